@@ -1,0 +1,225 @@
+"""What a run leaves behind, as values: Run and Cell, read from a run's folder and nothing else.
+
+A folder holds `run.json` (what was asked, the machine, its limits), one pytest-benchmark JSON per pass, and `cells.jsonl` with one line
+per finished cell of a pass, appended the moment it ends. `load` merges the lines of all passes into one Cell per
+(workload, contender, threads, batch). Reports read these values; they never see a contender or the library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+SCHEMA = 1
+PEERS = ("torch", "torch_channels_last", "onnxruntime", "openvino", "scipy")  # every other contender is one of our implementations
+STATUSES = ("ok", "wrong", "refused", "over_budget", "failed")
+
+Limits = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One finished cell of one pass: a line of cells.jsonl."""
+
+    workload: str
+    contender: str
+    threads: int
+    batch: int
+    op: str
+    problem: str
+    flops: int
+    bytes: int  # compulsory: every input, weight and output once
+    status: str
+    reason: str = ""
+    seconds: tuple[float, ...] = ()  # raw samples, one call each
+    error: float | None = None  # max|y - ref| / max|ref|
+    error_bound: float | None = None
+    workspace_bytes: int | None = None
+    prepare_s: float | None = None
+    first_call_s: float | None = None
+    predicted_s: float | None = None
+    inside_timer: str = ""
+    pass_: int = 1  # "pass" in the file
+
+    @property
+    def key(self) -> tuple[str, str, int, int]:
+        return self.workload, self.contender, self.threads, self.batch
+
+    def as_json(self) -> str:
+        fields = asdict(self)
+        return json.dumps({"pass": fields.pop("pass_"), **fields}, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Line:
+        fields = json.loads(text)
+        fields["pass_"] = fields.pop("pass")
+        fields["seconds"] = tuple(fields["seconds"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Workload x contender of a run, its passes merged."""
+
+    workload: str
+    contender: str
+    threads: int
+    batch: int
+    op: str
+    problem: str
+    flops: int
+    bytes: int
+    status: str
+    reason: str
+    samples: tuple[tuple[float, ...], ...]  # one tuple of seconds per timed pass
+    error: float | None
+    error_bound: float | None
+    workspace_bytes: int | None
+    prepare_s: float | None
+    first_call_s: float | None
+    predicted_s: float | None
+    inside_timer: str
+
+    @property
+    def is_peer(self) -> bool:
+        return self.contender in PEERS
+
+    @property
+    def pass_medians(self) -> tuple[float, ...]:
+        return tuple(median(seconds) for seconds in self.samples)
+
+    @property
+    def median_s(self) -> float | None:
+        """Median over passes of each pass's median; None for a cell without a time."""
+        return median(self.pass_medians) if self.samples else None
+
+    @property
+    def gflops(self) -> float | None:
+        return self.flops / self.median_s / 1e9 if self.median_s else None
+
+    @property
+    def gbs(self) -> float | None:
+        return self.bytes / self.median_s / 1e9 if self.median_s else None
+
+    def limit_s(self, limits: Limits) -> float | None:
+        """The least time this machine could take: the larger of flops over FMA peak and compulsory bytes over bandwidth."""
+        machine = limits.get(str(self.threads))
+        if machine is None:
+            return None
+        return max(self.flops / (machine["fma_gflops"] * 1e9), self.bytes / (machine["bandwidth_gbs"] * 1e9))
+
+    def share_of_limit(self, limits: Limits) -> float | None:
+        """1.0 is as fast as the machine can; above 1 for methods that need fewer operations, or data that stays in cache."""
+        limit = self.limit_s(limits)
+        return limit / self.median_s if limit is not None and self.median_s else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the suite."""
+
+    id: str
+    created: str
+    command: tuple[str, ...]
+    preset: str
+    passes: int
+    threads: tuple[int, ...]
+    audio: str
+    environment: dict[str, Any]
+    limits: dict[str, dict[str, float]]
+    cells: tuple[Cell, ...] = ()
+    folder: Path | None = field(default=None, compare=False)
+
+    def workloads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(cell.workload for cell in self.cells))
+
+    def contenders(self) -> tuple[str, ...]:
+        """Ours first, in the order they ran; then the peers in PEERS order."""
+        names = dict.fromkeys(cell.contender for cell in self.cells)
+        return tuple(name for name in names if name not in PEERS) + tuple(name for name in PEERS if name in names)
+
+    def cell(self, workload: str, contender: str, threads: int | None = None, batch: int | None = None) -> Cell | None:
+        for cell in self.cells:
+            if (cell.workload, cell.contender) == (workload, contender) and threads in (None, cell.threads) and batch in (None, cell.batch):
+                return cell
+        return None
+
+    def save(self, folder: Path) -> None:
+        """Write run.json (the cells have lines of their own)."""
+        data = {
+            "schema": SCHEMA, "id": self.id, "created": self.created, "command": list(self.command), "preset": self.preset,
+            "passes": self.passes, "threads": list(self.threads), "audio": self.audio, "environment": self.environment, "limits": self.limits,
+        }  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / "run.json.partial"  # replaced in one step: a run that dies never leaves half a file
+        partial.write_text(json.dumps(data, indent=1) + "\n")
+        os.replace(partial, folder / "run.json")
+
+
+def append_cell(folder: Path, line: Line) -> None:
+    """Append one line to cells.jsonl and push it to the disk, so that what is finished stays finished."""
+    if line.status not in STATUSES:
+        raise ValueError(f"status {line.status!r} is none of {STATUSES}")
+    with open(folder / "cells.jsonl", "a", encoding="utf-8") as file:
+        file.write(line.as_json() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def lines(folder: Path) -> Iterator[Line]:
+    """The lines of cells.jsonl in order; a last line cut short by a crash is left out."""
+    path = folder / "cells.jsonl"
+    if not path.exists():
+        return
+    for text in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if text.endswith("\n"):
+            yield Line.from_json(text)
+
+
+def merge(found: Iterable[Line]) -> tuple[Cell, ...]:
+    """One Cell per key, in order of first appearance.
+
+    A wrong answer in any pass makes the cell wrong and takes its times away; else one timed pass makes it ok; else the last pass speaks.
+    Errors and workspace are the largest over passes, prepare and first-call times those of the first pass (later ones are warm).
+    """
+    groups: dict[tuple[str, str, int, int], list[Line]] = {}
+    for line in sorted(found, key=lambda line: line.pass_):
+        groups.setdefault(line.key, []).append(line)
+    return tuple(_merge_one(group) for group in groups.values())
+
+
+def _merge_one(group: list[Line]) -> Cell:
+    statuses = {line.status: line for line in group}  # the last of each
+    speaker = statuses.get("wrong") or statuses.get("ok") or group[-1]
+
+    def largest(name: str) -> Any:
+        return max((value for line in group if (value := getattr(line, name)) is not None), default=None)
+
+    def first(name: str) -> Any:
+        return next((value for line in group if (value := getattr(line, name)) is not None), None)
+
+    return Cell(
+        workload=speaker.workload, contender=speaker.contender, threads=speaker.threads, batch=speaker.batch, op=speaker.op,
+        problem=speaker.problem, flops=speaker.flops, bytes=speaker.bytes, status=speaker.status, reason=speaker.reason,
+        samples=tuple(line.seconds for line in group if line.seconds) if speaker.status == "ok" else (),
+        error=largest("error"), error_bound=largest("error_bound"), workspace_bytes=largest("workspace_bytes"),
+        prepare_s=first("prepare_s"), first_call_s=first("first_call_s"), predicted_s=first("predicted_s"), inside_timer=speaker.inside_timer,
+    )  # fmt: skip
+
+
+def load(folder: Path | str) -> Run:
+    """Read a run's folder."""
+    folder = Path(folder)
+    data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if data["schema"] != SCHEMA:
+        raise ValueError(f"{folder}/run.json has schema {data['schema']}, this program reads {SCHEMA}")
+    return Run(
+        id=data["id"], created=data["created"], command=tuple(data["command"]), preset=data["preset"], passes=data["passes"],
+        threads=tuple(data["threads"]), audio=data["audio"], environment=data["environment"], limits=data["limits"],
+        cells=merge(lines(folder)), folder=folder,
+    )  # fmt: skip
