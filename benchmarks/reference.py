@@ -1,0 +1,100 @@
+"""The answer in float64, by a route the library does not take, and how far a float32 answer may be from it.
+
+Convolution is summed by kernel taps: a few taps at a time, the matrix product of their weights with strided views of the padded input is
+added to the output, all in float64 (NumPy). Nothing is transformed, and nothing rounded to float32, on the way.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from math import sqrt
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.signals import Clip
+from benchmarks.tensors import Tensors
+from benchmarks.workloads import Workload
+
+Doubles = npt.NDArray[np.float64]
+OPS = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "global_avg_pool", "global_max_pool")
+EPSILON = float(np.finfo(np.float32).eps)
+KEEP_BYTES = 1 << 30  # answers remembered between passes
+
+
+def refuse(workload: Workload) -> str | None:
+    """Why there is nothing to check an answer with, or None."""
+    if workload.op not in OPS:
+        return f"the suite has no float64 reference for {workload.op}, and times nothing that it cannot check"
+    if not workload.is_conv and any(map(any, workload.padding)):
+        return "the suite's pooling reference takes no padding"
+    return None
+
+
+def answer(workload: Workload, given: Tensors) -> Doubles:
+    """The workload's output in float64."""
+    x = given.x.astype(np.float64).reshape(workload.n, workload.c_in, workload.h, workload.w)
+    if workload.is_global:
+        out = x.max(axis=(2, 3), keepdims=True) if workload.is_max else x.mean(axis=(2, 3), keepdims=True)
+    elif workload.is_conv:
+        out = _convolve(workload, x, given)
+    else:
+        taps = (x[:, :, a : a + (workload.oh - 1) * workload.stride[0] + 1 : workload.stride[0],
+                  b : b + (workload.ow - 1) * workload.stride[1] + 1 : workload.stride[1]]
+                for a in range(workload.kh) for b in range(workload.kw))  # fmt: skip
+        out = next(taps).copy()
+        for tap in taps:
+            np.maximum(out, tap, out=out) if workload.is_max else np.add(out, tap, out=out)
+        if not workload.is_max:
+            out /= workload.terms
+    return out.reshape(workload.out_shape)
+
+
+def _convolve(workload: Workload, x: Doubles, given: Tensors) -> Doubles:
+    assert given.weight is not None
+    n, groups, oh, ow = workload.n, workload.groups, workload.oh, workload.ow
+    (sh, sw), (dh, dw) = workload.stride, workload.dilation
+    x = np.pad(x, ((0, 0), (0, 0), *workload.padding))
+    weight = given.weight.astype(np.float64).reshape(groups, workload.c_out // groups, workload.c_in // groups, workload.kh, workload.kw)
+    out = np.zeros((n, groups, workload.c_out // groups, oh * ow))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (workload.kw - 1) * dw + 1, axis=3)[:, :, :, ::sw, ::dw]  # (n, c_in, h, ow, kw)
+    taps = max(1, 64 // weight.shape[2])  # so many at once that a product is worth its call: one tap of one channel would be an outer product
+    for a in range(workload.kh):
+        rows = windows[:, :, a * dh : a * dh + (oh - 1) * sh + 1 : sh]
+        for b in range(0, workload.kw, taps):
+            block = rows[..., b : b + taps].transpose(0, 1, 4, 2, 3)
+            some = np.ascontiguousarray(weight[:, :, :, a, b : b + taps]).reshape(*weight.shape[:2], -1)
+            out += some @ block.reshape(n, groups, some.shape[2], oh * ow)
+    if given.bias is not None:
+        out += given.bias.astype(np.float64).reshape(groups, -1, 1)
+    return out
+
+
+_answers: OrderedDict[tuple[Workload, str, int], Doubles] = OrderedDict()
+
+
+def remembered(workload: Workload, given: Tensors, clip: Clip) -> Doubles:
+    """`answer`, remembered between contenders and passes as long as a gigabyte holds it."""
+    key = (workload, clip.name, id(clip))
+    if key not in _answers:
+        _answers[key] = answer(workload, given)
+    _answers.move_to_end(key)
+    while len(_answers) > 1 and sum(kept.nbytes for kept in _answers.values()) > KEEP_BYTES:
+        _answers.popitem(last=False)
+    return _answers[key]
+
+
+def error(got: npt.NDArray[np.floating], want: Doubles) -> float:
+    """max|got - want| / max|want|; NaN if the answer holds one."""
+    scale = float(np.abs(want).max(initial=0.0)) or 1.0
+    return float(np.abs(got.astype(np.float64) - want).max(initial=0.0)) / scale
+
+
+def tolerance(workload: Workload) -> float:
+    """What a contender without a bound of its own is held to.
+
+    Maxima are copies, so exact. A float32 sum of K terms errs by about 0.35 eps sqrt(K) of the largest output in the worst usual order (one
+    running sum; blocks are better); four eps sqrt(K), K taken as at least 16, leaves a factor of ten, and is still 5x to 100x less than what
+    bfloat16 arithmetic would show.
+    """
+    return 0.0 if workload.is_max else 4 * EPSILON * sqrt(max(workload.terms, 16))

@@ -1,0 +1,40 @@
+"""The arrays of a workload: input from the clip for first layers, seeded normal values for inner ones, weights and bias.
+
+The same workload, seed and clip always give the same arrays, in every process and for every contender.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from benchmarks.frontends import first_layer
+from benchmarks.signals import Clip, Floats
+from benchmarks.workloads import Workload
+
+
+@dataclass(frozen=True, eq=False)
+class Tensors:
+    """Input, weight and bias, read-only: a contender that writes its input fails at once."""
+
+    x: Floats
+    weight: Floats | None
+    bias: Floats | None
+
+
+def tensors(workload: Workload, clip: Clip) -> Tensors:
+    """Weights are scaled by 1/sqrt(K) so that outputs stay near the inputs' size, as trained layers keep them."""
+    rng = np.random.default_rng(zlib.crc32(workload.id.encode()))  # crc32, not hash(): that differs between processes
+    weight = bias = None
+    if workload.weight_shape is not None:
+        weight = rng.standard_normal(workload.weight_shape, dtype=np.float32) / np.float32(sqrt(workload.terms))
+    if workload.bias:
+        bias = rng.standard_normal(workload.c_out, dtype=np.float32)
+    x = first_layer(workload, clip) if workload.input else rng.standard_normal(workload.x_shape, dtype=np.float32)
+    for array in (x, weight, bias):
+        if array is not None:
+            array.flags.writeable = False
+    return Tensors(x, weight, bias)

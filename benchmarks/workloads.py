@@ -1,0 +1,187 @@
+"""Workloads: the layers of published music models, read from catalogue.json, each with a string id.
+
+A Workload knows its shapes, counts its own work and says which signal its input comes from; it knows no contender. Arrays are channels
+first; 1-D layers have height 1 in the catalogue and lose that axis in `x_shape`, `weight_shape` and `out_shape`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+CATALOGUE = Path(__file__).with_name("catalogue.json")
+FLOAT = 4  # bytes; the suite runs float32
+
+# One of each kind that behaves differently: first layer, 3x3 on a large map, wide, long 1-D, dilated, dilated depthwise 1-D, 1x1, pool.
+QUICK = (
+    "vggish.conv1", "cnn14.b2c2", "musicnn.timbral67", "crepe.conv1", "beattcn.d256c1", "convtasnet.dw64", "yamnet.pw8", "choi.fcn5.pool1",
+)  # fmt: skip
+PRESETS = ("quick", "core", "full")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One layer: sizes, stride, padding (before, after), dilation, groups, and where its numbers were read."""
+
+    id: str
+    model: str
+    layer: str
+    op: str
+    n: int
+    c_in: int
+    h: int
+    w: int
+    c_out: int
+    kh: int
+    kw: int
+    stride: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    dilation: tuple[int, int]
+    groups: int
+    bias: bool
+    axes: str  # what h and w are, e.g. "freq,time"
+    input: tuple[tuple[str, Any], ...] | None = None  # the front end of a first layer, as items; None: seeded normal values
+    core: bool = False
+    note: str = ""
+    source: str = ""
+    batch: int = 1  # how often the catalogue's own n was multiplied
+
+    @property
+    def dims(self) -> int:
+        """1 or 2: the spatial axes its arrays have."""
+        return 1 if self.op.endswith("1d") else 2
+
+    @property
+    def is_conv(self) -> bool:
+        return self.op.startswith("conv")
+
+    @property
+    def is_max(self) -> bool:
+        return "max" in self.op
+
+    @property
+    def is_global(self) -> bool:
+        return self.op.startswith("global")
+
+    @property
+    def oh(self) -> int:
+        return self._out(0)
+
+    @property
+    def ow(self) -> int:
+        return self._out(1)
+
+    def _out(self, axis: int) -> int:
+        length, kernel = ((self.h, self.kh), (self.w, self.kw))[axis]
+        stride, dilation, pads = self.stride[axis], self.dilation[axis], sum(self.padding[axis])
+        if self.op.startswith("conv_transpose"):
+            return (length - 1) * stride - pads + dilation * (kernel - 1) + 1
+        if self.is_global:
+            return 1
+        return (length + pads - dilation * (kernel - 1) - 1) // stride + 1
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        return (self.n, self.c_in, *(self.h, self.w)[-self.dims :])
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return (self.n, self.c_out, *(self.oh, self.ow)[-self.dims :])
+
+    @property
+    def weight_shape(self) -> tuple[int, ...] | None:
+        if not self.is_conv:
+            return None
+        kernel = (self.kh, self.kw)[-self.dims :]
+        if self.op.startswith("conv_transpose"):
+            return (self.c_in, self.c_out // self.groups, *kernel)
+        return (self.c_out, self.c_in // self.groups, *kernel)
+
+    @property
+    def terms(self) -> int:
+        """How many products or values one output sums: the K of its rounding error."""
+        return self.kh * self.kw * (self.c_in // self.groups if self.is_conv else 1)
+
+    @property
+    def flops(self) -> int:
+        """Two per multiply-add, one per pooled value; taps on padding count."""
+        if self.op.startswith("conv_transpose"):
+            return 2 * self.n * self.c_in * self.h * self.w * (self.c_out // self.groups) * self.kh * self.kw
+        return (2 if self.is_conv else 1) * self.n * self.c_out * self.oh * self.ow * self.terms
+
+    @property
+    def bytes(self) -> int:
+        """Compulsory traffic: input, weights, bias read once, output written once."""
+        sizes = self.n * self.c_in * self.h * self.w + self.n * self.c_out * self.oh * self.ow
+        if self.is_conv:
+            sizes += self.c_in * self.c_out // self.groups * self.kh * self.kw + (self.c_out if self.bias else 0)
+        return FLOAT * sizes
+
+    def describe(self) -> str:
+        """A line for people; results carry the library's own problem text where it has the operation."""
+        text = f"{self.op} {'x'.join(map(str, self.x_shape))} -> {'x'.join(map(str, self.out_shape))} kernel {self.kh}x{self.kw}"
+        for name, value, plain in (
+            ("stride", self.stride, (1, 1)), ("padding", self.padding, ((0, 0), (0, 0))), ("dilation", self.dilation, (1, 1)), ("groups", self.groups, 1),
+        ):  # fmt: skip
+            text += f" {name} {value}" if value != plain else ""
+        return text
+
+    def batched(self, batch: int) -> Workload:
+        """The same layer over `batch` times as many inputs."""
+        return replace(self, n=self.n * batch, batch=self.batch * batch)
+
+
+def from_row(row: dict[str, Any]) -> Workload:
+    """A Workload from a row of the catalogue."""
+    return Workload(
+        id=row["id"], model=row["model"], layer=row["layer"], op=row["op"], n=row["n"], c_in=row["c_in"], h=row["h"], w=row["w"],
+        c_out=row["c_out"], kh=row["kh"], kw=row["kw"], stride=(row["sh"], row["sw"]),
+        padding=((row["ph"], row["ph_end"]), (row["pw"], row["pw_end"])), dilation=(row["dh"], row["dw"]), groups=row["groups"],
+        bias=bool(row["bias"]), axes=row["axes"], core=row["core"], note=row["note"], source=row["source"],
+        input=None if row["input"] is None else tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in row["input"].items()),
+    )  # fmt: skip
+
+
+@cache
+def catalogue() -> tuple[Workload, ...]:
+    """Every workload, in the catalogue's order: models one after the other, each from its input to its output."""
+    return tuple(from_row(row) for row in json.loads(CATALOGUE.read_text(encoding="utf-8")))
+
+
+def by_id(name: str) -> Workload:
+    return next(workload for workload in catalogue() if workload.id == name)
+
+
+def preset(name: str) -> tuple[Workload, ...]:
+    """The workloads of a preset; `full` has also those whose operation nobody can run yet, so that they show as refused."""
+    if name == "quick":
+        return tuple(by_id(each) for each in QUICK)
+    if name == "core":
+        return tuple(workload for workload in catalogue() if workload.core)
+    if name == "full":
+        return catalogue()
+    raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+
+
+def matching(names: Sequence[str], globs: Iterable[str], what: str, shown: int = 12) -> list[str]:
+    """The names that one of the globs fits, in their own order; a glob that fits none is an error that says what there is."""
+    globs = list(globs)
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in names):
+            rest = f", and {len(names) - shown} more (`python -m benchmarks list` shows all)" if len(names) > shown else ""
+            raise ValueError(f"no {what} fits {glob!r}; there are {', '.join(names[:shown])}{rest}")
+    return [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
+
+
+def select(preset_name: str, globs: Sequence[str] = ()) -> tuple[Workload, ...]:
+    """The preset's workloads; globs choose from the whole catalogue instead, whatever the preset."""
+    chosen = preset(preset_name)
+    if not globs:
+        return chosen
+    wanted = set(matching([workload.id for workload in catalogue()], globs, "workload"))
+    return tuple(workload for workload in catalogue() if workload.id in wanted)
