@@ -1,0 +1,46 @@
+"""Who runs: every implementation the library registers, "auto", and the peers that are installed. One file per family.
+
+A peer is added by a file with a Contender and its line in `_peers`; its name joins results.PEERS so that reports count it as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from benchmarks.contenders import onnxruntime_cpu, openvino_cpu, ours, scipy_cpu, torch_cpu
+from benchmarks.contenders.base import Contender, Prepared
+from benchmarks.results import PEERS
+from benchmarks.workloads import matching
+
+__all__ = ["Contender", "Prepared", "everyone", "installed", "select"]
+
+
+def _peers() -> tuple[Contender, ...]:
+    found: tuple[Contender, ...] = (
+        torch_cpu.Torch(), torch_cpu.TorchChannelsLast(), onnxruntime_cpu.OnnxRuntime(), openvino_cpu.OpenVino(), scipy_cpu.SciPy(),
+    )  # fmt: skip
+    assert tuple(each.name for each in found) == PEERS
+    return found
+
+
+@cache
+def everyone() -> tuple[Contender, ...]:
+    """All contenders, installed or not: ours in the order the library names them, "auto", then the peers."""
+    return (*ours.contenders(), *_peers())
+
+
+def installed() -> tuple[Contender, ...]:
+    return tuple(each for each in everyone() if each.available() is None)
+
+
+def select(globs: Sequence[str] = ()) -> tuple[Contender, ...]:
+    """The installed contenders that a glob fits, all without globs. A glob that fits only absent ones is an error with the reason."""
+    if not globs:
+        return installed()
+    for glob in globs:
+        fitting = [each for each in everyone() if each.name in matching([each.name for each in everyone()], [glob], "contender", shown=99)]
+        if all(each.available() for each in fitting):
+            raise ValueError(f"contender {glob!r}: " + "; ".join(f"{each.name}: {each.available()}" for each in fitting))
+    wanted = matching([each.name for each in everyone()], globs, "contender", shown=99)
+    return tuple(each for each in installed() if each.name in wanted)

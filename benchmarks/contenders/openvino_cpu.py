@@ -1,0 +1,48 @@
+"""OpenVINO's CPU plugin (its own oneDNN fork underneath)."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from importlib.util import find_spec
+
+import numpy as np
+
+from benchmarks.contenders import onnx_model
+from benchmarks.contenders.base import Contender, Prepared
+from benchmarks.tensors import Tensors
+from benchmarks.workloads import Workload
+
+
+class OpenVino(Contender):
+    """An infer request over the same one-node model, latency hint, float32 arithmetic demanded (its default may be lower)."""
+
+    name = "openvino"
+    inside_timer = "One infer call on a compiled model with set input and output tensors; weights packed at compile time, reorders inside."
+
+    def available(self) -> str | None:
+        missing = [name for name in ("openvino", "onnx") if not find_spec(name)]
+        return f"not installed: {', '.join(missing)} (pip install openvino onnx)" if missing else None
+
+    def version(self) -> str | None:
+        return version("openvino")
+
+    def refuse(self, workload: Workload) -> str | None:
+        return None if workload.op in onnx_model.OPS else f"the suite has no ONNX node for {workload.op}"
+
+    def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
+        import openvino
+
+        core = openvino.Core()
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
+        }  # fmt: skip
+        compiled = core.compile_model(core.read_model(onnx_model.model(workload, given)), "CPU", settings)
+        x, out = given.x.copy(), np.full(workload.out_shape, np.nan, np.float32)
+        request = compiled.create_infer_request()
+        request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
+        request.set_output_tensor(openvino.Tensor(out, shared_memory=True))
+
+        def run() -> None:
+            request.infer(share_outputs=True)  # without it, every call would copy the output once more
+
+        return Prepared(run=run, answer=lambda _, kept=(x, out): kept[1])

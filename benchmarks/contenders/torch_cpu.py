@@ -1,0 +1,89 @@
+"""PyTorch on the CPU (oneDNN underneath), in both memory formats it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+
+from benchmarks.contenders.base import Contender, Prepared, pads_differ
+from benchmarks.tensors import Tensors
+from benchmarks.workloads import Workload
+
+OPS = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "global_avg_pool", "global_max_pool")
+
+
+class Torch(Contender):
+    """torch.nn.functional on plain contiguous (channels first) tensors."""
+
+    name = "torch"
+    inside_timer = (
+        "One torch.nn.functional call in inference mode, its output's allocation included (it takes no output argument); "
+        "unequal padding, which PyTorch cannot say, is an F.pad inside."
+    )
+    channels_last = False
+
+    def available(self) -> str | None:
+        return None if find_spec("torch") else "PyTorch is not installed (pip install torch)"
+
+    def version(self) -> str | None:
+        return version("torch")
+
+    def refuse(self, workload: Workload) -> str | None:
+        if workload.op not in OPS:
+            return f"the suite has no PyTorch call for {workload.op}"
+        return None
+
+    def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
+        import torch
+
+        torch.set_num_threads(threads)
+        # 1-D tensors have no channels-last format in PyTorch; the same layer with height 1 does.
+        lifted = self.channels_last and workload.dims == 1
+
+        def tensor(array: Any) -> Any:
+            if array is None:
+                return None
+            found = torch.from_numpy(array.copy())
+            if found.ndim == 3 and lifted:
+                found = found.unsqueeze(2)
+            return found.contiguous(memory_format=torch.channels_last) if self.channels_last and found.ndim == 4 else found
+
+        call = _call(workload, tensor(given.weight), tensor(given.bias), 2 if lifted else workload.dims)
+        x = tensor(given.x)
+
+        def run() -> Any:
+            with torch.inference_mode():
+                return call(x)
+
+        return Prepared(run=run, answer=lambda y: y.numpy().reshape(workload.out_shape))
+
+
+class TorchChannelsLast(Torch):
+    """The same with input, weights and output in channels-last memory format."""
+
+    name = "torch_channels_last"
+    inside_timer = (
+        "As torch, with input and weights already converted to channels-last before, and the output left so; 1-D layers run with height 1."
+    )
+    channels_last = True
+
+
+def _call(workload: Workload, weight: Any, bias: Any, dims: int) -> Callable[[Any], Any]:
+    import torch.nn.functional as F
+
+    if workload.is_global:
+        pool = F.adaptive_max_pool2d if workload.is_max else F.adaptive_avg_pool2d
+        return lambda x: pool(x, 1)
+    stride, dilation, pads = workload.stride[-dims:], workload.dilation[-dims:], workload.padding[-dims:]
+    if workload.is_conv:
+        conv = {1: F.conv1d, 2: F.conv2d}[dims]
+        if not pads_differ(workload):
+            before = tuple(pad[0] for pad in pads)
+            return lambda x: conv(x, weight, bias, stride, before, dilation, workload.groups)
+        around = [amount for pad in reversed(pads) for amount in pad]  # F.pad counts from the last axis
+        return lambda x: conv(F.pad(x, around), weight, bias, stride, 0, dilation, workload.groups)
+    pool = getattr(F, f"{'max' if workload.is_max else 'avg'}_pool{dims}d")
+    kernel = (workload.kh, workload.kw)[-dims:]
+    return lambda x: pool(x, kernel, stride)
