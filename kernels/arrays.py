@@ -1,0 +1,42 @@
+"""What users hand over becomes a NumPy array of a dtype that is computed, or a clear error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels.errors import ProblemError
+
+
+def intake(op: str, name: str, value: Any) -> np.ndarray:
+    """`value` as an array of floats, integers or bools; accepts what NumPy or DLPack takes. Raises ProblemError for anything else."""
+    if isinstance(value, np.ndarray):
+        array = value
+    else:
+        try:
+            array = np.from_dlpack(value) if hasattr(value, "__dlpack__") and not hasattr(value, "__array__") else np.asarray(value)
+        except Exception as error:
+            raise ProblemError(f"{op}: {name} cannot be read as an array ({error}); pass a rectangular array of real numbers") from error
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        raise ProblemError(f"{op}: {name} has dtype {array.dtype}, which is not computed; convert it to float32 or float64")
+    return array
+
+
+def computed_dtype(dtype: np.dtype) -> np.dtype:
+    """The dtype a value is computed in: float16, bool and integers of up to 32 bits become float32, 64-bit integers float64."""
+    if dtype.kind == "f":
+        return np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
+    return np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
+
+
+def result_dtypes(arrays: list[np.dtype]) -> tuple[np.dtype, np.dtype]:
+    """(dtype computed in, dtype returned) for operands of these dtypes: the widest counts; all float16 are returned as float16."""
+    computed = np.result_type(*map(computed_dtype, arrays))
+    half = all(dtype.kind == "f" and dtype.itemsize == 2 for dtype in arrays)
+    return computed, np.dtype(np.float16) if half else computed
+
+
+def canonical(array: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """`array` in native byte order, contiguous and aligned, in `shape` (same number of elements); a copy only where needed."""
+    return np.require(array, dtype, ["C", "A"]).reshape(shape)

@@ -1,0 +1,82 @@
+"""The definition's pooling loops, compiled by Numba and shared out over planes: what anybody would write first.
+
+Every tap checks its position, so nothing becomes a vector instruction; it loses to row-wise windows wherever the plane is wider than
+a few elements. Reference as for the definition in `pool_naive`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from kernels import registry
+from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.jit import region
+from kernels.problem import Pool
+
+Array = np.ndarray
+
+
+@region
+def maxima(x, out, indices, kernel, stride, before, dilation):  # type: ignore[no-untyped-def]
+    """Window maxima of planes x (planes, h, w) into out (planes, oh, ow); positions too if `indices` has planes."""
+    height, width = x.shape[1:]
+    for p in prange(x.shape[0]):
+        for oh in range(out.shape[1]):
+            for ow in range(out.shape[2]):
+                best, where = -np.inf, -1
+                for kh in range(kernel[0]):
+                    h = oh * stride[0] - before[0] + kh * dilation[0]
+                    if h < 0 or h >= height:
+                        continue
+                    for kw in range(kernel[1]):
+                        w = ow * stride[1] - before[1] + kw * dilation[1]
+                        if 0 <= w < width:
+                            value = x[p, h, w]
+                            if where < 0 or value > best or (value != value and best == best):
+                                best, where = value, h * width + w
+                out[p, oh, ow] = best
+                if indices.shape[0]:
+                    indices[p, oh, ow] = max(where, 0)
+
+
+@region
+def averages(x, out, kernel, stride, before, after, dilation, include_pad, divisor):  # type: ignore[no-untyped-def]
+    """Window averages of planes x (planes, h, w) into out (planes, oh, ow); divisor 0 means the number of taps that count."""
+    height, width = x.shape[1:]
+    for p in prange(x.shape[0]):
+        for oh in range(out.shape[1]):
+            for ow in range(out.shape[2]):
+                total, inside, counted = 0.0, 0, 0
+                for kh in range(kernel[0]):
+                    h = oh * stride[0] - before[0] + kh * dilation[0]
+                    for kw in range(kernel[1]):
+                        w = ow * stride[1] - before[1] + kw * dilation[1]
+                        if h < height + after[0] and w < width + after[1]:
+                            counted += 1
+                        if 0 <= h < height and 0 <= w < width:
+                            inside += 1
+                            total += x[p, h, w]
+                number = divisor if divisor else (counted if include_pad else inside)
+                out[p, oh, ow] = total / number if number else 0.0
+
+
+def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
+    """Nothing to prepare."""
+    before = problem.padding[0][0], problem.padding[1][0]
+    after = problem.padding[0][1], problem.padding[1][1]
+    no_indices = np.empty((0, 1, 1), np.int64)
+
+    def run(x: Array, out: Array, indices: Array | None = None) -> None:
+        planes, result = x.reshape(-1, *problem.size), out.reshape(-1, *problem.out_size)
+        if problem.kind == "max":
+            where = no_indices if indices is None else indices.reshape(result.shape)
+            maxima(threads, planes, result, where, problem.kernel, problem.stride, before, problem.dilation)
+        else:
+            divisor = problem.divisor_override or 0
+            averages(threads, planes, result, problem.kernel, problem.stride, before, after, problem.dilation, problem.count_include_pad, divisor)
+
+    return Prepared(run)
+
+
+registry.add(Implementation("jit", "pool", lambda problem: None, prepare, rounding_bound))

@@ -1,0 +1,121 @@
+"""The one way the library compiles: `njit` for helpers, `Region` for loops that run on several threads, `address` for micro-kernels.
+
+Flags, each with its reason. nogil: plans are called from several Python threads. error_model="numpy": no branch before each division.
+fastmath stays off: NaN and inf must stay where they are and sums keep their order. boundscheck stays off: drivers hand out addresses,
+and every index is derived from a validated problem.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import types as python_types
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba import types
+from numba.np.ufunc import parallel as numba_parallel
+
+from kernels.diskcache import DiskCache
+
+_FLAGS = {"nogil": True, "error_model": "numpy"}
+
+_workqueue = threading.Lock()
+_state = {"launched": False, "forked": False, "layer": ""}
+
+
+def _after_fork() -> None:
+    # libgomp ends a forked child at its first region if the parent had one, so such a child stays serial
+    _state["forked"] = _state["launched"]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _named(function: Any, suffix: str) -> Any:
+    """A second function object of the same code: Numba marks the object it compiles, and two builds must not share it."""
+    twin = python_types.FunctionType(function.__code__, function.__globals__, function.__name__ + suffix, function.__defaults__, function.__closure__)
+    twin.__module__, twin.__qualname__, twin.__doc__ = function.__module__, function.__qualname__, function.__doc__
+    return twin
+
+
+def _dispatcher(function: Any, variant: str, **flags: bool) -> Any:
+    dispatcher = numba.njit(**_FLAGS, **flags)(function)
+    dispatcher._cache = DiskCache(function, variant)
+    return dispatcher
+
+
+def njit(function: Callable[..., Any]) -> Any:
+    """Compile for the CPU with the library's flags and disk cache; serial."""
+    return _dispatcher(function, "serial")
+
+
+def maximum_threads() -> int:
+    """Threads that Numba was started with."""
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def threading_layer() -> str:
+    """Start Numba's threads if need be; "omp", "tbb" or "workqueue"."""
+    if not _state["layer"]:
+        numba_parallel._launch_threads()
+        _state["layer"] = numba.threading_layer()
+    return str(_state["layer"])
+
+
+class Region:
+    """A function whose `prange` loop runs on several threads, or on one.
+
+    `region(threads, *args)` takes the parallel build only where that is safe and of use: a serial one serves threads=1, a forked child
+    of a process that had threads, and a caller that meets another in Numba's workqueue, which aborts the process on a second entry.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._parallel = _dispatcher(_named(function, "_parallel"), "parallel", parallel=True)
+        self._serial = _dispatcher(_named(function, "_serial"), "serial")
+        self.__doc__ = function.__doc__
+
+    def __call__(self, threads: int, *args: Any) -> Any:
+        if threads <= 1 or _state["forked"] or maximum_threads() == 1:
+            return self._serial(*args)
+        if threading_layer() != "workqueue":
+            return self._on(threads, args)
+        if not _workqueue.acquire(blocking=False):
+            return self._serial(*args)
+        try:
+            return self._on(threads, args)
+        finally:
+            _workqueue.release()
+
+    def _on(self, threads: int, args: tuple[Any, ...]) -> Any:
+        _state["launched"] = True
+        before = numba.get_num_threads()
+        if before == threads:
+            return self._parallel(*args)
+        numba.set_num_threads(min(threads, maximum_threads()))
+        try:
+            return self._parallel(*args)
+        finally:
+            numba.set_num_threads(before)
+
+
+def region(function: Callable[..., Any]) -> Region:
+    """Decorator for `Region`."""
+    return Region(function)
+
+
+_compiling = threading.RLock()
+
+
+def address(dispatcher: Any, literals: tuple[int, ...], signature: tuple[Any, ...]) -> int:
+    """Address of the C function that `dispatcher` becomes for these leading literal integers and the given types of the rest.
+
+    Literals reach the compiler as types, so they are part of the cache key. The C function takes the literals too (as int64, ignored).
+    """
+    full = (*(types.literal(value) for value in literals), *signature)
+    with _compiling:
+        dispatcher.compile(full)
+        result = dispatcher.overloads[full]
+        return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))

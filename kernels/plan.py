@@ -1,0 +1,164 @@
+"""A plan: one problem, one implementation, operands packed, code compiled, scratch sized. Calling it only computes."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+from typing import Any
+
+import numpy as np
+
+from kernels import epilogue
+from kernels.arrays import canonical, intake
+from kernels.errors import ProblemError
+from kernels.implementation import Operands, Prepared
+from kernels.machine import cores
+from kernels.policy import Choice, choose
+from kernels.problem import Conv, Pool, Problem, pool_problem
+from kernels.request import Signature
+from kernels.scratch import Scratch
+
+Array = np.ndarray
+
+
+def load() -> None:
+    """Import the implementations, which register themselves; done at the first plan because Numba alone takes 0.4 s to import."""
+    importlib.import_module("kernels.implementations")
+
+
+@functools.lru_cache(maxsize=512)
+def _remembered(problem: Problem, name: str) -> Choice:
+    return choose(problem, name)
+
+
+def thread_count(op: str, threads: int | None) -> int:
+    """Threads for one call: all that Numba was given, or at most `threads`. Raises ProblemError below 1."""
+    if threads is None:
+        return cores()
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
+        raise ProblemError(f"{op}: threads is {threads!r}, must be a whole number of at least 1, or None for every core")
+    return min(int(threads), cores())
+
+
+def _prepare(problem: Problem, operands: Operands, choice: Choice, threads: int) -> Prepared:
+    """The implementation's own preparation, followed by whatever of the epilogue it does not fuse."""
+    implementation = choice.implementation
+    if not isinstance(problem, Conv) or problem == problem.bare() or implementation.fuses(problem):
+        return implementation.prepare(problem, operands, threads)
+    bare = implementation.prepare(problem.bare(), Operands(operands.weight, operands.bias), threads)
+    if not problem.pool:
+
+        def elementwise(x: Array, out: Array) -> None:
+            bare.run(x, out)
+            epilogue.apply(problem, operands, out)
+
+        return Prepared(elementwise, bare.workspace_bytes, bare.note)
+    pooling = pool_problem(problem)
+    pool = _prepare(pooling, Operands(), _remembered(pooling, "auto"), threads)
+    before_pool = math.prod(problem.conv_shape) * problem.itemsize
+    scratch = Scratch(before_pool)
+
+    def composed(x: Array, out: Array) -> None:
+        with scratch.take() as buffer:
+            y = buffer.view(problem.dtype).reshape(problem.conv_shape)
+            bare.run(x, y)
+            epilogue.apply(problem, operands, y)
+            pool.run(y, out)
+
+    return Prepared(composed, bare.workspace_bytes + pool.workspace_bytes + before_pool, bare.note)
+
+
+class Plan:
+    """`plan(x)` computes; see `kernels.plan`. Holds copies of the operands, so later changes to the caller's arrays do not reach it."""
+
+    def __init__(self, problem: Problem, operands: Operands, signature: Signature, implementation: str = "auto", threads: int | None = None) -> None:
+        load()
+        self.problem = problem
+        self.threads = thread_count(problem.op, threads)
+        self._choice = _remembered(problem, implementation)
+        self._signature = signature
+        self._empty = problem.n == 0
+        self._prepared = Prepared(lambda *arrays: None) if self._empty else _prepare(problem, operands, self._choice, self.threads)
+
+    @property
+    def implementation(self) -> str:
+        """Name of the implementation that was taken."""
+        return self._choice.implementation.name
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the result, as the user sees it."""
+        return self._signature.out_shape
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Scratch bytes that one call uses besides input and output."""
+        return self._prepared.workspace_bytes
+
+    @property
+    def error_bound(self) -> float:
+        """Largest error to expect, as a share of the largest output."""
+        return self._choice.implementation.error_bound(self.problem)
+
+    def explain(self) -> str:
+        """What was decided and why, one line an implementation."""
+        lines = [str(self.problem), f"{self.implementation}: taken, {self.threads} threads, workspace {self.workspace_bytes:,} bytes"]
+        if self._prepared.note:
+            lines.append(f"  {self._prepared.note}")
+        for name, sentence in self._choice.refusals.items():
+            estimate = self._choice.estimates.get(name)
+            if name == self.implementation:
+                continue
+            why = sentence or ("able, never taken unless named" if estimate is None else f"able, estimated {1e3 * estimate:.3g} ms")
+            lines.append(f"{name}: {why}")
+        if self.implementation in self._choice.estimates:
+            lines[1] += f", estimated {1e3 * self._choice.estimates[self.implementation]:.3g} ms"
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Plan {self.implementation}: {self.problem}>"
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """The result for an x of the planned shape; into `out` if given. Pools with indices return (values, indices)."""
+        op, signature = self.problem.op, self._signature
+        x = intake(op, "x", x)
+        if x.shape != signature.x_shape:
+            raise ProblemError(f"{op}: x has shape {x.shape}, the plan was made for {signature.x_shape}; make a plan for this shape")
+        if out is not None:
+            _check_out(op, out, signature, x)
+        if signature.channels_last:
+            x = np.moveaxis(x, -1, -signature.spatial - 1)
+        x = canonical(x, np.dtype(self.problem.dtype), self.problem.x_shape)
+        direct = out is not None and not signature.channels_last and out.dtype == x.dtype and out.flags.c_contiguous and out.flags.aligned
+        y = out.reshape(self.problem.out_shape) if direct else np.empty(self.problem.out_shape, x.dtype)
+        if isinstance(self.problem, Pool) and self.problem.return_indices:
+            indices = np.empty(self.problem.out_shape, np.int64)
+            self._prepared.run(x, y, indices)
+            return self._present(y, out, direct), self._present(indices, None, False, np.dtype(np.int64))
+        self._prepared.run(x, y)
+        return self._present(y, out, direct)
+
+    def _present(self, y: Array, out: Array | None, direct: bool, dtype: np.dtype | None = None) -> Array:
+        """Canonical result to what the user sees."""
+        if direct and out is not None:
+            return out
+        signature = self._signature
+        if signature.channels_last:
+            y = np.moveaxis(y, 1, -1)
+        y = y.reshape(signature.out_shape).astype(dtype or signature.dtype, copy=False)
+        if out is None:
+            return np.ascontiguousarray(y)
+        out[...] = y
+        return out
+
+
+def _check_out(op: str, out: Any, signature: Signature, x: Array) -> None:
+    if not isinstance(out, np.ndarray):
+        raise ProblemError(f"{op}: out is a {type(out).__name__}, must be a NumPy array")
+    if out.shape != signature.out_shape or out.dtype != signature.dtype:
+        raise ProblemError(f"{op}: out has shape {out.shape} and dtype {out.dtype}, must have shape {signature.out_shape} and dtype {signature.dtype}")
+    if not out.flags.writeable:
+        raise ProblemError(f"{op}: out is read-only; pass an array that can be written")
+    if np.may_share_memory(out, x):
+        raise ProblemError(f"{op}: out overlaps x in memory; pass a separate array")

@@ -1,0 +1,35 @@
+"""The one list of implementations. Each adds itself when its file is imported; the list knows none of them."""
+
+from __future__ import annotations
+
+from kernels.errors import ProblemError
+from kernels.implementation import Implementation, operation
+from kernels.problem import Problem
+
+_all: dict[tuple[str, str], Implementation] = {}
+
+
+def add(implementation: Implementation) -> None:
+    """Register an implementation. Raises ValueError if its name is taken for its operation."""
+    key = implementation.operation, implementation.name
+    if key in _all:
+        raise ValueError(f"implementation {key[1]!r} for {key[0]!r} is registered already")
+    _all[key] = implementation
+
+
+def every(operation_name: str) -> dict[str, Implementation]:
+    """All implementations of "conv" or "pool" by name, in order of registration."""
+    return {name: value for (kind, name), value in _all.items() if kind == operation_name}
+
+
+def get(problem: Problem, name: str) -> Implementation:
+    """The implementation called `name` for this problem's operation. Raises ProblemError if there is none."""
+    known = every(operation(problem))
+    if name not in known:
+        raise ProblemError(f"{problem.op}: implementation {name!r} does not exist; use \"auto\" or one of {', '.join(known)}")
+    return known[name]
+
+
+def able(problem: Problem) -> dict[str, str | None]:
+    """For each implementation of this operation: None if it can do the problem, else the sentence it refuses with."""
+    return {name: implementation.refuse(problem) for name, implementation in every(operation(problem)).items()}

@@ -1,0 +1,40 @@
+"""Scratch memory that a plan keeps between calls: no page is faulted in twice, and each concurrent call has its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+
+ALIGNMENT = 64  # a cache line and an AVX-512 vector
+
+
+def aligned(nbytes: int) -> np.ndarray:
+    """Uninitialised bytes whose address is a multiple of ALIGNMENT."""
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + nbytes]
+
+
+class Scratch:
+    """A few equal buffers of `nbytes`; `take()` lends one for the length of a with block."""
+
+    KEPT = 4  # buffers kept for later calls; more concurrent callers than this allocate and drop
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self._free: deque[np.ndarray] = deque(maxlen=self.KEPT)
+
+    @contextlib.contextmanager
+    def take(self) -> Iterator[np.ndarray]:
+        """A buffer of uninitialised bytes that no other call holds."""
+        try:
+            buffer = self._free.pop()
+        except IndexError:
+            buffer = aligned(self.nbytes)
+        try:
+            yield buffer
+        finally:
+            self._free.append(buffer)
