@@ -135,6 +135,30 @@ class Workload:
         """The same layer over `batch` times as many inputs."""
         return replace(self, n=self.n * batch, batch=self.batch * batch)
 
+    def cut(self, flops: int, *, spatial: bool = True) -> Workload:
+        """The same kind of layer with about `flops` of work or fewer: channels halved first, then the batch, then (if `spatial`) the map.
+
+        Kernel, stride, dilation and padding stay, so one output value costs what it did; `input` becomes seeded normal values.
+        """
+        small = replace(self, input=None)
+        while small.flops > flops and small.groups > 1:  # whole groups go, so that each keeps its channels
+            half = small.groups // 2
+            small = replace(small, groups=half, c_in=small.c_in // small.groups * half, c_out=small.c_out // small.groups * half)
+        while small.flops > flops and self.is_conv and small.c_out > 1:
+            small = replace(small, c_out=small.c_out // 2)
+        while small.flops > flops and small.c_in > 1:
+            small = replace(small, c_in=small.c_in // 2, c_out=small.c_out if self.is_conv else small.c_in // 2)
+        while small.flops > flops and small.n > 1:
+            small = replace(small, n=small.n // 2)
+        while spatial and not self.is_global and small.flops > flops and max(small.oh, small.ow) > 1:
+            axis = 0 if small.oh >= small.ow else 1
+            length = ((small.oh, small.ow)[axis] // 2 - 1) * small.stride[axis] + small.dilation[axis] * ((small.kh, small.kw)[axis] - 1) + 1
+            length = max(1, length - sum(small.padding[axis]))
+            if length >= (small.h, small.w)[axis]:  # all padding: it cannot get shorter
+                break
+            small = replace(small, h=length) if axis == 0 else replace(small, w=length)
+        return small
+
 
 def from_row(row: dict[str, Any]) -> Workload:
     """A Workload from a row of the catalogue."""

@@ -32,6 +32,7 @@ class Contender(ABC):
     name: str
     inside_timer: str  # a sentence: what a timed call includes, what it does not
     pilot_flops: int | None = None  # slow by nature: time a workload cut to about this many flops before trusting it with a whole one
+    pilot_spatial = True  # whether the pilot may cut the map too; no for what costs calls per channel rather than operations
 
     @abstractmethod
     def available(self) -> str | None:

@@ -23,6 +23,7 @@ class SciPy(Contender):
         "All channel pairs, one thread. Stride is computed in full and then subsampled; dilated kernels have their zeros put in before; padding is inside."
     )
     pilot_flops = 20_000_000  # pairs of channels cost Python calls: 1024 x 128 of them take minutes
+    pilot_spatial = False
 
     def available(self) -> str | None:
         return None  # the library itself depends on it

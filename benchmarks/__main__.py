@@ -1,0 +1,154 @@
+"""`python -m benchmarks`: run (the default), list, check, report."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import contenders as everybody
+from benchmarks import passes as passes_
+from benchmarks import workloads
+from benchmarks.cell import Bench
+from benchmarks.results import load
+from benchmarks.run import REPORTS, Options, run
+
+app = typer.Typer(add_completion=False, no_args_is_help=False, help="Kernels for music spectrograms: checked, timed, drawn.", pretty_exceptions_enable=False)
+console = Console()
+
+Preset = Annotated[str, typer.Option(help="quick (8 workloads, minutes), core (26) or full (the catalogue).")]
+WorkloadGlob = Annotated[list[str], typer.Option("--workload", metavar="GLOB", help="Workloads by id, from the whole catalogue; may repeat.")]
+ContenderGlob = Annotated[list[str], typer.Option("--contender", metavar="GLOB", help="Contenders by name; may repeat.")]
+Threads = Annotated[str, typer.Option(metavar="N[,N]", help="Thread counts; every usable core if not given.")]
+Batch = Annotated[int, typer.Option(help="How many inputs at once.")]
+Audio = Annotated[Path | None, typer.Option(metavar="FILE.wav", help="First layers hear this clip instead of the synthesised one.")]
+
+
+def _stop(message: object) -> NoReturn:
+    Console(stderr=True).print(f"[red]{message}[/]", soft_wrap=True, highlight=False)
+    raise typer.Exit(2)
+
+
+def _options(preset: str, workload: list[str], contender: list[str], threads: str, batch: int, audio: Path | None) -> Options:
+    if preset not in workloads.PRESETS:
+        _stop(f"no preset {preset!r}; there are {', '.join(workloads.PRESETS)}")
+    try:
+        counts = tuple(dict.fromkeys(int(each) for each in threads.split(",") if each.strip()))
+    except ValueError:
+        _stop(f"--threads {threads!r}: whole numbers separated by commas, e.g. 1,2")
+    return Options(preset, tuple(workload), tuple(contender), counts, batch, audio=audio, command=("python", "-m", "benchmarks", *sys.argv[1:]))
+
+
+@app.command("run")
+def run_command(
+    preset: Preset = "quick",
+    workload: WorkloadGlob = [],  # noqa: B006 -- typer reads the default, nobody changes it
+    contender: ContenderGlob = [],  # noqa: B006
+    threads: Threads = "",
+    batch: Batch = 1,
+    passes: Annotated[int | None, typer.Option(help="Passes over the whole matrix; the preset's if not given.")] = None,
+    audio: Audio = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders go.")] = REPORTS,
+    json: Annotated[bool, typer.Option("--json", help="Write the cells to standard output as JSON, everything else to standard error.")] = False,
+) -> None:
+    """Check and time contenders on workloads, and write a folder with raw data and a page."""
+    from benchmarks.report import index, page, tables
+
+    options = _options(preset, workload, contender, threads, batch, audio)
+    screen = Console(stderr=True) if json else console
+    try:
+        done = run(Options(**{**options.__dict__, "passes": passes, "out": out}), screen)
+    except ValueError as error:
+        _stop(error)
+    if json:
+        cells = [asdict(cell) | {"median_s": cell.median_s, "gflops": cell.gflops, "gbs": cell.gbs} for cell in done.cells]
+        typer.echo(jsonlib.dumps({"id": done.id, "folder": str(done.folder), "limits": done.limits, "cells": cells}, indent=1))
+    else:
+        screen.print(tables.terminal(done))
+    assert done.folder is not None
+    written = page.write(done.folder)
+    index.write(out)
+    screen.print(f"Raw data and page: {written}", soft_wrap=True)
+    wrong = [cell for cell in done.cells if cell.status in ("wrong", "failed")]
+    for cell in wrong:
+        screen.print(f"[red]{cell.status}[/] {cell.workload} {cell.contender}: {cell.reason}", soft_wrap=True, highlight=False)
+    raise typer.Exit(1 if wrong else 0)
+
+
+@app.command("list")
+def list_command(preset: Preset = "full") -> None:
+    """Show the workloads of a preset and every contender."""
+    if preset not in workloads.PRESETS:
+        _stop(f"no preset {preset!r}; there are {', '.join(workloads.PRESETS)}")
+    table = Table("workload", "what", "input", title=f"{preset}: workloads", title_justify="left")
+    for each in workloads.preset(preset):
+        table.add_row(each.id + (" *" if each.core else ""), each.describe(), str(dict(each.input)["kind"]) if each.input else "normal")
+    console.print(table, "* in the core preset", "")
+    table = Table("contender", "version", "inside the timer", title="contenders", title_justify="left")
+    for contender in everybody.everyone():
+        missing = contender.available()
+        table.add_row(contender.name, contender.version() if missing is None else "-", contender.inside_timer if missing is None else missing)
+    console.print(table)
+
+
+@app.command("check")
+def check_command(
+    preset: Preset = "quick",
+    workload: WorkloadGlob = [],  # noqa: B006
+    contender: ContenderGlob = [],  # noqa: B006
+    threads: Threads = "",
+    batch: Batch = 1,
+    audio: Audio = None,
+) -> None:
+    """Compare answers with float64 and time nothing; status 1 if any is wrong."""
+    options = _options(preset, workload, contender, threads, batch, audio)
+    try:
+        matrix = options.matrix()
+        bench = Bench(options.clip(), passes_.PRESETS[preset].budget)
+    except ValueError as error:
+        _stop(error)
+    table = Table("workload", "contender", "answer", "error", "allowed", "why", title="answers against float64", title_justify="left")
+    bad = 0
+    with console.status("") as status:
+        for spec in matrix:
+            status.update(spec.label)
+            line = bench.measure(spec, timer=None)
+            bad += line.status in ("wrong", "failed")
+            colour = {"ok": "green", "wrong": "red", "failed": "red"}.get(line.status, "dim")
+            numbers = ["" if value is None else f"{value:.1e}" for value in (line.error, line.error_bound)]
+            table.add_row(spec.workload.id, spec.contender.name, f"[{colour}]{line.status}[/]", *numbers, line.reason)
+    console.print(table)
+    raise typer.Exit(1 if bad else 0)
+
+
+@app.command("report")
+def report_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")]) -> None:
+    """Draw a run's page and table again from its data."""
+    from benchmarks.report import index, page, tables
+
+    try:
+        done = load(folder)
+    except (OSError, ValueError, KeyError) as error:
+        _stop(f"{folder} is no run's folder: {error}")
+    console.print(tables.terminal(done))
+    console.print(f"Page: {page.write(folder)}", soft_wrap=True)
+    index.write(folder.parent)
+
+
+def main() -> None:
+    """Run the command line; `run` may be left out."""
+    arguments = sys.argv[1:]
+    names = {command.name for command in app.registered_commands}
+    if not (arguments and (arguments[0] in names or arguments[0] in ("--help", "-h"))):
+        arguments = ["run", *arguments]
+    app(args=arguments, prog_name="python -m benchmarks")
+
+
+if __name__ == "__main__":
+    main()

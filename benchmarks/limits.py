@@ -1,0 +1,108 @@
+"""What this machine can do at most, measured: float32 multiply-adds a second, and bytes a second to and from memory.
+
+FMA peak: a loop over independent vector accumulators that never leaves the registers, written in LLVM IR so that no compiler decides
+otherwise; the best vector width counts. Bandwidth: y = a*x over arrays several times the last cache, reads plus writes counted. Both run
+on plain Python threads that hold no lock, so no threading layer takes part.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from statistics import median
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+ACCUMULATORS = 12  # at 4 cycles latency and 2 a cycle, 8 keep the units busy; 12 and two constants still fit 16 registers
+FLOPS_PER_FMA = 2
+REPEATS = 9
+ARRAY_BYTES = 128 << 20  # each of two arrays; larger than the last cache of common machines
+
+
+@cache
+def _fma_loop(lanes: int) -> Any:
+    """A compiled function (iterations) -> float that does iterations x ACCUMULATORS x lanes multiply-adds."""
+    vector, i64 = ir.VectorType(ir.FloatType(), lanes), ir.IntType(64)
+
+    @intrinsic
+    def spin(typing_context: Any, iterations: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f32")
+            shrink, grow = (ir.Constant(vector, [value] * lanes) for value in (0.999, 0.001))  # converges to 1: no denormals, no infinities
+            sums = [cgutils.alloca_once_value(builder, ir.Constant(vector, [0.1 * each] * lanes)) for each in range(ACCUMULATORS)]
+            with cgutils.for_range(builder, arguments[0], intp=i64):
+                for each in sums:
+                    builder.store(builder.call(fma, [builder.load(each), shrink, grow]), each)
+            total = builder.load(sums[0])
+            for each in sums[1:]:
+                total = builder.fadd(total, builder.load(each))
+            return builder.fpext(builder.extract_element(total, ir.Constant(ir.IntType(32), 0)), ir.DoubleType())
+
+        return types.float64(types.int64), generate
+
+    @njit(types.float64(types.int64), nogil=True)
+    def loop(iterations: int) -> float:
+        return spin(iterations)
+
+    return loop
+
+
+def _together(work: Callable[[int], Any], threads: int, pool: ThreadPoolExecutor) -> float:
+    """Seconds until work(0) … work(threads-1) are all done."""
+    start = time.perf_counter()
+    for done in [pool.submit(work, each) for each in range(threads)]:
+        done.result()
+    return time.perf_counter() - start
+
+
+def _spread(values: list[float]) -> float:
+    """Half the distance between the quartiles, as a share of the median."""
+    low, high = np.percentile(values, [25, 75])
+    return float((high - low) / 2 / median(values))
+
+
+def fma_gflops(threads: int, repeats: int = REPEATS) -> tuple[float, float]:
+    """(median GFLOP/s, spread) of the widest vectors that pay."""
+    best: list[float] = [0.0]
+    with ThreadPoolExecutor(threads) as pool:
+        for lanes in (4, 8, 16):
+            loop = _fma_loop(lanes)
+            iterations = 1000
+            while (seconds := _together(lambda _, n=iterations: loop(n), threads, pool)) < 0.01:  # type: ignore[misc]
+                iterations *= 4
+            iterations = int(iterations * 0.03 / seconds)
+            flops = FLOPS_PER_FMA * ACCUMULATORS * lanes * iterations * threads
+            rates = [flops / _together(lambda _, n=iterations: loop(n), threads, pool) / 1e9 for _ in range(repeats)]  # type: ignore[misc]
+            best = max(best, rates, key=median)
+    return median(best), _spread(best)
+
+
+def bandwidth_gbs(threads: int, repeats: int = REPEATS, array_bytes: int = ARRAY_BYTES) -> tuple[float, float]:
+    """(median GB/s, spread) of y = a*x, bytes read plus bytes written."""
+    x = np.ones(array_bytes // 4, np.float32)
+    y = np.zeros_like(x)
+    parts = list(zip(np.array_split(x, threads), np.array_split(y, threads), strict=True))
+
+    def scale(each: int) -> None:
+        np.multiply(parts[each][0], np.float32(1.5), out=parts[each][1])
+
+    with ThreadPoolExecutor(threads) as pool:
+        rates = [2 * x.nbytes / _together(scale, threads, pool) / 1e9 for _ in range(repeats + 1)]
+    return median(rates[1:]), _spread(rates[1:])  # the first touches pages
+
+
+def measure(threads: int) -> dict[str, float]:
+    """The entry of run.json's limits for this many threads."""
+    fma, fma_spread = fma_gflops(threads)
+    bandwidth, bandwidth_spread = bandwidth_gbs(threads)
+    return {
+        "fma_gflops": round(fma, 2), "fma_spread": round(fma_spread, 4),
+        "bandwidth_gbs": round(bandwidth, 2), "bandwidth_spread": round(bandwidth_spread, 4),
+    }  # fmt: skip

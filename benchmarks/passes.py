@@ -1,0 +1,93 @@
+"""Passes over the matrix: which cells, in which order, how long still, and whether another pass fits.
+
+The contenders of one workload run next to each other, so that a slow minute of the machine hits them alike; every other pass runs in
+reverse, so that neither a warm start nor a hot end favours anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.cell import Budget, Clock, Spec
+from benchmarks.contenders import Contender
+from benchmarks.workloads import Workload
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much time a preset gives: passes, per cell, per single call, and in all (passes that no longer fit are left out)."""
+
+    passes: int
+    budget: Budget
+    total_s: float
+
+
+PRESETS = {
+    "quick": Preset(3, Budget(0.25, 1.0), 240.0),
+    "core": Preset(3, Budget(0.5, 3.0), 3600.0),
+    "full": Preset(2, Budget(0.25, 3.0), 6 * 3600.0),
+}
+
+
+def specs(workloads: Sequence[Workload], contenders: Sequence[Contender], threads: Sequence[int]) -> list[Spec]:
+    """The matrix, contenders innermost."""
+    return [Spec(workload, contender, count) for count in threads for workload in workloads for contender in contenders]
+
+
+def ordered(matrix: Sequence[Spec], pass_: int) -> list[Spec]:
+    """The first, third … pass forwards, the others backwards."""
+    return list(matrix) if pass_ % 2 else list(reversed(matrix))
+
+
+@dataclass
+class Progress:
+    """How long still: a cell is expected to take what it took in an earlier pass, or else the mean of what is known."""
+
+    matrix: Sequence[Spec]
+    passes: int
+    clock: Clock
+    took: dict[str, float] = field(default_factory=dict)
+    done: int = 0
+    pass_: int = 0
+    _left: set[str] = field(default_factory=set)
+    _started: float = 0.0
+    _begin: float | None = None
+
+    def begin_pass(self) -> None:
+        self.pass_ += 1
+        self._left = {spec.id for spec in self.matrix}
+        if self._begin is None:
+            self._begin = self.clock.now()
+
+    def begin(self, spec: Spec) -> None:
+        self._started = self.clock.now()
+
+    def end(self, spec: Spec) -> None:
+        self.took[spec.id] = self.clock.now() - self._started
+        self._left.discard(spec.id)
+        self.done += 1
+
+    @property
+    def elapsed(self) -> float:
+        return 0.0 if self._begin is None else self.clock.now() - self._begin
+
+    def _expected(self, names: set[str]) -> float:
+        mean = sum(self.took.values()) / len(self.took) if self.took else 0.0
+        return sum(self.took.get(name, mean) for name in names)
+
+    def one_pass(self) -> float:
+        """Seconds that a further pass is expected to take."""
+        return self._expected({spec.id for spec in self.matrix})
+
+    def remaining(self) -> float | None:
+        """Seconds to the end, None before anything is known."""
+        if not self.took:
+            return None
+        return self._expected(self._left) + (self.passes - self.pass_) * self.one_pass()
+
+    def another(self, total_s: float) -> bool:
+        """Whether a further pass is asked for and fits in the total. The first always runs."""
+        if self.pass_ == 0:
+            return True
+        return self.pass_ < self.passes and self.elapsed + self.one_pass() <= total_s

@@ -1,0 +1,50 @@
+"""The pytest plugin of the cells: which there are, and what happens as each begins and ends.
+
+The suite's command registers one with its own cells and a folder; under plain `pytest benchmarks` conftest.py makes one from options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from benchmarks.cell import Bench, Spec, Timer
+from benchmarks.results import Line, append_cell
+
+NAME = "spectroconv-suite"
+
+
+@dataclass(eq=False)
+class Suite:
+    """Cells in running order, and where their lines go."""
+
+    bench: Bench
+    cells: Sequence[Spec]
+    pass_: int = 1
+    folder: Path | None = None
+    begin: Callable[[Spec], None] = lambda spec: None
+    end: Callable[[Spec, Line], None] = lambda spec, line: None
+    problems: list[str] = field(default_factory=list)  # what went wrong with pytest itself
+
+    def measure(self, spec: Spec, timer: Timer) -> Line:
+        """Measure a cell and keep its line at once: whatever ends the process later cannot take it back."""
+        self.begin(spec)
+        line = self.bench.measure(spec, timer, self.pass_)
+        if self.folder is not None:
+            append_cell(self.folder, line)
+        self.end(spec, line)
+        return line
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        self.problems.append(str(excrepr))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.problems.append(str(report.longrepr))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and report.when != "call":  # a cell's own failure is a line; this is the harness's
+            self.problems.append(str(report.longrepr))
