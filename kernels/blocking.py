@@ -1,0 +1,175 @@
+"""How a direct convolution is cut into jobs, blocks and tiles: what is enumerated, and the estimate that picks one.
+
+A job packs a block of input (some channels, some output rows or columns with their halo) into scratch and runs tiles over it. Two
+layouts of the block. `lines`: rows with halo, split by column phase where strided, one tile line per output row; lanes run along the
+width. `flat`: one copy of the rows per kernel column (and per row phase where strided), so that the block's outputs form one line
+without gaps and maps narrower than a vector fill it; it packs kw times as much (M. Cho and D. Brand, "MEC: memory-efficient
+convolution for deep neural network", arXiv 1706.06873). The estimate counts cycles of one core.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator
+
+from kernels.machine import Machine, machine
+from kernels.problem import Conv, dilated
+
+TILE_COST = 60  # cycles to call a tile and start its loop
+JOB_COST = 2000  # cycles to take a job
+PACK_UNIT, PACK_STRIDED = 0.35, 1.5  # cycles per element packed, at unit stride and strided
+L3_BYTES, MEMORY_BYTES = 8.0, 3.0  # bytes per cycle and core
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocking:
+    """rows, columns: outputs of a job's block. channels: input channels packed at a time. taps: summed in one call of a tile. m, n: the
+    largest tile, channels by vectors. chunks: parts of the output channels, each a job of its own. cycles: the estimate."""
+
+    flat: bool
+    rows: int
+    columns: int
+    channels: int
+    taps: int
+    m: int
+    n: int
+    chunks: int
+    cycles: float = math.inf
+
+
+def even(total: int, largest: int) -> tuple[int, int, int]:
+    """(parts, base, extra): `total` cut into the fewest parts of at most `largest`; the first `extra` are base + 1, the others base."""
+    parts = -(-total // largest)
+    return parts, total // parts, total % parts
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The packed block: [channel][plane][position][pitch]. Plane u starts at input row plane_row[u], column plane_column[u] (before
+    padding), and steps by row_step, column_step; output row r starts `line_step` positions further each; taps[t] is tap t's offset."""
+
+    planes: int
+    positions: int
+    pitch: int
+    count: int
+    row_step: int
+    column_step: int
+    positions_per_row: int
+    plane_row: tuple[int, ...]
+    plane_column: tuple[int, ...]
+    taps: tuple[int, ...]
+
+    @property
+    def channel(self) -> int:
+        """Elements of one packed channel."""
+        return self.planes * self.positions * self.pitch
+
+
+@functools.lru_cache(maxsize=64)
+def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int) -> Layout:
+    """The packed block for `rows` x `columns` outputs."""
+    (kh, kw), (sh, sw), (dh, dw) = problem.kernel, problem.stride, problem.dilation
+    span_h, span_w = dilated(kh, dh), dilated(kw, dw)
+    if flat:
+        phases = min(sh, span_h)
+        positions = rows + (span_h - 1) // sh
+        size = positions * columns
+        taps = tuple((x * phases + y * dh % sh) * size + y * dh // sh * columns for y in range(kh) for x in range(kw))
+        planes = [(phase, x * dw) for x in range(kw) for phase in range(phases)]
+        return Layout(
+            len(planes), positions, columns, columns, sh, sw, 1, tuple(row for row, _ in planes), tuple(column for _, column in planes), taps
+        )  # fmt: skip
+    phases = min(sw, span_w)
+    count = columns + (span_w - 1) // sw
+    pitch = -(-count // lanes) * lanes
+    pitch += lanes * (pitch // lanes % 2 == 0)  # an odd number of vectors: rows a power of two apart would share cache sets
+    positions = (rows - 1) * sh + span_h
+    taps = tuple(x * dw % sw * positions * pitch + y * dh * pitch + x * dw // sw for y in range(kh) for x in range(kw))
+    return Layout(phases, positions, pitch, count, 1, sw, sh, (0,) * phases, tuple(range(phases)), taps)
+
+
+def _tiles(outs: int, registers: int) -> Iterator[tuple[int, int]]:
+    """Tiles of m channels by n vectors that fit the registers: m*n sums, n inputs, one weight."""
+    for n in range(1, 7):
+        largest = min((registers - 1 - n) // n, outs, 16)
+        if largest >= 1:
+            yield even(outs, largest)[1] + (even(outs, largest)[2] > 0), n
+
+
+def _tap_cycles(m: float, n: float) -> float:
+    """Cycles per tap of an m x n tile: two FMAs, two loads (an input vector mostly straddles two cache lines) or four instructions a
+    cycle, and each sum waits four cycles for its last addition."""
+    return max(m * n / 2, (m + 2 * n) / 2, (m * n + m + n + 3) / 4, 4.0)
+
+
+def _row_counts(oh: int, threads: int) -> list[int]:
+    counts = {oh, *(2**i for i in range(12) if 2**i < oh), *(-(-oh // (threads * i)) for i in range(1, 9))}
+    return sorted(counts)
+
+
+def _column_counts(ow: int, lanes: int, n: int) -> list[int]:
+    step = lanes * n
+    return sorted({ow, *(step * i for i in (1, 2, 4, 8, 16, 32, 64) if step * i < ow)})
+
+
+def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: Machine) -> float:
+    """Estimated cycles of the slowest thread."""
+    lanes = spec.lanes(problem.itemsize)
+    outs = problem.c_out // problem.groups
+    ins = problem.c_in // problem.groups
+    oh, ow = problem.conv_size
+    row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
+    jobs = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
+    rows, columns = oh / row_blocks, ow / column_blocks
+    lines, line = (1.0, rows * columns) if block.flat else (rows, columns)
+    vectors = math.ceil(line / lanes)
+    across = -(-vectors // block.n)
+    down = even(-(-outs // block.chunks), block.m)[0]
+    summed = ins * problem.taps
+    calls = -(-ins // block.channels) * -(-block.channels * problem.taps // block.taps)
+    per_tile = summed * _tap_cycles(outs / block.chunks / down, vectors / across) + calls * (TILE_COST + 2 * block.m * block.n)
+    compute = lines * across * down * per_tile
+    per_element = PACK_UNIT if problem.stride[1] == 1 else PACK_STRIDED
+    line_cost = 8 / max(packed.count, 1)  # cycles per line spread over its elements
+    positions = (rows - 1) * packed.positions_per_row + packed.positions - (block.rows - 1) * packed.positions_per_row
+    pack = ins * packed.planes * positions * packed.count * (per_element + line_cost)
+    weights = summed * outs / block.chunks * problem.itemsize
+    total_weights = summed * problem.c_out * problem.itemsize
+    stream = 0.0
+    if total_weights > spec.l2 / 4:
+        stream = weights / (L3_BYTES if total_weights < spec.l3 / 2 else MEMORY_BYTES)
+    job = max(compute, stream) + 0.1 * min(compute, stream) + pack + JOB_COST
+    return math.ceil(jobs / threads) * job
+
+
+def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
+    """Every blocking that is considered, with its estimate."""
+    spec = machine()
+    lanes, item = spec.lanes(problem.itemsize), problem.itemsize
+    outs, ins = problem.c_out // problem.groups, problem.c_in // problem.groups
+    oh, ow = problem.conv_size
+    for m, n in _tiles(outs, spec.registers):
+        for flat in (False, True):
+            for rows in _row_counts(oh, threads):
+                for columns in [ow] if flat else _column_counts(ow, lanes, n):
+                    packed = layout(problem, flat, rows, columns, lanes)
+                    budget = spec.l2 // 2 // item
+                    if packed.channel > budget and (rows, columns) != (1, min(columns, lanes * n)):
+                        continue
+                    channels = max(1, min(ins, budget // packed.channel))
+                    channels = even(ins, channels)[1] + (even(ins, channels)[2] > 0)
+                    # taps of one call: their vectors in 3/4 of L1, kw of them sharing a line where lanes run along the width
+                    shared = 1 if flat else min(problem.kernel[1], 4) / max(1, min(problem.stride[1], problem.kernel[1]))
+                    taps = int(max(64, spec.l1 * 0.75 * max(shared, 1) / (n * spec.vector_bytes)))
+                    taps = even(channels * problem.taps, taps)[1] + 1
+                    for chunks in sorted({1, min(threads, outs), min(2 * threads, outs)}):
+                        block = Blocking(flat, rows, columns, channels, taps, m, n, chunks)
+                        yield dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec))
+
+
+@functools.lru_cache(maxsize=512)
+def best(problem: Conv, threads: int) -> Blocking:
+    """The blocking with the lowest estimate."""
+    return min(candidates(problem, threads), key=lambda block: block.cycles)

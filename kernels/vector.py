@@ -1,0 +1,210 @@
+"""The words micro-kernels are written in: vectors of `lanes` numbers in registers, as LLVM IR.
+
+A micro-kernel receives addresses and strides as int64 and speaks of them through `Words`: pointer, load, load_first, splat, fma, store,
+store_first, loop. What it says reads like the algebra above it; this file alone knows LLVM's spelling.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+SCALARS = {4: (ir.FloatType(), "f32"), 8: (ir.DoubleType(), "f64")}
+
+
+def i64(value: int) -> ir.Constant:
+    """A constant int64."""
+    return ir.Constant(I64, value)
+
+
+class Words:
+    """Vectors of `lanes` numbers of `itemsize` bytes (4: float32, 8: float64), emitted through `builder`."""
+
+    def __init__(self, builder: ir.IRBuilder, lanes: int, itemsize: int) -> None:
+        self.b, self.lanes, self.itemsize = builder, lanes, itemsize
+        self.scalar, name = SCALARS[itemsize]
+        self.vector = ir.VectorType(self.scalar, lanes)
+        self.mask = ir.VectorType(I1, lanes)
+        self._indices = ir.VectorType(I64, lanes)
+        self._suffix = f"v{lanes}{name}"
+
+    def _call(self, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
+        # declared by name because llvmlite's declare_intrinsic does not mangle vector types
+        function = cgutils.get_or_insert_function(self.b.module, ir.FunctionType(result, [a.type for a in args]), name)
+        return self.b.call(function, args)
+
+    def pointer(self, address: ir.Value, index: ir.Value | int = 0) -> ir.Value:
+        """Pointer to element `index` of the array at an int64 address."""
+        index = i64(index) if isinstance(index, int) else index
+        return self.b.gep(self.b.inttoptr(address, self.scalar.as_pointer()), [index])
+
+    def at(self, pointer: ir.Value, index: ir.Value | int) -> ir.Value:
+        """Pointer `index` elements further."""
+        return self.b.gep(pointer, [i64(index) if isinstance(index, int) else index])
+
+    def load(self, pointer: ir.Value) -> ir.Value:
+        """One vector; no alignment is asked for beyond the element's."""
+        return self.b.load(self.b.bitcast(pointer, self.vector.as_pointer()), align=self.itemsize)
+
+    def load_scalar(self, pointer: ir.Value) -> ir.Value:
+        """One number."""
+        return self.b.load(pointer, align=self.itemsize)
+
+    def load_index(self, address: ir.Value, index: ir.Value) -> ir.Value:
+        """Entry `index` of the int64 table at `address`."""
+        return self.b.load(self.b.gep(self.b.inttoptr(address, I64.as_pointer()), [index]), align=8)
+
+    def store(self, value: ir.Value, pointer: ir.Value) -> None:
+        """One vector to memory."""
+        self.b.store(value, self.b.bitcast(pointer, self.vector.as_pointer()), align=self.itemsize)
+
+    def first(self, count: ir.Value, start: int = 0) -> ir.Value:
+        """The mask of the lanes l with start + l < count."""
+        lanes = ir.Constant(self._indices, [start + lane for lane in range(self.lanes)])
+        return self.b.icmp_signed("<", lanes, self._splat(count, self._indices))
+
+    def load_first(self, pointer: ir.Value, mask: ir.Value) -> ir.Value:
+        """One vector whose lanes outside the mask are zero and are not read."""
+        vector_pointer = self.b.bitcast(pointer, self.vector.as_pointer())
+        return self._call(f"llvm.masked.load.{self._suffix}.p0", self.vector, vector_pointer, ir.Constant(I32, self.itemsize), mask, self.zero())
+
+    def store_first(self, value: ir.Value, pointer: ir.Value, mask: ir.Value) -> None:
+        """One vector to memory; lanes outside the mask are not written."""
+        vector_pointer = self.b.bitcast(pointer, self.vector.as_pointer())
+        self._call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), value, vector_pointer, ir.Constant(I32, self.itemsize), mask)
+
+    def _splat(self, value: ir.Value, kind: ir.VectorType) -> ir.Value:
+        undefined = ir.Constant(kind, ir.Undefined)
+        one = self.b.insert_element(undefined, value, ir.Constant(I32, 0))
+        return self.b.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
+
+    def splat(self, value: ir.Value) -> ir.Value:
+        """A number in every lane."""
+        return self._splat(value, self.vector)
+
+    def splat_bit(self, bit: ir.Value) -> ir.Value:
+        """A truth value in every lane."""
+        return self._splat(bit, self.mask)
+
+    def constant(self, value: float) -> ir.Constant:
+        """A constant in every lane."""
+        return ir.Constant(self.vector, [value] * self.lanes)
+
+    def zero(self) -> ir.Constant:
+        """Zero in every lane."""
+        return self.constant(0.0)
+
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """a * b + c with one rounding."""
+        return self._call(f"llvm.fma.{self._suffix}", self.vector, a, b, c)
+
+    def maximum(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """The larger, NaN if either is."""
+        larger = self.b.select(self.b.fcmp_ordered(">", a, b), a, b)
+        return self.b.select(self.b.fcmp_unordered("uno", a, a), a, larger)
+
+    def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """a + b."""
+        return self.b.fadd(a, b)
+
+    def variable(self, value: ir.Value) -> ir.Value:
+        """A named register: `get` and `set` it; LLVM keeps it out of memory."""
+        slot = cgutils.alloca_once(self.b, value.type)
+        self.b.store(value, slot)
+        return slot
+
+    def get(self, slot: ir.Value) -> ir.Value:
+        """Value of a named register."""
+        return self.b.load(slot)
+
+    def set(self, slot: ir.Value, value: ir.Value) -> None:
+        """Change a named register."""
+        self.b.store(value, slot)
+
+    @contextlib.contextmanager
+    def loop(self, count: ir.Value) -> Iterator[ir.Value]:
+        """The body runs `count` times; yields the index."""
+        with cgutils.for_range(self.b, count, intp=I64) as counted:
+            yield counted.index
+
+    @contextlib.contextmanager
+    def when(self, condition: ir.Value, likely: bool | None = None) -> Iterator[None]:
+        """The body runs if the condition holds."""
+        with self.b.if_then(condition, likely=likely):
+            yield
+
+
+@intrinsic
+def call(typing_context: Any, function: Any, args: Any) -> Any:  # type: ignore[no-untyped-def]
+    """call(address, (int64, …)): call the C function at `address`, which takes int64s and returns nothing.
+
+    **Warning**: jumps to whatever the address says.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        arguments = cgutils.unpack_tuple(builder, values[1])
+        kind = ir.FunctionType(ir.VoidType(), [I64] * len(arguments))
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), arguments)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, args), codegen
+
+
+@intrinsic
+def take_next(typing_context: Any, counter: Any) -> Any:
+    """Add one to the int64 at address `counter`, atomically; the value before. Threads share out jobs with it."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointer = builder.inttoptr(values[0], I64.as_pointer())
+        return builder.atomic_rmw("add", pointer, i64(1), "monotonic")
+
+    return types.int64(types.int64), codegen
+
+
+# MXCSR bits: FTZ (15) and DAZ (6); results and inputs below the normal range become zero instead of taking a 150-cycle assist
+_FLUSH = 0x8040
+
+
+def _x86(builder: Any) -> bool:
+    return "x86" in builder.module.triple or "amd64" in builder.module.triple
+
+
+@intrinsic
+def flush_denormals(typing_context: Any) -> Any:
+    """Set flush-to-zero for this thread; returns the state before, for `restore_denormals`. Does nothing where the CPU is not x86."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if not _x86(builder):
+            return i64(0)
+        slot = cgutils.alloca_once(builder, I32)
+        raw = builder.bitcast(slot, ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [raw.type])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.stmxcsr"), [raw])
+        before = builder.load(slot)
+        builder.store(builder.or_(before, ir.Constant(I32, _FLUSH)), slot)
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr"), [raw])
+        return builder.zext(before, I64)
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def restore_denormals(typing_context: Any, state: Any) -> Any:
+    """Undo `flush_denormals` for this thread."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if _x86(builder):
+            slot = cgutils.alloca_once(builder, I32)
+            builder.store(builder.trunc(values[0], I32), slot)
+            raw = builder.bitcast(slot, ir.IntType(8).as_pointer())
+            kind = ir.FunctionType(ir.VoidType(), [raw.type])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr"), [raw])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
