@@ -1,0 +1,94 @@
+"""Numbers and names as people read them: three significant digits, a unit that fits, and nothing where there is no value."""
+
+from __future__ import annotations
+
+from benchmarks.report.standing import Mean, Ratio
+from benchmarks.results import Cell, Run
+
+NOTHING = "–"
+
+
+def digits(value: float | None) -> str:
+    """Three significant digits, without an exponent where it stays readable: 0.0671, 5.20, 57.8, 1234."""
+    if value is None:
+        return NOTHING
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size < 0.0009995:
+        return f"{value:.2g}"
+    places = 0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3 if size >= 0.09995 else 4
+    return f"{value:.{places}f}"
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= 0.9995 * size:
+            return f"{digits(value / size)} {unit}"
+    return f"{digits(value * 1e9)} ns"
+
+
+def milliseconds(value: float | None) -> str:
+    return NOTHING if value is None else digits(value * 1e3)
+
+
+def size(value: int | None) -> str:
+    """Bytes."""
+    if value is None:
+        return NOTHING
+    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value >= scale:
+            return f"{digits(value / scale)} {unit}"
+    return f"{value} B"
+
+
+def share(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:.0f} %" if value >= 0.01 else f"{100 * value:.2g} %"
+
+
+def error(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.1e}"
+
+
+def times(value: Ratio | Mean | None) -> str:
+    """As in 2.31×, or 1/47000 where digits would hide the size."""
+    return NOTHING if value is None else f"{relative(value.value)}×" if value.value >= 0.01 else relative(value.value)
+
+
+def relative(value: float) -> str:
+    return digits(value) if value >= 0.01 else f"1/{float(f'{1 / value:.2g}'):.0f}"
+
+
+def interval(value: Ratio | Mean | None) -> str:
+    """As in 1.9–2.2, or nothing where there is no interval."""
+    if value is None or value.low is None or value.high is None:
+        return ""
+    return f"{digits(value.low)}–{digits(value.high)}"
+
+
+def machine(run: Run) -> str:
+    """The processor in one line."""
+    cpu = run.environment.get("cpu")
+    if isinstance(cpu, dict):
+        cpu = cpu.get("model") or cpu.get("name")
+    return str(cpu or run.environment.get("cpu_model") or "an unnamed machine")
+
+
+def commit(run: Run) -> str:
+    """Short commit, with a + where files were changed and not committed."""
+    value = str(run.environment.get("commit") or "")[:7]
+    return (value or "no commit") + ("+" if value and run.environment.get("dirty") else "")
+
+
+def date(run: Run) -> str:
+    """Day and minute of the run."""
+    return run.created[:16].replace("T", " ")
+
+
+def reason(cell: Cell) -> str:
+    """Why a cell has no time, in one sentence; empty for a timed one."""
+    if cell.status == "over_budget" and cell.predicted_s is not None and not cell.reason:
+        return f"predicted to take {seconds(cell.predicted_s)} a call"
+    return cell.reason

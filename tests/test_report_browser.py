@@ -1,0 +1,104 @@
+"""The page in a real browser: no error, nothing wider than a phone, sorting, filtering, tooltips and legend do what they say.
+
+A script added to the end of the page works its controls as a user would and posts what it saw to the page around it, which Chromium
+prints. Skipped where there is no Chromium.
+"""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import fabricated_run as fabricated
+import pytest
+
+from benchmarks.report import page
+from benchmarks.results import Run, load
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--window-size=1600,1000", "--virtual-time-budget=4000", "--dump-dom",
+)  # fmt: skip
+WATCH = """<script>window.seen = [];
+addEventListener("error", (event) => seen.push(event.message));
+addEventListener("securitypolicyviolation", (event) => seen.push(event.blockedURI));</script>"""
+USE = """<script>
+const rows = () => [...document.querySelectorAll("#table tbody tr")].filter((row) => !row.hidden);
+const numbers = (column) => rows().map((row) => row.cells[column].dataset.sort ?? null);
+const click = (column) => document.querySelector(`[data-column="${column}"]`).click();
+const headings = () => [...document.querySelectorAll("#table th[aria-sort]")].map((each) => each.getAttribute("aria-sort"));
+const set = (id, value) => {
+  const control = document.getElementById(id); control.value = value; control.dispatchEvent(new Event("input"));
+};
+const result = { width: document.documentElement.scrollWidth, room: document.documentElement.clientWidth };
+click(3); result.up = numbers(3); result.up_said = headings();
+click(3); result.down = numbers(3); result.down_said = headings();
+click(1); result.names = rows().map((row) => row.cells[1].textContent);
+set("find", "PANNS stft"); result.found = rows().map((row) => row.cells[0].textContent);
+result.said = document.getElementById("shown").textContent;
+set("find", ""); set("by-status", "refused"); result.refused = rows().map((row) => row.cells[2].textContent);
+set("by-contender", "fft"); set("by-status", ""); result.fft = rows().map((row) => row.cells[1].textContent);
+const square = document.querySelector(".heat td.refused a");
+square.dispatchEvent(new PointerEvent("pointerover", { bubbles: true, pointerType: "mouse" }));
+const tip = document.getElementById("tip"); const at = tip.getBoundingClientRect();
+result.tip = tip.hidden ? null : tip.textContent; result.tip_inside = at.left >= 0 && at.right <= result.room;
+const box = document.querySelector(".legend input[value=direct]"); box.click();
+result.direct = [...document.querySelectorAll('.roofline g[data-contender="direct"]')].map((group) => getComputedStyle(group).display);
+result.rooflines = [...document.querySelectorAll(".roofline")].map((each) => getComputedStyle(each).display);
+result.body = getComputedStyle(document.body).backgroundColor;
+set("by-contender", "direct");
+const link = [...document.querySelectorAll(".heat a")].find((each) => each.dataset.tip.includes("· torch:"));
+link.click();
+setTimeout(() => {
+  const row = document.getElementById(link.hash.slice(1));
+  result.revealed = !row.hidden && row.matches(":target");
+  result.seen = window.seen;
+  parent.postMessage(result, "*");
+}, 300);
+</script>"""
+FRAME = """<!doctype html><pre id="result"></pre>
+<script>addEventListener("message", (event) => (document.getElementById("result").textContent = JSON.stringify(event.data)));</script>
+<iframe src="page.html" style="border:0;width:{width}px;height:900px"></iframe>"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return load(fabricated.write(tmp_path_factory.mktemp("browser") / "run"))
+
+
+def used(run: Run, folder: Path, width: int, *flags: str) -> dict[str, Any]:
+    text = page.render(run).replace("<head>", "<head>" + WATCH).replace("</body>", USE + "</body>")
+    (folder / "page.html").write_text(text, encoding="utf-8")
+    (folder / "frame.html").write_text(FRAME.format(width=width))
+    command = [str(CHROMIUM), *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", (folder / "frame.html").as_uri()]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    found = re.search(r'<pre id="result">(.*?)</pre>', printed, re.DOTALL)
+    assert found and found[1], f"the page said nothing:\n{printed[-2000:]}"
+    return json.loads(html.unescape(found[1]))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize(("width", "flags"), [(1280, ()), (390, ("--blink-settings=preferredColorScheme=0",))])
+def test_the_page_works(run: Run, tmp_path: Path, width: int, flags: tuple[str, ...]) -> None:
+    saw = used(run, tmp_path, width, *flags)
+    assert saw["seen"] == [] and saw["width"] == saw["room"] <= width
+
+    times = sorted(cell.median_s for cell in run.cells if cell.median_s)
+    untimed = [None] * (len(run.cells) - len(times))
+    assert [value and float(value) for value in saw["up"]] == [pytest.approx(time, rel=1e-6) for time in times] + untimed
+    assert [value and float(value) for value in saw["down"]] == [pytest.approx(time, rel=1e-6) for time in times[::-1]] + untimed
+    assert saw["up_said"][3] == "ascending" and saw["down_said"][3] == "descending"
+    assert set(saw["down_said"]) == {"descending", "none"}
+    assert saw["names"] == sorted(cell.contender for cell in run.cells)
+
+    assert set(saw["found"]) == {"panns.stft"} and len(saw["found"]) == 11 and saw["said"] == f"11 of {len(run.cells)} cells"
+    assert saw["refused"] == ["refused"] * sum(cell.status == "refused" for cell in run.cells)
+    assert saw["fft"] == ["fft"] * len(run.workloads())
+    assert "too small to win anything" in saw["tip"] and saw["tip_inside"]
+    assert saw["direct"] == ["none", "none"] and saw["revealed"]
+    assert saw["rooflines"] == (["block", "none"] if width > 640 else ["none", "block"])
+    assert saw["body"] == ("rgb(251, 251, 250)" if not flags else "rgb(21, 23, 26)")

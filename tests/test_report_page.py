@@ -1,0 +1,167 @@
+"""The page: holds every cell, asks nothing of the network, survives hostile text, and is the same each time it is written."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import fabricated_run as fabricated
+import pytest
+
+from benchmarks.report import figures, page
+from benchmarks.results import Run, load
+
+VOID = {"meta", "input", "br", "wbr", "link", "img", "hr"}
+HOSTILE = '"><script>alert(1)</script>\' onload=x & {{ 7*7 }}'
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, ids, and the text of the table's rows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.rows: dict[str, list[str]] = {}
+        self.open: list[str] = []
+        self._row: list[str] | None = None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.tags.append((tag, found))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self._row = self.rows.setdefault(found["id"], []) if found.get("id", "").startswith("cell-") else None
+        elif tag in ("td", "th") and self._row is not None:
+            self._row.append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes <{self.open[-1:]}>"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self._row and {"td", "th"} & set(self.open):
+            self._row[-1] += data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return load(fabricated.write(tmp_path_factory.mktemp("page") / "run"))
+
+
+@pytest.fixture(scope="module")
+def text(run: Run) -> str:
+    return page.render(run)
+
+
+def test_every_cell_is_a_row_with_its_reproducer(run: Run, text: str) -> None:
+    found = Page(text)
+    assert not found.open
+    rows = {(fields[0], fields[1]): fields for fields in found.rows.values()}
+    assert set(rows) == {(cell.workload, cell.contender) for cell in run.cells} and len(found.rows) == len(run.cells)
+    for cell in run.cells:
+        fields = rows[cell.workload, cell.contender]
+        assert fields[-1] == f"python -m benchmarks run --workload {cell.workload} --contender {cell.contender}"
+        assert fields[2] == page.WORDS[cell.status] and cell.reason in fields[13]
+        assert (fields[3] == "–") == (cell.status != "ok")
+
+
+def test_every_timed_cell_is_a_point_of_both_rooflines(run: Run, text: str) -> None:
+    timed = {f"#cell-{number}" for number, cell in enumerate(run.cells) if cell.median_s}
+    for size in (figures.WIDE, figures.NARROW):
+        drawn = figures.roofline(run, {cell: f"cell-{number}" for number, cell in enumerate(run.cells)}, size)
+        assert sorted(re.findall(r'href="(#cell-\d+)"', drawn)) == sorted(timed)
+        assert drawn.count("<title>") == len(timed) and "FMA peak 240 GFLOP/s" in drawn and "33.0 GB/s" in drawn
+        assert not re.search(r"#0103|#0102", drawn), "a placeholder colour was left"
+
+
+def test_heat_map_says_refusals_with_their_reason(run: Run, text: str) -> None:
+    titles = [attributes.get("title", "") for tag, attributes in Page(text).tags if tag == "a"]
+    for cell in run.cells:
+        wanted = f"{cell.workload} · {cell.contender}: "
+        found = [title for title in titles if title.startswith(wanted)]
+        assert len(found) == 1
+        assert cell.median_s or found[0] == f"{wanted}{page.WORDS[cell.status]}: {cell.reason}"
+
+
+def test_nothing_is_asked_of_the_network(text: str) -> None:
+    found = Page(text)
+    for tag, attributes in found.tags:
+        assert "target" not in attributes
+        assert tag not in ("link", "iframe", "img", "object", "embed", "base")
+        for name in ("src", "href", "xlink:href", "action", "data", "srcset", "poster"):
+            assert attributes.get(name, "#").startswith("#"), (tag, attributes)
+    assert "@import" not in text and not re.search(r"url\((?!#)", text)
+    assert set(re.findall(r"https?://[^\s\"<]+", text)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    policy = [attributes["content"] for _, attributes in found.tags if attributes.get("http-equiv") == "Content-Security-Policy"]
+    assert policy and policy[0].startswith("default-src 'none'")
+
+
+def test_ids_are_unique_and_links_lead_somewhere(text: str) -> None:
+    found = Page(text)
+    identities = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
+    assert len(identities) == len(set(identities))
+    for _, attributes in found.tags:
+        for name in ("href", "xlink:href", "aria-labelledby"):
+            if name in attributes:
+                assert attributes[name].lstrip("#") in identities
+    for identity in re.findall(r"url\(#([^)]+)\)", text):
+        assert identity in identities
+
+
+def test_hostile_text_stays_text(run: Run) -> None:
+    def change(cell):  # type: ignore[no-untyped-def]
+        contender = HOSTILE if cell.contender == "jit" else cell.contender
+        if cell.workload != "panns.stft":
+            return replace(cell, contender=contender)
+        reason = HOSTILE if cell.reason else ""
+        return replace(cell, contender=contender, workload=HOSTILE, problem=HOSTILE, reason=reason, inside_timer=HOSTILE)
+
+    hostile = replace(
+        run, id=HOSTILE, preset=HOSTILE, audio=HOSTILE, command=("python", HOSTILE), environment={"cpu": HOSTILE, HOSTILE: [HOSTILE]},
+        cells=tuple(change(cell) for cell in run.cells[-55:]),
+    )  # fmt: skip
+    text = page.render(hostile)
+    found = Page(text)
+    assert sum(tag == "script" for tag, _ in found.tags) == 1 and not any("onload" in attributes for _, attributes in found.tags)
+    assert "{{ 7*7 }}" in text and "<script>alert" not in text
+    assert any(fields[0] == HOSTILE for fields in found.rows.values()) and any(fields[1] == HOSTILE for fields in found.rows.values())
+
+
+def test_several_threads_and_batches_have_rows_of_their_own(tmp_path: Path) -> None:
+    limits = {"1": fabricated.LIMITS["2"] | {"fma_gflops": 120.0}} | fabricated.LIMITS
+    header = fabricated.header(1, threads=(1, 2), limits=limits, command=("benchmarks", "--audio=my clip.wav"))
+    run = load(fabricated.write(tmp_path / "run", fabricated.lines(1, (1, 2), (1, 8), fabricated.WORKLOADS[:2]), header))
+    rows = Page(page.render(run)).rows.values()
+    assert len(rows) == len(run.cells) == 4 * 2 * 11
+    assert len({(fields[0], fields[1]) for fields in rows}) == len(rows)
+    command = next(fields[-1] for fields in rows if fields[0] == "vggish.conv1 batch 8 1 thread" and fields[1] == "direct")
+    assert command.endswith("--contender direct --threads 1 --batch 8 --audio 'my clip.wav'")
+
+
+def test_a_run_with_no_time_and_no_limits_still_has_a_page(run: Run) -> None:
+    refused = replace(run, limits={}, cells=tuple(cell for cell in run.cells if cell.status != "ok"))
+    text = page.render(refused)
+    assert "Nothing was timed in this run." in text and len(Page(text).rows) == len(refused.cells)
+    assert len(Page(page.render(replace(run, limits={}, cells=run.cells[:11]))).rows) == 11
+    assert not Page(page.render(replace(run, cells=()))).rows
+
+
+def test_the_environment_is_shown_whole(run: Run) -> None:
+    kept = {"memory_bytes": 8 << 30, "thread_pools": [{"api": "blas"}, {"api": "openmp"}], "features": ["avx2", "fma"], "governor": None}
+    assert list(page.flat(kept | {"vars": {"OMP_NUM_THREADS": "2"}, "dirty": True, "none": []})) == [
+        ("memory", "8.00 GiB"), ("thread pools 1 · api", "blas"), ("thread pools 2 · api", "openmp"), ("features", "avx2, fma"),
+        ("governor", "not set"), ("vars · OMP_NUM_THREADS", "2"), ("dirty", "yes"), ("none", "–"),
+    ]  # fmt: skip
+
+
+def test_written_twice_it_is_the_same_and_small(run: Run, text: str) -> None:
+    assert run.folder is not None
+    path = page.write(run.folder)
+    assert path.name == "index.html" and path.read_text(encoding="utf-8") == text
+    assert len(text.encode()) / len(run.cells) < 3000  # 300 cells of the core preset: under a megabyte
