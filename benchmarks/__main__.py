@@ -19,11 +19,11 @@ from benchmarks.cell import Bench
 from benchmarks.results import load
 from benchmarks.run import REPORTS, Options, run
 
-app = typer.Typer(add_completion=False, no_args_is_help=False, help="Kernels for music spectrograms: checked, timed, drawn.", pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Kernels for music spectrograms: checked, timed, drawn.")
 console = Console()
 
 Preset = Annotated[str, typer.Option(help="quick (8 workloads, minutes), core (26) or full (the catalogue).")]
-WorkloadGlob = Annotated[list[str], typer.Option("--workload", metavar="GLOB", help="Workloads by id, from the whole catalogue; may repeat.")]
+WorkloadGlob = Annotated[list[str], typer.Option("--workload", metavar="GLOB", help="Workloads by id instead of the preset's; may repeat.")]
 ContenderGlob = Annotated[list[str], typer.Option("--contender", metavar="GLOB", help="Contenders by name; may repeat.")]
 Threads = Annotated[str, typer.Option(metavar="N[,N]", help="Thread counts; every usable core if not given.")]
 Batch = Annotated[int, typer.Option(help="How many inputs at once.")]
@@ -42,7 +42,8 @@ def _options(preset: str, workload: list[str], contender: list[str], threads: st
         counts = tuple(dict.fromkeys(int(each) for each in threads.split(",") if each.strip()))
     except ValueError:
         _stop(f"--threads {threads!r}: whole numbers separated by commas, e.g. 1,2")
-    return Options(preset, tuple(workload), tuple(contender), counts, batch, audio=audio, command=("python", "-m", "benchmarks", *sys.argv[1:]))
+    typed = ("python", "-m", "benchmarks", *sys.argv[1:])
+    return Options(preset, tuple(workload), tuple(contender), counts, batch, audio=audio, command=typed)
 
 
 @app.command("run")
@@ -55,7 +56,7 @@ def run_command(
     passes: Annotated[int | None, typer.Option(help="Passes over the whole matrix; the preset's if not given.")] = None,
     audio: Audio = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders go.")] = REPORTS,
-    json: Annotated[bool, typer.Option("--json", help="Write the cells to standard output as JSON, everything else to standard error.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Write the cells as JSON to standard output, all else to standard error.")] = False,
 ) -> None:
     """Check and time contenders on workloads, and write a folder with raw data and a page."""
     from benchmarks.report import index, page, tables
@@ -93,7 +94,7 @@ def list_command(preset: Preset = "full") -> None:
     table = Table("contender", "version", "inside the timer", title="contenders", title_justify="left")
     for contender in everybody.everyone():
         missing = contender.available()
-        table.add_row(contender.name, contender.version() if missing is None else "-", contender.inside_timer if missing is None else missing)
+        table.add_row(contender.name, "-" if missing else contender.version(), missing or contender.inside_timer)
     console.print(table)
 
 

@@ -84,7 +84,10 @@ class Bench:
         """The part of a line that is known before anything runs."""
         workload = spec.workload
         if workload not in self._texts:
-            self._texts[workload] = problem_text(workload)
+            try:
+                self._texts[workload] = problem_text(workload)
+            except Exception:  # the row of each implementation will say what is wrong with it
+                self._texts[workload] = workload.describe()
         return Line(
             workload=workload.id, contender=spec.contender.name, threads=spec.threads, batch=workload.batch, op=workload.op,
             problem=self._texts[workload], flops=workload.flops, bytes=workload.bytes, status="failed",
@@ -145,7 +148,8 @@ class Bench:
         if not np.isfinite(error):
             return replace(line, status="wrong", reason="NaN or infinite values in the answer")
         if error > line.error_bound:
-            return replace(line, status="wrong", error=error, reason=f"error {error:.2g} of the largest output, {line.error_bound:.2g} allowed")
+            reason = f"error {error:.2g} of the largest output, {line.error_bound:.2g} allowed"
+            return replace(line, status="wrong", error=error, reason=reason)
         return replace(line, status="ok", error=error)
 
     def _warm(self, prepared: Prepared, first_call_s: float) -> float:
@@ -162,13 +166,13 @@ class Bench:
                 return shortest
 
     def predict(self, spec: Spec) -> float | None:
-        """Seconds of one call for slow contenders, from a pilot: a smaller layer of the same kind, timed here and now, scaled by its flops."""
-        flops, workload = spec.contender.pilot_flops, spec.workload
-        if flops is None or workload.flops <= flops:
-            return None
+        """Seconds of one call of slow contenders, from a pilot: a smaller layer of the same kind, timed here, scaled by flops."""
+        workload = spec.workload
         key = (workload.id, spec.contender.name, spec.threads, workload.batch)
         if key not in self.predictions:
-            small = workload.cut(flops, spatial=spec.contender.pilot_spatial)
+            small = spec.contender.pilot(workload)
+            if small is None:
+                return None
             prepared = spec.contender.prepare(small, tensors(small, self.clip), spec.threads)
             prepared.run()
             start = self.clock.now()

@@ -105,7 +105,7 @@ def collect(contenders: Iterable[Any] = ()) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES} | {"LLVM": ".".join(map(str, llvm.llvm_version_info))},
         "blas": _safely(_blas),
-        "thread_pools": [{key: pool.get(key) for key in ("user_api", "internal_api", "version", "num_threads")} for pool in threadpool_info()],
+        "thread_pools": [{key: pool.get(key) for key in ("internal_api", "version", "num_threads")} for pool in threadpool_info()],
         "threading_layer": _safely(numba.threading_layer),
         "numba_threads": numba.config.NUMBA_NUM_THREADS,
         "thread_variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(THREAD_VARIABLES)},

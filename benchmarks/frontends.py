@@ -67,7 +67,7 @@ def harmonic_cqt(clip: Clip, rate: int, n_fft: int, hop: int, bands: int, per_oc
 
 
 def first_layer(workload: Workload, clip: Clip) -> Floats:
-    """The clip's frames in the workload's shape: from a place where it sounds, tiled if too short, batch items one after the other in time."""
+    """The clip's frames in the workload's shape: from where it sounds, tiled if too short, batch items one after the other in time."""
     options = dict(workload.input or ())
     kind = options.pop("kind")
     if kind == "audio":
@@ -81,7 +81,7 @@ def first_layer(workload: Workload, clip: Clip) -> Floats:
         if workload.axes == "-,freq":  # frames are the batch
             return np.ascontiguousarray(_loop(bands.T, 0, workload.n)[:, None, : workload.w])
         return _cut(bands[None], workload, ("freq", "time"))
-    found = {"spectrogram": spectrogram, "hcqt": harmonic_cqt}[kind](clip, **options)
+    found = spectrogram(clip, **options) if kind == "spectrogram" else harmonic_cqt(clip, **options)
     if found.shape[0] > workload.c_in:
         found = found.mean(axis=0, keepdims=True)
     return _cut(found, workload, ("freq", "time"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from statistics import median
 from typing import Any
 
@@ -54,6 +54,10 @@ def _fma_loop(lanes: int) -> Any:
     return loop
 
 
+def _spin(lanes: int, iterations: int, worker: int) -> float:
+    return float(_fma_loop(lanes)(iterations))
+
+
 def _together(work: Callable[[int], Any], threads: int, pool: ThreadPoolExecutor) -> float:
     """Seconds until work(0) … work(threads-1) are all done."""
     start = time.perf_counter()
@@ -73,13 +77,12 @@ def fma_gflops(threads: int, repeats: int = REPEATS) -> tuple[float, float]:
     best: list[float] = [0.0]
     with ThreadPoolExecutor(threads) as pool:
         for lanes in (4, 8, 16):
-            loop = _fma_loop(lanes)
             iterations = 1000
-            while (seconds := _together(lambda _, n=iterations: loop(n), threads, pool)) < 0.01:  # type: ignore[misc]
+            while (seconds := _together(partial(_spin, lanes, iterations), threads, pool)) < 0.01:
                 iterations *= 4
             iterations = int(iterations * 0.03 / seconds)
             flops = FLOPS_PER_FMA * ACCUMULATORS * lanes * iterations * threads
-            rates = [flops / _together(lambda _, n=iterations: loop(n), threads, pool) / 1e9 for _ in range(repeats)]  # type: ignore[misc]
+            rates = [flops / _together(partial(_spin, lanes, iterations), threads, pool) / 1e9 for _ in range(repeats)]
             best = max(best, rates, key=median)
     return median(best), _spread(best)
 

@@ -27,15 +27,18 @@ class Suite:
     folder: Path | None = None
     begin: Callable[[Spec], None] = lambda spec: None
     end: Callable[[Spec, Line], None] = lambda spec, line: None
+    unfinished: bool = False
     problems: list[str] = field(default_factory=list)  # what went wrong with pytest itself
 
     def measure(self, spec: Spec, timer: Timer) -> Line:
         """Measure a cell and keep its line at once: whatever ends the process later cannot take it back."""
+        self.unfinished = True
         self.begin(spec)
         line = self.bench.measure(spec, timer, self.pass_)
         if self.folder is not None:
             append_cell(self.folder, line)
         self.end(spec, line)
+        self.unfinished = False
         return line
 
     def pytest_internalerror(self, excrepr: object) -> None:
@@ -46,5 +49,5 @@ class Suite:
             self.problems.append(str(report.longrepr))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed and report.when != "call":  # a cell's own failure is a line; this is the harness's
+        if report.failed and (report.when != "call" or self.unfinished):  # a cell's own failure is a line; this is the harness's
             self.problems.append(str(report.longrepr))

@@ -58,7 +58,7 @@ def _convolve(workload: Workload, x: Doubles, given: Tensors) -> Doubles:
     weight = given.weight.astype(np.float64).reshape(groups, workload.c_out // groups, workload.c_in // groups, workload.kh, workload.kw)
     out = np.zeros((n, groups, workload.c_out // groups, oh * ow))
     windows = np.lib.stride_tricks.sliding_window_view(x, (workload.kw - 1) * dw + 1, axis=3)[:, :, :, ::sw, ::dw]  # (n, c_in, h, ow, kw)
-    taps = max(1, 64 // weight.shape[2])  # so many at once that a product is worth its call: one tap of one channel would be an outer product
+    taps = max(1, 64 // weight.shape[2])  # so many at once that a product is worth its call
     for a in range(workload.kh):
         rows = windows[:, :, a * dh : a * dh + (oh - 1) * sh + 1 : sh]
         for b in range(0, workload.kw, taps):
@@ -94,7 +94,7 @@ def tolerance(workload: Workload) -> float:
     """What a contender without a bound of its own is held to.
 
     Maxima are copies, so exact. A float32 sum of K terms errs by about 0.35 eps sqrt(K) of the largest output in the worst usual order (one
-    running sum; blocks are better); four eps sqrt(K), K taken as at least 16, leaves a factor of ten, and is still 5x to 100x less than what
-    bfloat16 arithmetic would show.
+    running sum; blocks are better); four eps sqrt(K), K taken as at least 16, leaves a factor of ten, and is still 5x to 100x less than
+    what bfloat16 arithmetic would show.
     """
     return 0.0 if workload.is_max else 4 * EPSILON * sqrt(max(workload.terms, 16))

@@ -152,8 +152,10 @@ class Run:
     def save(self, folder: Path) -> None:
         """Write run.json (the cells have lines of their own)."""
         data = {
-            "schema": SCHEMA, "id": self.id, "created": self.created, "command": list(self.command), "preset": self.preset,
-            "passes": self.passes, "threads": list(self.threads), "audio": self.audio, "environment": self.environment, "limits": self.limits,
+            "schema": SCHEMA, "id": self.id, "created": self.created, "command": list(self.command),
+            "preset": self.preset,
+            "passes": self.passes, "threads": list(self.threads), "audio": self.audio, "environment": self.environment,
+            "limits": self.limits,
         }  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / "run.json.partial"  # replaced in one step: a run that dies never leaves half a file
@@ -208,7 +210,8 @@ def _merge_one(group: list[Line]) -> Cell:
         problem=speaker.problem, flops=speaker.flops, bytes=speaker.bytes, status=speaker.status, reason=speaker.reason,
         samples=tuple(line.seconds for line in group if line.seconds) if speaker.status == "ok" else (),
         error=largest("error"), error_bound=largest("error_bound"), workspace_bytes=largest("workspace_bytes"),
-        prepare_s=first("prepare_s"), first_call_s=first("first_call_s"), predicted_s=first("predicted_s"), inside_timer=speaker.inside_timer,
+        prepare_s=first("prepare_s"), first_call_s=first("first_call_s"), predicted_s=first("predicted_s"),
+        inside_timer=speaker.inside_timer,
     )  # fmt: skip
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
+from rich.progress import Progress as Bar
 from rich.text import Text
 
 from benchmarks import contenders, environment, limits, passes, signals, workloads
@@ -105,7 +105,7 @@ def run(options: Options, console: Console, clock: Clock | None = None) -> Run:
             bar.update(task, cell=spec.label, pass_=progress.pass_)
 
         def end(spec: Spec, line: Line) -> None:
-            progress.end(spec)
+            progress.end(spec, once=(line.prepare_s or 0.0) + (line.first_call_s or 0.0))
             bar.advance(task)
 
         finished = True
@@ -142,7 +142,7 @@ class _Named:
         config.pluginmanager.register(self.suite, NAME)
 
 
-def arguments(json: Path) -> Sequence[str]:
+def arguments(json: Path) -> list[str]:
     """pytest's command line for one pass: nothing of the user's own configuration, no output of its own, no capturing of ours."""
     return [
         str(CELLS), f"--rootdir={environment.ROOT}", "-o", "addopts=", "-o", "filterwarnings=", "-W", "ignore",

@@ -105,7 +105,8 @@ def synthesise() -> Clip:
                 add(_note(_hertz(midi + rng.normal(0, 0.03)), beat * 2, 1.2, 0.6, rng), at + 0.008 * voice, 0.16, 0.25 + 0.2 * voice)
         for half in range(2):
             if rng.random() < 0.7:
-                add(_note(_hertz(rng.choice(scale)), beat * rng.uniform(0.5, 1.5), 2.5, 0.85, rng), at + half * beat / 2, 0.22, rng.uniform(0.3, 0.9))
+                melody = _note(_hertz(rng.choice(scale)), beat * rng.uniform(0.5, 1.5), 2.5, 0.85, rng)
+                add(melody, at + half * beat / 2, 0.22, rng.uniform(0.3, 0.9))
             add(_drum("hat", rng), at + half * beat / 2, 0.25, 0.7)
         add(_drum("snare" if step % 2 else "kick", rng), at, 0.5, 0.5)
     mix += 0.002 * rng.standard_normal(mix.shape)

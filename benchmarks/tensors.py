@@ -7,13 +7,32 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from math import sqrt
+from math import prod, sqrt
 
 import numpy as np
 
 from benchmarks.frontends import first_layer
 from benchmarks.signals import Clip, Floats
 from benchmarks.workloads import Workload
+
+ALIGNMENT = 64  # a cache line and an AVX-512 vector; NumPy's own 16 would let luck decide how many loads cross lines
+
+
+def aligned(shape: tuple[int, ...], fill: float = np.nan) -> Floats:
+    """A new float32 array whose first value begins a cache line, its pages touched."""
+    count = prod(shape)
+    buffer = np.empty(count * 4 + ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT
+    array = buffer[start : start + count * 4].view(np.float32).reshape(shape)
+    array.fill(fill)
+    return array
+
+
+def aligned_copy(array: Floats) -> Floats:
+    """A writable copy on a cache line."""
+    copy = aligned(array.shape, 0.0)
+    copy[...] = array
+    return copy
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +52,7 @@ def tensors(workload: Workload, clip: Clip) -> Tensors:
         weight = rng.standard_normal(workload.weight_shape, dtype=np.float32) / np.float32(sqrt(workload.terms))
     if workload.bias:
         bias = rng.standard_normal(workload.c_out, dtype=np.float32)
-    x = first_layer(workload, clip) if workload.input else rng.standard_normal(workload.x_shape, dtype=np.float32)
+    x = aligned_copy(first_layer(workload, clip) if workload.input else rng.standard_normal(workload.x_shape, dtype=np.float32))
     for array in (x, weight, bias):
         if array is not None:
             array.flags.writeable = False

@@ -125,10 +125,9 @@ class Workload:
     def describe(self) -> str:
         """A line for people; results carry the library's own problem text where it has the operation."""
         text = f"{self.op} {'x'.join(map(str, self.x_shape))} -> {'x'.join(map(str, self.out_shape))} kernel {self.kh}x{self.kw}"
-        for name, value, plain in (
-            ("stride", self.stride, (1, 1)), ("padding", self.padding, ((0, 0), (0, 0))), ("dilation", self.dilation, (1, 1)), ("groups", self.groups, 1),
-        ):  # fmt: skip
-            text += f" {name} {value}" if value != plain else ""
+        plain = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
+        for name, usual in plain.items():
+            text += f" {name} {getattr(self, name)}" if getattr(self, name) != usual else ""
         return text
 
     def batched(self, batch: int) -> Workload:
@@ -152,7 +151,8 @@ class Workload:
             small = replace(small, n=small.n // 2)
         while spatial and not self.is_global and small.flops > flops and max(small.oh, small.ow) > 1:
             axis = 0 if small.oh >= small.ow else 1
-            length = ((small.oh, small.ow)[axis] // 2 - 1) * small.stride[axis] + small.dilation[axis] * ((small.kh, small.kw)[axis] - 1) + 1
+            span = small.dilation[axis] * ((small.kh, small.kw)[axis] - 1) + 1
+            length = ((small.oh, small.ow)[axis] // 2 - 1) * small.stride[axis] + span
             length = max(1, length - sum(small.padding[axis]))
             if length >= (small.h, small.w)[axis]:  # all padding: it cannot get shorter
                 break

@@ -16,7 +16,7 @@ from benchmarks.workloads import Workload
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A call ready to be timed: `run` does one pass over the workload and nothing else; `answer` makes its result a NumPy array, untimed."""
+    """A call ready to be timed: `run` computes the workload once and nothing else; `answer` makes its result a NumPy array, untimed."""
 
     run: Callable[[], Any]
     answer: Callable[[Any], npt.NDArray[np.floating]]
@@ -31,8 +31,6 @@ class Contender(ABC):
 
     name: str
     inside_timer: str  # a sentence: what a timed call includes, what it does not
-    pilot_flops: int | None = None  # slow by nature: time a workload cut to about this many flops before trusting it with a whole one
-    pilot_spatial = True  # whether the pilot may cut the map too; no for what costs calls per channel rather than operations
 
     @abstractmethod
     def available(self) -> str | None:
@@ -45,6 +43,10 @@ class Contender(ABC):
     @abstractmethod
     def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
         """Everything that happens once: compiling, packing constant weights, opening a session, allocating the output."""
+
+    def pilot(self, workload: Workload) -> Workload | None:
+        """For what is slow by nature: a smaller workload of the same kind, whose time, scaled by flops, predicts this one's."""
+        return None
 
     def version(self) -> str | None:
         """The version of what it runs on."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.contenders import onnx_model
 from benchmarks.contenders.base import Contender, Prepared
-from benchmarks.tensors import Tensors
+from benchmarks.tensors import Tensors, aligned, aligned_copy
 from benchmarks.workloads import Workload
 
 
@@ -36,7 +36,7 @@ class OnnxRuntime(Contender):
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(onnx_model.model(workload, given), options, providers=["CPUExecutionProvider"])
-        x, out = given.x.copy(), np.full(workload.out_shape, np.nan, np.float32)
+        x, out = aligned_copy(given.x), aligned(workload.out_shape)
         binding = session.io_binding()
         binding.bind_input("x", "cpu", 0, np.float32, x.shape, x.ctypes.data)
         binding.bind_output("y", "cpu", 0, np.float32, out.shape, out.ctypes.data)

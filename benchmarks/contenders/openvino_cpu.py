@@ -5,11 +5,9 @@ from __future__ import annotations
 from importlib.metadata import version
 from importlib.util import find_spec
 
-import numpy as np
-
 from benchmarks.contenders import onnx_model
 from benchmarks.contenders.base import Contender, Prepared
-from benchmarks.tensors import Tensors
+from benchmarks.tensors import Tensors, aligned, aligned_copy
 from benchmarks.workloads import Workload
 
 
@@ -37,7 +35,7 @@ class OpenVino(Contender):
             "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
         }  # fmt: skip
         compiled = core.compile_model(core.read_model(onnx_model.model(workload, given)), "CPU", settings)
-        x, out = given.x.copy(), np.full(workload.out_shape, np.nan, np.float32)
+        x, out = aligned_copy(given.x), aligned(workload.out_shape)
         request = compiled.create_infer_request()
         request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
         request.set_output_tensor(openvino.Tensor(out, shared_memory=True))

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 import kernels
+import kernels.api as api
 from benchmarks.contenders.base import Contender, Prepared
-from benchmarks.tensors import Tensors
+from benchmarks.tensors import Tensors, aligned
 from benchmarks.workloads import Workload
 
 # Loops in plain Python run at some 1e6 to 1e7 operations a second, plain compiled loops at 1e9: a pilot of a tenth of a second each.
@@ -21,11 +22,10 @@ PILOT_FLOPS = {"naive": 200_000, "jit": 50_000_000}
 class Ours(Contender):
     """A plan made by one named implementation."""
 
-    inside_timer = "One call of a prepared plan writing into an allocated output; weights packed, kernels compiled and scratch sized before."
+    inside_timer = "One call of a prepared plan into an allocated output; weights packed, kernels compiled, scratch sized before."
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.pilot_flops = PILOT_FLOPS.get(name)
 
     def available(self) -> str | None:
         return None  # the suite cannot be started without the library
@@ -33,14 +33,18 @@ class Ours(Contender):
     def version(self) -> str | None:
         return str(kernels.__version__)
 
+    def pilot(self, workload: Workload) -> Workload | None:
+        flops = PILOT_FLOPS.get(self.name)
+        return workload.cut(flops) if flops is not None and workload.flops > flops else None
+
     def refuse(self, workload: Workload) -> str | None:
         if not hasattr(kernels, workload.op):
             return f"kernels has no operation {workload.op}"
-        if self.name == "auto":
-            return None
         weight = None if workload.weight_shape is None else np.zeros(workload.weight_shape, np.float32)
         bias = np.zeros(workload.c_out, np.float32) if workload.bias else None
-        able = kernels.implementations(workload.op, workload.x_shape, *_arguments(workload, weight, bias), **_options(workload))
+        able = api.implementations(workload.op, workload.x_shape, *_arguments(workload, weight, bias), **_options(workload))
+        if self.name == "auto":
+            return None if None in able.values() else "no implementation takes this problem"
         if self.name not in able:
             return f"{self.name} is no implementation of {workload.op}; there are {', '.join(able)}"
         sentence = able[self.name]
@@ -51,7 +55,7 @@ class Ours(Contender):
             workload.op, workload.x_shape, *_arguments(workload, given.weight, given.bias), **_options(workload),
             implementation=self.name, threads=threads, dtype="float32",
         )  # fmt: skip
-        out = np.full(workload.out_shape, np.nan, np.float32)  # pages touched, and whatever is left unwritten shows
+        out = aligned(workload.out_shape)  # full of NaN, so that whatever is left unwritten shows
         x = given.x
         return Prepared(
             run=lambda: plan(x, out=out), answer=np.asarray, problem=str(plan.problem), error_bound=float(plan.error_bound),
@@ -70,12 +74,13 @@ def _options(workload: Workload) -> dict[str, Any]:
         return {}
     options: dict[str, Any] = {"stride": workload.stride[-workload.dims :]}
     if workload.is_conv:
-        options |= {"padding": list(workload.padding[-workload.dims :]), "dilation": workload.dilation[-workload.dims :], "groups": workload.groups}
+        padding, dilation = list(workload.padding[-workload.dims :]), workload.dilation[-workload.dims :]
+        options |= {"padding": padding, "dilation": dilation, "groups": workload.groups}
     return options
 
 
 def problem_text(workload: Workload) -> str:
-    """The library's text of the workload's problem, which every contender's row carries; our own line for what the library does not have."""
+    """The library's text of the workload's problem, which every row carries; a line of the suite for what the library does not have."""
     if not hasattr(kernels, workload.op):
         return workload.describe()
     weight = None if workload.weight_shape is None else np.zeros(workload.weight_shape, np.float32)
@@ -87,6 +92,6 @@ def problem_text(workload: Workload) -> str:
 
 def contenders() -> tuple[Ours, ...]:
     """Every implementation of convolution and pooling that the library names, then "auto"."""
-    conv = kernels.implementations("conv2d", (1, 1, 4, 4), np.zeros((1, 1, 3, 3), np.float32))
-    pool = kernels.implementations("max_pool2d", (1, 1, 4, 4), 2)
+    conv = api.implementations("conv2d", (1, 1, 4, 4), np.zeros((1, 1, 3, 3), np.float32))
+    pool = api.implementations("max_pool2d", (1, 1, 4, 4), 2)
     return tuple(Ours(name) for name in (*dict.fromkeys((*conv, *pool)), "auto"))

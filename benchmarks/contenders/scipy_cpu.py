@@ -12,6 +12,7 @@ from benchmarks.contenders.base import Contender, Prepared
 from benchmarks.tensors import Tensors
 from benchmarks.workloads import Workload
 
+PILOT_PAIRS = 16  # pairs of channels cost Python calls: 1024 x 128 of them take minutes, and each pair what any other takes
 OPS = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d")
 
 
@@ -20,16 +21,21 @@ class SciPy(Contender):
 
     name = "scipy"
     inside_timer = (
-        "All channel pairs, one thread. Stride is computed in full and then subsampled; dilated kernels have their zeros put in before; padding is inside."
+        "All channel pairs, one thread. Strides are computed in full and then subsampled; padding is inside; "
+        "dilated kernels got their zeros before."
     )
-    pilot_flops = 20_000_000  # pairs of channels cost Python calls: 1024 x 128 of them take minutes
-    pilot_spatial = False
 
     def available(self) -> str | None:
         return None  # the library itself depends on it
 
     def version(self) -> str | None:
         return version("scipy")
+
+    def pilot(self, workload: Workload) -> Workload | None:
+        pairs = workload.n * workload.c_out * workload.c_in // workload.groups
+        if not workload.is_conv or pairs <= PILOT_PAIRS:
+            return None
+        return workload.cut(workload.flops * PILOT_PAIRS // pairs, spatial=False)
 
     def refuse(self, workload: Workload) -> str | None:
         if workload.is_global:

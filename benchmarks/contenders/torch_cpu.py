@@ -45,7 +45,7 @@ class Torch(Contender):
         def tensor(array: Any) -> Any:
             if array is None:
                 return None
-            found = torch.from_numpy(array.copy())
+            found = torch.tensor(array)  # in memory of its own, aligned as PyTorch likes it
             if found.ndim == 3 and lifted:
                 found = found.unsqueeze(2)
             return found.contiguous(memory_format=torch.channels_last) if self.channels_last and found.ndim == 4 else found
