@@ -7,7 +7,7 @@ store_first, loop. What it says reads like the algebra above it; this file alone
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from llvmlite import ir
@@ -60,6 +60,15 @@ class Words:
         """Entry `index` of the int64 table at `address`."""
         return self.b.load(self.b.gep(self.b.inttoptr(address, I64.as_pointer()), [index]), align=8)
 
+    def load_strided(self, pointer: ir.Value, stride: int) -> ir.Value:
+        """Every `stride`-th number from here, one vector of them; reads lanes * stride numbers."""
+        if stride == 1:
+            return self.load(pointer)
+        wide = ir.VectorType(self.scalar, self.lanes * stride)
+        numbers = self.b.load(self.b.bitcast(pointer, wide.as_pointer()), align=self.itemsize)
+        picks = ir.Constant(ir.VectorType(I32, self.lanes), [lane * stride for lane in range(self.lanes)])
+        return self.b.shuffle_vector(numbers, ir.Constant(wide, ir.Undefined), picks)
+
     def store(self, value: ir.Value, pointer: ir.Value) -> None:
         """One vector to memory."""
         self.b.store(value, self.b.bitcast(pointer, self.vector.as_pointer()), align=self.itemsize)
@@ -69,10 +78,10 @@ class Words:
         lanes = ir.Constant(self._indices, [start + lane for lane in range(self.lanes)])
         return self.b.icmp_signed("<", lanes, self._splat(count, self._indices))
 
-    def load_first(self, pointer: ir.Value, mask: ir.Value) -> ir.Value:
-        """One vector whose lanes outside the mask are zero and are not read."""
+    def load_first(self, pointer: ir.Value, mask: ir.Value, otherwise: float = 0.0) -> ir.Value:
+        """One vector; lanes outside the mask are `otherwise` and are not read."""
         vector_pointer = self.b.bitcast(pointer, self.vector.as_pointer())
-        return self._call(f"llvm.masked.load.{self._suffix}.p0", self.vector, vector_pointer, ir.Constant(I32, self.itemsize), mask, self.zero())
+        return self._call(f"llvm.masked.load.{self._suffix}.p0", self.vector, vector_pointer, ir.Constant(I32, self.itemsize), mask, self.constant(otherwise))
 
     def store_first(self, value: ir.Value, pointer: ir.Value, mask: ir.Value) -> None:
         """One vector to memory; lanes outside the mask are not written."""
@@ -112,6 +121,16 @@ class Words:
     def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
         """a + b."""
         return self.b.fadd(a, b)
+
+    def across(self, value: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
+        """All lanes combined into one number, by halves."""
+        width = self.lanes
+        while width > 1:
+            width //= 2
+            order = [lane + width if lane < width else lane for lane in range(self.lanes)]
+            upper = self.b.shuffle_vector(value, ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.VectorType(I32, self.lanes), order))
+            value = combine(value, upper)
+        return self.b.extract_element(value, ir.Constant(I32, 0))
 
     def variable(self, value: ir.Value) -> ir.Value:
         """A named register: `get` and `set` it; LLVM keeps it out of memory."""

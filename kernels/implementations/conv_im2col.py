@@ -1,0 +1,173 @@
+"""Unfold the input into a matrix whose columns are the windows, then one matrix product with the weights.
+
+Every output position becomes a column of c_in * kh * kw values, so weights (c_out, c_in * kh * kw) times columns is the layer, and BLAS
+does it near the machine's peak. The columns hold each input value up to kh * kw times: that copy costs bandwidth, and a lot of memory if
+done at once, so windows are unfolded into blocks of at most BUDGET bytes which BLAS reads back while they are still in cache. A 1x1
+layer and a window as large as the input need no copy at all. It loses where the copy outweighs the product: few output channels,
+depthwise layers, large kernels over few channels.
+Reference: K. Chellapilla, S. Puri, P. Simard, "High performance convolutional neural networks for document processing", IWFHR 2006.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numba import prange
+
+from kernels import registry
+from kernels.blas import bounded
+from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.jit import region
+from kernels.problem import Conv
+from kernels.scratch import Scratch
+
+Array = np.ndarray
+
+BUDGET = 4 << 20  # bytes of unfolded input at a time
+POSITIONS = 64  # fewest columns worth a matrix product; below, the sum is cut before the columns are
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """How much is unfolded at a time: images, groups, output positions of a plane, and summands of one output."""
+
+    images: int
+    groups: int
+    positions: int
+    summands: int
+
+    @property
+    def size(self) -> int:
+        """Elements of the unfolded buffer."""
+        return self.images * self.groups * self.positions * self.summands
+
+
+def blocks(problem: Conv, budget: int) -> Blocks:
+    """The largest blocks of at most `budget` bytes (never less than one element), cut in this order: images, groups, positions, sum."""
+    room = max(budget // problem.itemsize, 1)
+    positions = math.prod(problem.conv_size)
+    column = positions * problem.summands
+    if column <= room:
+        groups = min(problem.groups, room // column)
+        return Blocks(max(1, min(problem.n, room // (column * groups))) if groups == problem.groups else 1, groups, positions, problem.summands)
+    fewest = min(POSITIONS, positions, room)
+    if fewest * problem.summands <= room:
+        return Blocks(1, 1, room // problem.summands, problem.summands)
+    return Blocks(1, 1, fewest, room // fewest)
+
+
+def ranges(length: int, step: int) -> Iterator[tuple[int, int]]:
+    """(first, after the last) of consecutive steps."""
+    return ((first, min(first + step, length)) for first in range(0, length, step))
+
+
+@region
+def unfold(x, columns, image, group, position, summand, c_in, kernel, stride, before, dilation, out_width):  # type: ignore[no-untyped-def]
+    """Fill columns (images, groups, summands, positions) from x (n, channels, h, w), starting at the given image, group, position
+    and summand; groups have c_in channels each. What lies on padding is 0."""
+    images, groups, summands, positions = columns.shape
+    height, width = x.shape[2:]
+    taps = kernel[0] * kernel[1]
+    for row in prange(images * groups * summands):
+        n, g, k = row // (groups * summands), row // summands % groups, summand + row % summands
+        plane = x[image + n, (group + g) * c_in + k // taps]
+        kh, kw = k % taps // kernel[1], k % kernel[1]
+        target = columns[n, g, row % summands]
+        shift, step = kw * dilation[1] - before[1], stride[1]
+        low = (max(0, -shift) + step - 1) // step  # first ow whose tap lies on the input
+        high = (width - shift + step - 1) // step if width > shift else 0  # first ow past it
+        done = 0
+        while done < positions:  # one row of the output, or the part of it that the block holds
+            oh, ow = (position + done) // out_width, (position + done) % out_width
+            count = min(out_width - ow, positions - done)
+            h = oh * stride[0] - before[0] + kh * dilation[0]
+            inside = min(max(low - ow, 0), count)
+            beyond = max(min(high - ow, count), inside) if 0 <= h < height else inside
+            for i in range(inside):
+                target[done + i] = 0
+            first = (ow + inside) * step + shift
+            if step == 1:
+                for i in range(beyond - inside):
+                    target[done + inside + i] = plane[h, first + i]
+            else:
+                for i in range(beyond - inside):
+                    target[done + inside + i] = plane[h, first + i * step]
+            for i in range(beyond, count):
+                target[done + i] = 0
+            done += count
+
+
+def as_stored(problem: Conv, weight: Array, threads: int) -> Callable[[Array, Array], None] | None:
+    """The layer as a product of x just as it lies in memory, where it is one: a 1x1 kernel, or one window that is the whole input."""
+    groups, unpadded = problem.groups, not any(map(sum, problem.padding))
+    if problem.taps == 1 and max(problem.stride) == 1 and unpadded:
+
+        def pointwise(x: Array, out: Array) -> None:
+            with bounded(threads):
+                np.matmul(weight, x.reshape(len(x), groups, problem.summands, -1), out=out.reshape(*out.shape[:1], groups, -1, out[0, 0].size))
+
+        return pointwise
+    if problem.kernel == problem.size and unpadded:  # one window, so dilation is 1 on any axis with more than one tap
+        transposed = np.ascontiguousarray(weight.transpose(0, 2, 1))
+
+        def whole(x: Array, out: Array) -> None:
+            with bounded(threads):
+                rows = x.reshape(len(x), groups, problem.summands).transpose(1, 0, 2)
+                np.matmul(rows, transposed, out=out.reshape(len(x), groups, -1).transpose(1, 0, 2))
+
+        return whole
+    return None
+
+
+def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
+    """The weights as one matrix a group, the size of the blocks, and scratch for one of them."""
+    assert operands.weight is not None
+    dtype, groups = np.dtype(problem.dtype), problem.groups
+    weight = operands.weight.reshape(groups, problem.c_out // groups, problem.summands)
+    bias = operands.bias
+    before = problem.padding[0][0], problem.padding[1][0]
+    stored = as_stored(problem, weight, threads)
+    cut = blocks(problem, BUDGET)
+    split = cut.summands < problem.summands
+    extra = cut.images * cut.groups * weight.shape[1] * cut.positions if split else 0  # a part of the sum, before it is added
+    scratch = Scratch(0 if stored else (cut.size + extra) * dtype.itemsize)
+
+    def block(x: Array, y: Array, memory: Array, images: tuple[int, int], members: tuple[int, int], span: tuple[int, int]) -> None:
+        """y (images, groups, c_out, positions): the outputs of one block."""
+        shape = images[1] - images[0], members[1] - members[0]
+        count = span[1] - span[0]
+        for first, last in ranges(problem.summands, cut.summands):
+            size = math.prod(shape) * (last - first) * count
+            columns = memory[:size].reshape(*shape, last - first, count)
+            corner = images[0], members[0], span[0], first
+            unfold(threads, x, columns, *corner, problem.c_in // groups, problem.kernel, problem.stride, before, problem.dilation, problem.conv_size[1])
+            factors = weight[members[0] : members[1], :, first:last]
+            with bounded(threads):
+                if first == 0:
+                    np.matmul(factors, columns, out=y)
+                else:
+                    part = memory[cut.size :][: y.size].reshape(y.shape)
+                    y += np.matmul(factors, columns, out=part)
+
+    def run(x: Array, out: Array) -> None:
+        y = out.reshape(problem.n, groups, weight.shape[1], -1)
+        if stored:
+            stored(x, out)
+        else:
+            with scratch.take() as buffer:
+                memory = buffer.view(dtype)
+                for images in ranges(problem.n, cut.images):
+                    for members in ranges(groups, cut.groups):
+                        for span in ranges(y.shape[-1], cut.positions):
+                            block(x, y[images[0] : images[1], members[0] : members[1], :, span[0] : span[1]], memory, images, members, span)
+        if bias is not None:
+            out += bias.reshape(-1, 1, 1)
+
+    note = "x as it is stored" if stored else f"blocks of {cut.images} images, {cut.groups} groups, {cut.positions} positions, {cut.summands} summands"
+    return Prepared(run, scratch.nbytes, note)
+
+
+registry.add(Implementation("im2col", "conv", lambda problem: None, prepare, rounding_bound))

@@ -1,0 +1,141 @@
+"""Pooling by rows in vectors: a window is combined down its columns first, where every lane works, then along the row.
+
+The vertical pass reads each input row once per window row and leaves one padded row in the first-level cache, where padding costs
+nothing; the horizontal pass fills the lanes with outputs, or with the taps of one output where the step is wide. Windows that cover
+whole rows or planes are sums over contiguous lines. Reading the input is all that takes time, so it is limited by memory; it loses to
+nothing here but keeps no positions of maxima. The separation is that of van Herk's filters (Pattern Recognition Letters 13(7), 1992).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import prange
+
+from kernels import registry
+from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.jit import njit, region
+from kernels.machine import machine
+from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, line, plane
+from kernels.problem import Pool, Problem, dilated
+from kernels.scratch import ALIGNMENT, Scratch
+from kernels.vector import call, flush_denormals, restore_denormals, take_next
+
+Array = np.ndarray
+
+JOB_BYTES = 1 << 18  # input bytes of one job: enough to hide taking it, few enough that threads end together
+
+
+@njit
+def _planes(first, last, x, out, row, kernel, sizes, row_counts, counts):  # type: ignore[no-untyped-def]
+    kind, stride, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
+    for p in range(first, last):
+        dst, src = out + p * oh * ow * size, x + p * h * w * size
+        call(kernel, (kind, stride, lanes, size, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
+
+
+@region
+def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts, planes, planes_per_job, counter):  # type: ignore[no-untyped-def]
+    """Every plane; threads take jobs of some planes from `counter`. x, out, rows (one scratch row a thread), kernel, row_counts, counts
+    and counter are addresses."""
+    for thread in prange(threads):
+        state = flush_denormals()
+        first = take_next(counter) * planes_per_job
+        while first < planes:
+            last = min(first + planes_per_job, planes)
+            _planes(first, last, x, out, rows + thread * row_bytes, kernel, sizes, row_counts, counts)
+            first = take_next(counter) * planes_per_job
+        restore_denormals(state)
+
+
+@region
+def lines(threads, x, out, kernel, kind, lanes, size, row_counts, counts, count, per_job, length, counter):  # type: ignore[no-untyped-def]
+    """Every line of `length`; arguments as for `windows`."""
+    for _ in prange(threads):
+        state = flush_denormals()
+        first = take_next(counter) * per_job
+        while first < count:
+            number = min(per_job, count - first)
+            call(kernel, (kind, lanes, size, out + first * size, x + first * length * size, row_counts, counts, number, length))
+            first = take_next(counter) * per_job
+        restore_denormals(state)
+
+
+def divisors(problem: Pool, axis: int) -> Array:
+    """For each output along an axis, how many taps of its window the divisor of an average counts."""
+    n, k, s = problem.size[axis], problem.kernel[axis], problem.stride[axis]
+    before, after = problem.padding[axis]
+    taps = np.arange(problem.out_size[axis])[:, None] * s - before + np.arange(k) * problem.dilation[axis]
+    low, high = (-before, n + after) if problem.count_include_pad else (0, n)
+    return np.maximum(((taps >= low) & (taps < high)).sum(axis=1), 1)
+
+
+def whole_lines(problem: Pool) -> int:
+    """Length of the contiguous line that each output combines, if windows cover whole rows or planes; else 0."""
+    (kh, kw), (h, w), (oh, ow) = problem.kernel, problem.size, problem.out_size
+    if any(map(any, problem.padding)) or (kw != w and w > 1) or ow != 1 or (problem.dilation[1] > 1 and kw > 1):
+        return 0
+    if kh == h and oh == 1 and (problem.dilation[0] == 1 or kh == 1):
+        return h * w
+    return w if kh == 1 and problem.stride[0] == 1 else 0
+
+
+def refuse(problem: Problem) -> str | None:
+    """Positions of maxima, and wide dilated steps."""
+    assert isinstance(problem, Pool)
+    if problem.return_indices:
+        return "it keeps no positions of maxima (return_indices=True); jit does"
+    if problem.stride[1] > LANE_STRIDES and problem.dilation[1] > 1 and not whole_lines(problem):
+        return f"a dilated window that steps by more than {LANE_STRIDES} along the width has no vectors to load; jit does it"
+    return None
+
+
+def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
+    """Compile the micro-kernel, count the divisors, lay out the scratch rows."""
+    size = problem.itemsize
+    lanes = machine().lanes(size)
+    kind = MAXIMUM if problem.kind == "max" else SUM
+    (h, w), (oh, ow) = problem.size, problem.out_size
+    row_counts, counts = divisors(problem, 0), divisors(problem, 1)
+    if problem.divisor_override:
+        row_counts, counts = np.full(oh, problem.divisor_override), np.ones(ow)
+    down = row_counts.astype(problem.dtype)
+    across = np.append(counts, np.ones(lanes)).astype(problem.dtype)  # read by whole vectors
+    planes = problem.n * problem.c_in
+    length = whole_lines(problem)
+    if length:
+        count = math.prod(problem.out_shape)
+        kernel = line(kind, lanes, size)
+        per_job = max(1, JOB_BYTES // (length * size))
+        used = min(threads, -(-count // per_job))
+
+        def run_lines(x: Array, out: Array) -> None:
+            counter = np.zeros(1, np.int64)
+            numbers = down.ctypes.data, across.ctypes.data
+            lines(used, used, x.ctypes.data, out.ctypes.data, kernel, kind, lanes, size, *numbers, count, per_job, length, counter.ctypes.data)
+
+        return Prepared(run_lines, 0, f"whole lines of {length}")
+    stride = problem.stride[1] if problem.stride[1] <= LANE_STRIDES else 0
+    kernel = plane(kind, stride, lanes, size)
+    left = problem.padding[1][0]
+    needed = (ow + lanes) * problem.stride[1] + dilated(problem.kernel[1], problem.dilation[1]) + lanes
+    row_bytes = max(needed, left + w + lanes) * size
+    row_bytes += -row_bytes % ALIGNMENT
+    per_job = max(1, min(JOB_BYTES // (h * w * size), -(-planes // threads)))
+    used = min(threads, -(-planes // per_job))
+    scratch = Scratch(used * row_bytes)
+    sizes = (kind, stride, lanes, size, oh, ow, h, w, *problem.kernel, *problem.stride, problem.padding[0][0], left, *problem.dilation)
+
+    def run(x: Array, out: Array) -> None:
+        counter = np.zeros(1, np.int64)
+        with scratch.take() as rows:
+            rows.view(problem.dtype)[...] = -math.inf if kind == MAXIMUM else 0.0
+            numbers = down.ctypes.data, across.ctypes.data
+            pointers = x.ctypes.data, out.ctypes.data, rows.ctypes.data
+            windows(used, used, *pointers, row_bytes, kernel, sizes, *numbers, planes, per_job, counter.ctypes.data)
+
+    return Prepared(run, scratch.nbytes)
+
+
+registry.add(Implementation("window", "pool", refuse, prepare, rounding_bound))

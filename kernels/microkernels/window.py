@@ -1,0 +1,180 @@
+"""Pooling windows over one plane: first down the columns with whole vectors, then along the row.
+
+    row[w]     = combine over kh of x[oh*sh + kh*dh - top, w]         vertical, lanes along w, taps outside the plane skipped
+    out[ow]    = combine over kw of row[ow*sw + kw*dw - left]         horizontal, from a padded row that stays in L1
+
+combine is the maximum (NaN wins) or the sum. Horizontal windows that step by 1 to 4 fill the lanes with outputs; wider steps fill them
+with the taps of one output, which are then combined across.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from kernels.jit import address, njit
+from kernels.vector import Words, i64
+
+MAXIMUM, SUM = 0, 1  # literal values of `kind`
+LANE_STRIDES = 4  # horizontal steps up to this fill the lanes with outputs
+
+
+class _Combine:
+    """The two kinds of pooling as algebra on vectors."""
+
+    def __init__(self, w: Words, kind: int) -> None:
+        self.neutral = -math.inf if kind == MAXIMUM else 0.0
+        self.start = w.constant(self.neutral)
+        self.two = w.maximum if kind == MAXIMUM else w.add
+
+
+@intrinsic(prefer_literal=True)
+def _down(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, rows: Any, row_stride: Any, count: Any) -> Any:
+    """dst[j] = combine over r < rows of src[r*row_stride + j], for j < count; addresses."""
+    kind, lanes, itemsize = (literal.literal_value for literal in (kind_, lanes_, itemsize_))
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        dst, src, rows, row_stride, count = values[3:]
+        w = Words(builder, lanes, itemsize)
+        combine = _Combine(w, kind)
+        to, source = w.pointer(dst), w.pointer(src)
+        whole = builder.sdiv(count, i64(lanes))
+        with w.loop(whole) as block:
+            at = builder.mul(block, i64(lanes))
+            total = w.variable(combine.start)
+            with w.loop(rows) as r:
+                w.set(total, combine.two(w.load(w.at(source, builder.add(builder.mul(r, row_stride), at))), w.get(total)))
+            w.store(w.get(total), w.at(to, at))
+        done = builder.mul(whole, i64(lanes))
+        rest = builder.sub(count, done)
+        with w.when(builder.icmp_signed(">", rest, i64(0))):
+            mask = w.first(rest)
+            total = w.variable(combine.start)
+            with w.loop(rows) as r:
+                w.set(total, combine.two(w.load_first(w.at(source, builder.add(builder.mul(r, row_stride), done)), mask), w.get(total)))
+            w.store_first(w.get(total), w.at(to, done), mask)
+        return context.get_dummy_value()
+
+    return types.void(kind_, lanes_, itemsize_, *(types.int64,) * 5), codegen
+
+
+def _finish(w: Words, kind: int, total: ir.Value, divisor: ir.Value) -> ir.Value:
+    return total if kind == MAXIMUM else w.b.fdiv(total, divisor)
+
+
+@intrinsic(prefer_literal=True)
+def _along(typing_context: Any, kind_: Any, stride_: Any, lanes_: Any, itemsize_: Any,
+           dst: Any, row: Any, counts: Any, row_count: Any, taps: Any, dilation: Any, count: Any) -> Any:  # fmt: skip
+    """dst[j] = combine over t < taps of row[j*stride + t*dilation], divided by row_count[0] * counts[j] if a sum; addresses."""
+    kind, stride, lanes, itemsize = (literal.literal_value for literal in (kind_, stride_, lanes_, itemsize_))
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        dst, row, counts, row_count, taps, dilation, count = values[4:]
+        w = Words(builder, lanes, itemsize)
+        combine = _Combine(w, kind)
+        to, source, number = w.pointer(dst), w.pointer(row), w.pointer(counts)
+        rows = w.splat(w.load_scalar(w.pointer(row_count)))
+        blocks = builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))
+        with w.loop(blocks) as block:
+            j = builder.mul(block, i64(lanes))
+            window = w.at(source, builder.mul(j, i64(stride)))
+            total = w.variable(combine.start)
+            with w.loop(taps) as t:
+                w.set(total, combine.two(w.load_strided(w.at(window, builder.mul(t, dilation)), stride), w.get(total)))
+            left = builder.sub(count, j)
+            divisor = builder.fmul(rows, w.load(w.at(number, j)))
+            result = _finish(w, kind, w.get(total), divisor)
+            with builder.if_else(builder.icmp_signed(">=", left, i64(lanes))) as (whole, edge):
+                with whole:
+                    w.store(result, w.at(to, j))
+                with edge:
+                    w.store_first(result, w.at(to, j), w.first(left))
+        return context.get_dummy_value()
+
+    return types.void(kind_, stride_, lanes_, itemsize_, *(types.int64,) * 7), codegen
+
+
+@intrinsic(prefer_literal=True)
+def _over(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, counts: Any, row_count: Any, taps: Any) -> Any:
+    """dst[0] = combine over t < taps of src[t], divided by row_count[0] * counts[0] if a sum; addresses."""
+    kind, lanes, itemsize = (literal.literal_value for literal in (kind_, lanes_, itemsize_))
+    unroll = 4  # independent running values, because each waits four cycles for the one before
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        dst, src, counts, row_count, taps = values[3:]
+        w = Words(builder, lanes, itemsize)
+        combine = _Combine(w, kind)
+        source = w.pointer(src)
+        running = [w.variable(combine.start) for _ in range(unroll)]
+        rounds = builder.sdiv(taps, i64(unroll * lanes))
+        with w.loop(rounds) as r:
+            at = builder.mul(r, i64(unroll * lanes))
+            for u in range(unroll):
+                w.set(running[u], combine.two(w.load(w.at(source, builder.add(at, i64(u * lanes)))), w.get(running[u])))
+        done = builder.mul(rounds, i64(unroll * lanes))
+        for u in range(unroll):
+            rest = builder.sub(taps, builder.add(done, i64(u * lanes)))
+            with w.when(builder.icmp_signed(">", rest, i64(0))):
+                value = w.load_first(w.at(source, builder.add(done, i64(u * lanes))), w.first(rest), combine.neutral)
+                w.set(running[u], combine.two(value, w.get(running[u])))
+        total = w.get(running[0])
+        for u in range(1, unroll):
+            total = combine.two(total, w.get(running[u]))
+        number = builder.fmul(w.load_scalar(w.pointer(row_count)), w.load_scalar(w.pointer(counts)))
+        result = w.across(total, combine.two)
+        builder.store(_finish(w, kind, result, number), w.pointer(dst))
+        return context.get_dummy_value()
+
+    return types.void(kind_, lanes_, itemsize_, *(types.int64,) * 5), codegen
+
+
+@njit
+def _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh):  # type: ignore[no-untyped-def]
+    """The vertical pass of output row y, into `row` from `left` on; taps outside the plane are skipped."""
+    first = y * sh - top
+    skipped = (-first + dh - 1) // dh if first < 0 else 0
+    last = min(kh, (h - first + dh - 1) // dh)
+    _down(kind, lanes, itemsize, row + left * itemsize, src + (first + skipped * dh) * w * itemsize, max(last - skipped, 0), dh * w, w)
+
+
+@njit
+def _lanes_of_outputs(kind, stride, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw):  # type: ignore[no-untyped-def]
+    for y in range(oh):
+        _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh)
+        _along(kind, stride, lanes, itemsize, dst + y * ow * itemsize, row, counts, row_counts + y * itemsize, kw, dw, ow)
+
+
+@njit
+def _lanes_of_taps(kind, stride, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw):  # type: ignore[no-untyped-def]
+    for y in range(oh):
+        _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh)
+        for x in range(ow):
+            to = dst + (y * ow + x) * itemsize
+            _over(kind, lanes, itemsize, to, row + x * sw * itemsize, counts + x * itemsize, row_counts + y * itemsize, kw)
+
+
+@njit
+def _line(kind, lanes, itemsize, dst, src, row_counts, counts, lines, length):  # type: ignore[no-untyped-def]
+    for y in range(lines):
+        _over(kind, lanes, itemsize, dst + y * itemsize, src + y * length * itemsize, counts, row_counts, length)
+
+
+def plane(kind: int, stride: int, lanes: int, itemsize: int) -> int:
+    """Address of compiled pooling of one plane; `stride` is the horizontal step if it fills the lanes with outputs (1 to LANE_STRIDES),
+    0 if a window's taps do (dilation 1).
+
+    It takes, all int64: the four sizes again; dst, address of (oh, ow) results; src, address of the (h, w) plane; row, address of a
+    scratch row holding the neutral value left of `left` and right of left + w; row_counts (oh) and counts (ow, and a vector more),
+    addresses of the factors of the divisor; then oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw.
+    """
+    return address(_lanes_of_outputs if stride else _lanes_of_taps, (kind, stride, lanes, itemsize), (types.int64,) * 17)
+
+
+def line(kind: int, lanes: int, itemsize: int) -> int:
+    """Address of compiled pooling of whole lines: dst[y] from src[y][0:length], all int64: kind, lanes and itemsize again, dst, src,
+    row_counts and counts (one number each), lines, length."""
+    return address(_line, (kind, lanes, itemsize), (types.int64,) * 6)
