@@ -1,0 +1,32 @@
+"""What all tests share: bounded, repeatable hypothesis runs, and scratch memory that holds NaN whenever it is lent."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import hypothesis
+import numpy as np
+import pytest
+
+from kernels import scratch
+
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, max_examples=25, database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def poisoned_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every scratch buffer is all ones in bits (NaN in both precisions) whenever it is lent, not only when it is new."""
+    take = scratch.Scratch.take
+
+    @contextlib.contextmanager
+    def lend(self: scratch.Scratch) -> Iterator[np.ndarray]:
+        with take(self) as buffer:
+            buffer.fill(255)
+            yield buffer
+
+    monkeypatch.setattr(scratch.Scratch, "take", lend)

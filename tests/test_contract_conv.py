@@ -1,0 +1,190 @@
+"""Every implementation of convolution on every named problem: right to its bound, and it touches nothing but its output.
+
+Implementations are found in the registry; a new one is tested by being registered.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import reference
+from cases import CONV, ConvCase
+from memory import Guarded, given
+
+import kernels
+from kernels import registry
+from kernels.api import implementations
+from kernels.machine import pretend
+from kernels.plan import Plan, load
+
+load()
+NAMES = list(registry.every("conv"))
+CASES = {case.name: case for case in CONV}
+NAIVE_FLOPS = 400_000  # plain Python does some 5e6 a second: problems above this would take it more than a tenth of a second each time
+CELLS = [(name, case) for name in NAMES for case in CONV if name != "naive" or case.flops <= NAIVE_FLOPS]
+# problems on which each vector width is tried: edges after every lane count of 16, 32 and 64 bytes, and every kind of layer
+WIDE = [
+    "first_layer", "inner_layer", "blocks_of_every_kind", "pointwise", "width_5", "width_9", "width_17", "width_33", "channels_out_7",
+    "channels_out_17", "stride_2", "width_17_stride_2", "dilation_2", "groups_3_of_5_to_7", "depthwise", "depthwise_stride_2",
+    "depthwise_dilated_1d", "kernel_64_1d", "tall_16x3", "wide_3x39", "padding_uneven", "same_1d", "one_number",
+    "more_channels_than_pixels",
+]  # fmt: skip
+
+
+@functools.cache
+def answers(name: str, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """The two reference answers to a case without its bias; read-only."""
+    case = CASES[name]
+    x, weight, _ = case.arrays(dtype)
+    arguments = x, weight, None, case.stride, case.padding, case.dilation, case.groups
+    results = reference.conv(*arguments), reference.conv_by_scipy(*arguments) if case.flops < 3e7 else reference.conv(*arguments)
+    for result in results:
+        result.flags.writeable = False
+    return results
+
+
+def bias_column(case: ConvCase, bias: np.ndarray) -> np.ndarray:
+    return bias.astype(np.float64).reshape(-1, *(1 for _ in case.size))
+
+
+def check(plan: Plan, case: ConvCase, dtype: str, x: np.ndarray, bias: np.ndarray | None) -> None:
+    """One call into guarded, poisoned memory; compared with both references."""
+    source, target = given(x), Guarded(plan.out_shape, dtype)
+    result = plan(source.array, out=target.array)
+    assert result is target.array
+    assert source.unchanged(), "the input was written to"
+    assert target.zones_untouched(), "something was written outside the output"
+    for expected in answers(case.name, dtype):
+        if bias is not None:
+            expected = expected + bias_column(case, bias)
+        assert result.shape == expected.shape
+        # written so that NaN, which compares false with everything, fails
+        assert reference.share(result, expected) <= plan.error_bound + reference.rounding(case.summands)
+
+
+def prepared(name: str, case: ConvCase, weight: np.ndarray, bias: np.ndarray | None, dtype: str, threads: int) -> Plan | None:
+    """The plan, or None where the implementation refuses, after checking that it refuses by the rules."""
+    shape = case.n, case.c_in, *case.size
+    sentence = implementations(case.op, shape, weight, bias, dtype=dtype, **case.options)[name]
+    if sentence is None:
+        plan = kernels.plan(case.op, shape, weight, bias, dtype=dtype, implementation=name, threads=threads, **case.options)
+        assert plan.implementation == name
+        return plan
+    assert isinstance(sentence, str) and len(sentence.split()) >= 3, f"{sentence!r} is no sentence"
+    with pytest.raises(kernels.RefusedError) as refusal:
+        kernels.plan(case.op, shape, weight, bias, dtype=dtype, implementation=name, threads=threads, **case.options)
+    assert sentence in str(refusal.value) and name in str(refusal.value)
+    return None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name, case", CELLS, ids=[f"{name}-{case.name}" for name, case in CELLS])
+def test_contract(name: str, case: ConvCase, dtype: str, poisoned_scratch: None) -> None:
+    x, weight, bias = case.arrays(dtype)
+    weights, biases = given(weight), given(bias)
+    for threads in (1,) if name == "naive" else (1, 2):  # naive has no threads to tell apart
+        for given_bias in (None, biases.array):
+            plan = prepared(name, case, weights.array, given_bias, dtype, threads)
+            if plan is None:
+                return
+            check(plan, case, dtype, x, given_bias)
+            assert weights.unchanged() and biases.unchanged(), "weight or bias was written to"
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+@pytest.mark.parametrize("case", [CASES[name] for name in WIDE], ids=WIDE)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("naive", "jit")])  # these two know no vectors
+def test_every_vector_width(name: str, case: ConvCase, vector_bytes: int, poisoned_scratch: None) -> None:
+    for dtype in ("float32", "float64"):
+        x, weight, bias = case.arrays(dtype)
+        with pretend(vector_bytes=vector_bytes, registers=32 if vector_bytes == 64 else 16):
+            plan = prepared(name, case, weight, bias, dtype, 2)
+            if plan is not None:
+                check(plan, case, dtype, x, bias)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_able_at_all(name: str) -> None:
+    """An implementation that refuses everything would pass everything."""
+    able = []
+    for case in CONV:
+        _, weight, bias = case.arrays("float32")
+        if implementations(case.op, (case.n, case.c_in, *case.size), weight, bias, **case.options)[name] is None:
+            able.append(case.name)
+    assert len(able) >= 3
+    assert name not in ("naive", "jit") or len(able) == len(CONV), "the definition refuses nothing"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_view_as_output(name: str) -> None:
+    """`out` need not be contiguous; what lies between its elements stays."""
+    case = CASES["padding_uneven"]
+    x, weight, bias = case.arrays("float32")
+    plan = prepared(name, case, weight, bias, "float32", 2)
+    assert plan is not None
+    n, c, h, w = plan.out_shape
+    whole = np.full((n, c, 2 * h, 3 * w), 7.0, np.float32)
+    view = whole[:, :, ::2, 1::3]
+    view[...] = np.nan
+    assert plan(x, out=view) is view
+    expected = answers(case.name, "float32")[0] + bias_column(case, bias)
+    assert reference.share(view, expected) <= plan.error_bound
+    view[...] = 7.0
+    assert (whole == 7.0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("order", ["transposed", "reversed", "every_other", "unaligned", "big_endian"])
+def test_inputs_in_any_memory_order(name: str, order: str) -> None:
+    case = CASES["inner_layer"]
+    x, weight, bias = case.arrays("float32")
+    plan = prepared(name, case, weight, bias, "float32", 2)
+    assert plan is not None
+    if order == "transposed":
+        odd = np.ascontiguousarray(x.transpose(3, 1, 0, 2)).transpose(2, 1, 3, 0)
+    elif order == "reversed":
+        odd = np.ascontiguousarray(x[:, ::-1, :, ::-1])[:, ::-1, :, ::-1]
+    elif order == "every_other":
+        odd = np.repeat(x, 2, axis=3)[..., ::2]
+    elif order == "unaligned":
+        odd = np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(np.float32).reshape(x.shape)
+        assert not odd.flags.aligned
+    else:
+        odd = x.astype(">f4")
+    expected = answers(case.name, "float32")[0] + bias_column(case, bias)
+    assert reference.share(plan(odd), expected) <= plan.error_bound
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_inf_stay_local(name: str, value: float) -> None:
+    """Only outputs whose window sees the value may show it. fft is excused, as its docstring says: it spreads over a block."""
+    case = CASES["inner_layer"]
+    x, weight, bias = case.arrays("float32")
+    plan = prepared(name, case, weight, bias, "float32", 2)
+    assert plan is not None
+    clean = answers(case.name, "float32")[0] + bias_column(case, bias)
+    for h, w in ((0, 0), (4, 6), (8, 13)):
+        spoilt = x.copy()
+        spoilt[0, 3, h, w] = value
+        y = plan(spoilt)
+        sees = np.zeros(y.shape, bool)
+        sees[:, :, max(0, h - 1) : h + 2, max(0, w - 1) : w + 2] = True
+        assert not np.isfinite(y[sees]).any()
+        if name != "fft":
+            assert reference.share(np.where(sees, 0, y), np.where(sees, 0, clean)) <= 2 * plan.error_bound
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_heavy_tailed_values(name: str) -> None:
+    """The bound is a share of the largest output; a few huge values among small ones must not break it."""
+    case = CASES["wide_3x39"]
+    draw = np.random.default_rng(3)
+    x = (draw.standard_normal((1, 2, 6, 60)) * 10.0 ** draw.integers(-6, 6, (1, 2, 6, 60))).astype(np.float32)
+    _, weight, _ = case.arrays("float32")
+    plan = prepared(name, case, weight, None, "float32", 2)
+    assert plan is not None
+    expected = reference.conv(x, weight, None, case.stride, case.padding, case.dilation, case.groups)
+    assert reference.share(plan(x), expected) <= plan.error_bound
