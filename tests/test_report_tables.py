@@ -97,5 +97,14 @@ def test_index_lists_runs_newest_first(tmp_path: Path) -> None:
     assert index.write(tmp_path).read_text() == text
 
 
+def test_index_names_a_folder_that_cannot_be_read(tmp_path: Path) -> None:
+    fabricated.write(tmp_path / "good")
+    for name, content in (("torn", '{"schema": 1, "id'), ("future", '{"schema": 99}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(content)
+    text = index.write(tmp_path).read_text()
+    assert "(good/index.html)" in text and "| torn | cannot be read" in text and "| future | cannot be read" in text and "99" in text
+
+
 def test_index_of_nothing(tmp_path: Path) -> None:
     assert "No runs yet." in index.write(tmp_path).read_text()

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log10
+from typing import Any
 from xml.etree import ElementTree
 
 from matplotlib import rc_context
@@ -69,7 +70,7 @@ def roofline(run: Run, anchors: Mapping[Cell, str], size: tuple[float, float]) -
     timed = [cell for cell in run.cells if cell.gflops and cell.bytes]
     if not timed:
         return ""
-    settings = {"svg.fonttype": "none", "svg.hashsalt": f"{run.id} {size}", "font.size": 11, "font.family": "DejaVu Sans"}
+    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": f"{run.id} {size}", "font.size": 11, "font.family": "DejaVu Sans"}
     with rc_context(settings):  # a fixed salt: the same run gives the same bytes
         figure = Figure(figsize=size)
         axes = figure.add_axes(_inside(*size))

@@ -21,9 +21,15 @@ COLUMNS = "| run | preset | machine | threads | commit | workloads | speed |\n| 
 def write(reports_folder: Path | str) -> Path:
     """Write README.md into the folder that holds the folders of runs and return its path."""
     reports_folder = Path(reports_folder)
-    runs = [(load(file.parent), file.parent.name) for file in reports_folder.glob("*/run.json")]
+    runs: list[tuple[Run, str]] = []
+    unreadable: list[str] = []
+    for file in sorted(reports_folder.glob("*/run.json")):
+        try:
+            runs.append((load(file.parent), file.parent.name))
+        except (ValueError, KeyError, TypeError) as problem:  # one old or broken folder must not cost a fresh run its index
+            unreadable.append(f"| {plain(file.parent.name)} | cannot be read: {plain(str(problem))} | | | | | |\n")
     runs.sort(key=lambda found: (found[0].created, found[0].id), reverse=True)
-    lines = [_line(run, folder) for run, folder in runs]
+    lines = [_line(run, folder) for run, folder in runs] + unreadable
     path = reports_folder / "README.md"
     path.write_text(HEAD + (COLUMNS + "".join(lines) if lines else "No runs yet.\n"), encoding="utf-8")
     return path

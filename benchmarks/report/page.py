@@ -118,8 +118,8 @@ COLUMNS = (
     ("prepare", "Prepare", True, "compiling, packing weights, opening a session: outside the timer"),
     ("first", "First call", True, "the first call after preparing"),
     ("reason", "Reason", False, "why there is no time"),
-    ("inside", "Inside the timer", False, ""),
     ("command", "Command", False, "runs this cell again"),
+    ("inside", "Inside the timer", False, ""),
 )
 
 
@@ -163,8 +163,8 @@ def _entry(cell: Cell, row: Row, run: Run, anchor: str) -> Entry:
         "prepare": Value(formats.seconds(cell.prepare_s), cell.prepare_s),
         "first": Value(formats.seconds(cell.first_call_s), cell.first_call_s),
         "reason": Value(reason, reason or None),
-        "inside": Value(cell.inside_timer, cell.inside_timer or None),
         "command": Value(reproducer(cell, run), None),
+        "inside": Value(cell.inside_timer, cell.inside_timer or None),
     }
     return Entry(anchor, cell, values)
 
@@ -202,5 +202,7 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield name.removesuffix("bytes").strip(), formats.size(value)
     elif isinstance(value, list | tuple):
         yield name, ", ".join(map(str, value)) or formats.NOTHING
+    elif isinstance(value, bool):
+        yield name, "yes" if value else "no"
     else:
-        yield name, {None: "not set", True: "yes", False: "no"}.get(value) if value is None or isinstance(value, bool) else str(value)
+        yield name, "not set" if value is None else str(value)
