@@ -73,6 +73,11 @@ class Words:
         """One vector to memory."""
         self.b.store(value, self.b.bitcast(pointer, self.vector.as_pointer()), align=self.itemsize)
 
+    def stream(self, value: ir.Value, pointer: ir.Value) -> None:
+        """One vector to memory past the caches; **Warning**: the pointer must be aligned to a whole vector."""
+        store = self.b.store(value, self.b.bitcast(pointer, self.vector.as_pointer()), align=self.lanes * self.itemsize)
+        store.set_metadata("nontemporal", self.b.module.add_metadata([ir.Constant(I32, 1)]))
+
     def first(self, count: ir.Value, start: int = 0) -> ir.Value:
         """The mask of the lanes l with start + l < count."""
         lanes = ir.Constant(self._indices, [start + lane for lane in range(self.lanes)])

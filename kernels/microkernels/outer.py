@@ -23,6 +23,36 @@ ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "leaky_relu": 3}
 FROM_BIAS, LAST = 1, 2  # bits of `stage`: sums start from the bias rather than from y; sums are finished after these taps
 
 
+def _of_row(w: Words, array: ir.Value, i: int) -> ir.Value:
+    """Number i of the array at an address, in every lane."""
+    return w.splat(w.load_scalar(w.pointer(array, i)))
+
+
+def _slope(w: Words, bits: ir.Value) -> ir.Value:
+    """The slope below zero, sent as the bits of a float64."""
+    number = w.b.bitcast(bits, ir.DoubleType())
+    return number if w.itemsize == 8 else w.b.fptrunc(number, w.scalar)
+
+
+def finish(w: Words, c: list[list[ir.Value]], scale: ir.Value, shift: ir.Value, activation: ir.Value, slope: ir.Value) -> None:
+    """c[i][q] = activation(c[i][q] * scale[i] + shift[i]); scale and shift are addresses or 0, see `tile` for the others."""
+    b = w.b
+    with w.when(b.icmp_signed("!=", scale, i64(0))):
+        for i, sums in enumerate(c):
+            factor, offset = _of_row(w, scale, i), _of_row(w, shift, i)
+            for value in sums:
+                w.set(value, w.fma(w.get(value), factor, offset))
+    with w.when(b.icmp_signed("!=", activation, i64(0))):
+        six, below = w.constant(6.0), w.splat(_slope(w, slope))
+        capped, leaky = (w.splat_bit(b.icmp_signed("==", activation, i64(ACTIVATIONS[name]))) for name in ("relu6", "leaky_relu"))
+        for value in (value for sums in c for value in sums):
+            number = w.get(value)
+            # not number * slope for relu: -inf * 0 is NaN
+            low = b.select(leaky, b.fmul(number, below), w.zero())
+            number = b.select(b.fcmp_ordered("<", number, w.zero()), low, number)
+            w.set(value, b.select(b.and_(b.fcmp_ordered(">", number, six), capped), six, number))
+
+
 @intrinsic(prefer_literal=True)
 def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any,
                k: Any, a: Any, x: Any, offsets: Any, y: Any, y_row: Any, columns: Any, stage: Any, bias: Any, scale: Any, shift: Any,
@@ -40,15 +70,12 @@ def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: An
         rows = [w.at(outputs, builder.mul(i64(i), y_row)) for i in range(m)]
         c = [[w.variable(w.zero()) for _ in range(n)] for _ in range(m)]
 
-        def per_row(array: ir.Value, i: int) -> ir.Value:
-            return w.splat(w.load_scalar(w.pointer(array, i)))
-
         # start: from the bias (or zero) at the first taps, from what y holds at later ones
         has_bias = builder.icmp_signed("!=", bias, i64(0))
         with builder.if_else(builder.icmp_signed("!=", builder.and_(stage, i64(FROM_BIAS)), i64(0))) as (fresh, resumed):
             with fresh, w.when(has_bias):
                 for i in range(m):
-                    value = per_row(bias, i)
+                    value = _of_row(w, bias, i)
                     for q in range(n):
                         w.set(c[i][q], value)
             with resumed, builder.if_else(full) as (whole, edge):
@@ -72,24 +99,8 @@ def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: An
                 for q in range(n):
                     w.set(c[i][q], w.fma(weight, vectors[q], w.get(c[i][q])))
 
-        # finish: scale and shift, then the activation
         with w.when(builder.icmp_signed("!=", builder.and_(stage, i64(LAST)), i64(0))):
-            with w.when(builder.icmp_signed("!=", scale, i64(0))):
-                for i in range(m):
-                    factor, offset = per_row(scale, i), per_row(shift, i)
-                    for q in range(n):
-                        w.set(c[i][q], w.fma(w.get(c[i][q]), factor, offset))
-            with w.when(builder.icmp_signed("!=", activation, i64(0))):
-                six, below = w.constant(6.0), w.splat(_slope(w, slope))
-                capped, leaky = (w.splat_bit(builder.icmp_signed("==", activation, i64(ACTIVATIONS[name]))) for name in ("relu6", "leaky_relu"))
-                for i in range(m):
-                    for q in range(n):
-                        value = w.get(c[i][q])
-                        # not value * slope for relu: -inf * 0 is NaN
-                        low = builder.select(leaky, builder.fmul(value, below), w.zero())
-                        value = builder.select(builder.fcmp_ordered("<", value, w.zero()), low, value)
-                        over = builder.and_(builder.fcmp_ordered(">", value, six), capped)
-                        w.set(c[i][q], builder.select(over, six, value))
+            finish(w, c, scale, shift, activation, slope)
 
         with builder.if_else(full) as (whole, edge):
             with whole:
@@ -103,12 +114,6 @@ def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: An
         return context.get_dummy_value()
 
     return types.void(*literals, *(types.int64,) * 13), codegen
-
-
-def _slope(w: Words, bits: ir.Value) -> ir.Value:
-    """The slope below zero, sent as the bits of a float64."""
-    number = w.b.bitcast(bits, ir.DoubleType())
-    return number if w.itemsize == 8 else w.b.fptrunc(number, w.scalar)
 
 
 @njit

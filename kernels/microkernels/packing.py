@@ -17,6 +17,8 @@ from numba.extending import intrinsic
 from kernels.jit import address, njit
 from kernels.vector import Words, i64
 
+STRIDES = (2, 3, 4)  # steps whose numbers are picked out of whole vectors; others are copied one by one
+
 
 @intrinsic(prefer_literal=True)
 def _copy(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, count: Any, step: Any) -> Any:
@@ -38,8 +40,21 @@ def _copy(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, 
                 with w.when(builder.icmp_signed(">", rest, i64(0))):
                     mask = w.first(rest)
                     w.store_first(w.load_first(w.at(source, done), mask), w.at(to, done), mask)
-            with strided, w.loop(count) as j:
-                builder.store(w.load_scalar(w.at(source, builder.mul(j, step))), w.at(to, j))
+            with strided:
+                done = w.variable(i64(0))
+                for pick in STRIDES:
+                    with w.when(builder.icmp_signed("==", step, i64(pick))):
+                        # whole vectors only as long as what they read, lanes * pick numbers, ends with the last one wanted
+                        readable = builder.add(builder.mul(builder.sub(count, i64(1)), step), i64(1))
+                        blocks = builder.sdiv(readable, i64(lanes * pick))
+                        with w.loop(blocks) as block:
+                            at = builder.mul(block, i64(lanes))
+                            w.store(w.load_strided(w.at(source, builder.mul(at, i64(pick))), pick), w.at(to, at))
+                        w.set(done, builder.mul(blocks, i64(lanes)))
+                start = w.get(done)
+                with w.loop(builder.sub(count, start)) as j:
+                    index = builder.add(start, j)
+                    builder.store(w.load_scalar(w.at(source, builder.mul(index, step))), w.at(to, index))
         return context.get_dummy_value()
 
     return types.void(lanes_, itemsize_, types.int64, types.int64, types.int64, types.int64), codegen

@@ -1,0 +1,175 @@
+"""Running a packed-block convolution: jobs taken by threads, input packed into scratch, micro-kernels called by address.
+
+One driver serves every problem, dtype and vector width: it knows only sizes, strides and addresses, and calls whatever computes a line of
+outputs from packed input. `blocking` decides the sizes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from kernels.blocking import Blocking, even, layout
+from kernels.implementation import Operands, Prepared
+from kernels.jit import njit, region
+from kernels.machine import machine
+from kernels.microkernels.outer import ACTIVATIONS, FROM_BIAS, LAST
+from kernels.microkernels.packing import pack
+from kernels.problem import Conv
+from kernels.scratch import ALIGNMENT, Scratch
+from kernels.vector import call, flush_denormals, restore_denormals, take_next
+
+Array = np.ndarray
+TileOf = Callable[[int, int, int, int], int]
+
+_FIELDS = (
+    "itemsize lanes n groups c_in ins c_out outs h w oh ow pad_h pad_w sh sw flat rows columns channels taps_per_call k kernel_taps m tile_n "
+    "chunks row_blocks column_blocks planes positions pitch count row_step column_step positions_per_row channel "
+    "pack activation slope bias scale shift"
+)
+GEOMETRY = np.dtype([(name, np.int64) for name in _FIELDS.split()])
+
+
+@njit
+def run_job(job, x, out, weights, offsets, tiles, planes, geometry, block):  # type: ignore[no-untyped-def]
+    """One job, `block` being the address of its scratch; the other arguments are those of `run_jobs`."""
+    g = geometry[0]
+    size = g.itemsize
+    chunk, rest = job % g.chunks, job // g.chunks
+    column_block, rest = rest % g.column_blocks, rest // g.column_blocks
+    row_block, rest = rest % g.row_blocks, rest // g.row_blocks
+    group, image = rest % g.groups, rest // g.groups
+    row, column = row_block * g.rows, column_block * g.columns
+    rows, columns = min(g.rows, g.oh - row), min(g.columns, g.ow - column)
+    lines, line = (1, rows * columns) if g.flat else (rows, columns)
+    vectors = (line + g.lanes - 1) // g.lanes
+    across = (vectors + g.tile_n - 1) // g.tile_n
+    wide, wider = vectors // across, vectors % across
+    down = (g.outs + g.m - 1) // g.m
+    tall, taller = g.outs // down, g.outs % down
+    first_tile, last_tile = chunk * down // g.chunks, (chunk + 1) * down // g.chunks
+    positions = g.positions - (g.rows - rows) * g.positions_per_row
+    for channel in range(0, g.ins, g.channels):
+        channels = min(g.channels, g.ins - channel)
+        for c in range(channels):
+            source = x + ((image * g.c_in + group * g.ins + channel + c) * g.h * g.w) * size
+            for u in range(g.planes):
+                to = block + (c * g.channel + u * g.positions * g.pitch) * size
+                first_row, first_column = row * g.sh - g.pad_h + planes[0, u], column * g.sw - g.pad_w + planes[1, u]
+                call(g.pack, (g.lanes, size, to, g.pitch, positions, g.count, source, first_row, g.row_step, first_column, g.column_step, g.h, g.w))
+        for tap in range(0, channels * g.kernel_taps, g.taps_per_call):
+            taps = min(g.taps_per_call, channels * g.kernel_taps - tap)
+            summed = channel * g.kernel_taps + tap
+            table = offsets.ctypes.data + tap * 8
+            stage = (FROM_BIAS if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)
+            for r in range(lines):
+                start = block + r * g.positions_per_row * g.pitch * size
+                for q in range(across):
+                    first = (q * wide + min(q, wider)) * g.lanes
+                    n = wide + (q < wider)
+                    for t in range(first_tile, last_tile):
+                        j = group * g.outs + t * tall + min(t, taller)
+                        m = tall + (t < taller)
+                        y = out + (((image * g.c_out + j) * g.oh + row + r) * g.ow + column + first) * size
+                        a = weights + (j * g.k + summed * m) * size
+                        bias = g.bias + j * size if g.bias else 0
+                        scale = g.scale + j * size if g.scale else 0
+                        shift = g.shift + j * size if g.shift else 0
+                        call(
+                            tiles[m, n],
+                            (m, n, g.lanes, size, taps, a, start + first * size, table, y, g.oh * g.ow, line - first, stage,
+                             bias, scale, shift, g.activation, g.slope),
+                        )  # fmt: skip
+
+
+@region
+def run_jobs(threads, x, out, weights, offsets, tiles, planes, geometry, jobs, scratch, scratch_bytes, counter):  # type: ignore[no-untyped-def]
+    """Every job of one convolution; threads take them one by one from `counter`. x, out, weights, scratch, counter are addresses;
+    offsets (element offsets of all taps of a block), planes (input row and column where each packed plane starts) and tiles (addresses
+    by [m][n]) are int64 arrays, geometry a record."""
+    for thread in prange(threads):
+        state = flush_denormals()
+        job = take_next(counter)
+        while job < jobs:
+            run_job(job, x, out, weights, offsets, tiles, planes, geometry, scratch + thread * scratch_bytes)
+            job = take_next(counter)
+        restore_denormals(state)
+
+
+def pack_weights(weight: Array, groups: int, m: int) -> Array:
+    """weight (c_out, ins, kh, kw) as [group][tile][ins * kh * kw][channel of the tile], tiles of even heights of at most m."""
+    c_out, k = weight.shape[0], weight[0].size
+    parts, base, extra = even(c_out // groups, m)
+    heights = [base + (t < extra) for t in range(parts)] * groups
+    rows = weight.reshape(c_out, k)
+    edges = np.cumsum([0, *heights])
+    return np.concatenate([rows[a:b].T.ravel() for a, b in zip(edges, edges[1:])])
+
+
+def _tiles(block: Blocking, problem: Conv, lanes: int, tile_of: TileOf) -> Array:
+    """Addresses of the tiles that the blocking's full and last blocks need, by [m][n]."""
+    oh, ow = problem.conv_size
+    row_counts = {block.rows, oh % block.rows or block.rows}
+    column_counts = {block.columns, ow % block.columns or block.columns}
+    lines = {r * c for r in row_counts for c in column_counts} if block.flat else column_counts
+    _, base, extra = even(problem.c_out // problem.groups, block.m)
+    widths = set()
+    for line in lines:
+        _, wide, wider = even(-(-line // lanes), block.n)
+        widths |= {wide, wide + (wider > 0)}
+    table = np.zeros((block.m + 2, max(widths) + 1), np.int64)
+    for m in {base, base + (extra > 0)}:
+        for n in widths:
+            table[m, n] = tile_of(m, n, lanes, problem.itemsize)
+    return table
+
+
+def prepare_blocks(problem: Conv, operands: Operands, threads: int, block: Blocking, tile_of: TileOf) -> Prepared:
+    """Pack the weights and lay out the scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
+    that is called as `microkernels.outer.tile` is."""
+    lanes, size = machine().lanes(problem.itemsize), problem.itemsize
+    packed = layout(problem, block.flat, block.rows, block.columns, lanes)
+    oh, ow = problem.conv_size
+    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
+    row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
+    jobs = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
+    # a tile reads whole vectors past a line's end, never more than its own width
+    scratch_bytes = (block.channels * packed.channel + (min(block.n, 8) + 1) * lanes) * size
+    scratch_bytes += -scratch_bytes % ALIGNMENT
+    used = min(threads, jobs)
+    scratch = Scratch(used * scratch_bytes + ALIGNMENT)
+    assert operands.weight is not None
+    weights = pack_weights(operands.weight, problem.groups, block.m)
+    kept = [weights, operands.bias, operands.scale, operands.shift]
+    name, slope = problem.activation or (None, 0.0)
+    values: dict[str, Any] = {
+        "itemsize": size, "lanes": lanes, "n": problem.n, "groups": problem.groups, "c_in": problem.c_in, "ins": ins, "c_out": problem.c_out,
+        "outs": outs, "h": problem.size[0], "w": problem.size[1], "oh": oh, "ow": ow, "pad_h": problem.padding[0][0],
+        "pad_w": problem.padding[1][0], "sh": problem.stride[0], "sw": problem.stride[1], "flat": block.flat, "rows": block.rows,
+        "columns": block.columns, "channels": block.channels, "taps_per_call": block.taps, "k": problem.summands, "kernel_taps": problem.taps,
+        "m": block.m, "tile_n": block.n, "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
+        "planes": packed.planes, "positions": packed.positions, "pitch": packed.pitch, "count": packed.count, "row_step": packed.row_step,
+        "column_step": packed.column_step, "positions_per_row": packed.positions_per_row, "channel": packed.channel,
+        "pack": pack(lanes, size), "activation": ACTIVATIONS[name],
+        "slope": struct.unpack("q", struct.pack("d", slope))[0],
+        **{key: array.ctypes.data if array is not None else 0 for key, array in zip(("bias", "scale", "shift"), kept[1:])},
+    }  # fmt: skip
+    geometry = np.zeros(1, GEOMETRY)
+    for field, value in values.items():
+        geometry[field] = value
+    offsets = (np.arange(block.channels)[:, None] * packed.channel + np.array(packed.taps)).ravel().astype(np.int64)
+    planes = np.array([packed.plane_row, packed.plane_column], np.int64)
+    tiles = _tiles(block, problem, lanes, tile_of)
+
+    def run(x: Array, out: Array) -> None:
+        with scratch.take() as buffer:
+            buffer[-ALIGNMENT:] = 0  # the counter that jobs are taken from
+            start = buffer.ctypes.data
+            pointers = x.ctypes.data, out.ctypes.data, kept[0].ctypes.data
+            run_jobs(used, used, *pointers, offsets, tiles, planes, geometry, jobs, start, scratch_bytes, start + scratch.nbytes - ALIGNMENT)
+
+    return Prepared(run, scratch.nbytes, f"{block}")

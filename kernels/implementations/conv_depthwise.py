@@ -1,0 +1,61 @@
+"""Depthwise convolution by rows: each output channel sees one input channel, so there is no sum over channels to share.
+
+Every output line is a sum of kh*kw shifted input vectors, times one weight each; packing puts zeros where padding is and strided
+columns side by side, and the arithmetic hides behind memory. Long lines go through in pieces that stay in the first-level cache, and
+results that will not fit the last-level cache bypass it. It refuses more input channels per group, where register tiles over several
+output channels reuse what they load. Reference: P. Zhang, E. Lo, B. Lu, "High performance depthwise and pointwise convolutions on mobile
+devices", AAAI 2020, arXiv 2001.02504.
+"""
+
+from __future__ import annotations
+
+import math
+
+from kernels import registry
+from kernels.blocking import Blocking, layout
+from kernels.blocks import prepare_blocks
+from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.machine import machine
+from kernels.microkernels.outer import ACTIVATIONS
+from kernels.microkernels.row import row
+from kernels.problem import Conv, Problem, dilated
+
+
+def refuse(problem: Problem) -> str | None:
+    """More than one input channel per group."""
+    assert isinstance(problem, Conv)
+    if problem.groups != problem.c_in:
+        return f"it takes one input channel per group, this has {problem.c_in // problem.groups}; direct does it"
+    return None
+
+
+def _blocking(problem: Conv) -> Blocking:
+    """Whole planes where a packed one fits half of L1, else as many rows, else one row in pieces of columns; flat where rows are so
+    narrow that their last vector would be mostly idle."""
+    spec = machine()
+    lanes = spec.lanes(problem.itemsize)
+    oh, ow = problem.conv_size
+    budget = spec.l1 // 2 // problem.itemsize
+    flat = ow < 2 * lanes and problem.kernel[1] <= 7
+    rows, columns = oh, ow
+    while layout(problem, flat, rows, columns, lanes).channel > budget and rows > 1:
+        rows = -(-rows // 2)
+    if rows == 1 and not flat:
+        spare = budget // dilated(problem.kernel[0], problem.dilation[0]) - dilated(problem.kernel[1], problem.dilation[1])
+        columns = min(ow, max(spare // problem.stride[1] // lanes * lanes, 8 * lanes))
+    n = -(-(rows * columns if flat else columns) // lanes)
+    return Blocking(flat, rows, columns, 1, problem.taps, 1, n, 1)
+
+
+def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
+    """Cut into blocks, compile the row."""
+    stream = math.prod(problem.conv_shape) * problem.itemsize > machine().l3
+    return prepare_blocks(problem, operands, threads, _blocking(problem), lambda m, n, lanes, itemsize: row(stream, lanes, itemsize))
+
+
+def fuses(problem: Conv) -> bool:
+    """Scale, shift and the ReLU family are applied in registers; pools and the rest are not."""
+    return problem.pool is None and (problem.activation is None or problem.activation[0] in ACTIVATIONS)
+
+
+registry.add(Implementation("depthwise", "conv", refuse, prepare, rounding_bound, fuses))

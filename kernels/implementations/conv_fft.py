@@ -1,0 +1,384 @@
+"""Multiply spectra instead of sliding kernels: a convolution is a product, frequency by frequency.
+
+Input and weights are transformed, channels are summed in the frequency domain (one matrix product (c_out, c_in) a frequency), and each
+output channel is transformed back once. A kernel of k taps then costs log2 of the transform length instead of k, so large kernels win:
+tall, wide, or long on raw audio. Long axes are cut into tiles that overlap by the kernel's reach (overlap-save), which bounds memory for
+any length. One axis or both are transformed; on the other the taps join the channels of the matrix product. A stride splits input and
+kernel into phases that join the channels too (polyphase): the products are those of stride 1, the transforms of outputs are shorter, so
+this never needs more operations than computing at stride 1 and dropping outputs. What is cheapest by `cost` is taken.
+It loses where kernels are small (the transforms are pure overhead) and where each weight spectrum is used once or twice (bandwidth).
+A NaN or inf in the input reaches every output of its tile, and no other tile; elsewhere it stays local only within rounding.
+References: T. G. Stockham, "High-speed convolution and correlation", AFIPS 1966; M. Mathieu, M. Henaff, Y. LeCun, "Fast training of
+convolutional networks through FFTs", arXiv 1312.5851.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+
+import numpy as np
+from numba import prange
+
+from kernels import registry
+from kernels.blas import bounded
+from kernels.implementation import Implementation, Operands, Prepared
+from kernels.jit import region
+from kernels.problem import Conv
+from kernels.scratch import Scratch
+
+Array = np.ndarray
+
+CHUNK = 32 << 20  # bytes that the tiles processed at a time may take in all their forms
+LIMIT = 4 << 30  # bytes of spectra beyond which the method refuses
+SLOW = 10  # transforms with their gathers reach 3 GFLOP/s a core, complex matrix products 30
+FLOPS_PER_BYTE = 3  # products of one core per byte that it reads from memory; what re-reading weight spectra costs
+SUMMED_BY_BLAS = 8  # summands below which a plain loop beats a call of BLAS (measured: 4x at 1, level at 8)
+
+
+@functools.cache
+def good_length(least: int) -> int:
+    """The smallest number of at least `least` with no prime factor beyond 5, for which real transforms are fastest."""
+    best = 1 << (least - 1).bit_length()
+    fives = 1
+    while fives < best:
+        threes = fives
+        while threes < best:
+            best = min(best, threes << max(-(-least // threes) - 1, 0).bit_length())
+            threes *= 3
+        fives *= 5
+    return best
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """How one spatial axis is done. length: positions of a tile that are gathered, the transform's length if it is transformed.
+    outputs: valid outputs of a tile. tiles: how many. taps: (phase, index within the phase) of each kernel tap; on an axis that is not
+    transformed, (0, offset). step: input positions between neighbours of a tile. stride: positions of a tile between outputs."""
+
+    transformed: bool
+    length: int
+    outputs: int
+    tiles: int
+    taps: tuple[tuple[int, int], ...]
+    step: int
+    stride: int
+
+    @property
+    def phases(self) -> tuple[int, ...]:
+        """Phases of the input that some tap sees."""
+        return tuple(sorted({phase for phase, _ in self.taps}))
+
+
+def transformed(problem: Conv, axis: int) -> list[Axis]:
+    """Tilings of an axis by transforms of several lengths; none where windows do not overlap."""
+    stride, size = problem.stride[axis], problem.conv_size[axis]
+    taps = tuple(divmod(i * problem.dilation[axis], stride)[::-1] for i in range(problem.kernel[axis]))
+    reach = max(index for _, index in taps)
+    if reach == 0:
+        return []
+    whole = good_length(size + reach)
+    parts = {good_length(-(-size // tiles) + reach) for tiles in range(1, 5)} | {good_length(reach << power) for power in range(1, 8)}
+    choices = [(length, min(length - reach, size)) for length in sorted(parts) if reach < length <= whole]
+    return [Axis(True, length, outputs, -(-size // outputs), taps, stride, 1) for length, outputs in choices]
+
+
+def direct(problem: Conv, axis: int) -> list[Axis]:
+    """The axis as it is, whole or cut into tiles of fewer outputs."""
+    stride, size = problem.stride[axis], problem.conv_size[axis]
+    taps = tuple((0, i * problem.dilation[axis]) for i in range(problem.kernel[axis]))
+    choices = sorted({-(-size // tiles) for tiles in (1, 4, 16, 64, 256, 1024, size)})
+    return [Axis(False, (outputs - 1) * stride + taps[-1][1] + 1, outputs, -(-size // outputs), taps, 1, stride) for outputs in choices]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Both axes, and the sizes that follow from them, a group or (with `groups`) in all."""
+
+    problem: Conv
+    h: Axis
+    w: Axis
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """(h, w)."""
+        return self.h, self.w
+
+    @property
+    def transform(self) -> tuple[int, int]:
+        """Lengths of the transform along h and w; 1 on an axis that is not transformed."""
+        return tuple(axis.length if axis.transformed else 1 for axis in self.axes)  # type: ignore[return-value]
+
+    @property
+    def frequencies(self) -> tuple[int, int]:
+        """Frequencies along h and w; the last transformed axis has only those that a real signal needs."""
+        h, w = self.transform
+        return (h, w // 2 + 1) if self.w.transformed else (h // 2 + 1, 1)
+
+    @property
+    def planes(self) -> int:
+        """Channels and their phases, of one group."""
+        return self.problem.c_in // self.problem.groups * math.prod(len(axis.phases) for axis in self.axes)
+
+    @property
+    def direct_taps(self) -> int:
+        """Taps on the axis that is not transformed."""
+        return math.prod(len(axis.taps) for axis in self.axes if not axis.transformed)
+
+    @property
+    def columns(self) -> tuple[int, int]:
+        """(gathered, output) positions of the axis that is not transformed, in one tile."""
+        rest = [axis for axis in self.axes if not axis.transformed]
+        return math.prod(axis.length for axis in rest), math.prod(axis.outputs for axis in rest)
+
+    @property
+    def items(self) -> int:
+        """Tiles of all images."""
+        return self.problem.n * self.h.tiles * self.w.tiles
+
+    @property
+    def unfolds(self) -> bool:
+        """Whether spectra are copied once per direct tap before the product."""
+        return any(not axis.transformed and (len(axis.taps) > 1 or axis.stride > 1) for axis in self.axes)
+
+    @property
+    def item_bytes(self) -> tuple[int, int]:
+        """(bytes kept between calls, bytes that the transforms allocate) for one tile."""
+        itemsize, groups = self.problem.itemsize, self.problem.groups
+        real, frequencies = math.prod(self.transform), 2 * math.prod(self.frequencies)
+        gathered, produced = self.columns
+        planes, twice = self.planes * groups, 2 if all(axis.transformed for axis in self.axes) else 1
+        kept = real * planes * gathered + frequencies * (self.problem.c_out + self.unfolds * planes * self.direct_taps) * produced
+        lent = frequencies * planes * gathered * twice + (frequencies * (twice - 1) + real) * self.problem.c_out * produced
+        return kept * itemsize, lent * itemsize
+
+    @property
+    def chunk(self) -> int:
+        """Tiles processed at a time."""
+        return max(1, min(self.items, CHUNK // sum(self.item_bytes)))
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights' spectra."""
+        return 2 * math.prod(self.frequencies) * self.problem.c_out * self.planes * self.direct_taps * self.problem.itemsize
+
+    @property
+    def cost(self) -> float:
+        """Operations, each kind weighed by how slowly it runs."""
+        gathered, produced = self.columns
+        length = math.prod(self.transform)
+        numbers = self.planes * self.problem.groups * gathered + self.problem.c_out * produced
+        transforms = self.items * 2.5 * length * math.log2(length) * numbers
+        products = self.items * 8 * math.prod(self.frequencies) * self.problem.c_out * self.planes * self.direct_taps * produced
+        reading = FLOPS_PER_BYTE * self.weight_bytes * -(-self.items // self.chunk)
+        return SLOW * transforms + products + reading
+
+
+@functools.lru_cache(maxsize=512)
+def layout(problem: Conv) -> Layout | None:
+    """The cheapest layout whose tiles fit CHUNK (or else the one of the smallest tiles); None where no window overlaps another."""
+    rows, columns = transformed(problem, 0), transformed(problem, 1)
+    pairs = itertools.chain(
+        itertools.product(rows, direct(problem, 1)), itertools.product(direct(problem, 0), columns), itertools.product(rows, columns)
+    )
+    candidates = [Layout(problem, *pair) for pair in pairs]
+    fitting = [candidate for candidate in candidates if sum(candidate.item_bytes) <= CHUNK]
+    if fitting:
+        return min(fitting, key=lambda candidate: candidate.cost)
+    return min(candidates, key=lambda candidate: sum(candidate.item_bytes), default=None)
+
+
+def refuse(problem: Conv) -> str | None:
+    """None, or why a transform is of no use."""
+    if problem.taps == 1:
+        return "a kernel of one tap has nothing to transform; use direct or im2col"
+    taken = layout(problem)
+    if taken is None:
+        return f"stride {problem.stride} is not shorter than the kernel's reach, so no two windows overlap; use direct or im2col"
+    memory = taken.weight_bytes + sum(taken.item_bytes)
+    if memory > LIMIT:
+        return f"the spectra would take {memory / 2**30:.1f} GiB, more than {LIMIT / 2**30:.0f}; use direct or im2col"
+    return None
+
+
+def error_bound(problem: Conv) -> float:
+    """Largest error, as a share of the largest output: eps * (2 log2 N + 2 sqrt(K)), N the transform's length, K products a frequency.
+
+    A transform's relative error in the 2-norm grows with log2 N (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
+    24.1, theorem 24.2); summing K products adds sqrt(K), as in `rounding_bound`. The transforms spread each error over a whole tile.
+    """
+    taken = layout(problem)
+    if taken is None:
+        return math.inf
+    summed = taken.planes * taken.direct_taps
+    return float(np.finfo(problem.dtype).eps) * (2 * math.log2(math.prod(taken.transform)) + 2 * summed**0.5)
+
+
+@region
+def gather(x, tiles, image, top, left, steps, phases):  # type: ignore[no-untyped-def]
+    """Fill tiles (th, tw, planes, columns) from x (n, c_in, h, w). Column q starts at (top[q], left[q]) of image[q], plane c * phases + p
+    at phases[p] from there; neighbours in a tile are `steps` apart. What lies on padding is 0. Columns go in blocks of one cache line."""
+    high, wide, planes, columns = tiles.shape
+    height, width = x.shape[2:]
+    block = 16
+    blocks = (columns + block - 1) // block
+    for task in prange(planes * blocks):
+        plane, begin = task // blocks, task % blocks * block
+        channel, phase = plane // phases.shape[0], plane % phases.shape[0]
+        end = min(begin + block, columns)
+        for th in range(high):
+            down = phases[phase, 0] + th * steps[0]
+            for tw in range(wide):
+                across = phases[phase, 1] + tw * steps[1]
+                for q in range(begin, end):
+                    h, w = top[q] + down, left[q] + across
+                    inside = 0 <= h < height and 0 <= w < width
+                    tiles[th, tw, plane, q] = x[image[q], channel, h, w] if inside else 0
+
+
+@region
+def scatter(tiles, out, bias, image, top, left, valid):  # type: ignore[no-untyped-def]
+    """out (n, c_out, oh, ow) from tiles (th, tw, c_out, columns), of which valid (h, w) positions are outputs, plus bias (c_out,)."""
+    channels, columns = tiles.shape[2:]
+    height, width = out.shape[2:]
+    block = 16
+    blocks = (columns + block - 1) // block
+    for task in prange(channels * blocks):
+        channel, begin = task // blocks, task % blocks * block
+        end = min(begin + block, columns)
+        for th in range(valid[0]):
+            for tw in range(valid[1]):
+                for q in range(begin, end):
+                    h, w = top[q] + th, left[q] + tw
+                    if h < height and w < width:
+                        out[image[q], channel, h, w] = tiles[th, tw, channel, q] + bias[channel]
+
+
+@region
+def spread(spectra, unfolded, offsets, stride, length, outputs):  # type: ignore[no-untyped-def]
+    """Unfold spectra (f, planes, tiles * length) into (f, planes * taps, tiles * outputs): output v of tap t is position v*stride + offset."""
+    planes, taps, items = spectra.shape[1], offsets.shape[0], spectra.shape[2] // length
+    for f in prange(spectra.shape[0]):
+        for row in range(planes * taps):
+            source, target, offset = spectra[f, row // taps], unfolded[f, row], offsets[row % taps]
+            for item in range(items):
+                for v in range(outputs):
+                    target[item * outputs + v] = source[item * length + offset + v * stride]
+
+
+@region
+def products(weight, spectra, result):  # type: ignore[no-untyped-def]
+    """result (f, groups, outs, columns) = weight (f, groups, outs, summands) times spectra (f, groups, summands, columns), for few summands."""
+    groups, outs, summands = weight.shape[1:]
+    for f in prange(weight.shape[0]):
+        for g in range(groups):
+            for j in range(outs):
+                target = result[f, g, j]
+                for k in range(summands):
+                    factor, source = weight[f, g, j, k], spectra[f, g, k]
+                    if k == 0:
+                        for q in range(target.shape[0]):
+                            target[q] = factor * source[q]
+                    else:
+                        for q in range(target.shape[0]):
+                            target[q] += factor * source[q]
+
+
+def spectra_of(taken: Layout, weight: Array, threads: int) -> Array:
+    """Conjugate spectra of weight (c_out, c_in/groups, kh, kw) as (f, groups, c_out/groups, summands), summands in the order of `gather`."""
+    from scipy import fft
+
+    problem, (h, w) = taken.problem, taken.axes
+    summands = taken.planes * taken.direct_taps
+    result = np.empty((*taken.frequencies, problem.c_out, summands), np.result_type(weight.dtype, np.complex64))
+    fanned = tuple(len(axis.phases) for axis in (h, w)) + tuple(1 if axis.transformed else len(axis.taps) for axis in (h, w))
+    step = max(1, CHUNK * problem.c_out // max(taken.weight_bytes, 1))  # a few output channels at a time bound the memory of this
+    for first in range(0, problem.c_out, step):
+        part = weight[first : first + step]
+        sparse = np.zeros((*taken.transform, *part.shape[:2], *fanned), weight.dtype)
+        for kh, (phase_h, index_h) in enumerate(h.taps):
+            for kw, (phase_w, index_w) in enumerate(w.taps):
+                position = (index_h if h.transformed else 0), (index_w if w.transformed else 0)
+                tap = (0 if h.transformed else kh), (0 if w.transformed else kw)
+                phase = h.phases.index(phase_h), w.phases.index(phase_w)
+                sparse[(*position, slice(None), slice(None), *phase, *tap)] = part[:, :, kh, kw]
+        axes = tuple(i for i, axis in enumerate((h, w)) if axis.transformed)
+        spectrum = fft.rfftn(sparse, axes=axes, workers=threads)
+        np.conjugate(spectrum.reshape(*taken.frequencies, len(part), summands), out=result[:, :, first : first + step])
+    return result.reshape(-1, problem.groups, problem.c_out // problem.groups, summands)
+
+
+def columns_of(taken: Layout, inputs: bool) -> tuple[Array, Array, Array]:
+    """(image, top, left) of each column of all tiles: where it starts in the input, or in the output."""
+    problem = taken.problem
+    starts = []
+    for axis, stride, (before, _) in zip(taken.axes, problem.stride, problem.padding):
+        tile = np.arange(axis.tiles) * axis.outputs
+        within = np.arange(1 if axis.transformed else axis.length if inputs else axis.outputs)
+        starts.append((tile * stride - before)[:, None] + within if inputs else tile[:, None] + within)
+    top, left = starts
+    shape = problem.n, len(top), len(left), top.shape[1], left.shape[1]  # image, tile along h, along w, position along h, along w
+    image = np.arange(problem.n).reshape(-1, 1, 1, 1, 1)
+    spread_out = image, top.reshape(1, len(top), 1, -1, 1), left.reshape(1, 1, len(left), 1, left.shape[1])
+    return tuple(np.broadcast_to(array, shape).ravel() for array in spread_out)  # type: ignore[return-value]
+
+
+def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
+    """The weights' spectra, the origin of every tile, and scratch for one chunk of tiles."""
+    from scipy import fft  # 0.35 s at import, needed by this method only
+
+    taken = layout(problem)
+    assert taken is not None and operands.weight is not None
+    weight = spectra_of(taken, operands.weight, threads)
+    bias = np.zeros(problem.c_out, problem.dtype) if operands.bias is None else operands.bias
+    origins, targets = columns_of(taken, inputs=True), columns_of(taken, inputs=False)
+    (h, w), transform, frequencies = taken.axes, taken.transform, taken.frequencies
+    axes = tuple(i for i, axis in enumerate((h, w)) if axis.transformed)
+    lengths = tuple(transform[i] for i in axes)
+    steps = h.step, w.step
+    phases = np.array(list(itertools.product(h.phases, w.phases)), np.int64)
+    valid = (h.outputs if h.transformed else 1), (w.outputs if w.transformed else 1)
+    rest = next((axis for axis in (h, w) if not axis.transformed), h)
+    offsets = np.array([offset for _, offset in rest.taps], np.int64)
+    (gathered, produced), planes, groups = taken.columns, taken.planes * problem.groups, problem.groups
+    f, summands, real = math.prod(frequencies), weight.shape[3], np.dtype(problem.dtype)
+    kept, lent = taken.item_bytes
+    scratch = Scratch(kept * taken.chunk + 2 * real.itemsize)  # complex numbers start at an even count of reals
+
+    def chunk(x: Array, out: Array, memory: Array, first: int, last: int) -> None:
+        """Tiles first to last, from input to output."""
+        inputs, outputs = (last - first) * gathered, (last - first) * produced
+        used = math.prod(transform) * planes * inputs
+        tiles = memory[:used].reshape(*transform, planes, inputs)
+        gather(threads, x, tiles, *(array[first * gathered : last * gathered] for array in origins), steps, phases)
+        spectra = fft.rfftn(tiles, axes=axes, workers=threads).reshape(f, planes, inputs)
+        wide = memory[used + used % 2 :]
+        wide = wide[: wide.size // 2 * 2].view(weight.dtype)
+        if taken.unfolds:
+            unfolded = wide[: f * groups * summands * outputs].reshape(f, groups * summands, outputs)
+            spread(threads, spectra, unfolded, offsets, rest.stride, gathered, produced)
+            spectra, wide = unfolded, wide[unfolded.size :]
+        spectra = spectra.reshape(f, groups, summands, outputs)
+        result = wide[: f * problem.c_out * outputs].reshape(f, groups, -1, outputs)
+        if summands < SUMMED_BY_BLAS:
+            products(threads, weight, spectra, result)
+        else:
+            with bounded(threads):
+                np.matmul(weight, spectra, out=result)
+        result = result.reshape(*frequencies, problem.c_out, outputs)
+        back = fft.irfftn(result, s=lengths, axes=axes, workers=threads, overwrite_x=True)
+        scatter(threads, back, out, bias, *(array[first * produced : last * produced] for array in targets), valid)
+
+    def run(x: Array, out: Array) -> None:
+        with scratch.take() as buffer:
+            for first in range(0, taken.items, taken.chunk):
+                chunk(x, out, buffer.view(real), first, min(first + taken.chunk, taken.items))
+
+    names = " and ".join(f"{problem.axes[i]} ({transform[i]} long, {taken.axes[i].tiles} tiles)" for i in axes)
+    note = f"transforms along {names}; {weight.nbytes / 1e6:.3g} MB of weight spectra; {taken.chunk} of {taken.items} tiles at a time"
+    return Prepared(run, scratch.nbytes + lent * taken.chunk, note)
+
+
+registry.add(Implementation("fft", "conv", refuse, prepare, error_bound))
