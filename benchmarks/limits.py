@@ -77,6 +77,7 @@ def fma_gflops(threads: int, repeats: int = REPEATS) -> tuple[float, float]:
     best: list[float] = [0.0]
     with ThreadPoolExecutor(threads) as pool:
         for lanes in (4, 8, 16):
+            _fma_loop(lanes)  # compile before the clock runs
             iterations = 1000
             while (seconds := _together(partial(_spin, lanes, iterations), threads, pool)) < 0.01:
                 iterations *= 4

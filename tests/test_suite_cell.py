@@ -1,0 +1,194 @@
+"""One cell: what is checked, refused, predicted and timed, with a clock that the test winds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import reference, workloads
+from benchmarks.cell import LEAST_ROUNDS, MOST_ROUNDS, SETTLE_S, Bench, Budget, Clock, Spec
+from benchmarks.contenders import Contender, Prepared
+from benchmarks.signals import Clip
+from benchmarks.tensors import Tensors
+from benchmarks.workloads import Workload
+
+SMALL = replace(workloads.by_id("yamnet.pw8"), c_in=8, c_out=8)
+CLIP = Clip("test", 8000, np.ones((2, 8000), np.float32))
+
+
+@dataclass
+class FakeClock(Clock):
+    time: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
+class Fake(Contender):
+    """Answers right unless told otherwise; every call takes `cost` of the fake clock's seconds."""
+
+    name = "fake"
+    inside_timer = "one call"
+
+    def __init__(self, clock: FakeClock, cost: float = 1 / 64, change: Callable[[np.ndarray], np.ndarray] = lambda y: y) -> None:
+        self.clock, self.cost, self.change = clock, cost, change
+        self.calls: list[Workload] = []
+
+    def available(self) -> str | None:
+        return None
+
+    def refuse(self, workload: Workload) -> str | None:
+        return "too wide" if workload.w > 100 else None
+
+    def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
+        self.clock.time += 1.0
+        answer = self.change(reference.answer(workload, given).astype(np.float32))
+
+        def run() -> np.ndarray:
+            self.calls.append(workload)
+            self.clock.time += self.cost
+            return answer
+
+        return Prepared(run, np.asarray)
+
+
+class Piloted(Fake):
+    def pilot(self, workload: Workload) -> Workload | None:
+        return workload.cut(workload.flops // 8)
+
+
+def bench(clock: FakeClock) -> Bench:
+    return Bench(CLIP, Budget(seconds=0.25, longest=1.0), clock)
+
+
+def timer_of(clock: FakeClock, asked: list[int]) -> Callable[[Callable[[], Any], int], list[float]]:
+    def timer(run: Callable[[], Any], rounds: int) -> list[float]:
+        asked.append(rounds)
+        found = []
+        for _ in range(rounds):
+            start = clock.now()
+            run()
+            found.append(clock.now() - start)
+        return found
+
+    return timer
+
+
+def measured(contender: Fake, workload: Workload = SMALL) -> tuple[Any, list[int]]:
+    asked: list[int] = []
+    return bench(contender.clock).measure(Spec(workload, contender, 1), timer_of(contender.clock, asked)), asked
+
+
+def test_a_right_answer_is_timed_and_everything_has_its_column() -> None:
+    clock = FakeClock()
+    line, asked = measured(Fake(clock))
+    assert line.status == "ok" and line.reason == ""
+    assert asked == [16] and len(line.seconds) == 16, "0.25 s of calls of 1/64 s"
+    assert line.seconds[0] == pytest.approx(1 / 64)
+    assert line.prepare_s == pytest.approx(1.0) and line.first_call_s == pytest.approx(1 / 64)
+    assert line.error is not None and line.error < 1e-6 and line.error_bound == reference.tolerance(SMALL)
+    assert (line.flops, line.bytes) == (SMALL.flops, SMALL.bytes)
+    assert clock.slept == [SETTLE_S]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda y: y * np.float32(1.001), "error 0.001"),
+        (lambda y: y + np.where(np.arange(y.size).reshape(y.shape) == 5, np.float32(0.1), np.float32(0)), "of the largest output"),
+        (lambda y: np.roll(y, 1, axis=-1), "of the largest output"),
+        (lambda y: np.where(np.arange(y.size).reshape(y.shape) == y.size - 1, np.float32(np.nan), y), "NaN"),
+        (lambda y: y[..., :-1], "shape"),
+    ],
+    ids=["a thousandth off", "one value off", "shifted", "one NaN", "one column short"],
+)
+def test_a_wrong_answer_gets_its_error_and_no_time(change: Callable[[np.ndarray], np.ndarray], reason: str) -> None:
+    line, asked = measured(Fake(FakeClock(), change=change))
+    assert line.status == "wrong" and reason in line.reason
+    assert line.seconds == () and asked == []
+
+
+def test_half_precision_is_caught() -> None:
+    """What bfloat16 arithmetic would answer is outside the tolerance, also for long sums."""
+    workload = workloads.by_id("cnn14.b4c2").cut(40_000_000)
+    workload = replace(workload, c_in=512, c_out=4, h=10)
+    rng = np.random.default_rng(1)
+    assert workload.weight_shape is not None
+    given = Tensors(rng.standard_normal(workload.x_shape, np.float32), rng.standard_normal(workload.weight_shape, np.float32), None)
+    assert given.weight is not None
+
+    def rounded(array: np.ndarray) -> np.ndarray:
+        return (array.view(np.uint32) + 0x8000 & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+    low = reference.answer(workload, Tensors(rounded(given.x), rounded(given.weight), None))
+    assert reference.error(low, reference.answer(workload, given)) > 5 * reference.tolerance(workload)
+
+
+def test_a_refusal_is_a_row_with_its_sentence() -> None:
+    contender = Fake(FakeClock())
+    line, asked = measured(contender, replace(SMALL, w=101))
+    assert (line.status, line.reason, line.seconds) == ("refused", "too wide", ())
+    assert contender.calls == [] and asked == []
+
+
+def test_what_cannot_be_checked_is_not_run() -> None:
+    contender = Fake(FakeClock())
+    line, _ = measured(contender, workloads.by_id("spleeter.up4"))
+    assert line.status == "refused" and "conv_transpose2d" in line.reason and contender.calls == []
+
+
+def test_a_raised_error_is_a_row() -> None:
+    class Broken(Fake):
+        def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
+            raise MemoryError("no room")
+
+    line, _ = measured(Broken(FakeClock()))
+    assert (line.status, line.reason) == ("failed", "MemoryError: no room")
+
+
+def test_a_slow_contender_is_predicted_and_not_run() -> None:
+    contender = Piloted(FakeClock(), cost=0.5)
+    line, asked = measured(contender)
+    assert line.status == "over_budget" and asked == []
+    assert line.predicted_s == pytest.approx(0.5 * SMALL.flops / SMALL.cut(SMALL.flops // 8).flops)
+    assert "4 s" in line.reason and "budget is 1 s" in line.reason
+    assert SMALL not in contender.calls, "only the pilot ran"
+
+
+def test_a_pilot_runs_once_for_all_passes_and_its_prediction_is_kept() -> None:
+    contender = Piloted(FakeClock(), cost=1 / 64)
+    suite, asked = bench(contender.clock), list[int]()
+    for pass_ in (1, 2):
+        line = suite.measure(Spec(SMALL, contender, 1), timer_of(contender.clock, asked), pass_)
+        assert line.status == "ok" and line.pass_ == pass_ and line.predicted_s == pytest.approx(8 / 64)
+    assert sum(each is not SMALL for each in contender.calls) == 2, "one pilot: a warm call and a timed one"
+
+
+def test_a_call_that_turns_out_too_long_is_not_repeated() -> None:
+    contender = Fake(FakeClock(), cost=20.0)
+    line, asked = measured(contender)
+    assert line.status == "over_budget" and line.predicted_s == pytest.approx(20.0) and asked == []
+    assert len(contender.calls) == 1
+
+
+def test_without_a_timer_only_the_answer_is_checked() -> None:
+    contender = Fake(FakeClock())
+    line = bench(contender.clock).measure(Spec(SMALL, contender, 1), None)
+    assert line.status == "ok" and line.seconds == () and len(contender.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("estimate", "rounds"),
+    [(1e-6, MOST_ROUNDS), (0.01, 20), (0.05, LEAST_ROUNDS), (0.19, LEAST_ROUNDS), (0.3, 3), (0.99, 1), (0.0, MOST_ROUNDS)],
+)
+def test_rounds_fill_the_budget(estimate: float, rounds: int) -> None:
+    assert Budget(0.2, 1.0).rounds(estimate) == rounds

@@ -1,0 +1,134 @@
+"""Every installed contender answers small workloads of each kind as the reference does, and the reference as SciPy and plain sums do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import signal
+
+from benchmarks import contenders, reference, workloads
+from benchmarks.contenders import Contender
+from benchmarks.results import PEERS
+from benchmarks.signals import Clip
+from benchmarks.tensors import Tensors, tensors
+from benchmarks.workloads import Workload
+
+CLIP = Clip("test", 8000, np.ones((2, 8000), np.float32))
+CONV, CONV1D = workloads.by_id("vggish.conv1"), workloads.by_id("beattcn.d256c1")
+CONV, CONV1D = replace(CONV, input=None, h=9, w=7), replace(CONV1D, input=None, w=40, padding=((0, 0), (4, 4)), dilation=(1, 2), c_out=6)
+POOL = replace(workloads.by_id("cnn14.pool1"), c_in=3, c_out=3, h=9, w=8)
+KINDS = {
+    "first layer": replace(CONV, c_out=5),
+    "several in, two items": replace(CONV, n=2, c_in=3, c_out=4),
+    "no bias": replace(CONV, c_in=2, c_out=3, bias=False),
+    "unequal padding": replace(CONV, c_in=2, c_out=3, kh=4, kw=2, padding=((1, 2), (0, 1))),
+    "stride": replace(CONV, c_in=2, c_out=3, stride=(2, 3)),
+    "dilation": replace(CONV, c_in=2, c_out=3, dilation=(2, 3), padding=((2, 2), (3, 3))),
+    "groups": replace(CONV, c_in=4, c_out=6, groups=2),
+    "depthwise": replace(CONV, c_in=4, c_out=4, groups=4),
+    "1x1": replace(CONV, c_in=4, c_out=4, kh=1, kw=1, padding=((0, 0), (0, 0))),
+    "1-D dilated": CONV1D,
+    "1-D stride, unequal padding": replace(CONV1D, stride=(1, 3), padding=((0, 0), (3, 4)), kw=4),
+    "average": POOL,
+    "maximum": replace(POOL, op="max_pool2d"),
+    "overlapping maximum": replace(POOL, op="max_pool2d", kh=3, kw=3),
+    "average 1-D": replace(POOL, op="avg_pool1d", h=1, kh=1, stride=(1, 2)),
+    "maximum 1-D": replace(POOL, op="max_pool1d", h=1, kh=1, kw=3, stride=(1, 3)),
+    "global average": replace(workloads.by_id("cnn14.globalpool"), c_in=6, c_out=6),
+    "batch": replace(CONV, c_out=4).batched(3),
+}
+
+
+@pytest.mark.parametrize("contender", contenders.installed(), ids=lambda each: each.name)
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_agree_with_the_reference(kind: str, contender: Contender) -> None:
+    workload = KINDS[kind]
+    if sentence := contender.refuse(workload):
+        assert len(sentence.split()) >= 4, f"a sentence, not {sentence!r}"
+        pytest.skip(sentence)
+    given = tensors(workload, CLIP)
+    prepared = contender.prepare(workload, given, threads=1)
+    for _ in range(2):  # the second call must not find the first one's leftovers
+        got = prepared.answer(prepared.run())
+        want = reference.answer(workload, given)
+        assert got.shape == want.shape and got.dtype == np.float32
+        bound = reference.tolerance(workload) if prepared.error_bound is None else prepared.error_bound
+        assert reference.error(got, want) <= bound
+
+
+def by_definition(workload: Workload, given: Tensors) -> np.ndarray:
+    """Convolution written out value by value, the slowest and plainest way there is."""
+    assert given.weight is not None
+    x = np.pad(given.x.reshape(workload.n, workload.c_in, workload.h, workload.w).astype(float), ((0, 0), (0, 0), *workload.padding))
+    weight = given.weight.reshape(workload.c_out, -1, workload.kh, workload.kw).astype(float)
+    out = np.zeros((workload.n, workload.c_out, workload.oh, workload.ow))
+    per_in, per_out = workload.c_in // workload.groups, workload.c_out // workload.groups
+    for n, o, i, j in np.ndindex(out.shape):
+        total = 0.0 if given.bias is None else float(given.bias[o])
+        for c, a, b in np.ndindex(per_in, workload.kh, workload.kw):
+            row, column = i * workload.stride[0] + a * workload.dilation[0], j * workload.stride[1] + b * workload.dilation[1]
+            total += weight[o, c, a, b] * x[n, o // per_out * per_in + c, row, column]
+        out[n, o, i, j] = total
+    return out.reshape(workload.out_shape)
+
+
+@pytest.mark.parametrize("kind", [name for name, each in KINDS.items() if each.is_conv])
+def test_the_reference_is_the_definition(kind: str) -> None:
+    workload = KINDS[kind]
+    given = tensors(workload, CLIP)
+    np.testing.assert_allclose(reference.answer(workload, given), by_definition(workload, given), rtol=1e-12, atol=1e-12)
+
+
+def test_the_reference_is_scipys_correlation() -> None:
+    workload = replace(CONV, c_out=1, bias=False, h=30, w=40, kh=5, kw=7, padding=((0, 0), (0, 0)))
+    given = tensors(workload, CLIP)
+    assert given.weight is not None
+    want = signal.correlate2d(given.x[0, 0].astype(float), given.weight[0, 0].astype(float), mode="valid")
+    np.testing.assert_allclose(reference.answer(workload, given)[0, 0], want, rtol=1e-12, atol=1e-12)
+
+
+def test_pools_of_the_reference() -> None:
+    x = np.arange(24, dtype=np.float32).reshape(1, 1, 4, 6)
+    two = replace(POOL, c_in=1, c_out=1, h=4, w=6)
+    np.testing.assert_array_equal(reference.answer(two, Tensors(x, None, None))[0, 0], [[3.5, 5.5, 7.5], [15.5, 17.5, 19.5]])
+    two = replace(two, op="max_pool2d")
+    np.testing.assert_array_equal(reference.answer(two, Tensors(x, None, None))[0, 0], [[7, 9, 11], [19, 21, 23]])
+
+
+def test_answers_are_remembered_per_workload_and_clip() -> None:
+    given = tensors(CONV, CLIP)
+    first = reference.remembered(CONV, given, CLIP)
+    assert reference.remembered(CONV, given, CLIP) is first
+    assert reference.remembered(CONV, given, Clip("test", 8000, CLIP.samples)) is not first
+
+
+def test_every_registered_implementation_is_a_contender() -> None:
+    names = [each.name for each in contenders.everyone()]
+    assert {"naive", "jit", "auto", *PEERS} <= set(names)
+    assert len(set(names)) == len(names)
+    assert all(each.inside_timer.endswith(".") for each in contenders.everyone())
+
+
+def test_globs_and_absent_contenders(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [each.name for each in contenders.select(["na*", "scipy"])] == ["naive", "scipy"]
+    with pytest.raises(ValueError, match=r"no contender fits 'tensorflow'; there are .*naive.*scipy"):
+        contenders.select(["tensorflow"])
+    absent = next(each for each in contenders.everyone() if each.name == "torch")
+    monkeypatch.setattr(absent, "available", lambda: "PyTorch is not installed (pip install torch)")
+    with pytest.raises(ValueError, match="contender 'torch': torch: PyTorch is not installed"):
+        contenders.select(["torch"])
+    assert "torch" not in [each.name for each in contenders.select(["torch*", "scipy"])]
+
+
+def test_auto_says_what_it_chose() -> None:
+    auto = next(each for each in contenders.everyone() if each.name == "auto")
+    workload = KINDS["first layer"]
+    chosen = auto.prepare(workload, tensors(workload, CLIP), 1).remark
+    assert chosen.removeprefix("chose ") in [each.name for each in contenders.everyone()]
+
+
+def test_operations_the_library_lacks_are_refused_by_name() -> None:
+    auto = next(each for each in contenders.everyone() if each.name == "auto")
+    assert auto.refuse(workloads.by_id("musicnn.backend-temporal-pooling")) == "kernels has no operation global_max_concat_mean_time"

@@ -1,0 +1,171 @@
+"""Results written and read back, the machine's limits, and the commands as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import timeit
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import wavfile
+from threadpoolctl import threadpool_limits
+
+from benchmarks import environment, limits, results
+from benchmarks.results import Line, Run
+from benchmarks.run import Options, run_id
+
+LINE = Line("some.layer", "direct", 2, 1, "conv2d", "conv2d n1 …", 2000, 400, "ok", seconds=(1e-6, 2e-6, 9e-6), error=1e-7, prepare_s=0.5)
+
+
+def kept(folder: Path, *lines: Line) -> Run:
+    for line in lines:
+        results.append_cell(folder, line)
+    limit = {"2": {"fma_gflops": 4.0, "fma_spread": 0.01, "bandwidth_gbs": 0.1, "bandwidth_spread": 0.02}}
+    Run("id", "2026-01-02T03:04:05+00:00", ("python", "-m", "benchmarks"), "quick", 2, (2,), "clip", {"cpu": "x"}, limit).save(folder)
+    return results.load(folder)
+
+
+def test_round_trip_and_derived_numbers(tmp_path: Path) -> None:
+    second = replace(LINE, pass_=2, seconds=(4e-6, 4e-6), error=3e-7, prepare_s=0.01)
+    run = kept(tmp_path, LINE, second)
+    (cell,) = run.cells
+    assert cell.samples == (LINE.seconds, second.seconds)
+    assert cell.pass_medians == (2e-6, 4e-6) and cell.median_s == pytest.approx(3e-6)
+    assert cell.gflops == pytest.approx(2000 / 3e-6 / 1e9) and cell.gbs == pytest.approx(400 / 3e-6 / 1e9)
+    assert cell.limit_s(run.limits) == pytest.approx(4e-6), "400 bytes at 0.1 GB/s take longer than 2000 flops at 4 GFLOP/s"
+    assert cell.share_of_limit(run.limits) == pytest.approx(4 / 3)
+    assert cell.error == 3e-7 and cell.prepare_s == 0.5, "the worst error, the cold preparation"
+    assert run.cell("some.layer", "direct") is cell and run.cell("some.layer", "torch") is None
+
+
+def test_a_wrong_pass_takes_the_time_away(tmp_path: Path) -> None:
+    wrong = replace(LINE, pass_=2, status="wrong", reason="error 1 of the largest output", seconds=(), error=1.0)
+    (cell,) = kept(tmp_path, LINE, wrong, replace(LINE, pass_=3)).cells
+    assert cell.status == "wrong" and cell.samples == () and cell.median_s is None and cell.gflops is None and cell.error == 1.0
+
+
+def test_refusals_keep_their_sentence_and_a_cut_line_is_left_out(tmp_path: Path) -> None:
+    refused = replace(LINE, contender="fft", status="refused", reason="stride 2 is not supported", seconds=(), error=None)
+    kept(tmp_path, LINE, refused)
+    with open(tmp_path / "cells.jsonl", "a") as file:
+        file.write('{"pass": 1, "workload": "cut sho')
+    run = results.load(tmp_path)
+    assert [(cell.contender, cell.status, cell.reason) for cell in run.cells] == [
+        ("direct", "ok", ""), ("fft", "refused", "stride 2 is not supported"),
+    ]  # fmt: skip
+
+
+def test_an_unknown_status_or_schema_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="status 'fine'"):
+        results.append_cell(tmp_path, replace(LINE, status="fine"))
+    kept(tmp_path, LINE)
+    data = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(data | {"schema": 99}))
+    with pytest.raises(ValueError, match="schema 99"):
+        results.load(tmp_path)
+
+
+def test_limits_are_measured_and_plausible() -> None:
+    fma, spread = limits.fma_gflops(1, repeats=5)
+    assert 0 <= spread < 2
+    a = np.ones((768, 768), np.float32)
+    with threadpool_limits(limits=1, user_api="blas"):
+        product = min(timeit.repeat(lambda: a @ a, number=1, repeat=9))
+    # A peak is at least what a matrix product reaches; half of it allows for a machine that is busy at the wrong moment.
+    assert 0.5 * 2 * 768**3 / product / 1e9 < fma < 2000
+    bandwidth, _ = limits.bandwidth_gbs(1, repeats=3, array_bytes=32 << 20)
+    assert 0.2 < bandwidth < 2000
+
+
+def test_the_environment_is_json_and_says_where() -> None:
+    found = json.loads(json.dumps(environment.collect()))
+    assert found["cpu"] and found["memory_bytes"] > 1 << 28
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["python"].count(".") == 2
+
+
+def test_run_folders_never_collide(tmp_path: Path) -> None:
+    now = datetime(2026, 11, 22, 15, 10, tzinfo=UTC)
+    assert run_id(now, "1a2b3c4d5e", tmp_path) == "2026-11-22T1510Z-1a2b3c4"
+    (tmp_path / "2026-11-22T1510Z-1a2b3c4").mkdir()
+    assert run_id(now, "1a2b3c4d5e", tmp_path) == "2026-11-22T1510Z-1a2b3c4-2"
+
+
+@pytest.mark.parametrize("options", [Options(threads=(0,)), Options(batch=0), Options(passes=0), Options(threads=(100_000,))])
+def test_numbers_out_of_range_are_sentences(options: Options) -> None:
+    with pytest.raises(ValueError, match=r"at least 1|this process may use"):
+        options.matrix()
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=environment.ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_a_run_from_the_command_line_leaves_everything(tmp_path: Path) -> None:
+    """Two workloads, one of them refused, two passes, the user's own clip, JSON on standard output."""
+    wave = tmp_path / "mine.wav"
+    wavfile.write(wave, 22050, (np.random.default_rng(0).normal(0, 3000, (44100, 2))).astype(np.int16))
+    done = command(
+        "benchmarks", "--workload", "effat.preemph", "--workload", "demucs.up5", "--contender", "jit", "--contender", "scipy",
+        "--passes", "2", "--threads", "1", "--audio", str(wave), "--out", str(tmp_path / "runs"), "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    run = results.load(shown["folder"])
+    assert run.folder is not None and run.passes == 2 and run.threads == (1,) and run.audio == "mine.wav"
+    assert run.command[:3] == ("python", "-m", "benchmarks") and "--passes" in run.command
+    assert {(cell.workload, cell.contender): cell.status for cell in run.cells} == {
+        ("effat.preemph", "jit"): "ok", ("effat.preemph", "scipy"): "ok",
+        ("demucs.up5", "jit"): "refused", ("demucs.up5", "scipy"): "refused",
+    }  # fmt: skip
+    for cell in run.cells:
+        assert len(cell.samples) == (2 if cell.status == "ok" else 0)
+    for pass_ in (1, 2):
+        stored = json.loads((run.folder / f"pass-{pass_}.json").read_text())
+        for entry in stored["benchmarks"]:
+            cell = run.cell(entry["group"], entry["extra_info"]["contender"])
+            assert cell is not None and entry["stats"]["iterations"] == 1
+            assert [round(each, 9) for each in entry["stats"]["data"]] == list(cell.samples[pass_ - 1])
+    order = [(line.pass_, line.workload, line.contender) for line in results.lines(run.folder)]
+    assert [each[1:] for each in order if each[0] == 2] == [each[1:] for each in order if each[0] == 1][::-1]
+    assert set(run.limits) == {"1"} and "threading_layer" in run.environment
+    assert (run.folder / "index.html").stat().st_size > 10_000 and (run.folder.parent / "README.md").exists()
+
+
+def test_pytest_runs_the_same_cells(tmp_path: Path) -> None:
+    stored = tmp_path / "out.json"
+    done = command(
+        "pytest", "benchmarks", "-p", "no:cacheprovider", "--workload", "effat.preemph", "--contender", "jit", "--threads", "1",
+        f"--benchmark-json={stored}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+    (entry,) = json.loads(stored.read_text())["benchmarks"]
+    assert entry["name"] == "test_cell[effat.preemph-jit-t1]" and entry["extra_info"]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--workload", "nope"], "no workload fits 'nope'"),
+        (["run", "--contender", "nope"], "no contender fits 'nope'"),
+        (["--preset", "huge"], "no preset 'huge'; there are quick, core, full"),
+        (["--threads", "two"], "whole numbers separated by commas"),
+        (["--audio", "nowhere.wav"], "there is no file nowhere.wav"),
+        (["report", "nowhere"], "nowhere is no run's folder"),
+    ],
+)
+def test_mistakes_get_a_sentence_and_status_2(arguments: list[str], sentence: str) -> None:
+    from typer.testing import CliRunner
+
+    from benchmarks.__main__ import app
+
+    verb = [] if arguments[0] in ("run", "report") else ["run"]
+    done = CliRunner().invoke(app, [*verb, *arguments])
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.output.split())

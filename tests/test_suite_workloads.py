@@ -1,0 +1,78 @@
+"""The catalogue as workloads: counts, shapes, presets, globs, and the smaller layers that pilots time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import reference, workloads
+from benchmarks.workloads import catalogue
+
+ROWS = json.loads(workloads.CATALOGUE.read_text(encoding="utf-8"))
+
+
+def test_catalogue_is_whole() -> None:
+    assert len(catalogue()) == 491
+    assert len({each.id for each in catalogue()}) == 491
+    assert len(workloads.preset("core")) == 26
+    assert all(each.source for each in catalogue()), "every row says where it was read"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
+def test_counts_agree_with_what_was_published(row: dict) -> None:
+    workload = workloads.from_row(row)
+    assert workload.flops == row["flops"]
+    if not row["op"].startswith("global"):
+        assert (workload.oh, workload.ow) == (row["oh"], row["ow"])
+
+
+def test_every_workload_is_either_checked_or_refused_with_a_sentence() -> None:
+    for workload in catalogue():
+        sentence = reference.refuse(workload)
+        if workload.op.startswith("conv_transpose") or workload.op == "global_max_concat_mean_time":
+            assert sentence and workload.op in sentence
+        else:
+            assert sentence is None, workload.id
+
+
+@pytest.mark.parametrize("flops", [200_000, 50_000_000])
+def test_a_cut_workload_is_the_same_kind_and_small(flops: int) -> None:
+    for workload in catalogue():
+        if reference.refuse(workload):
+            continue
+        small = workload.cut(flops)
+        assert small.flops <= workload.flops
+        assert min(small.oh, small.ow, small.c_in, small.c_out, small.n) >= 1
+        assert (small.kh, small.kw, small.stride, small.dilation, small.padding) == (
+            workload.kh, workload.kw, workload.stride, workload.dilation, workload.padding,
+        )  # fmt: skip
+        assert small.c_in % small.groups == 0 and small.c_out % small.groups == 0
+        # One output value of one channel is the least there is, except that padding keeps a map from shrinking.
+        assert small.flops <= flops or (small.c_in == small.groups == 1), workload.id
+
+
+def test_batch_multiplies_work() -> None:
+    workload = workloads.by_id("vggish.conv1")
+    four = workload.batched(4)
+    assert four.flops == 4 * workload.flops
+    assert four.x_shape == (4, 1, 96, 64)
+    assert four.batch == 4
+
+
+def test_globs_choose_from_the_whole_catalogue() -> None:
+    names = [each.id for each in workloads.select("quick", ["musicnn.timbral?7", "yamnet.pw8", "samplecnn.conv[12]"])]
+    assert names == ["musicnn.timbral67", "samplecnn.conv1", "samplecnn.conv2", "yamnet.pw8"]
+
+
+def test_an_unknown_glob_names_what_there_is() -> None:
+    with pytest.raises(ValueError, match=r"no workload fits 'resnet\*'; there are vggish\.conv1.*python -m benchmarks list"):
+        workloads.select("quick", ["resnet*"])
+
+
+def test_quick_is_a_spread_of_the_core() -> None:
+    chosen = workloads.preset("quick")
+    assert all(each.core for each in chosen)
+    assert {each.op for each in chosen} >= {"conv2d", "conv1d", "max_pool2d"}
+    assert any(each.groups > 1 and each.dilation[1] > 1 for each in chosen)
+    assert any(each.kh == each.kw == 1 for each in chosen) and any(each.input for each in chosen)
