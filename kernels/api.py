@@ -20,7 +20,9 @@ from kernels.request import Ints, request
 Array = np.ndarray
 
 
-def _call(op: str, x: Any, args: tuple[Any, ...], implementation: str, threads: int | None, out: Array | None, options: dict[str, Any]) -> Any:
+def _call(
+    op: str, x: Any, args: tuple[Any, ...], implementation: str, threads: int | None, out: Array | None, options: dict[str, Any]
+) -> Any:
     """A plan made and called."""
     x = intake(op, "x", x)
     asked = request(op, x.shape, x.dtype, args, options)

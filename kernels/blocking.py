@@ -78,9 +78,8 @@ def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int) -> La
         size = positions * columns
         taps = tuple((x * phases + y * dh % sh) * size + y * dh // sh * columns for y in range(kh) for x in range(kw))
         planes = [(phase, x * dw) for x in range(kw) for phase in range(phases)]
-        return Layout(
-            len(planes), positions, columns, columns, sh, sw, 1, tuple(row for row, _ in planes), tuple(column for _, column in planes), taps
-        )  # fmt: skip
+        plane_row, plane_column = zip(*planes)
+        return Layout(len(planes), positions, columns, columns, sh, sw, 1, plane_row, plane_column, taps)
     phases = min(sw, span_w)
     count = columns + (span_w - 1) // sw
     pitch = -(-count // lanes) * lanes

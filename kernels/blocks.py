@@ -6,6 +6,7 @@ outputs from packed input. `blocking` decides the sizes.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -27,15 +28,15 @@ Array = np.ndarray
 TileOf = Callable[[int, int, int, int], int]
 
 _FIELDS = (
-    "itemsize lanes n groups c_in ins c_out outs h w oh ow pad_h pad_w sh sw flat rows columns channels taps_per_call k kernel_taps m tile_n "
-    "chunks row_blocks column_blocks planes positions pitch count row_step column_step positions_per_row channel "
+    "itemsize lanes n groups c_in ins c_out outs h w oh ow pad_h pad_w sh sw flat rows columns channels taps_per_call k kernel_taps m "
+    "tile_n chunks row_blocks column_blocks planes positions pitch count row_step column_step positions_per_row channel "
     "pack activation slope bias scale shift"
 )
 GEOMETRY = np.dtype([(name, np.int64) for name in _FIELDS.split()])
 
 
 @njit
-def run_job(job, x, out, weights, offsets, tiles, planes, geometry, block):  # type: ignore[no-untyped-def]
+def run_job(job, x, out, weights, offsets, tiles, planes, geometry, block):
     """One job, `block` being the address of its scratch; the other arguments are those of `run_jobs`."""
     g = geometry[0]
     size = g.itemsize
@@ -60,7 +61,8 @@ def run_job(job, x, out, weights, offsets, tiles, planes, geometry, block):  # t
             for u in range(g.planes):
                 to = block + (c * g.channel + u * g.positions * g.pitch) * size
                 first_row, first_column = row * g.sh - g.pad_h + planes[0, u], column * g.sw - g.pad_w + planes[1, u]
-                call(g.pack, (g.lanes, size, to, g.pitch, positions, g.count, source, first_row, g.row_step, first_column, g.column_step, g.h, g.w))
+                lines_of = positions, g.count, source, first_row, g.row_step, first_column, g.column_step, g.h, g.w
+                call(g.pack, (g.lanes, size, to, g.pitch, *lines_of))
         for tap in range(0, channels * g.kernel_taps, g.taps_per_call):
             taps = min(g.taps_per_call, channels * g.kernel_taps - tap)
             summed = channel * g.kernel_taps + tap
@@ -87,7 +89,7 @@ def run_job(job, x, out, weights, offsets, tiles, planes, geometry, block):  # t
 
 
 @region
-def run_jobs(threads, x, out, weights, offsets, tiles, planes, geometry, jobs, scratch, scratch_bytes, counter):  # type: ignore[no-untyped-def]
+def run_jobs(threads, x, out, weights, offsets, tiles, planes, geometry, jobs, scratch, scratch_bytes, counter):
     """Every job of one convolution; threads take them one by one from `counter`. x, out, weights, scratch, counter are addresses;
     offsets (element offsets of all taps of a block), planes (input row and column where each packed plane starts) and tiles (addresses
     by [m][n]) are int64 arrays, geometry a record."""
@@ -107,7 +109,7 @@ def pack_weights(weight: Array, groups: int, m: int) -> Array:
     heights = [base + (t < extra) for t in range(parts)] * groups
     rows = weight.reshape(c_out, k)
     edges = np.cumsum([0, *heights])
-    return np.concatenate([rows[a:b].T.ravel() for a, b in zip(edges, edges[1:])])
+    return np.concatenate([rows[a:b].T.ravel() for a, b in itertools.pairwise(edges)])
 
 
 def _tiles(block: Blocking, problem: Conv, lanes: int, tile_of: TileOf) -> Array:
@@ -144,19 +146,19 @@ def prepare_blocks(problem: Conv, operands: Operands, threads: int, block: Block
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     assert operands.weight is not None
     weights = pack_weights(operands.weight, problem.groups, block.m)
-    kept = [weights, operands.bias, operands.scale, operands.shift]
+    kept = operands.bias, operands.scale, operands.shift
     name, slope = problem.activation or (None, 0.0)
     values: dict[str, Any] = {
-        "itemsize": size, "lanes": lanes, "n": problem.n, "groups": problem.groups, "c_in": problem.c_in, "ins": ins, "c_out": problem.c_out,
-        "outs": outs, "h": problem.size[0], "w": problem.size[1], "oh": oh, "ow": ow, "pad_h": problem.padding[0][0],
+        "itemsize": size, "lanes": lanes, "n": problem.n, "groups": problem.groups, "c_in": problem.c_in, "ins": ins,
+        "c_out": problem.c_out, "outs": outs, "h": problem.size[0], "w": problem.size[1], "oh": oh, "ow": ow, "pad_h": problem.padding[0][0],
         "pad_w": problem.padding[1][0], "sh": problem.stride[0], "sw": problem.stride[1], "flat": block.flat, "rows": block.rows,
-        "columns": block.columns, "channels": block.channels, "taps_per_call": block.taps, "k": problem.summands, "kernel_taps": problem.taps,
-        "m": block.m, "tile_n": block.n, "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
+        "columns": block.columns, "channels": block.channels, "taps_per_call": block.taps, "k": problem.summands,
+        "kernel_taps": problem.taps, "m": block.m, "tile_n": block.n, "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
         "planes": packed.planes, "positions": packed.positions, "pitch": packed.pitch, "count": packed.count, "row_step": packed.row_step,
         "column_step": packed.column_step, "positions_per_row": packed.positions_per_row, "channel": packed.channel,
         "pack": pack(lanes, size), "activation": ACTIVATIONS[name],
         "slope": struct.unpack("q", struct.pack("d", slope))[0],
-        **{key: array.ctypes.data if array is not None else 0 for key, array in zip(("bias", "scale", "shift"), kept[1:])},
+        **{key: array.ctypes.data if array is not None else 0 for key, array in zip(("bias", "scale", "shift"), kept)},
     }  # fmt: skip
     geometry = np.zeros(1, GEOMETRY)
     for field, value in values.items():
@@ -169,7 +171,8 @@ def prepare_blocks(problem: Conv, operands: Operands, threads: int, block: Block
         with scratch.take() as buffer:
             buffer[-ALIGNMENT:] = 0  # the counter that jobs are taken from
             start = buffer.ctypes.data
-            pointers = x.ctypes.data, out.ctypes.data, kept[0].ctypes.data
-            run_jobs(used, used, *pointers, offsets, tiles, planes, geometry, jobs, start, scratch_bytes, start + scratch.nbytes - ALIGNMENT)
+            pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
+            counter = start + scratch.nbytes - ALIGNMENT
+            run_jobs(used, used, *pointers, offsets, tiles, planes, geometry, jobs, start, scratch_bytes, counter)
 
     return Prepared(run, scratch.nbytes, f"{block}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,8 @@ Array = np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class Operands:
-    """What a problem is computed with besides its input, canonical and contiguous: weight (c_out, c_in/groups, kh, kw), bias, scale and shift (c_out,)."""
+    """What a problem is computed with besides its input, canonical and contiguous: weight (c_out, c_in/groups, kh, kw); bias, scale and
+    shift (c_out,)."""
 
     weight: Array | None = None
     bias: Array | None = None
@@ -39,14 +41,15 @@ class Implementation:
     name: what users write. operation: "conv" or "pool". refuse(problem): None, or the sentence why not. prepare(problem, operands,
     threads): packs weights, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest output.
     fuses(problem): whether prepare does the whole epilogue; if not, it is handed the bare convolution and the plan does the rest.
+    Each gets a Conv or a Pool, as the operation says.
     """
 
     name: str
     operation: str
-    refuse: Callable[[Problem], str | None]
-    prepare: Callable[[Problem, Operands, int], Prepared]
-    error_bound: Callable[[Problem], float]
-    fuses: Callable[[Problem], bool] = lambda problem: False
+    refuse: Callable[[Any], str | None]
+    prepare: Callable[[Any, Operands, int], Prepared]
+    error_bound: Callable[[Any], float]
+    fuses: Callable[[Any], bool] = lambda problem: False
 
 
 def operation(problem: Problem) -> str:

@@ -36,7 +36,8 @@ if hasattr(os, "register_at_fork"):
 
 def _named(function: Any, suffix: str) -> Any:
     """A second function object of the same code: Numba marks the object it compiles, and two builds must not share it."""
-    twin = python_types.FunctionType(function.__code__, function.__globals__, function.__name__ + suffix, function.__defaults__, function.__closure__)
+    name = function.__name__ + suffix
+    twin = python_types.FunctionType(function.__code__, function.__globals__, name, function.__defaults__, function.__closure__)
     twin.__module__, twin.__qualname__, twin.__doc__ = function.__module__, function.__qualname__, function.__doc__
     return twin
 

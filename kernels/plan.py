@@ -72,7 +72,9 @@ def _prepare(problem: Problem, operands: Operands, choice: Choice, threads: int)
 class Plan:
     """`plan(x)` computes; see `kernels.plan`. Holds copies of the operands, so later changes to the caller's arrays do not reach it."""
 
-    def __init__(self, problem: Problem, operands: Operands, signature: Signature, implementation: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, problem: Problem, operands: Operands, signature: Signature, implementation: str = "auto", threads: int | None = None
+    ) -> None:
         load()
         self.problem = problem
         self.threads = thread_count(problem.op, threads)
@@ -157,7 +159,8 @@ def _check_out(op: str, out: Any, signature: Signature, x: Array) -> None:
     if not isinstance(out, np.ndarray):
         raise ProblemError(f"{op}: out is a {type(out).__name__}, must be a NumPy array")
     if out.shape != signature.out_shape or out.dtype != signature.dtype:
-        raise ProblemError(f"{op}: out has shape {out.shape} and dtype {out.dtype}, must have shape {signature.out_shape} and dtype {signature.dtype}")
+        want = f"shape {signature.out_shape} and dtype {signature.dtype}"
+        raise ProblemError(f"{op}: out has shape {out.shape} and dtype {out.dtype}, must have {want}")
     if not out.flags.writeable:
         raise ProblemError(f"{op}: out is read-only; pass an array that can be written")
     if np.may_share_memory(out, x):

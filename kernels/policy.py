@@ -79,7 +79,10 @@ _ESTIMATES: dict[str, dict[str, Callable[[Problem], float]]] = {
 
 
 def choose(problem: Problem, name: str = "auto", bound: float = ERROR_BOUND) -> Choice:
-    """The implementation for a problem. Raises RefusedError with its sentence if a named one cannot do it, ProblemError if it does not exist."""
+    """The implementation for a problem.
+
+    Raises RefusedError with its sentence if a named one cannot do it, ProblemError if it does not exist.
+    """
     if name != "auto":
         implementation = registry.get(problem, name)
         sentence = implementation.refuse(problem)
@@ -95,5 +98,6 @@ def choose(problem: Problem, name: str = "auto", bound: float = ERROR_BOUND) -> 
             refusals[key] = f"its error bound {error:.1e} exceeds {bound:.1e}"
     estimates = {key: _ESTIMATES[kind][key](problem) for key in _ESTIMATES[kind] if refusals.get(key, "not registered") is None}
     if not estimates:
-        raise ProblemError(f"{problem.op}: no implementation can do {problem}: " + "; ".join(f"{key}: {why}" for key, why in refusals.items()))
+        reasons = "; ".join(f"{key}: {why}" for key, why in refusals.items())
+        raise ProblemError(f"{problem.op}: no implementation can do {problem}: {reasons}")
     return Choice(known[min(estimates, key=estimates.__getitem__)], refusals, estimates)

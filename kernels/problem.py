@@ -307,4 +307,5 @@ def parse(text: str) -> Problem:
     except ProblemError:
         raise
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise ProblemError(f"not a problem: {text!r}; a problem reads like 'conv2d n1 c1 96x64 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32'") from error
+        example = "conv2d n1 c1 96x64 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32"
+        raise ProblemError(f"not a problem: {text!r}; a problem reads like {example!r}") from error

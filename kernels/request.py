@@ -87,7 +87,7 @@ def _split_shape(op: str, x_shape: Sequence[int], axes: int, channels_last: bool
     if len(shape) not in (axes + 1, axes + 2):
         order = "(N, *spatial, C)" if channels_last else "(N, C, *spatial)"
         raise ProblemError(
-            f"{op}: x has shape {shape}, {len(shape)} axes; must have {axes + 2} in the order {order}, or {axes + 1} without the batch axis N"
+            f"{op}: x has shape {shape}, {len(shape)} axes; must have {axes + 2} in the order {order}, or {axes + 1} without the batch N"
         )
     batch = shape[:-axes - 1]
     rest = shape[len(batch) :]
@@ -136,8 +136,8 @@ def _per_channel(op: str, name: str, value: Any, c_out: int, dtype: np.dtype) ->
 
 
 def _conv(
-    op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1,
-    groups: int = 1, *, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None, shift: Any = None,
+    op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
+    dilation: Ints = 1, groups: int = 1, *, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None, shift: Any = None,
     layout: str = "channels_first",
 ) -> Request:  # fmt: skip
     axes, last = int(op[-2]), _layout(op, layout)
@@ -158,13 +158,14 @@ def _conv(
     stride, dilation = _per_axis(op, "stride", stride, axes), _per_axis(op, "dilation", dilation, axes)
     if flip:
         weight = weight[(..., *(slice(None, None, -1),) * axes)]
-    dtypes = [x_dtype, weight.dtype] + [intake(op, name, v).dtype for name, v in (("bias", bias), ("scale", scale), ("shift", shift)) if v is not None]
+    others = {"bias": bias, "scale": scale, "shift": shift}
+    dtypes = [x_dtype, weight.dtype, *(intake(op, name, value).dtype for name, value in others.items() if value is not None)]
     computed, returned = result_dtypes(dtypes)
     scaled = scale is not None or shift is not None
     _positive(op, kernel, stride, dilation)
     problem = Conv(
-        op, n, c_in, _flat(size, 1), _flat(kernel, 1), _flat(stride, 1), _flat(_padding(op, padding, size, kernel, stride, dilation), (0, 0)),
-        _flat(dilation, 1), computed.name, c_out=c_out, groups=groups, bias=bias is not None, scale=scaled,
+        op, n, c_in, _flat(size, 1), _flat(kernel, 1), _flat(stride, 1),
+        _flat(_padding(op, padding, size, kernel, stride, dilation), (0, 0)), _flat(dilation, 1), computed.name, c_out=c_out, groups=groups, bias=bias is not None, scale=scaled,
         activation=_activation(op, activation), pool=_fused_pool(op, pool, axes),
     )  # fmt: skip
     operands = Operands(

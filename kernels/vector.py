@@ -85,8 +85,8 @@ class Words:
 
     def load_first(self, pointer: ir.Value, mask: ir.Value, otherwise: float = 0.0) -> ir.Value:
         """One vector; lanes outside the mask are `otherwise` and are not read."""
-        vector_pointer = self.b.bitcast(pointer, self.vector.as_pointer())
-        return self._call(f"llvm.masked.load.{self._suffix}.p0", self.vector, vector_pointer, ir.Constant(I32, self.itemsize), mask, self.constant(otherwise))
+        arguments = self.b.bitcast(pointer, self.vector.as_pointer()), ir.Constant(I32, self.itemsize), mask, self.constant(otherwise)
+        return self._call(f"llvm.masked.load.{self._suffix}.p0", self.vector, *arguments)
 
     def store_first(self, value: ir.Value, pointer: ir.Value, mask: ir.Value) -> None:
         """One vector to memory; lanes outside the mask are not written."""
@@ -165,7 +165,7 @@ class Words:
 
 
 @intrinsic
-def call(typing_context: Any, function: Any, args: Any) -> Any:  # type: ignore[no-untyped-def]
+def call(typing_context: Any, function: Any, args: Any) -> Any:
     """call(address, (int64, …)): call the C function at `address`, which takes int64s and returns nothing.
 
     **Warning**: jumps to whatever the address says.

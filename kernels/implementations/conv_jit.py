@@ -19,12 +19,12 @@ Array = np.ndarray
 
 
 @region
-def loops(x, weight, bias, out, stride, before, dilation, groups):  # type: ignore[no-untyped-def]
+def loops(x, weight, bias, out, stride, before, dilation, groups):
     """out (n, c_out, oh, ow) from x (n, c_in, h, w); stride, before, dilation are (h, w) pairs."""
-    n_images, c_in, height, width = x.shape
+    height, width = x.shape[2:]
     c_out, ins, kernel_height, kernel_width = weight.shape
     outs = c_out // groups
-    for image in prange(n_images * c_out):
+    for image in prange(x.shape[0] * c_out):
         n, j = image // c_out, image % c_out
         first = j // outs * ins
         for oh in range(out.shape[2]):

@@ -18,7 +18,7 @@ Array = np.ndarray
 
 
 @region
-def maxima(x, out, indices, kernel, stride, before, dilation):  # type: ignore[no-untyped-def]
+def maxima(x, out, indices, kernel, stride, before, dilation):
     """Window maxima of planes x (planes, h, w) into out (planes, oh, ow); positions too if `indices` has planes."""
     height, width = x.shape[1:]
     for p in prange(x.shape[0]):
@@ -41,7 +41,7 @@ def maxima(x, out, indices, kernel, stride, before, dilation):  # type: ignore[n
 
 
 @region
-def averages(x, out, kernel, stride, before, after, dilation, include_pad, divisor):  # type: ignore[no-untyped-def]
+def averages(x, out, kernel, stride, before, after, dilation, include_pad, divisor):
     """Window averages of planes x (planes, h, w) into out (planes, oh, ow); divisor 0 means the number of taps that count."""
     height, width = x.shape[1:]
     for p in prange(x.shape[0]):
@@ -74,7 +74,8 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
             maxima(threads, planes, result, where, problem.kernel, problem.stride, before, problem.dilation)
         else:
             divisor = problem.divisor_override or 0
-            averages(threads, planes, result, problem.kernel, problem.stride, before, after, problem.dilation, problem.count_include_pad, divisor)
+            window = problem.kernel, problem.stride, before, after, problem.dilation
+            averages(threads, planes, result, *window, problem.count_include_pad, divisor)
 
     return Prepared(run)
 

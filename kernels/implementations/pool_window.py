@@ -28,7 +28,7 @@ JOB_BYTES = 1 << 18  # input bytes of one job: enough to hide taking it, few eno
 
 
 @njit
-def _planes(first, last, x, out, row, kernel, sizes, row_counts, counts):  # type: ignore[no-untyped-def]
+def _planes(first, last, x, out, row, kernel, sizes, row_counts, counts):
     kind, stride, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
     for p in range(first, last):
         dst, src = out + p * oh * ow * size, x + p * h * w * size
@@ -36,7 +36,7 @@ def _planes(first, last, x, out, row, kernel, sizes, row_counts, counts):  # typ
 
 
 @region
-def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts, planes, planes_per_job, counter):  # type: ignore[no-untyped-def]
+def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts, planes, planes_per_job, counter):
     """Every plane; threads take jobs of some planes from `counter`. x, out, rows (one scratch row a thread), kernel, row_counts, counts
     and counter are addresses."""
     for thread in prange(threads):
@@ -50,7 +50,7 @@ def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts,
 
 
 @region
-def lines(threads, x, out, kernel, kind, lanes, size, row_counts, counts, count, per_job, length, counter):  # type: ignore[no-untyped-def]
+def lines(threads, x, out, kernel, kind, lanes, size, row_counts, counts, count, per_job, length, counter):
     """Every line of `length`; arguments as for `windows`."""
     for _ in prange(threads):
         state = flush_denormals()
@@ -113,7 +113,8 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
         def run_lines(x: Array, out: Array) -> None:
             counter = np.zeros(1, np.int64)
             numbers = down.ctypes.data, across.ctypes.data
-            lines(used, used, x.ctypes.data, out.ctypes.data, kernel, kind, lanes, size, *numbers, count, per_job, length, counter.ctypes.data)
+            pointers = x.ctypes.data, out.ctypes.data
+            lines(used, used, *pointers, kernel, kind, lanes, size, *numbers, count, per_job, length, counter.ctypes.data)
 
         return Prepared(run_lines, 0, f"whole lines of {length}")
     stride = problem.stride[1] if problem.stride[1] <= LANE_STRIDES else 0

@@ -117,7 +117,7 @@ def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: An
 
 
 @njit
-def _tile(m, n, lanes, itemsize, k, a, x, offsets, y, y_row, columns, stage, bias, scale, shift, activation, slope):  # type: ignore[no-untyped-def]
+def _tile(m, n, lanes, itemsize, k, a, x, offsets, y, y_row, columns, stage, bias, scale, shift, activation, slope):
     outer_tile(m, n, lanes, itemsize, k, a, x, offsets, y, y_row, columns, stage, bias, scale, shift, activation, slope)
 
 

@@ -81,7 +81,7 @@ def _clear(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, count: An
 
 
 @njit
-def _pack(lanes, itemsize, dst, pitch, positions, count, src, first_row, row_step, first_column, column_step, height, width):  # type: ignore[no-untyped-def]
+def _pack(lanes, itemsize, dst, pitch, positions, count, src, first_row, row_step, first_column, column_step, height, width):
     low = min(count, (-first_column + column_step - 1) // column_step) if first_column < 0 else 0
     high = min(count, max(low, (width - first_column + column_step - 1) // column_step))
     for position in range(positions):

@@ -24,7 +24,8 @@ UNROLL = 6  # vectors in flight: six sums cover two FMA units waiting four cycle
 
 @intrinsic(prefer_literal=True)
 def row_of(typing_context: Any, stream_: Any, lanes_: Any, itemsize_: Any,
-           k: Any, a: Any, x: Any, offsets: Any, y: Any, columns: Any, bias: Any, scale: Any, shift: Any, activation: Any, slope: Any) -> Any:  # fmt: skip
+           k: Any, a: Any, x: Any, offsets: Any, y: Any, columns: Any, bias: Any, scale: Any, shift: Any,
+           activation: Any, slope: Any) -> Any:  # fmt: skip
     """See `row` for the arguments."""
     literals = stream_, lanes_, itemsize_
     stream, lanes, itemsize = (literal.literal_value for literal in literals)
@@ -77,7 +78,7 @@ def row_of(typing_context: Any, stream_: Any, lanes_: Any, itemsize_: Any,
 
 
 @njit
-def _row(stream, n, lanes, itemsize, k, a, x, offsets, y, y_row, columns, stage, bias, scale, shift, activation, slope):  # type: ignore[no-untyped-def]
+def _row(stream, n, lanes, itemsize, k, a, x, offsets, y, y_row, columns, stage, bias, scale, shift, activation, slope):
     row_of(stream, lanes, itemsize, k, a, x, offsets, y, columns, bias, scale, shift, activation, slope)
 
 

@@ -133,7 +133,7 @@ def _over(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any
 
 
 @njit
-def _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh):  # type: ignore[no-untyped-def]
+def _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh):
     """The vertical pass of output row y, into `row` from `left` on; taps outside the plane are skipped."""
     first = y * sh - top
     skipped = (-first + dh - 1) // dh if first < 0 else 0
@@ -142,14 +142,14 @@ def _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh)
 
 
 @njit
-def _lanes_of_outputs(kind, stride, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw):  # type: ignore[no-untyped-def]
+def _lanes_of_outputs(kind, stride, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw):
     for y in range(oh):
         _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh)
         _along(kind, stride, lanes, itemsize, dst + y * ow * itemsize, row, counts, row_counts + y * itemsize, kw, dw, ow)
 
 
 @njit
-def _lanes_of_taps(kind, stride, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw):  # type: ignore[no-untyped-def]
+def _lanes_of_taps(kind, stride, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw):
     for y in range(oh):
         _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh)
         for x in range(ow):
@@ -158,7 +158,7 @@ def _lanes_of_taps(kind, stride, lanes, itemsize, dst, src, row, row_counts, cou
 
 
 @njit
-def _line(kind, lanes, itemsize, dst, src, row_counts, counts, lines, length):  # type: ignore[no-untyped-def]
+def _line(kind, lanes, itemsize, dst, src, row_counts, counts, lines, length):
     for y in range(lines):
         _over(kind, lanes, itemsize, dst + y * itemsize, src + y * length * itemsize, counts, row_counts, length)
 
