@@ -35,6 +35,7 @@ const set = (id, value) => {
   const control = document.getElementById(id); control.value = value; control.dispatchEvent(new Event("input"));
 };
 const result = { width: document.documentElement.scrollWidth, room: document.documentElement.clientWidth };
+result.narrowest = Math.min(...[...document.querySelectorAll("dd")].map((each) => each.clientWidth));
 click(3); result.up = numbers(3); result.up_said = headings();
 click(3); result.down = numbers(3); result.down_said = headings();
 click(1); result.names = rows().map((row) => row.cells[1].textContent);
@@ -86,6 +87,7 @@ def used(run: Run, folder: Path, width: int, *flags: str) -> dict[str, Any]:
 def test_the_page_works(run: Run, tmp_path: Path, width: int, flags: tuple[str, ...]) -> None:
     saw = used(run, tmp_path, width, *flags)
     assert saw["seen"] == [] and saw["width"] == saw["room"] <= width
+    assert saw["narrowest"] > width / 2  # long settings must not squeeze their values
 
     times = sorted(cell.median_s for cell in run.cells if cell.median_s)
     untimed = [None] * (len(run.cells) - len(times))

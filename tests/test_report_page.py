@@ -153,10 +153,13 @@ def test_a_run_with_no_time_and_no_limits_still_has_a_page(run: Run) -> None:
 
 
 def test_the_environment_is_shown_whole(run: Run) -> None:
-    kept = {"memory_bytes": 8 << 30, "thread_pools": [{"api": "blas"}, {"api": "openmp"}], "features": ["avx2", "fma"], "governor": None}
+    kept = {
+        "memory_bytes": 8 << 30, "pools": [{"api": "blas", "threads": 2}, {"api": "openmp", "threads": None}],
+        "features": ["avx2", "fma"], "governor": None,
+    }  # fmt: skip
     assert list(page.flat(kept | {"vars": {"OMP_NUM_THREADS": "2"}, "dirty": True, "none": []})) == [
-        ("memory", "8.00 GiB"), ("thread pools 1 · api", "blas"), ("thread pools 2 · api", "openmp"), ("features", "avx2, fma"),
-        ("governor", "not set"), ("vars · OMP_NUM_THREADS", "2"), ("dirty", "yes"), ("none", "–"),
+        ("memory", "8.00 GiB"), ("pools · 1", "api blas, threads 2"), ("pools · 2", "api openmp, threads –"), ("features", "avx2, fma"),
+        ("governor", "–"), ("vars · OMP_NUM_THREADS", "2"), ("dirty", "yes"), ("none", "–"),
     ]  # fmt: skip
 
 

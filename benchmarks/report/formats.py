@@ -49,7 +49,7 @@ def share(value: float | None) -> str:
 
 
 def error(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.1e}"
+    return NOTHING if value is None else f"{value:.1e}" if value else "0"
 
 
 def times(value: Ratio | Mean | None) -> str:

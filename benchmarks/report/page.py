@@ -44,7 +44,7 @@ def render(run: Run) -> str:
     anchors = {cell: f"cell-{number}" for number, cell in enumerate(run.cells)}
     found = rows(run)
     return environment.get_template("template.html").render(
-        run=run, words=WORDS, formats=formats, nothing=formats.NOTHING, counts=_counts(run),
+        run=run, command=shlex.join(run.command), words=WORDS, formats=formats, nothing=formats.NOTHING, counts=_counts(run),
         compute=mean_speedup(run), everything=mean_speedup(run, compute_only=False), auto=mean_speedup(run, "auto"),
         results=[(label(row, run), row) for row in found],
         contenders=contender_order(run), ours=sum(name not in PEERS for name in contender_order(run)),
@@ -195,9 +195,9 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from flat(inner, f"{name} · {key}" if name else str(key).replace("_", " "))
-    elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
-        for number, inner in enumerate(value, 1):
-            yield from flat(inner, f"{name} {number}")
+    elif isinstance(value, list | tuple) and value and all(isinstance(inner, Mapping) for inner in value):
+        for number, inner in enumerate(value, 1):  # thread pools, say: a line each
+            yield f"{name} · {number}", ", ".join(f"{key} {text}" for key, text in flat(inner))
     elif name.endswith("bytes") and isinstance(value, int):
         yield name.removesuffix("bytes").strip(), formats.size(value)
     elif isinstance(value, list | tuple):
@@ -205,4 +205,4 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, bool):
         yield name, "yes" if value else "no"
     else:
-        yield name, "not set" if value is None else str(value)
+        yield name, formats.NOTHING if value is None else str(value)
