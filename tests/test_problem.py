@@ -7,8 +7,8 @@ import dataclasses
 import hypothesis
 import hypothesis.strategies as st
 import pytest
-
 import reference
+
 from kernels import Conv, Pool, ProblemError, parse
 from kernels.problem import ACTIVATIONS, same_padding
 
@@ -46,8 +46,8 @@ def convolutions(draw: st.DrawFn) -> Conv:
     activation = draw(st.none() | st.tuples(st.sampled_from(ACTIVATIONS), st.floats(0, 1)))
     pool = draw(st.none() | st.just(("avg", (1, 1), (2, 3))))
     return Conv(
-        draw(st.sampled_from(["conv1d", "conv2d"])), draw(st.integers(0, 4)), groups * draw(small), size, kernel, draw(pair), padding, dilation,
-        draw(st.sampled_from(["float32", "float64"])), c_out=groups * draw(small), groups=groups, bias=draw(st.booleans()),
+        draw(st.sampled_from(["conv1d", "conv2d"])), draw(st.integers(0, 4)), groups * draw(small), size, kernel, draw(pair), padding,
+        dilation, draw(st.sampled_from(["float32", "float64"])), c_out=groups * draw(small), groups=groups, bias=draw(st.booleans()),
         scale=draw(st.booleans()), activation=activation, pool=pool,
     )  # fmt: skip
 
@@ -89,8 +89,10 @@ def test_same_gives_one_output_per_stride(size: int, kernel: int, stride: int, d
         assert (size + before + after - 1 - (kernel - 1) * dilation - 1) // stride + 1 < -(-size // stride)
 
 
-@pytest.mark.parametrize("text", ["", "conv2d", "conv2d n1 c1 -> c4", "hello -> world", "conv2d n1 c1 5x5 -> c1 k3x3 s1x1 p0+0x0+0 d1x1 gX float32",
-                                  "max_pool2d n1 c1 5x5 -> k3x3 s1x1 p0x0 d1x1 float32"])  # fmt: skip
+@pytest.mark.parametrize("text", [
+    "", "conv2d", "conv2d n1 c1 -> c4", "hello -> world", "conv2d n1 c1 5x5 -> c1 k3x3 s1x1 p0+0x0+0 d1x1 gX float32",
+    "max_pool2d n1 c1 5x5 -> k3x3 s1x1 p0x0 d1x1 float32",
+])  # fmt: skip
 def test_other_text_is_no_problem(text: str) -> None:
     with pytest.raises(ProblemError, match="not a problem"):
         parse(text)
