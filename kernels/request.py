@@ -137,8 +137,8 @@ def _per_channel(op: str, name: str, value: Any, c_out: int, dtype: np.dtype) ->
 
 def _conv(
     op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
-    dilation: Ints = 1, groups: int = 1, *, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None, shift: Any = None,
-    layout: str = "channels_first",
+    dilation: Ints = 1, groups: int = 1, *, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None,
+    shift: Any = None, layout: str = "channels_first",
 ) -> Request:  # fmt: skip
     axes, last = int(op[-2]), _layout(op, layout)
     batch, n, c_in, size = _split_shape(op, x_shape, axes, last)
@@ -165,7 +165,8 @@ def _conv(
     _positive(op, kernel, stride, dilation)
     problem = Conv(
         op, n, c_in, _flat(size, 1), _flat(kernel, 1), _flat(stride, 1),
-        _flat(_padding(op, padding, size, kernel, stride, dilation), (0, 0)), _flat(dilation, 1), computed.name, c_out=c_out, groups=groups, bias=bias is not None, scale=scaled,
+        _flat(_padding(op, padding, size, kernel, stride, dilation), (0, 0)), _flat(dilation, 1), computed.name,
+        c_out=c_out, groups=groups, bias=bias is not None, scale=scaled,
         activation=_activation(op, activation), pool=_fused_pool(op, pool, axes),
     )  # fmt: skip
     operands = Operands(
