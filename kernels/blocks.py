@@ -151,13 +151,13 @@ def prepare_blocks(problem: Conv, operands: Operands, threads: int, block: Block
     values: dict[str, Any] = {
         "itemsize": size, "lanes": lanes, "n": problem.n, "groups": problem.groups, "c_in": problem.c_in, "ins": ins,
         "c_out": problem.c_out, "outs": outs, "h": problem.size[0], "w": problem.size[1], "oh": oh, "ow": ow,
-        "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0], "sh": problem.stride[0], "sw": problem.stride[1], "flat": block.flat, "rows": block.rows,
-        "columns": block.columns, "channels": block.channels, "taps_per_call": block.taps, "k": problem.summands,
-        "kernel_taps": problem.taps, "m": block.m, "tile_n": block.n, "chunks": block.chunks, "row_blocks": row_blocks,
-        "column_blocks": column_blocks, "planes": packed.planes, "positions": packed.positions, "pitch": packed.pitch, "count": packed.count, "row_step": packed.row_step,
-        "column_step": packed.column_step, "positions_per_row": packed.positions_per_row, "channel": packed.channel,
-        "pack": pack(lanes, size), "activation": ACTIVATIONS[name],
-        "slope": struct.unpack("q", struct.pack("d", slope))[0],
+        "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0], "sh": problem.stride[0], "sw": problem.stride[1],
+        "flat": block.flat, "rows": block.rows, "columns": block.columns, "channels": block.channels, "taps_per_call": block.taps,
+        "k": problem.summands, "kernel_taps": problem.taps, "m": block.m, "tile_n": block.n, "chunks": block.chunks,
+        "row_blocks": row_blocks, "column_blocks": column_blocks, "planes": packed.planes, "positions": packed.positions,
+        "pitch": packed.pitch, "count": packed.count, "row_step": packed.row_step, "column_step": packed.column_step,
+        "positions_per_row": packed.positions_per_row, "channel": packed.channel, "pack": pack(lanes, size),
+        "activation": ACTIVATIONS[name], "slope": struct.unpack("q", struct.pack("d", slope))[0],
         **{key: array.ctypes.data if array is not None else 0 for key, array in zip(("bias", "scale", "shift"), kept)},
     }  # fmt: skip
     geometry = np.zeros(1, GEOMETRY)
