@@ -25,6 +25,7 @@ Timer = Callable[[Callable[[], Any], int], "list[float]"]  # (run, rounds) -> se
 
 LEAST_ROUNDS, MOST_ROUNDS = 5, 50  # a median needs five; more than fifty tell less than another pass does
 WARM_S = 0.02  # calls before timing: threads wake, pages and caches fill
+HOPELESS = 20  # times the budget of a call: a first call may compile for seconds, but beyond this it is the work that is long
 SETTLE_S = 0.1  # after a contender: libgomp's workers spin for some milliseconds and slowed the next one by 2x where nobody waited
 
 
@@ -153,8 +154,8 @@ class Bench:
         return replace(line, status="ok", error=error)
 
     def _warm(self, prepared: Prepared, first_call_s: float) -> float:
-        """Call until warm; the shortest call seen estimates the next. A first call past the limit is believed, not repeated."""
-        if first_call_s > 5 * self.budget.longest:
+        """Call until warm; the shortest call seen estimates the next. A first call far past the limit is believed, not repeated."""
+        if first_call_s > HOPELESS * self.budget.longest:
             return first_call_s
         shortest, begin = float("inf"), self.clock.now()
         while True:

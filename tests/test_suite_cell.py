@@ -174,10 +174,26 @@ def test_a_pilot_runs_once_for_all_passes_and_its_prediction_is_kept() -> None:
 
 
 def test_a_call_that_turns_out_too_long_is_not_repeated() -> None:
-    contender = Fake(FakeClock(), cost=20.0)
+    contender = Fake(FakeClock(), cost=30.0)
     line, asked = measured(contender)
-    assert line.status == "over_budget" and line.predicted_s == pytest.approx(20.0) and asked == []
+    assert line.status == "over_budget" and line.predicted_s == pytest.approx(30.0) and asked == []
     assert len(contender.calls) == 1
+
+
+def test_a_first_call_that_compiles_is_not_mistaken_for_a_slow_one() -> None:
+    class Lazy(Fake):
+        def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
+            prepared = super().prepare(workload, given, threads)
+
+            def run() -> Any:
+                self.clock.time += 0.0 if self.calls else 7.0
+                return prepared.run()
+
+            return replace(prepared, run=run)
+
+    line, asked = measured(Lazy(FakeClock()))
+    assert line.status == "ok" and asked == [16]
+    assert line.first_call_s == pytest.approx(7 + 1 / 64) and max(line.seconds) == pytest.approx(1 / 64)
 
 
 def test_without_a_timer_only_the_answer_is_checked() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 import kernels
-import kernels.api as api
 from benchmarks.contenders.base import Contender, Prepared
 from benchmarks.tensors import Tensors, aligned
 from benchmarks.workloads import Workload
+from kernels import api
 
 # Loops in plain Python run at some 1e6 to 1e7 operations a second, plain compiled loops at 1e9: a pilot of a tenth of a second each.
 PILOT_FLOPS = {"naive": 200_000, "jit": 50_000_000}
@@ -51,7 +51,7 @@ class Ours(Contender):
         return None if sentence is None else str(sentence)
 
     def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
-        plan = kernels.plan(
+        plan = api.plan(
             workload.op, workload.x_shape, *_arguments(workload, given.weight, given.bias), **_options(workload),
             implementation=self.name, threads=threads, dtype="float32",
         )  # fmt: skip
@@ -86,7 +86,7 @@ def problem_text(workload: Workload) -> str:
     weight = None if workload.weight_shape is None else np.zeros(workload.weight_shape, np.float32)
     bias = np.zeros(workload.c_out, np.float32) if workload.bias else None
     # naive packs nothing and compiles nothing, so its plan costs no more than the problem itself.
-    plan = kernels.plan(workload.op, workload.x_shape, *_arguments(workload, weight, bias), **_options(workload), implementation="naive")
+    plan = api.plan(workload.op, workload.x_shape, *_arguments(workload, weight, bias), **_options(workload), implementation="naive")
     return str(plan.problem)
 
 
