@@ -5,7 +5,7 @@ output channel is transformed back once. A kernel of k taps then costs log2 of t
 tall, wide, or long on raw audio. Long axes are cut into tiles that overlap by the kernel's reach (overlap-save), which bounds memory for
 any length. One axis or both are transformed; on the other the taps join the channels of the matrix product. A stride splits input and
 kernel into phases that join the channels too (polyphase): the products are those of stride 1, the transforms of outputs are shorter, so
-this never needs more operations than computing at stride 1 and dropping outputs. What is cheapest by `cost` is taken.
+this never needs more operations than computing at stride 1 and dropping outputs. What is cheapest by `kernels.tiles` is taken.
 It loses where kernels are small (the transforms are pure overhead) and where each weight spectrum is used once or twice (bandwidth).
 A NaN or inf in the input reaches every output of its tile, and no other tile; elsewhere it stays local only within rounding.
 References: T. G. Stockham, "High-speed convolution and correlation", AFIPS 1966; M. Mathieu, M. Henaff, Y. LeCun, "Fast training of
@@ -14,8 +14,6 @@ convolutional networks through FFTs", arXiv 1312.5851.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import itertools
 import math
 
@@ -28,166 +26,12 @@ from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import region
 from kernels.problem import Conv
 from kernels.scratch import Scratch
+from kernels.tiles import CHUNK, Layout, layout
 
 Array = np.ndarray
 
-CHUNK = 32 << 20  # bytes that the tiles processed at a time may take in all their forms
 LIMIT = 4 << 30  # bytes of spectra beyond which the method refuses
-SLOW = 10  # transforms with their gathers reach 3 GFLOP/s a core, complex matrix products 30
-FLOPS_PER_BYTE = 3  # products of one core per byte that it reads from memory; what re-reading weight spectra costs
 SUMMED_BY_BLAS = 8  # summands below which a plain loop beats a call of BLAS (measured: 4x at 1, level at 8)
-
-
-@functools.cache
-def good_length(least: int) -> int:
-    """The smallest number of at least `least` with no prime factor beyond 5, for which real transforms are fastest."""
-    best = 1 << (least - 1).bit_length()
-    fives = 1
-    while fives < best:
-        threes = fives
-        while threes < best:
-            best = min(best, threes << max(-(-least // threes) - 1, 0).bit_length())
-            threes *= 3
-        fives *= 5
-    return best
-
-
-@dataclasses.dataclass(frozen=True)
-class Axis:
-    """How one spatial axis is done. length: positions of a tile that are gathered, the transform's length if it is transformed.
-    outputs: valid outputs of a tile. tiles: how many. taps: (phase, index within the phase) of each kernel tap; on an axis that is not
-    transformed, (0, offset). step: input positions between neighbours of a tile. stride: positions of a tile between outputs."""
-
-    transformed: bool
-    length: int
-    outputs: int
-    tiles: int
-    taps: tuple[tuple[int, int], ...]
-    step: int
-    stride: int
-
-    @property
-    def phases(self) -> tuple[int, ...]:
-        """Phases of the input that some tap sees."""
-        return tuple(sorted({phase for phase, _ in self.taps}))
-
-
-def transformed(problem: Conv, axis: int) -> list[Axis]:
-    """Tilings of an axis by transforms of several lengths; none where windows do not overlap."""
-    stride, size = problem.stride[axis], problem.conv_size[axis]
-    taps = tuple(divmod(i * problem.dilation[axis], stride)[::-1] for i in range(problem.kernel[axis]))
-    reach = max(index for _, index in taps)
-    if reach == 0:
-        return []
-    whole = good_length(size + reach)
-    parts = {good_length(-(-size // tiles) + reach) for tiles in range(1, 5)} | {good_length(reach << power) for power in range(1, 8)}
-    choices = [(length, min(length - reach, size)) for length in sorted(parts) if reach < length <= whole]
-    return [Axis(True, length, outputs, -(-size // outputs), taps, stride, 1) for length, outputs in choices]
-
-
-def direct(problem: Conv, axis: int) -> list[Axis]:
-    """The axis as it is, whole or cut into tiles of fewer outputs."""
-    stride, size = problem.stride[axis], problem.conv_size[axis]
-    taps = tuple((0, i * problem.dilation[axis]) for i in range(problem.kernel[axis]))
-    choices = sorted({-(-size // tiles) for tiles in (1, 4, 16, 64, 256, 1024, size)})
-    return [Axis(False, (outputs - 1) * stride + taps[-1][1] + 1, outputs, -(-size // outputs), taps, 1, stride) for outputs in choices]
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """Both axes, and the sizes that follow from them, a group or (with `groups`) in all."""
-
-    problem: Conv
-    h: Axis
-    w: Axis
-
-    @property
-    def axes(self) -> tuple[Axis, Axis]:
-        """(h, w)."""
-        return self.h, self.w
-
-    @property
-    def transform(self) -> tuple[int, int]:
-        """Lengths of the transform along h and w; 1 on an axis that is not transformed."""
-        return tuple(axis.length if axis.transformed else 1 for axis in self.axes)  # type: ignore[return-value]
-
-    @property
-    def frequencies(self) -> tuple[int, int]:
-        """Frequencies along h and w; the last transformed axis has only those that a real signal needs."""
-        h, w = self.transform
-        return (h, w // 2 + 1) if self.w.transformed else (h // 2 + 1, 1)
-
-    @property
-    def planes(self) -> int:
-        """Channels and their phases, of one group."""
-        return self.problem.c_in // self.problem.groups * math.prod(len(axis.phases) for axis in self.axes)
-
-    @property
-    def direct_taps(self) -> int:
-        """Taps on the axis that is not transformed."""
-        return math.prod(len(axis.taps) for axis in self.axes if not axis.transformed)
-
-    @property
-    def columns(self) -> tuple[int, int]:
-        """(gathered, output) positions of the axis that is not transformed, in one tile."""
-        rest = [axis for axis in self.axes if not axis.transformed]
-        return math.prod(axis.length for axis in rest), math.prod(axis.outputs for axis in rest)
-
-    @property
-    def items(self) -> int:
-        """Tiles of all images."""
-        return self.problem.n * self.h.tiles * self.w.tiles
-
-    @property
-    def unfolds(self) -> bool:
-        """Whether spectra are copied once per direct tap before the product."""
-        return any(not axis.transformed and (len(axis.taps) > 1 or axis.stride > 1) for axis in self.axes)
-
-    @property
-    def item_bytes(self) -> tuple[int, int]:
-        """(bytes kept between calls, bytes that the transforms allocate) for one tile."""
-        itemsize, groups = self.problem.itemsize, self.problem.groups
-        real, frequencies = math.prod(self.transform), 2 * math.prod(self.frequencies)
-        gathered, produced = self.columns
-        planes, twice = self.planes * groups, 2 if all(axis.transformed for axis in self.axes) else 1
-        kept = real * planes * gathered + frequencies * (self.problem.c_out + self.unfolds * planes * self.direct_taps) * produced
-        lent = frequencies * planes * gathered * twice + (frequencies * (twice - 1) + real) * self.problem.c_out * produced
-        return kept * itemsize, lent * itemsize
-
-    @property
-    def chunk(self) -> int:
-        """Tiles processed at a time."""
-        return max(1, min(self.items, CHUNK // sum(self.item_bytes)))
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of the weights' spectra."""
-        return 2 * math.prod(self.frequencies) * self.problem.c_out * self.planes * self.direct_taps * self.problem.itemsize
-
-    @property
-    def cost(self) -> float:
-        """Operations, each kind weighed by how slowly it runs."""
-        gathered, produced = self.columns
-        length = math.prod(self.transform)
-        numbers = self.planes * self.problem.groups * gathered + self.problem.c_out * produced
-        transforms = self.items * 2.5 * length * math.log2(length) * numbers
-        products = self.items * 8 * math.prod(self.frequencies) * self.problem.c_out * self.planes * self.direct_taps * produced
-        reading = FLOPS_PER_BYTE * self.weight_bytes * -(-self.items // self.chunk)
-        return SLOW * transforms + products + reading
-
-
-@functools.lru_cache(maxsize=512)
-def layout(problem: Conv) -> Layout | None:
-    """The cheapest layout whose tiles fit CHUNK (or else the one of the smallest tiles); None where no window overlaps another."""
-    rows, columns = transformed(problem, 0), transformed(problem, 1)
-    pairs = itertools.chain(
-        itertools.product(rows, direct(problem, 1)), itertools.product(direct(problem, 0), columns), itertools.product(rows, columns)
-    )
-    candidates = [Layout(problem, *pair) for pair in pairs]
-    fitting = [candidate for candidate in candidates if sum(candidate.item_bytes) <= CHUNK]
-    if fitting:
-        return min(fitting, key=lambda candidate: candidate.cost)
-    return min(candidates, key=lambda candidate: sum(candidate.item_bytes), default=None)
 
 
 def refuse(problem: Conv) -> str | None:
@@ -217,7 +61,7 @@ def error_bound(problem: Conv) -> float:
 
 
 @region
-def gather(x, tiles, image, top, left, steps, phases):  # type: ignore[no-untyped-def]
+def gather(x, tiles, image, top, left, steps, phases):
     """Fill tiles (th, tw, planes, columns) from x (n, c_in, h, w). Column q starts at (top[q], left[q]) of image[q], plane c * phases + p
     at phases[p] from there; neighbours in a tile are `steps` apart. What lies on padding is 0. Columns go in blocks of one cache line."""
     high, wide, planes, columns = tiles.shape
@@ -239,7 +83,7 @@ def gather(x, tiles, image, top, left, steps, phases):  # type: ignore[no-untype
 
 
 @region
-def scatter(tiles, out, bias, image, top, left, valid):  # type: ignore[no-untyped-def]
+def scatter(tiles, out, bias, image, top, left, valid):
     """out (n, c_out, oh, ow) from tiles (th, tw, c_out, columns), of which valid (h, w) positions are outputs, plus bias (c_out,)."""
     channels, columns = tiles.shape[2:]
     height, width = out.shape[2:]
@@ -257,8 +101,8 @@ def scatter(tiles, out, bias, image, top, left, valid):  # type: ignore[no-untyp
 
 
 @region
-def spread(spectra, unfolded, offsets, stride, length, outputs):  # type: ignore[no-untyped-def]
-    """Unfold spectra (f, planes, tiles * length) into (f, planes * taps, tiles * outputs): output v of tap t is position v*stride + offset."""
+def spread(spectra, unfolded, offsets, stride, length, outputs):
+    """Unfold spectra (f, planes, tiles * length) into (f, planes * taps, tiles * outputs): output v of a tap is at v*stride + offset."""
     planes, taps, items = spectra.shape[1], offsets.shape[0], spectra.shape[2] // length
     for f in prange(spectra.shape[0]):
         for row in range(planes * taps):
@@ -269,8 +113,8 @@ def spread(spectra, unfolded, offsets, stride, length, outputs):  # type: ignore
 
 
 @region
-def products(weight, spectra, result):  # type: ignore[no-untyped-def]
-    """result (f, groups, outs, columns) = weight (f, groups, outs, summands) times spectra (f, groups, summands, columns), for few summands."""
+def products(weight, spectra, result):
+    """result (f, groups, outs, columns) = weight (f, groups, outs, summands) x spectra (f, groups, summands, columns); few summands."""
     groups, outs, summands = weight.shape[1:]
     for f in prange(weight.shape[0]):
         for g in range(groups):
@@ -287,7 +131,7 @@ def products(weight, spectra, result):  # type: ignore[no-untyped-def]
 
 
 def spectra_of(taken: Layout, weight: Array, threads: int) -> Array:
-    """Conjugate spectra of weight (c_out, c_in/groups, kh, kw) as (f, groups, c_out/groups, summands), summands in the order of `gather`."""
+    """Conjugate spectra of weight (c_out, c_in/groups, kh, kw) as (f, groups, c_out/groups, summands): planes of `gather`, then taps."""
     from scipy import fft
 
     problem, (h, w) = taken.problem, taken.axes

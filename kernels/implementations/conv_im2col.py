@@ -52,7 +52,8 @@ def blocks(problem: Conv, budget: int) -> Blocks:
     column = positions * problem.summands
     if column <= room:
         groups = min(problem.groups, room // column)
-        return Blocks(max(1, min(problem.n, room // (column * groups))) if groups == problem.groups else 1, groups, positions, problem.summands)
+        images = max(1, min(problem.n, room // (column * groups))) if groups == problem.groups else 1
+        return Blocks(images, groups, positions, problem.summands)
     fewest = min(POSITIONS, positions, room)
     if fewest * problem.summands <= room:
         return Blocks(1, 1, room // problem.summands, problem.summands)
@@ -65,7 +66,7 @@ def ranges(length: int, step: int) -> Iterator[tuple[int, int]]:
 
 
 @region
-def unfold(x, columns, image, group, position, summand, c_in, kernel, stride, before, dilation, out_width):  # type: ignore[no-untyped-def]
+def unfold(x, columns, image, group, position, summand, c_in, kernel, stride, before, dilation, out_width):
     """Fill columns (images, groups, summands, positions) from x (n, channels, h, w), starting at the given image, group, position
     and summand; groups have c_in channels each. What lies on padding is 0."""
     images, groups, summands, positions = columns.shape
@@ -107,7 +108,8 @@ def as_stored(problem: Conv, weight: Array, threads: int) -> Callable[[Array, Ar
 
         def pointwise(x: Array, out: Array) -> None:
             with bounded(threads):
-                np.matmul(weight, x.reshape(len(x), groups, problem.summands, -1), out=out.reshape(*out.shape[:1], groups, -1, out[0, 0].size))
+                columns = x.reshape(len(x), groups, problem.summands, -1)
+                np.matmul(weight, columns, out=out.reshape(len(x), groups, -1, columns.shape[3]))
 
         return pointwise
     if problem.kernel == problem.size and unpadded:  # one window, so dilation is 1 on any axis with more than one tap
@@ -128,7 +130,7 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     dtype, groups = np.dtype(problem.dtype), problem.groups
     weight = operands.weight.reshape(groups, problem.c_out // groups, problem.summands)
     bias = operands.bias
-    before = problem.padding[0][0], problem.padding[1][0]
+    window = problem.kernel, problem.stride, (problem.padding[0][0], problem.padding[1][0]), problem.dilation
     stored = as_stored(problem, weight, threads)
     cut = blocks(problem, BUDGET)
     split = cut.summands < problem.summands
@@ -143,7 +145,7 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
             size = math.prod(shape) * (last - first) * count
             columns = memory[:size].reshape(*shape, last - first, count)
             corner = images[0], members[0], span[0], first
-            unfold(threads, x, columns, *corner, problem.c_in // groups, problem.kernel, problem.stride, before, problem.dilation, problem.conv_size[1])
+            unfold(threads, x, columns, *corner, problem.c_in // groups, *window, problem.conv_size[1])
             factors = weight[members[0] : members[1], :, first:last]
             with bounded(threads):
                 if first == 0:
@@ -166,7 +168,8 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
         if bias is not None:
             out += bias.reshape(-1, 1, 1)
 
-    note = "x as it is stored" if stored else f"blocks of {cut.images} images, {cut.groups} groups, {cut.positions} positions, {cut.summands} summands"
+    sizes = f"blocks of {cut.images} images, {cut.groups} groups, {cut.positions} positions, {cut.summands} summands"
+    note = "x as it is stored" if stored else sizes
     return Prepared(run, scratch.nbytes, note)
 
 
