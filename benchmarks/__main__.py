@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -69,7 +68,7 @@ def run_command(
         _stop(error)
     if json:
         cells = [asdict(cell) | {"median_s": cell.median_s, "gflops": cell.gflops, "gbs": cell.gbs} for cell in done.cells]
-        typer.echo(jsonlib.dumps({"id": done.id, "folder": str(done.folder), "limits": done.limits, "cells": cells}, indent=1))
+        console.print_json(data={"id": done.id, "folder": str(done.folder), "limits": done.limits, "cells": cells}, indent=1)
     else:
         screen.print(tables.terminal(done))
     assert done.folder is not None
