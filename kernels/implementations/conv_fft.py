@@ -130,6 +130,16 @@ def products(weight, spectra, result):
                             target[q] += factor * source[q]
 
 
+@region
+def matrix_products(weight, spectra, result):  # type: ignore[no-untyped-def]
+    """The same by BLAS, one product a frequency and group. The frequencies are shared out here and BLAS stays on one thread: a threaded
+    product of this size ends in a wait of its own, and hundreds of them a call are at the mercy of whatever else the cores do."""
+    groups = weight.shape[1]
+    for task in prange(weight.shape[0] * groups):
+        f, g = task // groups, task % groups
+        np.dot(weight[f, g], spectra[f, g], result[f, g])
+
+
 def spectra_of(taken: Layout, weight: Array, threads: int) -> Array:
     """Conjugate spectra of weight (c_out, c_in/groups, kh, kw) as (f, groups, c_out/groups, summands): planes of `gather`, then taps."""
     from scipy import fft
@@ -209,8 +219,8 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
         if summands < SUMMED_BY_BLAS:
             products(threads, weight, spectra, result)
         else:
-            with bounded(threads):
-                np.matmul(weight, spectra, out=result)
+            with bounded(1, "scipy"):
+                matrix_products(threads, weight, spectra, result)
         result = result.reshape(*frequencies, problem.c_out, outputs)
         back = fft.irfftn(result, s=lengths, axes=axes, workers=threads, overwrite_x=True)
         scatter(threads, back, out, bias, *(array[first * produced : last * produced] for array in targets), valid)
