@@ -73,6 +73,32 @@ class Words:
         """One vector to memory."""
         self.b.store(value, self.b.bitcast(pointer, self.vector.as_pointer()), align=self.itemsize)
 
+    def store_interleaved(self, values: list[ir.Value], pointer: ir.Value) -> None:
+        """Vectors to memory with their lanes in turns: lane 0 of each, lane 1 of each, and so on."""
+        count, lanes = len(values), self.lanes
+        joined, size = list(values), lanes
+        while len(joined) > 1:  # pairs into vectors twice as wide, until one holds all in order
+            blank = ir.Constant(ir.VectorType(self.scalar, size), ir.Undefined)
+            joined += [blank] * (len(joined) % 2)
+            order = ir.Constant(ir.VectorType(I32, 2 * size), list(range(2 * size)))
+            joined = [self.b.shuffle_vector(a, b, order) for a, b in zip(joined[::2], joined[1::2])]
+            size *= 2
+        turns = ir.Constant(ir.VectorType(I32, count * lanes), [v * lanes + lane for lane in range(lanes) for v in range(count)])
+        wide = self.b.shuffle_vector(joined[0], ir.Constant(joined[0].type, ir.Undefined), turns)
+        self.b.store(wide, self.b.bitcast(pointer, wide.type.as_pointer()), align=self.itemsize)
+
+    def copy(self, to: ir.Value, source: ir.Value, count: ir.Value) -> None:
+        """`count` numbers from one place to another that does not overlap it."""
+        whole = self.b.sdiv(count, i64(self.lanes))
+        with self.loop(whole) as block:
+            at = self.b.mul(block, i64(self.lanes))
+            self.store(self.load(self.at(source, at)), self.at(to, at))
+        done = self.b.mul(whole, i64(self.lanes))
+        rest = self.b.sub(count, done)
+        with self.when(self.b.icmp_signed(">", rest, i64(0))):
+            mask = self.first(rest)
+            self.store_first(self.load_first(self.at(source, done), mask), self.at(to, done), mask)
+
     def stream(self, value: ir.Value, pointer: ir.Value) -> None:
         """One vector to memory past the caches; **Warning**: the pointer must be aligned to a whole vector."""
         store = self.b.store(value, self.b.bitcast(pointer, self.vector.as_pointer()), align=self.lanes * self.itemsize)

@@ -31,15 +31,7 @@ def _copy(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, 
         to, source = w.pointer(dst), w.pointer(src)
         with builder.if_else(builder.icmp_signed("==", step, i64(1))) as (unit, strided):
             with unit:
-                whole = builder.sdiv(count, i64(lanes))
-                with w.loop(whole) as block:
-                    at = builder.mul(block, i64(lanes))
-                    w.store(w.load(w.at(source, at)), w.at(to, at))
-                done = builder.mul(whole, i64(lanes))
-                rest = builder.sub(count, done)
-                with w.when(builder.icmp_signed(">", rest, i64(0))):
-                    mask = w.first(rest)
-                    w.store_first(w.load_first(w.at(source, done), mask), w.at(to, done), mask)
+                w.copy(to, source, count)
             with strided:
                 done = w.variable(i64(0))
                 for pick in STRIDES:

@@ -1,0 +1,319 @@
+"""Winograd convolution: small kernels by interpolation, with a half to a fifth of the definition's multiplications.
+
+F(m x m, r x r) computes a tile of m x m outputs from a patch of t x t inputs, t = m + r - 1: patch and kernel are transformed to t*t points,
+the channels are summed at each point by t*t matrix products (sum over c_in of t*t multiplications instead of m*m*r*r), and the result
+is transformed back. Patches of neighbouring tiles sit in the lanes of vectors, blocks of tiles go through all three steps while they
+are in the second-level cache, and bias, scale, shift and the ReLU family are applied on the way out. It loses where transforms are not
+shared by many channels, where maps are so small that tiles overhang them or that transformed weights, t*t / (r*r) times as many, take
+longer to read than the products to compute. Sources: A. Lavin and S. Gray, arXiv 1509.09308; blocks after Z. Jia et al., "Towards optimal
+Winograd convolution on manycores", arXiv 1912.02165.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import struct
+
+import numpy as np
+from numba import prange
+
+from kernels import registry
+from kernels.blocking import even, layout
+from kernels.blocks import pack_weights
+from kernels.implementation import Implementation, Operands, Prepared
+from kernels.jit import njit, region
+from kernels.machine import machine
+from kernels.microkernels.outer import ACTIVATIONS, FROM_BIAS, LAST, tile
+from kernels.microkernels.packing import pack
+from kernels.microkernels.winograd import input_transform, output_transform
+from kernels.problem import Conv, Problem
+from kernels.scratch import ALIGNMENT, Scratch
+from kernels.toomcook import matrices
+from kernels.vector import call, flush_denormals, restore_denormals, take_next
+
+Array = np.ndarray
+
+LEAST_CHANNELS = 8  # below this on either side the transforms cost more than they save
+TILES = {1: (1,), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and axis that are considered, by kernel length
+# Growth of rounding errors of F(m, r) over direct summation, per axis: the largest |A'| |G| |B'| row product, measured on normal input
+GROWTH = {(1, 1): 1.0, (2, 3): 1.5, (4, 3): 6.0, (6, 3): 20.0, (2, 5): 6.0, (4, 5): 20.0}
+
+_FIELDS = (
+    "itemsize lanes n groups c_in ins c_out outs h w oh ow pad_h pad_w down across rows row_blocks points packed_planes positions pitch count "
+    "row_step column_step positions_per_row mh mw rh rw m tile_n channels flat activation slope bias scale shift pack input output "
+    "v_offset m_offset line_offset chunks"
+)
+GEOMETRY = np.dtype([(name, np.int64) for name in _FIELDS.split()])
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """mh, mw: outputs per tile. rows: rows of tiles per job. channels: output channels per round of products. flat: layout of the packed
+    input. m, n: the outer tile. chunks: parts of the output channels, each a job of its own. cycles: the estimate."""
+
+    mh: int
+    mw: int
+    rows: int
+    channels: int
+    flat: bool
+    m: int
+    n: int
+    chunks: int
+    cycles: float = math.inf
+
+
+def _tile_problem(problem: Conv, cut: Cut) -> Conv:
+    """Tiles as a convolution: its kernel is the patch, its stride the tile, so packing and offsets are those of any strided layer."""
+    kernel = tuple(m + r - 1 for m, r in zip((cut.mh, cut.mw), problem.kernel))
+    sizes, pads = [], []
+    for n, (before, after), out, m, t in zip(problem.size, problem.padding, problem.conv_size, (cut.mh, cut.mw), kernel):
+        sizes.append(n)
+        pads.append((before, max(after, (-(-out // m) - 1) * m + t - n - before)))
+    return dataclasses.replace(problem.bare(), kernel=kernel, stride=(cut.mh, cut.mw), padding=tuple(pads))
+
+
+def refuse(problem: Problem) -> str | None:
+    """Strides, dilations, kernels without a tile, few channels."""
+    assert isinstance(problem, Conv)
+    if max(problem.stride) > 1:
+        return f"its tiles slide by one, this has stride {problem.stride}; direct does it"
+    if any(d > 1 and k > 1 for d, k in zip(problem.dilation, problem.kernel)):
+        return f"its patches are dense, this has dilation {problem.dilation}; direct does it"
+    if any(k not in TILES for k in problem.kernel) or problem.taps == 1:
+        return f"it has tiles for kernels of 3 and 5 (1 along one axis), this is {problem.kernel}; direct or fft does it"
+    channels = min(problem.c_in, problem.c_out) // problem.groups
+    if channels < LEAST_CHANNELS:
+        return f"its transforms pay from {LEAST_CHANNELS} channels a group on either side, this has {channels}; direct does it"
+    return None
+
+
+def error_bound(problem: Conv) -> float:
+    """That of summing c_in products, times the growth of the tile that is taken. See `GROWTH`; Barabasz et al., arXiv 1803.10986."""
+    eps = float(np.finfo(problem.dtype).eps)
+    cut = best(problem, 1)
+    growth = math.prod(GROWTH[m, r] for m, r in zip((cut.mh, cut.mw), problem.kernel))
+    return 4 * eps * growth * (problem.c_in // problem.groups + 1) ** 0.5
+
+
+@functools.lru_cache(maxsize=512)
+def best(problem: Conv, threads: int) -> Cut:
+    """The cut with the lowest estimate."""
+    return min(_cuts(problem, threads), key=lambda cut: cut.cycles)
+
+
+def _cuts(problem: Conv, threads: int) -> list[Cut]:
+    spec = machine()
+    lanes, size = spec.lanes(problem.itemsize), problem.itemsize
+    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
+    oh, ow = problem.conv_size
+    found = []
+    for mh in TILES[problem.kernel[0]]:
+        for mw in TILES[problem.kernel[1]]:
+            down, across = -(-oh // mh), -(-ow // mw)
+            points = (mh + problem.kernel[0] - 1) * (mw + problem.kernel[1] - 1)
+            for rows in sorted({down, *(-(-down // (threads * i)) for i in (1, 2, 3, 4, 6, 8, 12, 16, 32)), 1, 2, 3, 4}):
+                for n in (1, 2, 3, 4):
+                    largest = min((spec.registers - 1 - n) // n, outs, 16)
+                    for chunks in sorted({1, min(threads, outs)}):
+                        m = even(max(1, outs // chunks), largest)[1] + (even(max(1, outs // chunks), largest)[2] > 0)
+                        cut = Cut(mh, mw, min(rows, down), outs, across < lanes, m, n, chunks)
+                        tiles = cut.rows * across
+                        padded = -(-tiles // lanes) * lanes
+                        v_bytes = points * ins * padded * size
+                        # output channels per round: what the second-level cache has left for products
+                        channels = max(m, min(outs, int((spec.l2 * 0.8 - v_bytes) // (points * padded * size)) // m * m))
+                        cut = dataclasses.replace(cut, channels=channels)
+                        found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, threads)))
+    return found
+
+
+def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
+    """Estimated cycles of the slowest thread: packing and transforms per element, products by the tile, weights by bandwidth."""
+    spec = machine()
+    lanes, size = spec.lanes(problem.itemsize), problem.itemsize
+    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
+    oh, ow = problem.conv_size
+    th, tw = cut.mh + problem.kernel[0] - 1, cut.mw + problem.kernel[1] - 1
+    down, across = -(-oh // cut.mh), -(-ow // cut.mw)
+    jobs = problem.n * problem.groups * -(-down // cut.rows) * cut.chunks
+    rows = down / -(-down // cut.rows)
+    vectors = math.ceil(rows * across / lanes)
+    share = outs / cut.chunks
+    transform_vectors = vectors if cut.flat else rows * math.ceil(across / lanes)
+    point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
+    packing = ins * (rows * cut.mh + problem.kernel[0] - 1) * across * (tw if cut.flat else cut.mw) * 0.6
+    before = transform_vectors * ins * th * tw * point_cost
+    after = vectors * share * (th * tw * point_cost + cut.mh * cut.mw * 3)
+    n = vectors / -(-vectors // cut.n)
+    tap = max(cut.m * n / 2, (cut.m + n) / 2, (cut.m * n + cut.m + n + 3) / 4, 4.0)
+    tiles = -(-share // cut.m) * (vectors / n)
+    products = th * tw * tiles * (ins * tap + 60 + 2 * cut.m * n)
+    v_bytes = th * tw * ins * vectors * lanes * size
+    if v_bytes > 0.8 * spec.l2:  # every round of products reads the transformed input from the third-level cache
+        products += v_bytes * max(1.0, share / cut.channels) / 8
+    weights = th * tw * ins * share * size
+    total = th * tw * ins * problem.c_out * size
+    stream = weights / (8.0 if total < spec.l3 / 2 else 3.0) if total > spec.l2 / 4 else 0.0
+    job = packing + before + after + max(products, stream) + 0.1 * min(products, stream) + 2000
+    return math.ceil(jobs / threads) * job
+
+
+@njit
+def run_job(job, x, out, weights, offsets, planes, tiles, geometry, block):
+    """One job, `block` being the address of its scratch: packed channel, transformed input V, products M, one line of outputs."""
+    g = geometry[0]
+    size = g.itemsize
+    chunk, rest = job % g.chunks, job // g.chunks
+    row_block, rest = rest % g.row_blocks, rest // g.row_blocks
+    group, image = rest % g.groups, rest // g.groups
+    row = row_block * g.rows
+    rows = min(g.rows, g.down - row)
+    number = rows * g.across
+    vectors = (number + g.lanes - 1) // g.lanes
+    padded = vectors * g.lanes
+    positions = g.positions - (g.rows - rows) * g.positions_per_row
+    v, products = block + g.v_offset, block + g.m_offset
+    shape = g.mh, g.rh, g.mw, g.rw, g.lanes, size
+    point_stride = g.ins * padded + g.lanes  # the last line of the last channel ends in a whole vector
+    lines, line = (1, number) if g.flat else (rows, g.across)
+    for c in range(g.ins):
+        source = x + ((image * g.c_in + group * g.ins + c) * g.h * g.w) * size
+        for u in range(g.packed_planes):
+            first_row, first_column = row * g.mh - g.pad_h + planes[0, u], planes[1, u] - g.pad_w
+            lines_of = positions, g.count, source, first_row, g.row_step, first_column, g.column_step, g.h, g.w
+            call(g.pack, (g.lanes, size, block + u * g.positions * g.pitch * size, g.pitch, *lines_of))
+        for r in range(lines):
+            start = block + r * g.positions_per_row * g.pitch * size
+            call(g.input, (*shape, v + (c * padded + r * g.across) * size, point_stride, start, offsets.ctypes.data, line))
+    down = (g.outs + g.m - 1) // g.m
+    tall, taller = g.outs // down, g.outs % down
+    first_tile, last_tile = chunk * down // g.chunks, (chunk + 1) * down // g.chunks
+    per_round = max(1, g.channels // g.m)
+    across = (vectors + g.tile_n - 1) // g.tile_n
+    wide, wider = vectors // across, vectors % across
+    table = offsets[g.points :].ctypes.data + (vectors - 1) * g.ins * 8
+    for round_start in range(first_tile, last_tile, per_round):
+        round_end = min(round_start + per_round, last_tile)
+        base = round_start * tall + min(round_start, taller)
+        channels = round_end * tall + min(round_end, taller) - base
+        for p in range(g.points):
+            for q in range(across):
+                first = (q * wide + min(q, wider)) * g.lanes
+                n = wide + (q < wider)
+                for t in range(round_start, round_end):
+                    j = t * tall + min(t, taller)
+                    m = tall + (t < taller)
+                    a = weights + (((p * g.groups + group) * g.outs + j) * g.ins) * size
+                    y = products + ((p * channels + j - base) * padded + first) * size
+                    source = v + (p * point_stride + first) * size
+                    call(tiles[m, n], (m, n, g.lanes, size, g.ins, a, source, table, y, padded, padded - first, FROM_BIAS + LAST, 0, 0, 0, 0, 0))
+        for channel in range(channels):
+            j = group * g.outs + base + channel
+            plane = out + ((image * g.c_out + j) * g.oh * g.ow) * size
+            bias = g.bias + j * size if g.bias else 0
+            scale = g.scale + j * size if g.scale else 0
+            shift = g.shift + j * size if g.shift else 0
+            place = plane, g.oh, g.ow, row, g.across, number
+            call(g.output, (*shape, *place, products + channel * padded * size, channels * padded, block + g.line_offset,
+                            bias, scale, shift, g.activation, g.slope))  # fmt: skip
+
+
+@region
+def run_jobs(threads, x, out, weights, offsets, planes, tiles, geometry, jobs, scratch, scratch_bytes, counter):
+    """Every job of one convolution; threads take them one by one from `counter`. Arguments as in `kernels.blocks.run_jobs`, offsets being
+    those of the patch's points followed by the tables of c_in * vectors * lanes for each number of vectors."""
+    for thread in prange(threads):
+        state = flush_denormals()
+        job = take_next(counter)
+        while job < jobs:
+            run_job(job, x, out, weights, offsets, planes, tiles, geometry, scratch + thread * scratch_bytes)
+            job = take_next(counter)
+        restore_denormals(state)
+
+
+def transform_weights(weight: Array, mh: int, mw: int) -> Array:
+    """weight (c_out, ins, kh, kw) as (points, c_out, ins): G g G' at every point, in float64 and rounded once."""
+    rows, columns = (np.array(matrices(m, r)[1], np.float64) for m, r in zip((mh, mw), weight.shape[2:]))
+    points = np.einsum("pa,jcab,qb->pqjc", rows, weight.astype(np.float64), columns, optimize=True)
+    return points.reshape(-1, *weight.shape[:2]).astype(weight.dtype)
+
+
+def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
+    """Choose a cut, transform and pack the weights, compile transforms and tiles."""
+    cut = best(problem, threads)
+    lanes, size = machine().lanes(problem.itemsize), problem.itemsize
+    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
+    oh, ow = problem.conv_size
+    down, across = -(-oh // cut.mh), -(-ow // cut.mw)
+    tiling = _tile_problem(problem, cut)
+    packed = layout(tiling, cut.flat, cut.rows, across, lanes)
+    points = tiling.taps
+    row_blocks = -(-down // cut.rows)
+    most = -(-cut.rows * across // lanes)
+    jobs = problem.n * problem.groups * row_blocks * cut.chunks
+
+    def whole(nbytes: int) -> int:
+        return nbytes + -nbytes % ALIGNMENT
+
+    v_offset = whole((packed.channel + 2 * lanes) * size)
+    m_offset = v_offset + whole(points * (ins * most + 1) * lanes * size)
+    line_offset = m_offset + whole(points * (cut.channels + cut.m) * most * lanes * size)
+    scratch_bytes = line_offset + whole(cut.mh * cut.mw * lanes * size)
+    used = min(threads, jobs)
+    scratch = Scratch(used * scratch_bytes + ALIGNMENT)
+    assert operands.weight is not None
+    transformed = transform_weights(operands.weight, cut.mh, cut.mw)
+    weights = np.concatenate([pack_weights(point[:, :, None, None], problem.groups, cut.m) for point in transformed])
+    kept = operands.bias, operands.scale, operands.shift
+    name, slope = problem.activation or (None, 0.0)
+    shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
+    values = {
+        "itemsize": size, "lanes": lanes, "n": problem.n, "groups": problem.groups, "c_in": problem.c_in, "ins": ins, "c_out": problem.c_out,
+        "outs": outs, "h": problem.size[0], "w": problem.size[1], "oh": oh, "ow": ow, "pad_h": problem.padding[0][0],
+        "pad_w": problem.padding[1][0], "down": down, "across": across, "rows": cut.rows, "row_blocks": row_blocks, "points": points,
+        "packed_planes": packed.planes, "positions": packed.positions, "pitch": packed.pitch, "count": packed.count,
+        "row_step": packed.row_step, "column_step": packed.column_step, "positions_per_row": packed.positions_per_row, "mh": cut.mh,
+        "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "m": cut.m, "tile_n": cut.n, "channels": cut.channels,
+        "flat": cut.flat, "chunks": cut.chunks, "activation": ACTIVATIONS[name], "slope": struct.unpack("q", struct.pack("d", slope))[0],
+        "pack": pack(lanes, size), "input": input_transform(shape, lanes, size), "output": output_transform(shape, lanes, size),
+        "v_offset": v_offset, "m_offset": m_offset, "line_offset": line_offset,
+        **{key: array.ctypes.data if array is not None else 0 for key, array in zip(("bias", "scale", "shift"), kept)},
+    }  # fmt: skip
+    geometry = np.zeros(1, GEOMETRY)
+    for field, value in values.items():
+        geometry[field] = value
+    tables = np.arange(ins) * lanes * np.arange(1, most + 1)[:, None]
+    offsets = np.concatenate([np.array(packed.taps), tables.ravel()]).astype(np.int64)
+    planes = np.array([packed.plane_row, packed.plane_column], np.int64)
+    tiles = _tiles(cut, outs, {most, -(-(down % cut.rows or cut.rows) * across // lanes)}, lanes, size)
+
+    def run(x: Array, out: Array) -> None:
+        with scratch.take() as buffer:
+            buffer[-ALIGNMENT:] = 0  # the counter that jobs are taken from
+            start = buffer.ctypes.data
+            pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
+            run_jobs(used, used, *pointers, offsets, planes, tiles, geometry, jobs, start, scratch_bytes, start + scratch.nbytes - ALIGNMENT)
+
+    return Prepared(run, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}")
+
+
+def _tiles(cut: Cut, outs: int, lengths: set[int], lanes: int, itemsize: int) -> Array:
+    """Addresses of the outer tiles that full and last blocks need, by [m][n]."""
+    _, base, extra = even(outs, cut.m)
+    table = np.zeros((cut.m + 2, cut.n + 2), np.int64)
+    for vectors in lengths:
+        _, wide, wider = even(vectors, cut.n)
+        for m in {base, base + (extra > 0)}:
+            for n in {wide, wide + (wider > 0)}:
+                table[m, n] = tile(m, n, lanes, itemsize)
+    return table
+
+
+def fuses(problem: Conv) -> bool:
+    """Scale, shift and the ReLU family are applied on the way out; pools and the rest are not."""
+    return problem.pool is None and (problem.activation is None or problem.activation[0] in ACTIVATIONS)
+
+
+registry.add(Implementation("winograd", "conv", refuse, prepare, error_bound, fuses))
