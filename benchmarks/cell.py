@@ -25,7 +25,7 @@ Timer = Callable[[Callable[[], Any], int], "list[float]"]  # (run, rounds) -> se
 
 LEAST_ROUNDS, MOST_ROUNDS = 5, 50  # a median needs five; more than fifty tell less than another pass does
 WARM_S = 0.02  # calls before timing: threads wake, pages and caches fill
-HOPELESS = 20  # times the budget of a call: a first call may compile for seconds, but beyond this it is the work that is long
+HOPELESS = 100  # times the budget of a call: first calls may compile, a minute on a busy machine; beyond this the work itself is long
 SETTLE_S = 0.1  # after a contender: libgomp's workers spin for some milliseconds and slowed the next one by 2x where nobody waited
 
 

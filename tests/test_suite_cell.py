@@ -174,9 +174,9 @@ def test_a_pilot_runs_once_for_all_passes_and_its_prediction_is_kept() -> None:
 
 
 def test_a_call_that_turns_out_too_long_is_not_repeated() -> None:
-    contender = Fake(FakeClock(), cost=30.0)
+    contender = Fake(FakeClock(), cost=128.0)
     line, asked = measured(contender)
-    assert line.status == "over_budget" and line.predicted_s == pytest.approx(30.0) and asked == []
+    assert line.status == "over_budget" and line.predicted_s == pytest.approx(128.0) and asked == []
     assert len(contender.calls) == 1
 
 
