@@ -13,7 +13,7 @@ from kernels import scratch
 
 hypothesis.settings.register_profile(
     "repeatable", derandomize=True, deadline=None, max_examples=25, database=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],  # compiling; refusals
 )  # fmt: skip
 hypothesis.settings.load_profile("repeatable")
 

@@ -117,13 +117,21 @@ def test_is_able_at_all(name: str) -> None:
     assert name not in ("naive", "jit") or len(able) == len(CONV), "the definition refuses nothing"
 
 
+def usual(name: str, *others: str) -> tuple[ConvCase, Plan]:
+    """The first of `others`, an inner layer and a depthwise one that the implementation takes, and its plan in float32."""
+    for case in (*(CASES[other] for other in others), CASES["inner_layer"], CASES["depthwise"]):
+        _, weight, bias = case.arrays("float32")
+        plan = prepared(name, case, weight, bias, "float32", 2)
+        if plan is not None:
+            return case, plan
+    raise AssertionError(f"{name} takes none of these layers; name one that it takes")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_view_as_output(name: str) -> None:
     """`out` need not be contiguous; what lies between its elements stays."""
-    case = CASES["padding_uneven"]
-    x, weight, bias = case.arrays("float32")
-    plan = prepared(name, case, weight, bias, "float32", 2)
-    assert plan is not None
+    case, plan = usual(name, "padding_uneven")
+    x, _, bias = case.arrays("float32")
     n, c, h, w = plan.out_shape
     whole = np.full((n, c, 2 * h, 3 * w), 7.0, np.float32)
     view = whole[:, :, ::2, 1::3]
@@ -138,10 +146,8 @@ def test_a_view_as_output(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("order", ["transposed", "reversed", "every_other", "unaligned", "big_endian"])
 def test_inputs_in_any_memory_order(name: str, order: str) -> None:
-    case = CASES["inner_layer"]
-    x, weight, bias = case.arrays("float32")
-    plan = prepared(name, case, weight, bias, "float32", 2)
-    assert plan is not None
+    case, plan = usual(name)
+    x, _, bias = case.arrays("float32")
     if order == "transposed":
         odd = np.ascontiguousarray(x.transpose(3, 1, 0, 2)).transpose(2, 1, 3, 0)
     elif order == "reversed":
@@ -161,17 +167,16 @@ def test_inputs_in_any_memory_order(name: str, order: str) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_inf_stay_local(name: str, value: float) -> None:
     """Only outputs whose window sees the value may show it. fft is excused, as its docstring says: it spreads over a block."""
-    case = CASES["inner_layer"]
-    x, weight, bias = case.arrays("float32")
-    plan = prepared(name, case, weight, bias, "float32", 2)
-    assert plan is not None
+    case, plan = usual(name)
+    x, _, bias = case.arrays("float32")
     clean = answers(case.name, "float32")[0] + bias_column(case, bias)
     for h, w in ((0, 0), (4, 6), (8, 13)):
         spoilt = x.copy()
         spoilt[0, 3, h, w] = value
         y = plan(spoilt)
         sees = np.zeros(y.shape, bool)
-        sees[:, :, max(0, h - 1) : h + 2, max(0, w - 1) : w + 2] = True
+        outputs = slice(3, 4) if case.groups > 1 else slice(None)
+        sees[:, outputs, max(0, h - 1) : h + 2, max(0, w - 1) : w + 2] = True
         assert not np.isfinite(y[sees]).any()
         if name != "fft":
             assert reference.share(np.where(sees, 0, y), np.where(sees, 0, clean)) <= 2 * plan.error_bound
@@ -180,11 +185,10 @@ def test_nan_and_inf_stay_local(name: str, value: float) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_heavy_tailed_values(name: str) -> None:
     """The bound is a share of the largest output; a few huge values among small ones must not break it."""
-    case = CASES["wide_3x39"]
+    case, plan = usual(name, "wide_3x39")
     draw = np.random.default_rng(3)
-    x = (draw.standard_normal((1, 2, 6, 60)) * 10.0 ** draw.integers(-6, 6, (1, 2, 6, 60))).astype(np.float32)
-    _, weight, _ = case.arrays("float32")
-    plan = prepared(name, case, weight, None, "float32", 2)
-    assert plan is not None
-    expected = reference.conv(x, weight, None, case.stride, case.padding, case.dilation, case.groups)
+    shape = case.n, case.c_in, *case.size
+    x = (draw.standard_normal(shape) * 10.0 ** draw.integers(-6, 6, shape)).astype(np.float32)
+    _, weight, bias = case.arrays("float32")
+    expected = reference.conv(x, weight, bias, case.stride, case.padding, case.dilation, case.groups)
     assert reference.share(plan(x), expected) <= plan.error_bound

@@ -1,0 +1,131 @@
+"""What follows a convolution (bias, scale and shift, activation, pool) equals the separate steps, whoever does it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+
+import kernels
+from kernels import registry
+from kernels.api import implementations
+from kernels.machine import pretend
+from kernels.plan import load
+from kernels.problem import ACTIVATIONS
+
+load()
+NAMES = list(registry.every("conv"))
+FORMS: list[Any] = [*ACTIVATIONS, ("leaky_relu", 0.3), ("elu", 0.7)]
+SPATIAL = (2, 3)
+
+
+def arrays(dtype: str) -> tuple[np.ndarray, ...]:
+    draw = np.random.default_rng(11)
+    shapes = (2, 3, 7, 21), (5, 3, 3, 3), (5,), (5,), (5,)
+    return tuple(2 * draw.standard_normal(shape).astype(dtype) for shape in shapes)
+
+
+def steps(dtype: str, activation: Any, scaled: bool, pool: tuple[str, Any, Any] | None) -> tuple[np.ndarray, float]:
+    """(the answer step by step in float64, the largest value that any step had, in which errors are counted)."""
+    x, weight, bias, scale, shift = arrays(dtype)
+    y = reference.conv(x, weight, bias, (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    largest = float(np.abs(y).max())
+    if scaled:
+        y = y * scale.reshape(-1, 1, 1).astype(np.float64) + shift.reshape(-1, 1, 1)
+        largest *= max(1.0, float(np.abs(scale).max()))
+    if activation is not None:
+        name, slope = activation if isinstance(activation, tuple) else (activation, {"leaky_relu": 0.01, "elu": 1.0}.get(activation, 0.0))
+        y = reference.activate(y, name, slope)
+    if pool is not None:
+        window = pool[1], pool[2], ((0, 0), (0, 0)), (1, 1), False
+        y = reference.max_pool(y, *window)[0] if pool[0] == "max" else reference.avg_pool(y, *window, True, None)
+    return y, max(largest, float(np.abs(y).max()))
+
+
+def check(name: str, dtype: str, activation: Any = None, scaled: bool = False, pool: tuple[str, Any, Any] | None = None) -> None:
+    x, weight, bias, scale, shift = arrays(dtype)
+    options: dict[str, Any] = {"padding": 1, "activation": activation, "pool": pool}
+    if scaled:
+        options |= {"scale": scale, "shift": shift}
+    if implementations("conv2d", x.shape, weight, bias, dtype=dtype, **options)[name] is not None:
+        with pytest.raises(kernels.RefusedError):
+            kernels.plan("conv2d", x.shape, weight, bias, dtype=dtype, implementation=name, **options)
+        return
+    expected, largest = steps(dtype, activation, scaled, pool)
+    for threads in (1, 2):
+        plan = kernels.plan("conv2d", x.shape, weight, bias, dtype=dtype, implementation=name, threads=threads, **options)
+        out = np.full(plan.out_shape, np.nan, dtype)
+        plan(x, out=out)
+        assert out.shape == expected.shape
+        # the steps after the sum round too: some ten units of the last place, in exp and tanh
+        slack = 16 * float(np.finfo(dtype).eps)
+        assert float(np.abs(out - expected).max()) <= (plan.error_bound + slack) * largest
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", FORMS, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_activation(name: str, activation: Any, dtype: str, poisoned_scratch: None) -> None:
+    check(name, dtype, activation)
+
+
+@pytest.mark.parametrize("pool", [None, ("max", (2, 3), (2, 3)), ("avg", (2, 2), (1, 2)), ("max", (3, 3), (2, 1))], ids=str)
+@pytest.mark.parametrize("activation", [None, "relu", "gelu"])
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_order_of_steps(name: str, scaled: bool, activation: Any, pool: Any, poisoned_scratch: None) -> None:
+    """Scales have both signs, so pooling before scaling, or an activation before it, would show."""
+    check(name, "float32", activation, scaled, pool)
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("naive", "jit")])
+def test_narrow_vectors(name: str, vector_bytes: int, poisoned_scratch: None) -> None:
+    with pretend(vector_bytes=vector_bytes, registers=16):
+        for activation in (None, "relu", "relu6", "leaky_relu"):
+            check(name, "float32", activation, True, ("max", (2, 2), (2, 2)))
+            check(name, "float64", activation, True)
+
+
+def test_scale_or_shift_alone() -> None:
+    x, weight, bias, scale, shift = arrays("float64")
+    y = kernels.conv2d(x, weight, bias)
+    np.testing.assert_allclose(kernels.conv2d(x, weight, bias, scale=scale), y * scale[:, None, None], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(kernels.conv2d(x, weight, bias, shift=shift), y + shift[:, None, None], rtol=0, atol=1e-12)
+
+
+def test_pool_takes_what_the_pools_take() -> None:
+    x, weight, *_ = arrays("float32")
+    y = kernels.conv2d(x, weight)
+    for pool in (("max", 2), ("avg", (2, 3)), ("max", 3, 1), ("avg", (3, 2), (1, 2)), ["max", [2, 2], None]):
+        separate = getattr(kernels, f"{pool[0]}_pool2d")(y, *pool[1:])
+        fused = kernels.conv2d(x, weight, pool=pool)
+        assert fused.shape == separate.shape
+        assert reference.share(fused, separate.astype(np.float64)) <= 1e-6
+    line = kernels.conv1d(x[:, :, 0], weight[:, :, 0], pool=("max", 4, 2))
+    np.testing.assert_allclose(line, kernels.max_pool1d(kernels.conv1d(x[:, :, 0], weight[:, :, 0]), 4, 2), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", FORMS, ids=str)
+def test_activations_far_out(activation: Any) -> None:
+    """No overflow warning and no NaN where the limit is finite, for sums of +-100 and +-1e4; NaN stays NaN."""
+    x = np.array([[[-1e4, -100.0, -1.0, 0.0, 1.0, 100.0, 1e4]]], np.float32)
+    with np.errstate(over="raise", invalid="raise"):
+        y = kernels.conv1d(x, np.ones((1, 1, 1), np.float32), activation=activation)
+    name, slope = activation if isinstance(activation, tuple) else (activation, {"leaky_relu": 0.01, "elu": 1.0}.get(activation, 0.0))
+    with np.errstate(all="ignore"):
+        expected = np.array([limit(name, float(v), slope) for v in x.ravel()])
+    np.testing.assert_allclose(y.ravel(), expected, rtol=2e-6, atol=1e-6)
+    x[...] = np.nan
+    assert np.isnan(kernels.conv1d(x, np.ones((1, 1, 1), np.float32), activation=activation)).all()
+
+
+def limit(name: str, value: float, slope: float) -> float:
+    """The activation where Python's math would overflow too: exp of a large negative number is zero."""
+    if value < -700:
+        return {"leaky_relu": slope * value, "elu": -slope, "tanh": -1.0}.get(name, 0.0)
+    if value > 700:
+        return {"relu6": 6.0, "sigmoid": 1.0, "tanh": 1.0, "hardsigmoid": 1.0}.get(name, value)
+    return float(reference.ACTIVATIONS[name](value, slope))

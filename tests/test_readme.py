@@ -1,0 +1,40 @@
+"""What README promises works as it is written there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_first_block_is_two_commands() -> None:
+    language, block = BLOCKS[0]
+    suite, tests = block.strip().splitlines()
+    assert language == "" or language in ("sh", "bash", "console")
+    for line, extra, end in ((suite, "bench", "-m benchmarks"), (tests, "test", "-m pytest")):
+        assert line.startswith("python3 -m venv .venv && ") and f"'.[{extra}]'" in line and line.endswith(end)
+
+
+def test_the_library_example(tmp_path: Path) -> None:
+    """Every Python block runs as pasted, and prints what its comments say."""
+    code = [block for language, block in BLOCKS if language == "python"]
+    assert code
+    for block in code:
+        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        for promised in re.findall(r"print\(.*\)  # (.*)", block):
+            assert promised in done.stdout
+
+
+def test_links_and_folders_exist() -> None:
+    for document in (ROOT / "README.md", ROOT / "kernels" / "README.md", ROOT / "benchmarks" / "README.md"):
+        text = document.read_text()
+        for target in re.findall(r"\]\(([^)#]+)", text):
+            if "://" not in target and target != "reports/README.md":  # written by the first run
+                assert (document.parent / target).exists(), f"{document.name} links to {target}"
+    for folder in re.findall(r"^\| `([\w/]+/)`", (ROOT / "README.md").read_text(), flags=re.MULTILINE):
+        assert (ROOT / folder).is_dir(), folder
