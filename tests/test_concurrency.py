@@ -20,8 +20,8 @@ from kernels.plan import load
 
 load()
 DRAW = np.random.default_rng(7)
-WEIGHT = DRAW.standard_normal((8, 4, 3, 3)).astype(np.float32)
-XS = [DRAW.standard_normal((1, 4, 20, 50)).astype(np.float32) for _ in range(8)]
+WEIGHT = DRAW.standard_normal((8, 8, 3, 3)).astype(np.float32)
+XS = [DRAW.standard_normal((1, 8, 20, 50)).astype(np.float32) for _ in range(8)]
 SAME = (1, 1), ((1, 1), (1, 1)), (1, 1)
 
 
@@ -45,8 +45,8 @@ def at_once(functions: list[Any]) -> list[Any]:
 @pytest.mark.parametrize("name", registry.every("conv"))
 @pytest.mark.parametrize("threads", [1, 2])
 def test_one_convolution_plan_from_eight_threads(name: str, threads: int, poisoned_scratch: None) -> None:
-    groups = 4 if implementations("conv2d", XS[0].shape, WEIGHT, padding=1)[name] else 1
-    weight = WEIGHT[:, :1] if groups == 4 else WEIGHT
+    groups = 8 if implementations("conv2d", XS[0].shape, WEIGHT, padding=1)[name] else 1
+    weight = WEIGHT[:, :1] if groups == 8 else WEIGHT
     xs = [x[:, :, :9, :14] for x in XS] if name == "naive" else XS
     plan = kernels.plan("conv2d", xs[0].shape, weight, padding=1, groups=groups, implementation=name, threads=threads, activation="relu")
     rounds = 1 if name == "naive" else 10
@@ -83,8 +83,8 @@ import numpy as np
 import kernels, kernels.api
 
 draw = np.random.default_rng(7)
-weight = draw.standard_normal((8, 4, 3, 3)).astype(np.float32)
-x = draw.standard_normal((1, 4, 20, 50)).astype(np.float32)
+weight = draw.standard_normal((8, 8, 3, 3)).astype(np.float32)
+x = draw.standard_normal((1, 8, 20, 50)).astype(np.float32)
 NAMES = [name for name, no in kernels.api.implementations("conv2d", x.shape, weight, padding=1).items() if no is None and name != "naive"]
 expected = kernels.conv2d(x[:, :, :5, :6], weight, implementation="naive")
 

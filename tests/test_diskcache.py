@@ -113,7 +113,8 @@ def test_sources_and_cpu_are_in_the_folders_name(tmp_path: Path) -> None:
 
     def name(**changes: str) -> str:
         environment = os.environ | {"KERNELS_CACHE_DIR": str(tmp_path)} | changes
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=60).stdout
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path, timeout=60).stdout
 
     first = name()
     assert name() == first

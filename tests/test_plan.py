@@ -19,16 +19,16 @@ from kernels.plan import load
 
 load()
 DRAW = np.random.default_rng(4)
-X = DRAW.standard_normal((2, 4, 9, 20)).astype(np.float32)
-W = DRAW.standard_normal((6, 4, 3, 3)).astype(np.float32)
-B = DRAW.standard_normal(6).astype(np.float32)
+X = DRAW.standard_normal((2, 8, 9, 20)).astype(np.float32)
+W = DRAW.standard_normal((9, 8, 3, 3)).astype(np.float32)
+B = DRAW.standard_normal(9).astype(np.float32)
 Y = reference.conv(X, W, B, (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
 ALL = [("conv", name) for name in registry.every("conv")] + [("pool", name) for name in registry.every("pool")]
 
 
 def layer(name: str) -> tuple[np.ndarray, int]:
     """(weight, groups) of a layer that the implementation takes: one that sums channels, or one kernel per channel."""
-    for weight, groups in ((W, 1), (W[:4, :1], 4)):
+    for weight, groups in ((W, 1), (W[:8, :1], 8)):
         if implementations("conv2d", X.shape, weight, padding=1, groups=groups)[name] is None:
             return weight, groups
     raise AssertionError(f"{name} takes neither layer; add one that it takes")
@@ -45,7 +45,7 @@ def make(kind: str, name: str, **options: Any) -> kernels.Plan:
 def test_says_what_it_is(kind: str, name: str) -> None:
     plan = make(kind, name)
     assert plan.implementation == name
-    assert plan.out_shape == ((2, len(layer(name)[0]), 9, 20) if kind == "conv" else (2, 4, 5, 10))
+    assert plan.out_shape == ((2, len(layer(name)[0]), 9, 20) if kind == "conv" else (2, 8, 5, 10))
     assert kernels.parse(str(plan.problem)) == plan.problem
     assert isinstance(plan.workspace_bytes, int) and plan.workspace_bytes >= 0
     assert 0 <= plan.error_bound < 1e-3 and (kind == "pool" or plan.error_bound > 0)
@@ -101,19 +101,19 @@ def test_answers_again_and_again(kind: str, name: str, poisoned_scratch: None) -
 def test_batch_0(kind: str, name: str) -> None:
     if kind == "conv":
         weight, groups = layer(name)
-        plan = kernels.plan("conv2d", (0, 4, 9, 20), weight, groups=groups, implementation=name)
+        plan = kernels.plan("conv2d", (0, 8, 9, 20), weight, groups=groups, implementation=name)
     else:
-        plan = kernels.plan("avg_pool2d", (0, 4, 9, 20), 2, implementation=name)
-    y = plan(np.empty((0, 4, 9, 20), np.float32))
+        plan = kernels.plan("avg_pool2d", (0, 8, 9, 20), 2, implementation=name)
+    y = plan(np.empty((0, 8, 9, 20), np.float32))
     assert y.shape == plan.out_shape and y.shape[0] == 0 and y.dtype == np.float32
 
 
 def test_wants_the_planned_shape() -> None:
     plan = kernels.plan("conv2d", X.shape, W, B, padding=1)
-    with pytest.raises(kernels.ProblemError, match=r"conv2d: x has shape \(2, 4, 9, 19\), the plan was made for \(2, 4, 9, 20\)"):
+    with pytest.raises(kernels.ProblemError, match=r"conv2d: x has shape \(2, 8, 9, 19\), the plan was made for \(2, 8, 9, 20\)"):
         plan(X[..., 1:])
     with pytest.raises(kernels.ProblemError, match="conv2d: out has shape"):
-        plan(X, out=np.empty((2, 6, 9, 19), np.float32))
+        plan(X, out=np.empty((2, 9, 9, 19), np.float32))
     with pytest.raises(kernels.ProblemError, match="conv2d: x has dtype complex64"):
         plan(X.astype(np.complex64))
 
@@ -159,12 +159,12 @@ diskcache.DiskCache.load_overload = load_overload
 
 load()
 draw = np.random.default_rng(4)
-x = draw.standard_normal((2, 4, 9, 20)).astype(np.float32)
-weight = draw.standard_normal((6, 4, 3, 3)).astype(np.float32)
+x = draw.standard_normal((2, 8, 9, 20)).astype(np.float32)
+weight = draw.standard_normal((9, 8, 3, 3)).astype(np.float32)
 locked = x.copy()
 locked.flags.writeable = False
 cells = []
-for arguments, options in (((weight,), {}), ((weight[:4, :1],), {"groups": 4})):
+for arguments, options in (((weight,), {}), ((weight[:8, :1],), {"groups": 8})):
     for more in ({}, {"activation": "relu", "pool": ("max", 2)}):
         able = kernels.api.implementations("conv2d", x.shape, *arguments, **options, **more)
         cells += [("conv2d", name, arguments, options | more) for name, sentence in able.items() if sentence is None]
