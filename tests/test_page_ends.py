@@ -1,0 +1,82 @@
+"""Nothing is read or written past the ends of input and output: both lie flush against pages that may not be touched.
+
+A stray access ends the process, so the work is done in a process of its own, which says beforehand what it is about to do.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kernels import registry
+from kernels.plan import load
+
+load()
+
+WORK = """
+import ctypes, faulthandler, math, mmap, sys
+import numpy as np
+import kernels
+from kernels import implementations
+import reference
+from cases import CONV, POOL
+
+faulthandler.enable()
+libc = ctypes.CDLL(None, use_errno=True)
+PAGE = mmap.PAGESIZE
+kind, name = sys.argv[1:]
+kept = []
+
+def fenced(shape, dtype, at_end):
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    pages = -(-nbytes // PAGE) + 2
+    memory = mmap.mmap(-1, pages * PAGE)
+    raw = np.frombuffer(memory, np.uint8)
+    for page in (0, pages - 1):
+        address = ctypes.c_void_p(raw.ctypes.data + page * PAGE)
+        assert libc.mprotect(address, ctypes.c_size_t(PAGE), 0) == 0, ctypes.get_errno()
+    start = (pages - 1) * PAGE - nbytes if at_end else PAGE
+    kept.append((memory, raw))  # while fenced, the buffer must not be freed by a destructor that touches it
+    return raw[start : start + nbytes].view(dtype).reshape(shape)
+
+def call(op, x, expected, bound, *arguments, **options):
+    if implementations(op, x.shape, *arguments, **options)[name] is not None:
+        return 0
+    for at_end in (True, False):
+        for threads in (1, 2):
+            plan = kernels.plan(op, x.shape, *arguments, implementation=name, threads=threads, **options)
+            inside, out = fenced(x.shape, "float32", at_end), fenced(plan.out_shape, "float32", at_end)
+            inside[...] = x
+            out[...] = np.nan
+            plan(inside, out=out)
+            assert reference.share(out, expected) <= bound, "wrong answer"
+    return 1
+
+done = 0
+for case in CONV if kind == "conv" else POOL:
+    if case.n == 0:
+        continue
+    print(case.name, flush=True)
+    if kind == "conv":
+        x, weight, bias = case.arrays("float32")
+        expected = reference.conv(x, weight, bias, case.stride, case.padding, case.dilation, case.groups)
+        done += call(case.op, x, expected, 1e-3, weight, bias, **case.options)
+    else:
+        x, axes = case.x("float32"), len(case.size)
+        done += call(f"max_pool{axes}d", x, reference.max_pool(x, *case.window)[0], 0, case.kernel, **case.options)
+        done += call(f"avg_pool{axes}d", x, reference.avg_pool(x, *case.window, True, None), 1e-5, case.kernel, **case.options)
+assert done >= 3, f"{done} cases were taken"
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fences pages with mprotect")
+@pytest.mark.parametrize("kind, name", [(kind, name) for kind in ("conv", "pool") for name in registry.every(kind) if name != "naive"])
+def test_fenced_pages(kind: str, name: str) -> None:
+    folder = Path(__file__).parent
+    code = f"import sys; sys.path[:0] = [{str(folder)!r}, {str(folder.parent)!r}]\n" + WORK
+    done = subprocess.run([sys.executable, "-c", code, kind, name], capture_output=True, text=True, timeout=300)
+    at = done.stdout.split()[-1] if done.stdout else "the start"
+    assert done.returncode == 0, f"{kind} {name} ended with {done.returncode} at {at}:\n{done.stderr[-3000:]}"
