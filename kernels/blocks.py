@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.blocking import Blocking, even, layout
+from kernels.cuts.direct import Blocking, even, layout
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine
@@ -167,12 +167,12 @@ def prepare_blocks(problem: Conv, operands: Operands, threads: int, block: Block
     planes = np.array([packed.plane_row, packed.plane_column], np.int64)
     tiles = _tiles(block, problem, lanes, tile_of)
 
-    def run(x: Array, out: Array) -> None:
+    def start(x: int, out: int, jobs: int, kept: tuple[Array | None, ...] = kept) -> None:  # holds the arrays that geometry points into
         with scratch.take() as buffer:
             buffer[-ALIGNMENT:] = 0  # the counter that jobs are taken from
-            start = buffer.ctypes.data
-            pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
-            counter = start + scratch.nbytes - ALIGNMENT
-            run_jobs(used, used, *pointers, offsets, tiles, planes, geometry, jobs, start, scratch_bytes, counter)
+            memory = buffer.ctypes.data
+            counter = memory + scratch.nbytes - ALIGNMENT
+            run_jobs(used, used, x, out, weights.ctypes.data, offsets, tiles, planes, geometry, jobs, memory, scratch_bytes, counter)
 
-    return Prepared(run, scratch.nbytes, f"{block}")
+    start(0, 0, 0)  # no jobs: compiles
+    return Prepared(lambda x, out: start(x.ctypes.data, out.ctypes.data, jobs), scratch.nbytes, f"{block}")

@@ -24,7 +24,7 @@ Array = np.ndarray
 
 def load() -> None:
     """Import the implementations, which register themselves; done at the first plan because Numba alone takes 0.4 s to import."""
-    importlib.import_module("kernels.implementations")
+    importlib.import_module("kernels.methods")
 
 
 @functools.lru_cache(maxsize=512)

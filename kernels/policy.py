@@ -1,8 +1,7 @@
 """Which implementation "auto" takes: of those that are able and meet the error bound, the one with the lowest cost estimate.
 
-Estimates are seconds and only need to rank: floating-point operations at the rate each method's kernels reach, plus what the method
-adds (transforms, unfolding). Rates are shares of the vector peak of one core times the threads. An implementation without an
-estimate here is never taken by "auto".
+Estimates are seconds of one core and only need to rank: cycles counted by the method's own cut, or operations at the rate its kernels
+reach (a share of the vector peak) plus what it adds. An implementation without an estimate here is never taken by "auto".
 """
 
 from __future__ import annotations
@@ -10,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 from kernels import registry
+from kernels.cuts import direct, winograd
 from kernels.errors import ProblemError, RefusedError
 from kernels.implementation import Implementation
 from kernels.machine import machine
@@ -40,11 +41,10 @@ def _memory(problem: Problem) -> float:
     return problem.compulsory_bytes / BANDWIDTH
 
 
-def _direct(problem: Conv) -> float:
-    # few outputs per tile or few channels leave registers idle: a tile wants about 6 channels and 4 vectors
-    channels = problem.c_out // problem.groups
-    filled = min(1.0, channels / 6) * min(1.0, math.prod(problem.conv_size) / machine().lanes(problem.itemsize))
-    return problem.flops / _rate(problem, 0.75 * filled) + _memory(problem)
+def _depthwise(problem: Conv) -> float:
+    # one load a multiply-add, and every plane packed first: 2 cycles per vector of either
+    vectors = problem.n * (problem.c_in * math.prod(problem.size) + problem.c_out * math.prod(problem.conv_size) * problem.taps)
+    return 2 * vectors / machine().lanes(problem.itemsize) / CLOCK + _memory(problem)
 
 
 def _im2col(problem: Conv) -> float:
@@ -62,11 +62,13 @@ def _fft(problem: Conv) -> float:
     return transforms / _rate(problem, 0.05) + products / _rate(problem, 0.15) + 2e-4 + _memory(problem)
 
 
-_ESTIMATES: dict[str, dict[str, Callable[[Problem], float]]] = {
+_ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
     "conv": {
-        "direct": _direct,  # type: ignore[dict-item]
-        "fft": _fft,  # type: ignore[dict-item]
-        "im2col": _im2col,  # type: ignore[dict-item]
+        "direct": lambda problem: direct.best(problem, 1).cycles / CLOCK + _memory(problem),
+        "depthwise": _depthwise,
+        "winograd": lambda problem: winograd.best(problem, 1).cycles / CLOCK + _memory(problem),
+        "fft": _fft,
+        "im2col": _im2col,
         "jit": lambda problem: problem.flops / _rate(problem, 0.05),
         "naive": lambda problem: problem.flops / 1e7,
     },
@@ -93,9 +95,8 @@ def choose(problem: Problem, name: str = "auto", bound: float = ERROR_BOUND) -> 
     refusals = registry.able(problem)
     known = registry.every(kind)
     for key, sentence in refusals.items():
-        error = known[key].error_bound(problem)
-        if sentence is None and error > bound:
-            refusals[key] = f"its error bound {error:.1e} exceeds {bound:.1e}"
+        if sentence is None and known[key].error_bound(problem) > bound:
+            refusals[key] = f"its error bound {known[key].error_bound(problem):.1e} exceeds {bound:.1e}"
     estimates = {key: _ESTIMATES[kind][key](problem) for key in _ESTIMATES[kind] if refusals.get(key, "not registered") is None}
     if not estimates:
         reasons = "; ".join(f"{key}: {why}" for key, why in refusals.items())

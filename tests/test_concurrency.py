@@ -15,7 +15,7 @@ import reference
 
 import kernels
 from kernels import registry
-from kernels.api import implementations
+from kernels import implementations
 from kernels.plan import load
 
 load()
@@ -85,7 +85,7 @@ import kernels, kernels.api
 draw = np.random.default_rng(7)
 weight = draw.standard_normal((8, 8, 3, 3)).astype(np.float32)
 x = draw.standard_normal((1, 8, 20, 50)).astype(np.float32)
-NAMES = [name for name, no in kernels.api.implementations("conv2d", x.shape, weight, padding=1).items() if no is None and name != "naive"]
+NAMES = [name for name, no in kernels.implementations("conv2d", x.shape, weight, padding=1).items() if no is None and name != "naive"]
 expected = kernels.conv2d(x[:, :, :5, :6], weight, implementation="naive")
 
 def right(name, threads=2):

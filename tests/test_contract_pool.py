@@ -13,7 +13,7 @@ from memory import Guarded, given
 
 import kernels
 from kernels import registry
-from kernels.api import implementations
+from kernels import implementations
 from kernels.machine import pretend
 from kernels.plan import Plan, load
 

@@ -10,7 +10,7 @@ import reference
 
 import kernels
 from kernels import registry
-from kernels.api import implementations
+from kernels import implementations
 from kernels.machine import pretend
 from kernels.plan import load
 from kernels.problem import ACTIVATIONS

@@ -18,12 +18,12 @@ LIBRARY = ROOT / "kernels"
 FLOORS = [
     {"errors", "machine", "scratch", "blas", "toomcook"},
     {"arrays", "problem", "diskcache"},
-    {"jit", "implementation", "tiles", "blocking"},
-    {"vector", "epilogue"},
+    {"jit", "implementation", "cuts", "cuts.direct", "cuts.fft"},
+    {"vector", "epilogue", "cuts.winograd"},
     {"registry", "microkernels", "microkernels.outer"},
     {"microkernels.row", "microkernels.winograd", "microkernels.packing", "microkernels.window"},
     {"blocks"},
-    {"implementations", "policy", "request", "tuning"},
+    {"methods", "policy", "request", "tuning"},
     {"plan"},
     {"api"},
     {"__init__"},
@@ -69,8 +69,8 @@ def test_imports_only_from_lower_floors(file: Path) -> None:
 
 
 def test_an_implementation_does_not_know_who_else_exists() -> None:
-    for file in sorted((LIBRARY / "implementations").glob("[a-z]*.py")):
-        assert not [name for name in imported(ast.parse(file.read_text())) if name.startswith("kernels.implementations")], file.name
+    for file in sorted((LIBRARY / "methods").glob("[a-z]*.py")):
+        assert not [name for name in imported(ast.parse(file.read_text())) if name.startswith("kernels.methods")], file.name
 
 
 def test_every_floor_is_inhabited() -> None:
@@ -137,7 +137,7 @@ def test_docstrings(file: Path) -> None:
             assert ast.get_docstring(node), f"{node.name} has no docstring"
 
 
-@pytest.mark.parametrize("file", sorted((LIBRARY / "implementations").glob("[a-z]*.py")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted((LIBRARY / "methods").glob("[a-z]*.py")), ids=lambda file: file.name)
 def test_an_implementation_tells_when_it_loses_and_where_it_is_from(file: Path) -> None:
     text = ast.get_docstring(ast.parse(file.read_text())) or ""
     assert "Reference" in text or "reference" in text

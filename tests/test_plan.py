@@ -14,7 +14,7 @@ import reference
 
 import kernels
 from kernels import registry
-from kernels.api import implementations
+from kernels import implementations
 from kernels.plan import load
 
 load()
@@ -166,7 +166,7 @@ locked.flags.writeable = False
 cells = []
 for arguments, options in (((weight,), {}), ((weight[:8, :1],), {"groups": 8})):
     for more in ({}, {"activation": "relu", "pool": ("max", 2)}):
-        able = kernels.api.implementations("conv2d", x.shape, *arguments, **options, **more)
+        able = kernels.implementations("conv2d", x.shape, *arguments, **options, **more)
         cells += [("conv2d", name, arguments, options | more) for name, sentence in able.items() if sentence is None]
 cells += [(op, name, (3,), {}) for name in registry.every("pool") for op in ("max_pool2d", "avg_pool2d")]
 late = {}

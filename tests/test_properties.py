@@ -14,7 +14,7 @@ import scipy.signal
 
 import kernels
 from kernels import registry
-from kernels.api import implementations
+from kernels import implementations
 from kernels.plan import load
 
 load()

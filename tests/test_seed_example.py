@@ -9,8 +9,8 @@ import pytest
 
 import kernels
 from kernels import Conv, registry
-from kernels.api import implementations
-from kernels.implementations.conv_naive import add, filter_image, slide
+from kernels import implementations
+from kernels.methods.conv_naive import add, filter_image, slide
 from kernels.plan import load
 
 load()

@@ -143,7 +143,9 @@ def _output(typing_context: Any, mh_: Any, rh_: Any, mw_: Any, rw_: Any, lanes_:
 
 
 @njit
-def _output_transform(mh, rh, mw, rw, lanes, itemsize, out, oh, ow, row, across, tiles, src, point_stride, line, bias, scale, shift, activation, slope):
+def _output_transform(
+    mh, rh, mw, rw, lanes, itemsize, out, oh, ow, row, across, tiles, src, point_stride, line, bias, scale, shift, activation, slope
+):
     for first in range(0, tiles, lanes):
         _output(mh, rh, mw, rw, lanes, itemsize, line, src + first * itemsize, point_stride, bias, scale, shift, activation, slope)
         tile = first

@@ -154,6 +154,10 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
                     part = memory[cut.size :][: y.size].reshape(y.shape)
                     y += np.matmul(factors, columns, out=part)
 
+    if not stored:
+        no_images, no_columns = np.empty((0, *problem.x_shape[1:]), dtype), np.empty((0, 1, 1, 1), dtype)
+        unfold(threads, no_images, no_columns, 0, 0, 0, 0, problem.c_in // groups, *window, problem.conv_size[1])  # compiles
+
     def run(x: Array, out: Array) -> None:
         y = out.reshape(problem.n, groups, weight.shape[1], -1)
         if stored:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 
 from kernels import registry
-from kernels.blocking import Blocking, layout
 from kernels.blocks import prepare_blocks
+from kernels.cuts.direct import Blocking, layout
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.machine import machine
 from kernels.microkernels.outer import ACTIVATIONS

@@ -1,8 +1,8 @@
 """Winograd convolution: small kernels by interpolation, with a half to a fifth of the definition's multiplications.
 
-F(m x m, r x r) computes a tile of m x m outputs from a patch of t x t inputs, t = m + r - 1: patch and kernel are transformed to t*t points,
-the channels are summed at each point by t*t matrix products (sum over c_in of t*t multiplications instead of m*m*r*r), and the result
-is transformed back. Patches of neighbouring tiles sit in the lanes of vectors, blocks of tiles go through all three steps while they
+F(m x m, r x r) computes a tile of m x m outputs from a patch of t x t inputs, t = m + r - 1: patch and kernel are transformed to t*t
+points, the channels are summed at each point by t*t matrix products (t*t multiplications per channel instead of m*m*r*r), and the
+result is transformed back. Patches of neighbouring tiles sit in the lanes of vectors, blocks of tiles go through all three steps while they
 are in the second-level cache, and bias, scale, shift and the ReLU family are applied on the way out. It loses where transforms are not
 shared by many channels, where maps are so small that tiles overhang them or that transformed weights, t*t / (r*r) times as many, take
 longer to read than the products to compute. Sources: A. Lavin and S. Gray, arXiv 1509.09308; blocks after Z. Jia et al., "Towards optimal
@@ -11,8 +11,6 @@ Winograd convolution on manycores", arXiv 1912.02165.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
 import struct
 
@@ -20,8 +18,9 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
-from kernels.blocking import even, layout
 from kernels.blocks import pack_weights
+from kernels.cuts import winograd as cutting
+from kernels.cuts.direct import even, layout
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine
@@ -36,42 +35,12 @@ from kernels.vector import call, flush_denormals, restore_denormals, take_next
 Array = np.ndarray
 
 LEAST_CHANNELS = 8  # below this on either side the transforms cost more than they save
-TILES = {1: (1,), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and axis that are considered, by kernel length
-# Growth of rounding errors of F(m, r) over direct summation, per axis: the largest |A'| |G| |B'| row product, measured on normal input
-GROWTH = {(1, 1): 1.0, (2, 3): 1.5, (4, 3): 6.0, (6, 3): 20.0, (2, 5): 6.0, (4, 5): 20.0}
-
 _FIELDS = (
-    "itemsize lanes n groups c_in ins c_out outs h w oh ow pad_h pad_w down across rows row_blocks points packed_planes positions pitch count "
-    "row_step column_step positions_per_row mh mw rh rw m tile_n channels flat activation slope bias scale shift pack input output "
+    "itemsize lanes n groups c_in ins c_out outs h w oh ow pad_h pad_w down across rows row_blocks points packed_planes positions pitch "
+    "count row_step column_step positions_per_row mh mw rh rw m tile_n channels flat activation slope bias scale shift pack input output "
     "v_offset m_offset line_offset chunks"
 )
 GEOMETRY = np.dtype([(name, np.int64) for name in _FIELDS.split()])
-
-
-@dataclasses.dataclass(frozen=True)
-class Cut:
-    """mh, mw: outputs per tile. rows: rows of tiles per job. channels: output channels per round of products. flat: layout of the packed
-    input. m, n: the outer tile. chunks: parts of the output channels, each a job of its own. cycles: the estimate."""
-
-    mh: int
-    mw: int
-    rows: int
-    channels: int
-    flat: bool
-    m: int
-    n: int
-    chunks: int
-    cycles: float = math.inf
-
-
-def _tile_problem(problem: Conv, cut: Cut) -> Conv:
-    """Tiles as a convolution: its kernel is the patch, its stride the tile, so packing and offsets are those of any strided layer."""
-    kernel = tuple(m + r - 1 for m, r in zip((cut.mh, cut.mw), problem.kernel))
-    sizes, pads = [], []
-    for n, (before, after), out, m, t in zip(problem.size, problem.padding, problem.conv_size, (cut.mh, cut.mw), kernel):
-        sizes.append(n)
-        pads.append((before, max(after, (-(-out // m) - 1) * m + t - n - before)))
-    return dataclasses.replace(problem.bare(), kernel=kernel, stride=(cut.mh, cut.mw), padding=tuple(pads))
 
 
 def refuse(problem: Problem) -> str | None:
@@ -81,7 +50,7 @@ def refuse(problem: Problem) -> str | None:
         return f"its tiles slide by one, this has stride {problem.stride}; direct does it"
     if any(d > 1 and k > 1 for d, k in zip(problem.dilation, problem.kernel)):
         return f"its patches are dense, this has dilation {problem.dilation}; direct does it"
-    if any(k not in TILES for k in problem.kernel) or problem.taps == 1:
+    if any(k not in cutting.TILES for k in problem.kernel) or problem.taps == 1:
         return f"it has tiles for kernels of 3 and 5 (1 along one axis), this is {problem.kernel}; direct or fft does it"
     channels = min(problem.c_in, problem.c_out) // problem.groups
     if channels < LEAST_CHANNELS:
@@ -90,74 +59,12 @@ def refuse(problem: Problem) -> str | None:
 
 
 def error_bound(problem: Conv) -> float:
-    """That of summing c_in products, times the growth of the tile that is taken. See `GROWTH`; Barabasz et al., arXiv 1803.10986."""
+    """That of summing c_in products, times the growth of the tile that is taken: `cuts.winograd.GROWTH`, after B. Barabasz et al.,
+    arXiv 1803.10986."""
     eps = float(np.finfo(problem.dtype).eps)
-    cut = best(problem, 1)
-    growth = math.prod(GROWTH[m, r] for m, r in zip((cut.mh, cut.mw), problem.kernel))
+    cut = cutting.best(problem, 1)
+    growth = math.prod(cutting.GROWTH[m, r] for m, r in zip((cut.mh, cut.mw), problem.kernel))
     return 4 * eps * growth * (problem.c_in // problem.groups + 1) ** 0.5
-
-
-@functools.lru_cache(maxsize=512)
-def best(problem: Conv, threads: int) -> Cut:
-    """The cut with the lowest estimate."""
-    return min(_cuts(problem, threads), key=lambda cut: cut.cycles)
-
-
-def _cuts(problem: Conv, threads: int) -> list[Cut]:
-    spec = machine()
-    lanes, size = spec.lanes(problem.itemsize), problem.itemsize
-    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
-    oh, ow = problem.conv_size
-    found = []
-    for mh in TILES[problem.kernel[0]]:
-        for mw in TILES[problem.kernel[1]]:
-            down, across = -(-oh // mh), -(-ow // mw)
-            points = (mh + problem.kernel[0] - 1) * (mw + problem.kernel[1] - 1)
-            for rows in sorted({down, *(-(-down // (threads * i)) for i in (1, 2, 3, 4, 6, 8, 12, 16, 32)), 1, 2, 3, 4}):
-                for n in (1, 2, 3, 4):
-                    largest = min((spec.registers - 1 - n) // n, outs, 16)
-                    for chunks in sorted({1, min(threads, outs)}):
-                        m = even(max(1, outs // chunks), largest)[1] + (even(max(1, outs // chunks), largest)[2] > 0)
-                        cut = Cut(mh, mw, min(rows, down), outs, across < lanes, m, n, chunks)
-                        tiles = cut.rows * across
-                        padded = -(-tiles // lanes) * lanes
-                        v_bytes = points * ins * padded * size
-                        # output channels per round: what the second-level cache has left for products
-                        channels = max(m, min(outs, int((spec.l2 * 0.8 - v_bytes) // (points * padded * size)) // m * m))
-                        cut = dataclasses.replace(cut, channels=channels)
-                        found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, threads)))
-    return found
-
-
-def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
-    """Estimated cycles of the slowest thread: packing and transforms per element, products by the tile, weights by bandwidth."""
-    spec = machine()
-    lanes, size = spec.lanes(problem.itemsize), problem.itemsize
-    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
-    oh, ow = problem.conv_size
-    th, tw = cut.mh + problem.kernel[0] - 1, cut.mw + problem.kernel[1] - 1
-    down, across = -(-oh // cut.mh), -(-ow // cut.mw)
-    jobs = problem.n * problem.groups * -(-down // cut.rows) * cut.chunks
-    rows = down / -(-down // cut.rows)
-    vectors = math.ceil(rows * across / lanes)
-    share = outs / cut.chunks
-    transform_vectors = vectors if cut.flat else rows * math.ceil(across / lanes)
-    point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
-    packing = ins * (rows * cut.mh + problem.kernel[0] - 1) * across * (tw if cut.flat else cut.mw) * 0.6
-    before = transform_vectors * ins * th * tw * point_cost
-    after = vectors * share * (th * tw * point_cost + cut.mh * cut.mw * 3)
-    n = vectors / -(-vectors // cut.n)
-    tap = max(cut.m * n / 2, (cut.m + n) / 2, (cut.m * n + cut.m + n + 3) / 4, 4.0)
-    tiles = -(-share // cut.m) * (vectors / n)
-    products = th * tw * tiles * (ins * tap + 60 + 2 * cut.m * n)
-    v_bytes = th * tw * ins * vectors * lanes * size
-    if v_bytes > 0.8 * spec.l2:  # every round of products reads the transformed input from the third-level cache
-        products += v_bytes * max(1.0, share / cut.channels) / 8
-    weights = th * tw * ins * share * size
-    total = th * tw * ins * problem.c_out * size
-    stream = weights / (8.0 if total < spec.l3 / 2 else 3.0) if total > spec.l2 / 4 else 0.0
-    job = packing + before + after + max(products, stream) + 0.1 * min(products, stream) + 2000
-    return math.ceil(jobs / threads) * job
 
 
 @njit
@@ -208,7 +115,8 @@ def run_job(job, x, out, weights, offsets, planes, tiles, geometry, block):
                     a = weights + (((p * g.groups + group) * g.outs + j) * g.ins) * size
                     y = products + ((p * channels + j - base) * padded + first) * size
                     source = v + (p * point_stride + first) * size
-                    call(tiles[m, n], (m, n, g.lanes, size, g.ins, a, source, table, y, padded, padded - first, FROM_BIAS + LAST, 0, 0, 0, 0, 0))
+                    done = FROM_BIAS + LAST, 0, 0, 0, 0, 0  # sums start at zero and nothing follows
+                    call(tiles[m, n], (m, n, g.lanes, size, g.ins, a, source, table, y, padded, padded - first, *done))
         for channel in range(channels):
             j = group * g.outs + base + channel
             plane = out + ((image * g.c_out + j) * g.oh * g.ow) * size
@@ -242,14 +150,14 @@ def transform_weights(weight: Array, mh: int, mw: int) -> Array:
 
 def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     """Choose a cut, transform and pack the weights, compile transforms and tiles."""
-    cut = best(problem, threads)
+    cut = cutting.best(problem, threads)
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = problem.conv_size
     down, across = -(-oh // cut.mh), -(-ow // cut.mw)
-    tiling = _tile_problem(problem, cut)
-    packed = layout(tiling, cut.flat, cut.rows, across, lanes)
-    points = tiling.taps
+    patches = cutting.tiling(problem, cut)
+    packed = layout(patches, cut.flat, cut.rows, across, lanes)
+    points = patches.taps
     row_blocks = -(-down // cut.rows)
     most = -(-cut.rows * across // lanes)
     jobs = problem.n * problem.groups * row_blocks * cut.chunks
@@ -270,8 +178,8 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     name, slope = problem.activation or (None, 0.0)
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
     values = {
-        "itemsize": size, "lanes": lanes, "n": problem.n, "groups": problem.groups, "c_in": problem.c_in, "ins": ins, "c_out": problem.c_out,
-        "outs": outs, "h": problem.size[0], "w": problem.size[1], "oh": oh, "ow": ow, "pad_h": problem.padding[0][0],
+        "itemsize": size, "lanes": lanes, "n": problem.n, "groups": problem.groups, "c_in": problem.c_in, "ins": ins,
+        "c_out": problem.c_out, "outs": outs, "h": problem.size[0], "w": problem.size[1], "oh": oh, "ow": ow, "pad_h": problem.padding[0][0],
         "pad_w": problem.padding[1][0], "down": down, "across": across, "rows": cut.rows, "row_blocks": row_blocks, "points": points,
         "packed_planes": packed.planes, "positions": packed.positions, "pitch": packed.pitch, "count": packed.count,
         "row_step": packed.row_step, "column_step": packed.column_step, "positions_per_row": packed.positions_per_row, "mh": cut.mh,
@@ -289,17 +197,19 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     planes = np.array([packed.plane_row, packed.plane_column], np.int64)
     tiles = _tiles(cut, outs, {most, -(-(down % cut.rows or cut.rows) * across // lanes)}, lanes, size)
 
-    def run(x: Array, out: Array) -> None:
+    def start(x: int, out: int, jobs: int, kept: tuple[Array | None, ...] = kept) -> None:  # holds the arrays that geometry points into
         with scratch.take() as buffer:
             buffer[-ALIGNMENT:] = 0  # the counter that jobs are taken from
-            start = buffer.ctypes.data
-            pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
-            run_jobs(used, used, *pointers, offsets, planes, tiles, geometry, jobs, start, scratch_bytes, start + scratch.nbytes - ALIGNMENT)
+            memory = buffer.ctypes.data
+            counter = memory + scratch.nbytes - ALIGNMENT
+            run_jobs(used, used, x, out, weights.ctypes.data, offsets, planes, tiles, geometry, jobs, memory, scratch_bytes, counter)
 
-    return Prepared(run, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}")
+    start(0, 0, 0)  # no jobs: compiles
+    note = f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}"
+    return Prepared(lambda x, out: start(x.ctypes.data, out.ctypes.data, jobs), scratch.nbytes, note)
 
 
-def _tiles(cut: Cut, outs: int, lengths: set[int], lanes: int, itemsize: int) -> Array:
+def _tiles(cut: cutting.Cut, outs: int, lengths: set[int], lanes: int, itemsize: int) -> Array:
     """Addresses of the outer tiles that full and last blocks need, by [m][n]."""
     _, base, extra = even(outs, cut.m)
     table = np.zeros((cut.m + 2, cut.n + 2), np.int64)

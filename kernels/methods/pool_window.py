@@ -110,13 +110,13 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
         per_job = max(1, JOB_BYTES // (length * size))
         used = min(threads, -(-count // per_job))
 
-        def run_lines(x: Array, out: Array) -> None:
+        def start_lines(x: int, out: int, count: int) -> None:
             counter = np.zeros(1, np.int64)
             numbers = down.ctypes.data, across.ctypes.data
-            pointers = x.ctypes.data, out.ctypes.data
-            lines(used, used, *pointers, kernel, kind, lanes, size, *numbers, count, per_job, length, counter.ctypes.data)
+            lines(used, used, x, out, kernel, kind, lanes, size, *numbers, count, per_job, length, counter.ctypes.data)
 
-        return Prepared(run_lines, 0, f"whole lines of {length}")
+        start_lines(0, 0, 0)  # no lines: compiles
+        return Prepared(lambda x, out: start_lines(x.ctypes.data, out.ctypes.data, count), 0, f"whole lines of {length}")
     stride = problem.stride[1] if problem.stride[1] <= LANE_STRIDES else 0
     kernel = plane(kind, stride, lanes, size)
     left = problem.padding[1][0]
@@ -128,15 +128,15 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
     scratch = Scratch(used * row_bytes)
     sizes = (kind, stride, lanes, size, oh, ow, h, w, *problem.kernel, *problem.stride, problem.padding[0][0], left, *problem.dilation)
 
-    def run(x: Array, out: Array) -> None:
+    def start(x: int, out: int, planes: int) -> None:
         counter = np.zeros(1, np.int64)
         with scratch.take() as rows:
             rows.view(problem.dtype)[...] = -math.inf if kind == MAXIMUM else 0.0
             numbers = down.ctypes.data, across.ctypes.data
-            pointers = x.ctypes.data, out.ctypes.data, rows.ctypes.data
-            windows(used, used, *pointers, row_bytes, kernel, sizes, *numbers, planes, per_job, counter.ctypes.data)
+            windows(used, used, x, out, rows.ctypes.data, row_bytes, kernel, sizes, *numbers, planes, per_job, counter.ctypes.data)
 
-    return Prepared(run, scratch.nbytes)
+    start(0, 0, 0)  # no planes: compiles
+    return Prepared(lambda x, out: start(x.ctypes.data, out.ctypes.data, planes), scratch.nbytes)
 
 
 registry.add(Implementation("window", "pool", refuse, prepare, rounding_bound))

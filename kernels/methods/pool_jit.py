@@ -62,13 +62,13 @@ def averages(x, out, kernel, stride, before, after, dilation, include_pad, divis
 
 
 def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
-    """Nothing to prepare."""
+    """Compile."""
     before = problem.padding[0][0], problem.padding[1][0]
     after = problem.padding[0][1], problem.padding[1][1]
     no_indices = np.empty((0, 1, 1), np.int64)
 
     def run(x: Array, out: Array, indices: Array | None = None) -> None:
-        planes, result = x.reshape(-1, *problem.size), out.reshape(-1, *problem.out_size)
+        planes, result = x.reshape(len(x) * problem.c_in, *problem.size), out.reshape(len(x) * problem.c_in, *problem.out_size)
         if problem.kind == "max":
             where = no_indices if indices is None else indices.reshape(result.shape)
             maxima(threads, planes, result, where, problem.kernel, problem.stride, before, problem.dilation)
@@ -77,6 +77,11 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
             window = problem.kernel, problem.stride, before, after, problem.dilation
             averages(threads, planes, result, *window, problem.count_include_pad, divisor)
 
+    def no_images(channels: int, size: tuple[int, ...], dtype: str) -> Array:
+        return np.empty((0, channels, *size), dtype)
+
+    indices = no_images(problem.c_in, problem.out_size, "int64") if problem.return_indices else None
+    run(no_images(problem.c_in, problem.size, problem.dtype), no_images(problem.c_in, problem.out_size, problem.dtype), indices)  # compiles
     return Prepared(run)
 
 

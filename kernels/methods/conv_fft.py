@@ -22,11 +22,11 @@ from numba import prange
 
 from kernels import registry
 from kernels.blas import bounded
+from kernels.cuts.fft import CHUNK, Layout, layout
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import region
 from kernels.problem import Conv
 from kernels.scratch import Scratch
-from kernels.tiles import CHUNK, Layout, layout
 
 Array = np.ndarray
 
@@ -224,6 +224,19 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
         result = result.reshape(*frequencies, problem.c_out, outputs)
         back = fft.irfftn(result, s=lengths, axes=axes, workers=threads, overwrite_x=True)
         scatter(threads, back, out, bias, *(array[first * produced : last * produced] for array in targets), valid)
+
+    def compile_regions() -> None:
+        """Each region on no tiles, with the types that `chunk` calls it with."""
+        x, y = np.empty((0, *problem.x_shape[1:]), real), np.empty((0, *problem.conv_shape[1:]), real)
+        none, tile, complex_tile = slice(0), np.empty((*transform, planes, 0), real), np.empty((f, planes, 0), weight.dtype)
+        gather(threads, x, tile, *(array[none] for array in origins), steps, phases)
+        if taken.unfolds:
+            spread(threads, complex_tile, np.empty((f, groups * summands, 0), weight.dtype), offsets, rest.stride, gathered, produced)
+        no_frequencies = weight[none], np.empty((0, groups, summands, 1), weight.dtype), np.empty((0, *weight.shape[1:3], 1), weight.dtype)
+        (products if summands < SUMMED_BY_BLAS else matrix_products)(threads, *no_frequencies)
+        scatter(threads, np.empty((*transform, problem.c_out, 0), real), y, bias, *(array[none] for array in targets), valid)
+
+    compile_regions()
 
     def run(x: Array, out: Array) -> None:
         with scratch.take() as buffer:

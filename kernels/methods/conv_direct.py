@@ -11,8 +11,8 @@ learning convolutions on SIMD architectures", SC 2018, arXiv 1808.05567; the pac
 from __future__ import annotations
 
 from kernels import registry
-from kernels.blocking import best
 from kernels.blocks import prepare_blocks
+from kernels.cuts.direct import best
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.microkernels.outer import ACTIVATIONS, tile
 from kernels.problem import Conv

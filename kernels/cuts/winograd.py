@@ -1,0 +1,108 @@
+"""How a Winograd convolution is cut up: which tile, how many rows of tiles to a job, how many output channels to a round of products.
+
+All of a job's transformed input and one round's products share the second-level cache. The estimate counts cycles of one core: packing,
+transforms per point and vector, products by the outer tile, transformed weights by bandwidth where they outgrow the caches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+from kernels.cuts.direct import even
+from kernels.machine import machine
+from kernels.problem import Conv
+
+TILES = {1: (1,), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and axis that are considered, by kernel length
+# Growth of rounding errors of F(m, r) over direct summation, per axis: the largest |A'| |G| |B'| row product, measured on normal input
+GROWTH = {(1, 1): 1.0, (2, 3): 1.5, (4, 3): 6.0, (6, 3): 20.0, (2, 5): 6.0, (4, 5): 20.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """mh, mw: outputs per tile. rows: rows of tiles per job. channels: output channels per round of products. flat: layout of the packed
+    input. m, n: the outer tile. chunks: parts of the output channels, each a job of its own. cycles: the estimate."""
+
+    mh: int
+    mw: int
+    rows: int
+    channels: int
+    flat: bool
+    m: int
+    n: int
+    chunks: int
+    cycles: float = math.inf
+
+
+def tiling(problem: Conv, cut: Cut) -> Conv:
+    """Tiles as a convolution: its kernel is the patch, its stride the tile, so packing and offsets are those of any strided layer."""
+    kernel = tuple(m + r - 1 for m, r in zip((cut.mh, cut.mw), problem.kernel))
+    sizes, pads = [], []
+    for n, (before, after), out, m, t in zip(problem.size, problem.padding, problem.conv_size, (cut.mh, cut.mw), kernel):
+        sizes.append(n)
+        pads.append((before, max(after, (-(-out // m) - 1) * m + t - n - before)))
+    return dataclasses.replace(problem.bare(), kernel=kernel, stride=(cut.mh, cut.mw), padding=tuple(pads))
+
+
+@functools.lru_cache(maxsize=512)
+def best(problem: Conv, threads: int) -> Cut:
+    """The cut with the lowest estimate."""
+    return min(_cuts(problem, threads), key=lambda cut: cut.cycles)
+
+
+def _cuts(problem: Conv, threads: int) -> list[Cut]:
+    spec = machine()
+    lanes, size = spec.lanes(problem.itemsize), problem.itemsize
+    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
+    oh, ow = problem.conv_size
+    found = []
+    for mh in TILES[problem.kernel[0]]:
+        for mw in TILES[problem.kernel[1]]:
+            down, across = -(-oh // mh), -(-ow // mw)
+            points = (mh + problem.kernel[0] - 1) * (mw + problem.kernel[1] - 1)
+            for rows in sorted({down, *(-(-down // (threads * i)) for i in (1, 2, 3, 4, 6, 8, 12, 16, 32)), 1, 2, 3, 4}):
+                for n in (1, 2, 3, 4):
+                    largest = min((spec.registers - 1 - n) // n, outs, 16)
+                    for chunks in sorted({1, min(threads, outs)}):
+                        m = even(max(1, outs // chunks), largest)[1] + (even(max(1, outs // chunks), largest)[2] > 0)
+                        cut = Cut(mh, mw, min(rows, down), outs, across < lanes, m, n, chunks)
+                        tiles = cut.rows * across
+                        padded = -(-tiles // lanes) * lanes
+                        v_bytes = points * ins * padded * size
+                        # output channels per round: what the second-level cache has left for products
+                        channels = max(m, min(outs, int((spec.l2 * 0.8 - v_bytes) // (points * padded * size)) // m * m))
+                        cut = dataclasses.replace(cut, channels=channels)
+                        found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, threads)))
+    return found
+
+
+def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
+    """Estimated cycles of the slowest thread: packing and transforms per element, products by the tile, weights by bandwidth."""
+    spec = machine()
+    lanes, size = spec.lanes(problem.itemsize), problem.itemsize
+    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
+    oh, ow = problem.conv_size
+    th, tw = cut.mh + problem.kernel[0] - 1, cut.mw + problem.kernel[1] - 1
+    down, across = -(-oh // cut.mh), -(-ow // cut.mw)
+    jobs = problem.n * problem.groups * -(-down // cut.rows) * cut.chunks
+    rows = down / -(-down // cut.rows)
+    vectors = math.ceil(rows * across / lanes)
+    share = outs / cut.chunks
+    transform_vectors = vectors if cut.flat else rows * math.ceil(across / lanes)
+    point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
+    packing = ins * (rows * cut.mh + problem.kernel[0] - 1) * across * (tw if cut.flat else cut.mw) * 0.6
+    before = transform_vectors * ins * th * tw * point_cost
+    after = vectors * share * (th * tw * point_cost + cut.mh * cut.mw * 3)
+    n = vectors / -(-vectors // cut.n)
+    tap = max(cut.m * n / 2, (cut.m + n) / 2, (cut.m * n + cut.m + n + 3) / 4, 4.0)
+    tiles = -(-share // cut.m) * (vectors / n)
+    products = th * tw * tiles * (ins * tap + 60 + 2 * cut.m * n)
+    v_bytes = th * tw * ins * vectors * lanes * size
+    if v_bytes > 0.8 * spec.l2:  # every round of products reads the transformed input from the third-level cache
+        products += v_bytes * max(1.0, share / cut.channels) / 8
+    weights = th * tw * ins * share * size
+    total = th * tw * ins * problem.c_out * size
+    stream = weights / (8.0 if total < spec.l3 / 2 else 3.0) if total > spec.l2 / 4 else 0.0
+    job = packing + before + after + max(products, stream) + 0.1 * min(products, stream) + 2000
+    return math.ceil(jobs / threads) * job
