@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks import contenders as everybody
@@ -30,7 +31,7 @@ Audio = Annotated[Path | None, typer.Option(metavar="FILE.wav", help="First laye
 
 
 def _stop(message: object) -> NoReturn:
-    Console(stderr=True).print(f"[red]{message}[/]", soft_wrap=True, highlight=False)
+    Console(stderr=True).print(str(message), style="red", soft_wrap=True, highlight=False, markup=False)
     raise typer.Exit(2)
 
 
@@ -75,10 +76,7 @@ def run_command(
     written = page.write(done.folder)
     index.write(out)
     screen.print(f"Raw data and page: {written}", soft_wrap=True)
-    wrong = [cell for cell in done.cells if cell.status in ("wrong", "failed")]
-    for cell in wrong:
-        screen.print(f"[red]{cell.status}[/] {cell.workload} {cell.contender}: {cell.reason}", soft_wrap=True, highlight=False)
-    raise typer.Exit(1 if wrong else 0)
+    raise typer.Exit(1 if any(cell.status in ("wrong", "failed") for cell in done.cells) else 0)
 
 
 @app.command("list")
@@ -122,16 +120,23 @@ def check_command(
             bad += line.status in ("wrong", "failed")
             colour = {"ok": "green", "wrong": "red", "failed": "red"}.get(line.status, "dim")
             numbers = ["" if value is None else f"{value:.1e}" for value in (line.error, line.error_bound)]
-            table.add_row(spec.workload.id, spec.contender.name, f"[{colour}]{line.status}[/]", *numbers, line.reason)
+            table.add_row(spec.workload.id, spec.contender.name, f"[{colour}]{line.status}[/]", *numbers, escape(line.reason))
     console.print(table)
     raise typer.Exit(1 if bad else 0)
 
 
 @app.command("report")
-def report_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")]) -> None:
+def report_command(
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A run's folder; the newest under reports/ if not given.")] = None,
+    update_readme: Annotated[bool, typer.Option("--update-readme", help="Put the run's table into README.md.")] = False,
+) -> None:
     """Draw a run's page and table again from its data."""
     from benchmarks.report import index, page, tables
 
+    newest = sorted(path.parent for path in REPORTS.glob("*/run.json"))
+    if folder is None and not newest:
+        _stop(f"no run under {REPORTS}; python -m benchmarks makes one")
+    folder = folder or newest[-1]
     try:
         done = load(folder)
     except (OSError, ValueError, KeyError) as error:
@@ -139,6 +144,8 @@ def report_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A
     console.print(tables.terminal(done))
     console.print(f"Page: {page.write(folder)}", soft_wrap=True)
     index.write(folder.parent)
+    if update_readme and tables.update_readme(REPORTS.parent / "README.md", done):
+        console.print("README.md has this run's table now.")
 
 
 def main() -> None:
