@@ -14,8 +14,7 @@ import pytest
 import reference
 
 import kernels
-from kernels import registry
-from kernels import implementations
+from kernels import implementations, registry
 from kernels.plan import load
 
 load()

@@ -15,8 +15,7 @@ from cases import CONV, ConvCase
 from memory import Guarded, given
 
 import kernels
-from kernels import registry
-from kernels import implementations
+from kernels import implementations, registry
 from kernels.machine import pretend
 from kernels.plan import Plan, load
 

@@ -12,8 +12,7 @@ from cases import POOL, PoolCase
 from memory import Guarded, given
 
 import kernels
-from kernels import registry
-from kernels import implementations
+from kernels import implementations, registry
 from kernels.machine import pretend
 from kernels.plan import Plan, load
 

@@ -9,8 +9,7 @@ import pytest
 import reference
 
 import kernels
-from kernels import registry
-from kernels import implementations
+from kernels import implementations, registry
 from kernels.machine import pretend
 from kernels.plan import load
 from kernels.problem import ACTIVATIONS

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import Conv, registry
-from kernels import implementations
+from kernels import Conv, implementations, registry
 from kernels.methods.conv_naive import add, filter_image, slide
 from kernels.plan import load
 
