@@ -9,12 +9,11 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numba import prange
 
-from kernels.cuts.direct import Blocking, even, layout
+from kernels.cuts.direct import Blocking, Layout, even, layout
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine
@@ -26,14 +25,6 @@ from kernels.vector import call, flush_denormals, restore_denormals, take_next
 
 Array = np.ndarray
 TileOf = Callable[[int, int, int, int], int]
-
-_FIELDS = (
-    "itemsize lanes n groups c_in ins c_out outs h w oh ow pad_h pad_w sh sw flat rows columns channels taps_per_call k kernel_taps m "
-    "tile_n chunks row_blocks column_blocks planes positions pitch count row_step column_step positions_per_row channel "
-    "pack activation slope bias scale shift"
-)
-GEOMETRY = np.dtype([(name, np.int64) for name in _FIELDS.split()])
-
 
 @njit
 def run_job(job, x, out, weights, offsets, tiles, planes, geometry, block):
@@ -59,7 +50,7 @@ def run_job(job, x, out, weights, offsets, tiles, planes, geometry, block):
         for c in range(channels):
             source = x + ((image * g.c_in + group * g.ins + channel + c) * g.h * g.w) * size
             for u in range(g.planes):
-                to = block + (c * g.channel + u * g.positions * g.pitch) * size
+                to = block + (c * g.channel_stride + u * g.plane_stride) * size
                 first_row, first_column = row * g.sh - g.pad_h + planes[0, u], column * g.sw - g.pad_w + planes[1, u]
                 lines_of = positions, g.count, source, first_row, g.row_step, first_column, g.column_step, g.h, g.w
                 call(g.pack, (g.lanes, size, to, g.pitch, *lines_of))
@@ -130,44 +121,54 @@ def _tiles(block: Blocking, problem: Conv, lanes: int, tile_of: TileOf) -> Array
     return table
 
 
+def common(problem: Conv, packed: Layout, operands: Operands) -> dict[str, int]:
+    """What the record of any driver of packed blocks holds: sizes, the packed block, packing, epilogue. It points into `operands`."""
+    size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
+    name, slope = problem.activation or (None, 0.0)
+    (h, w), (oh, ow) = problem.size, problem.conv_size
+    epilogue = {"bias": operands.bias, "scale": operands.scale, "shift": operands.shift}
+    return {
+        "itemsize": size, "lanes": lanes, "groups": problem.groups, "c_in": problem.c_in, "ins": problem.c_in // problem.groups,
+        "c_out": problem.c_out, "outs": problem.c_out // problem.groups, "h": h, "w": w, "oh": oh, "ow": ow,
+        "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0], "sh": problem.stride[0], "sw": problem.stride[1],
+        "planes": packed.planes, "positions": packed.positions, "channel_stride": packed.channel_stride,
+        "plane_stride": packed.plane_stride, "pitch": packed.pitch, "count": packed.count, "row_step": packed.row_step,
+        "column_step": packed.column_step, "positions_per_row": packed.positions_per_row, "pack": pack(lanes, size),
+        "activation": ACTIVATIONS[name], "slope": struct.unpack("q", struct.pack("d", slope))[0],
+        **{key: 0 if array is None else array.ctypes.data for key, array in epilogue.items()},
+    }  # fmt: skip
+
+
+def record(values: dict[str, int]) -> Array:
+    """One record of int64 fields, which compiled code reads by name."""
+    return np.array([tuple(values.values())], [(name, np.int64) for name in values])
+
+
 def prepare_blocks(problem: Conv, operands: Operands, threads: int, block: Blocking, tile_of: TileOf) -> Prepared:
     """Pack the weights and lay out the scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
     that is called as `microkernels.outer.tile` is."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
-    packed = layout(problem, block.flat, block.rows, block.columns, lanes)
+    packed = layout(problem, block.flat, block.rows, block.columns, lanes, block.channels)
     oh, ow = problem.conv_size
-    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     jobs = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
     # a tile reads whole vectors past a line's end, never more than its own width
-    scratch_bytes = (block.channels * packed.channel + (min(block.n, 8) + 1) * lanes) * size
+    scratch_bytes = (packed.size + (min(block.n, 8) + 1) * lanes) * size
     scratch_bytes += -scratch_bytes % ALIGNMENT
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     assert operands.weight is not None
     weights = pack_weights(operands.weight, problem.groups, block.m)
-    kept = operands.bias, operands.scale, operands.shift
-    name, slope = problem.activation or (None, 0.0)
-    values: dict[str, Any] = {
-        "itemsize": size, "lanes": lanes, "n": problem.n, "groups": problem.groups, "c_in": problem.c_in, "ins": ins,
-        "c_out": problem.c_out, "outs": outs, "h": problem.size[0], "w": problem.size[1], "oh": oh, "ow": ow,
-        "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0], "sh": problem.stride[0], "sw": problem.stride[1],
-        "flat": block.flat, "rows": block.rows, "columns": block.columns, "channels": block.channels, "taps_per_call": block.taps,
-        "k": problem.summands, "kernel_taps": problem.taps, "m": block.m, "tile_n": block.n, "chunks": block.chunks,
-        "row_blocks": row_blocks, "column_blocks": column_blocks, "planes": packed.planes, "positions": packed.positions,
-        "pitch": packed.pitch, "count": packed.count, "row_step": packed.row_step, "column_step": packed.column_step,
-        "positions_per_row": packed.positions_per_row, "channel": packed.channel, "pack": pack(lanes, size),
-        "activation": ACTIVATIONS[name], "slope": struct.unpack("q", struct.pack("d", slope))[0],
-        **{key: array.ctypes.data if array is not None else 0 for key, array in zip(("bias", "scale", "shift"), kept)},
-    }  # fmt: skip
-    geometry = np.zeros(1, GEOMETRY)
-    for field, value in values.items():
-        geometry[field] = value
-    offsets = (np.arange(block.channels)[:, None] * packed.channel + np.array(packed.taps)).ravel().astype(np.int64)
+    geometry = record({
+        **common(problem, packed, operands), "flat": block.flat, "rows": block.rows, "columns": block.columns, "channels": block.channels,
+        "taps_per_call": block.taps, "k": problem.summands, "kernel_taps": problem.taps, "m": block.m, "tile_n": block.n,
+        "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
+    })  # fmt: skip
+    offsets = (np.arange(block.channels)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel().astype(np.int64)
     planes = np.array([packed.plane_row, packed.plane_column], np.int64)
     tiles = _tiles(block, problem, lanes, tile_of)
 
-    def start(x: int, out: int, jobs: int, kept: tuple[Array | None, ...] = kept) -> None:  # holds the arrays that geometry points into
+    def start(x: int, out: int, jobs: int, held: Operands = operands) -> None:  # holds the arrays that geometry points into
         with scratch.take() as buffer:
             buffer[-ALIGNMENT:] = 0  # the counter that jobs are taken from
             memory = buffer.ctypes.data

@@ -47,12 +47,16 @@ def even(total: int, largest: int) -> tuple[int, int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The packed block: [channel][plane][position][pitch]. Plane u starts at input row plane_row[u], column plane_column[u] (before
-    padding), and steps by row_step, column_step; output row r starts `line_step` positions further each; taps[t] is tap t's offset."""
+    """The packed block, in elements: channels, planes and positions are channel_stride, plane_stride and pitch apart, `size` in all; a
+    position is a line of `count`. Plane u starts at input row plane_row[u], column plane_column[u] (before padding) and steps by row_step,
+    column_step; each output row starts positions_per_row further; taps[t] is tap t's offset."""
 
     planes: int
     positions: int
+    channel_stride: int
+    plane_stride: int
     pitch: int
+    size: int
     count: int
     row_step: int
     column_step: int
@@ -61,15 +65,13 @@ class Layout:
     plane_column: tuple[int, ...]
     taps: tuple[int, ...]
 
-    @property
-    def channel(self) -> int:
-        """Elements of one packed channel."""
-        return self.planes * self.positions * self.pitch
-
-
 @functools.lru_cache(maxsize=64)
-def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int) -> Layout:
-    """The packed block for `rows` x `columns` outputs."""
+def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, channels: int = 1) -> Layout:
+    """The packed block of `channels` input channels for `rows` x `columns` outputs.
+
+    `flat` is [channel][plane][position], because a block's outputs are one line across positions. `lines` is [position][channel][plane]:
+    what one output line sums is then kh contiguous streams, where channels outermost would cost a page a channel and row.
+    """
     (kh, kw), (sh, sw), (dh, dw) = problem.kernel, problem.stride, problem.dilation
     span_h, span_w = dilated(kh, dh), dilated(kw, dw)
     if flat:
@@ -79,14 +81,19 @@ def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int) -> La
         taps = tuple((x * phases + y * dh % sh) * size + y * dh // sh * columns for y in range(kh) for x in range(kw))
         planes = [(phase, x * dw) for x in range(kw) for phase in range(phases)]
         plane_row, plane_column = zip(*planes)
-        return Layout(len(planes), positions, columns, columns, sh, sw, 1, plane_row, plane_column, taps)
+        channel = len(planes) * size
+        return Layout(
+            len(planes), positions, channel, size, columns, channels * channel, columns, sh, sw, 1, plane_row, plane_column, taps
+        )  # fmt: skip
     phases = min(sw, span_w)
     count = columns + (span_w - 1) // sw
-    pitch = -(-count // lanes) * lanes
+    line = -(-count // lanes) * lanes
+    pitch = channels * phases * line
     pitch += lanes * (pitch // lanes % 2 == 0)  # an odd number of vectors: rows a power of two apart would share cache sets
     positions = (rows - 1) * sh + span_h
-    taps = tuple(x * dw % sw * positions * pitch + y * dh * pitch + x * dw // sw for y in range(kh) for x in range(kw))
-    return Layout(phases, positions, pitch, count, 1, sw, sh, (0,) * phases, tuple(range(phases)), taps)
+    taps = tuple(x * dw % sw * line + y * dh * pitch + x * dw // sw for y in range(kh) for x in range(kw))
+    size = positions * pitch
+    return Layout(phases, positions, phases * line, line, pitch, size, count, 1, sw, sh, (0,) * phases, tuple(range(phases)), taps)
 
 
 def _tiles(outs: int, registers: int) -> Iterator[tuple[int, int]]:
@@ -155,9 +162,9 @@ def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
                 for columns in [ow] if flat else _column_counts(ow, lanes, n):
                     packed = layout(problem, flat, rows, columns, lanes)
                     budget = spec.l2 // 2 // item
-                    if packed.channel > budget and (rows, columns) != (1, min(columns, lanes * n)):
+                    if packed.size > budget and (rows, columns) != (1, min(columns, lanes * n)):
                         continue
-                    channels = max(1, min(ins, budget // packed.channel))
+                    channels = max(1, min(ins, budget // packed.size))
                     channels = even(ins, channels)[1] + (even(ins, channels)[2] > 0)
                     # taps of one call: their vectors in 3/4 of L1, kw of them sharing a line where lanes run along the width
                     shared = 1 if flat else min(problem.kernel[1], 4) / max(1, min(problem.stride[1], problem.kernel[1]))

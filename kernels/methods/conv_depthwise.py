@@ -38,7 +38,7 @@ def _blocking(problem: Conv) -> Blocking:
     budget = spec.l1 // 2 // problem.itemsize
     flat = ow < 2 * lanes and problem.kernel[1] <= 7
     rows, columns = oh, ow
-    while layout(problem, flat, rows, columns, lanes).channel > budget and rows > 1:
+    while layout(problem, flat, rows, columns, lanes).size > budget and rows > 1:
         rows = -(-rows // 2)
     if rows == 1 and not flat:
         spare = budget // dilated(problem.kernel[0], problem.dilation[0]) - dilated(problem.kernel[1], problem.dilation[1])

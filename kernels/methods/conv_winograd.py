@@ -12,20 +12,18 @@ Winograd convolution on manycores", arXiv 1912.02165.
 from __future__ import annotations
 
 import math
-import struct
 
 import numpy as np
 from numba import prange
 
 from kernels import registry
-from kernels.blocks import pack_weights
+from kernels.blocks import common, pack_weights, record
 from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import even, layout
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine
 from kernels.microkernels.outer import ACTIVATIONS, FROM_BIAS, LAST, tile
-from kernels.microkernels.packing import pack
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch
@@ -35,12 +33,6 @@ from kernels.vector import call, flush_denormals, restore_denormals, take_next
 Array = np.ndarray
 
 LEAST_CHANNELS = 8  # below this on either side the transforms cost more than they save
-_FIELDS = (
-    "itemsize lanes n groups c_in ins c_out outs h w oh ow pad_h pad_w down across rows row_blocks points packed_planes positions pitch "
-    "count row_step column_step positions_per_row mh mw rh rw m tile_n channels flat activation slope bias scale shift pack input output "
-    "v_offset m_offset line_offset chunks"
-)
-GEOMETRY = np.dtype([(name, np.int64) for name in _FIELDS.split()])
 
 
 def refuse(problem: Problem) -> str | None:
@@ -87,10 +79,10 @@ def run_job(job, x, out, weights, offsets, planes, tiles, geometry, block):
     lines, line = (1, number) if g.flat else (rows, g.across)
     for c in range(g.ins):
         source = x + ((image * g.c_in + group * g.ins + c) * g.h * g.w) * size
-        for u in range(g.packed_planes):
+        for u in range(g.planes):
             first_row, first_column = row * g.mh - g.pad_h + planes[0, u], planes[1, u] - g.pad_w
             lines_of = positions, g.count, source, first_row, g.row_step, first_column, g.column_step, g.h, g.w
-            call(g.pack, (g.lanes, size, block + u * g.positions * g.pitch * size, g.pitch, *lines_of))
+            call(g.pack, (g.lanes, size, block + u * g.plane_stride * size, g.pitch, *lines_of))
         for r in range(lines):
             start = block + r * g.positions_per_row * g.pitch * size
             call(g.input, (*shape, v + (c * padded + r * g.across) * size, point_stride, start, offsets.ctypes.data, line))
@@ -165,7 +157,7 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     def whole(nbytes: int) -> int:
         return nbytes + -nbytes % ALIGNMENT
 
-    v_offset = whole((packed.channel + 2 * lanes) * size)
+    v_offset = whole((packed.size + 2 * lanes) * size)
     m_offset = v_offset + whole(points * (ins * most + 1) * lanes * size)
     line_offset = m_offset + whole(points * (cut.channels + cut.m) * most * lanes * size)
     scratch_bytes = line_offset + whole(cut.mh * cut.mw * lanes * size)
@@ -174,30 +166,19 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     assert operands.weight is not None
     transformed = transform_weights(operands.weight, cut.mh, cut.mw)
     weights = np.concatenate([pack_weights(point[:, :, None, None], problem.groups, cut.m) for point in transformed])
-    kept = operands.bias, operands.scale, operands.shift
-    name, slope = problem.activation or (None, 0.0)
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
-    values = {
-        "itemsize": size, "lanes": lanes, "n": problem.n, "groups": problem.groups, "c_in": problem.c_in, "ins": ins,
-        "c_out": problem.c_out, "outs": outs, "h": problem.size[0], "w": problem.size[1], "oh": oh, "ow": ow, "pad_h": problem.padding[0][0],
-        "pad_w": problem.padding[1][0], "down": down, "across": across, "rows": cut.rows, "row_blocks": row_blocks, "points": points,
-        "packed_planes": packed.planes, "positions": packed.positions, "pitch": packed.pitch, "count": packed.count,
-        "row_step": packed.row_step, "column_step": packed.column_step, "positions_per_row": packed.positions_per_row, "mh": cut.mh,
-        "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "m": cut.m, "tile_n": cut.n, "channels": cut.channels,
-        "flat": cut.flat, "chunks": cut.chunks, "activation": ACTIVATIONS[name], "slope": struct.unpack("q", struct.pack("d", slope))[0],
-        "pack": pack(lanes, size), "input": input_transform(shape, lanes, size), "output": output_transform(shape, lanes, size),
-        "v_offset": v_offset, "m_offset": m_offset, "line_offset": line_offset,
-        **{key: array.ctypes.data if array is not None else 0 for key, array in zip(("bias", "scale", "shift"), kept)},
-    }  # fmt: skip
-    geometry = np.zeros(1, GEOMETRY)
-    for field, value in values.items():
-        geometry[field] = value
+    geometry = record({
+        **common(problem, packed, operands), "down": down, "across": across, "rows": cut.rows, "row_blocks": row_blocks, "points": points,
+        "mh": cut.mh, "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "m": cut.m, "tile_n": cut.n, "flat": cut.flat,
+        "channels": cut.channels, "chunks": cut.chunks, "input": input_transform(shape, lanes, size),
+        "output": output_transform(shape, lanes, size), "v_offset": v_offset, "m_offset": m_offset, "line_offset": line_offset,
+    })  # fmt: skip
     tables = np.arange(ins) * lanes * np.arange(1, most + 1)[:, None]
     offsets = np.concatenate([np.array(packed.taps), tables.ravel()]).astype(np.int64)
     planes = np.array([packed.plane_row, packed.plane_column], np.int64)
     tiles = _tiles(cut, outs, {most, -(-(down % cut.rows or cut.rows) * across // lanes)}, lanes, size)
 
-    def start(x: int, out: int, jobs: int, kept: tuple[Array | None, ...] = kept) -> None:  # holds the arrays that geometry points into
+    def start(x: int, out: int, jobs: int, held: Operands = operands) -> None:  # holds the arrays that geometry points into
         with scratch.take() as buffer:
             buffer[-ALIGNMENT:] = 0  # the counter that jobs are taken from
             memory = buffer.ctypes.data
