@@ -20,7 +20,7 @@ from kernels.machine import machine
 from kernels.microkernels.outer import ACTIVATIONS, FROM_BIAS, LAST
 from kernels.microkernels.packing import pack
 from kernels.problem import Conv
-from kernels.scratch import ALIGNMENT, Scratch
+from kernels.scratch import ALIGNMENT, Scratch, raw
 from kernels.vector import call, flush_denormals, restore_denormals, take_next
 
 Array = np.ndarray
@@ -80,15 +80,18 @@ def run_job(job, x, out, weights, offsets, tiles, planes, geometry, block):
 
 
 @region
-def run_jobs(threads, x, out, weights, offsets, tiles, planes, geometry, jobs, scratch, scratch_bytes, counter):
-    """Every job of one convolution; threads take them one by one from `counter`. x, out, weights, scratch, counter are addresses;
-    offsets (element offsets of all taps of a block), planes (input row and column where each packed plane starts) and tiles (addresses
-    by [m][n]) are int64 arrays, geometry a record."""
+def run_jobs(threads, x, out, weights, offsets, tiles, planes, geometry, jobs, scratch, scratch_bytes):
+    """Every job of one convolution; threads take them one by one from a counter at the end of scratch. x, out, weights and scratch are
+    bytes; offsets (element offsets of all taps of a block), planes (input row and column where each packed plane starts) and tiles
+    (addresses by [m][n]) are int64 arrays, geometry a record; each thread has scratch_bytes."""
+    scratch[-ALIGNMENT:] = 0
+    counter = scratch.ctypes.data + scratch.size - ALIGNMENT
     for thread in prange(threads):
         state = flush_denormals()
+        pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
         job = take_next(counter)
         while job < jobs:
-            run_job(job, x, out, weights, offsets, tiles, planes, geometry, scratch + thread * scratch_bytes)
+            run_job(job, *pointers, offsets, tiles, planes, geometry, scratch.ctypes.data + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
 
@@ -168,12 +171,12 @@ def prepare_blocks(problem: Conv, operands: Operands, threads: int, block: Block
     planes = np.array([packed.plane_row, packed.plane_column], np.int64)
     tiles = _tiles(block, problem, lanes, tile_of)
 
-    def start(x: int, out: int, jobs: int, held: Operands = operands) -> None:  # holds the arrays that geometry points into
-        with scratch.take() as buffer:
-            buffer[-ALIGNMENT:] = 0  # the counter that jobs are taken from
-            memory = buffer.ctypes.data
-            counter = memory + scratch.nbytes - ALIGNMENT
-            run_jobs(used, used, x, out, weights.ctypes.data, offsets, tiles, planes, geometry, jobs, memory, scratch_bytes, counter)
+    fixed = raw(weights), offsets, tiles, planes, geometry, jobs
+    example = np.empty((1, 1, 1, 1), np.uint8)
+    launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
 
-    start(0, 0, 0)  # no jobs: compiles
-    return Prepared(lambda x, out: start(x.ctypes.data, out.ctypes.data, jobs), scratch.nbytes, f"{block}")
+    def run(x: Array, out: Array, held: Operands = operands) -> None:  # what geometry points into
+        with scratch.take() as buffer:
+            launch(used, raw(x), raw(out), *fixed, buffer, scratch_bytes)
+
+    return Prepared(run, scratch.nbytes, f"{block}")

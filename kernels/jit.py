@@ -22,6 +22,7 @@ from kernels.diskcache import DiskCache
 _FLAGS = {"nogil": True, "error_model": "numpy"}
 
 _workqueue = threading.Lock()
+_compiling = threading.RLock()
 _state = {"launched": False, "forked": False, "layer": ""}
 
 
@@ -79,35 +80,65 @@ class Region:
         self.__doc__ = function.__doc__
 
     def __call__(self, threads: int, *args: Any) -> Any:
-        if threads <= 1 or _state["forked"] or maximum_threads() == 1:
-            return self._serial(*args)
-        if threading_layer() != "workqueue":
-            return self._on(threads, args)
-        if not _workqueue.acquire(blocking=False):
-            return self._serial(*args)
-        try:
-            return self._on(threads, args)
-        finally:
-            _workqueue.release()
+        return _launch(threads, self._parallel, self._serial, args)
 
-    def _on(self, threads: int, args: tuple[Any, ...]) -> Any:
-        _state["launched"] = True
-        before = numba.get_num_threads()
-        if before == threads:
-            return self._parallel(*args)
-        numba.set_num_threads(min(threads, maximum_threads()))
-        try:
-            return self._parallel(*args)
-        finally:
-            numba.set_num_threads(before)
+    def ready(self, threads: int, *args: Any) -> Callable[..., Any]:
+        """Compile for arguments of the types of these; the result is called with all of `args` anew and skips the look-up by type, which
+        takes 60 us where a record is among them. **Warning**: arguments of other types are misread."""
+        signature = tuple(numba.typeof(argument) for argument in args)
+        serial, parallel = _Late(self._serial, signature), _Late(self._parallel, signature)
+        (serial if threads <= 1 else parallel).entry()
+        return lambda *values: _launch(threads, parallel, serial, values)
+
+
+class _Late:
+    """One build for one signature, compiled when it is first wanted."""
+
+    def __init__(self, dispatcher: Any, signature: tuple[Any, ...]) -> None:
+        self._dispatcher, self._signature = dispatcher, signature
+        self._entry: Callable[..., Any] | None = None
+
+    def entry(self) -> Callable[..., Any]:
+        if self._entry is None:
+            with _compiling:
+                self._dispatcher.compile(self._signature)
+                self._entry = self._dispatcher.overloads[self._signature].entry_point
+        return self._entry
+
+    def __call__(self, *args: Any) -> Any:
+        return (self._entry or self.entry())(*args)
+
+
+def _launch(threads: int, parallel: Callable[..., Any], serial: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Run one of the two builds; see `Region`."""
+    if threads <= 1 or _state["forked"] or maximum_threads() == 1:
+        return serial(*args)
+    if threading_layer() != "workqueue":
+        return _on(threads, parallel, args)
+    if not _workqueue.acquire(blocking=False):
+        return serial(*args)
+    try:
+        return _on(threads, parallel, args)
+    finally:
+        _workqueue.release()
+
+
+def _on(threads: int, parallel: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    _state["launched"] = True
+    before = numba.get_num_threads()
+    wanted = min(threads, maximum_threads())
+    if before == wanted:
+        return parallel(*args)
+    numba.set_num_threads(wanted)
+    try:
+        return parallel(*args)
+    finally:
+        numba.set_num_threads(before)
 
 
 def region(function: Callable[..., Any]) -> Region:
     """Decorator for `Region`."""
     return Region(function)
-
-
-_compiling = threading.RLock()
 
 
 def address(dispatcher: Any, literals: tuple[int, ...], signature: tuple[Any, ...]) -> int:

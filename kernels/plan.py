@@ -80,8 +80,11 @@ class Plan:
         self.threads = thread_count(problem.op, threads)
         self._choice = _remembered(problem, implementation)
         self._signature = signature
-        self._empty = problem.n == 0
-        self._prepared = Prepared(lambda *arrays: None) if self._empty else _prepare(problem, operands, self._choice, self.threads)
+        self._dtype = np.dtype(problem.dtype)
+        indices = isinstance(problem, Pool) and problem.return_indices
+        # inputs of this shape and the computed dtype need no conversion; None where every call converts something
+        self._plain = None if signature.channels_last or indices or signature.dtype != self._dtype else signature.x_shape
+        self._prepared = Prepared(lambda *arrays: None) if problem.n == 0 else _prepare(problem, operands, self._choice, self.threads)
 
     @property
     def implementation(self) -> str:
@@ -123,6 +126,10 @@ class Plan:
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """The result for an x of the planned shape; into `out` if given. Pools with indices return (values, indices)."""
+        if out is None and type(x) is np.ndarray and x.shape == self._plain and x.dtype is self._dtype and x.flags.carray:
+            y = np.empty(self.problem.out_shape, self._dtype)  # nothing to convert: 5 us less
+            self._prepared.run(x.reshape(self.problem.x_shape), y)
+            return y.reshape(self._signature.out_shape)
         op, signature = self.problem.op, self._signature
         x = intake(op, "x", x)
         if x.shape != signature.x_shape:
@@ -131,7 +138,7 @@ class Plan:
             _check_out(op, out, signature, x)
         if signature.channels_last:
             x = np.moveaxis(x, -1, -signature.spatial - 1)
-        x = canonical(x, np.dtype(self.problem.dtype), self.problem.x_shape)
+        x = canonical(x, self._dtype, self.problem.x_shape)
         direct = out is not None and not signature.channels_last and out.dtype == x.dtype and out.flags.c_contiguous and out.flags.aligned
         y = out.reshape(self.problem.out_shape) if direct else np.empty(self.problem.out_shape, x.dtype)
         if isinstance(self.problem, Pool) and self.problem.return_indices:

@@ -26,7 +26,7 @@ from kernels.machine import machine
 from kernels.microkernels.outer import ACTIVATIONS, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
-from kernels.scratch import ALIGNMENT, Scratch
+from kernels.scratch import ALIGNMENT, Scratch, raw
 from kernels.toomcook import matrices
 from kernels.vector import call, flush_denormals, restore_denormals, take_next
 
@@ -121,14 +121,17 @@ def run_job(job, x, out, weights, offsets, planes, tiles, geometry, block):
 
 
 @region
-def run_jobs(threads, x, out, weights, offsets, planes, tiles, geometry, jobs, scratch, scratch_bytes, counter):
-    """Every job of one convolution; threads take them one by one from `counter`. Arguments as in `kernels.blocks.run_jobs`, offsets being
-    those of the patch's points followed by the tables of c_in * vectors * lanes for each number of vectors."""
+def run_jobs(threads, x, out, weights, offsets, planes, tiles, geometry, jobs, scratch, scratch_bytes):
+    """Every job of one convolution. Arguments as in `kernels.blocks.run_jobs`, offsets being those of the patch's points followed by the
+    tables of c_in * vectors * lanes for each number of vectors."""
+    scratch[-ALIGNMENT:] = 0
+    counter = scratch.ctypes.data + scratch.size - ALIGNMENT
     for thread in prange(threads):
         state = flush_denormals()
+        pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
         job = take_next(counter)
         while job < jobs:
-            run_job(job, x, out, weights, offsets, planes, tiles, geometry, scratch + thread * scratch_bytes)
+            run_job(job, *pointers, offsets, planes, tiles, geometry, scratch.ctypes.data + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
 
@@ -178,16 +181,16 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     planes = np.array([packed.plane_row, packed.plane_column], np.int64)
     tiles = _tiles(cut, outs, {most, -(-(down % cut.rows or cut.rows) * across // lanes)}, lanes, size)
 
-    def start(x: int, out: int, jobs: int, held: Operands = operands) -> None:  # holds the arrays that geometry points into
-        with scratch.take() as buffer:
-            buffer[-ALIGNMENT:] = 0  # the counter that jobs are taken from
-            memory = buffer.ctypes.data
-            counter = memory + scratch.nbytes - ALIGNMENT
-            run_jobs(used, used, x, out, weights.ctypes.data, offsets, planes, tiles, geometry, jobs, memory, scratch_bytes, counter)
+    fixed = raw(weights), offsets, planes, tiles, geometry, jobs
+    example = np.empty((1, 1, 1, 1), np.uint8)
+    launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
 
-    start(0, 0, 0)  # no jobs: compiles
+    def run(x: Array, out: Array, held: Operands = operands) -> None:  # what geometry points into
+        with scratch.take() as buffer:
+            launch(used, raw(x), raw(out), *fixed, buffer, scratch_bytes)
+
     note = f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}"
-    return Prepared(lambda x, out: start(x.ctypes.data, out.ctypes.data, jobs), scratch.nbytes, note)
+    return Prepared(run, scratch.nbytes, note)
 
 
 def _tiles(cut: cutting.Cut, outs: int, lengths: set[int], lanes: int, itemsize: int) -> Array:

@@ -19,7 +19,7 @@ from kernels.jit import njit, region
 from kernels.machine import machine
 from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, line, plane
 from kernels.problem import Pool, Problem, dilated
-from kernels.scratch import ALIGNMENT, Scratch
+from kernels.scratch import ALIGNMENT, Scratch, raw
 from kernels.vector import call, flush_denormals, restore_denormals, take_next
 
 Array = np.ndarray
@@ -36,29 +36,34 @@ def _planes(first, last, x, out, row, kernel, sizes, row_counts, counts):
 
 
 @region
-def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts, planes, planes_per_job, counter):
-    """Every plane; threads take jobs of some planes from `counter`. x, out, rows (one scratch row a thread), kernel, row_counts, counts
-    and counter are addresses."""
+def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts, planes, planes_per_job):
+    """Every plane; threads take jobs of some planes from a counter at the end of `rows`. x, out and rows (one scratch row a thread) are
+    bytes, row_counts and counts arrays of numbers, kernel an address."""
+    rows[-ALIGNMENT:] = 0
+    counter = rows.ctypes.data + rows.size - ALIGNMENT
     for thread in prange(threads):
         state = flush_denormals()
+        row = rows.ctypes.data + thread * row_bytes
         first = take_next(counter) * planes_per_job
         while first < planes:
             last = min(first + planes_per_job, planes)
-            _planes(first, last, x, out, rows + thread * row_bytes, kernel, sizes, row_counts, counts)
+            _planes(first, last, x.ctypes.data, out.ctypes.data, row, kernel, sizes, row_counts.ctypes.data, counts.ctypes.data)
             first = take_next(counter) * planes_per_job
         restore_denormals(state)
 
 
 @region
-def lines(threads, x, out, kernel, kind, lanes, size, row_counts, counts, count, per_job, length, counter):
-    """Every line of `length`; arguments as for `windows`."""
+def lines(threads, x, out, counter, kernel, kind, lanes, size, row_counts, counts, count, per_job, length):
+    """Every line of `length`; arguments as for `windows`, counter an array of one number."""
+    counter[0] = 0
     for _ in prange(threads):
         state = flush_denormals()
-        first = take_next(counter) * per_job
+        first = take_next(counter.ctypes.data) * per_job
         while first < count:
             number = min(per_job, count - first)
-            call(kernel, (kind, lanes, size, out + first * size, x + first * length * size, row_counts, counts, number, length))
-            first = take_next(counter) * per_job
+            to, source = out.ctypes.data + first * size, x.ctypes.data + first * length * size
+            call(kernel, (kind, lanes, size, to, source, row_counts.ctypes.data, counts.ctypes.data, number, length))
+            first = take_next(counter.ctypes.data) * per_job
         restore_denormals(state)
 
 
@@ -103,6 +108,7 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
     down = row_counts.astype(problem.dtype)
     across = np.append(counts, np.ones(lanes)).astype(problem.dtype)  # read by whole vectors
     planes = problem.n * problem.c_in
+    example = np.empty((1, 1, 1, 1), np.uint8)
     length = whole_lines(problem)
     if length:
         count = math.prod(problem.out_shape)
@@ -110,13 +116,13 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
         per_job = max(1, JOB_BYTES // (length * size))
         used = min(threads, -(-count // per_job))
 
-        def start_lines(x: int, out: int, count: int) -> None:
-            counter = np.zeros(1, np.int64)
-            numbers = down.ctypes.data, across.ctypes.data
-            lines(used, used, x, out, kernel, kind, lanes, size, *numbers, count, per_job, length, counter.ctypes.data)
+        rest = kernel, kind, lanes, size, raw(down), raw(across), count, per_job, length
+        launch_lines = lines.ready(used, used, example, example, np.empty(1, np.int64), *rest)
 
-        start_lines(0, 0, 0)  # no lines: compiles
-        return Prepared(lambda x, out: start_lines(x.ctypes.data, out.ctypes.data, count), 0, f"whole lines of {length}")
+        def run_lines(x: Array, out: Array) -> None:
+            launch_lines(used, raw(x), raw(out), np.empty(1, np.int64), *rest)
+
+        return Prepared(run_lines, 0, f"whole lines of {length}")
     stride = problem.stride[1] if problem.stride[1] <= LANE_STRIDES else 0
     kernel = plane(kind, stride, lanes, size)
     left = problem.padding[1][0]
@@ -125,18 +131,19 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
     row_bytes += -row_bytes % ALIGNMENT
     per_job = max(1, min(JOB_BYTES // (h * w * size), -(-planes // threads)))
     used = min(threads, -(-planes // per_job))
-    scratch = Scratch(used * row_bytes)
+    scratch = Scratch(used * row_bytes + ALIGNMENT)
     sizes = (kind, stride, lanes, size, oh, ow, h, w, *problem.kernel, *problem.stride, problem.padding[0][0], left, *problem.dilation)
 
-    def start(x: int, out: int, planes: int) -> None:
-        counter = np.zeros(1, np.int64)
-        with scratch.take() as rows:
-            rows.view(problem.dtype)[...] = -math.inf if kind == MAXIMUM else 0.0
-            numbers = down.ctypes.data, across.ctypes.data
-            windows(used, used, x, out, rows.ctypes.data, row_bytes, kernel, sizes, *numbers, planes, per_job, counter.ctypes.data)
+    arguments = row_bytes, kernel, sizes, raw(down), raw(across), planes, per_job
+    launch = windows.ready(used, used, example, example, example.ravel(), *arguments)
+    neutral = -math.inf if kind == MAXIMUM else 0.0
 
-    start(0, 0, 0)  # no planes: compiles
-    return Prepared(lambda x, out: start(x.ctypes.data, out.ctypes.data, planes), scratch.nbytes)
+    def run(x: Array, out: Array) -> None:
+        with scratch.take() as rows:
+            rows[:-ALIGNMENT].view(problem.dtype)[...] = neutral
+            launch(used, raw(x), raw(out), rows, *arguments)
+
+    return Prepared(run, scratch.nbytes)
 
 
 registry.add(Implementation("window", "pool", refuse, prepare, rounding_bound))
