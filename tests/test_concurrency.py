@@ -147,7 +147,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this
 
 
 @needs_fork
-@pytest.mark.parametrize("layer", ["default", "omp", "workqueue"])
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
 @pytest.mark.parametrize("script", [FORK, FORK_FIRST], ids=["after_use", "before_use"])
 def test_fork(tmp_path: Path, script: str, layer: str) -> None:
     """A child forked from a process whose threads have run computes the right answer and lives."""

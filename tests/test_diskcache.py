@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parent.parent
+
 # computes with a compiled loop and a micro-kernel, checks the answers, and says what was compiled and what was loaded
 WORK = """
 import json
@@ -116,12 +118,12 @@ def test_sources_and_cpu_are_in_the_folders_name(tmp_path: Path) -> None:
         command = [sys.executable, "-c", code]
         return subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path, timeout=60).stdout
 
-    first = name()
-    assert name() == first
-    assert name(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") != first
-    assert name(NUMBA_OPT="2") != first
+    first = name(PYTHONPATH=str(ROOT))
+    assert name(PYTHONPATH=str(ROOT)) == first
+    assert name(PYTHONPATH=str(ROOT), NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") != first
+    assert name(PYTHONPATH=str(ROOT), NUMBA_OPT="2") != first
     copy = tmp_path / "copy"
-    shutil.copytree(Path(__file__).parent.parent / "kernels", copy / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "kernels", copy / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
     assert name(PYTHONPATH=str(copy)) == first
     with (copy / "kernels" / "microkernels" / "outer.py").open("a") as source:
         source.write("# changed\n")

@@ -37,4 +37,4 @@ def test_links_and_folders_exist() -> None:
             if "://" not in target and target != "reports/README.md":  # written by the first run
                 assert (document.parent / target).exists(), f"{document.name} links to {target}"
     for folder in re.findall(r"^\| `([\w/]+/)`", (ROOT / "README.md").read_text(), flags=re.MULTILINE):
-        assert (ROOT / folder).is_dir(), folder
+        assert folder == "reports/" or (ROOT / folder).is_dir(), folder  # reports/ is made by the first run
