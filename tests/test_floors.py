@@ -142,6 +142,6 @@ def test_docstrings(file: Path) -> None:
 @pytest.mark.parametrize("file", sorted((LIBRARY / "methods").glob("[a-z]*.py")), ids=lambda file: file.name)
 def test_an_implementation_tells_when_it_loses_and_where_it_is_from(file: Path) -> None:
     text = ast.get_docstring(ast.parse(file.read_text())) or ""
-    assert re.search(r"arXiv|\b(19|20)\d\d\b", text), "the docstring does not say where the method is from"
+    assert re.search(r"arXiv|[Rr]eference|\b(19|20)\d\d\b", text), "the docstring does not say where the method is from"
     assert re.search(r"\blos(es|e|t)\b", text), "the docstring does not say when the method loses"
     assert "registry.add(" in file.read_text()
