@@ -82,6 +82,14 @@ def pretend(**changes: int) -> Iterator[Machine]:
         _pretended.pop()
 
 
+def memory() -> int:
+    """Bytes of physical memory; where the system does not tell, more than any machine has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 1 << 62
+
+
 def cores() -> int:
     """Cores this process may use (its affinity mask), at most what Numba was given at start."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,6 +16,7 @@ import numpy as np
 from kernels.arrays import canonical, intake, result_dtypes
 from kernels.errors import ProblemError
 from kernels.implementation import Operands
+from kernels.machine import memory
 from kernels.problem import Conv, Pairs, Pool, Problem, Size, dilated, same_padding
 
 Array = np.ndarray
@@ -169,6 +170,7 @@ def _conv(
         c_out=c_out, groups=groups, bias=bias is not None, scale=scaled,
         activation=_activation(op, activation), pool=_fused_pool(op, pool, axes),
     )  # fmt: skip
+    _fits(problem)
     operands = Operands(
         canonical(weight, computed, problem.weight_shape),
         _per_channel(op, "bias", bias, c_out, computed),
@@ -177,6 +179,16 @@ def _conv(
     )
     signature = Signature(tuple(x_shape), _user_shape(batch, problem, axes, last), returned, axes, last)
     return Request(problem, operands, signature)
+
+
+def _fits(problem: Problem) -> None:
+    """Refuse, before anything is allocated, what could not be held in memory all at once."""
+    needed, there = problem.compulsory_bytes, memory()
+    if needed > there:
+        raise ProblemError(
+            f"{problem.op}: input {problem.x_shape}, weights and output {problem.out_shape} of {problem.dtype} would take "
+            f"{needed / 2**30:,.1f} GiB, this machine has {there / 2**30:,.1f} GiB; split the batch or the signal"
+        )
 
 
 def _positive(op: str, kernel: Size, stride: Size, dilation: Size) -> None:
@@ -211,6 +223,7 @@ def _pool(
         ceil_mode=bool(ceil_mode), count_include_pad=bool(count_include_pad), return_indices=bool(return_indices),
         divisor_override=None if divisor_override is None else _per_axis(op, "divisor_override", divisor_override, 1)[0],
     )  # fmt: skip
+    _fits(problem)
     return Request(problem, Operands(), Signature(tuple(x_shape), _user_shape(batch, problem, axes, last), returned, axes, last))
 
 
