@@ -37,6 +37,13 @@ def result_dtypes(arrays: list[np.dtype]) -> tuple[np.dtype, np.dtype]:
     return computed, np.dtype(np.float16) if half else computed
 
 
+def frozen(array: np.ndarray) -> np.ndarray:
+    """A read-only view: what methods get as x, so that none can write to it and compiled code meets one type whatever the user passes."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def canonical(array: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     """`array` in native byte order, contiguous and aligned, in `shape` (same number of elements); a copy only where needed."""
     return np.require(array, dtype, ["C", "A"]).reshape(shape)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kernels import epilogue
-from kernels.arrays import canonical, intake
+from kernels.arrays import canonical, frozen, intake
 from kernels.errors import ProblemError
 from kernels.implementation import Operands, Prepared
 from kernels.machine import cores
@@ -64,7 +64,7 @@ def _prepare(problem: Problem, operands: Operands, choice: Choice, threads: int)
             y = buffer.view(problem.dtype).reshape(problem.conv_shape)
             bare.run(x, y)
             epilogue.apply(problem, operands, y)
-            pool.run(y, out)
+            pool.run(frozen(y), out)
 
     return Prepared(composed, bare.workspace_bytes + pool.workspace_bytes + before_pool, bare.note)
 
@@ -131,7 +131,7 @@ class Plan:
                 _check_out(self.problem.op, out, self._signature, x)
             if out is None or out.flags.carray:
                 y = np.empty(self._signature.out_shape, self._dtype) if out is None else out
-                self._prepared.run(x.reshape(self.problem.x_shape), y.reshape(self.problem.out_shape))
+                self._prepared.run(frozen(x.reshape(self.problem.x_shape)), y.reshape(self.problem.out_shape))
                 return y
         op, signature = self.problem.op, self._signature
         x = intake(op, "x", x)
@@ -141,7 +141,7 @@ class Plan:
             _check_out(op, out, signature, x)
         if signature.channels_last:
             x = np.moveaxis(x, -1, -signature.spatial - 1)
-        x = canonical(x, self._dtype, self.problem.x_shape)
+        x = frozen(canonical(x, self._dtype, self.problem.x_shape))
         direct = out is not None and not signature.channels_last and out.dtype == x.dtype and out.flags.c_contiguous and out.flags.aligned
         y = out.reshape(self.problem.out_shape) if direct else np.empty(self.problem.out_shape, x.dtype)
         if isinstance(self.problem, Pool) and self.problem.return_indices:

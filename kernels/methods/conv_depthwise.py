@@ -2,9 +2,9 @@
 
 Every output line is a sum of kh*kw shifted input vectors, times one weight each; packing puts zeros where padding is and strided
 columns side by side, and the arithmetic hides behind memory. Long lines go through in pieces that stay in the first-level cache, and
-results that will not fit the last-level cache bypass it. It refuses more input channels per group, where register tiles over several
-output channels reuse what they load. Reference: P. Zhang, E. Lo, B. Lu, "High performance depthwise and pointwise convolutions on mobile
-devices", AAAI 2020, arXiv 2001.02504.
+results that will not fit the last-level cache bypass it. It loses on many taps over few channels, which pay for one load each, and
+refuses more input channels per group, where register tiles over several output channels reuse what they load. Reference: P. Zhang, E.
+Lo, B. Lu, "High performance depthwise and pointwise convolutions on mobile devices", AAAI 2020, arXiv 2001.02504.
 """
 
 from __future__ import annotations

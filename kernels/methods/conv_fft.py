@@ -21,6 +21,7 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
+from kernels.arrays import frozen
 from kernels.blas import bounded
 from kernels.cuts.fft import CHUNK, Layout, layout
 from kernels.implementation import Implementation, Operands, Prepared
@@ -227,7 +228,7 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
 
     def compile_regions() -> None:
         """Each region on no tiles, with the types that `chunk` calls it with."""
-        x, y = np.empty((0, *problem.x_shape[1:]), real), np.empty((0, *problem.conv_shape[1:]), real)
+        x, y = frozen(np.empty((0, *problem.x_shape[1:]), real)), np.empty((0, *problem.conv_shape[1:]), real)
         none, tile, complex_tile = slice(0), np.empty((*transform, planes, 0), real), np.empty((f, planes, 0), weight.dtype)
         gather(threads, x, tile, *(array[none] for array in origins), steps, phases)
         if taken.unfolds:

@@ -18,6 +18,7 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
+from kernels.arrays import frozen
 from kernels.blas import bounded
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.jit import region
@@ -155,7 +156,7 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
                     y += np.matmul(factors, columns, out=part)
 
     if not stored:
-        no_images, no_columns = np.empty((0, *problem.x_shape[1:]), dtype), np.empty((0, 1, 1, 1), dtype)
+        no_images, no_columns = frozen(np.empty((0, *problem.x_shape[1:]), dtype)), np.empty((0, 1, 1, 1), dtype)
         unfold(threads, no_images, no_columns, 0, 0, 0, 0, problem.c_in // groups, *window, problem.conv_size[1])  # compiles
 
     def run(x: Array, out: Array) -> None:

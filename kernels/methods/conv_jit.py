@@ -11,6 +11,7 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
+from kernels.arrays import frozen
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.jit import region
 from kernels.problem import Conv
@@ -46,8 +47,8 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     """The bias, zero where there is none; compile."""
     bias = np.zeros(problem.c_out, problem.dtype) if operands.bias is None else operands.bias
     before = problem.padding[0][0], problem.padding[1][0]
-    no_images = np.empty((0, *problem.x_shape[1:]), problem.dtype), np.empty((0, *problem.conv_shape[1:]), problem.dtype)
-    loops(threads, no_images[0], operands.weight, bias, no_images[1], problem.stride, before, problem.dilation, problem.groups)  # compiles
+    x, y = frozen(np.empty((0, *problem.x_shape[1:]), problem.dtype)), np.empty((0, *problem.conv_shape[1:]), problem.dtype)
+    loops(threads, x, operands.weight, bias, y, problem.stride, before, problem.dilation, problem.groups)  # compiles
 
     def run(x: Array, out: Array) -> None:
         loops(threads, x, operands.weight, bias, out, problem.stride, before, problem.dilation, problem.groups)

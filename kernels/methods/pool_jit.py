@@ -10,6 +10,7 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
+from kernels.arrays import frozen
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.jit import region
 from kernels.problem import Pool
@@ -80,8 +81,8 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
     def no_images(channels: int, size: tuple[int, ...], dtype: str) -> Array:
         return np.empty((0, channels, *size), dtype)
 
-    indices = no_images(problem.c_in, problem.out_size, "int64") if problem.return_indices else None
-    run(no_images(problem.c_in, problem.size, problem.dtype), no_images(problem.c_in, problem.out_size, problem.dtype), indices)  # compiles
+    x, out = frozen(no_images(problem.c_in, problem.size, problem.dtype)), no_images(problem.c_in, problem.out_size, problem.dtype)
+    run(x, out, no_images(problem.c_in, problem.out_size, "int64") if problem.return_indices else None)  # compiles
     return Prepared(run)
 
 

@@ -1,8 +1,8 @@
 """The definition of pooling in plain Python loops: a window slides over each plane and keeps its maximum, or its average.
 
 The maximum tells whether an activation occurs in a local region and discards where; the average is mostly used over whole axes at the
-end of a network. It is here to be read and to be compared with. Reference: Y.-L. Boureau, J. Ponce, Y. LeCun, "A theoretical analysis
-of feature pooling in visual recognition", ICML 2010.
+end of a network. It is here to be read and to be compared with, and loses to everything on time. Reference: Y.-L. Boureau, J. Ponce, Y.
+LeCun, "A theoretical analysis of feature pooling in visual recognition", ICML 2010.
 """
 
 from __future__ import annotations
