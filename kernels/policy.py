@@ -42,15 +42,15 @@ def _memory(problem: Problem) -> float:
 
 
 def _depthwise(problem: Conv) -> float:
-    # one load a multiply-add, and every plane packed first: 2 cycles per vector of either
+    # one load a multiply-add, and every plane packed first: 4 cycles per vector of either
     vectors = problem.n * (problem.c_in * math.prod(problem.size) + problem.c_out * math.prod(problem.conv_size) * problem.taps)
-    return 2 * vectors / machine().lanes(problem.itemsize) / CLOCK + _memory(problem)
+    return 4 * vectors / machine().lanes(problem.itemsize) / CLOCK + _memory(problem)
 
 
 def _im2col(problem: Conv) -> float:
     # unfolding writes and reads taps copies of the input; groups run one product after another, 5 us each
     unfolded = problem.n * problem.c_in * problem.taps * math.prod(problem.conv_size) * problem.itemsize
-    return problem.flops / _rate(problem, 0.5) + 2 * unfolded / BANDWIDTH + 5e-6 * problem.groups * problem.n + _memory(problem)
+    return problem.flops / _rate(problem, 0.25) + 2 * unfolded / BANDWIDTH + 5e-6 * problem.groups * problem.n + _memory(problem)
 
 
 def _fft(problem: Conv) -> float:
@@ -59,7 +59,7 @@ def _fft(problem: Conv) -> float:
     planes = problem.n * (problem.c_in + problem.c_out)
     transforms = 2.5 * padded * math.log2(padded + 1) * planes
     products = 8 * problem.n * problem.c_out * problem.c_in // problem.groups * padded / 2
-    return transforms / _rate(problem, 0.05) + products / _rate(problem, 0.15) + 2e-4 + _memory(problem)
+    return transforms / _rate(problem, 0.02) + products / _rate(problem, 0.06) + 1e-3 + _memory(problem)
 
 
 _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
@@ -69,12 +69,12 @@ _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
         "winograd": lambda problem: winograd.best(problem, 1).cycles / CLOCK + _memory(problem),
         "fft": _fft,
         "im2col": _im2col,
-        "jit": lambda problem: problem.flops / _rate(problem, 0.05),
+        "jit": lambda problem: problem.flops / 5e8 + _memory(problem),
         "naive": lambda problem: problem.flops / 1e7,
     },
     "pool": {
         "window": lambda problem: _memory(problem) + problem.flops / _rate(problem, 0.2),
-        "jit": lambda problem: _memory(problem) + problem.flops / _rate(problem, 0.02),
+        "jit": lambda problem: _memory(problem) + problem.flops / 5e8,
         "naive": lambda problem: problem.flops / 1e7,
     },
 }

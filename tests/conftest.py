@@ -12,7 +12,7 @@ import pytest
 from kernels import scratch
 
 hypothesis.settings.register_profile(
-    "repeatable", derandomize=True, deadline=None, max_examples=25, database=None,
+    "repeatable", derandomize=True, deadline=None, max_examples=15, database=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],  # compiling; refusals
 )  # fmt: skip
 hypothesis.settings.load_profile("repeatable")

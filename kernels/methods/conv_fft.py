@@ -25,7 +25,7 @@ from kernels.arrays import frozen
 from kernels.blas import bounded
 from kernels.cuts.fft import CHUNK, Layout, layout
 from kernels.implementation import Implementation, Operands, Prepared
-from kernels.jit import region
+from kernels.jit import njit, region
 from kernels.problem import Conv
 from kernels.scratch import Scratch
 
@@ -61,44 +61,56 @@ def error_bound(problem: Conv) -> float:
     return float(np.finfo(problem.dtype).eps) * (2 * math.log2(math.prod(taken.transform)) + 2 * summed**0.5)
 
 
+BLOCK = 16  # columns of one task: a cache line of float32
+
+
+@njit
+def gather_columns(x, tiles, plane, begin, end, image, top, left, steps, phases):
+    """Columns begin to end of one plane; arguments as for `gather`."""
+    high, wide = tiles.shape[:2]
+    height, width = x.shape[2:]
+    channel, phase = plane // phases.shape[0], plane % phases.shape[0]
+    for th in range(high):
+        down = phases[phase, 0] + th * steps[0]
+        for tw in range(wide):
+            across = phases[phase, 1] + tw * steps[1]
+            for q in range(begin, end):
+                h, w = top[q] + down, left[q] + across
+                inside = 0 <= h < height and 0 <= w < width
+                tiles[th, tw, plane, q] = x[image[q], channel, h, w] if inside else 0
+
+
 @region
 def gather(x, tiles, image, top, left, steps, phases):
     """Fill tiles (th, tw, planes, columns) from x (n, c_in, h, w). Column q starts at (top[q], left[q]) of image[q], plane c * phases + p
-    at phases[p] from there; neighbours in a tile are `steps` apart. What lies on padding is 0. Columns go in blocks of one cache line."""
-    high, wide, planes, columns = tiles.shape
-    height, width = x.shape[2:]
-    block = 16
-    blocks = (columns + block - 1) // block
+    at phases[p] from there; neighbours in a tile are `steps` apart. What lies on padding is 0."""
+    planes, columns = tiles.shape[2:]
+    blocks = (columns + BLOCK - 1) // BLOCK
     for task in prange(planes * blocks):
-        plane, begin = task // blocks, task % blocks * block
-        channel, phase = plane // phases.shape[0], plane % phases.shape[0]
-        end = min(begin + block, columns)
-        for th in range(high):
-            down = phases[phase, 0] + th * steps[0]
-            for tw in range(wide):
-                across = phases[phase, 1] + tw * steps[1]
-                for q in range(begin, end):
-                    h, w = top[q] + down, left[q] + across
-                    inside = 0 <= h < height and 0 <= w < width
-                    tiles[th, tw, plane, q] = x[image[q], channel, h, w] if inside else 0
+        begin = task % blocks * BLOCK
+        gather_columns(x, tiles, task // blocks, begin, min(begin + BLOCK, columns), image, top, left, steps, phases)
+
+
+@njit
+def scatter_columns(tiles, out, bias, channel, begin, end, image, top, left, valid):
+    """Columns begin to end of one output channel; arguments as for `scatter`."""
+    height, width = out.shape[2:]
+    for th in range(valid[0]):
+        for tw in range(valid[1]):
+            for q in range(begin, end):
+                h, w = top[q] + th, left[q] + tw
+                if h < height and w < width:
+                    out[image[q], channel, h, w] = tiles[th, tw, channel, q] + bias[channel]
 
 
 @region
 def scatter(tiles, out, bias, image, top, left, valid):
     """out (n, c_out, oh, ow) from tiles (th, tw, c_out, columns), of which valid (h, w) positions are outputs, plus bias (c_out,)."""
     channels, columns = tiles.shape[2:]
-    height, width = out.shape[2:]
-    block = 16
-    blocks = (columns + block - 1) // block
+    blocks = (columns + BLOCK - 1) // BLOCK
     for task in prange(channels * blocks):
-        channel, begin = task // blocks, task % blocks * block
-        end = min(begin + block, columns)
-        for th in range(valid[0]):
-            for tw in range(valid[1]):
-                for q in range(begin, end):
-                    h, w = top[q] + th, left[q] + tw
-                    if h < height and w < width:
-                        out[image[q], channel, h, w] = tiles[th, tw, channel, q] + bias[channel]
+        begin = task % blocks * BLOCK
+        scatter_columns(tiles, out, bias, task // blocks, begin, min(begin + BLOCK, columns), image, top, left, valid)
 
 
 @region

@@ -21,7 +21,7 @@ from kernels import registry
 from kernels.arrays import frozen
 from kernels.blas import bounded
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
-from kernels.jit import region
+from kernels.jit import njit, region
 from kernels.problem import Conv
 from kernels.scratch import Scratch
 
@@ -66,40 +66,46 @@ def ranges(length: int, step: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + step, length)) for first in range(0, length, step))
 
 
+@njit
+def unfold_tap(plane, target, position, kh, kw, stride, before, dilation, out_width):
+    """target[p] = the input under tap (kh, kw) at output position `position` + p of plane (h, w), 0 on padding."""
+    height, width = plane.shape
+    positions = target.shape[0]
+    shift, step = kw * dilation[1] - before[1], stride[1]
+    low = (max(0, -shift) + step - 1) // step  # first ow whose tap lies on the input
+    high = (width - shift + step - 1) // step if width > shift else 0  # first ow past it
+    done = 0
+    while done < positions:  # one row of the output, or the part of it that the block holds
+        oh, ow = (position + done) // out_width, (position + done) % out_width
+        count = min(out_width - ow, positions - done)
+        h = oh * stride[0] - before[0] + kh * dilation[0]
+        inside = min(max(low - ow, 0), count)
+        beyond = max(min(high - ow, count), inside) if 0 <= h < height else inside
+        for i in range(inside):
+            target[done + i] = 0
+        first = (ow + inside) * step + shift
+        if step == 1:
+            for i in range(beyond - inside):
+                target[done + inside + i] = plane[h, first + i]
+        else:
+            for i in range(beyond - inside):
+                target[done + inside + i] = plane[h, first + i * step]
+        for i in range(beyond, count):
+            target[done + i] = 0
+        done += count
+
+
 @region
 def unfold(x, columns, image, group, position, summand, c_in, kernel, stride, before, dilation, out_width):
     """Fill columns (images, groups, summands, positions) from x (n, channels, h, w), starting at the given image, group, position
     and summand; groups have c_in channels each. What lies on padding is 0."""
-    images, groups, summands, positions = columns.shape
-    height, width = x.shape[2:]
+    images, groups, summands = columns.shape[:3]
     taps = kernel[0] * kernel[1]
     for row in prange(images * groups * summands):
         n, g, k = row // (groups * summands), row // summands % groups, summand + row % summands
         plane = x[image + n, (group + g) * c_in + k // taps]
         kh, kw = k % taps // kernel[1], k % kernel[1]
-        target = columns[n, g, row % summands]
-        shift, step = kw * dilation[1] - before[1], stride[1]
-        low = (max(0, -shift) + step - 1) // step  # first ow whose tap lies on the input
-        high = (width - shift + step - 1) // step if width > shift else 0  # first ow past it
-        done = 0
-        while done < positions:  # one row of the output, or the part of it that the block holds
-            oh, ow = (position + done) // out_width, (position + done) % out_width
-            count = min(out_width - ow, positions - done)
-            h = oh * stride[0] - before[0] + kh * dilation[0]
-            inside = min(max(low - ow, 0), count)
-            beyond = max(min(high - ow, count), inside) if 0 <= h < height else inside
-            for i in range(inside):
-                target[done + i] = 0
-            first = (ow + inside) * step + shift
-            if step == 1:
-                for i in range(beyond - inside):
-                    target[done + inside + i] = plane[h, first + i]
-            else:
-                for i in range(beyond - inside):
-                    target[done + inside + i] = plane[h, first + i * step]
-            for i in range(beyond, count):
-                target[done + i] = 0
-            done += count
+        unfold_tap(plane, columns[n, g, row % summands], position, kh, kw, stride, before, dilation, out_width)
 
 
 def as_stored(problem: Conv, weight: Array, threads: int) -> Callable[[Array, Array], None] | None:

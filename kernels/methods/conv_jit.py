@@ -13,34 +13,40 @@ from numba import prange
 from kernels import registry
 from kernels.arrays import frozen
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
-from kernels.jit import region
+from kernels.jit import njit, region
 from kernels.problem import Conv
 
 Array = np.ndarray
 
 
+@njit
+def channel(x, weight, bias, out, stride, before, dilation):
+    """One output channel out (oh, ow) from the channels x (c, h, w) of its group and one filter weight (c, kh, kw)."""
+    _, height, width = x.shape
+    for oh in range(out.shape[0]):
+        for ow in range(out.shape[1]):
+            total = bias
+            for c in range(weight.shape[0]):
+                for kh in range(weight.shape[1]):
+                    h = oh * stride[0] - before[0] + kh * dilation[0]
+                    if h < 0 or h >= height:
+                        continue
+                    for kw in range(weight.shape[2]):
+                        w = ow * stride[1] - before[1] + kw * dilation[1]
+                        if 0 <= w < width:
+                            total += weight[c, kh, kw] * x[c, h, w]
+            out[oh, ow] = total
+
+
 @region
 def loops(x, weight, bias, out, stride, before, dilation, groups):
     """out (n, c_out, oh, ow) from x (n, c_in, h, w); stride, before, dilation are (h, w) pairs."""
-    height, width = x.shape[2:]
-    c_out, ins, kernel_height, kernel_width = weight.shape
+    c_out, ins = weight.shape[:2]
     outs = c_out // groups
     for image in prange(x.shape[0] * c_out):
         n, j = image // c_out, image % c_out
         first = j // outs * ins
-        for oh in range(out.shape[2]):
-            for ow in range(out.shape[3]):
-                total = bias[j]
-                for c in range(ins):
-                    for kh in range(kernel_height):
-                        h = oh * stride[0] - before[0] + kh * dilation[0]
-                        if h < 0 or h >= height:
-                            continue
-                        for kw in range(kernel_width):
-                            w = ow * stride[1] - before[1] + kw * dilation[1]
-                            if 0 <= w < width:
-                                total += weight[j, c, kh, kw] * x[n, first + c, h, w]
-                out[n, j, oh, ow] = total
+        channel(x[n, first : first + ins], weight[j], bias[j], out[n, j], stride, before, dilation)
 
 
 def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:

@@ -11,8 +11,6 @@ Lavin and S. Gray, arXiv 1509.09308; blocks after Z. Jia et al., "Towards optima
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import prange
 
@@ -22,7 +20,7 @@ from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import even, layout
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
-from kernels.machine import machine
+from kernels.machine import cores, machine
 from kernels.microkernels.outer import ACTIVATIONS, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
@@ -51,12 +49,9 @@ def refuse(problem: Problem) -> str | None:
 
 
 def error_bound(problem: Conv) -> float:
-    """That of summing c_in products, times the growth of the tile that is taken: `cuts.winograd.GROWTH`, after B. Barabasz et al.,
+    """The tile may differ with the threads; the largest of theirs. See `cuts.winograd.error`; B. Barabasz et al.,
     arXiv 1803.10986."""
-    eps = float(np.finfo(problem.dtype).eps)
-    cut = cutting.best(problem, 1)
-    growth = math.prod(cutting.GROWTH[m, r] for m, r in zip((cut.mh, cut.mw), problem.kernel))
-    return 4 * eps * growth * (problem.c_in // problem.groups + 1) ** 0.5
+    return max(cutting.error(problem, cutting.best(problem, threads)) for threads in range(1, cores() + 1))
 
 
 @njit
