@@ -39,9 +39,9 @@ class Implementation:
     """One method for one operation.
 
     name: what users write. operation: "conv" or "pool". refuse(problem): None, or the sentence why not. prepare(problem, operands,
-    threads): packs weights, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest output.
-    fuses(problem): whether prepare does the whole epilogue; if not, it is handed the bare convolution and the plan does the rest.
-    Each gets a Conv or a Pool, as the operation says.
+    threads): packs weights, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest output
+    (before an activation that caps it). fuses(problem): whether prepare does the whole epilogue; if not, it is handed the bare
+    convolution and the plan does the rest. Each gets a Conv or a Pool, as the operation says.
     """
 
     name: str

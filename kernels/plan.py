@@ -103,7 +103,7 @@ class Plan:
 
     @property
     def error_bound(self) -> float:
-        """Largest error to expect, as a share of the largest output."""
+        """Largest error to expect, as a share of the largest output (before an activation that caps it, as relu6 does)."""
         return self._choice.implementation.error_bound(self.problem)
 
     def explain(self) -> str:

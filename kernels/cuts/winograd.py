@@ -26,12 +26,13 @@ TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """mh, mw: outputs per tile. rows: rows of tiles per job. channels: output channels per round of products. flat: layout of the packed
+    """mh, mw: outputs per tile. rows, columns: tiles per job. channels: output channels per round of products. flat: layout of the packed
     input. m, n: the outer tile. chunks: parts of the output channels, each a job of its own. cycles: the estimate."""
 
     mh: int
     mw: int
     rows: int
+    columns: int
     channels: int
     flat: bool
     m: int
@@ -74,20 +75,25 @@ def _cuts(problem: Conv, threads: int) -> list[Cut]:
         for mw in TILES[problem.kernel[1]]:
             down, across = -(-oh // mh), -(-ow // mw)
             points = (mh + problem.kernel[0] - 1) * (mw + problem.kernel[1] - 1)
-            for rows in sorted({down, *(-(-down // (threads * i)) for i in (1, 2, 3, 4, 6, 8, 12, 16, 32)), 1, 2, 3, 4}):
+            for rows, columns in _blocks(down, across, lanes, threads):
                 for n in (1, 2, 3, 4):
                     largest = min((spec.registers - 1 - n) // n, outs, 16)
                     for chunks in sorted({1, min(threads, outs)}):
                         m = even(max(1, outs // chunks), largest)[1] + (even(max(1, outs // chunks), largest)[2] > 0)
-                        cut = Cut(mh, mw, min(rows, down), outs, across < lanes, m, n, chunks)
-                        tiles = cut.rows * across
-                        padded = -(-tiles // lanes) * lanes
+                        padded = -(-rows * columns // lanes) * lanes
                         v_bytes = points * ins * padded * size
                         # output channels per round: what the second-level cache has left for products
                         channels = max(m, min(outs, int((spec.l2 * 0.8 - v_bytes) // (points * padded * size)) // m * m))
-                        cut = dataclasses.replace(cut, channels=channels)
+                        cut = Cut(mh, mw, rows, columns, channels, across < lanes, m, n, chunks)
                         found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, threads)))
     return found
+
+
+def _blocks(down: int, across: int, lanes: int, threads: int) -> list[tuple[int, int]]:
+    """Tiles of a job, rows by columns, that are considered: whole rows, or parts of one row where one holds many vectors."""
+    rows = {min(down, count) for count in (down, *(-(-down // (threads * i)) for i in (1, 2, 3, 4, 6, 8, 12, 16, 32)), 1, 2, 3, 4)}
+    parts = {lanes * vectors for vectors in (2, 3, 4, 6, 8, 12) if lanes * vectors < across}
+    return sorted({(count, across) for count in rows} | {(1, part) for part in parts})
 
 
 def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
@@ -98,13 +104,14 @@ def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
     oh, ow = problem.conv_size
     th, tw = cut.mh + problem.kernel[0] - 1, cut.mw + problem.kernel[1] - 1
     down, across = -(-oh // cut.mh), -(-ow // cut.mw)
-    jobs = problem.n * problem.groups * -(-down // cut.rows) * cut.chunks
+    jobs = problem.n * problem.groups * -(-down // cut.rows) * -(-across // cut.columns) * cut.chunks
     rows = down / -(-down // cut.rows)
-    vectors = math.ceil(rows * across / lanes)
+    columns = across / -(-across // cut.columns)
+    vectors = math.ceil(rows * columns / lanes)
     share = outs / cut.chunks
-    transform_vectors = vectors if cut.flat else rows * math.ceil(across / lanes)
+    transform_vectors = vectors if cut.flat else rows * math.ceil(columns / lanes)
     point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
-    packing = ins * (rows * cut.mh + problem.kernel[0] - 1) * across * (tw if cut.flat else cut.mw) * 0.6
+    packing = ins * (rows * cut.mh + problem.kernel[0] - 1) * columns * (tw if cut.flat else cut.mw) * 0.6
     before = transform_vectors * ins * th * tw * point_cost
     after = vectors * share * (th * tw * point_cost + cut.mh * cut.mw * 3)
     n = vectors / -(-vectors // cut.n)

@@ -60,27 +60,28 @@ def run_job(job, x, out, weights, offsets, planes, tiles, geometry, block):
     g = geometry[0]
     size = g.itemsize
     chunk, rest = job % g.chunks, job // g.chunks
+    column_block, rest = rest % g.column_blocks, rest // g.column_blocks
     row_block, rest = rest % g.row_blocks, rest // g.row_blocks
     group, image = rest % g.groups, rest // g.groups
-    row = row_block * g.rows
-    rows = min(g.rows, g.down - row)
-    number = rows * g.across
+    row, column = row_block * g.rows, column_block * g.columns
+    rows, columns = min(g.rows, g.down - row), min(g.columns, g.across - column)
+    number = rows * columns
     vectors = (number + g.lanes - 1) // g.lanes
     padded = vectors * g.lanes
     positions = g.positions - (g.rows - rows) * g.positions_per_row
     v, products = block + g.v_offset, block + g.m_offset
     shape = g.mh, g.rh, g.mw, g.rw, g.lanes, size
     point_stride = g.ins * padded + g.lanes  # the last line of the last channel ends in a whole vector
-    lines, line = (1, number) if g.flat else (rows, g.across)
+    lines, line = (1, number) if g.flat else (rows, columns)
     for c in range(g.ins):
         source = x + ((image * g.c_in + group * g.ins + c) * g.h * g.w) * size
         for u in range(g.planes):
-            first_row, first_column = row * g.mh - g.pad_h + planes[0, u], planes[1, u] - g.pad_w
+            first_row, first_column = row * g.mh - g.pad_h + planes[0, u], column * g.mw - g.pad_w + planes[1, u]
             lines_of = positions, g.count, source, first_row, g.row_step, first_column, g.column_step, g.h, g.w
             call(g.pack, (g.lanes, size, block + u * g.plane_stride * size, g.pitch, *lines_of))
         for r in range(lines):
             start = block + r * g.positions_per_row * g.pitch * size
-            call(g.input, (*shape, v + (c * padded + r * g.across) * size, point_stride, start, offsets.ctypes.data, line))
+            call(g.input, (*shape, v + (c * padded + r * columns) * size, point_stride, start, offsets.ctypes.data, line))
     down = (g.outs + g.m - 1) // g.m
     tall, taller = g.outs // down, g.outs % down
     first_tile, last_tile = chunk * down // g.chunks, (chunk + 1) * down // g.chunks
@@ -106,11 +107,11 @@ def run_job(job, x, out, weights, offsets, planes, tiles, geometry, block):
                     call(tiles[m, n], (m, n, g.lanes, size, g.ins, a, source, table, y, padded, padded - first, *done))
         for channel in range(channels):
             j = group * g.outs + base + channel
-            plane = out + ((image * g.c_out + j) * g.oh * g.ow) * size
+            plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
             bias = g.bias + j * size if g.bias else 0
             scale = g.scale + j * size if g.scale else 0
             shift = g.shift + j * size if g.shift else 0
-            place = plane, g.oh, g.ow, row, g.across, number
+            place = plane, g.oh, g.ow, g.ow - column * g.mw, row, columns, number
             call(g.output, (*shape, *place, products + channel * padded * size, channels * padded, block + g.line_offset,
                             bias, scale, shift, g.activation, g.slope))  # fmt: skip
 
@@ -146,11 +147,11 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     oh, ow = problem.conv_size
     down, across = -(-oh // cut.mh), -(-ow // cut.mw)
     patches = cutting.tiling(problem, cut)
-    packed = layout(patches, cut.flat, cut.rows, across, lanes)
+    packed = layout(patches, cut.flat, cut.rows, cut.columns, lanes)
     points = patches.taps
-    row_blocks = -(-down // cut.rows)
-    most = -(-cut.rows * across // lanes)
-    jobs = problem.n * problem.groups * row_blocks * cut.chunks
+    row_blocks, column_blocks = -(-down // cut.rows), -(-across // cut.columns)
+    most = -(-cut.rows * cut.columns // lanes)
+    jobs = problem.n * problem.groups * row_blocks * column_blocks * cut.chunks
 
     def whole(nbytes: int) -> int:
         return nbytes + -nbytes % ALIGNMENT
@@ -166,7 +167,8 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     weights = np.concatenate([pack_weights(point[:, :, None, None], problem.groups, cut.m) for point in transformed])
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
     geometry = record({
-        **common(problem, packed, operands), "down": down, "across": across, "rows": cut.rows, "row_blocks": row_blocks, "points": points,
+        **common(problem, packed, operands), "down": down, "across": across, "rows": cut.rows, "points": points,
+        "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks,
         "mh": cut.mh, "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "m": cut.m, "tile_n": cut.n, "flat": cut.flat,
         "channels": cut.channels, "chunks": cut.chunks, "input": input_transform(shape, lanes, size),
         "output": output_transform(shape, lanes, size), "v_offset": v_offset, "m_offset": m_offset, "line_offset": line_offset,
@@ -174,7 +176,8 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     tables = np.arange(ins) * lanes * np.arange(1, most + 1)[:, None]
     offsets = np.concatenate([np.array(packed.taps), tables.ravel()]).astype(np.int64)
     planes = np.array([packed.plane_row, packed.plane_column], np.int64)
-    tiles = _tiles(cut, outs, {most, -(-(down % cut.rows or cut.rows) * across // lanes)}, lanes, size)
+    ends = {cut.rows, down % cut.rows or cut.rows}, {cut.columns, across % cut.columns or cut.columns}
+    tiles = _tiles(cut, outs, {-(-rows * columns // lanes) for rows in ends[0] for columns in ends[1]}, lanes, size)
 
     fixed = raw(weights), offsets, planes, tiles, geometry, jobs
     example = np.empty((1, 1, 1, 1), np.uint8)

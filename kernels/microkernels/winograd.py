@@ -144,7 +144,7 @@ def _output(typing_context: Any, mh_: Any, rh_: Any, mw_: Any, rw_: Any, lanes_:
 
 @njit
 def _output_transform(
-    mh, rh, mw, rw, lanes, itemsize, out, oh, ow, row, across, tiles, src, point_stride, line, bias, scale, shift, activation, slope
+    mh, rh, mw, rw, lanes, itemsize, out, oh, ow, width, row, across, tiles, src, point_stride, line, bias, scale, shift, activation, slope
 ):
     for first in range(0, tiles, lanes):
         _output(mh, rh, mw, rw, lanes, itemsize, line, src + first * itemsize, point_stride, bias, scale, shift, activation, slope)
@@ -153,10 +153,10 @@ def _output_transform(
         while tile < last:  # the part of one row of tiles that this vector holds
             down, column = tile // across, tile % across
             number = min(last - tile, across - column)
-            width = min(number * mw, ow - column * mw)
+            count = min(number * mw, width - column * mw)
             for i in range(min(mh, oh - (row + down) * mh)):
                 to = out + (((row + down) * mh + i) * ow + column * mw) * itemsize
-                _copy_line(lanes, itemsize, to, line + (i * mw * lanes + (tile - first) * mw) * itemsize, width)
+                _copy_line(lanes, itemsize, to, line + (i * mw * lanes + (tile - first) * mw) * itemsize, count)
             tile += number
 
 
@@ -176,8 +176,9 @@ def _copy_line(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, src: 
 def output_transform(shape: tuple[int, int, int, int], lanes: int, itemsize: int) -> int:
     """Address of the compiled output transform of one channel, `shape` being (mh, rh, mw, rw).
 
-    It takes, all int64: the six sizes again; out, address of the (oh, ow) plane; oh, ow; row, the first row of tiles; across, tiles per
-    row; tiles, how many; src, address of the products [point][tile], point_stride elements from point to point; line, address of
-    scratch for mh*mw vectors; bias, scale, shift, addresses of one number or 0; activation, slope as for the outer tile.
+    It takes, all int64: the six sizes again; out, address of the (oh, ow) plane from the first column on; oh, ow; width, columns from
+    there to the plane's edge; row, the first row of tiles; across, tiles per row; tiles, how many; src, address of the products
+    [point][tile], point_stride elements from point to point; line, address of scratch for mh*mw vectors; bias, scale, shift, addresses
+    of one number or 0; activation, slope as for the outer tile.
     """
-    return address(_output_transform, (*shape, lanes, itemsize), (types.int64,) * 14)
+    return address(_output_transform, (*shape, lanes, itemsize), (types.int64,) * 15)
