@@ -1,7 +1,7 @@
 """Running a packed-block convolution: jobs taken by threads, input packed into scratch, micro-kernels called by address.
 
 One driver serves every problem, dtype and vector width: it knows only sizes, strides and addresses, and calls whatever computes a line of
-outputs from packed input. `blocking` decides the sizes.
+outputs from packed input. `cuts` decides the sizes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kernels.machine import machine
 from kernels.microkernels.outer import ACTIVATIONS, FROM_BIAS, LAST
 from kernels.microkernels.packing import pack
 from kernels.problem import Conv
-from kernels.scratch import ALIGNMENT, Scratch, raw
+from kernels.scratch import ALIGNMENT, Scratch, raw, whole
 from kernels.vector import call, flush_denormals, restore_denormals, take_next
 
 Array = np.ndarray
@@ -106,21 +106,22 @@ def pack_weights(weight: Array, groups: int, m: int) -> Array:
     return np.concatenate([rows[a:b].T.ravel() for a, b in itertools.pairwise(edges)])
 
 
-def _tiles(block: Blocking, problem: Conv, lanes: int, tile_of: TileOf) -> Array:
-    """Addresses of the tiles that the blocking's full and last blocks need, by [m][n]."""
-    oh, ow = problem.conv_size
-    row_counts = {block.rows, oh % block.rows or block.rows}
-    column_counts = {block.columns, ow % block.columns or block.columns}
-    lines = {r * c for r in row_counts for c in column_counts} if block.flat else column_counts
-    _, base, extra = even(problem.c_out // problem.groups, block.m)
+def ends(total: int, step: int) -> set[int]:
+    """Lengths of the parts of `total` cut every `step`: the full one and the last."""
+    return {step, total % step or step}
+
+
+def tile_table(outs: int, m: int, n: int, vectors: set[int], lanes: int, itemsize: int, tile_of: TileOf) -> Array:
+    """Addresses of the tiles that `outs` channels by lines of these many vectors need, by [m][n]; m and n are the largest."""
+    _, base, extra = even(outs, m)
     widths = set()
-    for line in lines:
-        _, wide, wider = even(-(-line // lanes), block.n)
+    for line in vectors:
+        _, wide, wider = even(line, n)
         widths |= {wide, wide + (wider > 0)}
-    table = np.zeros((block.m + 2, max(widths) + 1), np.int64)
-    for m in {base, base + (extra > 0)}:
-        for n in widths:
-            table[m, n] = tile_of(m, n, lanes, problem.itemsize)
+    table = np.zeros((m + 2, max(widths) + 1), np.int64)
+    for height in {base, base + (extra > 0)}:
+        for width in widths:
+            table[height, width] = tile_of(height, width, lanes, itemsize)
     return table
 
 
@@ -156,8 +157,7 @@ def prepare_blocks(problem: Conv, operands: Operands, threads: int, block: Block
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     jobs = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
     # a tile reads whole vectors past a line's end, never more than its own width
-    scratch_bytes = (packed.size + (min(block.n, 8) + 1) * lanes) * size
-    scratch_bytes += -scratch_bytes % ALIGNMENT
+    scratch_bytes = whole((packed.size + (min(block.n, 8) + 1) * lanes) * size)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     assert operands.weight is not None
@@ -169,7 +169,10 @@ def prepare_blocks(problem: Conv, operands: Operands, threads: int, block: Block
     })  # fmt: skip
     offsets = (np.arange(block.channels)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel().astype(np.int64)
     planes = np.array([packed.plane_row, packed.plane_column], np.int64)
-    tiles = _tiles(block, problem, lanes, tile_of)
+    columns = ends(ow, block.columns)
+    lines = {r * c for r in ends(oh, block.rows) for c in columns} if block.flat else columns
+    vectors = {-(-line // lanes) for line in lines}
+    tiles = tile_table(problem.c_out // problem.groups, block.m, block.n, vectors, lanes, size, tile_of)
 
     fixed = raw(weights), offsets, tiles, planes, geometry, jobs
     example = np.empty((1, 1, 1, 1), np.uint8)

@@ -11,6 +11,11 @@ import numpy as np
 ALIGNMENT = 64  # a cache line and an AVX-512 vector
 
 
+def whole(nbytes: int) -> int:
+    """`nbytes` rounded up to a multiple of ALIGNMENT."""
+    return nbytes + -nbytes % ALIGNMENT
+
+
 def aligned(nbytes: int) -> np.ndarray:
     """Uninitialised bytes whose address is a multiple of ALIGNMENT."""
     raw = np.empty(nbytes + ALIGNMENT, np.uint8)

@@ -15,16 +15,16 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
-from kernels.blocks import common, pack_weights, record
+from kernels.blocks import common, ends, pack_weights, record, tile_table
 from kernels.cuts import winograd as cutting
-from kernels.cuts.direct import even, layout
+from kernels.cuts.direct import layout
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import cores, machine
 from kernels.microkernels.outer import ACTIVATIONS, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
-from kernels.scratch import ALIGNMENT, Scratch, raw
+from kernels.scratch import ALIGNMENT, Scratch, raw, whole
 from kernels.toomcook import matrices
 from kernels.vector import call, flush_denormals, restore_denormals, take_next
 
@@ -153,9 +153,6 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     most = -(-cut.rows * cut.columns // lanes)
     jobs = problem.n * problem.groups * row_blocks * column_blocks * cut.chunks
 
-    def whole(nbytes: int) -> int:
-        return nbytes + -nbytes % ALIGNMENT
-
     v_offset = whole((packed.size + 2 * lanes) * size)
     m_offset = v_offset + whole(points * (ins * most + 1) * lanes * size)
     line_offset = m_offset + whole(points * (cut.channels + cut.m) * most * lanes * size)
@@ -176,8 +173,8 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     tables = np.arange(ins) * lanes * np.arange(1, most + 1)[:, None]
     offsets = np.concatenate([np.array(packed.taps), tables.ravel()]).astype(np.int64)
     planes = np.array([packed.plane_row, packed.plane_column], np.int64)
-    ends = {cut.rows, down % cut.rows or cut.rows}, {cut.columns, across % cut.columns or cut.columns}
-    tiles = _tiles(cut, outs, {-(-rows * columns // lanes) for rows in ends[0] for columns in ends[1]}, lanes, size)
+    vectors = {-(-rows * columns // lanes) for rows in ends(down, cut.rows) for columns in ends(across, cut.columns)}
+    tiles = tile_table(outs, cut.m, cut.n, vectors, lanes, size, tile)
 
     fixed = raw(weights), offsets, planes, tiles, geometry, jobs
     example = np.empty((1, 1, 1, 1), np.uint8)
@@ -189,18 +186,6 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
 
     note = f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}"
     return Prepared(run, scratch.nbytes, note)
-
-
-def _tiles(cut: cutting.Cut, outs: int, lengths: set[int], lanes: int, itemsize: int) -> Array:
-    """Addresses of the outer tiles that full and last blocks need, by [m][n]."""
-    _, base, extra = even(outs, cut.m)
-    table = np.zeros((cut.m + 2, cut.n + 2), np.int64)
-    for vectors in lengths:
-        _, wide, wider = even(vectors, cut.n)
-        for m in {base, base + (extra > 0)}:
-            for n in {wide, wide + (wider > 0)}:
-                table[m, n] = tile(m, n, lanes, itemsize)
-    return table
 
 
 def fuses(problem: Conv) -> bool:

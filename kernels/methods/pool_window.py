@@ -19,7 +19,7 @@ from kernels.jit import njit, region
 from kernels.machine import machine
 from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, line, plane
 from kernels.problem import Pool, Problem, dilated
-from kernels.scratch import ALIGNMENT, Scratch, raw
+from kernels.scratch import ALIGNMENT, Scratch, raw, whole
 from kernels.vector import call, flush_denormals, restore_denormals, take_next
 
 Array = np.ndarray
@@ -127,8 +127,7 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
     kernel = plane(kind, stride, lanes, size)
     left = problem.padding[1][0]
     needed = (ow + lanes) * problem.stride[1] + dilated(problem.kernel[1], problem.dilation[1]) + lanes
-    row_bytes = max(needed, left + w + lanes) * size
-    row_bytes += -row_bytes % ALIGNMENT
+    row_bytes = whole(max(needed, left + w + lanes) * size)
     per_job = max(1, min(JOB_BYTES // (h * w * size), -(-planes // threads)))
     used = min(threads, -(-planes // per_job))
     scratch = Scratch(used * row_bytes + ALIGNMENT)
