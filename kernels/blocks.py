@@ -17,7 +17,7 @@ from kernels.cuts.direct import Blocking, Layout, even, layout
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine
-from kernels.microkernels.outer import ACTIVATIONS, FROM_BIAS, LAST
+from kernels.microkernels.outer import ACTIVATIONS, AHEAD, FIELDS, FROM_BIAS, LAST
 from kernels.microkernels.packing import pack
 from kernels.problem import Conv
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
@@ -26,8 +26,9 @@ from kernels.vector import call, flush_denormals, restore_denormals, take_next
 Array = np.ndarray
 TileOf = Callable[[int, int, int, int], int]
 
+
 @njit
-def run_job(job, x, out, weights, offsets, tiles, planes, geometry, block):
+def run_job(job, x, out, weights, offsets, tiles, planes, counts, vectors, geometry, block):
     """One job, `block` being the address of its scratch; the other arguments are those of `run_jobs`."""
     g = geometry[0]
     size = g.itemsize
@@ -37,10 +38,10 @@ def run_job(job, x, out, weights, offsets, tiles, planes, geometry, block):
     group, image = rest % g.groups, rest // g.groups
     row, column = row_block * g.rows, column_block * g.columns
     rows, columns = min(g.rows, g.oh - row), min(g.columns, g.ow - column)
-    lines, line = (1, rows * columns) if g.flat else (rows, columns)
-    vectors = (line + g.lanes - 1) // g.lanes
-    across = (vectors + g.tile_n - 1) // g.tile_n
-    wide, wider = vectors // across, vectors % across
+    edges = 2 * (rows < g.rows) + (columns < g.columns)
+    count, entries = counts[edges], vectors[edges].ctypes.data
+    across = (count + g.tile_n - 1) // g.tile_n
+    wide, wider = count // across, count % across
     down = (g.outs + g.m - 1) // g.m
     tall, taller = g.outs // down, g.outs % down
     first_tile, last_tile = chunk * down // g.chunks, (chunk + 1) * down // g.chunks
@@ -54,36 +55,31 @@ def run_job(job, x, out, weights, offsets, tiles, planes, geometry, block):
                 first_row, first_column = row * g.sh - g.pad_h + planes[0, u], column * g.sw - g.pad_w + planes[1, u]
                 lines_of = positions, g.count, source, first_row, g.row_step, first_column, g.column_step, g.h, g.w
                 call(g.pack, (g.lanes, size, to, g.pitch, *lines_of))
-        for tap in range(0, channels * g.kernel_taps, g.taps_per_call):
-            taps = min(g.taps_per_call, channels * g.kernel_taps - tap)
-            summed = channel * g.kernel_taps + tap
-            table = offsets.ctypes.data + tap * 8
-            stage = (FROM_BIAS if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)
-            for r in range(lines):
-                start = block + r * g.positions_per_row * g.pitch * size
-                for q in range(across):
-                    first = (q * wide + min(q, wider)) * g.lanes
-                    n = wide + (q < wider)
-                    for t in range(first_tile, last_tile):
-                        j = group * g.outs + t * tall + min(t, taller)
-                        m = tall + (t < taller)
-                        y = out + (((image * g.c_out + j) * g.oh + row + r) * g.ow + column + first) * size
-                        a = weights + (j * g.k + summed * m) * size
-                        bias = g.bias + j * size if g.bias else 0
-                        scale = g.scale + j * size if g.scale else 0
-                        shift = g.shift + j * size if g.shift else 0
-                        call(
-                            tiles[m, n],
-                            (m, n, g.lanes, size, taps, a, start + first * size, table, y, g.oh * g.ow, line - first, stage,
-                             bias, scale, shift, g.activation, g.slope),
-                        )  # fmt: skip
+        summed, taps = channel * g.kernel_taps, channels * g.kernel_taps
+        stage = (FROM_BIAS if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)
+        for t in range(first_tile, last_tile):  # outermost: weights are read once a block, and few output planes are written at a time
+            j = group * g.outs + t * tall + min(t, taller)
+            m = tall + (t < taller)
+            y = out + (((image * g.c_out + j) * g.oh + row) * g.ow + column) * size
+            a = weights + (j * g.k + summed * m) * size
+            bias = g.bias + j * size if g.bias else 0
+            scale = g.scale + j * size if g.scale else 0
+            shift = g.shift + j * size if g.shift else 0
+            for q in range(across):
+                first = (q * wide + min(q, wider)) * FIELDS * 8
+                n = wide + (q < wider)
+                call(
+                    tiles[m, n],
+                    (m, n, g.lanes, size, taps, a, block, offsets.ctypes.data, y, g.oh * g.ow, entries + first, stage,
+                     bias, scale, shift, g.activation, g.slope),
+                )  # fmt: skip
 
 
 @region
-def run_jobs(threads, x, out, weights, offsets, tiles, planes, geometry, jobs, scratch, scratch_bytes):
+def run_jobs(threads, x, out, weights, offsets, tiles, planes, counts, vectors, geometry, jobs, scratch, scratch_bytes):
     """Every job of one convolution; threads take them one by one from a counter at the end of scratch. x, out, weights and scratch are
-    bytes; offsets (element offsets of all taps of a block), planes (input row and column where each packed plane starts) and tiles
-    (addresses by [m][n]) are int64 arrays, geometry a record; each thread has scratch_bytes."""
+    bytes; offsets (element offsets of all taps of a block), planes (input row and column where each packed plane starts), tiles
+    (addresses by [m][n]), counts and vectors (see `vector_tables`) are int64 arrays, geometry a record; each thread has scratch_bytes."""
     scratch[-ALIGNMENT:] = 0
     counter = scratch.ctypes.data + scratch.size - ALIGNMENT
     for thread in prange(threads):
@@ -91,7 +87,7 @@ def run_jobs(threads, x, out, weights, offsets, tiles, planes, geometry, jobs, s
         pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
         job = take_next(counter)
         while job < jobs:
-            run_job(job, *pointers, offsets, tiles, planes, geometry, scratch.ctypes.data + thread * scratch_bytes)
+            run_job(job, *pointers, offsets, tiles, planes, counts, vectors, geometry, scratch.ctypes.data + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
 
@@ -106,17 +102,31 @@ def pack_weights(weight: Array, groups: int, m: int) -> Array:
     return np.concatenate([rows[a:b].T.ravel() for a, b in itertools.pairwise(edges)])
 
 
-def ends(total: int, step: int) -> set[int]:
-    """Lengths of the parts of `total` cut every `step`: the full one and the last."""
-    return {step, total % step or step}
+def vector_tables(problem: Conv, block: Blocking, packed: Layout, segment: int) -> tuple[Array, Array]:
+    """(counts, vectors): for blocks of full and last rows by full and last columns, how many vectors of at most `segment` outputs they
+    have, and what the tile is told of each: its place in the packed block, its place in the output, its outputs."""
+    oh, ow = problem.conv_size
+    shapes = [(rows, columns) for rows in (block.rows, oh % block.rows or block.rows) for columns in (block.columns, ow % block.columns)]
+    tables = []
+    for rows, columns in shapes:
+        lines, line = (1, rows * columns) if block.flat else (rows, columns)
+        tables.append([
+            (r * packed.positions_per_row * packed.pitch + first, r * ow + first, min(segment, line - first))
+            for r in range(lines) for first in range(0, line, segment)
+        ])  # fmt: skip
+    vectors = np.zeros((len(tables), max(map(len, tables)), FIELDS), np.int64)
+    for to, table in zip(vectors, tables):
+        if table:
+            to[: len(table)] = table
+    return np.array([len(table) for table in tables]), vectors
 
 
-def tile_table(outs: int, m: int, n: int, vectors: set[int], lanes: int, itemsize: int, tile_of: TileOf) -> Array:
-    """Addresses of the tiles that `outs` channels by lines of these many vectors need, by [m][n]; m and n are the largest."""
+def tile_table(outs: int, m: int, n: int, counts: set[int], lanes: int, itemsize: int, tile_of: TileOf) -> Array:
+    """Addresses of the tiles that `outs` channels by these counts of vectors need, by [m][n]; m and n are the largest."""
     _, base, extra = even(outs, m)
     widths = set()
-    for line in vectors:
-        _, wide, wider = even(line, n)
+    for count in counts:
+        _, wide, wider = even(count, n)
         widths |= {wide, wide + (wider > 0)}
     table = np.zeros((m + 2, max(widths) + 1), np.int64)
     for height in {base, base + (extra > 0)}:
@@ -148,33 +158,33 @@ def record(values: dict[str, int]) -> Array:
     return np.array([tuple(values.values())], [(name, np.int64) for name in values])
 
 
-def prepare_blocks(problem: Conv, operands: Operands, threads: int, block: Blocking, tile_of: TileOf) -> Prepared:
+def prepare_blocks(
+    problem: Conv, operands: Operands, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None
+) -> Prepared:
     """Pack the weights and lay out the scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
-    that is called as `microkernels.outer.tile` is."""
+    that is called as `microkernels.outer.tile` is, with vectors of at most `segment` outputs (None: one register)."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     packed = layout(problem, block.flat, block.rows, block.columns, lanes, block.channels)
     oh, ow = problem.conv_size
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     jobs = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
-    # a tile reads whole vectors past a line's end, never more than its own width
-    scratch_bytes = whole((packed.size + (min(block.n, 8) + 1) * lanes) * size)
+    scratch_bytes = whole((packed.size + 8 * lanes) * size)  # whole vectors are read past a line's end; a row walks several at a time
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     assert operands.weight is not None
     weights = pack_weights(operands.weight, problem.groups, block.m)
     geometry = record({
         **common(problem, packed, operands), "flat": block.flat, "rows": block.rows, "columns": block.columns, "channels": block.channels,
-        "taps_per_call": block.taps, "k": problem.summands, "kernel_taps": problem.taps, "m": block.m, "tile_n": block.n,
+        "k": problem.summands, "kernel_taps": problem.taps, "m": block.m, "tile_n": block.n,
         "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
     })  # fmt: skip
-    offsets = (np.arange(block.channels)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel().astype(np.int64)
+    offsets = np.arange(block.channels)[:, None] * packed.channel_stride + np.array(packed.taps)
+    offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
     planes = np.array([packed.plane_row, packed.plane_column], np.int64)
-    columns = ends(ow, block.columns)
-    lines = {r * c for r in ends(oh, block.rows) for c in columns} if block.flat else columns
-    vectors = {-(-line // lanes) for line in lines}
-    tiles = tile_table(problem.c_out // problem.groups, block.m, block.n, vectors, lanes, size, tile_of)
+    counts, vectors = vector_tables(problem, block, packed, segment or lanes)
+    tiles = tile_table(problem.c_out // problem.groups, block.m, block.n, set(counts[counts > 0].tolist()), lanes, size, tile_of)
 
-    fixed = raw(weights), offsets, tiles, planes, geometry, jobs
+    fixed = raw(weights), offsets, tiles, planes, counts, vectors, geometry, jobs
     example = np.empty((1, 1, 1, 1), np.uint8)
     launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
 

@@ -87,6 +87,13 @@ class Words:
         wide = self.b.shuffle_vector(joined[0], ir.Constant(joined[0].type, ir.Undefined), turns)
         self.b.store(wide, self.b.bitcast(pointer, wide.type.as_pointer()), align=self.itemsize)
 
+    def prefetch(self, pointer: ir.Value) -> None:
+        """Ask for the cache line of this element; any address may be asked for."""
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
+        function = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
+        read, keep, data = (ir.Constant(I32, value) for value in (0, 3, 1))
+        self.b.call(function, [self.b.bitcast(pointer, ir.IntType(8).as_pointer()), read, keep, data])
+
     def copy(self, to: ir.Value, source: ir.Value, count: ir.Value) -> None:
         """`count` numbers from one place to another that does not overlap it."""
         whole = self.b.sdiv(count, i64(self.lanes))
@@ -108,6 +115,22 @@ class Words:
         """The mask of the lanes l with start + l < count."""
         lanes = ir.Constant(self._indices, [start + lane for lane in range(self.lanes)])
         return self.b.icmp_signed("<", lanes, self._splat(count, self._indices))
+
+    def between(self, position: ir.Value, low: ir.Value, high: ir.Value) -> ir.Value:
+        """The mask of the lanes l with low <= position + l < high."""
+        b, kind = self.b, ir.VectorType(I32, self.lanes)
+        past = self._splat(b.trunc(b.sub(position, low), I32), kind)
+        lanes = b.add(past, ir.Constant(kind, list(range(self.lanes))))
+        return b.icmp_unsigned("<", lanes, self._splat(b.trunc(b.sub(high, low), I32), kind))  # below low wraps to a large number
+
+    def gather(self, pointer: ir.Value, stride: ir.Value, mask: ir.Value) -> ir.Value:
+        """Every `stride`-th number from here; lanes outside the mask are zero and are not read."""
+        b = self.b
+        steps = b.mul(self._splat(b.mul(stride, i64(self.itemsize)), self._indices), ir.Constant(self._indices, list(range(self.lanes))))
+        addresses = b.add(self._splat(b.ptrtoint(pointer, I64), self._indices), steps)
+        pointers = b.inttoptr(addresses, ir.VectorType(self.scalar.as_pointer(), self.lanes))
+        arguments = pointers, ir.Constant(I32, self.itemsize), mask, self.zero()
+        return self._call(f"llvm.masked.gather.{self._suffix}.v{self.lanes}p0", self.vector, *arguments)
 
     def load_first(self, pointer: ir.Value, mask: ir.Value, otherwise: float = 0.0) -> ir.Value:
         """One vector; lanes outside the mask are `otherwise` and are not read."""

@@ -17,22 +17,21 @@ from collections.abc import Iterator
 from kernels.machine import Machine, machine
 from kernels.problem import Conv, dilated
 
-TILE_COST = 60  # cycles to call a tile and start its loop
+TILE_COST = 100  # cycles to call a tile and start its loop
 JOB_COST = 2000  # cycles to take a job
-PACK_UNIT, PACK_STRIDED = 0.35, 1.5  # cycles per element packed, at unit stride and strided
+PACK_LINE, PACK_UNIT, PACK_STRIDED = 20, 0.6, 1.5  # cycles per line packed, and per element at unit stride and strided
 L3_BYTES, MEMORY_BYTES = 8.0, 3.0  # bytes per cycle and core
 
 
 @dataclasses.dataclass(frozen=True)
 class Blocking:
-    """rows, columns: outputs of a job's block. channels: input channels packed at a time. taps: summed in one call of a tile. m, n: the
-    largest tile, channels by vectors. chunks: parts of the output channels, each a job of its own. cycles: the estimate."""
+    """rows, columns: outputs of a job's block. channels: input channels packed at a time. m, n: the largest tile,
+    channels by vectors. chunks: parts of the output channels, each a job of its own. cycles: the estimate."""
 
     flat: bool
     rows: int
     columns: int
     channels: int
-    taps: int
     m: int
     n: int
     chunks: int
@@ -64,6 +63,7 @@ class Layout:
     plane_row: tuple[int, ...]
     plane_column: tuple[int, ...]
     taps: tuple[int, ...]
+
 
 @functools.lru_cache(maxsize=64)
 def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, channels: int = 1) -> Layout:
@@ -98,16 +98,17 @@ def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, chann
 
 def _tiles(outs: int, registers: int) -> Iterator[tuple[int, int]]:
     """Tiles of m channels by n vectors that fit the registers: m*n sums, n inputs, one weight."""
-    for n in range(1, 7):
+    for n in range(1, 9):
         largest = min((registers - 1 - n) // n, outs, 16)
         if largest >= 1:
             yield even(outs, largest)[1] + (even(outs, largest)[2] > 0), n
 
 
-def _tap_cycles(m: float, n: float) -> float:
-    """Cycles per tap of an m x n tile: two FMAs, two loads (an input vector mostly straddles two cache lines) or four instructions a
-    cycle, and each sum waits four cycles for its last addition."""
-    return max(m * n / 2, (m + 2 * n) / 2, (m * n + m + n + 3) / 4, 4.0)
+def tap_cycles(m: float, n: float) -> float:
+    """Cycles per tap of an m x n tile: two FMAs a cycle, or the loads: a weight each row, for each vector two cache lines and a prefetch;
+    and a little for every weight. Fitted to tiles run from the second-level cache: 6x4 took 13.3 cycles, 9x3 15.0, 12x2 13.9, 5x5 14.7,
+    4x6 15.0, 3x7 14.9, 6x2 8.1."""
+    return max(m * n / 2, 0.6 * (m + 3 * n + 1)) + 0.15 * m + 0.4
 
 
 def _row_counts(oh: int, threads: int) -> list[int]:
@@ -129,18 +130,19 @@ def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: 
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     jobs = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
     rows, columns = oh / row_blocks, ow / column_blocks
-    lines, line = (1.0, rows * columns) if block.flat else (rows, columns)
-    vectors = math.ceil(line / lanes)
-    across = -(-vectors // block.n)
+    vectors = math.ceil(rows * columns / lanes) if block.flat else rows * math.ceil(columns / lanes)
+    across = math.ceil(vectors / block.n)
     down = even(-(-outs // block.chunks), block.m)[0]
     summed = ins * problem.taps
-    calls = -(-ins // block.channels) * -(-block.channels * problem.taps // block.taps)
-    per_tile = summed * _tap_cycles(outs / block.chunks / down, vectors / across) + calls * (TILE_COST + 2 * block.m * block.n)
-    compute = lines * across * down * per_tile
+    calls = -(-ins // block.channels)
+    # a tile that resumes sums reads and writes them past the first-level cache
+    calling = TILE_COST + 2 * block.m * block.n + (calls - 1) * (TILE_COST + 6 * block.m * block.n)
+    per_tile = summed * tap_cycles(outs / block.chunks / down, vectors / across) + calling
+    compute = across * down * per_tile
     per_element = PACK_UNIT if problem.stride[1] == 1 else PACK_STRIDED
-    line_cost = 8 / max(packed.count, 1)  # cycles per line spread over its elements
     positions = (rows - 1) * packed.positions_per_row + packed.positions - (block.rows - 1) * packed.positions_per_row
-    pack = ins * packed.planes * positions * packed.count * (per_element + line_cost)
+    one_line = packed.pitch == packed.count == problem.size[1] and packed.planes == packed.row_step == 1
+    pack = ins * packed.planes * (positions * packed.count * per_element + (1 if one_line else positions) * PACK_LINE)
     weights = summed * outs / block.chunks * problem.itemsize
     total_weights = summed * problem.c_out * problem.itemsize
     stream = 0.0
@@ -164,15 +166,11 @@ def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
                     budget = spec.l2 // 2 // item
                     if packed.size > budget and (rows, columns) != (1, min(columns, lanes * n)):
                         continue
-                    channels = max(1, min(ins, budget // packed.size))
-                    channels = even(ins, channels)[1] + (even(ins, channels)[2] > 0)
-                    # taps of one call: their vectors in 3/4 of L1, kw of them sharing a line where lanes run along the width
-                    shared = 1 if flat else min(problem.kernel[1], 4) / max(1, min(problem.stride[1], problem.kernel[1]))
-                    taps = int(max(64, spec.l1 * 0.75 * max(shared, 1) / (n * spec.vector_bytes)))
-                    taps = even(channels * problem.taps, taps)[1] + 1
-                    for chunks in sorted({1, min(threads, outs), min(2 * threads, outs)}):
-                        block = Blocking(flat, rows, columns, channels, taps, m, n, chunks)
-                        yield dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec))
+                    most = even(ins, max(1, min(ins, budget // packed.size)))[0]
+                    for parts in sorted({part for part in (most, 2 * most, 4 * most) if part <= ins}):
+                        for chunks in sorted({1, min(threads, outs), min(2 * threads, outs)}):
+                            block = Blocking(flat, rows, columns, -(-ins // parts), m, n, chunks)
+                            yield dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec))
 
 
 @functools.lru_cache(maxsize=512)

@@ -43,14 +43,15 @@ def _blocking(problem: Conv) -> Blocking:
     if rows == 1 and not flat:
         spare = budget // dilated(problem.kernel[0], problem.dilation[0]) - dilated(problem.kernel[1], problem.dilation[1])
         columns = min(ow, max(spare // problem.stride[1] // lanes * lanes, 8 * lanes))
-    n = -(-(rows * columns if flat else columns) // lanes)
-    return Blocking(flat, rows, columns, 1, problem.taps, 1, n, 1)
+    return Blocking(flat, rows, columns, 1, 1, 1, 1)
 
 
 def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     """Cut into blocks, compile the row."""
     stream = math.prod(problem.conv_shape) * problem.itemsize > machine().l3
-    return prepare_blocks(problem, operands, threads, _blocking(problem), lambda m, n, lanes, itemsize: row(stream, lanes, itemsize))
+    block = _blocking(problem)
+    line = block.rows * block.columns
+    return prepare_blocks(problem, operands, threads, block, lambda m, n, lanes, itemsize: row(stream, lanes, itemsize), line)
 
 
 def fuses(problem: Conv) -> bool:

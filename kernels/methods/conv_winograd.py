@@ -15,13 +15,13 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
-from kernels.blocks import common, ends, pack_weights, record, tile_table
+from kernels.blocks import common, pack_weights, record, tile_table
 from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import layout
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import cores, machine
-from kernels.microkernels.outer import ACTIVATIONS, FROM_BIAS, LAST, tile
+from kernels.microkernels.outer import ACTIVATIONS, AHEAD, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
@@ -55,7 +55,7 @@ def error_bound(problem: Conv) -> float:
 
 
 @njit
-def run_job(job, x, out, weights, offsets, planes, tiles, geometry, block):
+def run_job(job, x, out, weights, offsets, planes, tiles, entries, geometry, block):
     """One job, `block` being the address of its scratch: packed channel, transformed input V, products M, one line of outputs."""
     g = geometry[0]
     size = g.itemsize
@@ -95,16 +95,16 @@ def run_job(job, x, out, weights, offsets, planes, tiles, geometry, block):
         channels = round_end * tall + min(round_end, taller) - base
         for p in range(g.points):
             for q in range(across):
-                first = (q * wide + min(q, wider)) * g.lanes
+                first = q * wide + min(q, wider)
                 n = wide + (q < wider)
                 for t in range(round_start, round_end):
                     j = t * tall + min(t, taller)
                     m = tall + (t < taller)
                     a = weights + (((p * g.groups + group) * g.outs + j) * g.ins) * size
-                    y = products + ((p * channels + j - base) * padded + first) * size
-                    source = v + (p * point_stride + first) * size
+                    y = products + (p * channels + j - base) * padded * size
+                    source = v + p * point_stride * size
                     done = FROM_BIAS + LAST, 0, 0, 0, 0, 0  # sums start at zero and nothing follows
-                    call(tiles[m, n], (m, n, g.lanes, size, g.ins, a, source, table, y, padded, padded - first, *done))
+                    call(tiles[m, n], (m, n, g.lanes, size, g.ins, a, source, table, y, padded, entries[first:].ctypes.data, *done))
         for channel in range(channels):
             j = group * g.outs + base + channel
             plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
@@ -117,7 +117,7 @@ def run_job(job, x, out, weights, offsets, planes, tiles, geometry, block):
 
 
 @region
-def run_jobs(threads, x, out, weights, offsets, planes, tiles, geometry, jobs, scratch, scratch_bytes):
+def run_jobs(threads, x, out, weights, offsets, planes, tiles, entries, geometry, jobs, scratch, scratch_bytes):
     """Every job of one convolution. Arguments as in `kernels.blocks.run_jobs`, offsets being those of the patch's points followed by the
     tables of c_in * vectors * lanes for each number of vectors."""
     scratch[-ALIGNMENT:] = 0
@@ -127,7 +127,7 @@ def run_jobs(threads, x, out, weights, offsets, planes, tiles, geometry, jobs, s
         pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
         job = take_next(counter)
         while job < jobs:
-            run_job(job, *pointers, offsets, planes, tiles, geometry, scratch.ctypes.data + thread * scratch_bytes)
+            run_job(job, *pointers, offsets, planes, tiles, entries, geometry, scratch.ctypes.data + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
 
@@ -137,6 +137,11 @@ def transform_weights(weight: Array, mh: int, mw: int) -> Array:
     rows, columns = (np.array(matrices(m, r)[1], np.float64) for m, r in zip((mh, mw), weight.shape[2:]))
     points = np.einsum("pa,jcab,qb->pqjc", rows, weight.astype(np.float64), columns, optimize=True)
     return points.reshape(-1, *weight.shape[:2]).astype(weight.dtype)
+
+
+def ends(total: int, step: int) -> set[int]:
+    """Lengths of the parts of `total` cut every `step`: the full one and the last."""
+    return {step, total % step or step}
 
 
 def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
@@ -171,12 +176,13 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
         "output": output_transform(shape, lanes, size), "v_offset": v_offset, "m_offset": m_offset, "line_offset": line_offset,
     })  # fmt: skip
     tables = np.arange(ins) * lanes * np.arange(1, most + 1)[:, None]
-    offsets = np.concatenate([np.array(packed.taps), tables.ravel()]).astype(np.int64)
+    offsets = np.concatenate([np.array(packed.taps), tables.ravel(), np.zeros(AHEAD)]).astype(np.int64)
     planes = np.array([packed.plane_row, packed.plane_column], np.int64)
-    vectors = {-(-rows * columns // lanes) for rows in ends(down, cut.rows) for columns in ends(across, cut.columns)}
-    tiles = tile_table(outs, cut.m, cut.n, vectors, lanes, size, tile)
+    entries = np.arange(most)[:, None] * (lanes, lanes, 0) + (0, 0, lanes)  # vectors lie side by side and are whole
+    counts = {-(-rows * columns // lanes) for rows in ends(down, cut.rows) for columns in ends(across, cut.columns)}
+    tiles = tile_table(outs, cut.m, cut.n, counts, lanes, size, tile)
 
-    fixed = raw(weights), offsets, planes, tiles, geometry, jobs
+    fixed = raw(weights), offsets, planes, tiles, entries, geometry, jobs
     example = np.empty((1, 1, 1, 1), np.uint8)
     launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
 

@@ -1,10 +1,10 @@
 """The depthwise row: one line of outputs from one packed channel, however long, as a sum of shifted input vectors.
 
-    y[q] = activation((bias + sum over t < k of a[t] * x[offsets[t] + q]) * scale + shift)        for q < columns
+    y[q] = activation((bias + sum over t < k of a[t] * x[offsets[t] + q]) * scale + shift)        for q < count
 
 One weight per tap serves the whole line, so there is nothing to share between channels: the line is walked UNROLL vectors at a time and
 memory sets the pace. With `stream` results go past the caches, which saves reading every output line before overwriting it; it pays
-where the output does not fit the last-level cache. Takes the arguments of the outer tile with m = 1.
+where the output does not fit the last-level cache.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.jit import address, njit
-from kernels.microkernels.outer import finish
-from kernels.vector import Words, i64
+from kernels.microkernels.outer import FIELDS, finish
+from kernels.vector import I64, Words, i64
 
 UNROLL = 6  # vectors in flight: six sums cover two FMA units waiting four cycles, less two loads a cycle
 
 
 @intrinsic(prefer_literal=True)
 def row_of(typing_context: Any, stream_: Any, lanes_: Any, itemsize_: Any,
-           k: Any, a: Any, x: Any, offsets: Any, y: Any, columns: Any, bias: Any, scale: Any, shift: Any,
+           k: Any, a: Any, x: Any, offsets: Any, y: Any, vectors: Any, bias: Any, scale: Any, shift: Any,
            activation: Any, slope: Any) -> Any:  # fmt: skip
     """See `row` for the arguments."""
     literals = stream_, lanes_, itemsize_
     stream, lanes, itemsize = (literal.literal_value for literal in literals)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        k, a, x, offsets, y, columns, bias, scale, shift, activation, slope = values[3:]
+        k, a, x, offsets, y, vectors, bias, scale, shift, activation, slope = values[3:]
         w = Words(builder, lanes, itemsize)
-        inputs, weights, outputs = w.pointer(x), w.pointer(a), w.pointer(y)
+        in_x, in_y, columns = (w.load_index(vectors, i64(field)) for field in range(FIELDS))
+        inputs, weights, outputs = w.at(w.pointer(x), in_x), w.pointer(a), w.at(w.pointer(y), in_y)
         start = w.variable(w.zero())
         with w.when(builder.icmp_signed("!=", bias, i64(0))):
             w.set(start, w.splat(w.load_scalar(w.pointer(bias))))
@@ -55,7 +56,7 @@ def row_of(typing_context: Any, stream_: Any, lanes_: Any, itemsize_: Any,
         # streaming stores need aligned vectors: a short first one reaches the boundary
         head = w.variable(i64(0))
         if stream:
-            past = builder.and_(builder.udiv(y, i64(itemsize)), i64(lanes - 1))
+            past = builder.and_(builder.udiv(builder.ptrtoint(outputs, I64), i64(itemsize)), i64(lanes - 1))
             short = builder.and_(builder.sub(i64(lanes), past), i64(lanes - 1))
             w.set(head, builder.select(builder.icmp_signed("<", short, columns), short, columns))
             with w.when(builder.icmp_signed(">", w.get(head), i64(0))):
@@ -78,10 +79,11 @@ def row_of(typing_context: Any, stream_: Any, lanes_: Any, itemsize_: Any,
 
 
 @njit
-def _row(stream, n, lanes, itemsize, k, a, x, offsets, y, y_row, columns, stage, bias, scale, shift, activation, slope):
-    row_of(stream, lanes, itemsize, k, a, x, offsets, y, columns, bias, scale, shift, activation, slope)
+def _row(stream, n, lanes, itemsize, k, a, x, offsets, y, y_row, vectors, stage, bias, scale, shift, activation, slope):
+    row_of(stream, lanes, itemsize, k, a, x, offsets, y, vectors, bias, scale, shift, activation, slope)
 
 
 def row(stream: bool, lanes: int, itemsize: int) -> int:
-    """Address of the compiled row. It is called as the outer tile is, with m = 1; n, y_row and stage are unused: all taps come at once."""
+    """Address of the compiled row. It is called as the outer tile is, with m = n = 1 and a table of one vector whose count is the
+    line's length; y_row and stage are unused, all taps come at once."""
     return address(_row, (int(stream), 1, lanes, itemsize), (types.int64,) * 13)
