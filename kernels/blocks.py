@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import prange
 
-from kernels.cuts.direct import Blocking, Layout, even, layout
+from kernels.cuts.direct import PICKED, Blocking, Layout, even, layout
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine
@@ -28,7 +28,17 @@ TileOf = Callable[[int, int, int, int], int]
 
 
 @njit
-def run_job(job, x, out, weights, offsets, tiles, planes, counts, vectors, geometry, block):
+def pack_channel(g, source, to, block, row, column, positions):
+    """Pack one input channel at `source` from an input row and column on (before padding), into a block whose scratch is at `block`."""
+    call(
+        g.pack,
+        (g.step, g.lanes, g.itemsize, to, block + g.line_offset, g.columns_table, g.planes, g.column_stride, g.phases, g.phase_stride,
+         positions, g.pitch, g.count, g.span, source, row - g.pad_h, g.row_step, column - g.pad_w, g.column_step, g.h, g.w),
+    )  # fmt: skip
+
+
+@njit
+def run_job(job, x, out, weights, offsets, tiles, counts, vectors, geometry, block):
     """One job, `block` being the address of its scratch; the other arguments are those of `run_jobs`."""
     g = geometry[0]
     size = g.itemsize
@@ -50,11 +60,7 @@ def run_job(job, x, out, weights, offsets, tiles, planes, counts, vectors, geome
         channels = min(g.channels, g.ins - channel)
         for c in range(channels):
             source = x + ((image * g.c_in + group * g.ins + channel + c) * g.h * g.w) * size
-            for u in range(g.planes):
-                to = block + (c * g.channel_stride + u * g.plane_stride) * size
-                first_row, first_column = row * g.sh - g.pad_h + planes[0, u], column * g.sw - g.pad_w + planes[1, u]
-                lines_of = positions, g.count, source, first_row, g.row_step, first_column, g.column_step, g.h, g.w
-                call(g.pack, (g.lanes, size, to, g.pitch, *lines_of))
+            pack_channel(g, source, block + c * g.channel_stride * size, block, row * g.sh, column * g.sw, positions)
         summed, taps = channel * g.kernel_taps, channels * g.kernel_taps
         stage = (FROM_BIAS if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)
         for t in range(first_tile, last_tile):  # outermost: weights are read once a block, and few output planes are written at a time
@@ -76,10 +82,9 @@ def run_job(job, x, out, weights, offsets, tiles, planes, counts, vectors, geome
 
 
 @region
-def run_jobs(threads, x, out, weights, offsets, tiles, planes, counts, vectors, geometry, jobs, scratch, scratch_bytes):
+def run_jobs(threads, x, out, weights, offsets, tiles, counts, vectors, geometry, jobs, scratch, scratch_bytes):
     """Every job of one convolution; threads take them one by one from a counter at the end of scratch. x, out, weights and scratch are
-    bytes; offsets (element offsets of all taps of a block), planes (input row and column where each packed plane starts), tiles
-    (addresses by [m][n]), counts and vectors (see `vector_tables`) are int64 arrays, geometry a record; each thread has scratch_bytes."""
+    bytes; offsets (element offsets of all taps of a block), tiles (addresses by [m][n]), counts and vectors (see `vector_tables`) are int64 arrays, geometry a record; each thread has scratch_bytes."""
     scratch[-ALIGNMENT:] = 0
     counter = scratch.ctypes.data + scratch.size - ALIGNMENT
     for thread in prange(threads):
@@ -87,7 +92,7 @@ def run_jobs(threads, x, out, weights, offsets, tiles, planes, counts, vectors, 
         pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
         job = take_next(counter)
         while job < jobs:
-            run_job(job, *pointers, offsets, tiles, planes, counts, vectors, geometry, scratch.ctypes.data + thread * scratch_bytes)
+            run_job(job, *pointers, offsets, tiles, counts, vectors, geometry, scratch.ctypes.data + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
 
@@ -135,19 +140,29 @@ def tile_table(outs: int, m: int, n: int, counts: set[int], lanes: int, itemsize
     return table
 
 
-def common(problem: Conv, packed: Layout, operands: Operands) -> dict[str, int]:
-    """What the record of any driver of packed blocks holds: sizes, the packed block, packing, epilogue. It points into `operands`."""
+def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
+    """Scratch bytes for one input row with its zeros, and what picking reads beyond it."""
+    step = packed.column_step if packed.column_step <= PICKED else 1
+    return whole((packed.span + (lanes + 1) * step + lanes) * itemsize)
+
+
+def common(problem: Conv, packed: Layout, operands: Operands, starts: Array, line_offset: int) -> dict[str, int]:
+    """What the record of any driver of packed blocks holds: sizes, the packed block, packing, epilogue. It points into `operands` and
+    `starts`, the table of packed.columns; line_offset is where a job's scratch has room for `line_bytes`."""
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     name, slope = problem.activation or (None, 0.0)
     (h, w), (oh, ow) = problem.size, problem.conv_size
+    step = packed.column_step if packed.column_step <= PICKED else 0
     epilogue = {"bias": operands.bias, "scale": operands.scale, "shift": operands.shift}
     return {
         "itemsize": size, "lanes": lanes, "groups": problem.groups, "c_in": problem.c_in, "ins": problem.c_in // problem.groups,
         "c_out": problem.c_out, "outs": problem.c_out // problem.groups, "h": h, "w": w, "oh": oh, "ow": ow,
         "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0], "sh": problem.stride[0], "sw": problem.stride[1],
-        "planes": packed.planes, "positions": packed.positions, "channel_stride": packed.channel_stride,
-        "plane_stride": packed.plane_stride, "pitch": packed.pitch, "count": packed.count, "row_step": packed.row_step,
-        "column_step": packed.column_step, "positions_per_row": packed.positions_per_row, "pack": pack(lanes, size),
+        "planes": len(packed.columns), "columns_table": starts.ctypes.data, "column_stride": packed.column_stride,
+        "phases": packed.phases, "phase_stride": packed.phase_stride, "positions": packed.positions, "pitch": packed.pitch,
+        "channel_stride": packed.channel_stride, "count": packed.count, "span": packed.span, "row_step": packed.row_step,
+        "column_step": packed.column_step, "positions_per_row": packed.positions_per_row,
+        "step": step, "pack": pack(step, lanes, size), "line_offset": line_offset,
         "activation": ACTIVATIONS[name], "slope": struct.unpack("q", struct.pack("d", slope))[0],
         **{key: 0 if array is None else array.ctypes.data for key, array in epilogue.items()},
     }  # fmt: skip
@@ -168,27 +183,28 @@ def prepare_blocks(
     oh, ow = problem.conv_size
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     jobs = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
-    scratch_bytes = whole((packed.size + 8 * lanes) * size)  # whole vectors are read past a line's end; a row walks several at a time
+    line_offset = whole((packed.size + 8 * lanes) * size)  # whole vectors are read past a line's end; a row walks several at a time
+    scratch_bytes = line_offset + line_bytes(packed, lanes, size)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     assert operands.weight is not None
     weights = pack_weights(operands.weight, problem.groups, block.m)
+    starts = np.array(packed.columns)
     geometry = record({
-        **common(problem, packed, operands), "flat": block.flat, "rows": block.rows, "columns": block.columns, "channels": block.channels,
+        **common(problem, packed, operands, starts, line_offset), "flat": block.flat, "rows": block.rows, "columns": block.columns, "channels": block.channels,
         "k": problem.summands, "kernel_taps": problem.taps, "m": block.m, "tile_n": block.n,
         "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
     })  # fmt: skip
     offsets = np.arange(block.channels)[:, None] * packed.channel_stride + np.array(packed.taps)
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
-    planes = np.array([packed.plane_row, packed.plane_column], np.int64)
     counts, vectors = vector_tables(problem, block, packed, segment or lanes)
     tiles = tile_table(problem.c_out // problem.groups, block.m, block.n, set(counts[counts > 0].tolist()), lanes, size, tile_of)
 
-    fixed = raw(weights), offsets, tiles, planes, counts, vectors, geometry, jobs
+    fixed = raw(weights), offsets, tiles, counts, vectors, geometry, jobs
     example = np.empty((1, 1, 1, 1), np.uint8)
     launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
 
-    def run(x: Array, out: Array, held: Operands = operands) -> None:  # what geometry points into
+    def run(x: Array, out: Array, held: tuple[Operands, Array] = (operands, starts)) -> None:  # what geometry points into
         with scratch.take() as buffer:
             launch(used, raw(x), raw(out), *fixed, buffer, scratch_bytes)
 

@@ -123,15 +123,6 @@ class Words:
         lanes = b.add(past, ir.Constant(kind, list(range(self.lanes))))
         return b.icmp_unsigned("<", lanes, self._splat(b.trunc(b.sub(high, low), I32), kind))  # below low wraps to a large number
 
-    def gather(self, pointer: ir.Value, stride: ir.Value, mask: ir.Value) -> ir.Value:
-        """Every `stride`-th number from here; lanes outside the mask are zero and are not read."""
-        b = self.b
-        steps = b.mul(self._splat(b.mul(stride, i64(self.itemsize)), self._indices), ir.Constant(self._indices, list(range(self.lanes))))
-        addresses = b.add(self._splat(b.ptrtoint(pointer, I64), self._indices), steps)
-        pointers = b.inttoptr(addresses, ir.VectorType(self.scalar.as_pointer(), self.lanes))
-        arguments = pointers, ir.Constant(I32, self.itemsize), mask, self.zero()
-        return self._call(f"llvm.masked.gather.{self._suffix}.v{self.lanes}p0", self.vector, *arguments)
-
     def load_first(self, pointer: ir.Value, mask: ir.Value, otherwise: float = 0.0) -> ir.Value:
         """One vector; lanes outside the mask are `otherwise` and are not read."""
         arguments = self.b.bitcast(pointer, self.vector.as_pointer()), ir.Constant(I32, self.itemsize), mask, self.constant(otherwise)
@@ -238,6 +229,16 @@ def take_next(typing_context: Any, counter: Any) -> Any:
         return builder.atomic_rmw("add", pointer, i64(1), "monotonic")
 
     return types.int64(types.int64), codegen
+
+
+@intrinsic
+def read_index(typing_context: Any, table: Any, index: Any) -> Any:
+    """Entry `index` of the int64 table at an address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.load(builder.gep(builder.inttoptr(values[0], I64.as_pointer()), [values[1]]), align=8)
+
+    return types.int64(types.int64, types.int64), codegen
 
 
 # MXCSR bits: FTZ (15) and DAZ (6); results and inputs below the normal range become zero instead of taking a 150-cycle assist

@@ -19,7 +19,8 @@ from kernels.problem import Conv, dilated
 
 TILE_COST = 100  # cycles to call a tile and start its loop
 JOB_COST = 2000  # cycles to take a job
-PACK_LINE, PACK_UNIT, PACK_STRIDED = 20, 0.6, 1.5  # cycles per line packed, and per element at unit stride and strided
+LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
+PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
 L3_BYTES, MEMORY_BYTES = 8.0, 3.0  # bytes per cycle and core
 
 
@@ -46,22 +47,24 @@ def even(total: int, largest: int) -> tuple[int, int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The packed block, in elements: channels, planes and positions are channel_stride, plane_stride and pitch apart, `size` in all; a
-    position is a line of `count`. Plane u starts at input row plane_row[u], column plane_column[u] (before padding) and steps by row_step,
-    column_step; each output row starts positions_per_row further; taps[t] is tap t's offset."""
+    """The packed block, in elements: channels are channel_stride apart, `size` in all. A channel has planes for `columns` (the input columns
+    where their lines start, before padding) times `phases` (input rows that take turns), column_stride and phase_stride apart; a plane has
+    `positions` lines of `count`, pitch apart, stepping by row_step and column_step through the input, of which a line covers `span`
+    columns. Each output row starts positions_per_row further; taps[t] is tap t's offset."""
 
-    planes: int
+    columns: tuple[int, ...]
+    column_stride: int
+    phases: int
+    phase_stride: int
     positions: int
     channel_stride: int
-    plane_stride: int
     pitch: int
     size: int
     count: int
+    span: int
     row_step: int
     column_step: int
     positions_per_row: int
-    plane_row: tuple[int, ...]
-    plane_column: tuple[int, ...]
     taps: tuple[int, ...]
 
 
@@ -69,31 +72,33 @@ class Layout:
 def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, channels: int = 1) -> Layout:
     """The packed block of `channels` input channels for `rows` x `columns` outputs.
 
-    `flat` is [channel][plane][position], because a block's outputs are one line across positions. `lines` is [position][channel][plane]:
-    what one output line sums is then kh contiguous streams, where channels outermost would cost a page a channel and row.
+    `flat` is [channel][column][phase][position], because a block's outputs are one line across positions; a vector lies between planes.
+    `lines` is [position][channel][column]: what one output line sums is then kh contiguous streams, where channels outermost would cost a
+    page a channel and row.
     """
     (kh, kw), (sh, sw), (dh, dw) = problem.kernel, problem.stride, problem.dilation
     span_h, span_w = dilated(kh, dh), dilated(kw, dw)
+    span = (columns - 1) * sw + span_w
     if flat:
         phases = min(sh, span_h)
         positions = rows + (span_h - 1) // sh
-        size = positions * columns
-        taps = tuple((x * phases + y * dh % sh) * size + y * dh // sh * columns for y in range(kh) for x in range(kw))
-        planes = [(phase, x * dw) for x in range(kw) for phase in range(phases)]
-        plane_row, plane_column = zip(*planes)
-        channel = len(planes) * size
+        plane = (-(-positions * columns // lanes) + 1) * lanes
+        taps = tuple((x * phases + y * dh % sh) * plane + y * dh // sh * columns for y in range(kh) for x in range(kw))
+        starts = tuple(x * dw for x in range(kw))
+        channel = kw * phases * plane
         return Layout(
-            len(planes), positions, channel, size, columns, channels * channel, columns, sh, sw, 1, plane_row, plane_column, taps
+            starts, phases * plane, phases, plane, positions, channel, columns, channels * channel, columns, span, sh, sw, 1, taps
         )  # fmt: skip
-    phases = min(sw, span_w)
+    starts = tuple(range(min(sw, span_w)))
     count = columns + (span_w - 1) // sw
     line = -(-count // lanes) * lanes
-    pitch = channels * phases * line
+    pitch = channels * len(starts) * line
     pitch += lanes * (pitch // lanes % 2 == 0)  # an odd number of vectors: rows a power of two apart would share cache sets
     positions = (rows - 1) * sh + span_h
     taps = tuple(x * dw % sw * line + y * dh * pitch + x * dw // sw for y in range(kh) for x in range(kw))
-    size = positions * pitch
-    return Layout(phases, positions, phases * line, line, pitch, size, count, 1, sw, sh, (0,) * phases, tuple(range(phases)), taps)
+    return Layout(
+        starts, line, 1, 0, positions, len(starts) * line, pitch, positions * pitch, count, span, 1, sw, sh, taps
+    )  # fmt: skip
 
 
 def _tiles(outs: int, registers: int) -> Iterator[tuple[int, int]]:
@@ -109,6 +114,15 @@ def tap_cycles(m: float, n: float) -> float:
     and a little for every weight. Fitted to tiles run from the second-level cache: 6x4 took 13.3 cycles, 9x3 15.0, 12x2 13.9, 5x5 14.7,
     4x6 15.0, 3x7 14.9, 6x2 8.1."""
     return max(m * n / 2, 0.6 * (m + 3 * n + 1)) + 0.15 * m + 0.4
+
+
+def line_cycles(packed: Layout, lanes: int) -> float:
+    """Cycles to pack one input row of one channel: its copy with zeros, then one pass for each line picked out of it."""
+    copied = LINE_COST + VECTOR_COPIED * -(-packed.span // lanes)
+    if packed.column_step == len(packed.columns) == 1:
+        return copied
+    picked = packed.column_step if packed.column_step <= PICKED else 2 * lanes
+    return copied + len(packed.columns) * (8 + -(-packed.count // lanes) * (VECTOR_PICKED + picked))
 
 
 def _row_counts(oh: int, threads: int) -> list[int]:
@@ -139,10 +153,8 @@ def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: 
     calling = TILE_COST + 2 * block.m * block.n + (calls - 1) * (TILE_COST + 6 * block.m * block.n)
     per_tile = summed * tap_cycles(outs / block.chunks / down, vectors / across) + calling
     compute = across * down * per_tile
-    per_element = PACK_UNIT if problem.stride[1] == 1 else PACK_STRIDED
     positions = (rows - 1) * packed.positions_per_row + packed.positions - (block.rows - 1) * packed.positions_per_row
-    one_line = packed.pitch == packed.count == problem.size[1] and packed.planes == packed.row_step == 1
-    pack = ins * packed.planes * (positions * packed.count * per_element + (1 if one_line else positions) * PACK_LINE)
+    pack = ins * packed.phases * positions * line_cycles(packed, lanes)
     weights = summed * outs / block.chunks * problem.itemsize
     total_weights = summed * problem.c_out * problem.itemsize
     stream = 0.0

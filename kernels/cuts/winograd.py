@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from kernels.cuts.direct import even
+from kernels.cuts.direct import TILE_COST, even, layout, line_cycles, tap_cycles
 from kernels.machine import machine
 from kernels.problem import Conv
 
@@ -111,13 +111,13 @@ def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
     share = outs / cut.chunks
     transform_vectors = vectors if cut.flat else rows * math.ceil(columns / lanes)
     point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
-    packing = ins * (rows * cut.mh + problem.kernel[0] - 1) * columns * (tw if cut.flat else cut.mw) * 0.6
+    packed = layout(tiling(problem, cut), cut.flat, cut.rows, cut.columns, lanes)
+    packing = ins * packed.phases * packed.positions * line_cycles(packed, lanes)
     before = transform_vectors * ins * th * tw * point_cost
     after = vectors * share * (th * tw * point_cost + cut.mh * cut.mw * 3)
     n = vectors / -(-vectors // cut.n)
-    tap = max(cut.m * n / 2, (cut.m + n) / 2, (cut.m * n + cut.m + n + 3) / 4, 4.0)
     tiles = -(-share // cut.m) * (vectors / n)
-    products = th * tw * tiles * (ins * tap + 60 + 2 * cut.m * n)
+    products = th * tw * tiles * (ins * tap_cycles(cut.m, n) + TILE_COST + 2 * cut.m * n)
     v_bytes = th * tw * ins * vectors * lanes * size
     if v_bytes > 0.8 * spec.l2:  # every round of products reads the transformed input from the third-level cache
         products += v_bytes * max(1.0, share / cut.channels) / 3

@@ -15,7 +15,7 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
-from kernels.blocks import common, pack_weights, record, tile_table
+from kernels.blocks import common, line_bytes, pack_channel, pack_weights, record, tile_table
 from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import layout
 from kernels.implementation import Implementation, Operands, Prepared
@@ -55,7 +55,7 @@ def error_bound(problem: Conv) -> float:
 
 
 @njit
-def run_job(job, x, out, weights, offsets, planes, tiles, entries, geometry, block):
+def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
     """One job, `block` being the address of its scratch: packed channel, transformed input V, products M, one line of outputs."""
     g = geometry[0]
     size = g.itemsize
@@ -75,10 +75,7 @@ def run_job(job, x, out, weights, offsets, planes, tiles, entries, geometry, blo
     lines, line = (1, number) if g.flat else (rows, columns)
     for c in range(g.ins):
         source = x + ((image * g.c_in + group * g.ins + c) * g.h * g.w) * size
-        for u in range(g.planes):
-            first_row, first_column = row * g.mh - g.pad_h + planes[0, u], column * g.mw - g.pad_w + planes[1, u]
-            lines_of = positions, g.count, source, first_row, g.row_step, first_column, g.column_step, g.h, g.w
-            call(g.pack, (g.lanes, size, block + u * g.plane_stride * size, g.pitch, *lines_of))
+        pack_channel(g, source, block, block, row * g.mh, column * g.mw, positions)
         for r in range(lines):
             start = block + r * g.positions_per_row * g.pitch * size
             call(g.input, (*shape, v + (c * padded + r * columns) * size, point_stride, start, offsets.ctypes.data, line))
@@ -112,12 +109,12 @@ def run_job(job, x, out, weights, offsets, planes, tiles, entries, geometry, blo
             scale = g.scale + j * size if g.scale else 0
             shift = g.shift + j * size if g.shift else 0
             place = plane, g.oh, g.ow, g.ow - column * g.mw, row, columns, number
-            call(g.output, (*shape, *place, products + channel * padded * size, channels * padded, block + g.line_offset,
+            call(g.output, (*shape, *place, products + channel * padded * size, channels * padded, block + g.turns_offset,
                             bias, scale, shift, g.activation, g.slope))  # fmt: skip
 
 
 @region
-def run_jobs(threads, x, out, weights, offsets, planes, tiles, entries, geometry, jobs, scratch, scratch_bytes):
+def run_jobs(threads, x, out, weights, offsets, tiles, entries, geometry, jobs, scratch, scratch_bytes):
     """Every job of one convolution. Arguments as in `kernels.blocks.run_jobs`, offsets being those of the patch's points followed by the
     tables of c_in * vectors * lanes for each number of vectors."""
     scratch[-ALIGNMENT:] = 0
@@ -127,7 +124,7 @@ def run_jobs(threads, x, out, weights, offsets, planes, tiles, entries, geometry
         pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
         job = take_next(counter)
         while job < jobs:
-            run_job(job, *pointers, offsets, planes, tiles, entries, geometry, scratch.ctypes.data + thread * scratch_bytes)
+            run_job(job, *pointers, offsets, tiles, entries, geometry, scratch.ctypes.data + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
 
@@ -160,33 +157,34 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
 
     v_offset = whole((packed.size + 2 * lanes) * size)
     m_offset = v_offset + whole(points * (ins * most + 1) * lanes * size)
-    line_offset = m_offset + whole(points * (cut.channels + cut.m) * most * lanes * size)
-    scratch_bytes = line_offset + whole(cut.mh * cut.mw * lanes * size)
+    turns_offset = m_offset + whole(points * (cut.channels + cut.m) * most * lanes * size)
+    line_offset = turns_offset + whole(cut.mh * cut.mw * lanes * size)
+    scratch_bytes = line_offset + line_bytes(packed, lanes, size)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     assert operands.weight is not None
     transformed = transform_weights(operands.weight, cut.mh, cut.mw)
     weights = np.concatenate([pack_weights(point[:, :, None, None], problem.groups, cut.m) for point in transformed])
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
+    starts = np.array(packed.columns)
     geometry = record({
-        **common(problem, packed, operands), "down": down, "across": across, "rows": cut.rows, "points": points,
+        **common(problem, packed, operands, starts, line_offset), "down": down, "across": across, "rows": cut.rows, "points": points,
         "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks,
         "mh": cut.mh, "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "m": cut.m, "tile_n": cut.n, "flat": cut.flat,
         "channels": cut.channels, "chunks": cut.chunks, "input": input_transform(shape, lanes, size),
-        "output": output_transform(shape, lanes, size), "v_offset": v_offset, "m_offset": m_offset, "line_offset": line_offset,
+        "output": output_transform(shape, lanes, size), "v_offset": v_offset, "m_offset": m_offset, "turns_offset": turns_offset,
     })  # fmt: skip
     tables = np.arange(ins) * lanes * np.arange(1, most + 1)[:, None]
     offsets = np.concatenate([np.array(packed.taps), tables.ravel(), np.zeros(AHEAD)]).astype(np.int64)
-    planes = np.array([packed.plane_row, packed.plane_column], np.int64)
     entries = np.arange(most)[:, None] * (lanes, lanes, 0) + (0, 0, lanes)  # vectors lie side by side and are whole
     counts = {-(-rows * columns // lanes) for rows in ends(down, cut.rows) for columns in ends(across, cut.columns)}
     tiles = tile_table(outs, cut.m, cut.n, counts, lanes, size, tile)
 
-    fixed = raw(weights), offsets, planes, tiles, entries, geometry, jobs
+    fixed = raw(weights), offsets, tiles, entries, geometry, jobs
     example = np.empty((1, 1, 1, 1), np.uint8)
     launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
 
-    def run(x: Array, out: Array, held: Operands = operands) -> None:  # what geometry points into
+    def run(x: Array, out: Array, held: tuple[Operands, Array] = (operands, starts)) -> None:  # what geometry points into
         with scratch.take() as buffer:
             launch(used, raw(x), raw(out), *fixed, buffer, scratch_bytes)
 
