@@ -116,14 +116,14 @@ def input_transform(shape: tuple[int, int, int, int], lanes: int, itemsize: int)
 
 @intrinsic(prefer_literal=True)
 def _output(typing_context: Any, mh_: Any, rh_: Any, mw_: Any, rw_: Any, lanes_: Any, itemsize_: Any,
-            dst: Any, src: Any, point_stride: Any, bias: Any, scale: Any, shift: Any, activation: Any, slope: Any) -> Any:  # fmt: skip
-    """One vector of tiles: mh lines of mw*lanes outputs at dst; see `output_transform`."""
+            dst: Any, dst_row: Any, src: Any, point_stride: Any, bias: Any, scale: Any, shift: Any, activation: Any, slope: Any) -> Any:  # fmt: skip
+    """One vector of tiles: mh lines of mw*lanes outputs at dst, dst_row elements apart; see `output_transform`."""
     literals = mh_, rh_, mw_, rw_, lanes_, itemsize_
     mh, rh, mw, rw, lanes, itemsize = (literal.literal_value for literal in literals)
     rows, columns = matrices(mh, rh)[0], matrices(mw, rw)[0]
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, src, point_stride, bias, scale, shift, activation, slope = values[6:]
+        dst, dst_row, src, point_stride, bias, scale, shift, activation, slope = values[6:]
         w = Words(builder, lanes, itemsize)
         source, to = w.pointer(src), w.pointer(dst)
         tw = len(columns[0])
@@ -136,10 +136,10 @@ def _output(typing_context: Any, mh_: Any, rh_: Any, mw_: Any, rw_: Any, lanes_:
         finish(w, sums, scale, shift, activation, slope)
         finished = [w.get(slot) for slot in sums[0]]
         for i in range(mh):
-            w.store_interleaved(finished[i * mw : (i + 1) * mw], w.at(to, i * mw * lanes))
+            w.store_interleaved(finished[i * mw : (i + 1) * mw], w.at(to, builder.mul(i64(i), dst_row)))
         return context.get_dummy_value()
 
-    return types.void(*literals, *(types.int64,) * 8), codegen
+    return types.void(*literals, *(types.int64,) * 9), codegen
 
 
 @njit
@@ -147,7 +147,13 @@ def _output_transform(
     mh, rh, mw, rw, lanes, itemsize, out, oh, ow, width, row, across, tiles, src, point_stride, line, bias, scale, shift, activation, slope
 ):
     for first in range(0, tiles, lanes):
-        _output(mh, rh, mw, rw, lanes, itemsize, line, src + first * itemsize, point_stride, bias, scale, shift, activation, slope)
+        source = src + first * itemsize
+        down, column = first // across, first % across
+        to = out + ((row + down) * mh * ow + column * mw) * itemsize
+        if column + lanes <= across and (column + lanes) * mw <= width and (row + down + 1) * mh <= oh:
+            _output(mh, rh, mw, rw, lanes, itemsize, to, ow, source, point_stride, bias, scale, shift, activation, slope)
+            continue
+        _output(mh, rh, mw, rw, lanes, itemsize, line, mw * lanes, source, point_stride, bias, scale, shift, activation, slope)
         tile = first
         last = min(tiles, first + lanes)
         while tile < last:  # the part of one row of tiles that this vector holds
