@@ -9,19 +9,21 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import prange
 
-from kernels.cuts.direct import PICKED, Blocking, Layout, even, layout
+from kernels.cuts.direct import PICKED, Blocking, Layout, even, layout, pooled_size
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine
 from kernels.microkernels.outer import ACTIVATIONS, AHEAD, FIELDS, FROM_BIAS, LAST
 from kernels.microkernels.packing import pack
-from kernels.problem import Conv
+from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, TILED_STRIDES, line, plane
+from kernels.problem import Conv, Size
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
-from kernels.vector import call, flush_denormals, restore_denormals, take_next
+from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
 
 Array = np.ndarray
 TileOf = Callable[[int, int, int, int], int]
@@ -38,24 +40,41 @@ def pack_channel(g, source, to, block, row, column, positions):
 
 
 @njit
-def run_job(job, x, out, weights, offsets, tiles, counts, vectors, geometry, block):
+def pool_planes(g, m, y, y_row, out, plane, row, column, rows, columns, scratch):
+    """Pool m channels of a block that holds whole windows, y_row elements apart at y, into planes of the output from `plane` on."""
+    size = g.itemsize
+    first_row, first_column = split(row, g.pool_sh)[0], split(column, g.pool_sw)[0]
+    down, across = split(rows - g.pool_kh, g.pool_sh)[0] + 1, split(columns - g.pool_kw, g.pool_sw)[0] + 1
+    for i in range(m):
+        to = out + (((plane + i) * g.pool_oh + first_row) * g.pool_ow + first_column) * size
+        source = y + i * y_row * size
+        if g.pool_lines:
+            call(g.pool, (g.pool_kind, g.lanes, size, to, source, g.pool_down, g.pool_across, down, columns))
+        else:
+            call(
+                g.pool,
+                (g.pool_kind, g.pool_step, g.lanes, size, to, source, scratch, g.pool_down, g.pool_across, down, across, rows, columns,
+                 g.pool_kh, g.pool_kw, g.pool_sh, g.pool_sw, 0, 0, 1, 1),
+            )  # fmt: skip
+
+
+@njit
+def run_job(job, x, out, weights, offsets, tiles, cuts, vectors, geometry, block):
     """One job, `block` being the address of its scratch; the other arguments are those of `run_jobs`."""
     g = geometry[0]
     size = g.itemsize
-    chunk, rest = job % g.chunks, job // g.chunks
-    column_block, rest = rest % g.column_blocks, rest // g.column_blocks
-    row_block, rest = rest % g.row_blocks, rest // g.row_blocks
-    group, image = rest % g.groups, rest // g.groups
+    rest, chunk = split(job, g.chunks)
+    rest, column_block = split(rest, g.column_blocks)
+    rest, row_block = split(rest, g.row_blocks)
+    image, group = split(rest, g.groups)
     row, column = row_block * g.rows, column_block * g.columns
     rows, columns = min(g.rows, g.oh - row), min(g.columns, g.ow - column)
     edges = 2 * (rows < g.rows) + (columns < g.columns)
-    count, entries = counts[edges], vectors[edges].ctypes.data
-    across = (count + g.tile_n - 1) // g.tile_n
-    wide, wider = count // across, count % across
-    down = (g.outs + g.m - 1) // g.m
-    tall, taller = g.outs // down, g.outs % down
-    first_tile, last_tile = chunk * down // g.chunks, (chunk + 1) * down // g.chunks
+    entries = vectors[edges].ctypes.data
+    across, wide, wider = cuts[edges]
+    first_tile, last_tile = split(chunk * g.down, g.chunks)[0], split((chunk + 1) * g.down, g.chunks)[0]
     positions = g.positions - (g.rows - rows) * g.positions_per_row
+    y_row = g.rows * g.columns if g.pool else g.oh * g.ow
     for channel in range(0, g.ins, g.channels):
         channels = min(g.channels, g.ins - channel)
         for c in range(channels):
@@ -64,9 +83,9 @@ def run_job(job, x, out, weights, offsets, tiles, counts, vectors, geometry, blo
         summed, taps = channel * g.kernel_taps, channels * g.kernel_taps
         stage = (FROM_BIAS if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)
         for t in range(first_tile, last_tile):  # outermost: weights are read once a block, and few output planes are written at a time
-            j = group * g.outs + t * tall + min(t, taller)
-            m = tall + (t < taller)
-            y = out + (((image * g.c_out + j) * g.oh + row) * g.ow + column) * size
+            j = group * g.outs + t * g.tall + min(t, g.taller)
+            m = g.tall + (t < g.taller)
+            y = block + g.conv_offset if g.pool else out + (((image * g.c_out + j) * g.oh + row) * g.ow + column) * size
             a = weights + (j * g.k + summed * m) * size
             bias = g.bias + j * size if g.bias else 0
             scale = g.scale + j * size if g.scale else 0
@@ -76,15 +95,18 @@ def run_job(job, x, out, weights, offsets, tiles, counts, vectors, geometry, blo
                 n = wide + (q < wider)
                 call(
                     tiles[m, n],
-                    (m, n, g.lanes, size, taps, a, block, offsets.ctypes.data, y, g.oh * g.ow, entries + first, stage,
+                    (m, n, g.lanes, size, taps, a, block, offsets.ctypes.data, y, y_row, entries + first, stage,
                      bias, scale, shift, g.activation, g.slope),
                 )  # fmt: skip
+            if g.pool:
+                pool_planes(g, m, y, y_row, out, image * g.c_out + j, row, column, rows, columns, block + g.row_offset)
 
 
 @region
-def run_jobs(threads, x, out, weights, offsets, tiles, counts, vectors, geometry, jobs, scratch, scratch_bytes):
+def run_jobs(threads, x, out, weights, offsets, tiles, cuts, vectors, geometry, jobs, scratch, scratch_bytes):
     """Every job of one convolution; threads take them one by one from a counter at the end of scratch. x, out, weights and scratch are
-    bytes; offsets (element offsets of all taps of a block), tiles (addresses by [m][n]), counts and vectors (see `vector_tables`) are int64 arrays, geometry a record; each thread has scratch_bytes."""
+    bytes; offsets (element offsets of all taps of a block), tiles (addresses by [m][n]), cuts and vectors (see `vector_tables`) are int64
+    arrays, geometry a record; each thread has scratch_bytes."""
     scratch[-ALIGNMENT:] = 0
     counter = scratch.ctypes.data + scratch.size - ALIGNMENT
     for thread in prange(threads):
@@ -92,7 +114,7 @@ def run_jobs(threads, x, out, weights, offsets, tiles, counts, vectors, geometry
         pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
         job = take_next(counter)
         while job < jobs:
-            run_job(job, *pointers, offsets, tiles, counts, vectors, geometry, scratch.ctypes.data + thread * scratch_bytes)
+            run_job(job, *pointers, offsets, tiles, cuts, vectors, geometry, scratch.ctypes.data + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
 
@@ -107,32 +129,29 @@ def pack_weights(weight: Array, groups: int, m: int) -> Array:
     return np.concatenate([rows[a:b].T.ravel() for a, b in itertools.pairwise(edges)])
 
 
-def vector_tables(problem: Conv, block: Blocking, packed: Layout, segment: int) -> tuple[Array, Array]:
-    """(counts, vectors): for blocks of full and last rows by full and last columns, how many vectors of at most `segment` outputs they
-    have, and what the tile is told of each: its place in the packed block, its place in the output, its outputs."""
-    oh, ow = problem.conv_size
-    shapes = [(rows, columns) for rows in (block.rows, oh % block.rows or block.rows) for columns in (block.columns, ow % block.columns)]
+def vector_tables(block: Blocking, packed: Layout, size: Size, pitch: int | None, segment: int) -> tuple[Array, Array]:
+    """(cuts, vectors) for blocks of full and last rows by full and last columns: into how many tiles their vectors of at most `segment`
+    outputs are cut, as `even` says, and what the tile is told of each vector: its place in the packed block, its place in the output,
+    its outputs. `size`: (rows, columns) of outputs; pitch: from row to row of the output, None: as long as the block's."""
     tables = []
-    for rows, columns in shapes:
-        lines, line = (1, rows * columns) if block.flat else (rows, columns)
-        tables.append([
-            (r * packed.positions_per_row * packed.pitch + first, r * ow + first, min(segment, line - first))
-            for r in range(lines) for first in range(0, line, segment)
-        ])  # fmt: skip
+    for rows in (block.rows, size[0] % block.rows or block.rows):
+        for columns in (block.columns, size[1] % block.columns):
+            lines, line = (1, rows * columns) if block.flat else (rows, columns)
+            tables.append([
+                (r * packed.positions_per_row * packed.pitch + first, r * (pitch or columns) + first, min(segment, line - first))
+                for r in range(lines) for first in range(0, line, segment)
+            ])  # fmt: skip
     vectors = np.zeros((len(tables), max(map(len, tables)), FIELDS), np.int64)
     for to, table in zip(vectors, tables):
         if table:
             to[: len(table)] = table
-    return np.array([len(table) for table in tables]), vectors
+    return np.array([even(len(table) or 1, block.n) for table in tables]), vectors  # blocks without columns do not occur
 
 
-def tile_table(outs: int, m: int, n: int, counts: set[int], lanes: int, itemsize: int, tile_of: TileOf) -> Array:
-    """Addresses of the tiles that `outs` channels by these counts of vectors need, by [m][n]; m and n are the largest."""
+def tile_table(outs: int, m: int, cuts: Array, lanes: int, itemsize: int, tile_of: TileOf) -> Array:
+    """Addresses of the tiles that `outs` channels by vectors cut as `cuts` says need, by [m][n]."""
     _, base, extra = even(outs, m)
-    widths = set()
-    for count in counts:
-        _, wide, wider = even(count, n)
-        widths |= {wide, wide + (wider > 0)}
+    widths = {width + more for _, width, wider in cuts.tolist() for more in range(1 + (wider > 0))}
     table = np.zeros((m + 2, max(widths) + 1), np.int64)
     for height in {base, base + (extra > 0)}:
         for width in widths:
@@ -173,6 +192,31 @@ def record(values: dict[str, int]) -> Array:
     return np.array([tuple(values.values())], [(name, np.int64) for name in values])
 
 
+def pool_record(problem: Conv, rows: int, columns: int) -> tuple[dict[str, int], list[Array]]:
+    """(fields, arrays that they point into) for `pool_planes` on blocks of up to rows x columns; all zero without a pool."""
+    names = "pool", "pool_kind", "pool_step", "pool_lines", "pool_down", "pool_across"
+    sizes = "pool_kh", "pool_kw", "pool_sh", "pool_sw", "pool_oh", "pool_ow"
+    if not problem.pool:
+        return dict.fromkeys((*names, *sizes), 0), []
+    kind, kernel, stride = problem.pool
+    lanes, size, code = machine().lanes(problem.itemsize), problem.itemsize, MAXIMUM if kind == "max" else SUM
+    lines = kernel[0] == 1 and stride[0] == 1 and kernel[1] == columns
+    step = stride[1] if stride[1] <= LANE_STRIDES else 0
+    tiled = 1 < kernel[1] == stride[1] <= TILED_STRIDES
+    pool = line(code, lanes, size) if lines else plane(code, stride[1] if tiled else step, lanes, size, tiled)
+    down = np.full(rows, kernel[0], problem.dtype)
+    across = np.full(columns + lanes, kernel[1], problem.dtype)
+    fields = (pool, code, stride[1] if tiled else step, lines, down.ctypes.data, across.ctypes.data)
+    values = (*kernel, *stride, *problem.out_shape[2:])
+    return {**dict(zip(names, fields)), **dict(zip(sizes, values))}, [down, across]
+
+
+def pool_bytes(problem: Conv, rows: int, columns: int) -> int:
+    """Scratch bytes for rows x columns outputs that wait for their pool; windows read whole vectors past them."""
+    lanes = machine().lanes(problem.itemsize)
+    return whole((rows * columns + 2 * TILED_STRIDES * lanes) * problem.itemsize) if problem.pool else 0
+
+
 def prepare_blocks(
     problem: Conv, operands: Operands, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None
 ) -> Prepared:
@@ -180,31 +224,36 @@ def prepare_blocks(
     that is called as `microkernels.outer.tile` is, with vectors of at most `segment` outputs (None: one register)."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     packed = layout(problem, block.flat, block.rows, block.columns, lanes, block.channels)
-    oh, ow = problem.conv_size
+    oh, ow = pooled_size(problem)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     jobs = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
     line_offset = whole((packed.size + 8 * lanes) * size)  # whole vectors are read past a line's end; a row walks several at a time
-    scratch_bytes = line_offset + line_bytes(packed, lanes, size)
+    row_offset = line_offset + line_bytes(packed, lanes, size)
+    conv_offset = row_offset + pool_bytes(problem, 1, block.columns)
+    scratch_bytes = conv_offset + pool_bytes(problem, block.m * block.rows, block.columns)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     assert operands.weight is not None
     weights = pack_weights(operands.weight, problem.groups, block.m)
     starts = np.array(packed.columns)
+    pooling, factors = pool_record(problem, block.rows, block.columns)
+    down, tall, taller = even(problem.c_out // problem.groups, block.m)
     geometry = record({
-        **common(problem, packed, operands, starts, line_offset), "flat": block.flat, "rows": block.rows, "columns": block.columns, "channels": block.channels,
-        "k": problem.summands, "kernel_taps": problem.taps, "m": block.m, "tile_n": block.n,
-        "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
+        **common(problem, packed, operands, starts, line_offset), **pooling, "oh": oh, "ow": ow, "rows": block.rows,
+        "columns": block.columns, "channels": block.channels, "k": problem.summands, "kernel_taps": problem.taps, "down": down,
+        "tall": tall, "taller": taller, "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
+        "row_offset": row_offset, "conv_offset": conv_offset,
     })  # fmt: skip
     offsets = np.arange(block.channels)[:, None] * packed.channel_stride + np.array(packed.taps)
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
-    counts, vectors = vector_tables(problem, block, packed, segment or lanes)
-    tiles = tile_table(problem.c_out // problem.groups, block.m, block.n, set(counts[counts > 0].tolist()), lanes, size, tile_of)
+    cuts, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool else ow, segment or lanes)
+    tiles = tile_table(problem.c_out // problem.groups, block.m, cuts, lanes, size, tile_of)
 
-    fixed = raw(weights), offsets, tiles, counts, vectors, geometry, jobs
+    fixed = raw(weights), offsets, tiles, cuts, vectors, geometry, jobs
     example = np.empty((1, 1, 1, 1), np.uint8)
     launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
 
-    def run(x: Array, out: Array, held: tuple[Operands, Array] = (operands, starts)) -> None:  # what geometry points into
+    def run(x: Array, out: Array, held: Any = (operands, starts, factors)) -> None:  # what geometry points into
         with scratch.take() as buffer:
             launch(used, raw(x), raw(out), *fixed, buffer, scratch_bytes)
 

@@ -15,11 +15,10 @@ from kernels import registry
 from kernels.cuts import direct, winograd
 from kernels.errors import ProblemError, RefusedError
 from kernels.implementation import Implementation
-from kernels.machine import machine
+from kernels.machine import CLOCK, machine
 from kernels.problem import Conv, Pool, Problem
 
 ERROR_BOUND = 1e-4  # "auto" takes only methods whose error stays below this share of the largest output
-CLOCK = 2.5e9  # hertz; a common sustained vector clock, the same for all estimates, so its error cancels in the ranking
 BANDWIDTH = 10e9  # bytes per second and core from memory
 
 

@@ -47,10 +47,10 @@ def even(total: int, largest: int) -> tuple[int, int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The packed block, in elements: channels are channel_stride apart, `size` in all. A channel has planes for `columns` (the input columns
-    where their lines start, before padding) times `phases` (input rows that take turns), column_stride and phase_stride apart; a plane has
-    `positions` lines of `count`, pitch apart, stepping by row_step and column_step through the input, of which a line covers `span`
-    columns. Each output row starts positions_per_row further; taps[t] is tap t's offset."""
+    """The packed block, in elements: channels are channel_stride apart, `size` in all. A channel has planes for `columns` (the input
+    columns where their lines start, before padding) times `phases` (input rows that take turns), column_stride and phase_stride apart; a
+    plane has `positions` lines of `count`, pitch apart, stepping by row_step and column_step through the input, of which a line covers
+    `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset."""
 
     columns: tuple[int, ...]
     column_stride: int
@@ -189,3 +189,36 @@ def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
 def best(problem: Conv, threads: int) -> Blocking:
     """The blocking with the lowest estimate."""
     return min(candidates(problem, threads), key=lambda block: block.cycles)
+
+
+def pooled_size(problem: Conv) -> tuple[int, int]:
+    """Rows and columns of the convolution's output that a pool reads; all of them without one."""
+    oh, ow = problem.conv_size
+    if not problem.pool:
+        return oh, ow
+    _, kernel, stride = problem.pool
+    down, across = problem.out_shape[2:]
+    return (down - 1) * stride[0] + kernel[0], (across - 1) * stride[1] + kernel[1]
+
+
+@functools.lru_cache(maxsize=512)
+def best_pooled(problem: Conv, threads: int) -> Blocking | None:
+    """The blocking with the lowest estimate of those whose blocks hold whole windows and finish their sums at once; None: there is none.
+
+    Windows may not overlap, because the rows they share would be computed twice.
+    """
+    assert problem.pool is not None
+    _, kernel, stride = problem.pool
+    (oh, ow), (down, across) = problem.conv_size, pooled_size(problem)
+    if stride[0] < kernel[0] or stride[1] < kernel[1]:
+        return None
+    able = [
+        block for block in candidates(problem, threads)
+        if block.channels == problem.c_in // problem.groups and block.rows >= stride[0] and block.columns >= stride[1]
+        and (block.columns == ow or (oh == 1 and not block.flat))
+    ]  # fmt: skip
+    if not able:
+        return None
+    block = min(able, key=lambda block: block.cycles)
+    columns = across if block.columns == ow else block.columns // stride[1] * stride[1]
+    return dataclasses.replace(block, rows=min(block.rows // stride[0] * stride[0], down), columns=columns)

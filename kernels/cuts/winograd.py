@@ -53,9 +53,23 @@ def tiling(problem: Conv, cut: Cut) -> Conv:
 
 @functools.lru_cache(maxsize=512)
 def best(problem: Conv, threads: int) -> Cut:
-    """The cut with the lowest estimate, of those with a tolerable error if there are any."""
+    """The cut with the lowest estimate, of those whose jobs hold whole windows of a pool if there are any, and of these, of those with a
+    tolerable error if there are any."""
     cuts = _cuts(problem, threads)
+    cuts = [cut for cut in cuts if holds_windows(problem, cut)] or cuts
     return min([cut for cut in cuts if error(problem, cut) <= TOLERABLE] or cuts, key=lambda cut: cut.cycles)
+
+
+def holds_windows(problem: Conv, cut: Cut) -> bool:
+    """Whether every job has whole windows of the pool, if there is one, in lines one behind the other."""
+    if not problem.pool:
+        return True
+    _, kernel, stride = problem.pool
+    oh, ow = problem.conv_size
+    all_rows, all_columns = cut.rows * cut.mh >= oh, cut.columns * cut.mw >= ow
+    fit = all(s >= k for k, s in zip(kernel, stride))
+    rows, columns = all_rows or cut.rows * cut.mh % stride[0] == 0, all_columns or cut.columns * cut.mw % stride[1] == 0
+    return fit and rows and columns and (all_columns or oh == 1)
 
 
 def error(problem: Conv, cut: Cut) -> float:

@@ -15,7 +15,7 @@ from kernels import registry
 from kernels.blocks import prepare_blocks
 from kernels.cuts.direct import Blocking, layout
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
-from kernels.machine import machine
+from kernels.machine import machine, worth
 from kernels.microkernels.outer import ACTIVATIONS
 from kernels.microkernels.row import row
 from kernels.problem import Conv, Problem, dilated
@@ -50,6 +50,8 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     """Cut into blocks, compile the row."""
     stream = math.prod(problem.conv_shape) * problem.itemsize > machine().l3
     block = _blocking(problem)
+    # a load and half a store a cycle: taps from the first-level cache, the rest from further away
+    threads = worth(threads, problem.flops / 2 / machine().lanes(problem.itemsize) + problem.compulsory_bytes / 4)
     line = block.rows * block.columns
     return prepare_blocks(problem, operands, threads, block, lambda m, n, lanes, itemsize: row(stream, lanes, itemsize), line)
 

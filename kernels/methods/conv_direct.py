@@ -12,20 +12,26 @@ from __future__ import annotations
 
 from kernels import registry
 from kernels.blocks import prepare_blocks
-from kernels.cuts.direct import best
+from kernels.cuts.direct import best, best_pooled
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.machine import cores, worth
 from kernels.microkernels.outer import ACTIVATIONS, tile
 from kernels.problem import Conv
 
 
 def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     """Choose a blocking, compile its tiles, pack the weights."""
-    return prepare_blocks(problem, operands, threads, best(problem, threads), tile)
+    threads = worth(threads, best(problem, 1).cycles)
+    block = best_pooled(problem, threads) if problem.pool else best(problem, threads)
+    assert block is not None
+    return prepare_blocks(problem, operands, threads, block, tile)
 
 
 def fuses(problem: Conv) -> bool:
-    """Scale, shift and the ReLU family are applied in registers; pools and the rest are not."""
-    return problem.pool is None and (problem.activation is None or problem.activation[0] in ACTIVATIONS)
+    """Scale, shift and the ReLU family are applied in registers; pools of windows that do not overlap, while the block is in cache."""
+    if problem.activation and problem.activation[0] not in ACTIVATIONS:
+        return False
+    return problem.pool is None or all(best_pooled(problem, threads) for threads in range(1, cores() + 1))
 
 
 registry.add(Implementation("direct", "conv", lambda problem: None, prepare, rounding_bound, fuses))

@@ -11,22 +11,25 @@ Lavin and S. Gray, arXiv 1509.09308; blocks after Z. Jia et al., "Towards optima
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 from numba import prange
 
 from kernels import registry
-from kernels.blocks import common, line_bytes, pack_channel, pack_weights, record, tile_table
+from kernels.blocks import common, line_bytes, pack_channel, pack_weights, pool_bytes, pool_planes, pool_record, record, tile_table
 from kernels.cuts import winograd as cutting
-from kernels.cuts.direct import layout
+from kernels.cuts.direct import even, layout, pooled_size
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
-from kernels.machine import cores, machine
+from kernels.machine import cores, machine, worth
 from kernels.microkernels.outer import ACTIVATIONS, AHEAD, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
 from kernels.toomcook import matrices
-from kernels.vector import call, flush_denormals, restore_denormals, take_next
+from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
 
 Array = np.ndarray
 
@@ -59,10 +62,10 @@ def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
     """One job, `block` being the address of its scratch: packed channel, transformed input V, products M, one line of outputs."""
     g = geometry[0]
     size = g.itemsize
-    chunk, rest = job % g.chunks, job // g.chunks
-    column_block, rest = rest % g.column_blocks, rest // g.column_blocks
-    row_block, rest = rest % g.row_blocks, rest // g.row_blocks
-    group, image = rest % g.groups, rest // g.groups
+    rest, chunk = split(job, g.chunks)
+    rest, column_block = split(rest, g.column_blocks)
+    rest, row_block = split(rest, g.row_blocks)
+    image, group = split(rest, g.groups)
     row, column = row_block * g.rows, column_block * g.columns
     rows, columns = min(g.rows, g.down - row), min(g.columns, g.across - column)
     number = rows * columns
@@ -79,24 +82,22 @@ def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
         for r in range(lines):
             start = block + r * g.positions_per_row * g.pitch * size
             call(g.input, (*shape, v + (c * padded + r * columns) * size, point_stride, start, offsets.ctypes.data, line))
-    down = (g.outs + g.m - 1) // g.m
-    tall, taller = g.outs // down, g.outs % down
-    first_tile, last_tile = chunk * down // g.chunks, (chunk + 1) * down // g.chunks
-    per_round = max(1, g.channels // g.m)
-    across = (vectors + g.tile_n - 1) // g.tile_n
-    wide, wider = vectors // across, vectors % across
+    first_tile, last_tile = split(chunk * g.parts, g.chunks)[0], split((chunk + 1) * g.parts, g.chunks)[0]
+    per_round = max(1, split(g.channels, g.m)[0])
+    across = split(vectors + g.tile_n - 1, g.tile_n)[0]
+    wide, wider = split(vectors, across)
     table = offsets[g.points :].ctypes.data + (vectors - 1) * g.ins * 8
     for round_start in range(first_tile, last_tile, per_round):
         round_end = min(round_start + per_round, last_tile)
-        base = round_start * tall + min(round_start, taller)
-        channels = round_end * tall + min(round_end, taller) - base
+        base = round_start * g.tall + min(round_start, g.taller)
+        channels = round_end * g.tall + min(round_end, g.taller) - base
         for p in range(g.points):
             for q in range(across):
                 first = q * wide + min(q, wider)
                 n = wide + (q < wider)
                 for t in range(round_start, round_end):
-                    j = t * tall + min(t, taller)
-                    m = tall + (t < taller)
+                    j = t * g.tall + min(t, g.taller)
+                    m = g.tall + (t < g.taller)
                     a = weights + (((p * g.groups + group) * g.outs + j) * g.ins) * size
                     y = products + (p * channels + j - base) * padded * size
                     source = v + p * point_stride * size
@@ -104,13 +105,20 @@ def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
                     call(tiles[m, n], (m, n, g.lanes, size, g.ins, a, source, table, y, padded, entries[first:].ctypes.data, *done))
         for channel in range(channels):
             j = group * g.outs + base + channel
-            plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
+            if g.pool:  # as if the plane began so far before the scratch that this job's rows fall on it
+                plane = block + g.conv_offset - row * g.mh * g.ow * size
+            else:
+                plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
             bias = g.bias + j * size if g.bias else 0
             scale = g.scale + j * size if g.scale else 0
             shift = g.shift + j * size if g.shift else 0
             place = plane, g.oh, g.ow, g.ow - column * g.mw, row, columns, number
             call(g.output, (*shape, *place, products + channel * padded * size, channels * padded, block + g.turns_offset,
                             bias, scale, shift, g.activation, g.slope))  # fmt: skip
+            if g.pool:
+                high, broad = min(rows * g.mh, g.oh - row * g.mh), min(columns * g.mw, g.ow - column * g.mw)
+                pool_planes(g, 1, block + g.conv_offset, 0, out, image * g.c_out + j, row * g.mh, column * g.mw, high, broad,
+                            block + g.row_offset)  # fmt: skip
 
 
 @region
@@ -143,11 +151,13 @@ def ends(total: int, step: int) -> set[int]:
 
 def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     """Choose a cut, transform and pack the weights, compile transforms and tiles."""
+    threads = worth(threads, cutting.best(problem, 1).cycles)
     cut = cutting.best(problem, threads)
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
-    oh, ow = problem.conv_size
+    oh, ow = pooled_size(problem)
     down, across = -(-oh // cut.mh), -(-ow // cut.mw)
+    cut = dataclasses.replace(cut, rows=min(cut.rows, down), columns=min(cut.columns, across))  # a pool may leave out the last
     patches = cutting.tiling(problem, cut)
     packed = layout(patches, cut.flat, cut.rows, cut.columns, lanes)
     points = patches.taps
@@ -159,7 +169,10 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     m_offset = v_offset + whole(points * (ins * most + 1) * lanes * size)
     turns_offset = m_offset + whole(points * (cut.channels + cut.m) * most * lanes * size)
     line_offset = turns_offset + whole(cut.mh * cut.mw * lanes * size)
-    scratch_bytes = line_offset + line_bytes(packed, lanes, size)
+    row_offset = line_offset + line_bytes(packed, lanes, size)
+    high, broad = cut.rows * cut.mh, min(cut.columns * cut.mw, ow)
+    conv_offset = row_offset + pool_bytes(problem, 1, broad)
+    scratch_bytes = conv_offset + pool_bytes(problem, high, broad)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     assert operands.weight is not None
@@ -167,24 +180,27 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     weights = np.concatenate([pack_weights(point[:, :, None, None], problem.groups, cut.m) for point in transformed])
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
     starts = np.array(packed.columns)
+    parts, tall, taller = even(outs, cut.m)
+    pooling, factors = pool_record(problem, high, broad)
     geometry = record({
-        **common(problem, packed, operands, starts, line_offset), "down": down, "across": across, "rows": cut.rows, "points": points,
-        "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks,
+        **common(problem, packed, operands, starts, line_offset), **pooling, "oh": oh, "ow": ow, "down": down, "across": across,
+        "rows": cut.rows, "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks, "points": points,
         "mh": cut.mh, "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "m": cut.m, "tile_n": cut.n, "flat": cut.flat,
-        "channels": cut.channels, "chunks": cut.chunks, "input": input_transform(shape, lanes, size),
-        "output": output_transform(shape, lanes, size), "v_offset": v_offset, "m_offset": m_offset, "turns_offset": turns_offset,
+        "parts": parts, "tall": tall, "taller": taller, "channels": cut.channels, "chunks": cut.chunks,
+        "input": input_transform(shape, lanes, size), "output": output_transform(shape, lanes, size), "v_offset": v_offset,
+        "m_offset": m_offset, "turns_offset": turns_offset, "row_offset": row_offset, "conv_offset": conv_offset,
     })  # fmt: skip
     tables = np.arange(ins) * lanes * np.arange(1, most + 1)[:, None]
     offsets = np.concatenate([np.array(packed.taps), tables.ravel(), np.zeros(AHEAD)]).astype(np.int64)
     entries = np.arange(most)[:, None] * (lanes, lanes, 0) + (0, 0, lanes)  # vectors lie side by side and are whole
     counts = {-(-rows * columns // lanes) for rows in ends(down, cut.rows) for columns in ends(across, cut.columns)}
-    tiles = tile_table(outs, cut.m, cut.n, counts, lanes, size, tile)
+    tiles = tile_table(outs, cut.m, np.array([even(count, cut.n) for count in counts]), lanes, size, tile)
 
     fixed = raw(weights), offsets, tiles, entries, geometry, jobs
     example = np.empty((1, 1, 1, 1), np.uint8)
     launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
 
-    def run(x: Array, out: Array, held: tuple[Operands, Array] = (operands, starts)) -> None:  # what geometry points into
+    def run(x: Array, out: Array, held: Any = (operands, starts, factors)) -> None:  # what geometry points into
         with scratch.take() as buffer:
             launch(used, raw(x), raw(out), *fixed, buffer, scratch_bytes)
 
@@ -193,8 +209,11 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
 
 
 def fuses(problem: Conv) -> bool:
-    """Scale, shift and the ReLU family are applied on the way out; pools and the rest are not."""
-    return problem.pool is None and (problem.activation is None or problem.activation[0] in ACTIVATIONS)
+    """Scale, shift and the ReLU family are applied on the way out; pools where a job's tiles hold whole windows."""
+    if problem.activation and problem.activation[0] not in ACTIVATIONS:
+        return False
+    cuts = (cutting.best(problem, threads) for threads in range(1, cores() + 1))
+    return problem.pool is None or all(cutting.holds_windows(problem, cut) for cut in cuts)
 
 
 registry.add(Implementation("winograd", "conv", refuse, prepare, error_bound, fuses))

@@ -16,14 +16,15 @@ from numba import prange
 from kernels import registry
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.jit import njit, region
-from kernels.machine import machine
-from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, line, plane
+from kernels.machine import machine, worth
+from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, TILED_STRIDES, line, plane
 from kernels.problem import Pool, Problem, dilated
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
 from kernels.vector import call, flush_denormals, restore_denormals, take_next
 
 Array = np.ndarray
 
+BYTES_PER_CYCLE = 4  # of input and output on one core, roughly
 JOB_BYTES = 1 << 18  # input bytes of one job: enough to hide taking it, few enough that threads end together
 
 
@@ -108,6 +109,7 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
     down = row_counts.astype(problem.dtype)
     across = np.append(counts, np.ones(lanes)).astype(problem.dtype)  # read by whole vectors
     planes = problem.n * problem.c_in
+    threads = worth(threads, problem.compulsory_bytes / BYTES_PER_CYCLE)
     example = np.empty((1, 1, 1, 1), np.uint8)
     length = whole_lines(problem)
     if length:
@@ -123,9 +125,11 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
             launch_lines(used, raw(x), raw(out), np.empty(1, np.int64), *rest)
 
         return Prepared(run_lines, 0, f"whole lines of {length}")
-    stride = problem.stride[1] if problem.stride[1] <= LANE_STRIDES else 0
-    kernel = plane(kind, stride, lanes, size)
-    left = problem.padding[1][0]
+    left, step = problem.padding[1][0], problem.stride[1]
+    inside = left == 0 and (ow - 1) * step + problem.kernel[1] <= w and problem.dilation[1] == 1
+    tiled = inside and 1 < problem.kernel[1] == step <= TILED_STRIDES
+    stride = step if tiled or step <= LANE_STRIDES else 0
+    kernel = plane(kind, stride, lanes, size, tiled)
     needed = (ow + lanes) * problem.stride[1] + dilated(problem.kernel[1], problem.dilation[1]) + lanes
     row_bytes = whole(max(needed, left + w + lanes) * size)
     per_job = max(1, min(JOB_BYTES // (h * w * size), -(-planes // threads)))

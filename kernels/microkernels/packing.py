@@ -84,10 +84,10 @@ def _pack(
 def pack(step: int, lanes: int, itemsize: int) -> int:
     """Address of the compiled packing of one plane (height, width) at `src` into lines of `count` elements at `dst`; see above.
 
-    It takes, all int64: the literals (step: the column step, 0 for those that are picked one by one), dst; line, address of scratch for `span` numbers
-    and step + 1 vectors more; offsets, address of the first columns of the `columns` planes, which are column_stride apart; phases, the
-    rows that take turns, phase_stride apart; positions, lines of a plane, pitch apart; count, numbers in a line; span, input columns
-    that all lines of a row cover; src, first_row, row_step, first_column, column_step, height, width. Whole vectors are written, so up to
-    a vector past each line's end, ascending within a plane.
+    It takes, all int64: the literals (step: the column step, 0 for those that are picked one by one); dst; line, address of scratch for
+    `span` numbers and step + 1 vectors more; offsets, address of the first columns of the `columns` planes, which are column_stride
+    apart; phases, the rows that take turns, phase_stride apart; positions, lines of a plane, pitch apart; count, numbers in a line; span,
+    input columns that all lines of a row cover; src, first_row, row_step, first_column, column_step, height, width. Whole vectors are
+    written, so up to a vector past each line's end, ascending within a plane.
     """
     return address(_pack, (step, lanes, itemsize), (types.int64,) * 18)

@@ -4,11 +4,13 @@
     out[ow]    = combine over kw of row[ow*sw + kw*dw - left]         horizontal, from a padded row that stays in L1
 
 combine is the maximum (NaN wins) or the sum. Horizontal windows that step by 1 to 4 fill the lanes with outputs; wider steps fill them
-with the taps of one output, which are then combined across.
+with the taps of one output, which are then combined across. Windows side by side (no padding, step = kernel) need no row in between:
+`step` vectors are combined down the columns and picked apart in registers.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -21,6 +23,9 @@ from kernels.vector import Words, i64
 
 MAXIMUM, SUM = 0, 1  # literal values of `kind`
 LANE_STRIDES = 4  # horizontal steps up to this fill the lanes with outputs
+TILED_STRIDES = 8  # steps of windows side by side that are picked apart in registers
+MERGED = 1024  # lines up to this length are combined `lanes` at a time: the steps across lanes outweigh their loads
+AHEAD = 4096  # bytes between asking for input and using it: planes follow one another in memory, and the hardware asks too late by itself
 
 
 class _Combine:
@@ -99,6 +104,81 @@ def _along(typing_context: Any, kind_: Any, stride_: Any, lanes_: Any, itemsize_
 
 
 @intrinsic(prefer_literal=True)
+def _tiled(typing_context: Any, kind_: Any, stride_: Any, lanes_: Any, itemsize_: Any,
+           dst: Any, src: Any, counts: Any, row_count: Any, rows: Any, row_stride: Any, count: Any) -> Any:  # fmt: skip
+    """dst[j] = combine over r < rows and t < stride of src[r*row_stride + j*stride + t], divided as in `_along`; addresses."""
+    kind, stride, lanes, itemsize = (literal.literal_value for literal in (kind_, stride_, lanes_, itemsize_))
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        dst, src, counts, row_count, rows, row_stride, count = values[4:]
+        w = Words(builder, lanes, itemsize)
+        combine = _Combine(w, kind)
+        to, source, number = w.pointer(dst), w.pointer(src), w.pointer(counts)
+        down = w.splat(w.load_scalar(w.pointer(row_count)))
+
+        def outputs(j: ir.Value, masks: list[ir.Value] | None) -> ir.Value:
+            """One vector of outputs from number j on."""
+            first = w.at(source, builder.mul(j, i64(stride)))
+            totals = [w.variable(combine.start) for _ in range(stride)]
+            with w.loop(rows) as r:
+                row = w.at(first, builder.mul(r, row_stride))
+                for i, total in enumerate(totals):
+                    place = w.at(row, i * lanes)
+                    w.prefetch(w.at(place, AHEAD // itemsize))
+                    value = w.load_first(place, masks[i], combine.neutral) if masks else w.load(place)
+                    w.set(total, combine.two(value, w.get(total)))
+            vectors = [w.get(total) for total in totals]
+            result = functools.reduce(combine.two, [w.every(vectors, t) for t in range(stride)])
+            return _finish(w, kind, result, builder.fmul(down, w.load(w.at(number, j))))
+
+        whole = builder.sdiv(count, i64(lanes))
+        with w.loop(whole) as block:
+            j = builder.mul(block, i64(lanes))
+            w.store(outputs(j, None), w.at(to, j))
+        done = builder.mul(whole, i64(lanes))
+        rest = builder.sub(count, done)
+        with w.when(builder.icmp_signed(">", rest, i64(0))):
+            inputs = builder.mul(rest, i64(stride))
+            w.store_first(outputs(done, [w.first(inputs, i * lanes) for i in range(stride)]), w.at(to, done), w.first(rest))
+        return context.get_dummy_value()
+
+    return types.void(kind_, stride_, lanes_, itemsize_, *(types.int64,) * 7), codegen
+
+
+@intrinsic(prefer_literal=True)
+def _over_each(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, counts: Any, row_count: Any,
+               taps: Any) -> Any:  # fmt: skip
+    """dst[l] = combine over t < taps of src[l*taps + t] for every lane l, divided as in `_over`; addresses."""
+    kind, lanes, itemsize = (literal.literal_value for literal in (kind_, lanes_, itemsize_))
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        dst, src, counts, row_count, taps = values[3:]
+        w = Words(builder, lanes, itemsize)
+        combine = _Combine(w, kind)
+        sources = [w.at(w.pointer(src), builder.mul(i64(lane), taps)) for lane in range(lanes)]
+        rounds = builder.sdiv(taps, i64(lanes))
+        done = builder.mul(rounds, i64(lanes))
+        mask = w.first(builder.sub(taps, done))
+        ragged = builder.icmp_signed(">", taps, done)
+        totals = []
+        for source in sources:
+            total = w.variable(combine.start)
+            with w.loop(rounds) as r:
+                place = w.at(source, builder.mul(r, i64(lanes)))
+                w.prefetch(w.at(place, AHEAD // itemsize))
+                w.set(total, combine.two(w.load(place), w.get(total)))
+            with w.when(ragged):
+                w.set(total, combine.two(w.load_first(w.at(source, done), mask, combine.neutral), w.get(total)))
+            totals.append(total)
+        result = w.across_each([w.get(total) for total in totals], combine.two)
+        number = w.splat(builder.fmul(w.load_scalar(w.pointer(row_count)), w.load_scalar(w.pointer(counts))))
+        w.store(_finish(w, kind, result, number), w.pointer(dst))
+        return context.get_dummy_value()
+
+    return types.void(kind_, lanes_, itemsize_, *(types.int64,) * 5), codegen
+
+
+@intrinsic(prefer_literal=True)
 def _over(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, counts: Any, row_count: Any, taps: Any) -> Any:
     """dst[0] = combine over t < taps of src[t], divided by row_count[0] * counts[0] if a sum; addresses."""
     kind, lanes, itemsize = (literal.literal_value for literal in (kind_, lanes_, itemsize_))
@@ -133,12 +213,27 @@ def _over(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any
 
 
 @njit
-def _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh):
-    """The vertical pass of output row y, into `row` from `left` on; taps outside the plane are skipped."""
+def _rows_inside(y, h, kh, sh, top, dh):
+    """(first row, number of rows) of the window of output row y that lie in the plane; the others are skipped."""
     first = y * sh - top
     skipped = (-first + dh - 1) // dh if first < 0 else 0
     last = min(kh, (h - first + dh - 1) // dh)
-    _down(kind, lanes, itemsize, row + left * itemsize, src + (first + skipped * dh) * w * itemsize, max(last - skipped, 0), dh * w, w)
+    return first + skipped * dh, max(last - skipped, 0)
+
+
+@njit
+def _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh):
+    """The vertical pass of output row y, into `row` from `left` on."""
+    first, number = _rows_inside(y, h, kh, sh, top, dh)
+    _down(kind, lanes, itemsize, row + left * itemsize, src + first * w * itemsize, number, dh * w, w)
+
+
+@njit
+def _side_by_side(kind, stride, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw):
+    for y in range(oh):
+        first, number = _rows_inside(y, h, kh, sh, top, dh)
+        start = src + first * w * itemsize
+        _tiled(kind, stride, lanes, itemsize, dst + y * ow * itemsize, start, counts, row_counts + y * itemsize, number, dh * w, ow)
 
 
 @njit
@@ -159,19 +254,23 @@ def _lanes_of_taps(kind, stride, lanes, itemsize, dst, src, row, row_counts, cou
 
 @njit
 def _line(kind, lanes, itemsize, dst, src, row_counts, counts, lines, length):
-    for y in range(lines):
+    whole = lines // lanes * lanes if length <= MERGED else 0
+    for y in range(0, whole, lanes):
+        _over_each(kind, lanes, itemsize, dst + y * itemsize, src + y * length * itemsize, counts, row_counts, length)
+    for y in range(whole, lines):
         _over(kind, lanes, itemsize, dst + y * itemsize, src + y * length * itemsize, counts, row_counts, length)
 
 
-def plane(kind: int, stride: int, lanes: int, itemsize: int) -> int:
+def plane(kind: int, stride: int, lanes: int, itemsize: int, tiled: bool) -> int:
     """Address of compiled pooling of one plane; `stride` is the horizontal step if it fills the lanes with outputs (1 to LANE_STRIDES),
-    0 if a window's taps do (dilation 1).
+    0 if a window's taps do (dilation 1). `tiled`: windows side by side, inside the plane, of up to TILED_STRIDES.
 
     It takes, all int64: the four sizes again; dst, address of (oh, ow) results; src, address of the (h, w) plane; row, address of a
     scratch row holding the neutral value left of `left` and right of left + w; row_counts (oh) and counts (ow, and a vector more),
     addresses of the factors of the divisor; then oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw.
     """
-    return address(_lanes_of_outputs if stride else _lanes_of_taps, (kind, stride, lanes, itemsize), (types.int64,) * 17)
+    function = _side_by_side if tiled else _lanes_of_outputs if stride else _lanes_of_taps
+    return address(function, (kind, stride, lanes, itemsize), (types.int64,) * 17)
 
 
 def line(kind: int, lanes: int, itemsize: int) -> int:

@@ -116,7 +116,8 @@ def input_transform(shape: tuple[int, int, int, int], lanes: int, itemsize: int)
 
 @intrinsic(prefer_literal=True)
 def _output(typing_context: Any, mh_: Any, rh_: Any, mw_: Any, rw_: Any, lanes_: Any, itemsize_: Any,
-            dst: Any, dst_row: Any, src: Any, point_stride: Any, bias: Any, scale: Any, shift: Any, activation: Any, slope: Any) -> Any:  # fmt: skip
+            dst: Any, dst_row: Any, src: Any, point_stride: Any, bias: Any, scale: Any, shift: Any, activation: Any,
+           slope: Any) -> Any:  # fmt: skip
     """One vector of tiles: mh lines of mw*lanes outputs at dst, dst_row elements apart; see `output_transform`."""
     literals = mh_, rh_, mw_, rw_, lanes_, itemsize_
     mh, rh, mw, rw, lanes, itemsize = (literal.literal_value for literal in literals)
