@@ -20,7 +20,7 @@ from kernels.jit import njit, region
 from kernels.machine import machine
 from kernels.microkernels.outer import ACTIVATIONS, AHEAD, FIELDS, FROM_BIAS, LAST
 from kernels.microkernels.packing import pack
-from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, TILED_STRIDES, line, plane
+from kernels.microkernels.window import MAXIMUM, SUM, TILED_STRIDES, line, plane, window
 from kernels.problem import Conv, Size
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
 from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
@@ -53,8 +53,8 @@ def pool_planes(g, m, y, y_row, out, plane, row, column, rows, columns, scratch)
         else:
             call(
                 g.pool,
-                (g.pool_kind, g.pool_step, g.lanes, size, to, source, scratch, g.pool_down, g.pool_across, down, across, rows, columns,
-                 g.pool_kh, g.pool_kw, g.pool_sh, g.pool_sw, 0, 0, 1, 1),
+                (g.pool_kind, g.pool_step, g.pool_tall, g.lanes, size, to, source, scratch, g.pool_down, g.pool_across, down, across,
+                 rows, columns, g.pool_kh, g.pool_kw, g.pool_sh, g.pool_sw, 0, 0, 1, 1),
             )  # fmt: skip
 
 
@@ -194,19 +194,18 @@ def record(values: dict[str, int]) -> Array:
 
 def pool_record(problem: Conv, rows: int, columns: int) -> tuple[dict[str, int], list[Array]]:
     """(fields, arrays that they point into) for `pool_planes` on blocks of up to rows x columns; all zero without a pool."""
-    names = "pool", "pool_kind", "pool_step", "pool_lines", "pool_down", "pool_across"
+    names = "pool", "pool_kind", "pool_step", "pool_tall", "pool_lines", "pool_down", "pool_across"
     sizes = "pool_kh", "pool_kw", "pool_sh", "pool_sw", "pool_oh", "pool_ow"
     if not problem.pool:
         return dict.fromkeys((*names, *sizes), 0), []
     kind, kernel, stride = problem.pool
     lanes, size, code = machine().lanes(problem.itemsize), problem.itemsize, MAXIMUM if kind == "max" else SUM
     lines = kernel[0] == 1 and stride[0] == 1 and kernel[1] == columns
-    step = stride[1] if stride[1] <= LANE_STRIDES else 0
-    tiled = 1 < kernel[1] == stride[1] <= TILED_STRIDES
-    pool = line(code, lanes, size) if lines else plane(code, stride[1] if tiled else step, lanes, size, tiled)
+    shape = window(kernel, stride, (1, 1), (True, True))
+    pool = line(code, lanes, size) if lines else plane(code, shape, lanes, size)
     down = np.full(rows, kernel[0], problem.dtype)
     across = np.full(columns + lanes, kernel[1], problem.dtype)
-    fields = (pool, code, stride[1] if tiled else step, lines, down.ctypes.data, across.ctypes.data)
+    fields = (pool, code, shape.stride, shape.tall, lines, down.ctypes.data, across.ctypes.data)
     values = (*kernel, *stride, *problem.out_shape[2:])
     return {**dict(zip(names, fields)), **dict(zip(sizes, values))}, [down, across]
 

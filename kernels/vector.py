@@ -257,7 +257,7 @@ def split(typing_context: Any, number: Any, by: Any) -> Any:
         parts = [builder.zext(part, I64) for part in (builder.udiv(a, b), builder.urem(a, b))]
         return context.make_tuple(builder, signature.return_type, parts)
 
-    return types.UniTuple(types.int64, 2)(types.int64, types.int64), codegen
+    return types.Tuple((types.int64, types.int64))(types.int64, types.int64), codegen
 
 
 @intrinsic

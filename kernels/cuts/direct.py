@@ -21,7 +21,7 @@ TILE_COST = 100  # cycles to call a tile and start its loop
 JOB_COST = 2000  # cycles to take a job
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
 PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
-L3_BYTES, MEMORY_BYTES = 8.0, 3.0  # bytes per cycle and core
+L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 8.0, 3.0  # bytes per cycle and core; there and back for the second level
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,6 +219,12 @@ def best_pooled(problem: Conv, threads: int) -> Blocking | None:
     ]  # fmt: skip
     if not able:
         return None
-    block = min(able, key=lambda block: block.cycles)
+    fast = machine().l1 // 2 // problem.itemsize
+    leaving = math.prod(problem.conv_shape) * problem.itemsize / L2_BYTES / threads  # written to the second-level cache and read again
+
+    def cycles(block: Blocking) -> float:
+        return block.cycles + (leaving if block.m * block.rows * block.columns > fast else 0.0)
+
+    block = min(able, key=cycles)
     columns = across if block.columns == ow else block.columns // stride[1] * stride[1]
     return dataclasses.replace(block, rows=min(block.rows // stride[0] * stride[0], down), columns=columns)

@@ -17,7 +17,7 @@ from kernels import registry
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.jit import njit, region
 from kernels.machine import machine, worth
-from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, TILED_STRIDES, line, plane
+from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, line, plane, window
 from kernels.problem import Pool, Problem, dilated
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
 from kernels.vector import call, flush_denormals, restore_denormals, take_next
@@ -30,10 +30,10 @@ JOB_BYTES = 1 << 18  # input bytes of one job: enough to hide taking it, few eno
 
 @njit
 def _planes(first, last, x, out, row, kernel, sizes, row_counts, counts):
-    kind, stride, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
+    kind, stride, tall, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
     for p in range(first, last):
         dst, src = out + p * oh * ow * size, x + p * h * w * size
-        call(kernel, (kind, stride, lanes, size, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
+        call(kernel, (kind, stride, tall, lanes, size, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
 
 
 @region
@@ -125,17 +125,22 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
             launch_lines(used, raw(x), raw(out), np.empty(1, np.int64), *rest)
 
         return Prepared(run_lines, 0, f"whole lines of {length}")
-    left, step = problem.padding[1][0], problem.stride[1]
-    inside = left == 0 and (ow - 1) * step + problem.kernel[1] <= w and problem.dilation[1] == 1
-    tiled = inside and 1 < problem.kernel[1] == step <= TILED_STRIDES
-    stride = step if tiled or step <= LANE_STRIDES else 0
-    kernel = plane(kind, stride, lanes, size, tiled)
+    left = problem.padding[1][0]
+    inside = tuple(
+        before == 0 and (out - 1) * step + dilated(k, d) <= n
+        for n, k, step, d, out, (before, _) in zip(
+            problem.size, problem.kernel, problem.stride, problem.dilation, problem.out_size, problem.padding
+        )
+    )
+    shape = window(problem.kernel, problem.stride, problem.dilation, (inside[0], inside[1]))
+    kernel = plane(kind, shape, lanes, size)
     needed = (ow + lanes) * problem.stride[1] + dilated(problem.kernel[1], problem.dilation[1]) + lanes
     row_bytes = whole(max(needed, left + w + lanes) * size)
     per_job = max(1, min(JOB_BYTES // (h * w * size), -(-planes // threads)))
     used = min(threads, -(-planes // per_job))
     scratch = Scratch(used * row_bytes + ALIGNMENT)
-    sizes = (kind, stride, lanes, size, oh, ow, h, w, *problem.kernel, *problem.stride, problem.padding[0][0], left, *problem.dilation)
+    place = oh, ow, h, w, *problem.kernel, *problem.stride, problem.padding[0][0], left, *problem.dilation
+    sizes = (kind, shape.stride, shape.tall, lanes, size, *place)
 
     arguments = row_bytes, kernel, sizes, raw(down), raw(across), planes, per_job
     launch = windows.ready(used, used, example, example, example.ravel(), *arguments)

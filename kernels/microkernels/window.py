@@ -10,6 +10,7 @@ with the taps of one output, which are then combined across. Windows side by sid
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -19,11 +20,13 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.jit import address, njit
+from kernels.problem import Size
 from kernels.vector import Words, i64
 
 MAXIMUM, SUM = 0, 1  # literal values of `kind`
 LANE_STRIDES = 4  # horizontal steps up to this fill the lanes with outputs
 TILED_STRIDES = 8  # steps of windows side by side that are picked apart in registers
+UNROLLED = 4  # rows of such windows that are written out; a loop over two costs more than they do
 MERGED = 1024  # lines up to this length are combined `lanes` at a time: the steps across lanes outweigh their loads
 AHEAD = 4096  # bytes between asking for input and using it: planes follow one another in memory, and the hardware asks too late by itself
 
@@ -104,13 +107,15 @@ def _along(typing_context: Any, kind_: Any, stride_: Any, lanes_: Any, itemsize_
 
 
 @intrinsic(prefer_literal=True)
-def _tiled(typing_context: Any, kind_: Any, stride_: Any, lanes_: Any, itemsize_: Any,
+def _tiled(typing_context: Any, kind_: Any, stride_: Any, tall_: Any, lanes_: Any, itemsize_: Any,
            dst: Any, src: Any, counts: Any, row_count: Any, rows: Any, row_stride: Any, count: Any) -> Any:  # fmt: skip
-    """dst[j] = combine over r < rows and t < stride of src[r*row_stride + j*stride + t], divided as in `_along`; addresses."""
-    kind, stride, lanes, itemsize = (literal.literal_value for literal in (kind_, stride_, lanes_, itemsize_))
+    """dst[j] = combine over r < rows and t < stride of src[r*row_stride + j*stride + t], divided as in `_along`; addresses. `tall` is the
+    number of rows where it is known to the compiler, else 0."""
+    literals = kind_, stride_, tall_, lanes_, itemsize_
+    kind, stride, tall, lanes, itemsize = (literal.literal_value for literal in literals)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, src, counts, row_count, rows, row_stride, count = values[4:]
+        dst, src, counts, row_count, rows, row_stride, count = values[5:]
         w = Words(builder, lanes, itemsize)
         combine = _Combine(w, kind)
         to, source, number = w.pointer(dst), w.pointer(src), w.pointer(counts)
@@ -120,13 +125,20 @@ def _tiled(typing_context: Any, kind_: Any, stride_: Any, lanes_: Any, itemsize_
             """One vector of outputs from number j on."""
             first = w.at(source, builder.mul(j, i64(stride)))
             totals = [w.variable(combine.start) for _ in range(stride)]
-            with w.loop(rows) as r:
+
+            def add_row(r: ir.Value) -> None:
                 row = w.at(first, builder.mul(r, row_stride))
                 for i, total in enumerate(totals):
                     place = w.at(row, i * lanes)
                     w.prefetch(w.at(place, AHEAD // itemsize))
                     value = w.load_first(place, masks[i], combine.neutral) if masks else w.load(place)
                     w.set(total, combine.two(value, w.get(total)))
+
+            for r in range(tall):
+                add_row(i64(r))
+            if not tall:
+                with w.loop(rows) as r:
+                    add_row(r)
             vectors = [w.get(total) for total in totals]
             result = functools.reduce(combine.two, [w.every(vectors, t) for t in range(stride)])
             return _finish(w, kind, result, builder.fmul(down, w.load(w.at(number, j))))
@@ -142,7 +154,7 @@ def _tiled(typing_context: Any, kind_: Any, stride_: Any, lanes_: Any, itemsize_
             w.store_first(outputs(done, [w.first(inputs, i * lanes) for i in range(stride)]), w.at(to, done), w.first(rest))
         return context.get_dummy_value()
 
-    return types.void(kind_, stride_, lanes_, itemsize_, *(types.int64,) * 7), codegen
+    return types.void(*literals, *(types.int64,) * 7), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -229,22 +241,29 @@ def _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh)
 
 
 @njit
-def _side_by_side(kind, stride, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw):
+def _side_by_side(
+    kind, stride, tall, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw
+):
     for y in range(oh):
         first, number = _rows_inside(y, h, kh, sh, top, dh)
         start = src + first * w * itemsize
-        _tiled(kind, stride, lanes, itemsize, dst + y * ow * itemsize, start, counts, row_counts + y * itemsize, number, dh * w, ow)
+        to, factor = dst + y * ow * itemsize, row_counts + y * itemsize
+        _tiled(kind, stride, tall, lanes, itemsize, to, start, counts, factor, number, dh * w, ow)
 
 
 @njit
-def _lanes_of_outputs(kind, stride, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw):
+def _lanes_of_outputs(
+    kind, stride, tall, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw
+):
     for y in range(oh):
         _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh)
         _along(kind, stride, lanes, itemsize, dst + y * ow * itemsize, row, counts, row_counts + y * itemsize, kw, dw, ow)
 
 
 @njit
-def _lanes_of_taps(kind, stride, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw):
+def _lanes_of_taps(
+    kind, stride, tall, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw
+):
     for y in range(oh):
         _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh)
         for x in range(ow):
@@ -261,16 +280,32 @@ def _line(kind, lanes, itemsize, dst, src, row_counts, counts, lines, length):
         _over(kind, lanes, itemsize, dst + y * itemsize, src + y * length * itemsize, counts, row_counts, length)
 
 
-def plane(kind: int, stride: int, lanes: int, itemsize: int, tiled: bool) -> int:
-    """Address of compiled pooling of one plane; `stride` is the horizontal step if it fills the lanes with outputs (1 to LANE_STRIDES),
-    0 if a window's taps do (dilation 1). `tiled`: windows side by side, inside the plane, of up to TILED_STRIDES.
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """What the micro-kernel of a plane is compiled for. stride: the horizontal step if outputs fill the lanes, 0 if a window's taps do.
+    tall: rows of a window where all have the same few, else 0. tiled: windows lie side by side inside the plane."""
 
-    It takes, all int64: the four sizes again; dst, address of (oh, ow) results; src, address of the (h, w) plane; row, address of a
-    scratch row holding the neutral value left of `left` and right of left + w; row_counts (oh) and counts (ow, and a vector more),
-    addresses of the factors of the divisor; then oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw.
+    stride: int
+    tall: int
+    tiled: bool
+
+
+def window(kernel: Size, stride: Size, dilation: Size, inside: tuple[bool, bool]) -> Window:
+    """The micro-kernel for windows of which none leaves the plane along the axes that are `inside`."""
+    tiled = inside[1] and 1 < kernel[1] == stride[1] <= TILED_STRIDES and dilation[1] == 1
+    step = stride[1] if tiled or stride[1] <= LANE_STRIDES else 0
+    return Window(step, kernel[0] if tiled and inside[0] and kernel[0] <= UNROLLED else 0, tiled)
+
+
+def plane(kind: int, window: Window, lanes: int, itemsize: int) -> int:
+    """Address of compiled pooling of one plane.
+
+    It takes, all int64: kind, window.stride, window.tall, lanes and itemsize again; dst, address of (oh, ow) results; src, address of the
+    (h, w) plane; row, address of a scratch row holding the neutral value left of `left` and right of left + w; row_counts (oh) and
+    counts (ow, and a vector more), addresses of the factors of the divisor; then oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw.
     """
-    function = _side_by_side if tiled else _lanes_of_outputs if stride else _lanes_of_taps
-    return address(function, (kind, stride, lanes, itemsize), (types.int64,) * 17)
+    function = _side_by_side if window.tiled else _lanes_of_outputs if window.stride else _lanes_of_taps
+    return address(function, (kind, window.stride, window.tall, lanes, itemsize), (types.int64,) * 17)
 
 
 def line(kind: int, lanes: int, itemsize: int) -> int:
