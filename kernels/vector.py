@@ -12,6 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.types.containers import UniTuple
 from numba.extending import intrinsic
 
 I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
@@ -257,7 +258,7 @@ def split(typing_context: Any, number: Any, by: Any) -> Any:
         parts = [builder.zext(part, I64) for part in (builder.udiv(a, b), builder.urem(a, b))]
         return context.make_tuple(builder, signature.return_type, parts)
 
-    return types.Tuple((types.int64, types.int64))(types.int64, types.int64), codegen
+    return UniTuple(types.int64, 2)(types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -107,6 +107,24 @@ def test_pool_takes_what_the_pools_take() -> None:
     np.testing.assert_allclose(line, kernels.max_pool1d(kernels.conv1d(x[:, :, 0], weight[:, :, 0]), 4, 2), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["direct", "winograd"])
+@pytest.mark.parametrize(
+    ("size", "kernel", "pool"),
+    [((21, 8), (1, 5), ("avg", (3, 3), (3, 4))), ((40, 30), (3, 3), ("max", (1, 30), None)), ((33, 50), (3, 3), ("max", (2, 2), (3, 2))),
+     ((1, 700), (1, 3), ("max", (1, 3), None)), ((64, 9), (3, 3), ("avg", (64, 9), None)), ((17, 17), (5, 5), ("max", (4, 9), None))],
+    ids=str,
+)  # fmt: skip
+def test_fused_windows(size: Any, kernel: Any, pool: Any, name: str, poisoned_scratch: None) -> None:
+    """Windows that leave out the last rows and columns, cover whole axes, or cut a long line into jobs."""
+    draw = np.random.default_rng(5)
+    x, weight = draw.standard_normal((2, 9, *size)).astype(np.float32), draw.standard_normal((20, 9, *kernel)).astype(np.float32)
+    padding = [k // 2 for k in kernel]
+    plan = kernels.plan("conv2d", x.shape, weight, padding=padding, pool=pool, activation="relu", implementation=name)
+    y = kernels.conv2d(x, weight, padding=padding, activation="relu", implementation="jit")
+    separate = getattr(kernels, f"{pool[0]}_pool2d")(y, *pool[1:], implementation="jit")
+    assert float(np.abs(plan(x) - separate).max()) <= (plan.error_bound + 1e-6) * float(np.abs(y).max())
+
+
 @pytest.mark.parametrize("activation", FORMS, ids=str)
 def test_activations_far_out(activation: Any) -> None:
     """No overflow warning and no NaN where the limit is finite, for sums of +-100 and +-1e4; NaN stays NaN."""

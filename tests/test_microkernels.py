@@ -1,0 +1,197 @@
+"""Every micro-kernel by its own contract: lanes 4, 8 and 16, each edge a mask can take, nothing written outside."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import struct
+
+import numpy as np
+import pytest
+from memory import Guarded, given
+
+from kernels.microkernels import outer, packing, row, window, winograd
+from kernels.problem import dilated
+from kernels.toomcook import matrices
+
+Array = np.ndarray
+WORDS = [(4, "float32"), (8, "float32"), (16, "float32"), (8, "float64")]
+words = pytest.mark.parametrize(("lanes", "dtype"), WORDS)
+
+
+def invoke(address: int, *args: int) -> None:
+    """Call the C function at `address` with int64s."""
+    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(args))(address)(*map(int, args))
+
+
+def at(array: Array) -> int:
+    """Address of an array's first element."""
+    return array.ctypes.data
+
+
+def numbers(*shape: int, dtype: str, seed: int = 0) -> Array:
+    """Small whole numbers, so that sums of products are exact and have one right answer."""
+    return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
+
+
+@words
+@pytest.mark.parametrize(("m", "n"), [(1, 8), (6, 4), (14, 2)])
+def test_outer_tile(m: int, n: int, lanes: int, dtype: str) -> None:
+    """Two rows of outputs in one tile, their last vectors full or short; taps in turns of three and the rest; sums begun and resumed."""
+    size = np.dtype(dtype).itemsize
+    address = outer.tile(m, n, lanes, size)
+    y_row = n * lanes + 5
+    for k, last, resumed in itertools.product((1, 3, 7), (1, lanes - 1, lanes), (False, True)):
+        x = given(numbers(k * 3 + n * lanes, dtype=dtype))
+        a, bias, scale, shift = (numbers(*shape, dtype=dtype, seed=seed) for seed, shape in enumerate(((k, m), (m,), (m,), (m,)), 1))
+        offsets = np.append(np.arange(k) * 3, np.zeros(outer.AHEAD)).astype(np.int64)
+        counts = [last if q == n - 1 else lanes for q in range(n)]
+        entries = np.array([(q * lanes, q * lanes, count) for q, count in enumerate(counts)], np.int64)
+        y = Guarded((m, y_row), dtype)
+        before = numbers(m, y_row, dtype=dtype, seed=9)
+        y.array[...] = before if resumed else np.nan
+        stage = outer.LAST + (0 if resumed else outer.FROM_BIAS)
+        slope = struct.unpack("q", struct.pack("d", 0.5))[0]
+        finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["leaky_relu"], slope
+        invoke(address, m, n, lanes, size, k, at(a), at(x.array), at(offsets), at(y.array), y_row, at(entries), stage, *finish)
+
+        columns = (n - 1) * lanes + last
+        windows = np.stack([x.array[t * 3 : t * 3 + columns] for t in range(k)])
+        sums = (before[:, :columns] if resumed else bias[:, None]) + a.T @ windows
+        scaled = sums * scale[:, None] + shift[:, None]
+        np.testing.assert_array_equal(y.array[:, :columns], np.where(scaled < 0, 0.5 * scaled, scaled))
+        untouched = y.array[:, columns:]
+        np.testing.assert_array_equal(untouched, before[:, columns:] if resumed else np.full_like(untouched, np.nan))
+        assert y.zones_untouched()
+        assert x.unchanged()
+
+
+@words
+@pytest.mark.parametrize("stream", [False, True])
+def test_depthwise_row(stream: bool, lanes: int, dtype: str) -> None:
+    """Lines from one number to several turns, at every alignment of the output."""
+    size = np.dtype(dtype).itemsize
+    address = row.row(stream, lanes, size)
+    k = 3
+    offsets = np.append(np.array([0, 2, 5]), np.zeros(outer.AHEAD)).astype(np.int64)
+    a, bias = numbers(k, dtype=dtype, seed=1), numbers(1, dtype=dtype, seed=2)
+    counts = 1, lanes - 1, lanes, lanes + 1, row.UNROLL * lanes, 3 * row.UNROLL * lanes + 7
+    for count, start in itertools.product(counts, (0, 1, lanes - 1)):
+        x = numbers(count + 5 + (row.UNROLL + 1) * lanes, dtype=dtype)
+        y = Guarded((start + count,), dtype)
+        entries = np.array([0, start, count], np.int64)
+        invoke(address, stream, 1, lanes, size, k, at(a), at(x), at(offsets), at(y.array), 0, at(entries), 3, at(bias), 0, 0, 1, 0)
+        expected = bias[0] + sum(a[t] * x[offsets[t] : offsets[t] + count] for t in range(k))
+        np.testing.assert_array_equal(y.array[start:], np.maximum(expected, 0))
+        assert np.isnan(y.array[:start]).all()
+        assert y.zones_untouched()
+
+
+@words
+@pytest.mark.parametrize("step", [1, 2, 6, 11])
+def test_packing(step: int, lanes: int, dtype: str) -> None:
+    """Lines that begin before the plane and end past it, rows above and below it, planes of several columns and phases."""
+    size = np.dtype(dtype).itemsize
+    literal = step if step <= 10 else 0
+    address = packing.pack(literal, lanes, size)
+    height, width, positions, phases, row_step = 5, 37, 4, 2, 2
+    plane = given(numbers(height, width, dtype=dtype))
+    for columns, first_column, first_row in itertools.product(([0], [0, 1, 3]), (-2, 0, 4), (-3, 0, 2)):
+        count = (width + 4) // step
+        span = (count - 1) * step + 1 + columns[-1]
+        pitch = -(-count // lanes) * lanes
+        phase_stride = positions * pitch
+        out = Guarded((len(columns), phases, positions, pitch), dtype)
+        line = Guarded((span + (lanes + 1) * max(literal, 1) + lanes,), dtype)
+        starts = np.array(columns, np.int64)
+        invoke(
+            address, literal, lanes, size, at(out.array), at(line.array), at(starts), len(columns), phases * phase_stride, phases,
+            phase_stride, positions, pitch, count, span, at(plane.array), first_row, row_step, first_column, step, height, width,
+        )  # fmt: skip
+        for u, v, p, j in np.ndindex(len(columns), phases, positions, count):
+            y, x = first_row + v + p * row_step, first_column + columns[u] + j * step
+            expected = plane.array[y, x] if 0 <= y < height and 0 <= x < width else 0.0
+            assert out.array[u, v, p, j] == expected, (columns, first_column, first_row, u, v, p, j)
+        assert out.zones_untouched()
+        assert line.zones_untouched()
+
+
+def reduced(kind: int, values: Array, axis: tuple[int, ...]) -> Array:
+    """The windows' maximum or average."""
+    return values.max(axis) if kind == window.MAXIMUM else values.sum(axis) / np.prod([values.shape[i] for i in axis])
+
+
+@words
+@pytest.mark.parametrize("kind", [window.MAXIMUM, window.SUM])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"),
+    [((2, 2), (2, 2), (1, 1)), ((5, 3), (3, 3), (1, 1)), ((1, 8), (1, 8), (1, 1)), ((3, 3), (1, 1), (2, 2)), ((2, 4), (2, 3), (1, 1)),
+     ((2, 11), (2, 9), (1, 1)), ((2, 40), (1, 9), (1, 1))],
+)  # fmt: skip
+def test_window(kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int], kind: int, lanes: int, dtype: str) -> None:
+    """The three kinds of windows: side by side in registers, lanes of outputs, lanes of taps; every width of the last vector."""
+    size = np.dtype(dtype).itemsize
+    shape = window.window(kernel, stride, dilation, (True, True))
+    address = window.plane(kind, shape, lanes, size)
+    kh, kw = dilated(kernel[0], dilation[0]), dilated(kernel[1], dilation[1])
+    for ow in (1, 2, lanes - 1, lanes, lanes + 1, 2 * lanes + 3):
+        oh = 3
+        h, w = (oh - 1) * stride[0] + kh, (ow - 1) * stride[1] + kw + 1
+        x = given(numbers(h, w, dtype=dtype))
+        y = Guarded((oh, ow), dtype)
+        scratch = np.zeros((ow + lanes) * stride[1] + kw + w + 2 * lanes, dtype)
+        down, across = np.full(oh, kernel[0], dtype), np.full(ow + lanes, kernel[1], dtype)
+        literals = kind, shape.stride, shape.tall, lanes, size
+        sizes = oh, ow, h, w, *kernel, *stride, 0, 0, *dilation
+        invoke(address, *literals, at(y.array), at(x.array), at(scratch), at(down), at(across), *sizes)
+        windows = np.lib.stride_tricks.sliding_window_view(x.array, (kh, kw))[:: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+        np.testing.assert_allclose(y.array, reduced(kind, windows[:oh, :ow], (2, 3)), rtol=1e-6)
+        assert y.zones_untouched()
+
+
+@words
+@pytest.mark.parametrize("kind", [window.MAXIMUM, window.SUM])
+@pytest.mark.parametrize("length", [1, 3, 17, 64, window.MERGED + 1])
+def test_lines(length: int, kind: int, lanes: int, dtype: str) -> None:
+    size = np.dtype(dtype).itemsize
+    for count in (1, lanes, 2 * lanes + 1):
+        x = given(numbers(count, length, dtype=dtype))
+        y = Guarded((count,), dtype)
+        one = np.ones(1, dtype)
+        divisor = np.full(1, length, dtype)
+        invoke(window.line(kind, lanes, size), kind, lanes, size, at(y.array), at(x.array), at(one), at(divisor), count, length)
+        np.testing.assert_allclose(y.array, reduced(kind, x.array, (1,)), rtol=1e-6)
+        assert y.zones_untouched()
+
+
+@words
+@pytest.mark.parametrize("shape", [(2, 3, 2, 3), (4, 3, 6, 3), (1, 1, 4, 5)])
+def test_winograd_transforms(shape: tuple[int, int, int, int], lanes: int, dtype: str) -> None:
+    """Both transforms against their matrices; the output clipped at the plane's right and lower edge."""
+    size = np.dtype(dtype).itemsize
+    mh, rh, mw, rw = shape
+    (ah, _, bh), (aw, _, bw) = (tuple(np.array(matrix, np.float64) for matrix in matrices(m, r)) for m, r in ((mh, rh), (mw, rw)))
+    th, tw = mh + rh - 1, mw + rw - 1
+    across, rows = lanes // 2 + 1, 2
+    tiles = across * rows
+    padded = -(-tiles // lanes) * lanes
+
+    planes = numbers(th * tw, padded, dtype=dtype)
+    offsets = (np.arange(th * tw) * padded).astype(np.int64)
+    v = Guarded((th * tw, padded), dtype)
+    invoke(winograd.input_transform(shape, lanes, size), *shape, lanes, size, at(v.array), padded, at(planes), at(offsets), tiles)
+    patches = planes.reshape(th, tw, padded).astype(np.float64)
+    expected = np.einsum("pi,ijt,qj->pqt", bh, patches, bw).reshape(th * tw, padded)
+    np.testing.assert_allclose(v.array[:, :tiles], expected[:, :tiles], atol=1e-4, rtol=1e-4)
+    assert v.zones_untouched()
+
+    oh, ow = rows * mh - (mh > 1), across * mw - (mw > 1)
+    y = Guarded((oh, ow), dtype)
+    line = np.zeros(mh * mw * lanes, dtype)
+    bias = numbers(1, dtype=dtype, seed=3)
+    place = at(y.array), oh, ow, ow, 0, across, tiles
+    invoke(winograd.output_transform(shape, lanes, size), *shape, lanes, size, *place, at(planes), padded, at(line), at(bias), 0, 0, 1, 0)
+    whole = np.einsum("ip,pqt,jq->ijt", ah, patches, aw)[:, :, :tiles].reshape(mh, mw, rows, across).transpose(2, 0, 3, 1)
+    expected = np.maximum(whole.reshape(rows * mh, across * mw)[:oh, :ow] + bias[0], 0)
+    np.testing.assert_allclose(y.array, expected, atol=1e-3, rtol=1e-4)
+    assert y.zones_untouched()
