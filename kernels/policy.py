@@ -58,7 +58,7 @@ def _fft(problem: Conv) -> float:
     planes = problem.n * (problem.c_in + problem.c_out)
     transforms = 2.5 * padded * math.log2(padded + 1) * planes
     products = 8 * problem.n * problem.c_out * problem.c_in // problem.groups * padded / 2
-    return transforms / _rate(problem, 0.02) + products / _rate(problem, 0.06) + 1e-3 + _memory(problem)
+    return transforms / _rate(problem, 0.013) + products / _rate(problem, 0.04) + 1e-3 + _memory(problem)
 
 
 _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
