@@ -102,17 +102,24 @@ def run_job(job, x, out, weights, offsets, tiles, cuts, vectors, geometry, block
                 pool_planes(g, m, y, y_row, out, image * g.c_out + j, row, column, rows, columns, block + g.row_offset)
 
 
+@njit
+def start_counter(scratch, first):
+    """Address of the jobs' counter in the last bytes of scratch, set to the first job that no thread begins with."""
+    counter = scratch[-ALIGNMENT:].view(np.int64)
+    counter[0] = first
+    return counter.ctypes.data
+
+
 @region
 def run_jobs(threads, x, out, weights, offsets, tiles, cuts, vectors, geometry, jobs, scratch, scratch_bytes):
     """Every job of one convolution; threads take them one by one from a counter at the end of scratch. x, out, weights and scratch are
     bytes; offsets (element offsets of all taps of a block), tiles (addresses by [m][n]), cuts and vectors (see `vector_tables`) are int64
     arrays, geometry a record; each thread has scratch_bytes."""
-    scratch[-ALIGNMENT:] = 0
-    counter = scratch.ctypes.data + scratch.size - ALIGNMENT
+    counter = start_counter(scratch, threads)
     for thread in prange(threads):
         state = flush_denormals()
         pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
-        job = take_next(counter)
+        job = thread  # its first job is always the same, so its part of the weights is still in its cache from the call before
         while job < jobs:
             run_job(job, *pointers, offsets, tiles, cuts, vectors, geometry, scratch.ctypes.data + thread * scratch_bytes)
             job = take_next(counter)

@@ -82,6 +82,17 @@ class Words:
         wide = self.b.shuffle_vector(joined, ir.Constant(joined.type, ir.Undefined), turns)
         self.b.store(wide, self.b.bitcast(pointer, wide.type.as_pointer()), align=self.itemsize)
 
+    def positions(self, start: ir.Value, stride: int) -> ir.Value:
+        """start + lane * stride in every lane, as int32."""
+        kind = ir.VectorType(I32, self.lanes)
+        steps = ir.Constant(kind, [lane * stride for lane in range(self.lanes)])
+        return self.b.add(self._splat(self.b.trunc(start, I32), kind), steps)
+
+    def store_positions(self, positions: ir.Value, address: ir.Value) -> None:
+        """Positions to memory as int64s."""
+        wide = self.b.sext(positions, self._indices)
+        self.b.store(wide, self.b.inttoptr(address, self._indices.as_pointer()), align=8)
+
     def prefetch(self, pointer: ir.Value) -> None:
         """Ask for the cache line of this element; any address may be asked for."""
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from memory import Guarded, given
 
-from kernels.microkernels import outer, packing, row, window, winograd
+from kernels.microkernels import across, outer, packing, row, window, winograd
 from kernels.problem import dilated
 from kernels.toomcook import matrices
 
@@ -64,6 +64,29 @@ def test_outer_tile(m: int, n: int, lanes: int, dtype: str) -> None:
         np.testing.assert_array_equal(untouched, before[:, columns:] if resumed else np.full_like(untouched, np.nan))
         assert y.zones_untouched()
         assert x.unchanged()
+
+
+@words
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (6, 4), (14, 2)])
+def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
+    """Lanes along output channels: the last vector of channels full or short, the output turned on its way out."""
+    size = np.dtype(dtype).itemsize
+    address = across.tile(m, n, lanes, size)
+    y_row = m + 3
+    for k, last in itertools.product((1, 3, 7), (1, lanes - 1, lanes)):
+        x = given(numbers(k * 2 + m, dtype=dtype))
+        a, bias, scale, shift = (numbers(*shape, dtype=dtype, seed=s) for s, shape in enumerate(((k, n * lanes), *[(n * lanes,)] * 3), 1))
+        offsets = (np.arange(k) * 2).astype(np.int64)
+        channels = (n - 1) * lanes + last
+        y = Guarded((channels, y_row), dtype)
+        turned = np.zeros(m * n * lanes, dtype)
+        finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["relu"], 0
+        invoke(address, m, n, lanes, size, k, at(a), at(x.array), at(offsets), at(y.array), y_row, channels, at(turned), *finish)
+        windows = np.stack([x.array[t * 2 : t * 2 + m] for t in range(k)])
+        sums = (bias[:, None] + a.T @ windows) * scale[:, None] + shift[:, None]
+        np.testing.assert_array_equal(y.array[:, :m], np.maximum(sums[:channels], 0))
+        assert np.isnan(y.array[:, m:]).all()
+        assert y.zones_untouched()
 
 
 @words
@@ -140,10 +163,10 @@ def test_window(kernel: tuple[int, int], stride: tuple[int, int], dilation: tupl
         x = given(numbers(h, w, dtype=dtype))
         y = Guarded((oh, ow), dtype)
         scratch = np.zeros((ow + lanes) * stride[1] + kw + w + 2 * lanes, dtype)
-        down, across = np.full(oh, kernel[0], dtype), np.full(ow + lanes, kernel[1], dtype)
+        down, along = np.full(oh, kernel[0], dtype), np.full(ow + lanes, kernel[1], dtype)
         literals = kind, shape.stride, shape.tall, lanes, size
         sizes = oh, ow, h, w, *kernel, *stride, 0, 0, *dilation
-        invoke(address, *literals, at(y.array), at(x.array), at(scratch), at(down), at(across), *sizes)
+        invoke(address, *literals, at(y.array), at(x.array), at(scratch), at(down), at(along), *sizes)
         windows = np.lib.stride_tricks.sliding_window_view(x.array, (kh, kw))[:: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
         np.testing.assert_allclose(y.array, reduced(kind, windows[:oh, :ow], (2, 3)), rtol=1e-6)
         assert y.zones_untouched()
@@ -172,8 +195,8 @@ def test_winograd_transforms(shape: tuple[int, int, int, int], lanes: int, dtype
     mh, rh, mw, rw = shape
     (ah, _, bh), (aw, _, bw) = (tuple(np.array(matrix, np.float64) for matrix in matrices(m, r)) for m, r in ((mh, rh), (mw, rw)))
     th, tw = mh + rh - 1, mw + rw - 1
-    across, rows = lanes // 2 + 1, 2
-    tiles = across * rows
+    columns, rows = lanes // 2 + 1, 2
+    tiles = columns * rows
     padded = -(-tiles // lanes) * lanes
 
     planes = numbers(th * tw, padded, dtype=dtype)
@@ -185,13 +208,13 @@ def test_winograd_transforms(shape: tuple[int, int, int, int], lanes: int, dtype
     np.testing.assert_allclose(v.array[:, :tiles], expected[:, :tiles], atol=1e-4, rtol=1e-4)
     assert v.zones_untouched()
 
-    oh, ow = rows * mh - (mh > 1), across * mw - (mw > 1)
+    oh, ow = rows * mh - (mh > 1), columns * mw - (mw > 1)
     y = Guarded((oh, ow), dtype)
     line = np.zeros(mh * mw * lanes, dtype)
     bias = numbers(1, dtype=dtype, seed=3)
-    place = at(y.array), oh, ow, ow, 0, across, tiles
+    place = at(y.array), oh, ow, ow, 0, columns, tiles
     invoke(winograd.output_transform(shape, lanes, size), *shape, lanes, size, *place, at(planes), padded, at(line), at(bias), 0, 0, 1, 0)
-    whole = np.einsum("ip,pqt,jq->ijt", ah, patches, aw)[:, :, :tiles].reshape(mh, mw, rows, across).transpose(2, 0, 3, 1)
-    expected = np.maximum(whole.reshape(rows * mh, across * mw)[:oh, :ow] + bias[0], 0)
+    whole = np.einsum("ip,pqt,jq->ijt", ah, patches, aw)[:, :, :tiles].reshape(mh, mw, rows, columns).transpose(2, 0, 3, 1)
+    expected = np.maximum(whole.reshape(rows * mh, columns * mw)[:oh, :ow] + bias[0], 0)
     np.testing.assert_allclose(y.array, expected, atol=1e-3, rtol=1e-4)
     assert y.zones_untouched()

@@ -21,13 +21,15 @@ TILE_COST = 100  # cycles to call a tile and start its loop
 JOB_COST = 2000  # cycles to take a job
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
 PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
+NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
 L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 8.0, 3.0  # bytes per cycle and core; there and back for the second level
 
 
 @dataclasses.dataclass(frozen=True)
 class Blocking:
     """rows, columns: outputs of a job's block. channels: input channels packed at a time. m, n: the largest tile,
-    channels by vectors. chunks: parts of the output channels, each a job of its own. cycles: the estimate."""
+    channels by vectors. chunks: parts of the output channels, each a job of its own. across: lanes run along output channels, m counts
+    positions and n vectors of channels. cycles: the estimate."""
 
     flat: bool
     rows: int
@@ -36,6 +38,7 @@ class Blocking:
     m: int
     n: int
     chunks: int
+    across: bool = False
     cycles: float = math.inf
 
 
@@ -155,11 +158,7 @@ def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: 
     compute = across * down * per_tile
     positions = (rows - 1) * packed.positions_per_row + packed.positions - (block.rows - 1) * packed.positions_per_row
     pack = ins * packed.phases * positions * line_cycles(packed, lanes)
-    weights = summed * outs / block.chunks * problem.itemsize
-    total_weights = summed * problem.c_out * problem.itemsize
-    stream = 0.0
-    if total_weights > spec.l2 / 4:
-        stream = weights / (L3_BYTES if total_weights < spec.l3 / 2 else MEMORY_BYTES)
+    stream = _stream(problem, spec, block.chunks)
     job = max(compute, stream) + 0.1 * min(compute, stream) + pack + JOB_COST
     return math.ceil(jobs / threads) * job
 
@@ -185,10 +184,44 @@ def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
                             yield dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec))
 
 
+def _stream(problem: Conv, spec: Machine, chunks: int) -> float:
+    """Cycles to read one chunk's weights, once, where they outgrow the second-level cache."""
+    total = problem.summands * problem.c_out * problem.itemsize
+    if total <= spec.l2 / 4:
+        return 0.0
+    return total / problem.groups / chunks / (L3_BYTES if total < spec.l3 / 2 else MEMORY_BYTES)
+
+
+def narrow(problem: Conv, threads: int) -> Iterator[Blocking]:
+    """Blockings with lanes along output channels, for maps of few positions, with their estimates."""
+    spec = machine()
+    lanes, (oh, ow) = spec.lanes(problem.itemsize), problem.conv_size
+    if problem.groups > 1 or oh * ow > NARROW * lanes:
+        return
+    vectors = -(-problem.c_out // lanes)
+    for rows in sorted({oh, -(-oh // threads)}):
+        packed = layout(problem, True, rows, ow, lanes, problem.c_in)
+        if packed.size * problem.itemsize > spec.l2 // 2:
+            continue
+        pack = problem.c_in * packed.phases * packed.positions * line_cycles(packed, lanes)
+        for n in range(1, min(4, vectors) + 1):
+            parts, m, more = even(rows * ow, min((spec.registers - 1 - n) // n, 16))
+            tallest = m + (more > 0)
+            for chunks in sorted({1, min(threads, vectors)}):
+                panels = -(-vectors // chunks / n)
+                tap = max(tallest * n / 2, 0.6 * (tallest + 2 * n + 1)) + 0.15 * tallest + 0.4
+                turning = 1.3 * tallest * n * lanes  # numbers copied one by one
+                compute = parts * math.ceil(panels) * (problem.summands * tap + TILE_COST + turning)
+                stream = _stream(problem, spec, chunks)
+                job = max(compute, stream) + 0.1 * min(compute, stream) + pack + JOB_COST
+                cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * job
+                yield Blocking(True, rows, ow, problem.c_in, tallest, n, chunks, True, cycles)
+
+
 @functools.lru_cache(maxsize=512)
 def best(problem: Conv, threads: int) -> Blocking:
     """The blocking with the lowest estimate."""
-    return min(candidates(problem, threads), key=lambda block: block.cycles)
+    return min([*candidates(problem, threads), *narrow(problem, threads)], key=lambda block: block.cycles)
 
 
 def pooled_size(problem: Conv) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from kernels.cuts.direct import best, best_pooled
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.machine import cores, worth
 from kernels.microkernels.outer import ACTIVATIONS, tile
+from kernels.narrow import prepare_narrow
 from kernels.problem import Conv
 
 
@@ -24,6 +25,8 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     threads = worth(threads, best(problem, 1).cycles)
     block = best_pooled(problem, threads) if problem.pool else best(problem, threads)
     assert block is not None
+    if block.across:
+        return prepare_narrow(problem, operands, threads, block)
     return prepare_blocks(problem, operands, threads, block, tile)
 
 

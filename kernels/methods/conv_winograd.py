@@ -18,7 +18,18 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
-from kernels.blocks import common, line_bytes, pack_channel, pack_weights, pool_bytes, pool_planes, pool_record, record, tile_table
+from kernels.blocks import (
+    common,
+    line_bytes,
+    pack_channel,
+    pack_weights,
+    pool_bytes,
+    pool_planes,
+    pool_record,
+    record,
+    start_counter,
+    tile_table,
+)
 from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import even, layout, pooled_size
 from kernels.implementation import Implementation, Operands, Prepared
@@ -125,12 +136,11 @@ def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
 def run_jobs(threads, x, out, weights, offsets, tiles, entries, geometry, jobs, scratch, scratch_bytes):
     """Every job of one convolution. Arguments as in `kernels.blocks.run_jobs`, offsets being those of the patch's points followed by the
     tables of c_in * vectors * lanes for each number of vectors."""
-    scratch[-ALIGNMENT:] = 0
-    counter = scratch.ctypes.data + scratch.size - ALIGNMENT
+    counter = start_counter(scratch, threads)
     for thread in prange(threads):
         state = flush_denormals()
         pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
-        job = take_next(counter)
+        job = thread  # its first job is always the same, so its part of the weights is still in its cache from the call before
         while job < jobs:
             run_job(job, *pointers, offsets, tiles, entries, geometry, scratch.ctypes.data + thread * scratch_bytes)
             job = take_next(counter)

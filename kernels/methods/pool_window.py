@@ -3,7 +3,7 @@
 The vertical pass reads each input row once per window row and leaves one padded row in the first-level cache, where padding costs
 nothing; the horizontal pass fills the lanes with outputs, or with the taps of one output where the step is wide. Windows that cover
 whole rows or planes are sums over contiguous lines. Reading the input is all that takes time, so it is limited by memory; it loses to
-nothing here but keeps no positions of maxima. The separation is that of van Herk's filters (Pattern Recognition Letters 13(7), 1992).
+nothing here. The separation is that of van Herk's filters (Pattern Recognition Letters 13(7), 1992).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from kernels import registry
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.jit import njit, region
 from kernels.machine import machine, worth
-from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, line, plane, window
+from kernels.microkernels.argmax import plane_positions
+from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, TILED_STRIDES, line, plane, window
 from kernels.problem import Pool, Problem, dilated
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
 from kernels.vector import call, flush_denormals, restore_denormals, take_next
@@ -51,6 +52,21 @@ def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts,
             _planes(first, last, x.ctypes.data, out.ctypes.data, row, kernel, sizes, row_counts.ctypes.data, counts.ctypes.data)
             first = take_next(counter) * planes_per_job
         restore_denormals(state)
+
+
+@region
+def positions(threads, x, out, where, kernel, sizes, planes, planes_per_job, counter):
+    """Every plane, with positions of maxima into `where` (int64); arguments as for `windows`, counter an array of one number."""
+    counter[0] = 0
+    stride, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
+    for _ in prange(threads):
+        first = take_next(counter.ctypes.data) * planes_per_job
+        while first < planes:
+            for p in range(first, min(first + planes_per_job, planes)):
+                to, found = out.ctypes.data + p * oh * ow * size, where.ctypes.data + p * oh * ow * 8
+                source = x.ctypes.data + p * h * w * size
+                call(kernel, (stride, lanes, size, to, found, source, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
+            first = take_next(counter.ctypes.data) * planes_per_job
 
 
 @region
@@ -88,13 +104,34 @@ def whole_lines(problem: Pool) -> int:
 
 
 def refuse(problem: Problem) -> str | None:
-    """Positions of maxima, and wide dilated steps."""
+    """Wide dilated steps, and positions in planes that are too large to count."""
     assert isinstance(problem, Pool)
     if problem.return_indices:
-        return "it keeps no positions of maxima (return_indices=True); jit does"
+        large = math.prod(problem.size) >= 1 << 31
+        return "positions in planes of 2^31 numbers and more do not fit its counters; jit has larger ones" if large else None
     if problem.stride[1] > LANE_STRIDES and problem.dilation[1] > 1 and not whole_lines(problem):
         return f"a dilated window that steps by more than {LANE_STRIDES} along the width has no vectors to load; jit does it"
     return None
+
+
+def _prepare_positions(problem: Pool, threads: int) -> Prepared:
+    """As `prepare`, for maxima with their positions."""
+    size, planes = problem.itemsize, problem.n * problem.c_in
+    lanes = machine().lanes(size)
+    step = problem.stride[1] if problem.stride[1] <= TILED_STRIDES else 0
+    kernel = plane_positions(step, lanes, size)
+    place = *problem.kernel, *problem.stride, problem.padding[0][0], problem.padding[1][0], *problem.dilation
+    sizes = (step, lanes, size, *problem.out_size, *problem.size, *place)
+    per_job = max(1, min(JOB_BYTES // (math.prod(problem.size) * size), -(-planes // threads)))
+    used = min(threads, -(-planes // per_job))
+    example = np.empty((1, 1, 1, 1), np.uint8)
+    rest = kernel, sizes, planes, per_job
+    launch = positions.ready(used, used, example, example, example, *rest, np.empty(1, np.int64))
+
+    def run(x: Array, out: Array, where: Array) -> None:
+        launch(used, raw(x), raw(out), raw(where), *rest, np.empty(1, np.int64))
+
+    return Prepared(run)
 
 
 def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
@@ -111,6 +148,8 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
     planes = problem.n * problem.c_in
     threads = worth(threads, problem.compulsory_bytes / BYTES_PER_CYCLE)
     example = np.empty((1, 1, 1, 1), np.uint8)
+    if problem.return_indices:
+        return _prepare_positions(problem, threads)
     length = whole_lines(problem)
     if length:
         count = math.prod(problem.out_shape)

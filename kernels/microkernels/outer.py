@@ -30,8 +30,8 @@ AHEAD = 18  # taps between asking for input and using it: 18 * 12 cycles outlast
 FROM_BIAS, LAST = 1, 2  # bits of `stage`: sums start from the bias rather than from y; sums are finished after these taps
 
 
-def _of_row(w: Words, array: ir.Value, i: int) -> ir.Value:
-    """Number i of the array at an address, in every lane."""
+def _of_row(w: Words, array: ir.Value, i: int, q: int = 0) -> ir.Value:
+    """Number i of the array at an address, in every lane of every vector."""
     return w.splat(w.load_scalar(w.pointer(array, i)))
 
 
@@ -41,14 +41,17 @@ def _slope(w: Words, bits: ir.Value) -> ir.Value:
     return number if w.itemsize == 8 else w.b.fptrunc(number, w.scalar)
 
 
-def finish(w: Words, c: list[list[ir.Value]], scale: ir.Value, shift: ir.Value, activation: ir.Value, slope: ir.Value) -> None:
-    """c[i][q] = activation(c[i][q] * scale[i] + shift[i]); scale and shift are addresses or 0, see `tile` for the others."""
+def finish(
+    w: Words, c: list[list[ir.Value]], scale: ir.Value, shift: ir.Value, activation: ir.Value, slope: ir.Value,
+    of: Callable[[Words, ir.Value, int, int], ir.Value] = _of_row,
+) -> None:  # fmt: skip
+    """c[i][q] = activation(c[i][q] * scale + shift); scale and shift are addresses or 0, of which `of` takes what belongs to i and q; see
+    `tile` for the others."""
     b = w.b
     with w.when(b.icmp_signed("!=", scale, i64(0))):
         for i, sums in enumerate(c):
-            factor, offset = _of_row(w, scale, i), _of_row(w, shift, i)
-            for value in sums:
-                w.set(value, w.fma(w.get(value), factor, offset))
+            for q, value in enumerate(sums):
+                w.set(value, w.fma(w.get(value), of(w, scale, i, q), of(w, shift, i, q)))
     with w.when(b.icmp_signed("!=", activation, i64(0))):
         six, below = w.constant(6.0), w.splat(_slope(w, slope))
         capped, leaky = (w.splat_bit(b.icmp_signed("==", activation, i64(ACTIVATIONS[name]))) for name in ("relu6", "leaky_relu"))

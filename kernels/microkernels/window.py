@@ -225,7 +225,7 @@ def _over(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any
 
 
 @njit
-def _rows_inside(y, h, kh, sh, top, dh):
+def rows_inside(y, h, kh, sh, top, dh):
     """(first row, number of rows) of the window of output row y that lie in the plane; the others are skipped."""
     first = y * sh - top
     skipped = (-first + dh - 1) // dh if first < 0 else 0
@@ -236,7 +236,7 @@ def _rows_inside(y, h, kh, sh, top, dh):
 @njit
 def _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh):
     """The vertical pass of output row y, into `row` from `left` on."""
-    first, number = _rows_inside(y, h, kh, sh, top, dh)
+    first, number = rows_inside(y, h, kh, sh, top, dh)
     _down(kind, lanes, itemsize, row + left * itemsize, src + first * w * itemsize, number, dh * w, w)
 
 
@@ -245,7 +245,7 @@ def _side_by_side(
     kind, stride, tall, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw
 ):
     for y in range(oh):
-        first, number = _rows_inside(y, h, kh, sh, top, dh)
+        first, number = rows_inside(y, h, kh, sh, top, dh)
         start = src + first * w * itemsize
         to, factor = dst + y * ow * itemsize, row_counts + y * itemsize
         _tiled(kind, stride, tall, lanes, itemsize, to, start, counts, factor, number, dh * w, ow)

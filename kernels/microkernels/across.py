@@ -1,0 +1,93 @@
+"""The tile for narrow maps: m positions by n vectors of output channels in registers, which every tap multiplies with n vectors of weights.
+
+    c[i][q] += x[offsets[t] + i] * a[t][q]        for t < k, i < m positions, q < n vectors of channels
+
+The outer tile with its sides exchanged: lanes run along output channels, so maps of 6 or 12 positions leave none idle. Weights are packed
+in whole vectors and asked for ahead, because they are most of what is read. The sums lie with channels innermost and are turned on
+their way out, through scratch that stays in the first-level cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from kernels.jit import address, njit
+from kernels.microkernels.outer import AHEAD, UNROLL, finish
+from kernels.vector import Words, i64
+
+
+def _of_vector(w: Words, array: ir.Value, i: int, q: int) -> ir.Value:
+    """Vector q of the array at an address."""
+    return w.load(w.pointer(array, q * w.lanes))
+
+
+@intrinsic(prefer_literal=True)
+def across_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any,
+                k: Any, a: Any, x: Any, offsets: Any, y: Any, y_row: Any, channels: Any, turned: Any, bias: Any, scale: Any, shift: Any,
+                activation: Any, slope: Any) -> Any:  # fmt: skip
+    """See `tile` for the arguments."""
+    literals = m_, n_, lanes_, itemsize_
+    m, n, lanes, itemsize = (literal.literal_value for literal in literals)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        k, a, x, offsets, y, y_row, channels, turned, bias, scale, shift, activation, slope = values[4:]
+        w = Words(builder, lanes, itemsize)
+        inputs, weights = w.pointer(x), w.pointer(a)
+        c = [[w.variable(w.zero()) for _ in range(n)] for _ in range(m)]
+        with w.when(builder.icmp_signed("!=", bias, i64(0))):
+            for i in range(m):
+                for q in range(n):
+                    w.set(c[i][q], _of_vector(w, bias, i, q))
+
+        # sum: c[i][q] += x[offsets[t] + i] * a[t][q]
+        def add_tap(t: ir.Value) -> None:
+            places = [w.at(weights, builder.add(builder.mul(t, i64(n * lanes)), i64(q * lanes))) for q in range(n)]
+            for place in places:
+                w.prefetch(w.at(place, AHEAD * n * lanes))
+            vectors = [w.load(place) for place in places]
+            tap = w.at(inputs, w.load_index(offsets, t))
+            for i in range(m):
+                value = w.splat(w.load_scalar(w.at(tap, i)))
+                for q in range(n):
+                    w.set(c[i][q], w.fma(value, vectors[q], w.get(c[i][q])))
+
+        rounds = builder.sdiv(k, i64(UNROLL))
+        with w.loop(rounds) as turn:
+            for u in range(UNROLL):
+                add_tap(builder.add(builder.mul(turn, i64(UNROLL)), i64(u)))
+        summed = builder.mul(rounds, i64(UNROLL))
+        with w.loop(builder.sub(k, summed)) as rest:
+            add_tap(builder.add(summed, rest))
+        finish(w, c, scale, shift, activation, slope, _of_vector)
+
+        line, out = w.pointer(turned), w.pointer(y)
+        for i in range(m):
+            for q in range(n):
+                w.store(w.get(c[i][q]), w.at(line, (i * n + q) * lanes))
+        with w.loop(channels) as channel:
+            source, to = w.at(line, channel), w.at(out, builder.mul(channel, y_row))
+            for i in range(m):
+                builder.store(w.load_scalar(w.at(source, i * n * lanes)), w.at(to, i))
+        return context.get_dummy_value()
+
+    return types.void(*literals, *(types.int64,) * 13), codegen
+
+
+@njit
+def _tile(m, n, lanes, itemsize, k, a, x, offsets, y, y_row, channels, turned, bias, scale, shift, activation, slope):
+    across_tile(m, n, lanes, itemsize, k, a, x, offsets, y, y_row, channels, turned, bias, scale, shift, activation, slope)
+
+
+def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
+    """Address of the compiled tile of m positions by n vectors of channels.
+
+    It takes, all int64: the four sizes again; k taps; a, address of the weights [k][n*lanes]; x, address of the input; offsets, address of
+    k int64 element offsets into x; y, address of the output, whose channels are y_row elements apart; channels, how many of the n*lanes are
+    written; turned, address of scratch for m*n vectors; bias, scale, shift, addresses of n*lanes numbers or 0; activation and slope as for
+    the outer tile.
+    """
+    return address(_tile, (m, n, lanes, itemsize), (types.int64,) * 13)

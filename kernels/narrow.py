@@ -1,0 +1,132 @@
+"""Driver of the tile for narrow maps: jobs taken by threads, input packed flat, lanes along output channels.
+
+The counterpart of `blocks` for maps of few positions: a job packs all channels of some rows, then every tile of output channels passes over
+all positions while its weights are at hand.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from kernels.blocks import common, line_bytes, pack_channel, record, start_counter
+from kernels.cuts.direct import Blocking, even, layout
+from kernels.implementation import Operands, Prepared
+from kernels.jit import njit, region
+from kernels.machine import machine
+from kernels.microkernels.across import tile
+from kernels.problem import Conv
+from kernels.scratch import ALIGNMENT, Scratch, raw, whole
+from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
+
+Array = np.ndarray
+
+
+@njit
+def run_job(job, x, out, weights, offsets, tiles, geometry, block):
+    """One job, `block` being the address of its scratch; the other arguments are those of `run_jobs`."""
+    g = geometry[0]
+    size = g.itemsize
+    rest, chunk = split(job, g.chunks)
+    image, row_block = split(rest, g.row_blocks)
+    row = row_block * g.rows
+    rows = min(g.rows, g.oh - row)
+    positions = g.positions - (g.rows - rows) * g.positions_per_row
+    for c in range(g.ins):
+        source = x + (image * g.c_in + c) * g.h * g.w * size
+        pack_channel(g, source, block + c * g.channel_stride * size, block, row * g.sh, 0, positions)
+    number = rows * g.ow
+    parts = split(number + g.m - 1, g.m)[0]
+    tall, taller = split(number, parts)
+    first_panel, last_panel = split(chunk * g.panels, g.chunks)[0], split((chunk + 1) * g.panels, g.chunks)[0]
+    for t in range(first_panel, last_panel):
+        j = (t * g.wide + min(t, g.wider)) * g.lanes
+        n = g.wide + (t < g.wider)
+        channels = min(n * g.lanes, g.outs - j)
+        y = out + ((image * g.c_out + j) * g.oh + row) * g.ow * size
+        a = weights + j * g.k * size
+        bias = g.bias + j * size if g.bias else 0
+        scale = g.scale + j * size if g.scale else 0
+        shift = g.shift + j * size if g.shift else 0
+        for q in range(parts):
+            first = (q * tall + min(q, taller)) * size
+            m = tall + (q < taller)
+            call(
+                tiles[m, n],
+                (m, n, g.lanes, size, g.k, a, block + first, offsets.ctypes.data, y + first, g.oh * g.ow, channels,
+                 block + g.turned_offset, bias, scale, shift, g.activation, g.slope),
+            )  # fmt: skip
+
+
+@region
+def run_jobs(threads, x, out, weights, offsets, tiles, geometry, jobs, scratch, scratch_bytes):
+    """Every job of one convolution; arguments as in `kernels.blocks.run_jobs`, tiles being those of `microkernels.across`."""
+    counter = start_counter(scratch, threads)
+    for thread in prange(threads):
+        state = flush_denormals()
+        pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
+        job = thread  # its first job is always the same, so its part of the weights is still in its cache from the call before
+        while job < jobs:
+            run_job(job, *pointers, offsets, tiles, geometry, scratch.ctypes.data + thread * scratch_bytes)
+            job = take_next(counter)
+        restore_denormals(state)
+
+
+def padded(array: Array | None, length: int) -> Array | None:
+    """The array with zeros after it, or None."""
+    return None if array is None else np.pad(array, (0, length - len(array)))
+
+
+def pack_panels(weight: Array, n: int, lanes: int) -> Array:
+    """weight (c_out, ins, kh, kw) as [panel][ins * kh * kw][channel of the panel]: panels of even widths of at most n vectors, zeros after
+    the last channel."""
+    c_out, k = weight.shape[0], weight[0].size
+    vectors = -(-c_out // lanes)
+    rows = np.zeros((vectors * lanes, k), weight.dtype)
+    rows[:c_out] = weight.reshape(c_out, k)
+    panels, wide, wider = even(vectors, n)
+    edges = np.cumsum([0, *((wide + (t < wider)) * lanes for t in range(panels))])
+    return np.concatenate([rows[a:b].T.ravel() for a, b in itertools.pairwise(edges)])
+
+
+def prepare_narrow(problem: Conv, operands: Operands, threads: int, block: Blocking) -> Prepared:
+    """Pack the weights and lay out the scratch for a blocking with lanes along output channels."""
+    lanes, size = machine().lanes(problem.itemsize), problem.itemsize
+    oh, ow = problem.conv_size
+    packed = layout(problem, True, block.rows, ow, lanes, problem.c_in)
+    row_blocks = -(-oh // block.rows)
+    jobs = problem.n * row_blocks * block.chunks
+    line_offset = whole((packed.size + lanes) * size)
+    turned_offset = line_offset + line_bytes(packed, lanes, size)
+    scratch_bytes = turned_offset + whole(block.m * block.n * lanes * size)
+    used = min(threads, jobs)
+    scratch = Scratch(used * scratch_bytes + ALIGNMENT)
+    assert operands.weight is not None
+    vectors = -(-problem.c_out // lanes)
+    held = Operands(None, *(padded(array, vectors * lanes) for array in (operands.bias, operands.scale, operands.shift)))
+    panels, wide, wider = even(vectors, block.n)
+    starts = np.array(packed.columns)
+    geometry = record({
+        **common(problem, packed, held, starts, line_offset), "rows": block.rows, "k": problem.summands, "m": block.m, "panels": panels,
+        "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "turned_offset": turned_offset,
+    })  # fmt: skip
+    offsets = (np.arange(problem.c_in)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel().astype(np.int64)
+    tiles = np.zeros((block.m + 1, block.n + 1), np.int64)
+    for rows in {block.rows, oh % block.rows or block.rows}:
+        _, tall, taller = even(rows * ow, block.m)
+        for m in {tall, tall + (taller > 0)}:
+            for n in {wide, wide + (wider > 0)}:
+                tiles[m, n] = tile(m, n, lanes, size)
+
+    fixed = raw(pack_panels(operands.weight, block.n, lanes)), offsets, tiles, geometry, jobs
+    example = np.empty((1, 1, 1, 1), np.uint8)
+    launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
+
+    def run(x: Array, out: Array, held: Any = (held, starts)) -> None:  # what geometry points into
+        with scratch.take() as buffer:
+            launch(used, raw(x), raw(out), *fixed, buffer, scratch_bytes)
+
+    return Prepared(run, scratch.nbytes, f"{block}")
