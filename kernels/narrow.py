@@ -39,8 +39,6 @@ def run_job(job, x, out, weights, offsets, tiles, geometry, block):
         source = x + (image * g.c_in + c) * g.h * g.w * size
         pack_channel(g, source, block + c * g.channel_stride * size, block, row * g.sh, 0, positions)
     number = rows * g.ow
-    parts = split(number + g.m - 1, g.m)[0]
-    tall, taller = split(number, parts)
     first_panel, last_panel = split(chunk * g.panels, g.chunks)[0], split((chunk + 1) * g.panels, g.chunks)[0]
     for t in range(first_panel, last_panel):
         j = (t * g.wide + min(t, g.wider)) * g.lanes
@@ -51,19 +49,18 @@ def run_job(job, x, out, weights, offsets, tiles, geometry, block):
         bias = g.bias + j * size if g.bias else 0
         scale = g.scale + j * size if g.scale else 0
         shift = g.shift + j * size if g.shift else 0
-        for q in range(parts):
-            first = (q * tall + min(q, taller)) * size
-            m = tall + (q < taller)
+        for first in range(0, number, g.m):
             call(
-                tiles[m, n],
-                (m, n, g.lanes, size, g.k, a, block + first, offsets.ctypes.data, y + first, g.oh * g.ow, channels,
-                 block + g.turned_offset, bias, scale, shift, g.activation, g.slope),
+                tiles[n],
+                (g.m, n, g.lanes, size, g.k, a, block + first * size, offsets.ctypes.data, y + first * size, g.oh * g.ow,
+                 min(g.m, number - first), channels, block + g.turned_offset, bias, scale, shift, g.activation, g.slope),
             )  # fmt: skip
 
 
 @region
 def run_jobs(threads, x, out, weights, offsets, tiles, geometry, jobs, scratch, scratch_bytes):
-    """Every job of one convolution; arguments as in `kernels.blocks.run_jobs`, tiles being those of `microkernels.across`."""
+    """Every job of one convolution; arguments as in `kernels.blocks.run_jobs`, tiles being the addresses of those
+    of `microkernels.across` by their vectors of channels."""
     counter = start_counter(scratch, threads)
     for thread in prange(threads):
         state = flush_denormals()
@@ -99,7 +96,7 @@ def prepare_narrow(problem: Conv, operands: Operands, threads: int, block: Block
     packed = layout(problem, True, block.rows, ow, lanes, problem.c_in)
     row_blocks = -(-oh // block.rows)
     jobs = problem.n * row_blocks * block.chunks
-    line_offset = whole((packed.size + lanes) * size)
+    line_offset = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
     turned_offset = line_offset + line_bytes(packed, lanes, size)
     scratch_bytes = turned_offset + whole(block.m * block.n * lanes * size)
     used = min(threads, jobs)
@@ -114,12 +111,9 @@ def prepare_narrow(problem: Conv, operands: Operands, threads: int, block: Block
         "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "turned_offset": turned_offset,
     })  # fmt: skip
     offsets = (np.arange(problem.c_in)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel().astype(np.int64)
-    tiles = np.zeros((block.m + 1, block.n + 1), np.int64)
-    for rows in {block.rows, oh % block.rows or block.rows}:
-        _, tall, taller = even(rows * ow, block.m)
-        for m in {tall, tall + (taller > 0)}:
-            for n in {wide, wide + (wider > 0)}:
-                tiles[m, n] = tile(m, n, lanes, size)
+    tiles = np.zeros(block.n + 1, np.int64)
+    for n in {wide, wide + (wider > 0)}:
+        tiles[n] = tile(block.m, n, lanes, size)
 
     fixed = raw(pack_panels(operands.weight, block.n, lanes)), offsets, tiles, geometry, jobs
     example = np.empty((1, 1, 1, 1), np.uint8)

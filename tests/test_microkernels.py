@@ -67,13 +67,13 @@ def test_outer_tile(m: int, n: int, lanes: int, dtype: str) -> None:
 
 
 @words
-@pytest.mark.parametrize(("m", "n"), [(1, 1), (6, 4), (14, 2)])
+@pytest.mark.parametrize(("m", "n"), [(6, 4), (12, 1)])
 def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
     """Lanes along output channels: the last vector of channels full or short, the output turned on its way out."""
     size = np.dtype(dtype).itemsize
     address = across.tile(m, n, lanes, size)
     y_row = m + 3
-    for k, last in itertools.product((1, 3, 7), (1, lanes - 1, lanes)):
+    for k, last, positions in itertools.product((1, 3, 7), (1, lanes - 1, lanes), {1, m}):
         x = given(numbers(k * 2 + m, dtype=dtype))
         a, bias, scale, shift = (numbers(*shape, dtype=dtype, seed=s) for s, shape in enumerate(((k, n * lanes), *[(n * lanes,)] * 3), 1))
         offsets = (np.arange(k) * 2).astype(np.int64)
@@ -81,11 +81,11 @@ def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
         y = Guarded((channels, y_row), dtype)
         turned = np.zeros(m * n * lanes, dtype)
         finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["relu"], 0
-        invoke(address, m, n, lanes, size, k, at(a), at(x.array), at(offsets), at(y.array), y_row, channels, at(turned), *finish)
+        invoke(address, m, n, lanes, size, k, at(a), at(x.array), at(offsets), at(y.array), y_row, positions, channels, at(turned), *finish)
         windows = np.stack([x.array[t * 2 : t * 2 + m] for t in range(k)])
         sums = (bias[:, None] + a.T @ windows) * scale[:, None] + shift[:, None]
-        np.testing.assert_array_equal(y.array[:, :m], np.maximum(sums[:channels], 0))
-        assert np.isnan(y.array[:, m:]).all()
+        np.testing.assert_array_equal(y.array[:, :positions], np.maximum(sums[:channels], 0)[:, :positions])
+        assert np.isnan(y.array[:, positions:]).all()
         assert y.zones_untouched()
 
 

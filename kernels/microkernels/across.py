@@ -27,14 +27,14 @@ def _of_vector(w: Words, array: ir.Value, i: int, q: int) -> ir.Value:
 
 @intrinsic(prefer_literal=True)
 def across_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any,
-                k: Any, a: Any, x: Any, offsets: Any, y: Any, y_row: Any, channels: Any, turned: Any, bias: Any, scale: Any, shift: Any,
-                activation: Any, slope: Any) -> Any:  # fmt: skip
+                k: Any, a: Any, x: Any, offsets: Any, y: Any, y_row: Any, positions: Any, channels: Any, turned: Any, bias: Any,
+                scale: Any, shift: Any, activation: Any, slope: Any) -> Any:  # fmt: skip
     """See `tile` for the arguments."""
     literals = m_, n_, lanes_, itemsize_
     m, n, lanes, itemsize = (literal.literal_value for literal in literals)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        k, a, x, offsets, y, y_row, channels, turned, bias, scale, shift, activation, slope = values[4:]
+        k, a, x, offsets, y, y_row, positions, channels, turned, bias, scale, shift, activation, slope = values[4:]
         w = Words(builder, lanes, itemsize)
         inputs, weights = w.pointer(x), w.pointer(a)
         c = [[w.variable(w.zero()) for _ in range(n)] for _ in range(m)]
@@ -70,24 +70,24 @@ def across_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: A
                 w.store(w.get(c[i][q]), w.at(line, (i * n + q) * lanes))
         with w.loop(channels) as channel:
             source, to = w.at(line, channel), w.at(out, builder.mul(channel, y_row))
-            for i in range(m):
-                builder.store(w.load_scalar(w.at(source, i * n * lanes)), w.at(to, i))
+            with w.loop(positions) as i:
+                builder.store(w.load_scalar(w.at(source, builder.mul(i, i64(n * lanes)))), w.at(to, i))
         return context.get_dummy_value()
 
-    return types.void(*literals, *(types.int64,) * 13), codegen
+    return types.void(*literals, *(types.int64,) * 14), codegen
 
 
 @njit
-def _tile(m, n, lanes, itemsize, k, a, x, offsets, y, y_row, channels, turned, bias, scale, shift, activation, slope):
-    across_tile(m, n, lanes, itemsize, k, a, x, offsets, y, y_row, channels, turned, bias, scale, shift, activation, slope)
+def _tile(m, n, lanes, itemsize, k, a, x, offsets, y, y_row, positions, channels, turned, bias, scale, shift, activation, slope):
+    across_tile(m, n, lanes, itemsize, k, a, x, offsets, y, y_row, positions, channels, turned, bias, scale, shift, activation, slope)
 
 
 def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
     """Address of the compiled tile of m positions by n vectors of channels.
 
     It takes, all int64: the four sizes again; k taps; a, address of the weights [k][n*lanes]; x, address of the input; offsets, address of
-    k int64 element offsets into x; y, address of the output, whose channels are y_row elements apart; channels, how many of the n*lanes are
-    written; turned, address of scratch for m*n vectors; bias, scale, shift, addresses of n*lanes numbers or 0; activation and slope as for
-    the outer tile.
+    k int64 element offsets into x; y, address of the output, whose channels are y_row elements apart; positions and channels, how many of
+    the m and of the n*lanes are written; turned, address of scratch for m*n vectors; bias, scale, shift, addresses of n*lanes numbers or
+    0; activation and slope as for the outer tile. Reads m numbers at each offset whatever `positions` says.
     """
-    return address(_tile, (m, n, lanes, itemsize), (types.int64,) * 13)
+    return address(_tile, (m, n, lanes, itemsize), (types.int64,) * 14)
