@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.cuts.direct import PICKED, Blocking, Layout, even, layout, pooled_size
+from kernels.cuts.direct import Blocking, Layout, even, layout, pooled_size
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine
@@ -37,6 +37,13 @@ def pack_channel(g, source, to, block, row, column, positions):
         (g.step, g.lanes, g.itemsize, to, block + g.line_offset, g.columns_table, g.planes, g.column_stride, g.phases, g.phase_stride,
          positions, g.pitch, g.count, g.span, source, row - g.pad_h, g.row_step, column - g.pad_w, g.column_step, g.h, g.w),
     )  # fmt: skip
+
+
+@njit
+def epilogue_of(g, j):
+    """Addresses of channel j's bias, scale and shift, 0 where there is none."""
+    first = j * g.itemsize
+    return g.bias + first if g.bias else 0, g.scale + first if g.scale else 0, g.shift + first if g.shift else 0
 
 
 @njit
@@ -87,9 +94,7 @@ def run_job(job, x, out, weights, offsets, tiles, cuts, vectors, geometry, block
             m = g.tall + (t < g.taller)
             y = block + g.conv_offset if g.pool else out + (((image * g.c_out + j) * g.oh + row) * g.ow + column) * size
             a = weights + (j * g.k + summed * m) * size
-            bias = g.bias + j * size if g.bias else 0
-            scale = g.scale + j * size if g.scale else 0
-            shift = g.shift + j * size if g.shift else 0
+            bias, scale, shift = epilogue_of(g, j)
             for q in range(across):
                 first = (q * wide + min(q, wider)) * FIELDS * 8
                 n = wide + (q < wider)
@@ -126,11 +131,12 @@ def run_jobs(threads, x, out, weights, offsets, tiles, cuts, vectors, geometry, 
         restore_denormals(state)
 
 
-def pack_weights(weight: Array, groups: int, m: int) -> Array:
-    """weight (c_out, ins, kh, kw) as [group][tile][ins * kh * kw][channel of the tile], tiles of even heights of at most m."""
+def pack_weights(weight: Array, groups: int, m: int, unit: int = 1) -> Array:
+    """weight (c_out, ins, kh, kw) as [group][tile][ins * kh * kw][channel of the tile], tiles of even heights of at most m units of
+    channels."""
     c_out, k = weight.shape[0], weight[0].size
-    parts, base, extra = even(c_out // groups, m)
-    heights = [base + (t < extra) for t in range(parts)] * groups
+    parts, base, extra = even(c_out // groups // unit, m)
+    heights = [(base + (t < extra)) * unit for t in range(parts)] * groups
     rows = weight.reshape(c_out, k)
     edges = np.cumsum([0, *heights])
     return np.concatenate([rows[a:b].T.ravel() for a, b in itertools.pairwise(edges)])
@@ -168,8 +174,7 @@ def tile_table(outs: int, m: int, cuts: Array, lanes: int, itemsize: int, tile_o
 
 def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
     """Scratch bytes for one input row with its zeros, and what picking reads beyond it."""
-    step = packed.column_step if packed.column_step <= PICKED else 1
-    return whole((packed.span + (lanes + 1) * step + lanes) * itemsize)
+    return whole((packed.span + (lanes + 1) * max(packed.picked_step, 1) + lanes) * itemsize)
 
 
 def common(problem: Conv, packed: Layout, operands: Operands, starts: Array, line_offset: int) -> dict[str, int]:
@@ -178,7 +183,6 @@ def common(problem: Conv, packed: Layout, operands: Operands, starts: Array, lin
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     name, slope = problem.activation or (None, 0.0)
     (h, w), (oh, ow) = problem.size, problem.conv_size
-    step = packed.column_step if packed.column_step <= PICKED else 0
     epilogue = {"bias": operands.bias, "scale": operands.scale, "shift": operands.shift}
     return {
         "itemsize": size, "lanes": lanes, "groups": problem.groups, "c_in": problem.c_in, "ins": problem.c_in // problem.groups,
@@ -188,7 +192,7 @@ def common(problem: Conv, packed: Layout, operands: Operands, starts: Array, lin
         "phases": packed.phases, "phase_stride": packed.phase_stride, "positions": packed.positions, "pitch": packed.pitch,
         "channel_stride": packed.channel_stride, "count": packed.count, "span": packed.span, "row_step": packed.row_step,
         "column_step": packed.column_step, "positions_per_row": packed.positions_per_row,
-        "step": step, "pack": pack(step, lanes, size), "line_offset": line_offset,
+        "step": packed.picked_step, "pack": pack(packed.picked_step, lanes, size), "line_offset": line_offset,
         "activation": ACTIVATIONS[name], "slope": struct.unpack("q", struct.pack("d", slope))[0],
         **{key: 0 if array is None else array.ctypes.data for key, array in epilogue.items()},
     }  # fmt: skip

@@ -6,13 +6,12 @@ all positions while its weights are at hand.
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 from numba import prange
 
-from kernels.blocks import common, line_bytes, pack_channel, record, start_counter
+from kernels.blocks import common, epilogue_of, line_bytes, pack_channel, pack_weights, record, start_counter
 from kernels.cuts.direct import Blocking, even, layout
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
@@ -46,9 +45,7 @@ def run_job(job, x, out, weights, offsets, tiles, geometry, block):
         channels = min(n * g.lanes, g.outs - j)
         y = out + ((image * g.c_out + j) * g.oh + row) * g.ow * size
         a = weights + j * g.k * size
-        bias = g.bias + j * size if g.bias else 0
-        scale = g.scale + j * size if g.scale else 0
-        shift = g.shift + j * size if g.shift else 0
+        bias, scale, shift = epilogue_of(g, j)
         for first in range(0, number, g.m):
             call(
                 tiles[n],
@@ -73,20 +70,8 @@ def run_jobs(threads, x, out, weights, offsets, tiles, geometry, jobs, scratch, 
 
 
 def padded(array: Array | None, length: int) -> Array | None:
-    """The array with zeros after it, or None."""
-    return None if array is None else np.pad(array, (0, length - len(array)))
-
-
-def pack_panels(weight: Array, n: int, lanes: int) -> Array:
-    """weight (c_out, ins, kh, kw) as [panel][ins * kh * kw][channel of the panel]: panels of even widths of at most n vectors, zeros after
-    the last channel."""
-    c_out, k = weight.shape[0], weight[0].size
-    vectors = -(-c_out // lanes)
-    rows = np.zeros((vectors * lanes, k), weight.dtype)
-    rows[:c_out] = weight.reshape(c_out, k)
-    panels, wide, wider = even(vectors, n)
-    edges = np.cumsum([0, *((wide + (t < wider)) * lanes for t in range(panels))])
-    return np.concatenate([rows[a:b].T.ravel() for a, b in itertools.pairwise(edges)])
+    """The array with zeros after it along its first axis, or None."""
+    return None if array is None else np.pad(array, [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1))
 
 
 def prepare_narrow(problem: Conv, operands: Operands, threads: int, block: Blocking) -> Prepared:
@@ -101,9 +86,9 @@ def prepare_narrow(problem: Conv, operands: Operands, threads: int, block: Block
     scratch_bytes = turned_offset + whole(block.m * block.n * lanes * size)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
-    assert operands.weight is not None
     vectors = -(-problem.c_out // lanes)
-    held = Operands(None, *(padded(array, vectors * lanes) for array in (operands.bias, operands.scale, operands.shift)))
+    held = Operands(*(padded(array, vectors * lanes) for array in (operands.weight, operands.bias, operands.scale, operands.shift)))
+    assert held.weight is not None
     panels, wide, wider = even(vectors, block.n)
     starts = np.array(packed.columns)
     geometry = record({
@@ -115,7 +100,7 @@ def prepare_narrow(problem: Conv, operands: Operands, threads: int, block: Block
     for n in {wide, wide + (wider > 0)}:
         tiles[n] = tile(block.m, n, lanes, size)
 
-    fixed = raw(pack_panels(operands.weight, block.n, lanes)), offsets, tiles, geometry, jobs
+    fixed = raw(pack_weights(held.weight, 1, block.n, lanes)), offsets, tiles, geometry, jobs
     example = np.empty((1, 1, 1, 1), np.uint8)
     launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
 

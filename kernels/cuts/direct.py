@@ -70,6 +70,11 @@ class Layout:
     positions_per_row: int
     taps: tuple[int, ...]
 
+    @property
+    def picked_step(self) -> int:
+        """The column step where it is picked out of whole vectors, 0 where numbers are picked one by one."""
+        return self.column_step if self.column_step <= PICKED else 0
+
 
 @functools.lru_cache(maxsize=64)
 def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, channels: int = 1) -> Layout:
@@ -124,7 +129,7 @@ def line_cycles(packed: Layout, lanes: int) -> float:
     copied = LINE_COST + VECTOR_COPIED * -(-packed.span // lanes)
     if packed.column_step == len(packed.columns) == 1:
         return copied
-    picked = packed.column_step if packed.column_step <= PICKED else 2 * lanes
+    picked = packed.picked_step or 2 * lanes
     return copied + len(packed.columns) * (8 + -(-packed.count // lanes) * (VECTOR_PICKED + picked))
 
 
@@ -158,8 +163,7 @@ def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: 
     compute = across * down * per_tile
     positions = (rows - 1) * packed.positions_per_row + packed.positions - (block.rows - 1) * packed.positions_per_row
     pack = ins * packed.phases * positions * line_cycles(packed, lanes)
-    stream = _stream(problem, spec, block.chunks)
-    job = max(compute, stream) + 0.1 * min(compute, stream) + pack + JOB_COST
+    job = job_cycles(compute, _stream(problem, spec, block.chunks), pack)
     return math.ceil(jobs / threads) * job
 
 
@@ -185,11 +189,21 @@ def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
 
 
 def _stream(problem: Conv, spec: Machine, chunks: int) -> float:
-    """Cycles to read one chunk's weights, once, where they outgrow the second-level cache."""
+    """Cycles to read one chunk's weights once."""
     total = problem.summands * problem.c_out * problem.itemsize
+    return stream_cycles(total, total / problem.groups / chunks, spec)
+
+
+def stream_cycles(total: float, share: float, spec: Machine) -> float:
+    """Cycles to read `share` bytes once, of weights that are `total` bytes; none where they stay in the second-level cache."""
     if total <= spec.l2 / 4:
         return 0.0
-    return total / problem.groups / chunks / (L3_BYTES if total < spec.l3 / 2 else MEMORY_BYTES)
+    return share / (L3_BYTES if total < spec.l3 / 2 else MEMORY_BYTES)
+
+
+def job_cycles(compute: float, stream: float, rest: float) -> float:
+    """Cycles of one job: arithmetic and streamed weights hide nine tenths of the shorter; `rest` comes before and after."""
+    return max(compute, stream) + 0.1 * min(compute, stream) + rest + JOB_COST
 
 
 def narrow(problem: Conv, threads: int) -> Iterator[Blocking]:
@@ -211,8 +225,7 @@ def narrow(problem: Conv, threads: int) -> Iterator[Blocking]:
                 tap = max(m * n / 2, 0.6 * (m + 2 * n + 1)) + 0.15 * m + 0.4
                 turning = 2.0 * m * n * lanes  # numbers copied one by one
                 compute = math.ceil(rows * ow / m) * math.ceil(panels) * (problem.summands * tap + TILE_COST + turning)
-                stream = _stream(problem, spec, chunks)
-                job = max(compute, stream) + 0.1 * min(compute, stream) + pack + JOB_COST
+                job = job_cycles(compute, _stream(problem, spec, chunks), pack)
                 cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * job
                 yield Blocking(True, rows, ow, problem.c_in, m, n, chunks, True, cycles)
 

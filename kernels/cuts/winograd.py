@@ -12,7 +12,17 @@ import math
 
 import numpy as np
 
-from kernels.cuts.direct import L3_BYTES, MEMORY_BYTES, TILE_COST, even, layout, line_cycles, tap_cycles
+from kernels.cuts.direct import (
+    L3_BYTES,
+    MEMORY_BYTES,
+    TILE_COST,
+    even,
+    job_cycles,
+    layout,
+    line_cycles,
+    stream_cycles,
+    tap_cycles,
+)
 from kernels.machine import machine
 from kernels.problem import Conv
 
@@ -147,6 +157,5 @@ def _cycles(problem: Conv, cut: Cut, packing: float, threads: int) -> float:
         products += (v_bytes * (1 + math.ceil(share / cut.channels)) + 2 * m_bytes) / rate
     weights = th * tw * ins * share * size
     total = th * tw * ins * problem.c_out * size
-    stream = weights / (L3_BYTES if total < spec.l3 / 2 else MEMORY_BYTES) if total > spec.l2 / 4 else 0.0
-    job = ins * packing + before + after + max(products, stream) + 0.1 * min(products, stream) + 2000
+    job = job_cycles(products, stream_cycles(total, weights, spec), ins * packing + before + after)
     return math.ceil(jobs / threads) * job

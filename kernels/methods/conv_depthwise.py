@@ -16,7 +16,7 @@ from kernels.blocks import prepare_blocks
 from kernels.cuts.direct import Blocking, layout
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.machine import machine, worth
-from kernels.microkernels.outer import ACTIVATIONS
+from kernels.microkernels.outer import applies
 from kernels.microkernels.row import row
 from kernels.problem import Conv, Problem, dilated
 
@@ -58,7 +58,7 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
 
 def fuses(problem: Conv) -> bool:
     """Scale, shift and the ReLU family are applied in registers; pools and the rest are not."""
-    return problem.pool is None and (problem.activation is None or problem.activation[0] in ACTIVATIONS)
+    return problem.pool is None and applies(problem.activation)
 
 
 registry.add(Implementation("depthwise", "conv", refuse, prepare, rounding_bound, fuses))

@@ -20,6 +20,7 @@ from numba import prange
 from kernels import registry
 from kernels.blocks import (
     common,
+    epilogue_of,
     line_bytes,
     pack_channel,
     pack_weights,
@@ -35,7 +36,7 @@ from kernels.cuts.direct import even, layout, pooled_size
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import cores, machine, worth
-from kernels.microkernels.outer import ACTIVATIONS, AHEAD, FROM_BIAS, LAST, tile
+from kernels.microkernels.outer import AHEAD, FROM_BIAS, LAST, applies, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
@@ -120,9 +121,7 @@ def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
                 plane = block + g.conv_offset - row * g.mh * g.ow * size
             else:
                 plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
-            bias = g.bias + j * size if g.bias else 0
-            scale = g.scale + j * size if g.scale else 0
-            shift = g.shift + j * size if g.shift else 0
+            bias, scale, shift = epilogue_of(g, j)
             place = plane, g.oh, g.ow, g.ow - column * g.mw, row, columns, number
             call(g.output, (*shape, *place, products + channel * padded * size, channels * padded, block + g.turns_offset,
                             bias, scale, shift, g.activation, g.slope))  # fmt: skip
@@ -220,7 +219,7 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
 
 def fuses(problem: Conv) -> bool:
     """Scale, shift and the ReLU family are applied on the way out; pools where a job's tiles hold whole windows."""
-    if problem.activation and problem.activation[0] not in ACTIVATIONS:
+    if not applies(problem.activation):
         return False
     cuts = (cutting.best(problem, threads) for threads in range(1, cores() + 1))
     return problem.pool is None or all(cutting.holds_windows(problem, cut) for cut in cuts)

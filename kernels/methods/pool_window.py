@@ -136,6 +136,9 @@ def _prepare_positions(problem: Pool, threads: int) -> Prepared:
 
 def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
     """Compile the micro-kernel, count the divisors, lay out the scratch rows."""
+    threads = worth(threads, problem.compulsory_bytes / BYTES_PER_CYCLE)
+    if problem.return_indices:
+        return _prepare_positions(problem, threads)
     size = problem.itemsize
     lanes = machine().lanes(size)
     kind = MAXIMUM if problem.kind == "max" else SUM
@@ -146,10 +149,7 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
     down = row_counts.astype(problem.dtype)
     across = np.append(counts, np.ones(lanes)).astype(problem.dtype)  # read by whole vectors
     planes = problem.n * problem.c_in
-    threads = worth(threads, problem.compulsory_bytes / BYTES_PER_CYCLE)
     example = np.empty((1, 1, 1, 1), np.uint8)
-    if problem.return_indices:
-        return _prepare_positions(problem, threads)
     length = whole_lines(problem)
     if length:
         count = math.prod(problem.out_shape)

@@ -16,7 +16,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.jit import address, njit
-from kernels.microkernels.outer import AHEAD, UNROLL, finish
+from kernels.microkernels.outer import AHEAD, finish, in_turns
 from kernels.vector import Words, i64
 
 
@@ -55,13 +55,7 @@ def across_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: A
                 for q in range(n):
                     w.set(c[i][q], w.fma(value, vectors[q], w.get(c[i][q])))
 
-        rounds = builder.sdiv(k, i64(UNROLL))
-        with w.loop(rounds) as turn:
-            for u in range(UNROLL):
-                add_tap(builder.add(builder.mul(turn, i64(UNROLL)), i64(u)))
-        summed = builder.mul(rounds, i64(UNROLL))
-        with w.loop(builder.sub(k, summed)) as rest:
-            add_tap(builder.add(summed, rest))
+        in_turns(w, k, add_tap)
         finish(w, c, scale, shift, activation, slope, _of_vector)
 
         line, out = w.pointer(turned), w.pointer(y)

@@ -35,6 +35,23 @@ def _of_row(w: Words, array: ir.Value, i: int, q: int = 0) -> ir.Value:
     return w.splat(w.load_scalar(w.pointer(array, i)))
 
 
+def applies(activation: tuple[str, float] | None) -> bool:
+    """Whether the tiles apply this activation of a problem."""
+    return activation is None or activation[0] in ACTIVATIONS
+
+
+def in_turns(w: Words, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
+    """add_tap(t) for every t < k, UNROLL of them in each turn of the loop."""
+    b = w.b
+    rounds = b.sdiv(k, i64(UNROLL))
+    with w.loop(rounds) as turn:
+        for u in range(UNROLL):
+            add_tap(b.add(b.mul(turn, i64(UNROLL)), i64(u)))
+    summed = b.mul(rounds, i64(UNROLL))
+    with w.loop(b.sub(k, summed)) as rest:
+        add_tap(b.add(summed, rest))
+
+
 def _slope(w: Words, bits: ir.Value) -> ir.Value:
     """The slope below zero, sent as the bits of a float64."""
     number = w.b.bitcast(bits, ir.DoubleType())
@@ -118,13 +135,7 @@ def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: An
                 for q in range(n):
                     w.set(c[i][q], w.fma(weight, values[q], w.get(c[i][q])))
 
-        rounds = builder.sdiv(k, i64(UNROLL))
-        with w.loop(rounds) as turn:
-            for u in range(UNROLL):
-                add_tap(builder.add(builder.mul(turn, i64(UNROLL)), i64(u)))
-        summed = builder.mul(rounds, i64(UNROLL))
-        with w.loop(builder.sub(k, summed)) as rest:
-            add_tap(builder.add(summed, rest))
+        in_turns(w, k, add_tap)
 
         with w.when(builder.icmp_signed("!=", builder.and_(stage, i64(LAST)), i64(0))):
             finish(w, c, scale, shift, activation, slope)
