@@ -18,10 +18,11 @@ def weight_spectra(problem: Conv, cut: Cut, weight: Array) -> Array:
     """Conjugate spectra of weight (c_out, ins, kh, kw) as complex (c_out, summands, frequencies), scaled so that the way back needs no
     scaling; summands are [channel][phase][tap on the other axis]."""
     along = taps(problem, cut.axis)
+    phases = along.phases
     lines = np.moveaxis(weight, 2 + cut.axis, -1)  # (c_out, ins, other axis, transformed axis)
-    sparse = np.zeros((*lines.shape[:2], len(along.phases), lines.shape[2], cut.length), weight.dtype)
+    sparse = np.zeros((*lines.shape[:2], len(phases), lines.shape[2], cut.length), weight.dtype)
     for i, (phase, index) in enumerate(zip(along.phase, along.index)):
-        sparse[:, :, along.phases.index(phase), :, index] = lines[..., i]
+        sparse[:, :, phases.index(phase), :, index] = lines[..., i]
     from scipy import fft  # 0.35 s at import, needed by this method only
 
     return np.conj(fft.rfft(sparse.reshape(len(weight), -1, cut.length))) / np.asarray(2 * cut.length, weight.dtype)

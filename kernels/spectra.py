@@ -101,15 +101,15 @@ def one_out(job, spectra, out, weights, passes, offsets, places, ways, shifts, g
     """Job of `out_of_spectra`: a stack of rows by n vectors."""
     g = geometry[0]
     size = g.itemsize
-    y_row = 2 * g.n * g.lanes
+    y_step = 2 * g.n * g.lanes  # from frequency to frequency; each row's spectra are one stream, which the way back reads
     here = block + g.product_bytes
     if g.each:
         call(
             g.product,
             (g.m, g.n, g.lanes, size, g.frequencies, g.stack, g.summands,
              spectra, g.frequency_stride, 2 * g.m * g.planes_wide, 1, 2 * g.planes_wide, g.planes_wide,
-             weights + job * g.weights_job * size, g.summands * y_row, offsets.ctypes.data, g.n * g.lanes,
-             block, g.y_stride, y_row, g.n * g.lanes),
+             weights + job * g.weights_job * size, g.summands * y_step, offsets.ctypes.data, g.n * g.lanes,
+             block, y_step, g.y_row, g.n * g.lanes),
         )  # fmt: skip
         first_vector, group, rows = job * g.n, 0, min(g.columns, (g.all_bands - band) * g.wide)
     else:
@@ -122,7 +122,7 @@ def one_out(job, spectra, out, weights, passes, offsets, places, ways, shifts, g
             (g.m, g.n, g.lanes, size, g.frequencies, g.stack, g.summands,
              weights + (group * g.parts + part) * g.weights_job * size, g.stack * 2 * g.m * g.summands, 2 * g.m * g.summands, 2 * g.m, 2, 1,
              source, g.frequency_stride, offsets.ctypes.data, g.columns,
-             block, g.y_stride, y_row, g.n * g.lanes),
+             block, y_step, g.y_row, g.n * g.lanes),
         )  # fmt: skip
         rows = min(g.stack * g.m, g.outs - first_row)
     for i in range(rows):
@@ -137,8 +137,8 @@ def one_out(job, spectra, out, weights, passes, offsets, places, ways, shifts, g
             way = ways[entry]
             if way < 0:
                 continue
-            source = block + (i * y_row + q * g.lanes) * size
-            call(g.line, (1, g.lanes, size, source, here, g.length // 2, g.y_stride, g.n * g.lanes, g.halves, g.places))
+            source = block + (i * g.y_row + q * g.lanes) * size
+            call(g.line, (1, g.lanes, size, source, here, g.length // 2, y_step, g.n * g.lanes, g.halves, g.places))
             transform(g, passes, here)
             bias, scale, shift = epilogue_of(g, channel)
             call(
@@ -220,9 +220,9 @@ def prepare_spectra(problem: Conv, operands: Operands, threads: int, cut: Cut) -
         jobs_in, jobs_out = problem.c_in * phases * len(across.phases) * vectors, groups_of_vectors * problem.groups * parts
     frequency_stride += lanes * (frequency_stride // lanes % 2 == 0)  # an odd number of vectors: powers of two would share cache sets
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
-    y_stride = cut.stack * cut.m * 2 * cut.n * lanes + lanes
+    y_row = f * 2 * cut.n * lanes + lanes
     rows = -(-cut.length // lanes) * lanes
-    product_bytes = whole(f * y_stride * size)
+    product_bytes = whole(cut.stack * cut.m * y_row * size)
     scratch_bytes = product_bytes + rows * lanes * size
     spectra_bytes = whole((f * frequency_stride + across.reach + (cut.n + 1) * lanes) * size)
     used = min(worth(threads, cut.cycles), max(jobs_in, jobs_out))
@@ -243,7 +243,7 @@ def prepare_spectra(problem: Conv, operands: Operands, threads: int, cut: Cut) -
         "group_planes": ins * phases * len(across.phases), "groups": problem.groups, "outs": outs,
         "out_plane": math.prod(problem.conv_size), "outputs": cut.outputs, "m": cut.m, "n": cut.n, "stack": cut.stack, "parts": parts,
         "summands": summands,
-        "weights_job": weights[0].size if cut.each else weights[0, 0].size, "y_stride": y_stride, "product_bytes": product_bytes,
+        "weights_job": weights[0].size if cut.each else weights[0, 0].size, "y_row": y_row, "product_bytes": product_bytes,
         "step_in": step_in, "step_out": step_out, "stride": problem.stride[cut.axis], "way_in": way_in, "way_out": way_out,
         "bring": bring(way_in, lanes, size), "bring_near": bring(NEIGHBOURS, lanes, size), "spectrum": spectrum(lanes, size),
         "line": line(lanes, size), "put": put(way_out, cut.each, lanes, size), "put_near": put(NEIGHBOURS, cut.each, lanes, size),

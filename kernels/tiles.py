@@ -122,7 +122,8 @@ def spectra_of(taken: Layout, weight: Array, threads: int) -> Array:
     problem, (h, w) = taken.problem, taken.axes
     summands = taken.planes * taken.direct_taps
     result = np.empty((*taken.frequencies, problem.c_out, summands), np.result_type(weight.dtype, np.complex64))
-    fanned = tuple(len(axis.phases) for axis in (h, w)) + tuple(1 if axis.transformed else len(axis.taps) for axis in (h, w))
+    phases_h, phases_w = h.phases, w.phases
+    fanned = (len(phases_h), len(phases_w)) + tuple(1 if axis.transformed else len(axis.taps) for axis in (h, w))
     step = max(1, CHUNK * problem.c_out // max(taken.weight_bytes, 1))  # a few output channels at a time bound the memory of this
     for first in range(0, problem.c_out, step):
         part = weight[first : first + step]
@@ -131,7 +132,7 @@ def spectra_of(taken: Layout, weight: Array, threads: int) -> Array:
             for kw, (phase_w, index_w) in enumerate(w.taps):
                 position = (index_h if h.transformed else 0), (index_w if w.transformed else 0)
                 tap = (0 if h.transformed else kh), (0 if w.transformed else kw)
-                phase = h.phases.index(phase_h), w.phases.index(phase_w)
+                phase = phases_h.index(phase_h), phases_w.index(phase_w)
                 sparse[(*position, slice(None), slice(None), *phase, *tap)] = part[:, :, kh, kw]
         axes = tuple(i for i, axis in enumerate((h, w)) if axis.transformed)
         spectrum = fft.rfftn(sparse, axes=axes, workers=threads)

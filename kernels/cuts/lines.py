@@ -24,7 +24,7 @@ LENGTHS = sorted({
     2 * 2**a * 3**b * 5**c for a in range(10) for b in range(6) for c in range(4) if 8 <= 2 * 2**a * 3**b * 5**c <= LONGEST
 })  # fmt: skip
 CALL, LAUNCH = 40, 27000  # cycles to call a micro-kernel and start its loops, to launch a region
-BESIDE, ALONG, APART = 4.5, 7.0, 25.0  # cycles to bring or put a vector, by how its numbers lie in memory
+BESIDE, ALONG, APART = 12.0, 10.0, 25.0  # cycles to bring or put a vector, by how its numbers lie in memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +113,18 @@ def candidates(problem: Conv, threads: int) -> Iterator[Cut]:
                     rows = bands * wide(problem, axis) if each else outs
                     if most < 1:
                         continue
-                    m = even(rows, most)[1] + (even(rows, most)[2] > 0)
-                    fitting = max(1, spec.l2 // 3 // (f * m * 2 * n * lanes * size))
-                    stack = -(-rows // m) if each else even(-(-rows // m), fitting)[1] + (even(-(-rows // m), fitting)[2] > 0)
-                    cut = Cut(axis, length, outputs, tiles, each, bands, m, n, stack)
-                    yield dataclasses.replace(cut, cycles=_cycles(problem, cut, threads))
+                    for m in {_largest(rows, most), _largest(rows, min(most, 4))}:
+                        tall = -(-rows // m)
+                        for kept in (spec.l1, spec.l2 // 3):  # what a job's products may take
+                            stack = tall if each else _largest(tall, max(1, kept // (f * m * 2 * n * lanes * size)))
+                            cut = Cut(axis, length, outputs, tiles, each, bands, m, n, stack)
+                            yield dataclasses.replace(cut, cycles=_cycles(problem, cut, threads))
+
+
+def _largest(total: int, most: int) -> int:
+    """The largest of the fewest even parts of at most `most`."""
+    _, base, extra = even(total, most)
+    return base + (extra > 0)
 
 
 def lengths(out: int, reach: int) -> list[int]:
@@ -161,11 +168,12 @@ def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
     moved, put = (BESIDE if beside else ALONG if step == 1 else APART for step in (in_step, out_step))
     spectra = 2.0 * f * problem.c_in * phases * columns * size
     into = transform_cycles(cut.length) + cut.length * moved + 2 * f * _bytes_per(spectra) + 4 * CALL
-    tap = max(2.0 * cut.m * cut.n, 2.0 * cut.n + cut.m + 1.0) + 0.5
-    products = f * cut.stack * (summands * tap + 2 * cut.m * cut.n + 10)
+    tap = max(2.0 * cut.m * cut.n, 2.0 * cut.n + cut.m + 1.0, 8.0) + 0.5  # each sum waits for two FMAs of four cycles
+    kept = 2.0 * f * cut.stack * cut.m * cut.n * (1.0 if f * cut.stack * cut.m * cut.n * 2 * lanes * size <= spec.l1 else 6.0)
+    products = f * cut.stack * (summands * tap + 4 * cut.m + 20) + kept
     reading = held * _bytes_per(spectra) / 64 + weights / (jobs_out if cut.each else groups * parts) * _bytes_per(weights) / 64
     back = lines * (transform_cycles(cut.length) + cut.outputs * put + 4 * CALL)
-    out = max(products, reading) + 0.1 * min(products, reading) + back + 500
+    out = max(products, reading) + 0.1 * min(products, reading) + back + kept + 500
     launches = 2 * LAUNCH if threads > 1 else 0.0
     return chunks * (-(-jobs_in // threads) * into + -(-jobs_out // threads) * out + launches)
 
