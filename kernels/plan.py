@@ -15,7 +15,7 @@ from kernels.errors import ProblemError
 from kernels.implementation import Operands, Prepared
 from kernels.machine import cores
 from kernels.policy import Choice, choose
-from kernels.problem import Conv, Pool, Problem, pool_problem
+from kernels.problem import Conv, Problem, pool_problem
 from kernels.request import Signature
 from kernels.scratch import Scratch
 
@@ -24,7 +24,7 @@ Array = np.ndarray
 
 def load() -> None:
     """Import the implementations, which register themselves; done at the first plan because Numba alone takes 0.4 s to import."""
-    importlib.import_module("kernels.methods")
+    importlib.import_module("kernels.lowerings")
 
 
 @functools.lru_cache(maxsize=512)
@@ -81,7 +81,7 @@ class Plan:
         self._choice = _remembered(problem, implementation)
         self._signature = signature
         self._dtype = np.dtype(problem.dtype)
-        indices = isinstance(problem, Pool) and problem.return_indices
+        indices = not isinstance(problem, Conv) and problem.return_indices
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
         self._plain = None if signature.channels_last or indices or signature.dtype != self._dtype else signature.x_shape
         self._prepared = Prepared(lambda *arrays: None) if problem.n == 0 else _prepare(problem, operands, self._choice, self.threads)
@@ -144,7 +144,7 @@ class Plan:
         x = frozen(canonical(x, self._dtype, self.problem.x_shape))
         direct = out is not None and not signature.channels_last and out.dtype == x.dtype and out.flags.c_contiguous and out.flags.aligned
         y = out.reshape(self.problem.out_shape) if direct else np.empty(self.problem.out_shape, x.dtype)
-        if isinstance(self.problem, Pool) and self.problem.return_indices:
+        if not isinstance(self.problem, Conv) and self.problem.return_indices:
             indices = np.empty(self.problem.out_shape, np.int64)
             self._prepared.run(x, y, indices)
             return self._present(y, out, direct), self._present(indices, None, False, np.dtype(np.int64))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from kernels.arrays import canonical, intake, result_dtypes
 from kernels.errors import ProblemError
 from kernels.implementation import Operands
 from kernels.machine import memory
-from kernels.problem import Conv, Pairs, Pool, Problem, Size, dilated, same_padding
+from kernels.problem import AdaptivePool, Conv, ConvTranspose, Pairs, Pool, Problem, Size, adaptive_windows, dilated, same_padding
 
 Array = np.ndarray
 Ints = int | Sequence[int]
@@ -136,49 +137,131 @@ def _per_channel(op: str, name: str, value: Any, c_out: int, dtype: np.dtype) ->
     return canonical(array, dtype, (c_out,))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Layer:
+    """What every convolution reads from its arguments: axes of x, canonical order of weight, numbers per axis."""
+
+    op: str
+    axes: int
+    channels_last: bool
+    batch: tuple[int, ...]
+    n: int
+    c_in: int
+    size: Size
+    weight: Array
+    groups: int
+    stride: Size
+    dilation: Size
+
+    @property
+    def kernel(self) -> Size:
+        return self.weight.shape[2:]
+
+
+def _layer(
+    op: str, x_shape: Sequence[int], weight: Any, stride: Ints, dilation: Ints, groups: int, flip: bool, layout: str, order: str
+) -> _Layer:
+    axes, last = int(op[-2]), _layout(op, layout)
+    batch, n, c_in, size = _split_shape(op, x_shape, axes, last)
+    weight = intake(op, "weight", weight)
+    if weight.ndim != axes + 2:
+        order = "(*kernel, C_in/groups, C_out)" if last else order
+        raise ProblemError(f"{op}: weight has shape {weight.shape}, {weight.ndim} axes; must have {axes + 2} in the order {order}")
+    if last:
+        weight = np.moveaxis(weight, (-1, -2), (0, 1))
+    if flip:
+        weight = weight[(..., *(slice(None, None, -1),) * axes)]
+    groups = _per_axis(op, "groups", groups, 1)[0]
+    stride, dilation = _per_axis(op, "stride", stride, axes), _per_axis(op, "dilation", dilation, axes)
+    _positive(op, weight.shape[2:], stride, dilation)
+    return _Layer(op, axes, last, batch, n, c_in, size, weight, groups, stride, dilation)
+
+
+def _assemble(
+    layer: _Layer, x_shape: Sequence[int], x_dtype: np.dtype, padding: Pairs, c_out: int, bias: Any, scale: Any, shift: Any,
+    activation: Any, pool: Any, make: Callable[..., Conv], **more: Any,
+) -> Request:  # fmt: skip
+    """The problem that `make` builds, and its operands."""
+    op, axes = layer.op, layer.axes
+    others = {"bias": bias, "scale": scale, "shift": shift}
+    dtypes = [x_dtype, layer.weight.dtype, *(intake(op, name, value).dtype for name, value in others.items() if value is not None)]
+    computed, returned = result_dtypes(dtypes)
+    scaled = scale is not None or shift is not None
+    problem = make(
+        op, layer.n, layer.c_in, _flat(layer.size, 1), _flat(layer.kernel, 1), _flat(layer.stride, 1), _flat(padding, (0, 0)),
+        _flat(layer.dilation, 1), computed.name, c_out=c_out, groups=layer.groups, bias=bias is not None, scale=scaled,
+        activation=_activation(op, activation), pool=_fused_pool(op, pool, axes), **more,
+    )  # fmt: skip
+    _fits(problem)
+    operands = Operands(
+        canonical(layer.weight, computed, problem.weight_shape),
+        _per_channel(op, "bias", bias, c_out, computed),
+        _per_channel(op, "scale", np.ones(c_out) if scaled and scale is None else scale, c_out, computed),
+        _per_channel(op, "shift", np.zeros(c_out) if scaled and shift is None else shift, c_out, computed),
+    )
+    shape = _user_shape(layer.batch, problem, axes, layer.channels_last)
+    return Request(problem, operands, Signature(tuple(x_shape), shape, returned, axes, layer.channels_last))
+
+
 def _conv(
     op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
     dilation: Ints = 1, groups: int = 1, *, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None,
     shift: Any = None, layout: str = "channels_first",
 ) -> Request:  # fmt: skip
-    axes, last = int(op[-2]), _layout(op, layout)
-    batch, n, c_in, size = _split_shape(op, x_shape, axes, last)
-    weight = intake(op, "weight", weight)
-    if weight.ndim != axes + 2:
-        order = "(*kernel, C_in/groups, C_out)" if last else "(C_out, C_in/groups, *kernel)"
-        raise ProblemError(f"{op}: weight has shape {weight.shape}, {weight.ndim} axes; must have {axes + 2} in the order {order}")
-    if last:
-        weight = np.moveaxis(weight, (-1, -2), (0, 1))
-    groups = _per_axis(op, "groups", groups, 1)[0]
-    c_out, per_group, kernel = weight.shape[0], weight.shape[1], weight.shape[2:]
+    layer = _layer(op, x_shape, weight, stride, dilation, groups, flip, layout, "(C_out, C_in/groups, *kernel)")
+    groups, c_in, (c_out, per_group) = layer.groups, layer.c_in, layer.weight.shape[:2]
     if groups >= 1 and c_in != per_group * groups:
         raise ProblemError(
             f"{op}: x has {c_in} channels but weight wants {per_group} per group x groups={groups} = {per_group * groups}; "
             f"pass weight with {c_in}/{groups} input channels"
         )
-    stride, dilation = _per_axis(op, "stride", stride, axes), _per_axis(op, "dilation", dilation, axes)
-    if flip:
-        weight = weight[(..., *(slice(None, None, -1),) * axes)]
-    others = {"bias": bias, "scale": scale, "shift": shift}
-    dtypes = [x_dtype, weight.dtype, *(intake(op, name, value).dtype for name, value in others.items() if value is not None)]
-    computed, returned = result_dtypes(dtypes)
-    scaled = scale is not None or shift is not None
-    _positive(op, kernel, stride, dilation)
-    problem = Conv(
-        op, n, c_in, _flat(size, 1), _flat(kernel, 1), _flat(stride, 1),
-        _flat(_padding(op, padding, size, kernel, stride, dilation), (0, 0)), _flat(dilation, 1), computed.name,
-        c_out=c_out, groups=groups, bias=bias is not None, scale=scaled,
-        activation=_activation(op, activation), pool=_fused_pool(op, pool, axes),
-    )  # fmt: skip
-    _fits(problem)
-    operands = Operands(
-        canonical(weight, computed, problem.weight_shape),
-        _per_channel(op, "bias", bias, c_out, computed),
-        _per_channel(op, "scale", np.ones(c_out) if scaled and scale is None else scale, c_out, computed),
-        _per_channel(op, "shift", np.zeros(c_out) if scaled and shift is None else shift, c_out, computed),
-    )
-    signature = Signature(tuple(x_shape), _user_shape(batch, problem, axes, last), returned, axes, last)
-    return Request(problem, operands, signature)
+    pairs = _padding(op, padding, layer.size, layer.kernel, layer.stride, layer.dilation)
+    return _assemble(layer, x_shape, x_dtype, pairs, c_out, bias, scale, shift, activation, pool, Conv)
+
+
+def _conv_transpose(
+    op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
+    output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1, *, output_size: Any = None, flip: bool = False, activation: Any = None,
+    pool: Any = None, scale: Any = None, shift: Any = None, layout: str = "channels_first",
+) -> Request:  # fmt: skip
+    layer = _layer(op, x_shape, weight, stride, dilation, groups, flip, layout, "(C_in, C_out/groups, *kernel)")
+    if layer.channels_last and layer.groups > 1 and layer.weight.shape[0] % layer.groups == 0:  # C_out holds the groups, canonically C_in
+        per_group = layer.weight.reshape(layer.groups, -1, *layer.weight.shape[1:])
+        layer = dataclasses.replace(layer, weight=per_group.swapaxes(1, 2).reshape(-1, *per_group.shape[1:2], *layer.kernel))
+    elif layer.channels_last:
+        layer = dataclasses.replace(layer, weight=layer.weight.swapaxes(0, 1))
+    if layer.c_in != layer.weight.shape[0]:
+        raise ProblemError(
+            f"{op}: x has {layer.c_in} channels but weight wants {layer.weight.shape[0]}; pass weight with {layer.c_in} input channels"
+        )
+    full = tuple((n - 1) * s + dilated(k, d) for n, k, s, d in zip(layer.size, layer.kernel, layer.stride, layer.dilation))
+    more = _per_axis(op, "output_padding", output_padding, layer.axes)
+    if isinstance(padding, str) and padding in ("same", "same_lower"):
+        excess = [length + extra - n * s for length, extra, n, s in zip(full, more, layer.size, layer.stride)]
+        more = tuple(max(extra, extra - e) for extra, e in zip(more, excess))
+        halves = [(max(e, 0) // 2, max(e, 0) - max(e, 0) // 2) for e in excess]
+        pairs: Pairs = tuple(half[::-1] if padding == "same_lower" else half for half in halves)
+    else:
+        pairs = _padding(op, padding, layer.size, layer.kernel, layer.stride, layer.dilation)
+    if output_size is not None:
+        more = _output_padding(op, layer, output_size, more, tuple(length - sum(pair) for length, pair in zip(full, pairs)))
+    c_out = layer.weight.shape[1] * layer.groups
+    steps = bias, scale, shift, activation, pool
+    return _assemble(layer, x_shape, x_dtype, pairs, c_out, *steps, ConvTranspose, output_padding=_flat(more, 0))
+
+
+def _output_padding(op: str, layer: _Layer, output_size: Any, given: Size, shortest: Size) -> Size:
+    """What lengthens the shortest output to the size asked for; only the lengths that divide into as many inputs can be had."""
+    if any(given):
+        raise ProblemError(f"{op}: output_padding {given} and output_size {output_size!r} both give the output's length; pass one of them")
+    wanted = _per_axis(op, "output_size", output_size, layer.axes)
+    for size, least, s, d, axis in zip(wanted, shortest, layer.stride, layer.dilation, "DHW"[-layer.axes :]):
+        if not least <= size < least + max(s, d):
+            raise ProblemError(
+                f"{op}: axis {axis}: output_size is {size}, must be {least} to {least + max(s, d) - 1}: (input - 1) * stride + dilated "
+                f"kernel - padding = {least}, and less than stride {s} or dilation {d} more"
+            )
+    return tuple(size - least for size, least in zip(wanted, shortest))
 
 
 def _fits(problem: Problem) -> None:
@@ -245,17 +328,54 @@ def _avg_pool(
 
 def _global_pool(op: str, x_shape: Sequence[int], x_dtype: np.dtype, *, layout: str = "channels_first") -> Request:
     axes = len(x_shape) - 2
-    if axes not in (1, 2):
-        raise ProblemError(f"{op}: x has {len(x_shape)} axes; must have 3 or 4: batch, channels and 1 or 2 spatial axes")
+    if axes not in (1, 2, 3):
+        raise ProblemError(f"{op}: x has {len(x_shape)} axes; must have 3 to 5: batch, channels and 1 to 3 spatial axes")
     size = x_shape[1:-1] if _layout(op, layout) else x_shape[2:]
     kind = "avg" if "avg" in op else "max"
     return _pool(f"{kind}_pool{axes}d", x_shape, x_dtype, tuple(size), layout=layout)
 
 
+def _adaptive_avg_pool(op: str, x_shape: Sequence[int], x_dtype: np.dtype, output_size: Any, *, layout: str = "channels_first") -> Request:
+    return _adaptive_max_pool(op, x_shape, x_dtype, output_size, layout=layout)
+
+
+def _adaptive_max_pool(
+    op: str, x_shape: Sequence[int], x_dtype: np.dtype, output_size: Any, return_indices: bool = False, *, layout: str = "channels_first"
+) -> Request:
+    axes, last = int(op[-2]), _layout(op, layout)
+    batch, n, channels, size = _split_shape(op, x_shape, axes, last)
+    asked = output_size if isinstance(output_size, Sequence | np.ndarray) else (output_size,)
+    if len(asked) not in (1, axes):
+        raise ProblemError(f"{op}: output_size has {len(asked)} numbers for {axes} spatial axes; pass one number or {axes}")
+    wanted = tuple(asked) * axes if len(asked) == 1 else tuple(asked)
+    out_size = tuple(length if o is None else _per_axis(op, "output_size", o, 1)[0] for o, length in zip(wanted, size))
+    computed, returned = result_dtypes([x_dtype])
+    problem = AdaptivePool(op, n, channels, _flat(size, 1), _flat(out_size, 1), computed.name, return_indices=bool(return_indices))
+    alike = [_alike(adaptive_windows(length, outputs)) for length, outputs in zip(size, out_size)]
+    if None not in alike:
+        kernel, stride = zip(*(one for one in alike if one))
+        kind = f"{problem.kind}_pool{axes}d"
+        return _pool(kind, x_shape, x_dtype, kernel, stride, return_indices=return_indices, layout=layout)
+    _fits(problem)
+    return Request(problem, Operands(), Signature(tuple(x_shape), _user_shape(batch, problem, axes, last), returned, axes, last))
+
+
+def _alike(windows: tuple[tuple[int, int], ...]) -> tuple[int, int] | None:
+    """(length, step) of windows that are all alike, else None."""
+    lengths, steps = {end - first for first, end in windows}, {b[0] - a[0] for a, b in itertools.pairwise(windows)}
+    if len(lengths) > 1 or len(steps) > 1 or 0 in steps:
+        return None
+    length = lengths.pop()
+    return length, steps.pop() if steps else length
+
+
 _OPERATIONS: dict[str, Callable[..., Request]] = {
-    **{f"conv{d}d": functools.partial(_conv, f"conv{d}d") for d in (1, 2)},
-    **{f"max_pool{d}d": functools.partial(_max_pool, f"max_pool{d}d") for d in (1, 2)},
-    **{f"avg_pool{d}d": functools.partial(_avg_pool, f"avg_pool{d}d") for d in (1, 2)},
+    **{f"conv{d}d": functools.partial(_conv, f"conv{d}d") for d in (1, 2, 3)},
+    **{f"conv_transpose{d}d": functools.partial(_conv_transpose, f"conv_transpose{d}d") for d in (1, 2, 3)},
+    **{f"max_pool{d}d": functools.partial(_max_pool, f"max_pool{d}d") for d in (1, 2, 3)},
+    **{f"avg_pool{d}d": functools.partial(_avg_pool, f"avg_pool{d}d") for d in (1, 2, 3)},
+    **{f"adaptive_avg_pool{d}d": functools.partial(_adaptive_avg_pool, f"adaptive_avg_pool{d}d") for d in (1, 2, 3)},
+    **{f"adaptive_max_pool{d}d": functools.partial(_adaptive_max_pool, f"adaptive_max_pool{d}d") for d in (1, 2, 3)},
     **{name: functools.partial(_global_pool, name) for name in ("global_avg_pool", "global_max_pool")},
 }
 

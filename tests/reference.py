@@ -59,6 +59,22 @@ def conv_by_scipy(x: Array, weight: Array, bias: Array | None, stride: Ints, pad
     return y if bias is None else y + bias.astype(np.float64).reshape(-1, *(1 for _ in size))
 
 
+def conv_transpose(
+    x: Array, weight: Array, bias: Array | None, stride: Ints, padding: Pairs, output_padding: Ints, dilation: Ints, groups: int
+) -> Array:
+    """Scattered: every tap of weight (c_in, c_out/groups, *kernel) adds to outputs `stride` apart; then the rim is cropped."""
+    ins, outs = x.shape[1] // groups, weight.shape[1]
+    full = [(n - 1) * s + (k - 1) * d + 1 + o for n, s, k, d, o in zip(x.shape[2:], stride, weight.shape[2:], dilation, output_padding)]
+    y = np.zeros((x.shape[0], groups * outs, *full))
+    for tap in np.ndindex(weight.shape[2:]):
+        spots = tuple(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, dilation, x.shape[2:], stride))
+        for g in range(groups):
+            block = x[:, g * ins : (g + 1) * ins].astype(np.float64), weight[(slice(g * ins, (g + 1) * ins), slice(None), *tap)]
+            y[(slice(None), slice(g * outs, (g + 1) * outs), *spots)] += np.einsum("nc...,cj->nj...", *block)
+    y = y[(..., *(slice(before, length - after) for (before, after), length in zip(padding, full)))]
+    return y if bias is None else y + bias.astype(np.float64).reshape(-1, *(1 for _ in full))
+
+
 def pool_size(size: Ints, kernel: Ints, stride: Ints, padding: Pairs, dilation: Ints, ceil_mode: bool) -> tuple[int, ...]:
     """Windows per axis; with ceil_mode one may overhang the padded end if it starts inside the input or its leading padding."""
     result = []

@@ -15,7 +15,8 @@ import reference
 import scipy.signal
 
 import kernels
-import kernels.api
+import kernels.api_conv
+import kernels.api_pool
 
 Array = np.ndarray
 ZERO = ((0, 0), (0, 0))
@@ -44,18 +45,27 @@ def test_all_is_sorted_and_there() -> None:
 
 
 def test_examples_in_docstrings() -> None:
-    failed, tried = doctest.testmod(kernels.api, extraglobs={"np": np})
-    assert tried >= 8 and failed == 0
+    for module, least in ((kernels.api_conv, 6), (kernels.api_pool, 14)):
+        failed, tried = doctest.testmod(module, extraglobs={"np": np})
+        assert tried >= least and failed == 0
 
 
 def test_positional_order_is_that_of_pytorch() -> None:
     orders: dict[Callable[..., Any], str] = {
         kernels.conv1d: "x weight bias stride padding dilation groups",
         kernels.conv2d: "x weight bias stride padding dilation groups",
+        kernels.conv3d: "x weight bias stride padding dilation groups",
+        kernels.conv_transpose1d: "x weight bias stride padding output_padding groups dilation",
+        kernels.conv_transpose2d: "x weight bias stride padding output_padding groups dilation",
+        kernels.conv_transpose3d: "x weight bias stride padding output_padding groups dilation",
         kernels.max_pool1d: "x kernel_size stride padding dilation ceil_mode return_indices",
         kernels.max_pool2d: "x kernel_size stride padding dilation ceil_mode return_indices",
         kernels.avg_pool1d: "x kernel_size stride padding ceil_mode count_include_pad divisor_override",
         kernels.avg_pool2d: "x kernel_size stride padding ceil_mode count_include_pad divisor_override",
+        kernels.max_pool3d: "x kernel_size stride padding dilation ceil_mode return_indices",
+        kernels.avg_pool3d: "x kernel_size stride padding ceil_mode count_include_pad divisor_override",
+        **{getattr(kernels, f"adaptive_avg_pool{d}d"): "x output_size" for d in (1, 2, 3)},
+        **{getattr(kernels, f"adaptive_max_pool{d}d"): "x output_size return_indices" for d in (1, 2, 3)},
         kernels.global_avg_pool: "x",
         kernels.global_max_pool: "x",
     }

@@ -17,8 +17,10 @@ LIBRARY = ROOT / "kernels"
 # driver of packed blocks sits between micro-kernels and the methods that use it.
 FLOORS = [
     {"errors", "machine", "scratch", "blas", "toomcook"},
-    {"arrays", "problem", "diskcache"},
-    {"jit", "implementation", "cuts", "cuts.direct", "cuts.fft"},
+    {"arrays", "planes", "diskcache"},
+    {"pooling"},
+    {"problem"},
+    {"jit", "implementation", "cuts", "cuts.direct", "cuts.fft", "cuts.phases"},
     {"vector", "epilogue", "cuts.winograd"},
     {"registry", "microkernels", "microkernels.outer"},
     {"microkernels.row", "microkernels.winograd", "microkernels.packing", "microkernels.window"},
@@ -26,8 +28,10 @@ FLOORS = [
     {"blocks"},
     {"narrow"},
     {"methods", "policy", "request", "tuning"},
+    {"lowerings"},
     {"plan"},
     {"api"},
+    {"api_conv", "api_pool"},
     {"__init__"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
