@@ -244,16 +244,14 @@ def _conv_transpose(
     else:
         pairs = _padding(op, padding, layer.size, layer.kernel, layer.stride, layer.dilation)
     if output_size is not None:
-        more = _output_padding(op, layer, output_size, more, tuple(length - sum(pair) for length, pair in zip(full, pairs)))
+        more = _output_padding(op, layer, output_size, tuple(length - sum(pair) for length, pair in zip(full, pairs)))
     c_out = layer.weight.shape[1] * layer.groups
     steps = bias, scale, shift, activation, pool
     return _assemble(layer, x_shape, x_dtype, pairs, c_out, *steps, ConvTranspose, output_padding=_flat(more, 0))
 
 
-def _output_padding(op: str, layer: _Layer, output_size: Any, given: Size, shortest: Size) -> Size:
+def _output_padding(op: str, layer: _Layer, output_size: Any, shortest: Size) -> Size:
     """What lengthens the shortest output to the size asked for; only the lengths that divide into as many inputs can be had."""
-    if any(given):
-        raise ProblemError(f"{op}: output_padding {given} and output_size {output_size!r} both give the output's length; pass one of them")
     wanted = _per_axis(op, "output_size", output_size, layer.axes)
     for size, least, s, d, axis in zip(wanted, shortest, layer.stride, layer.dilation, "DHW"[-layer.axes :]):
         if not least <= size < least + max(s, d):

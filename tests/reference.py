@@ -129,6 +129,19 @@ def avg_pool(
     return np.where(counts > 0, totals / np.maximum(counts, 1), 0.0)
 
 
+def adaptive_pool(x: Array, outputs: Ints, kind: str) -> tuple[Array, Array]:
+    """(maxima or averages, flat positions of the first maxima) of windows floor(i*n/o) to ceil((i+1)*n/o)."""
+    y, where = np.zeros((*x.shape[:2], *outputs)), np.zeros((*x.shape[:2], *outputs), np.int64)
+    flat = np.arange(math.prod(x.shape[2:])).reshape(x.shape[2:])
+    for place in np.ndindex(*outputs):
+        axes = zip(place, x.shape[2:], outputs)
+        box = tuple(slice(math.floor(i * n / o), math.ceil((i + 1) * n / o)) for i, n, o in axes)
+        values = x[(slice(None), slice(None), *box)].astype(np.float64).reshape(*x.shape[:2], -1)
+        y[(slice(None), slice(None), *place)] = values.max(axis=-1) if kind == "max" else values.mean(axis=-1)
+        where[(slice(None), slice(None), *place)] = flat[box].ravel()[values.argmax(axis=-1)]
+    return y, where
+
+
 def max_pool_by_scipy(x: Array, kernel: Ints, stride: Ints) -> Array:
     """Unpadded, undilated maxima by scipy.ndimage.maximum_filter, subsampled."""
     size = (1, 1, *kernel)

@@ -206,7 +206,6 @@ def test_channels_last(groups: int) -> None:
 ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "output_padding": ({"stride": 2, "output_padding": 2}, "is 2, must be smaller than stride 2 or dilation 1; use at most 1"),
     "output_size": ({"stride": 2, "output_size": 14}, r"axis W: output_size is 14, must be 11 to 12"),
-    "both": ({"stride": 2, "output_size": 11, "output_padding": 1}, "pass one of them"),
     "cropped_away": ({"padding": 4}, r"axis W: padding \(4, 4\) leaves nothing of the 7 outputs"),
     "channels": ({"weight": np.ones((3, 2, 3))}, "x has 4 channels but weight wants 3"),
     "groups": ({"groups": 3}, "4 input channels do not divide into groups=3"),

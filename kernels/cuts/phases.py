@@ -17,8 +17,6 @@ from collections.abc import Sequence
 
 from kernels.problem import Conv, ConvTranspose
 
-PADDED = 1.5  # one convolution with zero taps may do this many times the products of several without; it packs once and has more channels
-
 
 @dataclasses.dataclass(frozen=True)
 class Phases:
@@ -94,11 +92,12 @@ def _products(phases: Sequence[Phases]) -> int:
 
 
 @functools.lru_cache(maxsize=512)
-def parts(problem: ConvTranspose, images: int) -> tuple[Part, ...]:
-    """The convolutions that make `images` images of the output, except outputs without taps; with scale, shift and activation."""
-    cuts = [along(problem, axis) for axis in range(len(problem.size))]
-    costs = [math.prod(_products(cut[which]) for cut in cuts) for which in (0, 1)]
-    chosen = [cut[0] if costs[0] <= PADDED * costs[1] else cut[1] for cut in cuts]
+def parts(problem: ConvTranspose, images: int, together: bool) -> tuple[Part, ...]:
+    """The convolutions that make `images` images of the output, except outputs without taps; with scale, shift and activation.
+
+    One for all phases, or one for each kind of window, which does fewer products.
+    """
+    chosen = [along(problem, axis)[0 if together else 1] for axis in range(len(problem.size))]
     return tuple(Part(_conv(problem, images, axes), axes) for axes in itertools.product(*chosen))
 
 

@@ -23,6 +23,7 @@ from kernels.scratch import Scratch
 Array = np.ndarray
 
 BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
+PADDED = 1.2  # one convolution with zero taps may do this many times the products of several without: it packs once, has more channels
 RUN = 16  # outputs of one phase at a time: every phase of them then writes to the same few cache lines
 
 
@@ -50,6 +51,21 @@ def images(problem: ConvTranspose) -> int:
     """Images at a time."""
     each = problem.c_out * math.prod(problem.conv_size) * problem.itemsize
     return max(1, min(problem.n, BUDGET // each))
+
+
+def pieces(problem: ConvTranspose, engine: str) -> tuple[Part, ...]:
+    """The convolutions that the method called `engine` is given: all phases in one where that wastes little or it takes only that (as
+    methods with few kernel sizes do), else one for each kind of window."""
+
+    def flops(some: tuple[Part, ...]) -> int:
+        return sum(part.conv.flops for part in some)
+
+    def refused(some: tuple[Part, ...]) -> bool:
+        return any(registry.get(part.conv, engine).refuse(part.conv) for part in some)
+
+    one, several = (parts(problem, images(problem), together) for together in (True, False))
+    first, second = (one, several) if flops(one) <= PADDED * flops(several) else (several, one)
+    return second if refused(first) and not refused(second) else first
 
 
 def _places(problem: ConvTranspose, part: Part, axis: int) -> Array:
@@ -121,8 +137,7 @@ def lowered(engine: str) -> Implementation:
     """The method called `engine`, for transposed convolutions."""
 
     def cut(problem: ConvTranspose) -> tuple[tuple[Any, int], ...]:
-        together = images(problem)
-        return tuple((part.conv, -(-problem.n // together)) for part in parts(problem, together))
+        return tuple((part.conv, -(-problem.n // images(problem))) for part in pieces(problem, engine))
 
     def refuse(problem: ConvTranspose) -> str | None:
         refusals = (registry.get(conv, engine).refuse(conv.bare()) for conv, _ in cut(problem))
@@ -135,11 +150,10 @@ def lowered(engine: str) -> Implementation:
         return problem.pool is None and all(registry.get(conv, engine).fuses(conv) for conv, _ in cut(problem))
 
     def prepare(problem: ConvTranspose, operands: Operands, threads: int) -> Prepared:
-        together = images(problem)
-        pieces = parts(problem, together)
-        prepared = [_part(problem, part, operands, registry.get(part.conv, engine), threads) for part in pieces]
+        together, given = images(problem), pieces(problem, engine)
+        prepared = [_part(problem, part, operands, registry.get(part.conv, engine), threads) for part in given]
         background = _background(problem, operands)
-        covered = sum(math.prod(len(axis.taps) for axis in part.axes) for part in pieces)
+        covered = sum(math.prod(len(axis.taps) for axis in part.axes) for part in given)
         filled = covered < math.prod(min(s, length) for s, length in zip(problem.stride, problem.conv_size))
 
         def run(x: Array, out: Array) -> None:
@@ -150,10 +164,10 @@ def lowered(engine: str) -> Implementation:
                 for part in prepared:
                     part.run(x[block], out[block])
 
-        note = f"{len(pieces)} convolutions of phases, {together} images at a time: " + "; ".join(
-            f"{part.conv}{f' ({one.note})' if one.note else ''}" for part, one in zip(pieces, prepared)
+        note = f"{len(given)} convolutions of phases, {together} images at a time: " + "; ".join(
+            f"{part.conv}{f' ({one.note})' if one.note else ''}" for part, one in zip(given, prepared)
         )
-        return Prepared(run, max((one.workspace_bytes for one in prepared), default=0), note)
+        return Prepared(run, sum(one.workspace_bytes for one in prepared), note)
 
     return Implementation(engine, "conv_transpose", refuse, prepare, error_bound, fuses, cut)
 
