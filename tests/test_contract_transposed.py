@@ -6,6 +6,8 @@ import dataclasses
 import zlib
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import reference
@@ -151,6 +153,24 @@ def test_epilogue(name: str, case: Case, poisoned_scratch: None) -> None:
                 ones = (1,) * len(case.size)
                 expected = reference.avg_pool(expected, (2,) * len(ones), ones, [(0, 0)] * len(ones), ones, False, True, None)
             assert float(np.abs(plan(x) - expected).max()) <= (plan.error_bound + 2e-6) * largest
+
+
+UP_TO = [st.integers(1, largest) for largest in (6, 7, 5, 4)]  # size, kernel, stride, dilation
+AXIS = st.tuples(*UP_TO, st.tuples(st.integers(0, 9), st.integers(0, 9)), st.integers(0, 4))  # crop, output_padding
+
+
+@hypothesis.settings(max_examples=150)
+@hypothesis.given(axes=st.tuples(AXIS, AXIS), groups=st.integers(1, 2), n=st.integers(1, 2))
+def test_any_phases(axes: Any, groups: int, n: int) -> None:
+    """Every way that kernel, stride, dilation and crop can meet, through the plainest method."""
+    size, kernel, stride, dilation, padding, more = zip(*axes)
+    more = tuple(min(m, max(s, d) - 1) for m, s, d in zip(more, stride, dilation))
+    full = [(i - 1) * s + (k - 1) * d + 1 + m for i, k, s, d, m in zip(size, kernel, stride, dilation, more)]
+    hypothesis.assume(all(sum(crop) < length for crop, length in zip(padding, full)))
+    case = Case("any", size, kernel, 2, 2, n, stride, padding, more, dilation, groups)
+    x, weight, bias = case.arrays("float64")
+    y = kernels.conv_transpose2d(x, weight, bias, implementation="jit", threads=1, **case.options)
+    assert reference.share(y, case.expected(x, weight, bias)) <= 1e-12
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,6 +17,7 @@ from kernels import epilogue, registry
 from kernels.cuts.phases import Part, parts
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import region
+from kernels.machine import worth
 from kernels.problem import ConvTranspose
 from kernels.scratch import Scratch
 
@@ -118,7 +119,8 @@ def _part(problem: ConvTranspose, part: Part, operands: Operands, engine: Implem
     out_shape = channels, *(1,) * depth, *problem.conv_size
     tables = depths, heights, starts, problem.stride[-1]
     empty = np.empty((0, *shape[1:]), problem.dtype), np.empty((0, *out_shape[1:]), problem.dtype)
-    launch = weave.ready(threads, *empty, *tables)
+    used = worth(threads, 2 * channels * math.prod(problem.conv_size))  # cycles: a load and a store each, not all in cache
+    launch = weave.ready(used, *empty, *tables)
     whole = max(problem.stride) == 1 and part.conv.conv_shape[1:] == problem.conv_shape[1:]
 
     def run(x: Array, out: Array) -> None:

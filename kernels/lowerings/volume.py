@@ -1,7 +1,8 @@
 """Convolution over three axes by any method: kernel depth becomes input channels, output depth becomes images of a 2-D convolution.
 
 Each plane of the output sees kernel-depth planes of the input, which are copied side by side, some output planes at a time, so the copies
-stay bounded; where a window is as deep as the unpadded input, x is that already. Reference: as for unfolding in `methods.conv_im2col`.
+stay bounded. No copy is needed where one window is as deep as the unpadded input, nor where two axes that lie side by side have kernels of
+one tap and merge into one. Reference: as for unfolding in `methods.conv_im2col`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from kernels import registry
 from kernels.arrays import frozen
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import region
+from kernels.machine import worth
 from kernels.problem import Conv
 from kernels.scratch import Scratch
 
@@ -56,24 +58,38 @@ def place(y, out, first):
             target[i] = source[i]
 
 
-def stored(problem: Conv) -> bool:
-    """Whether one window spans the depth of the input, so that x needs no copy."""
-    return problem.kernel[0] == problem.size[0] and problem.dilation[0] == 1 and not any(problem.padding[0])
+def _flattened(problem: Conv, **changes: Any) -> Conv:
+    return dataclasses.replace(problem, op="conv2d", pool=None, **changes)
+
+
+def as_stored(problem: Conv) -> Conv | None:
+    """The 2-D convolution that this is with x and the output just as they lie in memory, if there is one."""
+    axes = list(zip(problem.size, problem.kernel, problem.stride, problem.padding, problem.dilation))
+    (d, h, w), (depth, rows, columns) = problem.size, axes
+    free = [axis[1:4] == (1, 1, (0, 0)) for axis in axes]  # one tap at every position
+    if free[0] and free[1]:
+        c_in, two = problem.c_in, ((d * h, 1, 1, (0, 0), 1), columns)
+    elif free[1] and free[2]:
+        c_in, two = problem.c_in, (depth, (h * w, 1, 1, (0, 0), 1))
+    elif (depth[1], *depth[3:]) == (d, (0, 0), 1):  # one window spans the depth
+        c_in, two = problem.c_in * d, (rows, columns)
+    else:
+        return None
+    size, kernel, stride, padding, dilation = zip(*two)
+    return _flattened(problem, c_in=c_in, size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
 
 
 def items(problem: Conv) -> int:
-    """Output planes at a time."""
-    if stored(problem):
-        return problem.n
+    """Output planes at a time where planes are copied."""
     each = problem.c_in * problem.kernel[0] * math.prod(problem.size[1:]) + problem.c_out * math.prod(problem.conv_size[1:])
     return max(1, min(problem.n * problem.conv_size[0], BUDGET // (each * problem.itemsize)))
 
 
 def flat(problem: Conv) -> Conv:
-    """The 2-D convolution of some output planes, without the pool."""
-    return dataclasses.replace(
-        problem, op="conv2d", n=items(problem), c_in=problem.c_in * problem.kernel[0], size=problem.size[1:], kernel=problem.kernel[1:],
-        stride=problem.stride[1:], padding=problem.padding[1:], dilation=problem.dilation[1:], pool=None,
+    """The 2-D convolution, without the pool: of all that is stored, or of some output planes."""
+    return as_stored(problem) or _flattened(
+        problem, n=items(problem), c_in=problem.c_in * problem.kernel[0], size=problem.size[1:], kernel=problem.kernel[1:],
+        stride=problem.stride[1:], padding=problem.padding[1:], dilation=problem.dilation[1:],
     )  # fmt: skip
 
 
@@ -84,7 +100,7 @@ def lowered(engine: str) -> Implementation:
         return registry.every("conv")[engine]
 
     def cut(problem: Conv) -> tuple[tuple[Any, int], ...]:
-        return ((flat(problem), -(-problem.n * problem.conv_size[0] // items(problem)) if problem.n else 1),)
+        return ((flat(problem), 1 if as_stored(problem) else -(-problem.n * problem.conv_size[0] // items(problem))),)
 
     def fuses(problem: Conv) -> bool:
         return problem.pool is None and method().fuses(flat(problem))
@@ -94,19 +110,20 @@ def lowered(engine: str) -> Implementation:
         assert operands.weight is not None
         weight = operands.weight.reshape(plane.weight_shape)  # (c_in/groups, kd) lie side by side as they are
         prepared = method().prepare(plane, dataclasses.replace(operands, weight=weight), threads)
-        if stored(problem):
+        if as_stored(problem):
 
-            def as_stored(x: Array, out: Array) -> None:
+            def run_stored(x: Array, out: Array) -> None:
                 prepared.run(x.reshape(plane.x_shape), out.reshape(plane.conv_shape))
 
-            return dataclasses.replace(prepared, run=as_stored, note=f"x as it is stored: {plane} {prepared.note}")
+            return dataclasses.replace(prepared, run=run_stored, note=f"x as it is stored: {plane} {prepared.note}")
         window = problem.conv_size[0], problem.stride[0], problem.padding[0][0], problem.dilation[0]
         copied, made = math.prod(plane.x_shape), math.prod(plane.conv_shape)
         scratch = Scratch((copied + made) * problem.itemsize)
         shape = plane.n, problem.c_in, problem.kernel[0], math.prod(problem.size[1:])
         x_shape, out_shape = (*problem.x_shape[:3], shape[3]), (*problem.conv_shape[:3], math.prod(problem.conv_size[1:]))
+        used = worth(threads, (copied + made) * problem.itemsize / 4)  # bytes a cycle that are read and written
         three, four = np.empty((0, 0, 0), problem.dtype), np.empty((0, 0, 0, 0), problem.dtype)
-        fill, put = gather.ready(threads, frozen(four), four, 0, *window), place.ready(threads, three, four, 0)
+        fill, put = gather.ready(used, frozen(four), four, 0, *window), place.ready(used, three, four, 0)
         total = problem.n * problem.conv_size[0]
 
         def run(x: Array, out: Array) -> None:
