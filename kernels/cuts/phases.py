@@ -17,6 +17,8 @@ from collections.abc import Sequence
 
 from kernels.problem import Conv, ConvTranspose
 
+SPARSE = 4  # times the taps of the kernel that one window for all phases may have; dilation can put them any distance apart
+
 
 @dataclasses.dataclass(frozen=True)
 class Phases:
@@ -44,12 +46,17 @@ class Part:
     axes: tuple[Phases, ...]
 
 
+def _window(members: dict[int, dict[int, int]]) -> tuple[int, int, int]:
+    """(lowest, highest, step) of all deltas of some phases."""
+    deltas = {delta for taps in members.values() for delta in taps}
+    lowest = min(deltas)
+    return lowest, max(deltas), math.gcd(*(delta - lowest for delta in deltas)) or 1
+
+
 def _merge(problem: ConvTranspose, axis: int, origin: int, members: dict[int, dict[int, int]]) -> Phases:
     """One window for the phases `members`, each given as {delta: tap}."""
     n, stride, length = problem.size[axis], problem.stride[axis], problem.conv_size[axis]
-    deltas = sorted({delta for taps in members.values() for delta in taps})
-    lowest, highest = deltas[0], deltas[-1]
-    step = math.gcd(*(delta - lowest for delta in deltas)) or 1
+    lowest, highest, step = _window(members)
     # q from the first output of any phase to the last; further where the window would start or end inside the input
     first = min(min(-((phase - origin) // stride) for phase in members), -lowest)
     last = max(max((length - 1 + origin - phase) // stride for phase in members), n - 1 - highest)
@@ -79,12 +86,14 @@ def along(problem: ConvTranspose, axis: int) -> tuple[tuple[Phases, ...], tuple[
         live = _live(problem, axis, origin)
         if not live:
             return (), ()
-        together.append((_merge(problem, axis, origin, live),))
+        lowest, highest, step = _window(live)
+        if ((highest - lowest) // step + 1) * len(live) <= SPARSE * problem.kernel[axis]:
+            together.append((_merge(problem, axis, origin, live),))
         windows: dict[tuple[int, ...], dict[int, dict[int, int]]] = {}
         for phase, taps in live.items():
             windows.setdefault(tuple(sorted(taps)), {})[phase] = taps
         apart.append(tuple(_merge(problem, axis, origin, members) for members in windows.values()))
-    return min(together, key=_products), min(apart, key=_products)
+    return min(together or apart, key=_products), min(apart, key=_products)
 
 
 def _products(phases: Sequence[Phases]) -> int:

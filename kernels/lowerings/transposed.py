@@ -25,7 +25,7 @@ Array = np.ndarray
 
 BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
 PADDED = 1.2  # one convolution with zero taps may do this many times the products of several without: it packs once, has more channels
-RUN = 16  # outputs of one phase at a time: every phase of them then writes to the same few cache lines
+WOVEN = 2048  # outputs woven at a time, which stay in the first-level cache while every phase adds its own
 
 
 @region
@@ -34,16 +34,17 @@ def weave(y, out, depths, heights, starts, stride):
     where y has none; starts: the column of out where each phase of w begins, stride further each."""
     rows = depths.shape[1] * heights.shape[1]
     width, count = out.shape[3], y.shape[6]
+    run = max(WOVEN // stride, 16)
     for row in prange(out.shape[0] * rows):
         channel, d, h = row // rows, row % rows // heights.shape[1], row % heights.shape[1]
         if depths[0, d] < 0 or heights[0, h] < 0:
             continue
         source, target = y[channel, depths[0, d], heights[0, h]], out[channel, d, h]
-        for first in range(0, count, RUN):
+        for first in range(0, count, run):
             for phase in range(starts.shape[0]):
                 line, start = source[phase, depths[1, d], heights[1, h]], starts[phase]
                 low = max(first, -(start // stride))
-                high = min(first + RUN, count, (width - 1 - start) // stride + 1)
+                high = min(first + run, count, (width - 1 - start) // stride + 1)
                 for q in range(low, high):
                     target[start + q * stride] = line[q]
 
