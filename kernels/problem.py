@@ -18,6 +18,7 @@ Pairs = tuple[tuple[int, int], ...]
 
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "gelu", "gelu_tanh", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid")
 DTYPES = {"float32": 4, "float64": 8}
+LARGEST = 1 << 40  # of numbers that memory does not bound: a step times the lanes of a vector and their size must fit 64 bits
 
 
 def dilated(kernel: int, dilation: int) -> int:
@@ -78,6 +79,9 @@ class _Window:
             self._at_least(f"axis {axis}: stride", self.stride[i], 1)
             self._at_least(f"axis {axis}: dilation", self.dilation[i], 1)
             self._at_least(f"axis {axis}: padding", min(self.padding[i]), 0)
+            if max(self.stride[i], self.dilation[i]) > LARGEST:
+                steps = f"stride {self.stride[i]}, dilation {self.dilation[i]}"
+                raise ProblemError(f"{self.op}: axis {axis}: {steps} must be at most {LARGEST}")
             have, need = self.size[i] + sum(self.padding[i]), dilated(self.kernel[i], self.dilation[i])
             if have < need:
                 raise ProblemError(
@@ -114,6 +118,11 @@ class _Window:
     def in_bytes(self) -> int:
         """Bytes of the input."""
         return math.prod(self.x_shape) * self.itemsize
+
+    @property
+    def padded_bytes(self) -> int:
+        """Bytes of the input with its padding, which windows slide over."""
+        return self.n * self.c_in * math.prod(n + sum(pair) for n, pair in zip(self.size, self.padding)) * self.itemsize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,8 +229,8 @@ class Pool(_Window):
                     f"{self.op}: axis {axis}: padding {self.padding[i]} reaches past the whole dilated kernel "
                     f"{dilated(self.kernel[i], self.dilation[i])}, so a window would see no input; use less padding than that"
                 )
-        if self.divisor_override is not None and self.divisor_override < 1:
-            raise ProblemError(f"{self.op}: divisor_override is {self.divisor_override}, must be at least 1")
+        if self.divisor_override is not None and not 0 < abs(self.divisor_override) <= LARGEST:
+            raise ProblemError(f"{self.op}: divisor_override is {self.divisor_override}, must not be 0, nor beyond {LARGEST}")
 
     @property
     def kind(self) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+import numbers
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,10 +45,18 @@ class Request:
     signature: Signature
 
 
+def _whole(value: Any) -> int:
+    """A whole number as users write it. Raises TypeError for anything else; True and False count as none."""
+    if isinstance(value, bool):
+        raise TypeError
+    return operator.index(value)
+
+
 def _per_axis(op: str, name: str, value: Any, axes: int) -> Size:
     """One integer per axis from an int, a sequence of `axes` ints or a sequence of one."""
+    several = (isinstance(value, Sequence) and not isinstance(value, bytes)) or (isinstance(value, np.ndarray) and value.ndim == 1)
     try:
-        values = tuple(operator.index(v) for v in value) if isinstance(value, Sequence | np.ndarray) else (operator.index(value),)
+        values = tuple(map(_whole, value)) if several else (_whole(value),)
     except TypeError:
         raise ProblemError(f"{op}: {name} is {value!r}, must be a whole number or {axes} of them") from None
     if len(values) not in (1, axes):
@@ -54,9 +64,26 @@ def _per_axis(op: str, name: str, value: Any, axes: int) -> Size:
     return values * axes if len(values) == 1 else values
 
 
+def _flag(op: str, name: str, value: Any) -> bool:
+    """True or False, or 1 or 0 as ONNX writes them; anything else is a mistake that its truth would hide."""
+    if not isinstance(value, bool | np.bool | int) or value not in (0, 1):
+        raise ProblemError(f"{op}: {name} is {value!r}, must be True or False")
+    return bool(value)
+
+
+def _shape(op: str, x_shape: Any) -> tuple[int, ...]:
+    """The lengths of x's axes, of which none needs to exist yet."""
+    try:
+        return tuple(map(_whole, x_shape))
+    except TypeError:
+        raise ProblemError(f"{op}: x_shape is {x_shape!r}, must be a sequence of whole numbers") from None
+
+
 def _padding(op: str, padding: Any, size: Size, kernel: Size, stride: Size, dilation: Size) -> Pairs:
     """(before, after) per axis from every form of padding that is accepted."""
     axes = len(size)
+    if isinstance(padding, np.ndarray):
+        padding = padding.tolist()
     if isinstance(padding, str):
         if padding == "valid":
             return ((0, 0),) * axes
@@ -77,14 +104,14 @@ def _padding(op: str, padding: Any, size: Size, kernel: Size, stride: Size, dila
 
 def _layout(op: str, layout: str) -> bool:
     """Whether channels come last."""
-    if layout not in ("channels_first", "channels_last"):
+    if not isinstance(layout, str) or layout not in ("channels_first", "channels_last"):
         raise ProblemError(f'{op}: layout is {layout!r}, must be "channels_first" or "channels_last"')
     return layout == "channels_last"
 
 
 def _split_shape(op: str, x_shape: Sequence[int], axes: int, channels_last: bool) -> tuple[tuple[int, ...], int, int, Size]:
     """(batch axes as the user wrote them: (n,) or (), n, channels, spatial size) of an input shape."""
-    shape = tuple(operator.index(length) for length in x_shape)
+    shape = tuple(x_shape)
     if len(shape) not in (axes + 1, axes + 2):
         order = "(N, *spatial, C)" if channels_last else "(N, C, *spatial)"
         raise ProblemError(
@@ -107,15 +134,18 @@ def _activation(op: str, activation: Any) -> tuple[str, float] | None:
         return None
     if isinstance(activation, str):
         return activation, slopes.get(activation, 0.0)
-    if isinstance(activation, Sequence) and len(activation) == 2 and activation[0] in slopes:
-        return activation[0], float(activation[1])
+    if isinstance(activation, Sequence) and len(activation) == 2 and isinstance(activation[0], str) and activation[0] in slopes:
+        name, slope = activation
+        if not isinstance(slope, numbers.Real) or not math.isfinite(slope):
+            raise ProblemError(f"{op}: activation {name!r} has slope {slope!r}, must be a finite number")
+        return name, float(slope)
     raise ProblemError(f'{op}: activation is {activation!r}, must be None, a name, or ("leaky_relu", slope)')
 
 
 def _fused_pool(op: str, pool: Any, axes: int) -> tuple[str, Size, Size] | None:
     if pool is None:
         return None
-    if not isinstance(pool, Sequence) or len(pool) not in (2, 3) or pool[0] not in ("max", "avg"):
+    if not isinstance(pool, Sequence) or len(pool) not in (2, 3) or not isinstance(pool[0], str) or pool[0] not in ("max", "avg"):
         raise ProblemError(f'{op}: pool is {pool!r}, must be ("max" or "avg", kernel_size) or with a stride as third')
     kernel = _per_axis(op, "pool kernel_size", pool[1], axes)
     stride = kernel if len(pool) == 2 or pool[2] is None else _per_axis(op, "pool stride", pool[2], axes)
@@ -157,7 +187,7 @@ def _conv(
             f"pass weight with {c_in}/{groups} input channels"
         )
     stride, dilation = _per_axis(op, "stride", stride, axes), _per_axis(op, "dilation", dilation, axes)
-    if flip:
+    if _flag(op, "flip", flip):
         weight = weight[(..., *(slice(None, None, -1),) * axes)]
     others = {"bias": bias, "scale": scale, "shift": shift}
     dtypes = [x_dtype, weight.dtype, *(intake(op, name, value).dtype for name, value in others.items() if value is not None)]
@@ -182,12 +212,13 @@ def _conv(
 
 
 def _fits(problem: Problem) -> None:
-    """Refuse, before anything is allocated, what could not be held in memory all at once."""
-    needed, there = problem.compulsory_bytes, memory()
+    """Refuse, before anything is allocated, what could not be held in memory all at once. No method holds the whole padded input, but
+    what it does hold, and every offset it computes, is no larger."""
+    needed, there = problem.compulsory_bytes - problem.in_bytes + problem.padded_bytes, memory()
     if needed > there:
         raise ProblemError(
-            f"{problem.op}: input {problem.x_shape}, weights and output {problem.out_shape} of {problem.dtype} would take "
-            f"{needed / 2**30:,.1f} GiB, this machine has {there / 2**30:,.1f} GiB; split the batch or the signal"
+            f"{problem.op}: input {problem.x_shape} with padding {problem.padding}, weights and output {problem.out_shape} of "
+            f"{problem.dtype} would take {needed >> 30:,} GiB, this machine has {there >> 30:,} GiB; split the batch or the signal"
         )
 
 
@@ -220,7 +251,8 @@ def _pool(
     computed, returned = result_dtypes([x_dtype])
     problem = Pool(
         op, n, channels, _flat(size, 1), _flat(kernel, 1), _flat(stride, 1), _flat(pairs, (0, 0)), _flat(dilation, 1), computed.name,
-        ceil_mode=bool(ceil_mode), count_include_pad=bool(count_include_pad), return_indices=bool(return_indices),
+        ceil_mode=_flag(op, "ceil_mode", ceil_mode), count_include_pad=_flag(op, "count_include_pad", count_include_pad),
+        return_indices=_flag(op, "return_indices", return_indices),
         divisor_override=None if divisor_override is None else _per_axis(op, "divisor_override", divisor_override, 1)[0],
     )  # fmt: skip
     _fits(problem)
@@ -262,6 +294,6 @@ _OPERATIONS: dict[str, Callable[..., Request]] = {
 
 def request(op: str, x_shape: Sequence[int], x_dtype: np.dtype, args: tuple[Any, ...], options: dict[str, Any]) -> Request:
     """The canonical form of operation `op` on an input of this shape and dtype, with the operation's own arguments."""
-    if op not in _OPERATIONS:
+    if not isinstance(op, str) or op not in _OPERATIONS:
         raise ProblemError(f"operation {op!r} does not exist; use one of {', '.join(_OPERATIONS)}")
-    return _OPERATIONS[op](x_shape, x_dtype, *args, **options)
+    return _OPERATIONS[op](_shape(op, x_shape), x_dtype, *args, **options)
