@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kernels.errors import ProblemError
+from kernels.machine import memory
 
 
 def intake(op: str, name: str, value: Any) -> np.ndarray:
@@ -24,6 +25,12 @@ def intake(op: str, name: str, value: Any) -> np.ndarray:
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise ProblemError(f"{op}: {name} has dtype {array.dtype}, which is not computed; convert it to float32 or float64")
     return array
+
+
+def too_large(op: str, what: str, nbytes: int) -> ProblemError:
+    """The error for what memory cannot hold all at once, to be raised before any of it is allocated."""
+    there = f"{nbytes >> 30:,} GiB, this machine has {memory() >> 30:,} GiB"
+    return ProblemError(f"{op}: {what} would take {there}; split the batch or the signal")
 
 
 def computed_dtype(dtype: np.dtype) -> np.dtype:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from kernels import epilogue
-from kernels.arrays import canonical, frozen, intake
+from kernels.arrays import canonical, frozen, intake, too_large
 from kernels.errors import ProblemError
 from kernels.implementation import Operands, Prepared
-from kernels.machine import cores
+from kernels.machine import cores, memory
 from kernels.policy import Choice, choose
 from kernels.problem import Conv, Pool, Problem, pool_problem
 from kernels.request import Signature
@@ -76,6 +76,8 @@ class Plan:
         self, problem: Problem, operands: Operands, signature: Signature, implementation: str = "auto", threads: int | None = None
     ) -> None:
         load()
+        if not isinstance(implementation, str):
+            raise ProblemError(f"{problem.op}: implementation is {implementation!r}, must be a name")
         self.problem = problem
         self.threads = thread_count(problem.op, threads)
         self._choice = _remembered(problem, implementation)
@@ -85,6 +87,9 @@ class Plan:
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
         self._plain = None if signature.channels_last or indices or signature.dtype != self._dtype else signature.x_shape
         self._prepared = Prepared(lambda *arrays: None) if problem.n == 0 else _prepare(problem, operands, self._choice, self.threads)
+        needed = problem.compulsory_bytes + self.workspace_bytes
+        if needed > memory():
+            raise too_large(problem.op, f"input, output and the scratch space of {self.implementation!r} for {problem}", needed)
 
     @property
     def implementation(self) -> str:

@@ -315,6 +315,6 @@ def parse(text: str) -> Problem:
         return (Conv if op.startswith("conv") else Pool)(**fields)  # type: ignore[arg-type]
     except ProblemError:
         raise
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (AttributeError, ValueError, KeyError, TypeError, IndexError) as error:
         example = "conv2d n1 c1 96x64 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32"
         raise ProblemError(f"not a problem: {text!r}; a problem reads like {example!r}") from error

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.arrays import canonical, intake, result_dtypes
+from kernels.arrays import canonical, intake, result_dtypes, too_large
 from kernels.errors import ProblemError
 from kernels.implementation import Operands
 from kernels.machine import memory
@@ -43,6 +43,7 @@ class Request:
     problem: Problem
     operands: Operands
     signature: Signature
+    given: dict[str, Array] = dataclasses.field(default_factory=dict)  # the operands as the user's memory holds them, by name
 
 
 def _whole(value: Any) -> int:
@@ -190,8 +191,8 @@ def _conv(
     if _flag(op, "flip", flip):
         weight = weight[(..., *(slice(None, None, -1),) * axes)]
     others = {"bias": bias, "scale": scale, "shift": shift}
-    dtypes = [x_dtype, weight.dtype, *(intake(op, name, value).dtype for name, value in others.items() if value is not None)]
-    computed, returned = result_dtypes(dtypes)
+    given = {"weight": weight, **{name: intake(op, name, value) for name, value in others.items() if value is not None}}
+    computed, returned = result_dtypes([x_dtype, *(array.dtype for array in given.values())])
     scaled = scale is not None or shift is not None
     _positive(op, kernel, stride, dilation)
     problem = Conv(
@@ -200,7 +201,7 @@ def _conv(
         c_out=c_out, groups=groups, bias=bias is not None, scale=scaled,
         activation=_activation(op, activation), pool=_fused_pool(op, pool, axes),
     )  # fmt: skip
-    _fits(problem)
+    _sized(problem)
     operands = Operands(
         canonical(weight, computed, problem.weight_shape),
         _per_channel(op, "bias", bias, c_out, computed),
@@ -208,18 +209,15 @@ def _conv(
         _per_channel(op, "shift", np.zeros(c_out) if scaled and shift is None else shift, c_out, computed),
     )
     signature = Signature(tuple(x_shape), _user_shape(batch, problem, axes, last), returned, axes, last)
-    return Request(problem, operands, signature)
+    return Request(problem, operands, signature, given)
 
 
-def _fits(problem: Problem) -> None:
-    """Refuse, before anything is allocated, what could not be held in memory all at once. No method holds the whole padded input, but
-    what it does hold, and every offset it computes, is no larger."""
-    needed, there = problem.compulsory_bytes - problem.in_bytes + problem.padded_bytes, memory()
-    if needed > there:
-        raise ProblemError(
-            f"{problem.op}: input {problem.x_shape} with padding {problem.padding}, weights and output {problem.out_shape} of "
-            f"{problem.dtype} would take {needed >> 30:,} GiB, this machine has {there >> 30:,} GiB; split the batch or the signal"
-        )
+def _sized(problem: Problem) -> None:
+    """Refuse what memory cannot hold. No method keeps the whole padded input, but what it keeps, and every offset in it, is no larger."""
+    needed = problem.compulsory_bytes - problem.in_bytes + problem.padded_bytes
+    if needed > memory():
+        shapes = f"input {problem.x_shape} with padding {problem.padding}, weights and output {problem.out_shape}"
+        raise too_large(problem.op, f"{shapes} of {problem.dtype}", needed)
 
 
 def _positive(op: str, kernel: Size, stride: Size, dilation: Size) -> None:
@@ -237,7 +235,7 @@ def _pool(
     axes, last = int(op[-2]), _layout(op, layout)
     batch, n, channels, size = _split_shape(op, x_shape, axes, last)
     kernel, dilation = _per_axis(op, "kernel_size", kernel_size, axes), _per_axis(op, "dilation", dilation, axes)
-    unset = stride is None or (isinstance(stride, Sequence) and not len(stride))
+    unset = stride is None or (isinstance(stride, tuple | list) and not stride)
     stride = kernel if unset else _per_axis(op, "stride", stride, axes)
     _positive(op, kernel, stride, dilation)
     pairs = _padding(op, padding, size, kernel, stride, dilation)
@@ -255,7 +253,7 @@ def _pool(
         return_indices=_flag(op, "return_indices", return_indices),
         divisor_override=None if divisor_override is None else _per_axis(op, "divisor_override", divisor_override, 1)[0],
     )  # fmt: skip
-    _fits(problem)
+    _sized(problem)
     return Request(problem, Operands(), Signature(tuple(x_shape), _user_shape(batch, problem, axes, last), returned, axes, last))
 
 
