@@ -54,6 +54,7 @@ FUNCTIONS: dict[str, Callable[[Array, float], Array]] = {
 }
 
 
+@np.errstate(all="ignore")  # NaN and inf are values here, as in compiled epilogues
 def apply(problem: Conv, operands: Operands, y: Array) -> None:
     """Scale, shift and activation in place on y (n, c_out, *spatial), one image at a time to bound the temporaries."""
     column = (-1,) + (1,) * len(problem.size)

@@ -156,6 +156,7 @@ class Plan:
         self._prepared.run(x, y)
         return self._present(y, out, direct)
 
+    @np.errstate(over="ignore")  # float16 overflows to infinity, as its own arithmetic does
     def _present(self, y: Array, out: Array | None, direct: bool, dtype: np.dtype | None = None) -> Array:
         """Canonical result to what the user sees."""
         if direct and out is not None:
