@@ -18,9 +18,13 @@ from kernels.api_pool import (
     max_pool2d,
     max_pool3d,
 )
+from kernels.batchnorm import fold_batch_norm
 from kernels.errors import ProblemError, RefusedError
+from kernels.geometry import ReceptiveField, receptive_field, same_padding
+from kernels.patches import channel_shuffle, fold, unfold
 from kernels.plan import Plan
 from kernels.problem import AdaptivePool, Conv, ConvTranspose, Pool, parse
+from kernels.separable import separable_conv1d, separable_conv2d
 
 __version__ = "0.1.0"
 
@@ -31,6 +35,7 @@ __all__ = [
     "Plan",
     "Pool",
     "ProblemError",
+    "ReceptiveField",
     "RefusedError",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
@@ -41,12 +46,15 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "fold",
+    "fold_batch_norm",
     "global_avg_pool",
     "global_max_pool",
     "implementations",
@@ -55,4 +63,9 @@ __all__ = [
     "max_pool3d",
     "parse",
     "plan",
+    "receptive_field",
+    "same_padding",
+    "separable_conv1d",
+    "separable_conv2d",
+    "unfold",
 ]

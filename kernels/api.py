@@ -24,8 +24,8 @@ def call(
     x = intake(op, "x", x)
     asked = request(op, x.shape, x.dtype, args, options)
     if isinstance(out, np.ndarray):
-        for name, operand in vars(asked.operands).items():
-            if operand is not None and np.may_share_memory(out, operand):
+        for name, operand in asked.given.items():
+            if np.may_share_memory(out, operand):
                 raise ProblemError(f"{op}: out overlaps {name} in memory; pass a separate array")
     return Plan(asked.problem, asked.operands, asked.signature, implementation, threads)(x, out)
 
@@ -36,20 +36,33 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
 
     The plan owns copies of weight and bias, packed. Call it with x, and with `out=` for a result without allocation. Raises ProblemError
     for arguments that make no problem and RefusedError if the named implementation cannot do it.
+
+    >>> pool = plan("max_pool1d", (1, 1, 4), 2, implementation="naive")
+    >>> pool(np.array([[[1.0, 3.0, 2.0, 5.0]]]))
+    array([[[3., 5.]]], dtype=float32)
     """
-    if effort != "estimate":
+    if not isinstance(effort, str) or effort != "estimate":
         raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate"')
-    try:
-        x_dtype = np.dtype(dtype)
-    except TypeError as error:
-        raise ProblemError(f"{op}: dtype {dtype!r} is not a NumPy dtype ({error})") from None
-    intake(op, "dtype", np.empty(0, x_dtype))
-    asked = request(op, x_shape, x_dtype, args, options)
+    asked = request(op, x_shape, _dtype(op, dtype), args, options)
     owned = Operands(**{name: None if value is None else value.copy() for name, value in vars(asked.operands).items()})
     return Plan(asked.problem, owned, asked.signature, implementation, threads)
 
 
 def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", **options: Any) -> dict[str, str | None]:
-    """For each implementation of `op`: None if it can do the problem, else the sentence it refuses with."""
+    """For each implementation of `op`: None if it can do the problem, else the sentence it refuses with.
+
+    >>> implementations("conv1d", (1, 2, 100), np.ones((2, 2, 9), np.float32))["depthwise"]
+    'it takes one input channel per group, this has 2; direct does it'
+    """
     load()
-    return registry.able(request(op, x_shape, np.dtype(dtype), args, options).problem)
+    return registry.able(request(op, x_shape, _dtype(op, dtype), args, options).problem)
+
+
+def _dtype(op: str, dtype: Any) -> np.dtype:
+    """The dtype that x will have."""
+    try:
+        if dtype is None:  # which NumPy takes for float64
+            raise TypeError("there is none")
+        return intake(op, "x", np.empty(0, dtype)).dtype
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"{op}: dtype {dtype!r} is not computed ({error}); use one that NumPy knows, e.g. 'float32'") from None

@@ -11,6 +11,7 @@ Size = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 
 DTYPES = {"float32": 4, "float64": 8}
+LARGEST = 1 << 40  # of numbers that memory does not bound: a step times the lanes of a vector and their size must fit 64 bits
 
 
 def dilated(kernel: int, dilation: int) -> int:
@@ -69,6 +70,11 @@ class Planes:
         """Bytes of the input."""
         return math.prod(self.x_shape) * self.itemsize
 
+    @property
+    def padded_bytes(self) -> int:
+        """Bytes of the input with its padding, which windows slide over."""
+        return self.in_bytes
+
 
 @dataclasses.dataclass(frozen=True)
 class Window(Planes):
@@ -94,6 +100,9 @@ class Window(Planes):
             self._at_least(f"axis {axis}: stride", self.stride[i], 1)
             self._at_least(f"axis {axis}: dilation", self.dilation[i], 1)
             self._at_least(f"axis {axis}: padding", min(self.padding[i]), 0)
+            if max(self.stride[i], self.dilation[i]) > LARGEST:
+                steps = f"stride {self.stride[i]}, dilation {self.dilation[i]}"
+                raise ProblemError(f"{self.op}: axis {axis}: {steps} must be at most {LARGEST}")
         self._check_reach()
 
     def _check_reach(self) -> None:
@@ -111,3 +120,8 @@ class Window(Planes):
     def taps(self) -> int:
         """Positions in one kernel window."""
         return math.prod(self.kernel)
+
+    @property
+    def padded_bytes(self) -> int:
+        """Bytes of the input with its padding, which windows slide over."""
+        return self.n * self.c_in * math.prod(n + sum(pair) for n, pair in zip(self.size, self.padding)) * self.itemsize

@@ -14,7 +14,7 @@ from typing import Any
 from kernels import registry
 from kernels.cuts import direct, winograd
 from kernels.errors import ProblemError, RefusedError
-from kernels.implementation import Implementation, operation
+from kernels.implementation import Implementation, operation, rounding_bound
 from kernels.machine import CLOCK, machine
 from kernels.problem import Conv, Problem
 
@@ -100,6 +100,7 @@ def choose(problem: Problem, name: str = "auto", bound: float = ERROR_BOUND) -> 
         if sentence:
             raise RefusedError(f"{problem.op}: implementation {name!r} refuses: {sentence}")
         return Choice(implementation, {name: None}, {})
+    bound = max(bound, rounding_bound(problem))  # of long sums no method is asked for more than the definition keeps
     refusals = registry.able(problem)
     known = registry.every(operation(problem))
     for key, sentence in refusals.items():

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from kernels.errors import ProblemError
-from kernels.planes import Planes, Size, Window, by_x, dilated, pads
+from kernels.planes import LARGEST, Planes, Size, Window, by_x, dilated, pads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Pool(Window):
                     f"{self.op}: axis {axis}: padding {self.padding[i]} reaches past the whole dilated kernel "
                     f"{dilated(self.kernel[i], self.dilation[i])}, so a window would see no input; use less padding than that"
                 )
-        if self.divisor_override is not None and self.divisor_override < 1:
-            raise ProblemError(f"{self.op}: divisor_override is {self.divisor_override}, must be at least 1")
+        if self.divisor_override is not None and not 0 < abs(self.divisor_override) <= LARGEST:
+            raise ProblemError(f"{self.op}: divisor_override is {self.divisor_override}, must not be 0, nor beyond {LARGEST}")
 
     @property
     def kind(self) -> str:

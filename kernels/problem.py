@@ -167,6 +167,11 @@ class ConvTranspose(Conv):
         )
 
     @property
+    def padded_bytes(self) -> int:
+        """Bytes of the input; what padding crops is never held."""
+        return self.in_bytes
+
+    @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the canonical weights."""
         return (self.c_in, self.c_out // self.groups, *self.kernel)
@@ -200,7 +205,11 @@ def pool_problem(conv: Conv) -> Pool:
 
 
 def parse(text: str) -> Problem:
-    """The problem that a line printed by `str(problem)` names. Raises ProblemError for anything else."""
+    """The problem that a line printed by `str(problem)` names. Raises ProblemError for anything else.
+
+    >>> parse("conv2d n1 c1 96x64 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32").out_shape
+    (1, 64, 96, 64)
+    """
     try:
         head, tail = text.split(" -> ")
         op, n, c_in, size = head.split()
@@ -231,6 +240,6 @@ def parse(text: str) -> Problem:
         return (AdaptivePool if adaptive else Pool)(**fields)  # type: ignore[arg-type]
     except ProblemError:
         raise
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (AttributeError, ValueError, KeyError, TypeError, IndexError) as error:
         example = "conv2d n1 c1 96x64 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32"
         raise ProblemError(f"not a problem: {text!r}; a problem reads like {example!r}") from error

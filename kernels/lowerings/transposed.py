@@ -18,7 +18,7 @@ from kernels.cuts.phases import Part, parts
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import region
 from kernels.machine import worth
-from kernels.problem import ConvTranspose
+from kernels.problem import Conv, ConvTranspose
 from kernels.scratch import Scratch
 
 Array = np.ndarray
@@ -100,10 +100,15 @@ def _operands(problem: ConvTranspose, part: Part, operands: Operands) -> Operand
 
 def _background(problem: ConvTranspose, operands: Operands) -> Array:
     """(1, c_out, 1, 1): outputs without taps; what the steps after the sum make of 0."""
-    y = np.zeros((1, problem.c_out, *(1 for _ in problem.size)), problem.dtype)
+    ones, none = (1,) * len(problem.size), ((0, 0),) * len(problem.size)
+    point = Conv(
+        problem.op, 1, 1, ones, ones, ones, none, ones, problem.dtype, c_out=problem.c_out, scale=problem.scale,
+        activation=problem.activation,
+    )  # fmt: skip
+    y = np.zeros(point.conv_shape, problem.dtype)
     if operands.bias is not None:
         y += operands.bias.reshape(y.shape)
-    epilogue.apply(problem, operands, y)
+    epilogue.prepare(point, operands, 1)(y)
     return y
 
 
@@ -143,7 +148,7 @@ def lowered(engine: str) -> Implementation:
         return tuple((part.conv, -(-problem.n // images(problem))) for part in pieces(problem, engine))
 
     def refuse(problem: ConvTranspose) -> str | None:
-        refusals = (registry.get(conv, engine).refuse(conv.bare()) for conv, _ in cut(problem))
+        refusals = (registry.get(conv, engine).refuse(conv) for conv, _ in cut(problem))
         return next((sentence for sentence in refusals if sentence), None)
 
     def error_bound(problem: ConvTranspose) -> float:
@@ -155,12 +160,12 @@ def lowered(engine: str) -> Implementation:
     def prepare(problem: ConvTranspose, operands: Operands, threads: int) -> Prepared:
         together, given = images(problem), pieces(problem, engine)
         prepared = [_part(problem, part, operands, registry.get(part.conv, engine), threads) for part in given]
-        background = _background(problem, operands)
         covered = sum(math.prod(len(axis.taps) for axis in part.axes) for part in given)
-        filled = covered < math.prod(min(s, length) for s, length in zip(problem.stride, problem.conv_size))
+        phases = math.prod(min(s, length) for s, length in zip(problem.stride, problem.conv_size))
+        background = _background(problem, operands) if covered < phases else None
 
         def run(x: Array, out: Array) -> None:
-            if filled:
+            if background is not None:
                 out[...] = background
             for first in range(0, problem.n, together):
                 block = slice(min(first, problem.n - together), min(first, problem.n - together) + together)

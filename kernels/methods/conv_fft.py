@@ -32,6 +32,7 @@ from kernels.scratch import Scratch
 Array = np.ndarray
 
 LIMIT = 4 << 30  # bytes of spectra beyond which the method refuses
+ORIGIN_BYTES = 24  # of the image, row and column where each column of a tile starts
 SUMMED_BY_BLAS = 8  # summands below which a plain loop beats a call of BLAS (measured: 4x at 1, level at 8)
 
 
@@ -42,7 +43,8 @@ def refuse(problem: Conv) -> str | None:
     taken = layout(problem)
     if taken is None:
         return f"stride {problem.stride} is not shorter than the kernel's reach, so no two windows overlap; use direct or im2col"
-    memory = taken.weight_bytes + sum(taken.item_bytes)
+    origins = ORIGIN_BYTES * taken.items * sum(taken.columns)
+    memory = taken.weight_bytes + sum(taken.item_bytes) + origins
     if memory > LIMIT:
         return f"the spectra would take {memory / 2**30:.1f} GiB, more than {LIMIT / 2**30:.0f}; use direct or im2col"
     return None
