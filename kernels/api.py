@@ -177,6 +177,10 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
 
     The plan owns copies of weight and bias, packed. Call it with x, and with `out=` for a result without allocation. Raises ProblemError
     for arguments that make no problem and RefusedError if the named implementation cannot do it.
+
+    >>> pool = plan("max_pool1d", (1, 1, 4), 2, implementation="naive")
+    >>> pool(np.array([[[1.0, 3.0, 2.0, 5.0]]]))
+    array([[[3., 5.]]], dtype=float32)
     """
     if effort != "estimate":
         raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate"')
@@ -191,6 +195,10 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
 
 
 def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", **options: Any) -> dict[str, str | None]:
-    """For each implementation of `op`: None if it can do the problem, else the sentence it refuses with."""
+    """For each implementation of `op`: None if it can do the problem, else the sentence it refuses with.
+
+    >>> implementations("conv1d", (1, 2, 100), np.ones((2, 2, 9), np.float32))["depthwise"]
+    'it takes one input channel per group, this has 2; direct does it'
+    """
     load()
     return registry.able(request(op, x_shape, np.dtype(dtype), args, options).problem)

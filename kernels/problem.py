@@ -279,7 +279,11 @@ def pool_problem(conv: Conv) -> Pool:
 
 
 def parse(text: str) -> Problem:
-    """The problem that a line printed by `str(problem)` names. Raises ProblemError for anything else."""
+    """The problem that a line printed by `str(problem)` names. Raises ProblemError for anything else.
+
+    >>> parse("conv2d n1 c1 96x64 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32").out_shape
+    (1, 64, 96, 64)
+    """
     try:
         head, tail = text.split(" -> ")
         op, n, c_in, size = head.split()

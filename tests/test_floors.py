@@ -18,7 +18,7 @@ LIBRARY = ROOT / "kernels"
 FLOORS = [
     {"errors", "machine", "scratch", "blas", "toomcook"},
     {"arrays", "problem", "diskcache"},
-    {"jit", "implementation", "cuts", "cuts.direct", "cuts.fft"},
+    {"jit", "implementation", "batchnorm", "cuts", "cuts.direct", "cuts.fft"},
     {"vector", "epilogue", "cuts.winograd"},
     {"registry", "microkernels", "microkernels.outer"},
     {"microkernels.row", "microkernels.winograd", "microkernels.packing", "microkernels.window"},
@@ -26,8 +26,9 @@ FLOORS = [
     {"blocks"},
     {"narrow"},
     {"methods", "policy", "request", "tuning"},
-    {"plan"},
+    {"plan", "geometry", "patches"},
     {"api"},
+    {"separable"},
     {"__init__"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
