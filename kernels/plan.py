@@ -47,11 +47,12 @@ def _prepare(problem: Problem, operands: Operands, choice: Choice, threads: int)
     if not isinstance(problem, Conv) or problem == problem.bare() or implementation.fuses(problem):
         return implementation.prepare(problem, operands, threads)
     bare = implementation.prepare(problem.bare(), Operands(operands.weight, operands.bias), threads)
+    follow = epilogue.prepare(problem, operands, threads)
     if not problem.pool:
 
         def elementwise(x: Array, out: Array) -> None:
             bare.run(x, out)
-            epilogue.apply(problem, operands, out)
+            follow(out)
 
         return Prepared(elementwise, bare.workspace_bytes, bare.note)
     pooling = pool_problem(problem)
@@ -63,7 +64,7 @@ def _prepare(problem: Problem, operands: Operands, choice: Choice, threads: int)
         with scratch.take() as buffer:
             y = buffer.view(problem.dtype).reshape(problem.conv_shape)
             bare.run(x, y)
-            epilogue.apply(problem, operands, y)
+            follow(y)
             pool.run(frozen(y), out)
 
     return Prepared(composed, bare.workspace_bytes + pool.workspace_bytes + before_pool, bare.note)
