@@ -22,6 +22,11 @@ def every(operation_name: str) -> dict[str, Implementation]:
     return {name: value for (kind, name), value in _all.items() if kind == operation_name}
 
 
+def operations() -> list[str]:
+    """The operations that have implementations, in order of registration."""
+    return list(dict.fromkeys(kind for kind, _ in _all))
+
+
 def get(problem: Problem, name: str) -> Implementation:
     """The implementation called `name` for this problem's operation. Raises ProblemError if there is none."""
     known = every(operation(problem))

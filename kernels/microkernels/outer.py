@@ -35,11 +35,6 @@ def _of_row(w: Words, array: ir.Value, i: int, q: int = 0) -> ir.Value:
     return w.splat(w.load_scalar(w.pointer(array, i)))
 
 
-def applies(activation: tuple[str, float] | None) -> bool:
-    """Whether the tiles apply this activation of a problem."""
-    return activation is None or activation[0] in ACTIVATIONS
-
-
 def in_turns(w: Words, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
     """add_tap(t) for every t < k, UNROLL of them in each turn of the loop."""
     b = w.b
