@@ -129,7 +129,7 @@ def test_fused_windows(size: Any, kernel: Any, pool: Any, name: str, poisoned_sc
     ("name", "size", "channels", "kernel", "groups", "pool"),
     [("winograd", (19, 23), (9, 20), (3, 3), 1, None), ("winograd", (9, 700), (9, 20), (3, 3), 1, None),
      ("winograd", (40, 30), (9, 20), (3, 3), 1, ("max", (1, 30))), ("direct", (40, 30), (9, 20), (3, 3), 1, ("max", (1, 30))),
-     ("direct", (1, 5000), (5, 20), (1, 3), 1, None), ("direct", (6, 2), (40, 50), (3, 1), 1, None),
+     ("direct", (1, 5000), (40, 20), (1, 3), 1, None), ("direct", (1, 6), (64, 130), (1, 3), 1, None),
      ("direct", (20, 20), (400, 6), (3, 3), 1, None), ("depthwise", (33, 50), (6, 6), (3, 3), 6, None),
      ("depthwise", (1, 20000), (2, 2), (1, 3), 2, None)],
     ids=str,
