@@ -7,26 +7,34 @@ from typing import Any
 import numpy as np
 
 from kernels.errors import ProblemError
+from kernels.machine import memory
 
 
 def intake(op: str, name: str, value: Any) -> np.ndarray:
     """`value` as an array of floats, integers or bools; accepts what NumPy or DLPack takes. Raises ProblemError for anything else."""
-    if isinstance(value, np.ndarray):
+    if type(value) is np.ndarray:
         array = value
     else:
         try:
             array = np.from_dlpack(value) if hasattr(value, "__dlpack__") and not hasattr(value, "__array__") else np.asarray(value)
         except Exception as error:
-            raise ProblemError(f"{op}: {name} cannot be read as an array ({error}); pass a rectangular array of real numbers") from error
+            remedy = "pass what numpy.asarray takes: a rectangular list of numbers, tensor.detach().float()"
+            raise ProblemError(f"{op}: {name} cannot be read as an array ({error}); {remedy}") from error
+        if np.ma.is_masked(value):  # its masked elements hold any number
+            raise ProblemError(f"{op}: {name} has masked elements; pass {name}.filled(0) or another value for them")
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise ProblemError(f"{op}: {name} has dtype {array.dtype}, which is not computed; convert it to float32 or float64")
     return array
 
 
+def too_large(op: str, what: str, nbytes: int) -> ProblemError:
+    """The error for what memory cannot hold all at once, to be raised before any of it is allocated."""
+    there = f"{nbytes >> 30:,} GiB, this machine has {memory() >> 30:,} GiB"
+    return ProblemError(f"{op}: {what} would take {there}; split the batch or the signal")
+
+
 def computed_dtype(dtype: np.dtype) -> np.dtype:
     """The dtype a value is computed in: float16, bool and integers of up to 32 bits become float32, 64-bit integers float64."""
-    if dtype.kind == "f":
-        return np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
     return np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
 
 

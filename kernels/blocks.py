@@ -7,7 +7,6 @@ outputs from packed input. `cuts` decides the sizes.
 from __future__ import annotations
 
 import itertools
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +17,9 @@ from kernels.cuts.direct import Blocking, Layout, even, layout, pooled_size
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine
-from kernels.microkernels.outer import ACTIVATIONS, AHEAD, FIELDS, FROM_BIAS, LAST
+from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST
 from kernels.microkernels.packing import pack
+from kernels.microkernels.smooth import codes, lines
 from kernels.microkernels.window import MAXIMUM, SUM, TILED_STRIDES, line, plane, window
 from kernels.problem import Conv, Size
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
@@ -44,6 +44,16 @@ def epilogue_of(g, j):
     """Addresses of channel j's bias, scale and shift, 0 where there is none."""
     first = j * g.itemsize
     return g.bias + first if g.bias else 0, g.scale + first if g.scale else 0, g.shift + first if g.shift else 0
+
+
+@njit
+def bend(g, m, y, y_row, pitch, rows, columns):
+    """Apply an activation that the tiles do not know to m channels of finished sums, y_row elements apart at y: rows of `columns`, pitch
+    elements from row to row, while they are in cache."""
+    if g.form:
+        number, line = (1, rows * columns) if pitch == columns else (rows, columns)
+        for i in range(m):
+            call(g.bend, (g.form, g.lanes, g.itemsize, y + i * y_row * g.itemsize, pitch, number, line, 0, 0, 0, g.slope))
 
 
 @njit
@@ -103,6 +113,8 @@ def run_job(job, x, out, weights, offsets, tiles, cuts, vectors, geometry, block
                     (m, n, g.lanes, size, taps, a, block, offsets.ctypes.data, y, y_row, entries + first, stage,
                      bias, scale, shift, g.activation, g.slope),
                 )  # fmt: skip
+            if stage & LAST:
+                bend(g, m, y, y_row, columns if g.pool else g.ow, rows, columns)
             if g.pool:
                 pool_planes(g, m, y, y_row, out, image * g.c_out + j, row, column, rows, columns, block + g.row_offset)
 
@@ -186,7 +198,7 @@ def common(problem: Conv, packed: Layout, operands: Operands, starts: Array, lin
     """What the record of any driver of packed blocks holds: sizes, the packed block, packing, epilogue. It points into `operands` and
     `starts`, the table of packed.columns; line_offset is where a job's scratch has room for `line_bytes`."""
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
-    name, slope = problem.activation or (None, 0.0)
+    form, activation, slope = codes(problem.activation)
     (h, w), (oh, ow) = problem.size, problem.conv_size
     epilogue = {"bias": operands.bias, "scale": operands.scale, "shift": operands.shift}
     return {
@@ -198,7 +210,7 @@ def common(problem: Conv, packed: Layout, operands: Operands, starts: Array, lin
         "channel_stride": packed.channel_stride, "count": packed.count, "span": packed.span, "row_step": packed.row_step,
         "column_step": packed.column_step, "positions_per_row": packed.positions_per_row,
         "step": packed.picked_step, "pack": pack(packed.picked_step, lanes, size), "line_offset": line_offset,
-        "activation": ACTIVATIONS[name], "slope": struct.unpack("q", struct.pack("d", slope))[0],
+        "activation": activation, "slope": slope, "form": form, "bend": lines(form, lanes, size) if form else 0,
         **{key: 0 if array is None else array.ctypes.data for key, array in epilogue.items()},
     }  # fmt: skip
 

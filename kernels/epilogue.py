@@ -1,67 +1,60 @@
-"""What may follow a convolution, element by element, in NumPy: the composition that serves every method that cannot fuse it.
+"""What follows a convolution, element by element, for methods that do not do it inside: one pass over memory on all threads.
 
 Order: bias (the convolution's own), scale and shift per output channel, activation. Definitions as in PyTorch's functional module.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numba import prange
 
 from kernels.implementation import Operands
+from kernels.jit import region
+from kernels.machine import machine, worth
+from kernels.microkernels.smooth import codes, lines
 from kernels.problem import Conv
+from kernels.scratch import raw
+from kernels.vector import call, flush_denormals, restore_denormals
 
 Array = np.ndarray
 
-
-def _gelu(y: Array, slope: float) -> Array:
-    from scipy.special import erf  # 0.1 s at import, needed by this one only
-
-    return y * 0.5 * (1 + erf(y * np.sqrt(0.5).astype(y.dtype)))
+PIECE = 1 << 14  # numbers that a thread takes at a time: long enough that a call is nothing, short enough to share out one plane
+CYCLES = 50  # to read a vector, bend it and write it; gelu takes more, relu waits for memory
 
 
-def _sigmoid(y: Array, slope: float) -> Array:
-    from scipy.special import expit  # does not overflow on either side
-
-    return expit(y)
-
-
-def _elu(y: Array, slope: float) -> Array:
-    return np.where(y > 0, y, slope * np.expm1(np.minimum(y, 0)))
-
-
-def _gelu_tanh(y: Array, slope: float) -> Array:
-    return 0.5 * y * (1 + np.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * y**3)))
-
-
-def _hardsigmoid(y: Array, slope: float) -> Array:
-    return np.clip(y + 3, 0, 6) / 6
-
-
-FUNCTIONS: dict[str, Callable[[Array, float], Array]] = {
-    "relu": lambda y, slope: np.maximum(y, 0),
-    "relu6": lambda y, slope: np.clip(y, 0, 6),
-    "leaky_relu": lambda y, slope: np.where(y > 0, y, y * slope),
-    "elu": _elu,
-    "gelu": _gelu,
-    "gelu_tanh": _gelu_tanh,
-    "sigmoid": _sigmoid,
-    "tanh": lambda y, slope: np.tanh(y),
-    "silu": lambda y, slope: y * _sigmoid(y, slope),
-    "hardswish": lambda y, slope: y * _hardsigmoid(y, slope),
-    "hardsigmoid": _hardsigmoid,
-}
+@region
+def _run(threads, y, lines, form, lanes, size, planes, plane, channels, piece, scale, shift, activation, slope):
+    """Every plane of y (bytes) in pieces; scale and shift are addresses of numbers per channel, or 0."""
+    pieces = (plane + piece - 1) // piece
+    jobs = planes * pieces
+    start = y.ctypes.data
+    for thread in prange(threads):
+        state = flush_denormals()
+        for job in range(jobs * thread // threads, jobs * (thread + 1) // threads):
+            channel = job // pieces % channels * size
+            first = job % pieces * piece
+            to = start + (job // pieces * plane + first) * size
+            of_channel = (scale + channel, shift + channel) if scale else (0, 0)
+            call(lines, (form, lanes, size, to, 0, 1, min(piece, plane - first), *of_channel, activation, slope))
+        restore_denormals(state)
 
 
-def apply(problem: Conv, operands: Operands, y: Array) -> None:
-    """Scale, shift and activation in place on y (n, c_out, *spatial), one image at a time to bound the temporaries."""
-    column = (-1,) + (1,) * len(problem.size)
-    for image in y:
-        if problem.scale:
-            assert operands.scale is not None and operands.shift is not None
-            image *= operands.scale.reshape(column)
-            image += operands.shift.reshape(column)
-        if problem.activation:
-            name, slope = problem.activation
-            image[...] = FUNCTIONS[name](image, slope)
+def prepare(problem: Conv, operands: Operands, threads: int) -> Callable[[Array], None]:
+    """Compile scale, shift and activation of a problem; the result does them in place on y (n, c_out, *spatial)."""
+    lanes, size = machine().lanes(problem.itemsize), problem.itemsize
+    form, activation, slope = codes(problem.activation)
+    scale, shift = (0 if array is None else array.ctypes.data for array in (operands.scale, operands.shift))
+    # without numbers per channel everything is one line
+    planes, plane = (problem.n * problem.c_out, math.prod(problem.conv_size)) if scale else (1, math.prod(problem.conv_shape))
+    threads = worth(threads, CYCLES * planes * plane / lanes)
+    fixed = lines(form, lanes, size), form, lanes, size, planes, plane, problem.c_out, PIECE, scale, shift, activation, slope
+    launch = _run.ready(threads, threads, np.empty(1, np.uint8), *fixed)
+
+    def run(y: Array, held: Any = operands) -> None:  # what the addresses point into
+        launch(threads, raw(y.reshape(-1)), *fixed)
+
+    return run

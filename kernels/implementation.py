@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from kernels.problem import Conv, Pool, Problem
+from kernels.problem import AdaptivePool, Conv, ConvTranspose, Problem
 
 Array = np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Operands:
-    """What a problem is computed with besides its input, canonical and contiguous: weight (c_out, c_in/groups, kh, kw); bias, scale and
-    shift (c_out,)."""
+    """What a problem is computed with besides its input, canonical and contiguous: weight (c_out, c_in/groups, kh, kw), transposed
+    (c_in, c_out/groups, kh, kw); bias, scale and shift (c_out,)."""
 
     weight: Array | None = None
     bias: Array | None = None
@@ -38,10 +38,11 @@ class Prepared:
 class Implementation:
     """One method for one operation.
 
-    name: what users write. operation: "conv" or "pool". refuse(problem): None, or the sentence why not. prepare(problem, operands,
+    name: what users write. operation: as `operation` says. refuse(problem): None, or the sentence why not. prepare(problem, operands,
     threads): packs weights, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest output
     (before an activation that caps it). fuses(problem): whether prepare does the whole epilogue; if not, it is handed the bare
-    convolution and the plan does the rest. Each gets a Conv or a Pool, as the operation says.
+    convolution and the plan does the rest. parts(problem): what it is lowered to, each with how often it runs; empty where it is
+    done as it stands. Each gets a problem of the operation.
     """
 
     name: str
@@ -50,11 +51,17 @@ class Implementation:
     prepare: Callable[[Any, Operands, int], Prepared]
     error_bound: Callable[[Any], float]
     fuses: Callable[[Any], bool] = lambda problem: False
+    parts: Callable[[Any], tuple[tuple[Any, int], ...]] = lambda problem: ()
 
 
 def operation(problem: Problem) -> str:
-    """"conv" or "pool"."""
-    return "conv" if isinstance(problem, Conv) else "pool"
+    """"conv" or "pool", for three spatial axes "conv3d" or "pool3d"; "conv_transpose" and "adaptive_pool" for two or three."""
+    if isinstance(problem, ConvTranspose):
+        return "conv_transpose"
+    if isinstance(problem, AdaptivePool):
+        return "adaptive_pool"
+    kind = "conv" if isinstance(problem, Conv) else "pool"
+    return kind if len(problem.size) == 2 else f"{kind}3d"
 
 
 def rounding_bound(problem: Problem) -> float:
@@ -65,6 +72,6 @@ def rounding_bound(problem: Problem) -> float:
     built so that every output cancels to nearly nothing can exceed any such share.
     """
     eps = float(np.finfo(problem.dtype).eps)
-    if isinstance(problem, Pool):
-        return 0.0 if problem.kind == "max" else 4 * eps * problem.taps**0.5
-    return 4 * eps * (problem.summands + 1) ** 0.5
+    if isinstance(problem, Conv):
+        return 4 * eps * (problem.summands + 1) ** 0.5
+    return 0.0 if problem.kind == "max" else 4 * eps * problem.taps**0.5

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.blocks import common, epilogue_of, line_bytes, pack_channel, pack_weights, padded, record, start_counter
+from kernels.blocks import bend, common, epilogue_of, line_bytes, pack_channel, pack_weights, padded, record, start_counter
 from kernels.cuts.direct import Blocking, even, layout
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
@@ -52,6 +52,7 @@ def run_job(job, x, out, weights, offsets, tiles, geometry, block):
                 (g.m, n, g.lanes, size, g.k, a, block + first * size, offsets.ctypes.data, y + first * size, g.oh * g.ow,
                  min(g.m, number - first), channels, block + g.turned_offset, bias, scale, shift, g.activation, g.slope),
             )  # fmt: skip
+        bend(g, channels, y, g.oh * g.ow, number, 1, number)
 
 
 @region

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from kernels import epilogue
-from kernels.arrays import canonical, frozen, intake
+from kernels.arrays import canonical, frozen, intake, too_large
 from kernels.errors import ProblemError
 from kernels.implementation import Operands, Prepared
-from kernels.machine import cores
+from kernels.machine import cores, memory
 from kernels.policy import Choice, choose
-from kernels.problem import Conv, Pool, Problem, pool_problem
+from kernels.problem import Conv, Problem, pool_problem
 from kernels.request import Signature
 from kernels.scratch import Scratch
 
@@ -24,7 +24,7 @@ Array = np.ndarray
 
 def load() -> None:
     """Import the implementations, which register themselves; done at the first plan because Numba alone takes 0.4 s to import."""
-    importlib.import_module("kernels.methods")
+    importlib.import_module("kernels.lowerings")
 
 
 @functools.lru_cache(maxsize=512)
@@ -47,11 +47,12 @@ def _prepare(problem: Problem, operands: Operands, choice: Choice, threads: int)
     if not isinstance(problem, Conv) or problem == problem.bare() or implementation.fuses(problem):
         return implementation.prepare(problem, operands, threads)
     bare = implementation.prepare(problem.bare(), Operands(operands.weight, operands.bias), threads)
+    follow = epilogue.prepare(problem, operands, threads)
     if not problem.pool:
 
         def elementwise(x: Array, out: Array) -> None:
             bare.run(x, out)
-            epilogue.apply(problem, operands, out)
+            follow(out)
 
         return Prepared(elementwise, bare.workspace_bytes, bare.note)
     pooling = pool_problem(problem)
@@ -63,7 +64,7 @@ def _prepare(problem: Problem, operands: Operands, choice: Choice, threads: int)
         with scratch.take() as buffer:
             y = buffer.view(problem.dtype).reshape(problem.conv_shape)
             bare.run(x, y)
-            epilogue.apply(problem, operands, y)
+            follow(y)
             pool.run(frozen(y), out)
 
     return Prepared(composed, bare.workspace_bytes + pool.workspace_bytes + before_pool, bare.note)
@@ -76,15 +77,20 @@ class Plan:
         self, problem: Problem, operands: Operands, signature: Signature, implementation: str = "auto", threads: int | None = None
     ) -> None:
         load()
+        if not isinstance(implementation, str):
+            raise ProblemError(f"{problem.op}: implementation is {implementation!r}, must be a name")
         self.problem = problem
         self.threads = thread_count(problem.op, threads)
         self._choice = _remembered(problem, implementation)
         self._signature = signature
         self._dtype = np.dtype(problem.dtype)
-        indices = isinstance(problem, Pool) and problem.return_indices
+        indices = not isinstance(problem, Conv) and problem.return_indices
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
         self._plain = None if signature.channels_last or indices or signature.dtype != self._dtype else signature.x_shape
         self._prepared = Prepared(lambda *arrays: None) if problem.n == 0 else _prepare(problem, operands, self._choice, self.threads)
+        needed = problem.compulsory_bytes + self.workspace_bytes
+        if needed > memory():
+            raise too_large(problem.op, f"input, output and the scratch space of {self.implementation!r} for {problem}", needed)
 
     @property
     def implementation(self) -> str:
@@ -144,13 +150,14 @@ class Plan:
         x = frozen(canonical(x, self._dtype, self.problem.x_shape))
         direct = out is not None and not signature.channels_last and out.dtype == x.dtype and out.flags.c_contiguous and out.flags.aligned
         y = out.reshape(self.problem.out_shape) if direct else np.empty(self.problem.out_shape, x.dtype)
-        if isinstance(self.problem, Pool) and self.problem.return_indices:
+        if not isinstance(self.problem, Conv) and self.problem.return_indices:
             indices = np.empty(self.problem.out_shape, np.int64)
             self._prepared.run(x, y, indices)
             return self._present(y, out, direct), self._present(indices, None, False, np.dtype(np.int64))
         self._prepared.run(x, y)
         return self._present(y, out, direct)
 
+    @np.errstate(over="ignore")  # float16 overflows to infinity, as its own arithmetic does
     def _present(self, y: Array, out: Array | None, direct: bool, dtype: np.dtype | None = None) -> Array:
         """Canonical result to what the user sees."""
         if direct and out is not None:

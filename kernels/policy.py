@@ -15,9 +15,9 @@ from kernels import registry
 from kernels.cuts import direct, lines, winograd
 from kernels.cuts import fft as tiles
 from kernels.errors import ProblemError, RefusedError
-from kernels.implementation import Implementation
+from kernels.implementation import Implementation, operation, rounding_bound
 from kernels.machine import CLOCK, machine
-from kernels.problem import Conv, Pool, Problem
+from kernels.problem import Conv, Problem
 
 ERROR_BOUND = 1e-4  # "auto" takes only methods whose error stays below this share of the largest output
 BANDWIDTH = 10e9  # bytes per second and core from memory
@@ -77,6 +77,16 @@ _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
 }
 
 
+def _estimate(problem: Problem, implementation: Implementation) -> float | None:
+    """Seconds of one core, of all parts where there are some; None where no estimate is known."""
+    parts = implementation.parts(problem)
+    if parts:
+        seconds = [_estimate(part, registry.get(part, implementation.name)) for part, _ in parts]
+        return None if None in seconds else _memory(problem) + sum(t * n for t, (_, n) in zip(seconds, parts) if t is not None)
+    known = _ESTIMATES["conv" if isinstance(problem, Conv) else "pool"].get(implementation.name)
+    return None if known is None else known(problem)
+
+
 def choose(problem: Problem, name: str = "auto", bound: float = ERROR_BOUND) -> Choice:
     """The implementation for a problem.
 
@@ -88,13 +98,14 @@ def choose(problem: Problem, name: str = "auto", bound: float = ERROR_BOUND) -> 
         if sentence:
             raise RefusedError(f"{problem.op}: implementation {name!r} refuses: {sentence}")
         return Choice(implementation, {name: None}, {})
-    kind = "pool" if isinstance(problem, Pool) else "conv"
+    bound = max(bound, rounding_bound(problem))  # of long sums no method is asked for more than the definition keeps
     refusals = registry.able(problem)
-    known = registry.every(kind)
+    known = registry.every(operation(problem))
     for key, sentence in refusals.items():
         if sentence is None and known[key].error_bound(problem) > bound:
             refusals[key] = f"its error bound {known[key].error_bound(problem):.1e} exceeds {bound:.1e}"
-    estimates = {key: _ESTIMATES[kind][key](problem) for key in _ESTIMATES[kind] if refusals.get(key, "not registered") is None}
+    considered = {key: _estimate(problem, known[key]) for key, sentence in refusals.items() if sentence is None}
+    estimates = {key: seconds for key, seconds in considered.items() if seconds is not None}
     if not estimates:
         reasons = "; ".join(f"{key}: {why}" for key, why in refusals.items())
         raise ProblemError(f"{problem.op}: no implementation can do {problem}: {reasons}")

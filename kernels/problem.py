@@ -1,8 +1,8 @@
 """A problem is one layer's arithmetic as a value: it validates itself, prints, re-reads itself and counts its own work.
 
-`Conv` and `Pool` are frozen and hashable; `str(problem)` is one line that `parse` turns back into the same value, so a test, a
-benchmark and a bug report name a problem the same way. Everything is canonical here: two spatial axes (h, w), of which a 1-D
-operation has h = 1, channels first, cross-correlation, padding as (before, after) pairs of integers.
+All are frozen and hashable; `str(problem)` is one line that `parse` turns back into the same value, so a test, a benchmark and a bug
+report name a problem the same way. Everything is canonical here: two spatial axes (h, w), of which a 1-D operation has h = 1, or three (d,
+h, w), channels first, cross-correlation, padding as (before, after) pairs of integers.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ import math
 from typing import Self
 
 from kernels.errors import ProblemError
+from kernels.planes import DTYPES, Pairs, Size, Window, by_x, dilated, pads
+from kernels.pooling import AdaptivePool, Pool, adaptive_windows
 
-Size = tuple[int, ...]
-Pairs = tuple[tuple[int, int], ...]
+__all__ = [
+    "ACTIVATIONS", "DTYPES", "AdaptivePool", "Conv", "ConvTranspose", "Pairs", "Pool", "Problem", "Size", "adaptive_windows", "dilated",
+    "parse", "pool_problem", "same_padding",
+]  # fmt: skip
 
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "gelu", "gelu_tanh", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid")
-DTYPES = {"float32": 4, "float64": 8}
-
-
-def dilated(kernel: int, dilation: int) -> int:
-    """Input positions from a dilated kernel's first tap to its last, both included."""
-    return (kernel - 1) * dilation + 1
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1, *, lower: bool = False) -> tuple[int, int]:
@@ -34,16 +32,8 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1, *, lowe
     return (total - total // 2, total // 2) if lower else (total // 2, total - total // 2)
 
 
-def _x(values: tuple[int, ...]) -> str:
-    return "x".join(map(str, values))
-
-
 def _ints(text: str) -> Size:
     return tuple(int(part) for part in text.split("x"))
-
-
-def _pads(padding: Pairs) -> str:
-    return "x".join(f"{before}+{after}" for before, after in padding)
 
 
 def _pairs(text: str) -> Pairs:
@@ -51,73 +41,7 @@ def _pairs(text: str) -> Pairs:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Window:
-    """What convolution and pooling share: a window that slides over the spatial axes of n x c_in planes."""
-
-    op: str
-    n: int
-    c_in: int
-    size: Size
-    kernel: Size
-    stride: Size
-    padding: Pairs
-    dilation: Size
-    dtype: str
-
-    def _check(self) -> None:
-        self._at_least("batch", self.n, 0)
-        self._at_least("channels", self.c_in, 1)
-        if self.dtype not in DTYPES:
-            raise ProblemError(f"{self.op}: dtype {self.dtype!r} is not computed; use one of {', '.join(DTYPES)}")
-        for values in (self.kernel, self.stride, self.padding, self.dilation):
-            if len(values) != len(self.size):
-                raise ProblemError(f"{self.op}: {values} has {len(values)} entries for {len(self.size)} spatial axes")
-        for i, axis in enumerate(self.axes):
-            self._at_least(f"axis {axis}: input", self.size[i], 1)
-            self._at_least(f"axis {axis}: kernel", self.kernel[i], 1)
-            self._at_least(f"axis {axis}: stride", self.stride[i], 1)
-            self._at_least(f"axis {axis}: dilation", self.dilation[i], 1)
-            self._at_least(f"axis {axis}: padding", min(self.padding[i]), 0)
-            have, need = self.size[i] + sum(self.padding[i]), dilated(self.kernel[i], self.dilation[i])
-            if have < need:
-                raise ProblemError(
-                    f"{self.op}: axis {axis}: input {self.size[i]} + padding {self.padding[i]} is shorter than the dilated kernel {need} "
-                    f"(kernel {self.kernel[i]}, dilation {self.dilation[i]}); use padding of at least {need - self.size[i]} "
-                    f'(both sides together), e.g. padding="same"'
-                )
-
-    def _at_least(self, what: str, value: int, least: int) -> None:
-        if value < least:
-            raise ProblemError(f"{self.op}: {what} is {value}, must be at least {least}")
-
-    @property
-    def axes(self) -> str:
-        """Names of the spatial axes, in order."""
-        return "DHW"[-len(self.size) :]
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one element."""
-        return DTYPES[self.dtype]
-
-    @property
-    def x_shape(self) -> tuple[int, ...]:
-        """Shape of the canonical input."""
-        return (self.n, self.c_in, *self.size)
-
-    @property
-    def taps(self) -> int:
-        """Positions in one kernel window."""
-        return math.prod(self.kernel)
-
-    @property
-    def in_bytes(self) -> int:
-        """Bytes of the input."""
-        return math.prod(self.x_shape) * self.itemsize
-
-
-@dataclasses.dataclass(frozen=True)
-class Conv(_Window):
+class Conv(Window):
     """A convolution layer: y[n, j, oh, ow] = bias[j] + sum over c, kh, kw of weight[j, c, kh, kw] * x[n, c, oh*s - p + kh*d, …].
 
     `bias` and `scale` say whether a bias and a scale-and-shift per output channel follow; `activation` is (name, slope) and `pool` is
@@ -190,82 +114,84 @@ class Conv(_Window):
         return dataclasses.replace(self, scale=False, activation=None, pool=None)
 
     def __str__(self) -> str:
-        words = [self.op, f"n{self.n}", f"c{self.c_in}", _x(self.size), "->", f"c{self.c_out}", f"k{_x(self.kernel)}"]
-        words += [f"s{_x(self.stride)}", f"p{_pads(self.padding)}", f"d{_x(self.dilation)}", f"g{self.groups}"]
-        words += ["bias"] * self.bias + ["scale"] * self.scale
+        words = [self.op, f"n{self.n}", f"c{self.c_in}", by_x(self.size), "->", f"c{self.c_out}", f"k{by_x(self.kernel)}"]
+        words += [f"s{by_x(self.stride)}", f"p{pads(self.padding)}", f"d{by_x(self.dilation)}", f"g{self.groups}"]
+        words += self._more() + ["bias"] * self.bias + ["scale"] * self.scale
         if self.activation:
             words.append(f"{self.activation[0]}:{self.activation[1]!r}")
         if self.pool:
-            words.append(f"pool:{self.pool[0]}:{_x(self.pool[1])}:{_x(self.pool[2])}")
+            words.append(f"pool:{self.pool[0]}:{by_x(self.pool[1])}:{by_x(self.pool[2])}")
         return " ".join([*words, self.dtype])
+
+    def _more(self) -> list[str]:
+        return []
 
 
 @dataclasses.dataclass(frozen=True)
-class Pool(_Window):
-    """A pooling layer over each plane: the maximum or the average of a window; `op` starts with max_pool or avg_pool.
+class ConvTranspose(Conv):
+    """A transposed convolution: x[n, c, h, w] adds weight[c, j, kh, kw] times itself to y[n, j, h*s - p + kh*d, …].
 
-    Raises ProblemError where the arguments make no layer.
+    Bias and the rest follow. It is the adjoint of the convolution with the same numbers. `padding` crops the sum (before, after),
+    `output_padding` lengthens it at the end. Raises ProblemError where the arguments make no layer.
     """
 
-    ceil_mode: bool = False
-    count_include_pad: bool = True
-    divisor_override: int | None = None
-    return_indices: bool = False
+    output_padding: Size = ()
 
-    def __post_init__(self) -> None:
-        self._check()
+    def _check_reach(self) -> None:
+        if len(self.output_padding) != len(self.size):
+            raise ProblemError(f"{self.op}: output_padding {self.output_padding} needs {len(self.size)} entries, one per spatial axis")
         for i, axis in enumerate(self.axes):
-            if max(self.padding[i]) >= dilated(self.kernel[i], self.dilation[i]):
+            more, least = self.output_padding[i], max(self.stride[i], self.dilation[i])
+            self._at_least(f"axis {axis}: output_padding", more, 0)
+            if more >= least:
                 raise ProblemError(
-                    f"{self.op}: axis {axis}: padding {self.padding[i]} reaches past the whole dilated kernel "
-                    f"{dilated(self.kernel[i], self.dilation[i])}, so a window would see no input; use less padding than that"
+                    f"{self.op}: axis {axis}: output_padding is {more}, must be smaller than stride {self.stride[i]} or "
+                    f"dilation {self.dilation[i]}; use at most {least - 1}"
                 )
-        if self.divisor_override is not None and self.divisor_override < 1:
-            raise ProblemError(f"{self.op}: divisor_override is {self.divisor_override}, must be at least 1")
+            if self.conv_size[i] < 1:
+                full = self.conv_size[i] + sum(self.padding[i])
+                raise ProblemError(
+                    f"{self.op}: axis {axis}: padding {self.padding[i]} leaves nothing of the {full} outputs "
+                    f"((input {self.size[i]} - 1) * stride {self.stride[i]} + dilated kernel {dilated(self.kernel[i], self.dilation[i])} "
+                    f"+ output_padding {more}); use padding of at most {full - 1} (both sides together)"
+                )
 
     @property
-    def kind(self) -> str:
-        """"max" or "avg"."""
-        return self.op[:3]
+    def conv_size(self) -> Size:
+        """Spatial size of the output, before `pool`."""
+        return tuple(
+            (n - 1) * s - before - after + dilated(k, d) + more
+            for n, k, s, (before, after), d, more in zip(
+                self.size, self.kernel, self.stride, self.padding, self.dilation, self.output_padding
+            )
+        )
 
     @property
-    def out_size(self) -> Size:
-        """Spatial size of the output. With `ceil_mode` the last window may overhang but starts inside input or leading padding."""
-        result = []
-        for n, k, s, (before, after), d in zip(self.size, self.kernel, self.stride, self.padding, self.dilation):
-            room = n + before + after - dilated(k, d)
-            if self.ceil_mode:
-                last = -(-room // s)
-                result.append(last + 1 if last * s < n + before else last)
-            else:
-                result.append(room // s + 1)
-        return tuple(result)
+    def padded_bytes(self) -> int:
+        """Bytes of the input; what padding crops is never held."""
+        return self.in_bytes
 
     @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of the canonical output."""
-        return (self.n, self.c_in, *self.out_size)
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the canonical weights."""
+        return (self.c_in, self.c_out // self.groups, *self.kernel)
+
+    @property
+    def summands(self) -> int:
+        """Products summed into one output value, at most: along an axis every stride-th tap meets it."""
+        steps = (s // math.gcd(s, d) for s, d in zip(self.stride, self.dilation))
+        return self.c_in // self.groups * math.prod(-(-k // step) for k, step in zip(self.kernel, steps))
 
     @property
     def flops(self) -> int:
-        """Comparisons or additions of the definition: one per tap."""
-        return math.prod(self.out_shape) * self.taps
+        """Floating-point operations of the definition: two for each input value, output channel and tap, cropped ones included."""
+        return 2 * math.prod(self.x_shape) * (self.c_out // self.groups) * self.taps
 
-    @property
-    def compulsory_bytes(self) -> int:
-        """Bytes that must move whatever the method: input read once, output (and 8-byte indices) written once."""
-        return self.in_bytes + math.prod(self.out_shape) * (self.itemsize + 8 * self.return_indices)
-
-    def __str__(self) -> str:
-        words = [self.op, f"n{self.n}", f"c{self.c_in}", _x(self.size), "->", f"k{_x(self.kernel)}", f"s{_x(self.stride)}"]
-        words += [f"p{_pads(self.padding)}", f"d{_x(self.dilation)}"] + ["ceil"] * self.ceil_mode
-        words += ["exclude_pad"] * (not self.count_include_pad) + ["indices"] * self.return_indices
-        if self.divisor_override is not None:
-            words.append(f"divisor:{self.divisor_override}")
-        return " ".join([*words, self.dtype])
+    def _more(self) -> list[str]:
+        return [f"o{by_x(self.output_padding)}"]
 
 
-Problem = Conv | Pool
+Problem = Conv | Pool | AdaptivePool
 
 
 def pool_problem(conv: Conv) -> Pool:
@@ -279,12 +205,17 @@ def pool_problem(conv: Conv) -> Pool:
 
 
 def parse(text: str) -> Problem:
-    """The problem that a line printed by `str(problem)` names. Raises ProblemError for anything else."""
+    """The problem that a line printed by `str(problem)` names. Raises ProblemError for anything else.
+
+    >>> parse("conv2d n1 c1 96x64 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32").out_shape
+    (1, 64, 96, 64)
+    """
     try:
         head, tail = text.split(" -> ")
         op, n, c_in, size = head.split()
         *words, dtype = tail.split()
         fields: dict[str, object] = {"op": op, "n": int(n[1:]), "c_in": int(c_in[1:]), "size": _ints(size), "dtype": dtype}
+        adaptive = op.startswith("adaptive")
         flags = {"bias": ("bias", True), "scale": ("scale", True), "ceil": ("ceil_mode", True)}
         flags |= {"exclude_pad": ("count_include_pad", False), "indices": ("return_indices", True)}
         for word in words:
@@ -299,13 +230,16 @@ def parse(text: str) -> Problem:
                 fields["activation"] = (word.split(":")[0], float(word.split(":")[1]))
             elif word[0] == "p":
                 fields["padding"] = _pairs(word[1:])
-            elif word[0] in "ksd":
-                fields[{"k": "kernel", "s": "stride", "d": "dilation"}[word[0]]] = _ints(word[1:])
+            elif word[0] in "ksdo":
+                names = {"k": "kernel", "s": "stride", "d": "dilation", "o": "out_size" if adaptive else "output_padding"}
+                fields[names[word[0]]] = _ints(word[1:])
             else:
                 fields[{"c": "c_out", "g": "groups"}[word[0]]] = int(word[1:])
-        return (Conv if op.startswith("conv") else Pool)(**fields)  # type: ignore[arg-type]
+        if op.startswith("conv"):
+            return (ConvTranspose if op.startswith("conv_transpose") else Conv)(**fields)  # type: ignore[arg-type]
+        return (AdaptivePool if adaptive else Pool)(**fields)  # type: ignore[arg-type]
     except ProblemError:
         raise
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (AttributeError, ValueError, KeyError, TypeError, IndexError) as error:
         example = "conv2d n1 c1 96x64 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32"
         raise ProblemError(f"not a problem: {text!r}; a problem reads like {example!r}") from error

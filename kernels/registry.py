@@ -18,8 +18,13 @@ def add(implementation: Implementation) -> None:
 
 
 def every(operation_name: str) -> dict[str, Implementation]:
-    """All implementations of "conv" or "pool" by name, in order of registration."""
+    """All implementations of "conv", "pool" or another operation by name, in order of registration."""
     return {name: value for (kind, name), value in _all.items() if kind == operation_name}
+
+
+def operations() -> list[str]:
+    """The operations that have implementations, in order of registration."""
+    return list(dict.fromkeys(kind for kind, _ in _all))
 
 
 def get(problem: Problem, name: str) -> Implementation:

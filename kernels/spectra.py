@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import struct
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,9 @@ from kernels.jit import njit, region
 from kernels.machine import machine, worth
 from kernels.microkernels.fourier import AFTER, BEFORE, NEVER, factors, line, places, radix_pass, spectrum
 from kernels.microkernels.lines import ALONG, APART, NEIGHBOURS, bring, put
-from kernels.microkernels.outer import ACTIVATIONS, AHEAD
+from kernels.microkernels.outer import AHEAD
 from kernels.microkernels.product import product
+from kernels.microkernels.smooth import codes
 from kernels.problem import Conv
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
 from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
@@ -234,7 +234,7 @@ def prepare_spectra(problem: Conv, operands: Operands, threads: int, cut: Cut) -
     ways_in, ways_out = ways_of(inputs, way_in), ways_of(outputs, way_out)
     bias = np.zeros(problem.c_out, problem.dtype) if operands.bias is None else operands.bias
     held = [padded(array, -(-problem.c_out // lanes) * lanes) for array in (bias, operands.scale, operands.shift)]
-    name, slope = problem.activation or (None, 0.0)
+    _, activation, slope = codes(problem.activation)
     geometry = record({
         "lanes": lanes, "itemsize": size, "each": int(cut.each), "length": cut.length, "frequencies": f, "part": part,
         "frequency_stride": frequency_stride, "planes_wide": plane_numbers, "phases_across": len(across.phases), "columns": columns,
@@ -249,7 +249,7 @@ def prepare_spectra(problem: Conv, operands: Operands, threads: int, cut: Cut) -
         "line": line(lanes, size), "put": put(way_out, cut.each, lanes, size), "put_near": put(NEIGHBOURS, cut.each, lanes, size),
         "product": product(cut.m, cut.n, lanes, size), "halves": halves.ctypes.data, "places": order.ctypes.data,
         "fast": machine().l1 * 7 // 8,
-        "activation": ACTIVATIONS[name], "slope": struct.unpack("q", struct.pack("d", slope))[0],
+        "activation": activation, "slope": slope,
         **{key: 0 if array is None else array.ctypes.data for key, array in zip(("bias", "scale", "shift"), held)},
     })  # fmt: skip
     fixed_in = passes_in, inputs, ways_in, shifts_in, geometry

@@ -59,6 +59,22 @@ def conv_by_scipy(x: Array, weight: Array, bias: Array | None, stride: Ints, pad
     return y if bias is None else y + bias.astype(np.float64).reshape(-1, *(1 for _ in size))
 
 
+def conv_transpose(
+    x: Array, weight: Array, bias: Array | None, stride: Ints, padding: Pairs, output_padding: Ints, dilation: Ints, groups: int
+) -> Array:
+    """Scattered: every tap of weight (c_in, c_out/groups, *kernel) adds to outputs `stride` apart; then the rim is cropped."""
+    ins, outs = x.shape[1] // groups, weight.shape[1]
+    full = [(n - 1) * s + (k - 1) * d + 1 + o for n, s, k, d, o in zip(x.shape[2:], stride, weight.shape[2:], dilation, output_padding)]
+    y = np.zeros((x.shape[0], groups * outs, *full))
+    for tap in np.ndindex(weight.shape[2:]):
+        spots = tuple(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, dilation, x.shape[2:], stride))
+        for g in range(groups):
+            block = x[:, g * ins : (g + 1) * ins].astype(np.float64), weight[(slice(g * ins, (g + 1) * ins), slice(None), *tap)]
+            y[(slice(None), slice(g * outs, (g + 1) * outs), *spots)] += np.einsum("nc...,cj->nj...", *block)
+    y = y[(..., *(slice(before, length - after) for (before, after), length in zip(padding, full)))]
+    return y if bias is None else y + bias.astype(np.float64).reshape(-1, *(1 for _ in full))
+
+
 def pool_size(size: Ints, kernel: Ints, stride: Ints, padding: Pairs, dilation: Ints, ceil_mode: bool) -> tuple[int, ...]:
     """Windows per axis; with ceil_mode one may overhang the padded end if it starts inside the input or its leading padding."""
     result = []
@@ -111,6 +127,19 @@ def avg_pool(
     else:
         counts = _pool_windows(np.ones((1, 1, *x.shape[2:])), 0.0, kernel, stride, padding, dilation, out).sum(axis=-1)
     return np.where(counts > 0, totals / np.maximum(counts, 1), 0.0)
+
+
+def adaptive_pool(x: Array, outputs: Ints, kind: str) -> tuple[Array, Array]:
+    """(maxima or averages, flat positions of the first maxima) of windows floor(i*n/o) to ceil((i+1)*n/o)."""
+    y, where = np.zeros((*x.shape[:2], *outputs)), np.zeros((*x.shape[:2], *outputs), np.int64)
+    flat = np.arange(math.prod(x.shape[2:])).reshape(x.shape[2:])
+    for place in np.ndindex(*outputs):
+        axes = zip(place, x.shape[2:], outputs)
+        box = tuple(slice(math.floor(i * n / o), math.ceil((i + 1) * n / o)) for i, n, o in axes)
+        values = x[(slice(None), slice(None), *box)].astype(np.float64).reshape(*x.shape[:2], -1)
+        y[(slice(None), slice(None), *place)] = values.max(axis=-1) if kind == "max" else values.mean(axis=-1)
+        where[(slice(None), slice(None), *place)] = flat[box].ravel()[values.argmax(axis=-1)]
+    return y, where
 
 
 def max_pool_by_scipy(x: Array, kernel: Ints, stride: Ints) -> Array:

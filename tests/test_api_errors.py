@@ -85,9 +85,9 @@ POOLS: dict[str, tuple[str, dict[str, Any], str]] = {
     "window_none": ("max_pool2d", {"kernel_size": None}, "kernel_size is None, must be a whole number"),
     "padding_past_half": ("max_pool2d", {"kernel_size": 3, "padding": 2}, "padding 2 is more than half of the dilated kernel 3; use at"),
     "padding_past_all": ("max_pool2d", {"kernel_size": 3, "padding": ((3, 0), (0, 0))}, "axis H: padding .* reaches past the whole"),
-    "divisor_0": ("avg_pool2d", {"kernel_size": 2, "divisor_override": 0}, "divisor_override is 0, must be at least 1"),
+    "divisor_0": ("avg_pool2d", {"kernel_size": 2, "divisor_override": 0}, "divisor_override is 0, must not be 0"),
     "stride_negative": ("avg_pool2d", {"kernel_size": 2, "stride": -2}, "stride .* every number must be at least 1"),
-    "axes": ("global_avg_pool", {"x": np.ones((3, 4))}, "x has 2 axes; must have 3 or 4"),
+    "axes": ("global_avg_pool", {"x": np.ones((3, 4))}, "x has 2 axes; must have 3 to 5"),
 }  # fmt: skip
 
 

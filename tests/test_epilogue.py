@@ -125,6 +125,31 @@ def test_fused_windows(size: Any, kernel: Any, pool: Any, name: str, poisoned_sc
     assert float(np.abs(plan(x) - separate).max()) <= (plan.error_bound + 1e-6) * float(np.abs(y).max())
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "channels", "kernel", "groups", "pool"),
+    [("winograd", (19, 23), (9, 20), (3, 3), 1, None), ("winograd", (9, 700), (9, 20), (3, 3), 1, None),
+     ("winograd", (40, 30), (9, 20), (3, 3), 1, ("max", (1, 30))), ("direct", (40, 30), (9, 20), (3, 3), 1, ("max", (1, 30))),
+     ("direct", (1, 5000), (40, 20), (1, 3), 1, None), ("direct", (1, 6), (64, 130), (1, 3), 1, None),
+     ("direct", (20, 20), (400, 6), (3, 3), 1, None), ("depthwise", (33, 50), (6, 6), (3, 3), 6, None),
+     ("depthwise", (1, 20000), (2, 2), (1, 3), 2, None)],
+    ids=str,
+)  # fmt: skip
+def test_smooth_activations_inside(
+    name: str, size: Any, channels: Any, kernel: Any, groups: int, pool: Any, poisoned_scratch: None
+) -> None:
+    """Blocks of whole planes, of rows, of parts of rows and of some input channels only: each sum is bent once, when it is finished."""
+    draw = np.random.default_rng(5)
+    x = draw.standard_normal((2, channels[0], *size)).astype(np.float32)
+    weight = draw.standard_normal((channels[1], channels[0] // groups, *kernel)).astype(np.float32)
+    options: dict[str, Any] = {"padding": [k // 2 for k in kernel], "groups": groups, "activation": ("elu", 0.7), "pool": pool}
+    scale = np.full(channels[1], 0.3, np.float32)
+    with pretend(l2=256 << 10):  # so that some cut the input channels
+        plan = kernels.plan("conv2d", x.shape, weight, scale=scale, implementation=name, **options)
+        assert registry.get(plan.problem, name).fuses(plan.problem)
+    y = kernels.conv2d(x, weight, scale=scale, implementation="jit", **options)
+    assert float(np.abs(plan(x) - y).max()) <= (plan.error_bound + 4e-6) * float(np.abs(y).max())
+
+
 @pytest.mark.parametrize("activation", FORMS, ids=str)
 def test_activations_far_out(activation: Any) -> None:
     """No overflow warning and no NaN where the limit is finite, for sums of +-100 and +-1e4; NaN stays NaN."""

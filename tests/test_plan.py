@@ -168,6 +168,12 @@ for arguments, options in (((weight,), {}), ((weight[:8, :1],), {"groups": 8})):
         able = kernels.implementations("conv2d", x.shape, *arguments, **options, **more)
         cells += [("conv2d", name, arguments, options | more) for name, sentence in able.items() if sentence is None]
 cells += [(op, name, (3,), {}) for name in registry.every("pool") for op in ("max_pool2d", "avg_pool2d")]
+for op, arguments, options in (
+    ("conv_transpose2d", (weight[:8],), {"stride": 2}), ("conv_transpose2d", (weight[:8, :1],), {"stride": 2, "groups": 8}),
+    ("conv3d", (weight[:, :2, None],), {}), ("max_pool3d", (2,), {"return_indices": True}), ("adaptive_avg_pool2d", (4,), {}),
+):
+    able = kernels.implementations(op, x.shape, *arguments, **options)
+    cells += [(op, name, arguments, options) for name, sentence in able.items() if sentence is None]
 late = {}
 for op, name, arguments, options in cells:
     for threads in (1, 2):

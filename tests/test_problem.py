@@ -144,5 +144,5 @@ def test_what_makes_no_layer_is_said_with_its_arithmetic(changes: dict, message:
 def test_pooling_that_would_see_only_padding() -> None:
     with pytest.raises(ProblemError, match=r"axis W: padding \(0, 3\) reaches past the whole dilated kernel 3"):
         dataclasses.replace(WINDOW, padding=((1, 1), (0, 3)))
-    with pytest.raises(ProblemError, match="divisor_override is 0, must be at least 1"):
+    with pytest.raises(ProblemError, match="divisor_override is 0, must not be 0"):
         Pool("avg_pool2d", 1, 1, (4, 4), (2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1), "float32", divisor_override=0)

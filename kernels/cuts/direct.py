@@ -97,13 +97,14 @@ def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, chann
         return Layout(
             starts, phases * plane, phases, plane, positions, channel, columns, channels * channel, columns, span, sh, sw, 1, taps
         )  # fmt: skip
-    starts = tuple(range(min(sw, span_w)))
+    starts = tuple(sorted({x * dw % sw for x in range(kw)}))  # the column phases that some tap sees
     count = columns + (span_w - 1) // sw
     line = -(-count // lanes) * lanes
     pitch = channels * len(starts) * line
     pitch += lanes * (pitch // lanes % 2 == 0)  # an odd number of vectors: rows a power of two apart would share cache sets
     positions = (rows - 1) * sh + span_h
-    taps = tuple(x * dw % sw * line + y * dh * pitch + x * dw // sw for y in range(kh) for x in range(kw))
+    planes = {start: plane * line for plane, start in enumerate(starts)}
+    taps = tuple(planes[x * dw % sw] + y * dh * pitch + x * dw // sw for y in range(kh) for x in range(kw))
     return Layout(
         starts, line, 1, 0, positions, len(starts) * line, pitch, positions * pitch, count, span, 1, sw, sh, taps
     )  # fmt: skip

@@ -16,8 +16,8 @@ from kernels.blocks import prepare_blocks
 from kernels.cuts.direct import Blocking, layout
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.machine import machine, worth
-from kernels.microkernels.outer import applies
 from kernels.microkernels.row import row
+from kernels.microkernels.smooth import codes
 from kernels.problem import Conv, Problem, dilated
 
 
@@ -48,7 +48,8 @@ def _blocking(problem: Conv) -> Blocking:
 
 def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     """Cut into blocks, compile the row."""
-    stream = math.prod(problem.conv_shape) * problem.itemsize > machine().l3
+    # results that another pass reads must stay in cache
+    stream = math.prod(problem.conv_shape) * problem.itemsize > machine().l3 and not codes(problem.activation)[0]
     block = _blocking(problem)
     # a load and half a store a cycle: taps from the first-level cache, the rest from further away
     threads = worth(threads, problem.flops / 2 / machine().lanes(problem.itemsize) + problem.compulsory_bytes / 4)
@@ -57,8 +58,8 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
 
 
 def fuses(problem: Conv) -> bool:
-    """Scale, shift and the ReLU family are applied in registers; pools and the rest are not."""
-    return problem.pool is None and applies(problem.activation)
+    """Scale, shift and activation are applied, pools are not."""
+    return problem.pool is None
 
 
 registry.add(Implementation("depthwise", "conv", refuse, prepare, rounding_bound, fuses))

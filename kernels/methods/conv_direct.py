@@ -15,7 +15,7 @@ from kernels.blocks import prepare_blocks
 from kernels.cuts.direct import best, best_pooled
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.machine import cores, worth
-from kernels.microkernels.outer import applies, tile
+from kernels.microkernels.outer import tile
 from kernels.narrow import prepare_narrow
 from kernels.problem import Conv
 
@@ -31,9 +31,8 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
 
 
 def fuses(problem: Conv) -> bool:
-    """Scale, shift and the ReLU family are applied in registers; pools of windows that do not overlap, while the block is in cache."""
-    if not applies(problem.activation):
-        return False
+    """Scale, shift and the ReLU family are applied in registers; other activations, and pools of windows that do not overlap, while the
+    block is in cache."""
     return problem.pool is None or all(best_pooled(problem, threads) for threads in range(1, cores() + 1))
 
 

@@ -24,14 +24,20 @@ import numpy as np
 
 from kernels import registry
 from kernels.cuts.fft import layout
-from kernels.cuts.lines import best, by_lines, taps
+from kernels.cuts.lines import Cut, best, by_lines, frequencies, taps
 from kernels.implementation import Implementation, Operands, Prepared
-from kernels.microkernels.outer import applies
+from kernels.microkernels.smooth import codes
 from kernels.problem import Conv
 from kernels.spectra import prepare_spectra
 from kernels.tiles import prepare_tiles
 
 LIMIT = 4 << 30  # bytes of spectra beyond which the method refuses
+ORIGIN_BYTES = 24  # of the image, row and column where each column of a tile of SciPy's route starts
+
+
+def summed(problem: Conv, cut: Cut) -> int:
+    """Products that are summed at each frequency."""
+    return problem.c_in // problem.groups * len(taps(problem, cut.axis).phases) * problem.kernel[1 - cut.axis]
 
 
 def refuse(problem: Conv) -> str | None:
@@ -41,8 +47,12 @@ def refuse(problem: Conv) -> str | None:
     taken = layout(problem)
     if taken is None:
         return f"stride {problem.stride} is not shorter than the kernel's reach, so no two windows overlap; use direct or im2col"
-    memory = taken.weight_bytes + sum(taken.item_bytes)
-    if not by_lines(problem) and memory > LIMIT:
+    cut = by_lines(problem)
+    if cut:
+        memory = 2 * problem.itemsize * frequencies(cut.length) * problem.c_out * summed(problem, cut)
+    else:
+        memory = taken.weight_bytes + sum(taken.item_bytes) + ORIGIN_BYTES * taken.items * sum(taken.columns)
+    if memory > LIMIT:
         return f"the spectra would take {memory / 2**30:.1f} GiB, more than {LIMIT / 2**30:.0f}; use direct or im2col"
     return None
 
@@ -55,13 +65,12 @@ def error_bound(problem: Conv) -> float:
     """
     cut, taken = by_lines(problem), layout(problem)
     if cut:
-        other = 1 - cut.axis
-        length, summed = cut.length, problem.c_in // problem.groups * len(taps(problem, cut.axis).phases) * problem.kernel[other]
+        length, products = cut.length, summed(problem, cut)
     elif taken:
-        length, summed = math.prod(taken.transform), taken.planes * taken.direct_taps
+        length, products = math.prod(taken.transform), taken.planes * taken.direct_taps
     else:
         return math.inf
-    return float(np.finfo(problem.dtype).eps) * (2 * math.log2(length) + 2 * summed**0.5)
+    return float(np.finfo(problem.dtype).eps) * (2 * math.log2(length) + 2 * products**0.5)
 
 
 def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
@@ -75,7 +84,7 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
 
 def fuses(problem: Conv) -> bool:
     """Scale, shift and the ReLU family are applied on the way out by codelets, not by SciPy's route; pools by neither."""
-    return problem.pool is None and applies(problem.activation) and by_lines(problem) is not None
+    return problem.pool is None and codes(problem.activation)[0] == 0 and by_lines(problem) is not None
 
 
 registry.add(Implementation("fft", "conv", refuse, prepare, error_bound, fuses))

@@ -165,6 +165,7 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
         no_images, no_columns = frozen(np.empty((0, *problem.x_shape[1:]), dtype)), np.empty((0, 1, 1, 1), dtype)
         unfold(threads, no_images, no_columns, 0, 0, 0, 0, problem.c_in // groups, *window, problem.conv_size[1])  # compiles
 
+    @np.errstate(all="ignore")  # NaN and inf are values here, as in compiled loops
     def run(x: Array, out: Array) -> None:
         y = out.reshape(problem.n, groups, weight.shape[1], -1)
         if stored:

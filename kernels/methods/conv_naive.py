@@ -19,10 +19,10 @@ Array = np.ndarray
 
 def slide(problem: Conv, channel: Array, kernel: Array) -> list[list[float]]:
     """Step 1: one kernel slides over one input channel (h, w); taps that fall on padding add nothing."""
-    (height, width), (kernel_height, kernel_width) = problem.size, problem.kernel
-    (stride_h, stride_w), (dilation_h, dilation_w) = problem.stride, problem.dilation
-    top, left = problem.padding[0][0], problem.padding[1][0]
-    out_height, out_width = problem.conv_size
+    (height, width), (kernel_height, kernel_width) = problem.size[-2:], problem.kernel[-2:]
+    (stride_h, stride_w), (dilation_h, dilation_w) = problem.stride[-2:], problem.dilation[-2:]
+    (top, _), (left, _) = problem.padding[-2:]
+    out_height, out_width = problem.conv_size[-2:]
     processed = [[0.0] * out_width for _ in range(out_height)]
     for oh in range(out_height):
         for ow in range(out_width):
@@ -51,20 +51,36 @@ def filter_image(problem: Conv, channels: Array, kernels: Array, bias: float) ->
     return [[value + bias for value in row] for row in summed]  # step 3
 
 
+def filter_volume(problem: Conv, channels: Array, kernels: Array, bias: float) -> list[list[list[float]]]:
+    """The same with a third axis, channels (c, d, h, w) and kernels (c, kd, kh, kw): a plane is the sum of what each kernel plane makes of
+    the input plane under it."""
+    planes = []
+    for od in range(problem.conv_size[0]):
+        summed = [[bias] * problem.conv_size[2] for _ in range(problem.conv_size[1])]
+        for kd in range(problem.kernel[0]):
+            d = od * problem.stride[0] - problem.padding[0][0] + kd * problem.dilation[0]
+            if 0 <= d < problem.size[0]:
+                summed = add(summed, filter_image(problem, channels[:, d], kernels[:, kd], 0.0))
+        planes.append(summed)
+    return planes
+
+
 def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     """Nothing to prepare."""
     weight, bias = operands.weight, operands.bias
     assert weight is not None
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
+    make = filter_image if len(problem.size) == 2 else filter_volume
 
     def run(x: Array, out: Array) -> None:
         for n in range(problem.n):
             for j in range(problem.c_out):
                 group = j // outs
                 channels = x[n, group * ins : (group + 1) * ins]
-                out[n, j] = filter_image(problem, channels, weight[j], float(bias[j]) if bias is not None else 0.0)
+                out[n, j] = make(problem, channels, weight[j], float(bias[j]) if bias is not None else 0.0)
 
     return Prepared(run)
 
 
-registry.add(Implementation("naive", "conv", lambda problem: None, prepare, rounding_bound))
+for _operation in ("conv", "conv3d"):
+    registry.add(Implementation("naive", _operation, lambda problem: None, prepare, rounding_bound))

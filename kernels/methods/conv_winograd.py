@@ -19,6 +19,7 @@ from numba import prange
 
 from kernels import registry
 from kernels.blocks import (
+    bend,
     common,
     epilogue_of,
     line_bytes,
@@ -36,7 +37,7 @@ from kernels.cuts.direct import even, layout, pooled_size
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import cores, machine, worth
-from kernels.microkernels.outer import AHEAD, FROM_BIAS, LAST, applies, tile
+from kernels.microkernels.outer import AHEAD, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
@@ -125,8 +126,9 @@ def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
             place = plane, g.oh, g.ow, g.ow - column * g.mw, row, columns, number
             call(g.output, (*shape, *place, products + channel * padded * size, channels * padded, block + g.turns_offset,
                             bias, scale, shift, g.activation, g.slope))  # fmt: skip
+            high, broad = min(rows * g.mh, g.oh - row * g.mh), min(columns * g.mw, g.ow - column * g.mw)
+            bend(g, 1, plane + row * g.mh * g.ow * size, 0, g.ow, high, broad)
             if g.pool:
-                high, broad = min(rows * g.mh, g.oh - row * g.mh), min(columns * g.mw, g.ow - column * g.mw)
                 pool_planes(g, 1, block + g.conv_offset, 0, out, image * g.c_out + j, row * g.mh, column * g.mw, high, broad,
                             block + g.row_offset)  # fmt: skip
 
@@ -218,9 +220,7 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
 
 
 def fuses(problem: Conv) -> bool:
-    """Scale, shift and the ReLU family are applied on the way out; pools where a job's tiles hold whole windows."""
-    if not applies(problem.activation):
-        return False
+    """Scale, shift and activation are applied on the way out; pools where a job's tiles hold whole windows."""
     cuts = (cutting.best(problem, threads) for threads in range(1, cores() + 1))
     return problem.pool is None or all(cutting.holds_windows(problem, cut) for cut in cuts)
 

@@ -13,89 +13,112 @@ from kernels import registry
 from kernels.arrays import frozen
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.jit import njit, region
-from kernels.problem import Pool
+from kernels.problem import AdaptivePool, Pool, adaptive_windows
 
 Array = np.ndarray
 
 
 @njit
-def plane_maxima(x, out, indices, kernel, stride, before, dilation):
-    """Window maxima of one plane x (h, w) into out (oh, ow); positions too if `indices` has rows."""
-    height, width = x.shape
-    for oh in range(out.shape[0]):
-        for ow in range(out.shape[1]):
-            best, where = -np.inf, -1
-            for kh in range(kernel[0]):
-                h = oh * stride[0] - before[0] + kh * dilation[0]
-                if h < 0 or h >= height:
-                    continue
-                for kw in range(kernel[1]):
-                    w = ow * stride[1] - before[1] + kw * dilation[1]
-                    if 0 <= w < width:
-                        value = x[h, w]
-                        if where < 0 or value > best or (value != value and best == best):
-                            best, where = value, h * width + w
-            out[oh, ow] = best
-            if indices.shape[0]:
-                indices[oh, ow] = max(where, 0)
+def plane_maxima(x, out, indices, depths, heights, widths, dilation):
+    """Window maxima of x (d, h, w) into out (od, oh, ow); positions too if `indices` has planes. depths, heights, widths (2, outputs):
+    where each window begins, and how many taps it has, `dilation` apart."""
+    depth, height, width = x.shape
+    for od in range(out.shape[0]):
+        for oh in range(out.shape[1]):
+            for ow in range(out.shape[2]):
+                best, where = -np.inf, -1
+                for kd in range(depths[1, od]):
+                    d = depths[0, od] + kd * dilation[0]
+                    if d < 0 or d >= depth:
+                        continue
+                    for kh in range(heights[1, oh]):
+                        h = heights[0, oh] + kh * dilation[1]
+                        if h < 0 or h >= height:
+                            continue
+                        for kw in range(widths[1, ow]):
+                            w = widths[0, ow] + kw * dilation[2]
+                            if 0 <= w < width:
+                                value = x[d, h, w]
+                                if where < 0 or value > best or (value != value and best == best):
+                                    best, where = value, (d * height + h) * width + w
+                out[od, oh, ow] = best
+                if indices.shape[0]:
+                    indices[od, oh, ow] = max(where, 0)
 
 
 @njit
-def plane_averages(x, out, kernel, stride, before, after, dilation, include_pad, divisor):
-    """Window averages of one plane x (h, w) into out (oh, ow); divisor 0 means the number of taps that count."""
-    height, width = x.shape
-    for oh in range(out.shape[0]):
-        for ow in range(out.shape[1]):
-            total, inside, counted = 0.0, 0, 0
-            for kh in range(kernel[0]):
-                h = oh * stride[0] - before[0] + kh * dilation[0]
-                for kw in range(kernel[1]):
-                    w = ow * stride[1] - before[1] + kw * dilation[1]
-                    if h < height + after[0] and w < width + after[1]:
-                        counted += 1
-                    if 0 <= h < height and 0 <= w < width:
-                        inside += 1
-                        total += x[h, w]
-            number = divisor if divisor else (counted if include_pad else inside)
-            out[oh, ow] = total / number if number else 0.0
+def plane_averages(x, out, depths, heights, widths, dilation, ends, include_pad, divisor):
+    """Window averages of x (d, h, w) into out (od, oh, ow), windows as above; padding reaches to `ends`; divisor 0 means the number of taps
+    that count."""
+    depth, height, width = x.shape
+    for od in range(out.shape[0]):
+        for oh in range(out.shape[1]):
+            for ow in range(out.shape[2]):
+                total, inside, counted = 0.0, 0, 0
+                for kd in range(depths[1, od]):
+                    d = depths[0, od] + kd * dilation[0]
+                    for kh in range(heights[1, oh]):
+                        h = heights[0, oh] + kh * dilation[1]
+                        for kw in range(widths[1, ow]):
+                            w = widths[0, ow] + kw * dilation[2]
+                            if d < ends[0] and h < ends[1] and w < ends[2]:
+                                counted += 1
+                            if 0 <= d < depth and 0 <= h < height and 0 <= w < width:
+                                inside += 1
+                                total += x[d, h, w]
+                number = divisor if divisor else (counted if include_pad else inside)
+                out[od, oh, ow] = total / number if number else 0.0
 
 
 @region
-def maxima(x, out, indices, kernel, stride, before, dilation):
-    """All planes of x (planes, h, w); `indices` (planes, oh, ow), or (1, 0, 0) if no positions are wanted."""
+def maxima(x, out, indices, depths, heights, widths, dilation):
+    """All planes of x (planes, d, h, w); `indices` (planes, od, oh, ow), or (1, 0, 0, 0) if no positions are wanted."""
     for p in prange(x.shape[0]):
-        plane_maxima(x[p], out[p], indices[p % indices.shape[0]], kernel, stride, before, dilation)
+        plane_maxima(x[p], out[p], indices[p % indices.shape[0]], depths, heights, widths, dilation)
 
 
 @region
-def averages(x, out, kernel, stride, before, after, dilation, include_pad, divisor):
-    """All planes of x (planes, h, w)."""
+def averages(x, out, depths, heights, widths, dilation, ends, include_pad, divisor):
+    """All planes of x (planes, d, h, w)."""
     for p in prange(x.shape[0]):
-        plane_averages(x[p], out[p], kernel, stride, before, after, dilation, include_pad, divisor)
+        plane_averages(x[p], out[p], depths, heights, widths, dilation, ends, include_pad, divisor)
 
 
-def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
-    """Compile."""
-    before = problem.padding[0][0], problem.padding[1][0]
-    after = problem.padding[0][1], problem.padding[1][1]
-    no_indices = np.empty((1, 0, 0), np.int64)
+def windows(problem: Pool | AdaptivePool, axis: int) -> Array:
+    """(2, outputs) along an axis: where each window begins, and its taps."""
+    if isinstance(problem, AdaptivePool):
+        return np.array([(first, end - first) for first, end in adaptive_windows(problem.size[axis], problem.out_size[axis])]).T.copy()
+    starts = np.arange(problem.out_size[axis]) * problem.stride[axis] - problem.padding[axis][0]
+    return np.stack([starts, np.full_like(starts, problem.kernel[axis])])
+
+
+def prepare(problem: Pool | AdaptivePool, operands: Operands, threads: int) -> Prepared:
+    """The windows along three axes, the first of length 1 where there are two; compile."""
+    axes = len(problem.size)
+    size, out_size = (1,) * (3 - axes) + problem.size, (1,) * (3 - axes) + problem.out_size
+    tables = [np.array([[0], [1]])] * (3 - axes) + [windows(problem, axis) for axis in range(axes)]
+    ends, dilation, include_pad, divisor = problem.size, (1,) * axes, False, 0
+    if isinstance(problem, Pool):
+        ends = tuple(n + after for n, (_, after) in zip(problem.size, problem.padding))
+        dilation, include_pad, divisor = problem.dilation, problem.count_include_pad, problem.divisor_override or 0
+    ends, dilation = (1,) * (3 - axes) + ends, (1,) * (3 - axes) + dilation
+    no_indices = np.empty((1, 0, 0, 0), np.int64)
 
     def run(x: Array, out: Array, indices: Array | None = None) -> None:
-        planes, result = x.reshape(len(x) * problem.c_in, *problem.size), out.reshape(len(x) * problem.c_in, *problem.out_size)
+        planes, result = x.reshape(len(x) * problem.c_in, *size), out.reshape(len(x) * problem.c_in, *out_size)
         if problem.kind == "max":
             where = no_indices if indices is None else indices.reshape(result.shape)
-            maxima(threads, planes, result, where, problem.kernel, problem.stride, before, problem.dilation)
+            maxima(threads, planes, result, where, *tables, dilation)
         else:
-            divisor = problem.divisor_override or 0
-            window = problem.kernel, problem.stride, before, after, problem.dilation
-            averages(threads, planes, result, *window, problem.count_include_pad, divisor)
+            averages(threads, planes, result, *tables, dilation, ends, include_pad, divisor)
 
-    def no_images(channels: int, size: tuple[int, ...], dtype: str) -> Array:
-        return np.empty((0, channels, *size), dtype)
+    def no_images(size: tuple[int, ...], dtype: str) -> Array:
+        return np.empty((0, problem.c_in, *size), dtype)
 
-    x, out = frozen(no_images(problem.c_in, problem.size, problem.dtype)), no_images(problem.c_in, problem.out_size, problem.dtype)
-    run(x, out, no_images(problem.c_in, problem.out_size, "int64") if problem.return_indices else None)  # compiles
+    indices = no_images(out_size, "int64") if problem.return_indices else None
+    run(frozen(no_images(size, problem.dtype)), no_images(out_size, problem.dtype), indices)  # compiles
     return Prepared(run)
 
 
-registry.add(Implementation("jit", "pool", lambda problem: None, prepare, rounding_bound))
+for _operation in ("pool", "pool3d", "adaptive_pool"):
+    registry.add(Implementation("jit", _operation, lambda problem: None, prepare, rounding_bound))

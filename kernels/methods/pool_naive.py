@@ -1,4 +1,4 @@
-"""The definition of pooling in plain Python loops: a window slides over each plane and keeps its maximum, or its average.
+"""The definition of pooling in plain Python loops: a window slides over each plane or volume and keeps its maximum, or its average.
 
 The maximum tells whether an activation occurs in a local region and discards where; the average is mostly used over whole axes at the
 end of a network. It is here to be read and to be compared with, and loses to everything on time. Reference: Y.-L. Boureau, J. Ponce, Y.
@@ -7,46 +7,52 @@ LeCun, "A theoretical analysis of feature pooling in visual recognition", ICML 2
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 
 from kernels import registry
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
-from kernels.problem import Pool
+from kernels.problem import AdaptivePool, Pool, adaptive_windows
 
 Array = np.ndarray
 
 
-def window(problem: Pool, oh: int, ow: int) -> tuple[list[tuple[int, int]], int]:
-    """(positions of the input that the window at (oh, ow) sees, number of taps on input or padding: overhang is neither)."""
+def window(problem: Pool | AdaptivePool, place: tuple[int, ...]) -> tuple[list[tuple[int, ...]], int]:
+    """(positions of the input that the window at an output's place sees, number of taps on input or padding: overhang is neither)."""
+    if isinstance(problem, AdaptivePool):
+        spans = (adaptive_windows(n, outputs)[o] for n, outputs, o in zip(problem.size, problem.out_size, place))
+        seen = list(itertools.product(*(range(*span) for span in spans)))
+        return seen, len(seen)
     inside, counted = [], 0
-    (height, width), ((top, bottom), (left, right)) = problem.size, problem.padding
-    for kh in range(problem.kernel[0]):
-        for kw in range(problem.kernel[1]):
-            h = oh * problem.stride[0] - top + kh * problem.dilation[0]
-            w = ow * problem.stride[1] - left + kw * problem.dilation[1]
-            counted += h < height + bottom and w < width + right
-            if 0 <= h < height and 0 <= w < width:
-                inside.append((h, w))
+    for tap in np.ndindex(problem.kernel):
+        axes = zip(place, problem.stride, problem.padding, tap, problem.dilation)
+        spot = tuple(o * s - before + t * d for o, s, (before, _), t, d in axes)
+        counted += all(i < n + after for i, n, (_, after) in zip(spot, problem.size, problem.padding))
+        if all(0 <= i < n for i, n in zip(spot, problem.size)):
+            inside.append(spot)
     return inside, counted
 
 
-def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
+def prepare(problem: Pool | AdaptivePool, operands: Operands, threads: int) -> Prepared:
     """Nothing to prepare."""
 
     def run(x: Array, out: Array, indices: Array | None = None) -> None:
-        for n, c, oh, ow in np.ndindex(*problem.out_shape):
-            inside, counted = window(problem, oh, ow)
-            values = [float(x[n, c, h, w]) for h, w in inside]
-            if problem.kind == "max":
-                best = largest(values)
-                out[n, c, oh, ow] = values[best] if values else -math.inf
-                if indices is not None:
-                    indices[n, c, oh, ow] = inside[best][0] * problem.size[1] + inside[best][1] if values else 0
-            else:
-                divisor = problem.divisor_override or (counted if problem.count_include_pad else len(inside))
-                out[n, c, oh, ow] = sum(values) / divisor if divisor else 0.0
+        for place in np.ndindex(problem.out_size):
+            inside, counted = window(problem, place)
+            for plane in np.ndindex(*problem.x_shape[:2]):
+                values = [float(x[(*plane, *spot)]) for spot in inside]
+                if problem.kind == "max":
+                    best = largest(values)
+                    out[(*plane, *place)] = values[best] if values else -math.inf
+                    if indices is not None:
+                        indices[(*plane, *place)] = np.ravel_multi_index(inside[best], problem.size) if values else 0
+                else:
+                    divisor = counted
+                    if isinstance(problem, Pool):
+                        divisor = problem.divisor_override or (counted if problem.count_include_pad else len(inside))
+                    out[(*plane, *place)] = sum(values) / divisor if divisor else 0.0
 
     return Prepared(run)
 
@@ -60,4 +66,5 @@ def largest(values: list[float]) -> int:
     return best
 
 
-registry.add(Implementation("naive", "pool", lambda problem: None, prepare, rounding_bound))
+for _operation in ("pool", "pool3d", "adaptive_pool"):
+    registry.add(Implementation("naive", _operation, lambda problem: None, prepare, rounding_bound))

@@ -45,6 +45,8 @@ def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts,
     counter = rows.ctypes.data + rows.size - ALIGNMENT
     for thread in prange(threads):
         state = flush_denormals()
+        if sizes[0] == MAXIMUM:  # which is one of its inputs, however small
+            restore_denormals(state)
         row = rows.ctypes.data + thread * row_bytes
         first = take_next(counter) * planes_per_job
         while first < planes:
@@ -75,6 +77,8 @@ def lines(threads, x, out, counter, kernel, kind, lanes, size, row_counts, count
     counter[0] = 0
     for _ in prange(threads):
         state = flush_denormals()
+        if kind == MAXIMUM:  # which is one of its inputs, however small
+            restore_denormals(state)
         first = take_next(counter.ctypes.data) * per_job
         while first < count:
             number = min(per_job, count - first)
@@ -86,11 +90,12 @@ def lines(threads, x, out, counter, kernel, kind, lanes, size, row_counts, count
 
 def divisors(problem: Pool, axis: int) -> Array:
     """For each output along an axis, how many taps of its window the divisor of an average counts."""
-    n, k, s = problem.size[axis], problem.kernel[axis], problem.stride[axis]
+    n, k, d = problem.size[axis], problem.kernel[axis], problem.dilation[axis]
     before, after = problem.padding[axis]
-    taps = np.arange(problem.out_size[axis])[:, None] * s - before + np.arange(k) * problem.dilation[axis]
     low, high = (-before, n + after) if problem.count_include_pad else (0, n)
-    return np.maximum(((taps >= low) & (taps < high)).sum(axis=1), 1)
+    first = np.arange(problem.out_size[axis]) * problem.stride[axis] - before
+    ahead, inside = -((first - low) // d), -((first - high) // d)  # taps before low and before high, were there no end to them
+    return np.maximum(np.clip(inside, 0, k) - np.clip(ahead, 0, k), 1)
 
 
 def whole_lines(problem: Pool) -> int:
@@ -173,7 +178,8 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
     )
     shape = window(problem.kernel, problem.stride, problem.dilation, (inside[0], inside[1]))
     kernel = plane(kind, shape, lanes, size)
-    needed = (ow + lanes) * problem.stride[1] + dilated(problem.kernel[1], problem.dilation[1]) + lanes
+    # from the first tap of the last output on, a vector of taps or of outputs
+    needed = (ow - 1) * problem.stride[1] + dilated(problem.kernel[1], problem.dilation[1]) + lanes * max(shape.stride, 1)
     row_bytes = whole(max(needed, left + w + lanes) * size)
     per_job = max(1, min(JOB_BYTES // (h * w * size), -(-planes // threads)))
     used = min(threads, -(-planes // per_job))

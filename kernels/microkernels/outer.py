@@ -35,11 +35,6 @@ def _of_row(w: Words, array: ir.Value, i: int, q: int = 0) -> ir.Value:
     return w.splat(w.load_scalar(w.pointer(array, i)))
 
 
-def applies(activation: tuple[str, float] | None) -> bool:
-    """Whether the tiles apply this activation of a problem."""
-    return activation is None or activation[0] in ACTIVATIONS
-
-
 def in_turns(w: Words, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
     """add_tap(t) for every t < k, UNROLL of them in each turn of the loop."""
     b = w.b
@@ -52,7 +47,7 @@ def in_turns(w: Words, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None
         add_tap(b.add(summed, rest))
 
 
-def _slope(w: Words, bits: ir.Value) -> ir.Value:
+def slope_of(w: Words, bits: ir.Value) -> ir.Value:
     """The slope below zero, sent as the bits of a float64."""
     number = w.b.bitcast(bits, ir.DoubleType())
     return number if w.itemsize == 8 else w.b.fptrunc(number, w.scalar)
@@ -70,7 +65,7 @@ def finish(
             for q, value in enumerate(sums):
                 w.set(value, w.fma(w.get(value), of(w, scale, i, q), of(w, shift, i, q)))
     with w.when(b.icmp_signed("!=", activation, i64(0))):
-        six, below = w.constant(6.0), w.splat(_slope(w, slope))
+        six, below = w.constant(6.0), w.splat(slope_of(w, slope))
         capped, leaky = (w.splat_bit(b.icmp_signed("==", activation, i64(ACTIVATIONS[name]))) for name in ("relu6", "leaky_relu"))
         for value in (value for sums in c for value in sums):
             number = w.get(value)

@@ -1,0 +1,23 @@
+"""Adaptive pooling by methods that slide one window: refused, because where all windows are alike the problem is an ordinary pool."""
+
+from __future__ import annotations
+
+from kernels import registry
+from kernels.errors import RefusedError
+from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.problem import AdaptivePool
+
+
+def refuse(problem: AdaptivePool) -> str:
+    """Windows that differ in length or step."""
+    return f"it slides windows of one length and step, {problem.size} into {problem.out_size} makes several; jit does it"
+
+
+def prepare(problem: AdaptivePool, operands: Operands, threads: int) -> Prepared:
+    """Nothing can be prepared."""
+    raise RefusedError(refuse(problem))
+
+
+for _name in registry.every("pool"):
+    if _name not in registry.every("adaptive_pool"):
+        registry.add(Implementation(_name, "adaptive_pool", refuse, prepare, rounding_bound))

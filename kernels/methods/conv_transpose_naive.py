@@ -1,0 +1,46 @@
+"""The definition of a transposed convolution in plain Python loops: every input value stamps the kernel, times itself, onto the output.
+
+Stamps of neighbours lie `stride` apart and add where they overlap, so a stride of 2 doubles the size. It is here to be read and to be
+compared with, and loses to everything on time. Reference: V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep
+learning", arXiv 1603.07285, section 4.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels import registry
+from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.problem import ConvTranspose
+
+Array = np.ndarray
+
+
+def stamp(problem: ConvTranspose, channel: Array, kernel: Array, out: Array) -> None:
+    """Add what one input channel makes with one kernel to one output channel; what falls on the cropped rim is dropped."""
+    for place in np.ndindex(channel.shape):
+        for tap in np.ndindex(kernel.shape):
+            axes = zip(place, tap, problem.stride, problem.dilation, problem.padding)
+            target = tuple(i * s + t * d - before for i, t, s, d, (before, _) in axes)
+            if all(0 <= o < length for o, length in zip(target, out.shape)):
+                out[target] += float(kernel[tap]) * float(channel[place])
+
+
+def prepare(problem: ConvTranspose, operands: Operands, threads: int) -> Prepared:
+    """Nothing to prepare."""
+    weight, bias = operands.weight, operands.bias
+    assert weight is not None
+    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
+
+    def run(x: Array, out: Array) -> None:
+        for n in range(problem.n):
+            for j in range(problem.c_out):
+                total = np.zeros(problem.conv_size)
+                for c in range(j // outs * ins, (j // outs + 1) * ins):
+                    stamp(problem, x[n, c], weight[c, j % outs], total)
+                out[n, j] = total + (float(bias[j]) if bias is not None else 0.0)
+
+    return Prepared(run)
+
+
+registry.add(Implementation("naive", "conv_transpose", lambda problem: None, prepare, rounding_bound))

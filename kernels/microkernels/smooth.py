@@ -1,0 +1,197 @@
+"""Activations with an exponential in them, and the hard ones that stand in for them: emitters, and the pass that applies one to a line.
+
+Everything comes from exp at x <= 0, so nothing overflows and nothing cancels. With n = round(x / ln 2) and r = x - n ln 2,
+
+    exp(x) = p + p q,   expm1(x) = (p - 1) + p q,   p = 2^n,   q = r + r^2/2! + r^3/3! + …      |r| <= ln(2)/2
+
+and the Taylor series stops where what is left is below a tenth of the last place (J.-M. Muller, "Elementary Functions", chapters 3 and
+11). sigmoid(x) is 1/(1+e) or e/(1+e) with e = exp(-|x|), tanh(|x|) is -t/(2+t) with t = expm1(-2|x|). The normal distribution behind GELU
+comes from erfc(z) = exp(-z^2) P(z/(z+3)) / (1 + 2z), on all z >= 0 at once (M. M. Shepherd and J. G. Laframboise,
+"Chebyshev approximation of (1+2x)exp(x^2)erfc x in 0 <= x < ∞", Math. Comp. 36, 1981).
+
+Errors in units of the last place (tests/test_smooth.py measures them): elu 1.5; tanh, sigmoid and hardswish 3; silu 4; gelu 5 and gelu_tanh
+3 for positive x, and for negative x, where their results are small, 2 and 1 units of x's last place. Results below the normal range are
+zero. At -inf silu, gelu, gelu_tanh and hardswish are NaN as PyTorch's are: -inf times zero.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from kernels.jit import address, njit
+from kernels.microkernels.outer import ACTIVATIONS, finish, slope_of
+from kernels.vector import Words, i64
+
+LN2 = Fraction("0.693147180559945309417232121458176568076")
+TERMS = {4: 7, 8: 13}  # of the series: the next is below 6e-9 and 5e-18 of the result
+FARTHEST = 30.0  # erfc is zero beyond
+
+# P by powers of z/(z+3), from the Chebyshev series in 40 digits; what is cut off is below 5e-9 (float32) and 9e-18 (float64)
+ERFC = {
+    4: (1.0, 2.6148639, -8.69603591, 13.6838927, -11.6310242, 4.0281792, 1.09536723, -0.260614221, -2.17793542, 2.27894339, -0.965588819,
+        0.158331376),
+    8: (1.0, 2.6148624987134583, -8.6959625090048583, 13.682387475473157, -11.615037589932105, 3.9278420907768246, 1.4943189390460074,
+        -1.2991762174522815, -0.40303918855056176, 0.35720130913097051, 0.2127567017143361, -0.14618166490064579, 0.21314015335450654,
+        -0.95825296982510837, 2.4141999413665368, -4.8578277663420953, 8.0566064335900542, -10.710402667603812, 11.301328815077537,
+        -9.3341708586537731, 5.8666766504035666, -2.688330059652377, 0.84207221066374595, -0.16071491057466829, 0.014082350277098633),
+}  # fmt: skip
+
+
+def _polynomial(w: Words, coefficients: list[float], x: ir.Value) -> ir.Value:
+    """Sum of coefficients[k] * x^k, by Horner's rule."""
+    total: ir.Value = w.constant(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        total = w.fma(total, x, w.constant(coefficient))
+    return total
+
+
+def _at_most(w: Words, x: ir.Value, limit: float) -> ir.Value:
+    """The smaller of x and limit; NaN stays."""
+    return w.b.select(w.b.fcmp_ordered(">", x, w.constant(limit)), w.constant(limit), x)
+
+
+def _at_least(w: Words, x: ir.Value, limit: float) -> ir.Value:
+    """The larger of x and limit; NaN stays."""
+    return w.b.select(w.b.fcmp_ordered("<", x, w.constant(limit)), w.constant(limit), x)
+
+
+def _parts(w: Words, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """(p, q) with exp(x) = p + p q for x <= 0; p is zero where exp(x) is below the normal range."""
+    b = w.b
+    high = float(np.float32(float(LN2))) if w.itemsize == 4 else float(LN2)
+    low = float(LN2 - Fraction(high))
+    lowest = -float(LN2 * w.largest_exponent) + float(LN2)
+    inside = _at_least(w, x, lowest)
+    n = w.nearest(b.fmul(inside, w.constant(float(1 / LN2))))
+    r = w.fma(n, w.constant(-low), w.fma(n, w.constant(-high), inside))
+    series = _polynomial(w, [1 / math.factorial(k) for k in range(2, TERMS[w.itemsize] + 1)], r)
+    p = b.select(b.fcmp_ordered("<", x, w.constant(lowest)), w.zero(), w.power_of_two(n))
+    return p, w.fma(b.fmul(r, r), series, r)
+
+
+def _exp(w: Words, x: ir.Value) -> ir.Value:
+    """exp(x) for x <= 0."""
+    p, q = _parts(w, x)
+    return w.fma(p, q, p)
+
+
+def _expm1(w: Words, x: ir.Value) -> ir.Value:
+    """exp(x) - 1 for x <= 0."""
+    p, q = _parts(w, x)
+    return w.fma(p, q, w.b.fsub(p, w.constant(1.0)))
+
+
+def elu(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+    """x, or slope * (exp(x) - 1) where x is negative."""
+    return w.b.select(w.b.fcmp_ordered(">", x, w.zero()), x, w.b.fmul(slope, _expm1(w, _at_most(w, x, 0.0))))
+
+
+def sigmoid(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+    """1 / (1 + exp(-x))."""
+    one = w.constant(1.0)
+    e = _exp(w, w.b.fneg(w.absolute(x)))
+    return w.b.fdiv(w.b.select(w.b.fcmp_ordered("<", x, w.zero()), e, one), w.b.fadd(one, e))
+
+
+def tanh(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+    """The hyperbolic tangent."""
+    t = _expm1(w, w.b.fmul(w.absolute(x), w.constant(-2.0)))
+    return w.with_sign_of(w.b.fdiv(t, w.b.fadd(t, w.constant(2.0))), x)
+
+
+def silu(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+    """x * sigmoid(x)."""
+    return w.b.fmul(x, sigmoid(w, x, slope))
+
+
+def gelu_tanh(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+    """x * (1 + tanh(u)) / 2, which is x * sigmoid(2u), with u = sqrt(2/pi) * (x + 0.044715 x^3)."""
+    factor = 2 * math.sqrt(2 / math.pi)
+    twice_u = w.b.fmul(x, w.fma(w.constant(0.044715 * factor), w.b.fmul(x, x), w.constant(factor)))
+    return w.b.fmul(x, sigmoid(w, twice_u, slope))
+
+
+def gelu(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+    """x * erfc(-x / sqrt(2)) / 2."""
+    b, one = w.b, w.constant(1.0)
+    z = _at_most(w, b.fmul(w.absolute(x), w.constant(math.sqrt(0.5))), FARTHEST)
+    s = b.fdiv(z, b.fadd(z, w.constant(3.0)))
+    halved = [coefficient / 2 for coefficient in ERFC[w.itemsize]]
+    tail = b.fdiv(b.fmul(_exp(w, b.fneg(b.fmul(z, z))), _polynomial(w, halved, s)), w.fma(z, w.constant(2.0), one))
+    return b.fmul(x, b.select(b.fcmp_ordered("<", x, w.zero()), tail, b.fsub(one, tail)))
+
+
+def hardsigmoid(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+    """x + 3 between 0 and 6, divided by 6."""
+    return w.b.fdiv(_at_least(w, _at_most(w, w.b.fadd(x, w.constant(3.0)), 6.0), 0.0), w.constant(6.0))
+
+
+def hardswish(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+    """x * hardsigmoid(x)."""
+    return w.b.fmul(x, hardsigmoid(w, x, slope))
+
+
+SMOOTH: list[Callable[[Words, ir.Value, ir.Value], ir.Value]] = [elu, gelu, gelu_tanh, sigmoid, tanh, silu, hardswish, hardsigmoid]
+FORMS = {emitter.__name__: code for code, emitter in enumerate(SMOOTH, 1)}
+
+
+def codes(activation: tuple[str, float] | None) -> tuple[int, int, int]:
+    """(form, activation, slope) as micro-kernels are told a problem's activation: one of FORMS for a pass over finished sums, one of the
+    outer tile's ACTIVATIONS, and the bits of the slope; form is 0 where the tile's own suffice."""
+    name, slope = activation or ("", 0.0)
+    return FORMS.get(name, 0), ACTIVATIONS.get(name, 0), struct.unpack("q", struct.pack("d", slope))[0]
+
+
+@intrinsic(prefer_literal=True)
+def _line(typing_context: Any, form_: Any, lanes_: Any, itemsize_: Any, y: Any, count: Any, scale: Any, shift: Any, activation: Any,
+          slope: Any) -> Any:  # fmt: skip
+    """See `line` for the arguments."""
+    literals = form_, lanes_, itemsize_
+    form, lanes, itemsize = (literal.literal_value for literal in literals)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        y, count, scale, shift, activation, slope = values[3:]
+        w = Words(builder, lanes, itemsize)
+        numbers, below = w.pointer(y), w.splat(slope_of(w, slope))
+
+        def finished(value: ir.Value) -> ir.Value:
+            sums = w.variable(value)
+            finish(w, [[sums]], scale, shift, activation, slope)
+            return SMOOTH[form - 1](w, w.get(sums), below) if form else w.get(sums)
+
+        whole = builder.sdiv(count, i64(lanes))
+        with w.loop(whole) as block:
+            place = w.at(numbers, builder.mul(block, i64(lanes)))
+            w.store(finished(w.load(place)), place)
+        done = builder.mul(whole, i64(lanes))
+        rest = builder.sub(count, done)
+        with w.when(builder.icmp_signed(">", rest, i64(0))):
+            place, mask = w.at(numbers, done), w.first(rest)
+            w.store_first(finished(w.load_first(place, mask)), place, mask)
+        return context.get_dummy_value()
+
+    return types.void(*literals, *(types.int64,) * 6), codegen
+
+
+@njit
+def _lines(form, lanes, itemsize, y, pitch, lines, count, scale, shift, activation, slope):
+    for i in range(lines):
+        _line(form, lanes, itemsize, y + i * pitch * itemsize, count, scale, shift, activation, slope)
+
+
+def lines(form: int, lanes: int, itemsize: int) -> int:
+    """Address of the compiled pass over lines of one channel, in place: y = form(activation(y * scale + shift)).
+
+    It takes, all int64: form (one of FORMS, or 0), lanes and itemsize again; y, address of the first line; pitch, elements from line to
+    line; how many lines; count, numbers in a line; scale, shift, addresses of one number or 0; activation, slope as for the outer tile.
+    """
+    return address(_lines, (form, lanes, itemsize), (types.int64,) * 8)

@@ -1,0 +1,183 @@
+"""Single options as users write them, made canonical: numbers per axis, padding, layout, what follows a convolution."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kernels.arrays import canonical, intake, too_large
+from kernels.errors import ProblemError
+from kernels.implementation import Operands
+from kernels.machine import memory
+from kernels.problem import AdaptivePool, Pairs, Problem, Size, same_padding
+
+Array = np.ndarray
+Ints = int | Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """How the user sees the arrays: shapes without the axes that canonical form adds, dtype returned, spatial axes, order of axes."""
+
+    x_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    dtype: np.dtype
+    spatial: int
+    channels_last: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A call in canonical form: the problem, its operands, and how the user sees the arrays."""
+
+    problem: Problem
+    operands: Operands
+    signature: Signature
+    given: dict[str, Array] = dataclasses.field(default_factory=dict)  # the operands as the user's memory holds them, by name
+
+
+def _whole(value: Any) -> int:
+    """A whole number as users write it. Raises TypeError for anything else; True and False count as none."""
+    if isinstance(value, bool):
+        raise TypeError
+    return operator.index(value)
+
+
+def per_axis(op: str, name: str, value: Any, axes: int) -> Size:
+    """One integer per axis from an int, a sequence of `axes` ints or a sequence of one."""
+    several = (isinstance(value, Sequence) and not isinstance(value, bytes)) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    try:
+        values = tuple(map(_whole, value)) if several else (_whole(value),)
+    except TypeError:
+        raise ProblemError(f"{op}: {name} is {value!r}, must be a whole number or {axes} of them") from None
+    if len(values) not in (1, axes):
+        raise ProblemError(f"{op}: {name} has {len(values)} numbers for {axes} spatial axes; pass one number or {axes}")
+    return values * axes if len(values) == 1 else values
+
+
+def flag(op: str, name: str, value: Any) -> bool:
+    """True or False, or 1 or 0 as ONNX writes them; anything else is a mistake that its truth would hide."""
+    if not isinstance(value, bool | np.bool | int) or value not in (0, 1):
+        raise ProblemError(f"{op}: {name} is {value!r}, must be True or False")
+    return bool(value)
+
+
+def shape(op: str, x_shape: Any) -> tuple[int, ...]:
+    """The lengths of x's axes, of which none needs to exist yet."""
+    try:
+        return tuple(map(_whole, x_shape))
+    except TypeError:
+        raise ProblemError(f"{op}: x_shape is {x_shape!r}, must be a sequence of whole numbers") from None
+
+
+def padding_pairs(op: str, padding: Any, size: Size, kernel: Size, stride: Size, dilation: Size) -> Pairs:
+    """(before, after) per axis from every form of padding that is accepted."""
+    axes = len(size)
+    if isinstance(padding, np.ndarray):
+        padding = padding.tolist()
+    if isinstance(padding, str):
+        if padding == "valid":
+            return ((0, 0),) * axes
+        if padding in ("same", "same_lower"):
+            return tuple(same_padding(n, k, s, d, lower=padding == "same_lower") for n, k, s, d in zip(size, kernel, stride, dilation))
+        raise ProblemError(f'{op}: padding is {padding!r}, must be "valid", "same", "same_lower", a number or (before, after) pairs')
+    if isinstance(padding, Sequence) and padding and all(isinstance(pair, Sequence) and not isinstance(pair, str) for pair in padding):
+        if len(padding) != axes or any(len(pair) != 2 for pair in padding):
+            raise ProblemError(f"{op}: padding is {padding!r}; pass {axes} (before, after) pairs, one per spatial axis")
+        return tuple((per_axis(op, "padding", pair, 2)[0], per_axis(op, "padding", pair, 2)[1]) for pair in padding)
+    if isinstance(padding, Sequence) and len(padding) == 2 * axes:
+        raise ProblemError(
+            f"{op}: padding {padding!r} is a flat list of {2 * axes} numbers, which PyTorch and ONNX read in different orders; "
+            f"pass {axes} (before, after) pairs"
+        )
+    return tuple((p, p) for p in per_axis(op, "padding", padding, axes))
+
+
+def is_channels_last(op: str, layout: str) -> bool:
+    """Whether channels come last."""
+    if not isinstance(layout, str) or layout not in ("channels_first", "channels_last"):
+        raise ProblemError(f'{op}: layout is {layout!r}, must be "channels_first" or "channels_last"')
+    return layout == "channels_last"
+
+
+def split_shape(op: str, x_shape: Sequence[int], axes: int, channels_last: bool) -> tuple[tuple[int, ...], int, int, Size]:
+    """(batch axes as the user wrote them: (n,) or (), n, channels, spatial size) of an input shape."""
+    shape = tuple(x_shape)
+    if len(shape) not in (axes + 1, axes + 2):
+        order = "(N, *spatial, C)" if channels_last else "(N, C, *spatial)"
+        raise ProblemError(
+            f"{op}: x has shape {shape}, {len(shape)} axes; must have {axes + 2} in the order {order}, or {axes + 1} without the batch N"
+        )
+    batch = shape[:-axes - 1]
+    rest = shape[len(batch) :]
+    channels, size = (rest[-1], rest[:-1]) if channels_last else (rest[0], rest[1:])
+    return batch, batch[0] if batch else 1, channels, size
+
+
+def flat(values: tuple[Any, ...], filler: Any) -> tuple[Any, ...]:
+    """Canonical spatial values: a 1-D operation gets a height."""
+    return (filler, *values) if len(values) == 1 else values
+
+
+def activation_pair(op: str, activation: Any) -> tuple[str, float] | None:
+    """(name, slope) of an activation, None of none."""
+    slopes = {"leaky_relu": 0.01, "elu": 1.0}
+    if activation is None:
+        return None
+    if isinstance(activation, str):
+        return activation, slopes.get(activation, 0.0)
+    if isinstance(activation, Sequence) and len(activation) == 2 and isinstance(activation[0], str) and activation[0] in slopes:
+        name, slope = activation
+        if not isinstance(slope, numbers.Real) or not math.isfinite(slope):
+            raise ProblemError(f"{op}: activation {name!r} has slope {slope!r}, must be a finite number")
+        return name, float(slope)
+    raise ProblemError(f'{op}: activation is {activation!r}, must be None, a name, or ("leaky_relu", slope)')
+
+
+def pool_triple(op: str, pool: Any, axes: int) -> tuple[str, Size, Size] | None:
+    """(kind, kernel, stride) of a pool that follows, None of none."""
+    if pool is None:
+        return None
+    if not isinstance(pool, Sequence) or len(pool) not in (2, 3) or not isinstance(pool[0], str) or pool[0] not in ("max", "avg"):
+        raise ProblemError(f'{op}: pool is {pool!r}, must be ("max" or "avg", kernel_size) or with a stride as third')
+    kernel = per_axis(op, "pool kernel_size", pool[1], axes)
+    stride = kernel if len(pool) == 2 or pool[2] is None else per_axis(op, "pool stride", pool[2], axes)
+    return pool[0], flat(kernel, 1), flat(stride, 1)
+
+
+def user_shape(batch: tuple[int, ...], problem: Problem, axes: int, channels_last: bool) -> tuple[int, ...]:
+    """The shape of the result without the axes that canonical form adds."""
+    channels, size = problem.out_shape[1], problem.out_shape[-axes:]
+    return (*batch, *size, channels) if channels_last else (*batch, channels, *size)
+
+
+def per_channel(op: str, name: str, value: Any, c_out: int, dtype: np.dtype) -> Array | None:
+    """One number per output channel, or None."""
+    if value is None:
+        return None
+    array = intake(op, name, value)
+    if array.shape != (c_out,):
+        raise ProblemError(f"{op}: {name} has shape {array.shape}, must be ({c_out},): one number per output channel")
+    return canonical(array, dtype, (c_out,))
+
+
+def check_size(problem: Problem) -> None:
+    """Refuse what memory cannot hold. No method keeps the whole padded input, but what it keeps, and every offset in it, is no larger."""
+    needed = problem.compulsory_bytes - problem.in_bytes + problem.padded_bytes
+    if needed > memory():
+        padding = "" if isinstance(problem, AdaptivePool) else f" with padding {problem.padding}"
+        shapes = f"input {problem.x_shape}{padding}, weights and output {problem.out_shape}"
+        raise too_large(problem.op, f"{shapes} of {problem.dtype}", needed)
+
+
+def check_positive(op: str, kernel: Size, stride: Size, dilation: Size) -> None:
+    """What padding="same" divides by must not be zero; the problem checks the rest."""
+    for name, values in (("kernel", kernel), ("stride", stride), ("dilation", dilation)):
+        if min(values) < 1:
+            raise ProblemError(f"{op}: {name} is {values}, every number must be at least 1")

@@ -1,0 +1,160 @@
+"""The arguments of convolutions, plain and transposed, become a problem and its operands."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kernels.arrays import canonical, intake, result_dtypes
+from kernels.errors import ProblemError
+from kernels.implementation import Operands
+from kernels.options import (
+    Array,
+    Ints,
+    Request,
+    Signature,
+    activation_pair,
+    check_positive,
+    check_size,
+    flag,
+    flat,
+    is_channels_last,
+    padding_pairs,
+    per_axis,
+    per_channel,
+    pool_triple,
+    split_shape,
+    user_shape,
+)
+from kernels.problem import Conv, ConvTranspose, Pairs, Size, dilated
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layer:
+    """What every convolution reads from its arguments: axes of x, canonical order of weight, numbers per axis."""
+
+    op: str
+    axes: int
+    channels_last: bool
+    batch: tuple[int, ...]
+    n: int
+    c_in: int
+    size: Size
+    given: Array  # weight in the user's memory
+    weight: Array
+    groups: int
+    stride: Size
+    dilation: Size
+
+    @property
+    def kernel(self) -> Size:
+        return self.weight.shape[2:]
+
+
+def _layer(
+    op: str, x_shape: Sequence[int], weight: Any, stride: Ints, dilation: Ints, groups: int, flip: bool, layout: str, order: str
+) -> _Layer:
+    axes, last = int(op[-2]), is_channels_last(op, layout)
+    batch, n, c_in, size = split_shape(op, x_shape, axes, last)
+    given = weight = intake(op, "weight", weight)
+    if weight.ndim != axes + 2:
+        order = "(*kernel, C_in/groups, C_out)" if last else order
+        raise ProblemError(f"{op}: weight has shape {weight.shape}, {weight.ndim} axes; must have {axes + 2} in the order {order}")
+    if last:
+        weight = np.moveaxis(weight, (-1, -2), (0, 1))
+    if flag(op, "flip", flip):
+        weight = weight[(..., *(slice(None, None, -1),) * axes)]
+    groups = per_axis(op, "groups", groups, 1)[0]
+    stride, dilation = per_axis(op, "stride", stride, axes), per_axis(op, "dilation", dilation, axes)
+    check_positive(op, weight.shape[2:], stride, dilation)
+    return _Layer(op, axes, last, batch, n, c_in, size, given, weight, groups, stride, dilation)
+
+
+def _assemble(
+    layer: _Layer, x_shape: Sequence[int], x_dtype: np.dtype, padding: Pairs, c_out: int, bias: Any, scale: Any, shift: Any,
+    activation: Any, pool: Any, make: Callable[..., Conv], **more: Any,
+) -> Request:  # fmt: skip
+    """The problem that `make` builds, and its operands."""
+    op, axes = layer.op, layer.axes
+    others = {"bias": bias, "scale": scale, "shift": shift}
+    given = {"weight": layer.given, **{name: intake(op, name, value) for name, value in others.items() if value is not None}}
+    computed, returned = result_dtypes([x_dtype, *(array.dtype for array in given.values())])
+    scaled = scale is not None or shift is not None
+    problem = make(
+        op, layer.n, layer.c_in, flat(layer.size, 1), flat(layer.kernel, 1), flat(layer.stride, 1), flat(padding, (0, 0)),
+        flat(layer.dilation, 1), computed.name, c_out=c_out, groups=layer.groups, bias=bias is not None, scale=scaled,
+        activation=activation_pair(op, activation), pool=pool_triple(op, pool, axes), **more,
+    )  # fmt: skip
+    check_size(problem)
+    operands = Operands(
+        canonical(layer.weight, computed, problem.weight_shape),
+        per_channel(op, "bias", bias, c_out, computed),
+        per_channel(op, "scale", np.ones(c_out) if scaled and scale is None else scale, c_out, computed),
+        per_channel(op, "shift", np.zeros(c_out) if scaled and shift is None else shift, c_out, computed),
+    )
+    shape = user_shape(layer.batch, problem, axes, layer.channels_last)
+    return Request(problem, operands, Signature(tuple(x_shape), shape, returned, axes, layer.channels_last), given)
+
+
+def conv(
+    op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
+    dilation: Ints = 1, groups: int = 1, *, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None,
+    shift: Any = None, layout: str = "channels_first",
+) -> Request:  # fmt: skip
+    """conv1d, conv2d or conv3d."""
+    layer = _layer(op, x_shape, weight, stride, dilation, groups, flip, layout, "(C_out, C_in/groups, *kernel)")
+    groups, c_in, (c_out, per_group) = layer.groups, layer.c_in, layer.weight.shape[:2]
+    if groups >= 1 and c_in != per_group * groups:
+        raise ProblemError(
+            f"{op}: x has {c_in} channels but weight wants {per_group} per group x groups={groups} = {per_group * groups}; "
+            f"pass weight with {c_in}/{groups} input channels"
+        )
+    pairs = padding_pairs(op, padding, layer.size, layer.kernel, layer.stride, layer.dilation)
+    return _assemble(layer, x_shape, x_dtype, pairs, c_out, bias, scale, shift, activation, pool, Conv)
+
+
+def conv_transpose(
+    op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
+    output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1, *, output_size: Any = None, flip: bool = False, activation: Any = None,
+    pool: Any = None, scale: Any = None, shift: Any = None, layout: str = "channels_first",
+) -> Request:  # fmt: skip
+    """conv_transpose1d, 2d or 3d."""
+    layer = _layer(op, x_shape, weight, stride, dilation, groups, flip, layout, "(C_in, C_out/groups, *kernel)")
+    if layer.channels_last and layer.groups > 1 and layer.weight.shape[0] % layer.groups == 0:  # C_out holds the groups, canonically C_in
+        per_group = layer.weight.reshape(layer.groups, -1, *layer.weight.shape[1:])
+        layer = dataclasses.replace(layer, weight=per_group.swapaxes(1, 2).reshape(-1, *per_group.shape[1:2], *layer.kernel))
+    elif layer.channels_last:
+        layer = dataclasses.replace(layer, weight=layer.weight.swapaxes(0, 1))
+    if layer.c_in != layer.weight.shape[0]:
+        raise ProblemError(
+            f"{op}: x has {layer.c_in} channels but weight wants {layer.weight.shape[0]}; pass weight with {layer.c_in} input channels"
+        )
+    full = tuple((n - 1) * s + dilated(k, d) for n, k, s, d in zip(layer.size, layer.kernel, layer.stride, layer.dilation))
+    more = per_axis(op, "output_padding", output_padding, layer.axes)
+    if isinstance(padding, str) and padding in ("same", "same_lower"):
+        excess = [length + extra - n * s for length, extra, n, s in zip(full, more, layer.size, layer.stride)]
+        more = tuple(max(extra, extra - e) for extra, e in zip(more, excess))
+        halves = [(max(e, 0) // 2, max(e, 0) - max(e, 0) // 2) for e in excess]
+        pairs: Pairs = tuple(half[::-1] if padding == "same_lower" else half for half in halves)
+    else:
+        pairs = padding_pairs(op, padding, layer.size, layer.kernel, layer.stride, layer.dilation)
+    if output_size is not None:
+        more = _output_padding(op, layer, output_size, tuple(length - sum(pair) for length, pair in zip(full, pairs)))
+    c_out = layer.weight.shape[1] * layer.groups
+    steps = bias, scale, shift, activation, pool
+    return _assemble(layer, x_shape, x_dtype, pairs, c_out, *steps, ConvTranspose, output_padding=flat(more, 0))
+
+
+def _output_padding(op: str, layer: _Layer, output_size: Any, shortest: Size) -> Size:
+    """What lengthens the shortest output to the size asked for; only the lengths that divide into as many inputs can be had."""
+    wanted = per_axis(op, "output_size", output_size, layer.axes)
+    for size, least, s, d, axis in zip(wanted, shortest, layer.stride, layer.dilation, "DHW"[-layer.axes :]):
+        if not least <= size < least + max(s, d):
+            raise ProblemError(
+                f"{op}: axis {axis}: output_size is {size}, must be {least} to {least + max(s, d) - 1}: (input - 1) * stride + dilated "
+                f"kernel - padding = {least}, and less than stride {s} or dilation {d} more"
+            )
+    return tuple(size - least for size, least in zip(wanted, shortest))

@@ -1,0 +1,123 @@
+"""The arguments of pools become a problem."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kernels.arrays import result_dtypes
+from kernels.errors import ProblemError
+from kernels.implementation import Operands
+from kernels.options import (
+    Ints,
+    Request,
+    Signature,
+    check_positive,
+    check_size,
+    flag,
+    flat,
+    is_channels_last,
+    padding_pairs,
+    per_axis,
+    split_shape,
+    user_shape,
+)
+from kernels.problem import AdaptivePool, Pool, adaptive_windows, dilated
+
+
+def _pool(
+    op: str, x_shape: Sequence[int], x_dtype: np.dtype, kernel_size: Ints, stride: Any = None, padding: Any = 0, dilation: Ints = 1,
+    ceil_mode: bool = False, return_indices: bool = False, count_include_pad: bool = True, divisor_override: int | None = None, *,
+    layout: str = "channels_first",
+) -> Request:  # fmt: skip
+    axes, last = int(op[-2]), is_channels_last(op, layout)
+    batch, n, channels, size = split_shape(op, x_shape, axes, last)
+    kernel, dilation = per_axis(op, "kernel_size", kernel_size, axes), per_axis(op, "dilation", dilation, axes)
+    unset = stride is None or (isinstance(stride, tuple | list) and not stride)
+    stride = kernel if unset else per_axis(op, "stride", stride, axes)
+    check_positive(op, kernel, stride, dilation)
+    pairs = padding_pairs(op, padding, size, kernel, stride, dilation)
+    if not isinstance(padding, str) and not (isinstance(padding, Sequence) and padding and isinstance(padding[0], Sequence)):
+        for (p, _), k, d in zip(pairs, kernel, dilation):
+            if p > dilated(k, d) // 2:
+                raise ProblemError(
+                    f"{op}: padding {p} is more than half of the dilated kernel {dilated(k, d)}; use at most {dilated(k, d) // 2}, "
+                    "or (before, after) pairs if it is meant"
+                )
+    computed, returned = result_dtypes([x_dtype])
+    problem = Pool(
+        op, n, channels, flat(size, 1), flat(kernel, 1), flat(stride, 1), flat(pairs, (0, 0)), flat(dilation, 1), computed.name,
+        ceil_mode=flag(op, "ceil_mode", ceil_mode), count_include_pad=flag(op, "count_include_pad", count_include_pad),
+        return_indices=flag(op, "return_indices", return_indices),
+        divisor_override=None if divisor_override is None else per_axis(op, "divisor_override", divisor_override, 1)[0],
+    )  # fmt: skip
+    check_size(problem)
+    return Request(problem, Operands(), Signature(tuple(x_shape), user_shape(batch, problem, axes, last), returned, axes, last))
+
+
+def max_pool(
+    op: str, x_shape: Sequence[int], x_dtype: np.dtype, kernel_size: Ints, stride: Any = None, padding: Any = 0, dilation: Ints = 1,
+    ceil_mode: bool = False, return_indices: bool = False, *, layout: str = "channels_first",
+) -> Request:  # fmt: skip
+    """max_pool1d, 2d or 3d."""
+    return _pool(op, x_shape, x_dtype, kernel_size, stride, padding, dilation, ceil_mode, return_indices, layout=layout)
+
+
+def avg_pool(
+    op: str, x_shape: Sequence[int], x_dtype: np.dtype, kernel_size: Ints, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None, *, dilation: Ints = 1, layout: str = "channels_first",
+) -> Request:  # fmt: skip
+    """avg_pool1d, 2d or 3d."""
+    return _pool(
+        op, x_shape, x_dtype, kernel_size, stride, padding, dilation, ceil_mode, False, count_include_pad, divisor_override, layout=layout
+    )  # fmt: skip
+
+
+def global_pool(op: str, x_shape: Sequence[int], x_dtype: np.dtype, *, layout: str = "channels_first") -> Request:
+    """global_avg_pool or global_max_pool."""
+    axes = len(x_shape) - 2
+    if axes not in (1, 2, 3):
+        raise ProblemError(f"{op}: x has {len(x_shape)} axes; must have 3 to 5: batch, channels and 1 to 3 spatial axes")
+    size = x_shape[1:-1] if is_channels_last(op, layout) else x_shape[2:]
+    kind = "avg" if "avg" in op else "max"
+    return _pool(f"{kind}_pool{axes}d", x_shape, x_dtype, tuple(size), layout=layout)
+
+
+def adaptive_avg_pool(op: str, x_shape: Sequence[int], x_dtype: np.dtype, output_size: Any, *, layout: str = "channels_first") -> Request:
+    """adaptive_avg_pool1d, 2d or 3d."""
+    return adaptive_max_pool(op, x_shape, x_dtype, output_size, layout=layout)
+
+
+def adaptive_max_pool(
+    op: str, x_shape: Sequence[int], x_dtype: np.dtype, output_size: Any, return_indices: bool = False, *, layout: str = "channels_first"
+) -> Request:
+    """adaptive_max_pool1d, 2d or 3d."""
+    axes, last = int(op[-2]), is_channels_last(op, layout)
+    batch, n, channels, size = split_shape(op, x_shape, axes, last)
+    asked = output_size if isinstance(output_size, Sequence | np.ndarray) else (output_size,)
+    if len(asked) not in (1, axes):
+        raise ProblemError(f"{op}: output_size has {len(asked)} numbers for {axes} spatial axes; pass one number or {axes}")
+    wanted = tuple(asked) * axes if len(asked) == 1 else tuple(asked)
+    out_size = tuple(length if o is None else per_axis(op, "output_size", o, 1)[0] for o, length in zip(wanted, size))
+    computed, returned = result_dtypes([x_dtype])
+    indices = flag(op, "return_indices", return_indices)
+    problem = AdaptivePool(op, n, channels, flat(size, 1), flat(out_size, 1), computed.name, return_indices=indices)
+    alike = [_alike(adaptive_windows(length, outputs)) for length, outputs in zip(size, out_size)]
+    if None not in alike:
+        kernel, stride = zip(*(one for one in alike if one))
+        kind = f"{problem.kind}_pool{axes}d"
+        return _pool(kind, x_shape, x_dtype, kernel, stride, return_indices=return_indices, layout=layout)
+    check_size(problem)
+    return Request(problem, Operands(), Signature(tuple(x_shape), user_shape(batch, problem, axes, last), returned, axes, last))
+
+
+def _alike(windows: tuple[tuple[int, int], ...]) -> tuple[int, int] | None:
+    """(length, step) of windows that are all alike, else None."""
+    lengths, steps = {end - first for first, end in windows}, {b[0] - a[0] for a, b in itertools.pairwise(windows)}
+    if len(lengths) > 1 or len(steps) > 1 or 0 in steps:
+        return None
+    length = lengths.pop()
+    return length, steps.pop() if steps else length

@@ -1,0 +1,40 @@
+"""kernels/README.md says what each implementation refuses, as the code does."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import refusals
+from cases import CONV, POOL, ConvCase, PoolCase
+
+import kernels
+from kernels import registry
+from kernels.implementation import operation
+from kernels.request import request
+
+
+def test_the_table_is_that_of_the_code() -> None:
+    text = refusals.PAGE.read_text()
+    assert text == refusals.page(text), "run python tests/refusals.py"
+
+
+@pytest.mark.parametrize("case", [*CONV, *POOL], ids=lambda case: case.name)
+def test_nothing_else_is_refused(case: ConvCase | PoolCase) -> None:
+    """A sentence made elsewhere than in `refuse` would be missing from the table."""
+    if isinstance(case, ConvCase):
+        x, weight, _ = case.arrays("float32")
+        asked = request(case.op, x.shape, x.dtype, (weight,), case.options)
+    else:
+        args = case.kernel, case.stride, case.padding, case.dilation, case.ceil_mode
+        asked = request(f"max_pool{len(case.size)}d", (case.n, case.channels, *case.size), np.dtype(np.float32), args, {})
+    told = {each.name: refusals.sentences(each) for each in refusals.implementations() if each.operation == operation(asked.problem)}
+    for name, sentence in registry.able(asked.problem).items():
+        patterns = [".*".join(map(re.escape, text.split(refusals.VARIES))) for text in told[name]]
+        assert sentence is None or any(re.fullmatch(pattern, sentence) for pattern in patterns), f"{name}: {sentence}"
+
+
+def test_some_are_refused() -> None:
+    weight = np.ones((16, 16, 3, 3), np.float32)
+    assert kernels.implementations("conv2d", (1, 16, 9, 9), weight, stride=2)["winograd"] is not None
