@@ -44,17 +44,17 @@ def _run(threads, y, lines, form, lanes, size, planes, plane, channels, piece, s
 
 
 def prepare(problem: Conv, operands: Operands, threads: int) -> Callable[[Array], None]:
-    """Compile scale, shift and activation of a problem; the result does them in place on y (n, c_out, *spatial)."""
+    """Compile scale, shift and activation of a problem; the result does them in place on any contiguous y (n, c_out, *spatial)."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     form, activation, slope = codes(problem.activation)
     scale, shift = (0 if array is None else array.ctypes.data for array in (operands.scale, operands.shift))
-    # without numbers per channel everything is one line
-    planes, plane = (problem.n * problem.c_out, math.prod(problem.conv_size)) if scale else (1, math.prod(problem.conv_shape))
-    threads = worth(threads, CYCLES * planes * plane / lanes)
-    fixed = lines(form, lanes, size), form, lanes, size, planes, plane, problem.c_out, PIECE, scale, shift, activation, slope
-    launch = _run.ready(threads, threads, np.empty(1, np.uint8), *fixed)
+    threads = worth(threads, CYCLES * math.prod(problem.conv_shape) / lanes)
+    kernel = lines(form, lanes, size), form, lanes, size
+    rest = problem.c_out, PIECE, scale, shift, activation, slope
+    launch = _run.ready(threads, threads, np.empty(1, np.uint8), *kernel, 1, 1, *rest)
 
     def run(y: Array, held: Any = operands) -> None:  # what the addresses point into
-        launch(threads, raw(y.reshape(-1)), *fixed)
+        planes = y.shape[0] * y.shape[1] if scale else 1  # without numbers per channel everything is one line
+        launch(threads, raw(y.reshape(-1)), *kernel, planes, y.size // max(planes, 1), *rest)
 
     return run

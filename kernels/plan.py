@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from kernels import epilogue
 from kernels.arrays import canonical, frozen, intake, too_large
 from kernels.errors import ProblemError
 from kernels.implementation import Operands, Prepared
@@ -46,6 +45,8 @@ def _prepare(problem: Problem, operands: Operands, choice: Choice, threads: int)
     implementation = choice.implementation
     if not isinstance(problem, Conv) or problem == problem.bare() or implementation.fuses(problem):
         return implementation.prepare(problem, operands, threads)
+    from kernels import epilogue  # brings Numba, see `load`
+
     bare = implementation.prepare(problem.bare(), Operands(operands.weight, operands.bias), threads)
     follow = epilogue.prepare(problem, operands, threads)
     if not problem.pool:

@@ -9,7 +9,8 @@ import pytest
 import reference
 
 import kernels
-from kernels import implementations, registry
+from kernels import epilogue, implementations, registry
+from kernels.implementation import Operands
 from kernels.machine import pretend
 from kernels.plan import load
 from kernels.problem import ACTIVATIONS
@@ -86,6 +87,21 @@ def test_narrow_vectors(name: str, vector_bytes: int, poisoned_scratch: None) ->
         for activation in (None, "relu", "relu6", "leaky_relu"):
             check(name, "float32", activation, True, ("max", (2, 2), (2, 2)))
             check(name, "float64", activation, True)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 150, 161), (1, 3, 1, 1), (2, 3, 4, 5, 6), (0, 3, 7, 7)], ids=str)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_one_pass_over_planes(scaled: bool, shape: tuple[int, ...]) -> None:
+    """Planes longer than a thread takes at a time, a number each, three axes, none at all; every number is met once."""
+    problem = kernels.parse(f"conv2d n2 c1 150x161 -> c3 k1x1 s1x1 p0+0x0+0 d1x1 g1 {'scale ' * scaled}elu:0.5 float32")
+    assert isinstance(problem, kernels.Conv)
+    scale, shift = np.array([2, -1, 0.5], np.float32), np.array([0, 1, -3], np.float32)
+    y = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
+    column = (-1,) + (1,) * (len(shape) - 2)
+    x = y.astype(np.float64) * scale.reshape(column) + shift.reshape(column) if scaled else y.astype(np.float64)
+    operands = Operands(scale=scale, shift=shift) if scaled else Operands()
+    epilogue.prepare(problem, operands, 2)(y)
+    np.testing.assert_allclose(y, np.where(x > 0, x, 0.5 * np.expm1(np.minimum(x, 0))), rtol=1e-5, atol=1e-6)
 
 
 def test_scale_or_shift_alone() -> None:
