@@ -18,7 +18,7 @@ from kernels.cuts.phases import Part, parts
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import region
 from kernels.machine import worth
-from kernels.problem import Conv, ConvTranspose
+from kernels.problem import ConvTranspose
 from kernels.scratch import Scratch
 
 Array = np.ndarray
@@ -100,15 +100,10 @@ def _operands(problem: ConvTranspose, part: Part, operands: Operands) -> Operand
 
 def _background(problem: ConvTranspose, operands: Operands) -> Array:
     """(1, c_out, 1, 1): outputs without taps; what the steps after the sum make of 0."""
-    ones, none = (1,) * len(problem.size), ((0, 0),) * len(problem.size)
-    point = Conv(
-        problem.op, 1, 1, ones, ones, ones, none, ones, problem.dtype, c_out=problem.c_out, scale=problem.scale,
-        activation=problem.activation,
-    )  # fmt: skip
-    y = np.zeros(point.conv_shape, problem.dtype)
+    y = np.zeros((1, problem.c_out, *(1 for _ in problem.size)), problem.dtype)
     if operands.bias is not None:
         y += operands.bias.reshape(y.shape)
-    epilogue.prepare(point, operands, 1)(y)
+    epilogue.prepare(problem, operands, 1)(y)
     return y
 
 
