@@ -49,11 +49,15 @@ def _whole(value: Any) -> int:
     return operator.index(value)
 
 
+def several(value: Any) -> bool:
+    """Whether these are numbers for some axes, not one number for all."""
+    return value.ndim == 1 if isinstance(value, np.ndarray) else isinstance(value, Sequence) and not isinstance(value, bytes)
+
+
 def per_axis(op: str, name: str, value: Any, axes: int) -> Size:
     """One integer per axis from an int, a sequence of `axes` ints or a sequence of one."""
-    several = (isinstance(value, Sequence) and not isinstance(value, bytes)) or (isinstance(value, np.ndarray) and value.ndim == 1)
     try:
-        values = tuple(map(_whole, value)) if several else (_whole(value),)
+        values = tuple(map(_whole, value)) if several(value) else (_whole(value),)
     except TypeError:
         raise ProblemError(f"{op}: {name} is {value!r}, must be a whole number or {axes} of them") from None
     if len(values) not in (1, axes):

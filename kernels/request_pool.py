@@ -22,6 +22,7 @@ from kernels.options import (
     is_channels_last,
     padding_pairs,
     per_axis,
+    several,
     split_shape,
     user_shape,
 )
@@ -97,7 +98,7 @@ def adaptive_max_pool(
     """adaptive_max_pool1d, 2d or 3d."""
     axes, last = int(op[-2]), is_channels_last(op, layout)
     batch, n, channels, size = split_shape(op, x_shape, axes, last)
-    asked = output_size if isinstance(output_size, Sequence | np.ndarray) else (output_size,)
+    asked = output_size if several(output_size) else (output_size,)
     if len(asked) not in (1, axes):
         raise ProblemError(f"{op}: output_size has {len(asked)} numbers for {axes} spatial axes; pass one number or {axes}")
     wanted = tuple(asked) * axes if len(asked) == 1 else tuple(asked)

@@ -26,7 +26,7 @@ FLAGS = ("flip", "ceil_mode", "return_indices", "count_include_pad")
 NAMES = ("layout", "implementation", "activation", "pool")
 NEITHER: list[Any] = [
     "", "2", b"2", 1.0, 1.5, np.float32(2), float("nan"), float("inf"), 1j, {1, 2}, {1: 2}, ["2", 2], [float("nan")] * 9, [[[1]]], int,
-    object(), np.ones(2), np.ones((2, 2)), np.array([None, 1]), lambda: 1,
+    object(), np.ones(2), np.ones((2, 2)), np.array([None, "1"]), lambda: 1,
 ]  # fmt: skip
 COUNTS = [*NEITHER, True, np.True_, [True], -1, -(10**40), [1] * 9]
 WRONG: dict[str, list[Any]] = {
