@@ -143,6 +143,11 @@ def run_jobs(threads, x, out, weights, offsets, tiles, cuts, vectors, geometry, 
         restore_denormals(state)
 
 
+def padded(array: Array | None, length: int) -> Array | None:
+    """The array with zeros after it along its first axis, or None."""
+    return None if array is None else np.pad(array, [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1))
+
+
 def pack_weights(weight: Array, groups: int, m: int, unit: int = 1) -> Array:
     """weight (c_out, ins, kh, kw) as [group][tile][ins * kh * kw][channel of the tile], tiles of even heights of at most m units of
     channels."""

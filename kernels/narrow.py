@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.blocks import bend, common, epilogue_of, line_bytes, pack_channel, pack_weights, record, start_counter
+from kernels.blocks import bend, common, epilogue_of, line_bytes, pack_channel, pack_weights, padded, record, start_counter
 from kernels.cuts.direct import Blocking, even, layout
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
@@ -68,11 +68,6 @@ def run_jobs(threads, x, out, weights, offsets, tiles, geometry, jobs, scratch, 
             run_job(job, *pointers, offsets, tiles, geometry, scratch.ctypes.data + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
-
-
-def padded(array: Array | None, length: int) -> Array | None:
-    """The array with zeros after it along its first axis, or None."""
-    return None if array is None else np.pad(array, [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1))
 
 
 def prepare_narrow(problem: Conv, operands: Operands, threads: int, block: Blocking) -> Prepared:

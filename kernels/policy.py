@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kernels import registry
-from kernels.cuts import direct, winograd
+from kernels.cuts import direct, lines, winograd
+from kernels.cuts import fft as tiles
 from kernels.errors import ProblemError, RefusedError
 from kernels.implementation import Implementation, operation, rounding_bound
 from kernels.machine import CLOCK, machine
@@ -53,12 +54,9 @@ def _im2col(problem: Conv) -> float:
 
 
 def _fft(problem: Conv) -> float:
-    # transforms cost 2.5 N log2 N (real input) at scalar-like rates; products 8 flops per complex multiply-add, memory-bound
-    padded = math.prod(n + before + after for n, (before, after) in zip(problem.size, problem.padding))
-    planes = problem.n * (problem.c_in + problem.c_out)
-    transforms = 2.5 * padded * math.log2(padded + 1) * planes
-    products = 8 * problem.n * problem.c_out * problem.c_in // problem.groups * padded / 2
-    return transforms / _rate(problem, 0.013) + products / _rate(problem, 0.04) + 1e-3 + _memory(problem)
+    by_scipy = tiles.layout(problem)
+    cut = lines.by_lines(problem)
+    return (cut.cycles if cut else by_scipy.cycles if by_scipy else math.inf) / CLOCK + _memory(problem)
 
 
 _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {

@@ -93,6 +93,37 @@ class Words:
         wide = self.b.sext(positions, self._indices)
         self.b.store(wide, self.b.inttoptr(address, self._indices.as_pointer()), align=8)
 
+    def load_indices(self, address: ir.Value) -> ir.Value:
+        """One int64 for every lane, from a table at `address`."""
+        return self.b.load(self.b.inttoptr(address, self._indices.as_pointer()), align=8)
+
+    def splat_index(self, index: ir.Value) -> ir.Value:
+        """An int64 in every lane."""
+        return self._splat(index, self._indices)
+
+    def gather(self, addresses: ir.Value, mask: ir.Value) -> ir.Value:
+        """One number from each lane's own int64 address; lanes outside the mask are zero and are not read."""
+        pointers = self.b.inttoptr(addresses, ir.VectorType(self.scalar.as_pointer(), self.lanes))
+        arguments = pointers, ir.Constant(I32, self.itemsize), mask, self.zero()
+        return self._call(f"llvm.masked.gather.{self._suffix}.v{self.lanes}p0", self.vector, *arguments)
+
+    def scatter(self, value: ir.Value, addresses: ir.Value, mask: ir.Value) -> None:
+        """One number to each lane's own int64 address; lanes outside the mask write nothing."""
+        pointers = self.b.inttoptr(addresses, ir.VectorType(self.scalar.as_pointer(), self.lanes))
+        arguments = value, pointers, ir.Constant(I32, self.itemsize), mask
+        self._call(f"llvm.masked.scatter.{self._suffix}.v{self.lanes}p0", ir.VoidType(), *arguments)
+
+    def transposed(self, rows: list[ir.Value]) -> list[ir.Value]:
+        """`lanes` vectors become `lanes` vectors whose lanes were theirs: result[i] has lane i of every row. log2(lanes) rounds of
+        interleaving the first half of the rows with the second."""
+        half, lanes = self.lanes // 2, self.lanes
+        orders = ([start + i // 2 + lanes * (i % 2) for i in range(lanes)] for start in (0, half))
+        low, high = (ir.Constant(ir.VectorType(I32, lanes), order) for order in orders)
+        for _ in range(lanes.bit_length() - 1):
+            pairs = list(zip(rows[:half], rows[half:]))
+            rows = [self.b.shuffle_vector(a, b, order) for a, b in pairs for order in (low, high)]
+        return rows
+
     def prefetch(self, pointer: ir.Value) -> None:
         """Ask for the cache line of this element; any address may be asked for."""
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])

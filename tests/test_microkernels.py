@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from memory import Guarded, given
 
-from kernels.microkernels import across, outer, packing, row, window, winograd
+from kernels import spectra
+from kernels.machine import pretend
+from kernels.microkernels import across, fourier, lines, outer, packing, product, row, window, winograd
 from kernels.problem import dilated
 from kernels.toomcook import matrices
 
@@ -218,3 +220,94 @@ def test_winograd_transforms(shape: tuple[int, int, int, int], lanes: int, dtype
     expected = np.maximum(whole.reshape(rows * mh, columns * mw)[:oh, :ow] + bias[0], 0)
     np.testing.assert_allclose(y.array, expected, atol=1e-3, rtol=1e-4)
     assert y.zones_untouched()
+
+
+@words
+@pytest.mark.parametrize("n", [6, 20, 24])
+def test_transform_there_and_back(n: int, lanes: int, dtype: str) -> None:
+    """Passes of every radix, the step to the spectrum and the way back, against NumPy's transforms of real lines of 2n numbers."""
+    size = np.dtype(dtype).itemsize
+    length, radices, rounding = 2 * n, fourier.factors(n), 100 * np.finfo(dtype).eps
+    with pretend(vector_bytes=lanes * size):
+        passes, back, held = spectra.pass_tables(length, size)
+    order, halves = np.array(fourier.places(radices)), spectra.pairs(np.arange(n // 2 + 1), length, dtype)
+    real = np.random.default_rng(n).standard_normal((length, lanes)).astype(dtype)
+    x = Guarded(real.shape, dtype)
+    x.array[...] = real
+    for radix, turn, m, blocks, roots, kernel in passes.tolist():
+        invoke(kernel, radix, turn, lanes, size, at(x.array), blocks, m, roots)
+    result = Guarded((n + 1, 2, lanes + 3), dtype)
+    step = 2 * (lanes + 3), lanes + 3, at(halves), at(order)
+    invoke(fourier.spectrum(lanes, size), 0, lanes, size, at(result.array), at(x.array), n, *step)
+    expected = 2 * np.fft.rfft(real.astype(np.float64), axis=0)
+    np.testing.assert_allclose(result.array[:, 0, :lanes], expected.real, rtol=0, atol=rounding * length)
+    np.testing.assert_allclose(result.array[:, 1, :lanes], expected.imag, rtol=0, atol=rounding * length)
+    assert np.isnan(result.array[..., lanes:]).all()
+    x.array[...] = np.nan
+    invoke(fourier.line(lanes, size), 1, lanes, size, at(result.array), at(x.array), n, *step)
+    for radix, turn, m, blocks, roots, kernel in back.tolist():
+        invoke(kernel, radix, turn, lanes, size, at(x.array), blocks, m, roots)
+    np.testing.assert_allclose(x.array[np.arange(length) ^ 1] / (2 * length), real, rtol=0, atol=rounding * 10)
+    assert x.zones_untouched()
+    assert result.zones_untouched()
+    assert held
+
+
+@words
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (4, 2), (13, 1)])
+def test_product_of_spectra(m: int, n: int, lanes: int, dtype: str) -> None:
+    """Two tiles of rows at three frequencies, against NumPy's complex product of small whole numbers."""
+    size = np.dtype(dtype).itemsize
+    frequencies, tiles, k, width = 3, 2, 5, n * lanes
+    a = numbers(frequencies, tiles, k, m, 2, dtype=dtype, seed=1)
+    x = given(numbers(frequencies, k, 2, width + 1, dtype=dtype, seed=2))
+    offsets = np.append(np.arange(k) * 2 * (width + 1) + 1, np.zeros(outer.AHEAD)).astype(np.int64)
+    y = Guarded((frequencies, tiles * m, 2, width + 2), dtype)
+    place = at(a), tiles * k * m * 2, k * m * 2, 2 * m, 2, 1, at(x.array), k * 2 * (width + 1), at(offsets), width + 1
+    out = at(y.array), tiles * m * 2 * (width + 2), 2 * (width + 2), width + 2
+    invoke(product.product(m, n, lanes, size), m, n, lanes, size, frequencies, tiles, k, *place, *out)
+    weights, inputs = a[..., 0] + 1j * a[..., 1], x.array[:, :, 0, 1:] + 1j * x.array[:, :, 1, 1:]
+    expected = np.einsum("ftki,fkq->ftiq", weights, inputs).reshape(frequencies, tiles * m, width)
+    np.testing.assert_array_equal(y.array[:, :, 0, :width], expected.real)
+    np.testing.assert_array_equal(y.array[:, :, 1, :width], expected.imag)
+    assert np.isnan(y.array[..., width:]).all()
+    assert y.zones_untouched()
+
+
+@words
+@pytest.mark.parametrize("way", [lines.NEIGHBOURS, lines.ALONG, lines.APART])
+def test_lines_in_and_out(way: int, lanes: int, dtype: str) -> None:
+    """Lines with zeros before and after them, lanes without a line; on the way out bias, scale, shift, activation and short lines."""
+    size = np.dtype(dtype).itemsize
+    length, count = 11, 2 * lanes + 3
+    pitch, step = (1, lanes) if way == lines.NEIGHBOURS else (length, 1)
+    x = given(numbers(lanes * length, dtype=dtype))
+    firsts, sizes = np.arange(lanes) % 3 - 4, np.where(np.arange(lanes) == 1, 0, length)
+    if way == lines.NEIGHBOURS:
+        firsts[:] = -2
+    places = np.stack([np.arange(lanes) * pitch + firsts * step, firsts, sizes]).astype(np.int64)
+    rows = Guarded((-(-count // lanes) * lanes, lanes), dtype)
+    invoke(lines.bring(way, lanes, size), way, lanes, size, at(rows.array), count, at(x.array), at(places), step, 0, 1)
+    stored = x.array.reshape(length, lanes).T if way == lines.NEIGHBOURS else x.array.reshape(lanes, length)
+    expected = np.zeros((count, lanes), dtype)
+    for t, lane in itertools.product(range(count), range(lanes)):
+        if sizes[lane] and 0 <= firsts[lane] + t < length:
+            expected[t, lane] = stored[lane, firsts[lane] + t]
+    np.testing.assert_array_equal(rows.array[:count], expected)
+    assert rows.zones_untouched()
+    for each in (False, True):
+        ends = np.where(np.arange(lanes) == 2, 0, count - np.arange(lanes) % 4)
+        out = Guarded((count, lanes) if way == lines.NEIGHBOURS else (lanes, count), dtype)
+        pitch, step = (1, lanes) if way == lines.NEIGHBOURS else (count, 1)
+        table = np.stack([np.arange(lanes) * pitch, ends]).astype(np.int64)
+        sums = numbers(-(-count // lanes) * lanes, lanes, dtype=dtype, seed=5)
+        bias, scale, shift = (numbers(lanes if each else 1, dtype=dtype, seed=seed) for seed in (6, 7, 8))
+        finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["relu"], 0
+        kernel = lines.put(way, each, lanes, size)
+        invoke(kernel, way, each, lanes, size, at(sums), count, at(out.array), at(table), step, *finish)
+        wanted = np.maximum((sums[np.arange(len(sums)) ^ 1] + bias) * scale + shift, 0)[:count]
+        seen = out.array if way == lines.NEIGHBOURS else out.array.T
+        inside = np.arange(count)[:, None] < ends
+        np.testing.assert_array_equal(seen[inside], wanted[inside])
+        assert np.isnan(seen[~inside]).all()
+        assert out.zones_untouched()

@@ -17,6 +17,7 @@ from kernels.problem import Conv
 
 CHUNK = 32 << 20  # bytes that the tiles processed at a time may take in all their forms
 SLOW = 10  # transforms with their gathers reach 3 GFLOP/s a core, complex matrix products 30
+FLOPS_PER_CYCLE, CALLS = 12, 1e6  # of complex products; a call of SciPy's route is never under half a millisecond
 FLOPS_PER_BYTE = 3  # products of one core per byte that it reads from memory; what re-reading weight spectra costs
 
 
@@ -156,6 +157,11 @@ class Layout:
         products = self.items * 8 * math.prod(self.frequencies) * self.problem.c_out * self.planes * self.direct_taps * produced
         reading = FLOPS_PER_BYTE * self.weight_bytes * -(-self.items // self.chunk)
         return SLOW * transforms + products + reading
+
+    @property
+    def cycles(self) -> float:
+        """The cost in cycles of one core, and what gathering, scattering and SciPy's calls cost besides."""
+        return self.cost / FLOPS_PER_CYCLE + CALLS
 
 
 @functools.lru_cache(maxsize=512)

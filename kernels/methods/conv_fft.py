@@ -1,11 +1,15 @@
 """Multiply spectra instead of sliding kernels: a convolution is a product, frequency by frequency.
 
-Input and weights are transformed, channels are summed in the frequency domain (one matrix product (c_out, c_in) a frequency), and each
-output channel is transformed back once. A kernel of k taps then costs log2 of the transform length instead of k, so large kernels win:
-tall, wide, or long on raw audio. Long axes are cut into tiles that overlap by the kernel's reach (overlap-save), which bounds memory for
-any length. One axis or both are transformed; on the other the taps join the channels of the matrix product. A stride splits input and
-kernel into phases that join the channels too (polyphase): the products are those of stride 1, the transforms of outputs are shorter, so
-this never needs more operations than computing at stride 1 and dropping outputs. What is cheapest by `kernels.tiles` is taken.
+Input and weights are transformed, channels are summed in the frequency domain, and each output channel is transformed back once. A kernel
+of k taps then costs log2 of the transform's length instead of k, so large kernels win: tall, wide, or long on raw audio. Long axes are
+cut into tiles that overlap by the kernel's reach (overlap-save), which bounds memory for any length. A stride splits input and kernel
+into phases that join the channels (polyphase): the products are those of stride 1, the transforms of outputs are shorter. Taps of an axis
+that is not transformed join the channels too.
+
+Two routes, whichever `cuts.lines` estimates lower. One axis by the codelets of `microkernels.fourier`, a vector of lines at a time, up to
+1024 long: tall, wide and long kernels with a reach of up to 1023 strides, where spectra stay in the caches and the epilogue is applied
+on the way out. SciPy's transforms, of one axis or both: longer kernels, and square ones on few channels.
+
 It loses where kernels are small (the transforms are pure overhead) and where each weight spectrum is used once or twice (bandwidth).
 A NaN or inf in the input reaches every output of its tile, and no other tile; elsewhere it stays local only within rounding.
 References: T. G. Stockham, "High-speed convolution and correlation", AFIPS 1966; M. Mathieu, M. Henaff, Y. LeCun, "Fast training of
@@ -14,26 +18,21 @@ convolutional networks through FFTs", arXiv 1312.5851.
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
-from numba import prange
 
 from kernels import registry
-from kernels.arrays import frozen
-from kernels.blas import bounded
-from kernels.cuts.fft import CHUNK, Layout, layout
+from kernels.cuts.fft import layout
+from kernels.cuts.lines import best, by_lines, taps
 from kernels.implementation import Implementation, Operands, Prepared
-from kernels.jit import njit, region
+from kernels.microkernels.outer import ACTIVATIONS
 from kernels.problem import Conv
-from kernels.scratch import Scratch
-
-Array = np.ndarray
+from kernels.spectra import prepare_spectra
+from kernels.tiles import prepare_tiles
 
 LIMIT = 4 << 30  # bytes of spectra beyond which the method refuses
 ORIGIN_BYTES = 24  # of the image, row and column where each column of a tile starts
-SUMMED_BY_BLAS = 8  # summands below which a plain loop beats a call of BLAS (measured: 4x at 1, level at 8)
 
 
 def refuse(problem: Conv) -> str | None:
@@ -45,7 +44,7 @@ def refuse(problem: Conv) -> str | None:
         return f"stride {problem.stride} is not shorter than the kernel's reach, so no two windows overlap; use direct or im2col"
     origins = ORIGIN_BYTES * taken.items * sum(taken.columns)
     memory = taken.weight_bytes + sum(taken.item_bytes) + origins
-    if memory > LIMIT:
+    if not by_lines(problem) and memory > LIMIT:
         return f"the spectra would take {memory / 2**30:.1f} GiB, more than {LIMIT / 2**30:.0f}; use direct or im2col"
     return None
 
@@ -56,211 +55,30 @@ def error_bound(problem: Conv) -> float:
     A transform's relative error in the 2-norm grows with log2 N (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
     24.1, theorem 24.2); summing K products adds sqrt(K), as in `rounding_bound`. The transforms spread each error over a whole tile.
     """
-    taken = layout(problem)
-    if taken is None:
+    cut, taken = by_lines(problem), layout(problem)
+    if cut:
+        other = 1 - cut.axis
+        length, summed = cut.length, problem.c_in // problem.groups * len(taps(problem, cut.axis).phases) * problem.kernel[other]
+    elif taken:
+        length, summed = math.prod(taken.transform), taken.planes * taken.direct_taps
+    else:
         return math.inf
-    summed = taken.planes * taken.direct_taps
-    return float(np.finfo(problem.dtype).eps) * (2 * math.log2(math.prod(taken.transform)) + 2 * summed**0.5)
-
-
-BLOCK = 16  # columns of one task: a cache line of float32
-
-
-@njit
-def gather_columns(x, tiles, plane, begin, end, image, top, left, steps, phases):
-    """Columns begin to end of one plane; arguments as for `gather`."""
-    high, wide = tiles.shape[:2]
-    height, width = x.shape[2:]
-    channel, phase = plane // phases.shape[0], plane % phases.shape[0]
-    for th in range(high):
-        down = phases[phase, 0] + th * steps[0]
-        for tw in range(wide):
-            across = phases[phase, 1] + tw * steps[1]
-            for q in range(begin, end):
-                h, w = top[q] + down, left[q] + across
-                inside = 0 <= h < height and 0 <= w < width
-                tiles[th, tw, plane, q] = x[image[q], channel, h, w] if inside else 0
-
-
-@region
-def gather(x, tiles, image, top, left, steps, phases):
-    """Fill tiles (th, tw, planes, columns) from x (n, c_in, h, w). Column q starts at (top[q], left[q]) of image[q], plane c * phases + p
-    at phases[p] from there; neighbours in a tile are `steps` apart. What lies on padding is 0."""
-    planes, columns = tiles.shape[2:]
-    blocks = (columns + BLOCK - 1) // BLOCK
-    for task in prange(planes * blocks):
-        begin = task % blocks * BLOCK
-        gather_columns(x, tiles, task // blocks, begin, min(begin + BLOCK, columns), image, top, left, steps, phases)
-
-
-@njit
-def scatter_columns(tiles, out, bias, channel, begin, end, image, top, left, valid):
-    """Columns begin to end of one output channel; arguments as for `scatter`."""
-    height, width = out.shape[2:]
-    for th in range(valid[0]):
-        for tw in range(valid[1]):
-            for q in range(begin, end):
-                h, w = top[q] + th, left[q] + tw
-                if h < height and w < width:
-                    out[image[q], channel, h, w] = tiles[th, tw, channel, q] + bias[channel]
-
-
-@region
-def scatter(tiles, out, bias, image, top, left, valid):
-    """out (n, c_out, oh, ow) from tiles (th, tw, c_out, columns), of which valid (h, w) positions are outputs, plus bias (c_out,)."""
-    channels, columns = tiles.shape[2:]
-    blocks = (columns + BLOCK - 1) // BLOCK
-    for task in prange(channels * blocks):
-        begin = task % blocks * BLOCK
-        scatter_columns(tiles, out, bias, task // blocks, begin, min(begin + BLOCK, columns), image, top, left, valid)
-
-
-@region
-def spread(spectra, unfolded, offsets, stride, length, outputs):
-    """Unfold spectra (f, planes, tiles * length) into (f, planes * taps, tiles * outputs): output v of a tap is at v*stride + offset."""
-    planes, taps, items = spectra.shape[1], offsets.shape[0], spectra.shape[2] // length
-    for f in prange(spectra.shape[0]):
-        for row in range(planes * taps):
-            source, target, offset = spectra[f, row // taps], unfolded[f, row], offsets[row % taps]
-            for item in range(items):
-                for v in range(outputs):
-                    target[item * outputs + v] = source[item * length + offset + v * stride]
-
-
-@region
-def products(weight, spectra, result):
-    """result (f, groups, outs, columns) = weight (f, groups, outs, summands) x spectra (f, groups, summands, columns); few summands."""
-    groups, outs, summands = weight.shape[1:]
-    for f in prange(weight.shape[0]):
-        for g in range(groups):
-            for j in range(outs):
-                target = result[f, g, j]
-                for k in range(summands):
-                    factor, source = weight[f, g, j, k], spectra[f, g, k]
-                    if k == 0:
-                        for q in range(target.shape[0]):
-                            target[q] = factor * source[q]
-                    else:
-                        for q in range(target.shape[0]):
-                            target[q] += factor * source[q]
-
-
-@region
-def matrix_products(weight, spectra, result):  # type: ignore[no-untyped-def]
-    """The same by BLAS, one product a frequency and group. The frequencies are shared out here and BLAS stays on one thread: a threaded
-    product of this size ends in a wait of its own, and hundreds of them a call are at the mercy of whatever else the cores do."""
-    groups = weight.shape[1]
-    for task in prange(weight.shape[0] * groups):
-        f, g = task // groups, task % groups
-        np.dot(weight[f, g], spectra[f, g], result[f, g])
-
-
-def spectra_of(taken: Layout, weight: Array, threads: int) -> Array:
-    """Conjugate spectra of weight (c_out, c_in/groups, kh, kw) as (f, groups, c_out/groups, summands): planes of `gather`, then taps."""
-    from scipy import fft
-
-    problem, (h, w) = taken.problem, taken.axes
-    summands = taken.planes * taken.direct_taps
-    result = np.empty((*taken.frequencies, problem.c_out, summands), np.result_type(weight.dtype, np.complex64))
-    fanned = tuple(len(axis.phases) for axis in (h, w)) + tuple(1 if axis.transformed else len(axis.taps) for axis in (h, w))
-    step = max(1, CHUNK * problem.c_out // max(taken.weight_bytes, 1))  # a few output channels at a time bound the memory of this
-    for first in range(0, problem.c_out, step):
-        part = weight[first : first + step]
-        sparse = np.zeros((*taken.transform, *part.shape[:2], *fanned), weight.dtype)
-        for kh, (phase_h, index_h) in enumerate(h.taps):
-            for kw, (phase_w, index_w) in enumerate(w.taps):
-                position = (index_h if h.transformed else 0), (index_w if w.transformed else 0)
-                tap = (0 if h.transformed else kh), (0 if w.transformed else kw)
-                phase = h.phases.index(phase_h), w.phases.index(phase_w)
-                sparse[(*position, slice(None), slice(None), *phase, *tap)] = part[:, :, kh, kw]
-        axes = tuple(i for i, axis in enumerate((h, w)) if axis.transformed)
-        spectrum = fft.rfftn(sparse, axes=axes, workers=threads)
-        np.conjugate(spectrum.reshape(*taken.frequencies, len(part), summands), out=result[:, :, first : first + step])
-    return result.reshape(-1, problem.groups, problem.c_out // problem.groups, summands)
-
-
-def columns_of(taken: Layout, inputs: bool) -> tuple[Array, Array, Array]:
-    """(image, top, left) of each column of all tiles: where it starts in the input, or in the output."""
-    problem = taken.problem
-    starts = []
-    for axis, stride, (before, _) in zip(taken.axes, problem.stride, problem.padding):
-        tile = np.arange(axis.tiles) * axis.outputs
-        within = np.arange(1 if axis.transformed else axis.length if inputs else axis.outputs)
-        starts.append((tile * stride - before)[:, None] + within if inputs else tile[:, None] + within)
-    top, left = starts
-    shape = problem.n, len(top), len(left), top.shape[1], left.shape[1]  # image, tile along h, along w, position along h, along w
-    image = np.arange(problem.n).reshape(-1, 1, 1, 1, 1)
-    spread_out = image, top.reshape(1, len(top), 1, -1, 1), left.reshape(1, 1, len(left), 1, left.shape[1])
-    return tuple(np.broadcast_to(array, shape).ravel() for array in spread_out)  # type: ignore[return-value]
+    return float(np.finfo(problem.dtype).eps) * (2 * math.log2(length) + 2 * summed**0.5)
 
 
 def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
-    """The weights' spectra, the origin of every tile, and scratch for one chunk of tiles."""
-    from scipy import fft  # 0.35 s at import, needed by this method only
-
-    taken = layout(problem)
-    assert taken is not None and operands.weight is not None
-    weight = spectra_of(taken, operands.weight, threads)
-    bias = np.zeros(problem.c_out, problem.dtype) if operands.bias is None else operands.bias
-    origins, targets = columns_of(taken, inputs=True), columns_of(taken, inputs=False)
-    (h, w), transform, frequencies = taken.axes, taken.transform, taken.frequencies
-    axes = tuple(i for i, axis in enumerate((h, w)) if axis.transformed)
-    lengths = tuple(transform[i] for i in axes)
-    steps = h.step, w.step
-    phases = np.array(list(itertools.product(h.phases, w.phases)), np.int64)
-    valid = (h.outputs if h.transformed else 1), (w.outputs if w.transformed else 1)
-    rest = next((axis for axis in (h, w) if not axis.transformed), h)
-    offsets = np.array([offset for _, offset in rest.taps], np.int64)
-    (gathered, produced), planes, groups = taken.columns, taken.planes * problem.groups, problem.groups
-    f, summands, real = math.prod(frequencies), weight.shape[3], np.dtype(problem.dtype)
-    kept, lent = taken.item_bytes
-    scratch = Scratch(kept * taken.chunk + 2 * real.itemsize)  # complex numbers start at an even count of reals
-
-    def chunk(x: Array, out: Array, memory: Array, first: int, last: int) -> None:
-        """Tiles first to last, from input to output."""
-        inputs, outputs = (last - first) * gathered, (last - first) * produced
-        used = math.prod(transform) * planes * inputs
-        tiles = memory[:used].reshape(*transform, planes, inputs)
-        gather(threads, x, tiles, *(array[first * gathered : last * gathered] for array in origins), steps, phases)
-        spectra = fft.rfftn(tiles, axes=axes, workers=threads).reshape(f, planes, inputs)
-        wide = memory[used + used % 2 :]
-        wide = wide[: wide.size // 2 * 2].view(weight.dtype)
-        if taken.unfolds:
-            unfolded = wide[: f * groups * summands * outputs].reshape(f, groups * summands, outputs)
-            spread(threads, spectra, unfolded, offsets, rest.stride, gathered, produced)
-            spectra, wide = unfolded, wide[unfolded.size :]
-        spectra = spectra.reshape(f, groups, summands, outputs)
-        result = wide[: f * problem.c_out * outputs].reshape(f, groups, -1, outputs)
-        if summands < SUMMED_BY_BLAS:
-            products(threads, weight, spectra, result)
-        else:
-            with bounded(1, "scipy"):
-                matrix_products(threads, weight, spectra, result)
-        result = result.reshape(*frequencies, problem.c_out, outputs)
-        back = fft.irfftn(result, s=lengths, axes=axes, workers=threads, overwrite_x=True)
-        scatter(threads, back, out, bias, *(array[first * produced : last * produced] for array in targets), valid)
-
-    def compile_regions() -> None:
-        """Each region on no tiles, with the types that `chunk` calls it with."""
-        x, y = frozen(np.empty((0, *problem.x_shape[1:]), real)), np.empty((0, *problem.conv_shape[1:]), real)
-        none, tile, complex_tile = slice(0), np.empty((*transform, planes, 0), real), np.empty((f, planes, 0), weight.dtype)
-        gather(threads, x, tile, *(array[none] for array in origins), steps, phases)
-        if taken.unfolds:
-            spread(threads, complex_tile, np.empty((f, groups * summands, 0), weight.dtype), offsets, rest.stride, gathered, produced)
-        no_frequencies = weight[none], np.empty((0, groups, summands, 1), weight.dtype), np.empty((0, *weight.shape[1:3], 1), weight.dtype)
-        (products if summands < SUMMED_BY_BLAS else matrix_products)(threads, *no_frequencies)
-        scatter(threads, np.empty((*transform, problem.c_out, 0), real), y, bias, *(array[none] for array in targets), valid)
-
-    compile_regions()
-
-    def run(x: Array, out: Array) -> None:
-        with scratch.take() as buffer:
-            for first in range(0, taken.items, taken.chunk):
-                chunk(x, out, buffer.view(real), first, min(first + taken.chunk, taken.items))
-
-    names = " and ".join(f"{problem.axes[i]} ({transform[i]} long, {taken.axes[i].tiles} tiles)" for i in axes)
-    note = f"transforms along {names}; {weight.nbytes / 1e6:.3g} MB of weight spectra; {taken.chunk} of {taken.items} tiles at a time"
-    return Prepared(run, scratch.nbytes + lent * taken.chunk, note)
+    """Transform the weights and size the scratch, by the route that is estimated lower."""
+    if not by_lines(problem):
+        return prepare_tiles(problem, operands, threads)
+    cut = best(problem, threads)
+    assert cut is not None
+    return prepare_spectra(problem, operands, threads, cut)
 
 
-registry.add(Implementation("fft", "conv", refuse, prepare, error_bound))
+def fuses(problem: Conv) -> bool:
+    """Scale, shift and the ReLU family are applied on the way out by codelets, not by SciPy's route; pools by neither."""
+    known = problem.activation is None or problem.activation[0] in ACTIVATIONS
+    return problem.pool is None and known and by_lines(problem) is not None
+
+
+registry.add(Implementation("fft", "conv", refuse, prepare, error_bound, fuses))

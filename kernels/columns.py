@@ -1,0 +1,117 @@
+"""What a convolution by transforms of one axis hands its micro-kernels: packed spectra of the weights, and where every line begins."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from kernels.blocks import padded
+from kernels.cuts.lines import Cut, taps, wide
+from kernels.microkernels.lines import NEIGHBOURS
+from kernels.problem import Conv
+
+Array = np.ndarray
+
+
+def weight_spectra(problem: Conv, cut: Cut, weight: Array) -> Array:
+    """Conjugate spectra of weight (c_out, ins, kh, kw) as complex (c_out, summands, frequencies), scaled so that the way back needs no
+    scaling; summands are [channel][phase][tap on the other axis]."""
+    along = taps(problem, cut.axis)
+    phases = along.phases
+    lines = np.moveaxis(weight, 2 + cut.axis, -1)  # (c_out, ins, other axis, transformed axis)
+    sparse = np.zeros((*lines.shape[:2], len(phases), lines.shape[2], cut.length), weight.dtype)
+    for i, (phase, index) in enumerate(zip(along.phase, along.index)):
+        sparse[:, :, phases.index(phase), :, index] = lines[..., i]
+    from scipy import fft  # 0.35 s at import, needed by this method only
+
+    return np.conj(fft.rfft(sparse.reshape(len(weight), -1, cut.length))) / np.asarray(2 * cut.length, weight.dtype)
+
+
+def pack_rows(spectra: Array, groups: int, stack: int, m: int) -> Array:
+    """Spectra (c_out, summands, f) as [group][part][f][tile][summand][row of the tile][real, imaginary], zeros after a group's last row."""
+    c_out, summands, f = spectra.shape
+    parts = -(-(c_out // groups) // (stack * m))
+    rows = padded(np.moveaxis(spectra.reshape(groups, -1, summands, f), 1, 0), parts * stack * m)
+    assert rows is not None
+    order = rows.reshape(parts, stack, m, groups, summands, f).transpose(3, 0, 5, 1, 4, 2)
+    return np.ascontiguousarray(order).view(spectra.real.dtype)
+
+
+def pack_lanes(spectra: Array, width: int) -> Array:
+    """Spectra (c_out, summands, f) as [part][f][summand][real, imaginary][channel], parts of `width` channels, zeros after the last."""
+    c_out, summands, f = spectra.shape
+    channels = padded(spectra, -(-c_out // width) * width)
+    assert channels is not None
+    order = channels.reshape(-1, width, summands, f).transpose(0, 3, 2, 1)
+    return np.ascontiguousarray(np.stack([order.real, order.imag], -2))
+
+
+def ways_of(places: Array, way: int) -> Array:
+    """For each vector of places [base, …, limit][lane]: NEIGHBOURS where lanes with a limit lie side by side, -1 where no lane has one,
+    else `way`. Lanes without a limit get the base that suits their neighbours."""
+    base, live = places[:, 0], places[:, -1] > 0
+    lane = np.arange(base.shape[1])
+    first = live.argmax(1)
+    level = base[np.arange(len(base)), first] - first
+    near = np.all(~live | (base == level[:, None] + lane), axis=1)
+    base[...] = np.where(near[:, None], level[:, None] + lane, base)
+    return np.where(~live.any(1), -1, np.where(near, NEIGHBOURS, way))
+
+
+def column_places(problem: Conv, cut: Cut, lanes: int) -> tuple[Array, Array]:
+    """Where every column begins: (inputs [phase across][vector] of base, first, size by lane; outputs [vector] of base, count by lane),
+    offsets in elements from the plane of channel 0 of image 0; each chunk begins with a new vector."""
+    axis, other = cut.axis, 1 - cut.axis
+    across, columns = taps(problem, other), wide(problem, cut.axis)
+    bands = problem.n * cut.tiles
+    chunks, per_chunk = -(-bands // cut.bands), -(-cut.bands * columns // lanes) * lanes
+    number = np.arange(per_chunk)
+    band = (np.arange(chunks)[:, None] * cut.bands + number // columns).ravel()
+    live = np.tile(number < cut.bands * columns, chunks) & (band < bands)
+    image, tile, r = band // cut.tiles, band % cut.tiles, np.tile(number % columns, chunks)
+    pitch = (problem.size[1], 1)
+    first = tile * cut.outputs * problem.stride[axis] - problem.padding[axis][0]
+    inputs = []
+    for phase in across.phases:
+        position = r * problem.stride[other] + phase - problem.padding[other][0]
+        exists = live & (position >= 0) & (position < problem.size[other])
+        base = image * problem.c_in * math.prod(problem.size) + first * pitch[axis] + position * pitch[other]
+        inputs.append(np.stack([base, first, np.where(exists, problem.size[axis], 0)]))
+    out_pitch = (problem.conv_size[1], 1)
+    start = tile * cut.outputs
+    base = image * problem.c_out * math.prod(problem.conv_size) + start * out_pitch[axis] + r * out_pitch[other]
+    count = np.where(live & (r < problem.conv_size[other]), np.minimum(problem.conv_size[axis] - start, cut.outputs), 0)
+
+    def by_vector(array: Array) -> Array:
+        fields = array.reshape(*array.shape[:-1], -1, lanes)
+        return np.ascontiguousarray(np.moveaxis(fields, -3, -2)).reshape(-1, array.shape[-2], lanes)
+
+    return by_vector(np.stack(inputs)), by_vector(np.stack([base, count]))
+
+
+def channel_places(problem: Conv, cut: Cut, lanes: int) -> tuple[Array, Array, Array, Array]:
+    """The same where lanes hold channels: (inputs [vector of planes], outputs [vector of output channels], and what a column adds to
+    them: input offset and first position, output offset and count)."""
+    along, axis = taps(problem, cut.axis), cut.axis
+    area, pitch, out_pitch = math.prod(problem.size), (problem.size[1], 1), (problem.conv_size[1], 1)
+    phases = np.array(along.phases)
+    planes, channels = problem.c_in * len(phases), problem.c_out
+    lane = np.arange(-(-planes // lanes) * lanes)
+    channel, phase = lane // len(phases), phases[lane % len(phases)]
+    inputs = np.stack([channel * area + phase * pitch[axis], phase, np.where(lane < planes, problem.size[axis], 0)])
+    lane = np.arange(-(-channels // lanes) * lanes)
+    outputs = np.stack([lane * math.prod(problem.conv_size), np.where(lane < channels, cut.outputs, 0)])
+    columns = wide(problem, axis)
+    number = np.arange(problem.n * cut.tiles * columns)
+    image, tile, r = number // columns // cut.tiles, number // columns % cut.tiles, number % columns
+    other = 1 - axis
+    first = tile * cut.outputs * problem.stride[axis] - problem.padding[axis][0]
+    position = r * problem.stride[other] - problem.padding[other][0]
+    start = tile * cut.outputs
+    outside = (position < 0) | (position >= problem.size[other])
+    into = image * problem.c_in * area + first * pitch[axis] + position * pitch[other], np.where(outside, problem.size[axis], first)
+    out = image * channels * math.prod(problem.conv_size) + start * out_pitch[axis] + r * out_pitch[other]
+    count = np.minimum(problem.conv_size[axis] - start, cut.outputs)
+    by_vector = [np.ascontiguousarray(array.reshape(len(array), -1, lanes).swapaxes(0, 1)) for array in (inputs, outputs)]
+    return by_vector[0], by_vector[1], np.stack(into, 1), np.stack([out, count], 1)

@@ -1,0 +1,184 @@
+"""How a convolution by transforms of one axis is cut up: which axis, transforms of what length, what lies in the lanes, the product's tile.
+
+Along the transformed axis tiles overlap by the kernel's reach and yield length - reach outputs each (overlap-save); a stride splits input
+and kernel into phases that join the channels (polyphase). On the other axis the taps stay, each reading spectra some columns further; its
+stride makes phases too. A column is one line of one image, tile and position on the other axis; `wide` of them, halo included, make the
+band of one image and tile. The estimate counts cycles of one core.
+References: J. J. Shynk, "Frequency-domain and multirate adaptive filtering", IEEE Signal Processing Magazine 9(1), 1992.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator
+
+from kernels.cuts.direct import L2_BYTES, L3_BYTES, MEMORY_BYTES, even
+from kernels.cuts.fft import layout
+from kernels.machine import machine
+from kernels.problem import Conv
+
+LONGEST = 1024  # two buffers of vectors of this length still fit the second-level cache; SciPy does longer ones
+LENGTHS = sorted({
+    2 * 2**a * 3**b * 5**c for a in range(10) for b in range(6) for c in range(4) if 8 <= 2 * 2**a * 3**b * 5**c <= LONGEST
+})  # fmt: skip
+CALL, LAUNCH = 40, 27000  # cycles to call a micro-kernel and start its loops, to launch a region
+BESIDE, ALONG, APART = 12.0, 10.0, 25.0  # cycles to bring or put a vector, by how its numbers lie in memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Taps:
+    """One axis' taps by phase: tap i of the kernel is at `index[i]` of phase `phase[i]`."""
+
+    phase: tuple[int, ...]
+    index: tuple[int, ...]
+
+    @property
+    def phases(self) -> tuple[int, ...]:
+        """Phases that some tap sees."""
+        return tuple(sorted(set(self.phase)))
+
+    @property
+    def reach(self) -> int:
+        """Positions of a phase from its first tap to its last."""
+        return max(self.index)
+
+
+def taps(problem: Conv, axis: int) -> Taps:
+    """The taps of one axis."""
+    index, phase = zip(*(divmod(i * problem.dilation[axis], problem.stride[axis]) for i in range(problem.kernel[axis])))
+    return Taps(phase, index)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """axis: the transformed one. length: of a transform. outputs: of a tile. tiles: on the axis. each: lanes hold output channels (and, of
+    the input, channels), not columns. bands: (image, tile) pairs processed at a time. m, n: the product's tile, rows by vectors. stack:
+    tiles of m rows in a job. cycles: the estimate."""
+
+    axis: int
+    length: int
+    outputs: int
+    tiles: int
+    each: bool
+    bands: int
+    m: int
+    n: int
+    stack: int
+    cycles: float = math.inf
+
+
+@functools.lru_cache(maxsize=512)
+def best(problem: Conv, threads: int) -> Cut | None:
+    """The cut with the lowest estimate; None where no axis has windows that overlap and a reach that LONGEST allows."""
+    return min(candidates(problem, threads), key=lambda cut: cut.cycles, default=None)
+
+
+@functools.lru_cache(maxsize=512)
+def by_lines(problem: Conv) -> Cut | None:
+    """The cut for one thread, or None where SciPy's transforms are estimated lower."""
+    cut, other = best(problem, 1), layout(problem)
+    return cut if cut and (other is None or cut.cycles <= other.cycles) else None
+
+
+def frequencies(length: int) -> int:
+    """Frequencies of a real line."""
+    return length // 2 + 1
+
+
+def wide(problem: Conv, axis: int) -> int:
+    """Columns of a band."""
+    return problem.conv_size[1 - axis] + taps(problem, 1 - axis).reach
+
+
+def candidates(problem: Conv, threads: int) -> Iterator[Cut]:
+    """Every cut that is considered, with its estimate."""
+    spec = machine()
+    lanes, size = spec.lanes(problem.itemsize), problem.itemsize
+    outs = problem.c_out // problem.groups
+    for axis in (0, 1):
+        along, across, out = taps(problem, axis), taps(problem, 1 - axis), problem.conv_size[axis]
+        if along.reach == 0:
+            continue
+        planes = problem.c_in * len(along.phases) * len(across.phases)
+        for length in lengths(out, along.reach):
+            outputs = min(length - along.reach, out)
+            tiles, f = -(-out // outputs), frequencies(length)
+            for each in {False, problem.groups == 1 and problem.kernel[1 - axis] == 1}:
+                band = wide(problem, axis) * planes * f * 2 * size
+                bands = max(1, min(problem.n * tiles, spec.l3 // 3 // band))
+                for n in (1, 2, 3, 4):
+                    most = (spec.registers - 2 - 2 * n) // (2 * n)
+                    rows = bands * wide(problem, axis) if each else outs
+                    if most < 1:
+                        continue
+                    for m in {_largest(rows, most), _largest(rows, min(most, 4))}:
+                        tall = -(-rows // m)
+                        for kept in (spec.l1, spec.l2 // 3):  # what a job's products may take
+                            stack = tall if each else _largest(tall, max(1, kept // (f * m * 2 * n * lanes * size)))
+                            cut = Cut(axis, length, outputs, tiles, each, bands, m, n, stack)
+                            yield dataclasses.replace(cut, cycles=_cycles(problem, cut, threads))
+
+
+def _largest(total: int, most: int) -> int:
+    """The largest of the fewest even parts of at most `most`."""
+    _, base, extra = even(total, most)
+    return base + (extra > 0)
+
+
+def lengths(out: int, reach: int) -> list[int]:
+    """Lengths that are considered: the shortest for each number of tiles, as long as a tile is not mostly overlap."""
+    found = set()
+    for tiles in (*range(1, 17), 20, 24, 32, 48, 64, 96, 128):
+        length = next((length for length in LENGTHS if length >= -(-out // tiles) + reach), None)
+        if length is not None and (length >= reach * 9 / 8 or out <= length - reach):
+            found.add(length)
+    if out > LONGEST:
+        found |= {length for length in LENGTHS if length >= 2 * reach}
+    return sorted(length for length in found if length > reach)
+
+
+def transform_cycles(length: int) -> float:
+    """Cycles of a transform of one vector of real lines, and of the step to or from its spectrum. Measured: 845 for 64, 1480 for 128, 2350
+    for 192, 4480 for 320, 7600 for 432, 9000 for 512, 20000 for 1024; from 320 on the step reads past the first-level cache."""
+    return length * (12.0 + 2.5 * max(0.0, math.log2(length / 128)))
+
+
+def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
+    """Estimated cycles of the slowest thread."""
+    spec = machine()
+    lanes, size, groups = spec.lanes(problem.itemsize), problem.itemsize, problem.groups
+    along, across = taps(problem, cut.axis), taps(problem, 1 - cut.axis)
+    f, phases = frequencies(cut.length), len(along.phases) * len(across.phases)
+    outs, summands = problem.c_out // groups, problem.c_in // groups * len(along.phases) * problem.kernel[1 - cut.axis]
+    chunks = -(-problem.n * cut.tiles // cut.bands)
+    columns = min(cut.bands, problem.n * cut.tiles) * wide(problem, cut.axis)
+    if cut.each:
+        vectors = -(-problem.c_out // lanes)
+        jobs_in, jobs_out = columns * -(-problem.c_in * phases // lanes), -(-vectors // cut.n)
+        lines, held, weights = columns * min(cut.n, vectors), 0.0, f * summands * jobs_out * cut.n * lanes * 2.0 * size
+    else:
+        vectors, parts = -(-columns // lanes), -(-outs // (cut.stack * cut.m))
+        jobs_in, jobs_out = problem.c_in * phases * vectors, groups * parts * -(-vectors // cut.n)
+        lines, held = -(-outs // parts) * min(cut.n, vectors), f * summands * cut.n * lanes * 2.0 * size
+        weights = f * summands * problem.c_out * 2.0 * size
+    in_step, out_step = (problem.stride[0] * problem.size[1], problem.conv_size[1]) if cut.axis == 0 else (problem.stride[1], 1)
+    beside = cut.axis == 0 and problem.stride[1] == 1
+    moved, put = (BESIDE if beside else ALONG if step == 1 else APART for step in (in_step, out_step))
+    spectra = 2.0 * f * problem.c_in * phases * columns * size
+    into = transform_cycles(cut.length) + cut.length * moved + 2 * f * _bytes_per(spectra) + 4 * CALL
+    tap = max(2.0 * cut.m * cut.n, 2.0 * cut.n + cut.m + 1.0, 8.0) + 0.5  # each sum waits for two FMAs of four cycles
+    kept = 2.0 * f * cut.stack * cut.m * cut.n * (1.0 if f * cut.stack * cut.m * cut.n * 2 * lanes * size <= spec.l1 else 6.0)
+    products = f * cut.stack * (summands * tap + 4 * cut.m + 20) + kept
+    reading = held * _bytes_per(spectra) / 64 + weights / (jobs_out if cut.each else groups * parts) * _bytes_per(weights) / 64
+    back = lines * (transform_cycles(cut.length) + cut.outputs * put + 4 * CALL)
+    out = max(products, reading) + 0.1 * min(products, reading) + back + kept + 500
+    launches = 2 * LAUNCH if threads > 1 else 0.0
+    return chunks * (-(-jobs_in // threads) * into + -(-jobs_out // threads) * out + launches)
+
+
+def _bytes_per(total: float) -> float:
+    """Cycles to read or write 64 bytes of an array of `total` bytes."""
+    spec = machine()
+    return 64 / (L2_BYTES if total < spec.l2 / 2 else L3_BYTES if total < spec.l3 / 2 else MEMORY_BYTES)

@@ -1,0 +1,230 @@
+"""Fourier transforms of real lines, one line in each lane: passes of any radix, and the step between real lines and half spectra.
+
+A line of L real numbers is taken as N = L/2 complex ones (even positions real, odd positions imaginary parts), which in memory is the
+same: element e is two vectors, real parts and imaginary parts. A transform is one pass in place for each factor of N; a pass works on
+blocks of n = radix*m elements, with w = e^(-2 pi i/n):
+
+    AFTER:   x[p + m*j] = w^(j*p) * sum over k of x[p + m*k] * e^(-2 pi i jk/radix)
+    BEFORE:  x[p + m*k] = sum over j of w^(j*p) * x[p + m*j] * e^(-2 pi i jk/radix)
+
+Passes AFTER from long blocks to short ones (decimation in frequency) leave the result in the order that `places` tells; passes BEFORE from
+short blocks to long ones (decimation in time) take it in that order. `spectrum` turns the N complex numbers into the N + 1 that a real
+line's spectrum needs, `line` turns such a spectrum around, and both go through `places`, so nothing is ever sorted. The backward
+transform is the forward one with real and imaginary parts exchanged on both sides, so the lines that come back have each pair of
+neighbours exchanged: number t is at t ^ 1. In place, a line of 432 fits the first-level cache; into another buffer each pass took half
+as long again. References: P. Duhamel and M. Vetterli, "Fast Fourier transforms: a tutorial review", Signal Processing 19, 1990;
+H. V. Sorensen and others, "Real-valued fast Fourier transform algorithms", IEEE Trans. ASSP 35(6), 1987.
+"""
+
+from __future__ import annotations
+
+import cmath
+import math
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from kernels.jit import address, njit
+from kernels.vector import Words, i64
+
+RADICES = (8, 4, 5, 3, 2)  # in the order in which a length is divided; fewer passes are fewer trips to the first-level cache
+NEVER, AFTER, BEFORE = 0, 1, 2  # when a pass multiplies by roots
+Complex = tuple[ir.Value, ir.Value]
+
+
+def added(w: Words, a: Complex, b: Complex) -> Complex:
+    """a + b."""
+    return w.b.fadd(a[0], b[0]), w.b.fadd(a[1], b[1])
+
+
+def less(w: Words, a: Complex, b: Complex) -> Complex:
+    """a - b."""
+    return w.b.fsub(a[0], b[0]), w.b.fsub(a[1], b[1])
+
+
+def times(w: Words, a: Complex, b: Complex) -> Complex:
+    """a * b."""
+    return w.fma(a[0], b[0], w.b.fneg(w.b.fmul(a[1], b[1]))), w.fma(a[0], b[1], w.b.fmul(a[1], b[0]))
+
+
+def turned(w: Words, a: Complex, k: int, n: int) -> Complex:
+    """a * e^(-2 pi i k/n), for free or for less where the angle is a multiple of an eighth."""
+    eighths, rest = divmod(8 * k, n)
+    if rest:
+        root = cmath.exp(-2j * math.pi * k / n)
+        return times(w, a, (w.constant(root.real), w.constant(root.imag)))
+    if eighths % 2:
+        half = w.constant(math.sqrt(0.5))
+        a = w.b.fmul(half, w.b.fadd(a[0], a[1])), w.b.fmul(half, w.b.fsub(a[1], a[0]))
+    for _ in range(eighths // 2 % 4):
+        a = a[1], w.b.fneg(a[0])
+    return a
+
+
+def dft(w: Words, x: list[Complex]) -> list[Complex]:
+    """The transform of a few numbers: halves while they are even, the definition with its symmetry where they are odd."""
+    n = len(x)
+    if n == 1:
+        return x
+    if n % 2 == 0:
+        even, odd = dft(w, x[::2]), dft(w, x[1::2])
+        odd = [turned(w, value, k, n) for k, value in enumerate(odd)]
+        return [added(w, a, b) for a, b in zip(even, odd)] + [less(w, a, b) for a, b in zip(even, odd)]
+    sums = [added(w, x[k], x[n - k]) for k in range(1, n // 2 + 1)]
+    differences = [less(w, x[k], x[n - k]) for k in range(1, n // 2 + 1)]
+    result = [x[0]] * n
+    for total in sums:
+        result[0] = added(w, result[0], total)
+    for j in range(1, n // 2 + 1):
+        real, turn = x[0], (w.zero(), w.zero())
+        for k, (total, difference) in enumerate(zip(sums, differences), 1):
+            cosine, sine = (w.constant(f(2 * math.pi * (j * k % n) / n)) for f in (math.cos, math.sin))
+            real = w.fma(cosine, total[0], real[0]), w.fma(cosine, total[1], real[1])
+            turn = w.fma(sine, difference[0], turn[0]), w.fma(sine, difference[1], turn[1])
+        across = turn[1], w.b.fneg(turn[0])  # -i times it
+        result[j], result[n - j] = added(w, real, across), less(w, real, across)
+    return result
+
+
+def load(w: Words, base: ir.Value, index: ir.Value) -> Complex:
+    """Element `index` of an array of complex vectors."""
+    first = w.at(base, w.b.mul(index, i64(2 * w.lanes)))
+    return w.load(first), w.load(w.at(first, w.lanes))
+
+
+def store(w: Words, value: Complex, base: ir.Value, index: ir.Value) -> None:
+    """Set element `index`."""
+    first = w.at(base, w.b.mul(index, i64(2 * w.lanes)))
+    w.store(value[0], first)
+    w.store(value[1], w.at(first, w.lanes))
+
+
+def root(w: Words, roots: ir.Value, index: ir.Value) -> Complex:
+    """Entry `index` of a table of complex numbers, in every lane."""
+    first = w.at(roots, w.b.mul(index, i64(2)))
+    return w.splat(w.load_scalar(first)), w.splat(w.load_scalar(w.at(first, 1)))
+
+
+@intrinsic(prefer_literal=True)
+def _emit_pass(typing_context: Any, radix_: Any, turn_: Any, lanes_: Any, itemsize_: Any, x: Any, blocks: Any, m: Any,
+               roots: Any) -> Any:  # fmt: skip
+    """See `radix_pass`."""
+    literals = radix_, turn_, lanes_, itemsize_
+    radix, turn, lanes, itemsize = (literal.literal_value for literal in literals)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        x, blocks, m, roots = values[4:]
+        w = Words(builder, lanes, itemsize)
+        array, table = w.pointer(x), w.pointer(roots)
+        with w.loop(blocks) as block, w.loop(m if turn else i64(1)) as p:
+            first = builder.add(builder.mul(builder.mul(block, i64(radix)), m), p)
+            places = [builder.add(first, builder.mul(m, i64(k))) for k in range(radix)]
+            numbers = [load(w, array, place) for place in places]
+            factors = [root(w, table, builder.add(builder.mul(p, i64(radix - 1)), i64(j))) for j in range(radix - 1)] if turn else []
+            if turn == BEFORE:
+                numbers[1:] = [times(w, number, factor) for number, factor in zip(numbers[1:], factors)]
+            numbers = dft(w, numbers)
+            if turn == AFTER:
+                numbers[1:] = [times(w, number, factor) for number, factor in zip(numbers[1:], factors)]
+            for number, place in zip(numbers, places):
+                store(w, number, array, place)
+        return context.get_dummy_value()
+
+    return types.void(*literals, *(types.int64,) * 4), codegen
+
+
+@njit
+def _pass(radix, turn, lanes, itemsize, x, blocks, m, roots):
+    _emit_pass(radix, turn, lanes, itemsize, x, blocks, m, roots)
+
+
+def radix_pass(radix: int, turn: int, lanes: int, itemsize: int) -> int:
+    """Address of one compiled pass; `turn` is AFTER, BEFORE, or NEVER where m is 1 and all roots are 1.
+
+    It takes, all int64: the four literals again; x, address of the complex vectors; how many blocks, one behind the other; m; roots,
+    address of w^(j*p) as [p][j from 1] pairs of numbers.
+    """
+    return address(_pass, (radix, turn, lanes, itemsize), (types.int64,) * 4)
+
+
+@intrinsic(prefer_literal=True)
+def _emit_spectrum(typing_context: Any, back_: Any, lanes_: Any, itemsize_: Any, spectrum: Any, x: Any, n: Any, stride: Any, part: Any,
+                   roots: Any, places: Any) -> Any:  # fmt: skip
+    """See `spectrum` and `line`."""
+    literals = back_, lanes_, itemsize_
+    back, lanes, itemsize = (literal.literal_value for literal in literals)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        spectrum, x, n, stride, part, roots, places = values[3:]
+        w = Words(builder, lanes, itemsize)
+        array, table = w.pointer(x), w.pointer(roots)
+        with w.loop(builder.add(builder.sdiv(n, i64(2)), i64(1))) as k:
+            pair = k, builder.sub(n, k)
+            turn = root(w, table, k)
+            inside = [w.load_index(places, index) for index in pair]
+            outside = [w.at(w.pointer(spectrum), builder.mul(index, stride)) for index in pair]
+            if back:
+                a, b = ((w.load(place), w.load(w.at(place, part))) for place in outside)
+            else:
+                a, b = (load(w, array, place) for place in inside)
+            b = b[0], builder.fneg(b[1])
+            even, odd = added(w, a, b), less(w, a, b)
+            if back:
+                odd = times(w, odd, (turn[0], builder.fneg(turn[1])))
+                odd = odd[1], builder.fneg(odd[0])  # -i times it
+                first, second = less(w, even, odd), added(w, even, odd)
+                store(w, (first[1], first[0]), array, inside[0])
+                store(w, (builder.fneg(second[1]), second[0]), array, inside[1])
+            else:
+                odd = times(w, (odd[1], builder.fneg(odd[0])), turn)
+                first, second = added(w, even, odd), less(w, even, odd)
+                for place, value in zip(outside, (first, (second[0], builder.fneg(second[1])))):
+                    w.store(value[0], place)
+                    w.store(value[1], w.at(place, part))
+        return context.get_dummy_value()
+
+    return types.void(*literals, *(types.int64,) * 7), codegen
+
+
+@njit
+def _spectrum(back, lanes, itemsize, spectrum, x, n, stride, part, roots, places):
+    _emit_spectrum(back, lanes, itemsize, spectrum, x, n, stride, part, roots, places)
+
+
+def spectrum(lanes: int, itemsize: int) -> int:
+    """Address of the compiled step from N transformed complex numbers to twice the N + 1 of the real line's spectrum.
+
+    It takes, all int64: back = 0, lanes, itemsize; the spectrum's address, `stride` elements from frequency to frequency, imaginary parts
+    `part` elements behind the real ones; x, address of the complex vectors; n; stride; part; roots, address of e^(-2 pi i k/2N) for
+    k <= N/2, pairs of numbers; places, address of N + 1 int64s, where each number is among the complex vectors (N: as 0).
+    """
+    return address(_spectrum, (0, lanes, itemsize), (types.int64,) * 7)
+
+
+def line(lanes: int, itemsize: int) -> int:
+    """Address of the compiled step from a spectrum to twice the complex numbers whose transform is the line, both with real and imaginary
+    parts exchanged. It takes what `spectrum` does, with back = 1."""
+    return address(_spectrum, (1, lanes, itemsize), (types.int64,) * 7)
+
+
+def factors(n: int) -> list[int]:
+    """Radices of the passes that transform n complex numbers. Raises ValueError if n has a prime factor beyond 5."""
+    found = []
+    for radix in RADICES:
+        while n % radix == 0:
+            found.append(radix)
+            n //= radix
+    if n != 1:
+        raise ValueError(f"length {n} has a prime factor beyond 5")
+    return found
+
+
+def places(radices: list[int]) -> list[int]:
+    """Where passes AFTER of these radices leave each number of the transform, and once more where number 0 is."""
+    found, left = [0], math.prod(radices)
+    for radix in radices:  # of what is left to transform, number j + radix*rest comes to lie in block j
+        left //= radix
+        found = [place + j * left for j in range(radix) for place in found]
+    return [*found, found[0]]

@@ -1,0 +1,268 @@
+"""Driver of convolution by transforms of one axis: input spectra first, then for each part of the output its products and the way back.
+
+Two regions for each chunk of bands. `into_spectra` brings a vector of lines at a time, transforms it in scratch and spreads its spectrum
+over the chunk's spectra, which all threads share: [frequency][plane][real, imaginary][column], or, where lanes hold channels, [frequency]
+[column][real, imaginary][plane]. `out_of_spectra` takes jobs of some rows by n vectors: products at all frequencies into scratch, then each
+vector of lines back and out, with the epilogue. A plane is a phase of an input channel.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import struct
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from kernels.blocks import epilogue_of, padded, record, start_counter
+from kernels.columns import channel_places, column_places, pack_lanes, pack_rows, ways_of, weight_spectra
+from kernels.cuts.lines import Cut, frequencies, taps, wide
+from kernels.implementation import Operands, Prepared
+from kernels.jit import njit, region
+from kernels.machine import machine, worth
+from kernels.microkernels.fourier import AFTER, BEFORE, NEVER, factors, line, places, radix_pass, spectrum
+from kernels.microkernels.lines import ALONG, APART, NEIGHBOURS, bring, put
+from kernels.microkernels.outer import ACTIVATIONS, AHEAD
+from kernels.microkernels.product import product
+from kernels.problem import Conv
+from kernels.scratch import ALIGNMENT, Scratch, raw, whole
+from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
+
+Array = np.ndarray
+
+
+@njit
+def one_pass(g, passes, i, x, parts):
+    """Pass i over a part of the complex vectors."""
+    radix, turn, m, blocks, roots, kernel = passes[i]
+    call(kernel, (radix, turn, g.lanes, g.itemsize, x, blocks // parts, m, roots))
+
+
+@njit
+def transform(g, passes, x):
+    """All passes over the complex vectors at x, in place. Where they outgrow half of the first-level cache the long blocks' pass comes
+    alone, and then each of its blocks is finished while it is there."""
+    first = 0 if passes[0, 1] == AFTER else passes.shape[0] - 1
+    parts = passes[first, 0] if g.length * g.lanes * g.itemsize > g.fast else 1
+    if parts > 1 and first == 0:
+        one_pass(g, passes, 0, x, 1)
+    for part in range(parts):
+        here = x + part * (g.length // parts) * g.lanes * g.itemsize
+        for i in range(passes.shape[0]):
+            if parts == 1 or i != first:
+                one_pass(g, passes, i, here, parts)
+    if parts > 1 and first > 0:
+        one_pass(g, passes, first, x, 1)
+@njit
+def one_in(job, x, spectra, passes, places, ways, shifts, geometry, band, block):
+    """Job of `into_spectra`: one vector of lines of one channel and phase, or of one column."""
+    g = geometry[0]
+    size = g.itemsize
+    shift, vector = split(job, g.vectors_in)
+    if g.each:
+        column = band * g.wide + shift
+        if column >= shifts.shape[0]:
+            return
+        offset, start = shifts[column]
+        entry, at = vector, (2 * shift * g.planes_wide + vector * g.lanes)
+    else:
+        offset, start = shifts[shift]
+        phase, v = split(vector, g.vectors)
+        entry = phase * g.all_vectors + split(band, g.bands)[0] * g.vectors + v
+        at = 2 * (shift * g.phases_across + phase) * g.columns + v * g.lanes
+    way = ways[entry]
+    call(
+        g.bring if way == g.way_in else g.bring_near,
+        (way, g.lanes, size, block, g.length, x + offset * size, places[entry].ctypes.data, g.step_in, start, g.stride),
+    )  # fmt: skip
+    transform(g, passes, block)
+    call(g.spectrum, (0, g.lanes, size, spectra + at * size, block, g.length // 2, g.frequency_stride, g.part, g.halves, g.places))
+
+
+@region
+def into_spectra(threads, x, spectra, passes, places, ways, shifts, geometry, band, jobs, scratch, scratch_bytes):
+    """Spectra of the chunk that begins at `band`. x, spectra and scratch are bytes; passes as `pass_table` says; places, ways and shifts as
+    `InputPlaces`; geometry a record."""
+    counter = start_counter(scratch, threads)
+    for thread in prange(threads):
+        state = flush_denormals()
+        pointers = x.ctypes.data, spectra.ctypes.data
+        job = np.int64(thread)
+        while job < jobs:
+            one_in(job, *pointers, passes, places, ways, shifts, geometry, band, scratch.ctypes.data + thread * scratch_bytes)
+            job = take_next(counter)
+        restore_denormals(state)
+
+
+@njit
+def one_out(job, spectra, out, weights, passes, offsets, places, ways, shifts, geometry, band, block):
+    """Job of `out_of_spectra`: a stack of rows by n vectors."""
+    g = geometry[0]
+    size = g.itemsize
+    y_step = 2 * g.n * g.lanes  # from frequency to frequency; each row's spectra are one stream, which the way back reads
+    here = block + g.product_bytes
+    if g.each:
+        call(
+            g.product,
+            (g.m, g.n, g.lanes, size, g.frequencies, g.stack, g.summands,
+             spectra, g.frequency_stride, 2 * g.m * g.planes_wide, 1, 2 * g.planes_wide, g.planes_wide,
+             weights + job * g.weights_job * size, g.summands * y_step, offsets.ctypes.data, g.n * g.lanes,
+             block, y_step, g.y_row, g.n * g.lanes),
+        )  # fmt: skip
+        first_vector, group, rows = job * g.n, 0, min(g.columns, (g.all_bands - band) * g.wide)
+    else:
+        rest, part = split(job, g.parts)
+        columns, group = split(rest, g.groups)
+        first_vector, first_row = columns * g.n, part * g.stack * g.m
+        source = spectra + (2 * group * g.group_planes * g.columns + first_vector * g.lanes) * size
+        call(
+            g.product,
+            (g.m, g.n, g.lanes, size, g.frequencies, g.stack, g.summands,
+             weights + (group * g.parts + part) * g.weights_job * size, g.stack * 2 * g.m * g.summands, 2 * g.m * g.summands, 2 * g.m, 2, 1,
+             source, g.frequency_stride, offsets.ctypes.data, g.columns,
+             block, y_step, g.y_row, g.n * g.lanes),
+        )  # fmt: skip
+        rows = min(g.stack * g.m, g.outs - first_row)
+    for i in range(rows):
+        for q in range(min(g.n, g.vectors_out - first_vector)):
+            if g.each:
+                entry, channel = first_vector + q, (first_vector + q) * g.lanes
+                offset, count = shifts[band * g.wide + i]
+            else:
+                entry = split(band, g.bands)[0] * g.vectors + first_vector + q
+                channel = group * g.outs + first_row + i
+                offset, count = channel * g.out_plane, g.outputs
+            way = ways[entry]
+            if way < 0:
+                continue
+            source = block + (i * g.y_row + q * g.lanes) * size
+            call(g.line, (1, g.lanes, size, source, here, g.length // 2, y_step, g.n * g.lanes, g.halves, g.places))
+            transform(g, passes, here)
+            bias, scale, shift = epilogue_of(g, channel)
+            call(
+                g.put if way == g.way_out else g.put_near,
+                (way, g.each, g.lanes, size, here, count, out + offset * size, places[entry].ctypes.data, g.step_out,
+                 bias, scale, shift, g.activation, g.slope),
+            )  # fmt: skip
+
+
+@region
+def out_of_spectra(threads, spectra, out, weights, passes, offsets, places, ways, shifts, geometry, band, jobs, scratch, scratch_bytes):
+    """Outputs of the chunk that begins at `band`; arguments as for `into_spectra`, offsets those of the summands' vectors."""
+    counter = start_counter(scratch, threads)
+    for thread in prange(threads):
+        state = flush_denormals()
+        pointers = spectra.ctypes.data, out.ctypes.data, weights.ctypes.data
+        job = np.int64(thread)
+        while job < jobs:
+            one_out(job, *pointers, passes, offsets, places, ways, shifts, geometry, band, scratch.ctypes.data + thread * scratch_bytes)
+            job = take_next(counter)
+        restore_denormals(state)
+
+
+def pass_tables(length: int, itemsize: int) -> tuple[Array, Array, list[Array]]:
+    """(passes forward, passes back, roots that they point into) for real lines of `length`: of each pass its radix, when it multiplies, m,
+    blocks, and the addresses of its roots and of its code."""
+    lanes, dtype = machine().lanes(itemsize), np.dtype(f"f{itemsize}")
+    left, blocks = length // 2, 1
+    forward: list[tuple[int, ...]] = []
+    back: list[tuple[int, ...]] = []
+    held: list[Array] = []
+    for radix in factors(left):
+        m = left // radix
+        held.append(pairs(np.arange(m)[:, None] * np.arange(1, radix), left, dtype))
+        for table, turn in ((forward, AFTER), (back, BEFORE)):
+            turn = turn if m > 1 else NEVER
+            table.append((radix, turn, m, blocks, held[-1].ctypes.data, radix_pass(radix, turn, lanes, itemsize)))
+        left, blocks = m, blocks * radix
+    return np.array(forward), np.array(back[::-1]), held
+
+
+def pairs(powers: Array, n: int, dtype: Any) -> Array:
+    """e^(-2 pi i power/n) as pairs of numbers."""
+    roots = np.exp(-2j * np.pi / n * (powers % n))
+    return np.stack([roots.real, roots.imag], -1).astype(dtype)
+
+
+def prepare_spectra(problem: Conv, operands: Operands, threads: int, cut: Cut) -> Prepared:
+    """The weights' spectra, where every column begins, and scratch for the spectra of one chunk of bands."""
+    lanes, size = machine().lanes(problem.itemsize), problem.itemsize
+    along, across, f = taps(problem, cut.axis), taps(problem, 1 - cut.axis), frequencies(cut.length)
+    assert operands.weight is not None
+    phases, ins, outs = len(along.phases), problem.c_in // problem.groups, problem.c_out // problem.groups
+    planes, bands = problem.c_in * phases * len(across.phases), problem.n * cut.tiles
+    columns, pitch = cut.bands * wide(problem, cut.axis), (problem.size[1], 1)[cut.axis]
+    complex_weight = weight_spectra(problem, cut, operands.weight)
+    summands = complex_weight.shape[1]
+    if cut.each:
+        weights = pack_lanes(complex_weight, cut.n * lanes)
+        inputs, outputs, shifts_in, shifts_out = channel_places(problem, cut, lanes)
+        vectors, vectors_out, plane_numbers = len(inputs), len(outputs), len(inputs) * lanes
+        part, frequency_stride = plane_numbers, cut.stack * cut.m * 2 * plane_numbers
+        offsets = np.arange(summands) * 2 * cut.n * lanes
+        jobs_in, jobs_out, parts, all_vectors = columns * vectors, -(-vectors_out // cut.n), 1, 0
+    else:
+        weights = pack_rows(complex_weight, problem.groups, cut.stack, cut.m)
+        inputs, outputs = column_places(problem, cut, lanes)
+        shifts_in = np.array([
+            (c * math.prod(problem.size) + phase * pitch, phase) for c, phase in itertools.product(range(problem.c_in), along.phases)
+        ])  # fmt: skip
+        shifts_out, plane_numbers = np.zeros((1, 2), np.int64), 0
+        vectors = vectors_out = -(-columns // lanes)
+        groups_of_vectors = -(-vectors // cut.n)
+        columns = part = groups_of_vectors * cut.n * lanes
+        frequency_stride = planes * 2 * columns
+        plane_of = np.arange(ins * phases)[:, None] * len(across.phases) + [across.phases.index(phase) for phase in across.phase]
+        offsets = (plane_of * 2 * columns + np.array(across.index)).ravel()
+        parts, all_vectors = -(-outs // (cut.stack * cut.m)), len(outputs)
+        jobs_in, jobs_out = problem.c_in * phases * len(across.phases) * vectors, groups_of_vectors * problem.groups * parts
+    frequency_stride += lanes * (frequency_stride // lanes % 2 == 0)  # an odd number of vectors: powers of two would share cache sets
+    offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
+    y_row = f * 2 * cut.n * lanes + lanes
+    rows = -(-cut.length // lanes) * lanes
+    product_bytes = whole(cut.stack * cut.m * y_row * size)
+    scratch_bytes = product_bytes + rows * lanes * size
+    spectra_bytes = whole((f * frequency_stride + across.reach + (cut.n + 1) * lanes) * size)
+    used = min(worth(threads, cut.cycles), max(jobs_in, jobs_out))
+    scratch = Scratch(spectra_bytes + used * scratch_bytes + ALIGNMENT)
+    passes_in, passes_out, roots = pass_tables(cut.length, size)
+    halves, order = pairs(np.arange(cut.length // 4 + 1), cut.length, problem.dtype), np.array(places(factors(cut.length // 2)))
+    step_in, step_out = problem.stride[cut.axis] * pitch, (problem.conv_size[1], 1)[cut.axis]
+    way_in, way_out = (ALONG if step == 1 else APART for step in (step_in, step_out))
+    ways_in, ways_out = ways_of(inputs, way_in), ways_of(outputs, way_out)
+    bias = np.zeros(problem.c_out, problem.dtype) if operands.bias is None else operands.bias
+    held = [padded(array, -(-problem.c_out // lanes) * lanes) for array in (bias, operands.scale, operands.shift)]
+    name, slope = problem.activation or (None, 0.0)
+    geometry = record({
+        "lanes": lanes, "itemsize": size, "each": int(cut.each), "length": cut.length, "frequencies": f, "part": part,
+        "frequency_stride": frequency_stride, "planes_wide": plane_numbers, "phases_across": len(across.phases), "columns": columns,
+        "wide": wide(problem, cut.axis), "bands": cut.bands, "all_bands": bands, "vectors": vectors, "all_vectors": all_vectors,
+        "vectors_in": vectors if cut.each else vectors * len(across.phases), "vectors_out": vectors_out,
+        "group_planes": ins * phases * len(across.phases), "groups": problem.groups, "outs": outs,
+        "out_plane": math.prod(problem.conv_size), "outputs": cut.outputs, "m": cut.m, "n": cut.n, "stack": cut.stack, "parts": parts,
+        "summands": summands,
+        "weights_job": weights[0].size if cut.each else weights[0, 0].size, "y_row": y_row, "product_bytes": product_bytes,
+        "step_in": step_in, "step_out": step_out, "stride": problem.stride[cut.axis], "way_in": way_in, "way_out": way_out,
+        "bring": bring(way_in, lanes, size), "bring_near": bring(NEIGHBOURS, lanes, size), "spectrum": spectrum(lanes, size),
+        "line": line(lanes, size), "put": put(way_out, cut.each, lanes, size), "put_near": put(NEIGHBOURS, cut.each, lanes, size),
+        "product": product(cut.m, cut.n, lanes, size), "halves": halves.ctypes.data, "places": order.ctypes.data,
+        "fast": machine().l1 * 7 // 8,
+        "activation": ACTIVATIONS[name], "slope": struct.unpack("q", struct.pack("d", slope))[0],
+        **{key: 0 if array is None else array.ctypes.data for key, array in zip(("bias", "scale", "shift"), held)},
+    })  # fmt: skip
+    fixed_in = passes_in, inputs, ways_in, shifts_in, geometry
+    fixed_out = raw(weights), passes_out, offsets, outputs, ways_out, shifts_out, geometry
+    example, flat = np.empty((1, 1, 1, 1), np.uint8), np.empty(1, np.uint8)
+    forward = into_spectra.ready(used, used, example, flat, *fixed_in, 0, jobs_in, flat, scratch_bytes)
+    back = out_of_spectra.ready(used, used, flat, example, *fixed_out, 0, jobs_out, flat, scratch_bytes)
+
+    def run(x: Array, out: Array, held: Any = (held, roots, halves, order)) -> None:  # what geometry and passes point into
+        with scratch.take() as buffer:
+            spectra, rest = buffer[:spectra_bytes], buffer[spectra_bytes:]
+            for band in range(0, bands, cut.bands):
+                forward(used, raw(x), spectra, *fixed_in, band, jobs_in, rest, scratch_bytes)
+                back(used, spectra, raw(out), *fixed_out, band, jobs_out, rest, scratch_bytes)
+
+    return Prepared(run, scratch.nbytes, f"{weights.nbytes / 1e6:.3g} MB of weight spectra, {cut}")

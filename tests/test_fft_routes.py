@@ -1,0 +1,79 @@
+"""Every way that the fft method can be cut, on small problems: either axis, lanes along columns or channels, several chunks, both
+routes."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import reference
+from memory import Guarded, given
+
+from kernels.cuts import lines
+from kernels.implementation import Operands
+from kernels.machine import pretend
+from kernels.problem import Conv
+from kernels.spectra import prepare_spectra
+from kernels.tiles import prepare_tiles
+
+PROBLEMS = {
+    "tall, taps beside": Conv("conv2d", 2, 3, (40, 21), (12, 3), (1, 1), ((5, 6), (1, 1)), (1, 1), "float32", 5, 1, True),
+    "wide, groups": Conv("conv2d", 1, 4, (9, 50), (2, 17), (1, 1), ((0, 1), (8, 8)), (1, 1), "float32", 6, 2, True),
+    "strides and dilation": Conv("conv2d", 2, 2, (45, 40), (9, 5), (3, 2), ((4, 0), (3, 2)), (2, 3), "float64", 3, 1, True),
+    "one line": Conv("conv1d", 3, 5, (1, 90), (1, 20), (1, 4), ((0, 0), (9, 10)), (1, 1), "float32", 33, 1, True),
+    "beyond the input": Conv("conv2d", 1, 2, (6, 5), (4, 3), (1, 1), ((9, 12), (7, 8)), (1, 1), "float32", 3, 1, True),
+}
+
+
+def expected(problem: Conv, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    return reference.conv(x, weight, bias, problem.stride, problem.padding, problem.dilation, problem.groups)
+
+
+def families(problem: Conv) -> list[lines.Cut]:
+    """Of each axis, each meaning of the lanes and one or several tiles, the cut with the lowest estimate."""
+    found: dict[tuple[int, bool, bool], lines.Cut] = {}
+    for cut in sorted(lines.candidates(problem, 2), key=lambda cut: cut.cycles):
+        found.setdefault((cut.axis, cut.each, cut.tiles > 1), cut)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_both_routes(name: str) -> None:
+    problem = PROBLEMS[name]
+    draw = np.random.default_rng(7)
+    shapes = problem.x_shape, problem.weight_shape, problem.c_out
+    x, weight, bias = (draw.standard_normal(shape).astype(problem.dtype) for shape in shapes)
+    wanted, tolerable = expected(problem, x, weight, bias), 40 * np.finfo(problem.dtype).eps
+    operands = Operands(weight, bias)
+    with pretend(l3=1 << 14):  # so small that a chunk holds one band
+        cuts = families(problem)
+    assert {cut.axis for cut in cuts} == {axis for axis in (0, 1) if lines.taps(problem, axis).reach}
+    for cut, threads in itertools.product([*cuts, None], (1, 2)):
+        held, out = given(x), Guarded(problem.conv_shape, problem.dtype)
+        route = prepare_tiles(problem, operands, threads) if cut is None else prepare_spectra(problem, operands, threads, cut)
+        route.run(held.array, out.array)
+        assert reference.share(out.array, wanted) <= tolerable, cut
+        assert out.zones_untouched(), cut
+        assert held.unchanged(), cut
+
+
+def test_every_length_has_factors() -> None:
+    assert lines.LENGTHS[0] == 8
+    assert lines.LENGTHS[-1] == lines.LONGEST
+    assert all(length % 2 == 0 for length in lines.LENGTHS)
+
+
+def test_nan_stays_in_its_tile() -> None:
+    """Outputs of other tiles do not change."""
+    problem = Conv("conv1d", 1, 1, (1, 4000), (1, 33), (1, 1), ((0, 0), (0, 0)), (1, 1), "float32", 1, 1, False)
+    draw = np.random.default_rng(3)
+    x, weight = draw.standard_normal(problem.x_shape).astype("float32"), draw.standard_normal(problem.weight_shape).astype("float32")
+    cut = next(cut for cut in sorted(lines.candidates(problem, 1), key=lambda cut: cut.cycles) if cut.tiles > 4)
+    clean, spoilt = np.empty(problem.conv_shape, "float32"), np.empty(problem.conv_shape, "float32")
+    run = prepare_spectra(problem, Operands(weight), 1, cut).run
+    run(x, clean)
+    x[..., 10] = np.nan
+    run(x, spoilt)
+    assert np.isnan(spoilt[..., :10]).all()
+    np.testing.assert_array_equal(spoilt[..., cut.outputs :], clean[..., cut.outputs :])
