@@ -41,7 +41,7 @@ class Implementation:
     name: what users write. operation: as `operation` says. refuse(problem): None, or the sentence why not. prepare(problem, operands,
     threads): packs weights, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest output
     (before an activation that caps it). fuses(problem): whether prepare does the whole epilogue; if not, it is handed the bare
-    convolution and the plan does the rest. parts(problem): what it is lowered to, each with how often it runs; empty where it is
+    convolution and the plan does the rest. parts(problem): what it is lowered to, each with how often it runs; None where it is
     done as it stands. Each gets a problem of the operation.
     """
 
@@ -51,7 +51,7 @@ class Implementation:
     prepare: Callable[[Any, Operands, int], Prepared]
     error_bound: Callable[[Any], float]
     fuses: Callable[[Any], bool] = lambda problem: False
-    parts: Callable[[Any], tuple[tuple[Any, int], ...]] = lambda problem: ()
+    parts: Callable[[Any], tuple[tuple[Any, int], ...] | None] = lambda problem: None
 
 
 def operation(problem: Problem) -> str:

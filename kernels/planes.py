@@ -105,11 +105,15 @@ class Window(Planes):
                 raise ProblemError(f"{self.op}: axis {axis}: {steps} must be at most {LARGEST}")
         self._check_reach()
 
+    def _overhang(self, axis: int) -> int:
+        """How far the first window may reach past the padded input."""
+        return 0
+
     def _check_reach(self) -> None:
         """The window must fit into the padded input."""
         for i, axis in enumerate(self.axes):
             have, need = self.size[i] + sum(self.padding[i]), dilated(self.kernel[i], self.dilation[i])
-            if have < need:
+            if have + self._overhang(i) < need:
                 raise ProblemError(
                     f"{self.op}: axis {axis}: input {self.size[i]} + padding {self.padding[i]} is shorter than the dilated kernel {need} "
                     f"(kernel {self.kernel[i]}, dilation {self.dilation[i]}); use padding of at least {need - self.size[i]} "

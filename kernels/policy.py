@@ -80,7 +80,7 @@ _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
 def _estimate(problem: Problem, implementation: Implementation) -> float | None:
     """Seconds of one core, of all parts where there are some; None where no estimate is known."""
     parts = implementation.parts(problem)
-    if parts:
+    if parts is not None:  # there may be none: outputs that no tap reaches
         seconds = [_estimate(part, registry.get(part, implementation.name)) for part, _ in parts]
         return None if None in seconds else _memory(problem) + sum(t * n for t, (_, n) in zip(seconds, parts) if t is not None)
     known = _ESTIMATES["conv" if isinstance(problem, Conv) else "pool"].get(implementation.name)

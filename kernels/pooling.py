@@ -32,6 +32,9 @@ class Pool(Window):
         if self.divisor_override is not None and not 0 < abs(self.divisor_override) <= LARGEST:
             raise ProblemError(f"{self.op}: divisor_override is {self.divisor_override}, must not be 0, nor beyond {LARGEST}")
 
+    def _overhang(self, axis: int) -> int:
+        return self.stride[axis] - 1 if self.ceil_mode else 0
+
     @property
     def kind(self) -> str:
         """"max" or "avg"."""

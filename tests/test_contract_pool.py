@@ -150,3 +150,13 @@ def test_a_view_as_output(name: str) -> None:
     assert kernels.max_pool2d(x, 2, implementation=name, out=view) is view
     np.testing.assert_array_equal(view, reference.max_pool(x, (2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1), False)[0])
     assert (whole[..., 0] == 5.0).all()
+
+
+@pytest.mark.parametrize("name", ["naive", "jit", "window"])
+def test_a_first_window_may_overhang_with_ceil_mode(name: str) -> None:
+    """As in PyTorch: one output, over what there is, where the overhang is shorter than the stride."""
+    x = np.arange(1.0, 5.0, dtype=np.float32).reshape(1, 1, 2, 2)
+    assert kernels.max_pool2d(x, 3, 2, ceil_mode=True, implementation=name).tolist() == [[[[4.0]]]]
+    assert kernels.avg_pool2d(x, 3, 2, ceil_mode=True, implementation=name).tolist() == [[[[2.5]]]]
+    with pytest.raises(kernels.ProblemError, match="shorter than the dilated kernel"):
+        kernels.max_pool2d(x, 3, 1, ceil_mode=True, implementation=name)

@@ -81,6 +81,7 @@ CASES = [
     Case("dilated_across_the_stride", (6, 9), (3, 4), stride=(2, 3), dilation=(3, 2), padding=((1, 2), (3, 0)), more=(2, 0)),
     Case("dilated_6_by_4_1d", (9,), (5,), stride=(4,), dilation=(6,), padding=((3, 1),), more=(5,)),
     Case("taps_far_apart", (3,), (3,), stride=(2,), dilation=(100_001,), padding=((100_000, 100_001),)),
+    Case("no_tap_reaches", (1, 1, 2), (1, 1, 1), stride=(1, 1, 3), padding=((0, 0), (0, 0), (1, 1)), more=(0, 0, 0)),
     Case("groups", (4, 7), (3, 3), 4, 6, stride=(2, 2), groups=2),
     Case("depthwise", (5, 8), (4, 4), 3, 3, stride=(2, 2), padding=(ONE, ONE), groups=3),
     Case("depthwise_multiplier", (5, 8), (3, 3), 3, 6, stride=(2, 1), groups=3, n=2),

@@ -25,7 +25,7 @@ FLOORS = [
     {"registry", "microkernels", "microkernels.outer"},
     {"microkernels.row", "microkernels.winograd", "microkernels.packing", "microkernels.window", "microkernels.smooth",
      "microkernels.fourier", "microkernels.lines", "microkernels.product"},
-    {"microkernels.argmax", "microkernels.across", "epilogue"},
+    {"microkernels.argmax", "microkernels.across", "microkernels.stacked", "epilogue"},
     {"blocks"},
     {"narrow", "columns", "tiles"},
     {"spectra"},

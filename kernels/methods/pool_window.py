@@ -18,6 +18,8 @@ from kernels.implementation import Implementation, Operands, Prepared, rounding_
 from kernels.jit import njit, region
 from kernels.machine import machine, worth
 from kernels.microkernels.argmax import plane_positions
+from kernels.microkernels.lines import ALONG, bring, put
+from kernels.microkernels.stacked import stacked
 from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, TILED_STRIDES, line, plane, window
 from kernels.problem import Pool, Problem, dilated
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
@@ -53,6 +55,31 @@ def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts,
             last = min(first + planes_per_job, planes)
             _planes(first, last, x.ctypes.data, out.ctypes.data, row, kernel, sizes, row_counts.ctypes.data, counts.ctypes.data)
             first = take_next(counter) * planes_per_job
+        restore_denormals(state)
+
+
+@region
+def stacks(threads, x, out, scratch, scratch_bytes, bring_kernel, kernel, put_kernel, sizes, row_counts, counts, places, nothing, planes):
+    """Every plane, as many at a time as there are lanes; places ([0]: all of them, [1]: those of the last time) say where each lane's
+    plane begins and ends, in and out; nothing is a bias of zero; other arguments as for `windows`."""
+    scratch[-ALIGNMENT:] = 0
+    counter = scratch.ctypes.data + scratch.size - ALIGNMENT
+    kind, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
+    for thread in prange(threads):
+        state = flush_denormals()
+        if kind == MAXIMUM:  # which is one of its inputs, however small
+            restore_denormals(state)
+        block = scratch.ctypes.data + thread * scratch_bytes
+        pooled = block + scratch_bytes // 2
+        first = take_next(counter) * lanes
+        while first < planes:
+            table = places[int(first + lanes > planes)]
+            call(bring_kernel, (ALONG, lanes, size, block, h * w, x.ctypes.data + first * h * w * size, table.ctypes.data, 1, 0, 1))
+            call(kernel, (kind, lanes, size, pooled, block, row_counts.ctypes.data, counts.ctypes.data,
+                          oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))  # fmt: skip
+            call(put_kernel, (ALONG, 0, lanes, size, pooled, oh * ow, out.ctypes.data + first * oh * ow * size,
+                              table.ctypes.data + 3 * lanes * 8, 1, nothing.ctypes.data, 0, 0, 0, 0))  # fmt: skip
+            first = take_next(counter) * lanes
         restore_denormals(state)
 
 
@@ -108,6 +135,14 @@ def whole_lines(problem: Pool) -> int:
     return w if kh == 1 and problem.stride[0] == 1 else 0
 
 
+def stacks_planes(problem: Pool) -> bool:
+    """Whether planes are pooled one in each lane: where a row of outputs fills less than half a vector, and the planes of all lanes stay in
+    the second-level cache."""
+    lanes = machine().lanes(problem.itemsize)
+    fits = math.prod(problem.size) * lanes * problem.itemsize <= machine().l2 // 4
+    return problem.out_size[1] * 2 <= lanes <= problem.n * problem.c_in and fits
+
+
 def refuse(problem: Problem) -> str | None:
     """Wide dilated steps, and positions in planes that are too large to count."""
     assert isinstance(problem, Pool)
@@ -137,6 +172,32 @@ def _prepare_positions(problem: Pool, threads: int) -> Prepared:
         launch(used, raw(x), raw(out), raw(where), *rest, np.empty(1, np.int64))
 
     return Prepared(run)
+
+
+def _prepare_stacks(problem: Pool, threads: int, down: Array, across: Array) -> Prepared:
+    """As `prepare`, for planes one in each lane."""
+    size, planes = problem.itemsize, problem.n * problem.c_in
+    lanes, kind = machine().lanes(size), MAXIMUM if problem.kind == "max" else SUM
+    area, produced = math.prod(problem.size), math.prod(problem.out_size)
+    places = np.zeros((2, 5, lanes), np.int64)
+    for table, live in zip(places, (lanes, planes % lanes)):
+        table[0], table[3] = np.arange(lanes) * area, np.arange(lanes) * produced
+        table[2, :live], table[4, :live] = area, produced
+    half = whole((max(area, produced) + lanes) * lanes * size)  # lines are turned in blocks of as many as there are lanes
+    used = min(threads, -(-planes // lanes))
+    scratch = Scratch(2 * used * half + ALIGNMENT)
+    place = *problem.kernel, *problem.stride, problem.padding[0][0], problem.padding[1][0], *problem.dilation
+    sizes = (kind, lanes, size, *problem.out_size, *problem.size, *place)
+    kernels = bring(ALONG, lanes, size), stacked(kind, lanes, size), put(ALONG, False, lanes, size)
+    rest = 2 * half, *kernels, sizes, raw(down), raw(across), places, np.zeros(1, problem.dtype), planes
+    example = np.empty((1, 1, 1, 1), np.uint8)
+    launch = stacks.ready(used, used, example, example, example.ravel(), *rest)
+
+    def run(x: Array, out: Array) -> None:
+        with scratch.take() as buffer:
+            launch(used, raw(x), raw(out), buffer, *rest)
+
+    return Prepared(run, scratch.nbytes, f"{lanes} planes at a time")
 
 
 def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
@@ -169,6 +230,8 @@ def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
             launch_lines(used, raw(x), raw(out), np.empty(1, np.int64), *rest)
 
         return Prepared(run_lines, 0, f"whole lines of {length}")
+    if stacks_planes(problem):
+        return _prepare_stacks(problem, threads, down, across)
     left = problem.padding[1][0]
     inside = tuple(
         before == 0 and (out - 1) * step + dilated(k, d) <= n

@@ -31,7 +31,7 @@ MERGED = 1024  # lines up to this length are combined `lanes` at a time: the ste
 AHEAD = 4096  # bytes between asking for input and using it: planes follow one another in memory, and the hardware asks too late by itself
 
 
-class _Combine:
+class Combine:
     """The two kinds of pooling as algebra on vectors."""
 
     def __init__(self, w: Words, kind: int) -> None:
@@ -48,7 +48,7 @@ def _down(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, rows, row_stride, count = values[3:]
         w = Words(builder, lanes, itemsize)
-        combine = _Combine(w, kind)
+        combine = Combine(w, kind)
         to, source = w.pointer(dst), w.pointer(src)
         whole = builder.sdiv(count, i64(lanes))
         with w.loop(whole) as block:
@@ -83,7 +83,7 @@ def _along(typing_context: Any, kind_: Any, stride_: Any, lanes_: Any, itemsize_
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, row, counts, row_count, taps, dilation, count = values[4:]
         w = Words(builder, lanes, itemsize)
-        combine = _Combine(w, kind)
+        combine = Combine(w, kind)
         to, source, number = w.pointer(dst), w.pointer(row), w.pointer(counts)
         rows = w.splat(w.load_scalar(w.pointer(row_count)))
         blocks = builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))
@@ -117,7 +117,7 @@ def _tiled(typing_context: Any, kind_: Any, stride_: Any, tall_: Any, lanes_: An
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, counts, row_count, rows, row_stride, count = values[5:]
         w = Words(builder, lanes, itemsize)
-        combine = _Combine(w, kind)
+        combine = Combine(w, kind)
         to, source, number = w.pointer(dst), w.pointer(src), w.pointer(counts)
         down = w.splat(w.load_scalar(w.pointer(row_count)))
 
@@ -166,7 +166,7 @@ def _over_each(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, counts, row_count, taps = values[3:]
         w = Words(builder, lanes, itemsize)
-        combine = _Combine(w, kind)
+        combine = Combine(w, kind)
         sources = [w.at(w.pointer(src), builder.mul(i64(lane), taps)) for lane in range(lanes)]
         rounds = builder.sdiv(taps, i64(lanes))
         done = builder.mul(rounds, i64(lanes))
@@ -199,7 +199,7 @@ def _over(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, counts, row_count, taps = values[3:]
         w = Words(builder, lanes, itemsize)
-        combine = _Combine(w, kind)
+        combine = Combine(w, kind)
         source = w.pointer(src)
         running = [w.variable(combine.start) for _ in range(unroll)]
         rounds = builder.sdiv(taps, i64(unroll * lanes))
