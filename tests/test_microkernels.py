@@ -12,7 +12,7 @@ from memory import Guarded, given
 
 from kernels import spectra
 from kernels.machine import pretend
-from kernels.microkernels import across, fourier, lines, outer, packing, product, row, window, winograd
+from kernels.microkernels import across, fourier, lines, outer, packing, product, row, stacked, window, winograd
 from kernels.problem import dilated
 from kernels.toomcook import matrices
 
@@ -311,3 +311,25 @@ def test_lines_in_and_out(way: int, lanes: int, dtype: str) -> None:
         np.testing.assert_array_equal(seen[inside], wanted[inside])
         assert np.isnan(seen[~inside]).all()
         assert out.zones_untouched()
+
+
+@words
+@pytest.mark.parametrize("kind", [window.MAXIMUM, window.SUM])
+def test_stacked_planes(kind: int, lanes: int, dtype: str) -> None:
+    """A plane in each lane: padding on every side, steps and dilation; neighbours of the result exchanged."""
+    size = np.dtype(dtype).itemsize
+    h, w, kh, kw, sh, sw, dh, dw, top, left = 7, 5, 3, 2, 2, 1, 2, 3, 1, 2
+    oh, ow = (h + 2 * top - dilated(kh, dh)) // sh + 1, (w + 2 * left - dilated(kw, dw)) // sw + 1
+    planes = numbers(h, w, lanes, dtype=dtype)
+    down, across_ = np.arange(1, oh + 1).astype(dtype), np.arange(2, ow + 2).astype(dtype)
+    out = Guarded((oh * ow + 1, lanes), dtype)
+    place = oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw
+    source = given(planes)
+    invoke(stacked.stacked(kind, lanes, size), kind, lanes, size, at(out.array), at(source.array), at(down), at(across_), *place)
+    neutral = -np.inf if kind == window.MAXIMUM else 0
+    padded = np.pad(planes, ((top, top), (left, left), (0, 0)), constant_values=neutral)
+    for y, x in itertools.product(range(oh), range(ow)):
+        seen = padded[y * sh : y * sh + dilated(kh, dh) : dh, x * sw : x * sw + dilated(kw, dw) : dw]
+        expected = seen.max((0, 1)) if kind == window.MAXIMUM else seen.sum((0, 1)) / (down[y] * across_[x])
+        np.testing.assert_allclose(out.array[(y * ow + x) ^ 1], expected, rtol=1e-6)
+    assert out.zones_untouched()
