@@ -136,7 +136,8 @@ def adaptive_pool(x: Array, outputs: Ints, kind: str) -> tuple[Array, Array]:
     for place in np.ndindex(*outputs):
         axes = zip(place, x.shape[2:], outputs)
         box = tuple(slice(math.floor(i * n / o), math.ceil((i + 1) * n / o)) for i, n, o in axes)
-        values = x[(slice(None), slice(None), *box)].astype(np.float64).reshape(*x.shape[:2], -1)
+        values = x[(slice(None), slice(None), *box)].astype(np.float64)
+        values = values.reshape(*x.shape[:2], math.prod(values.shape[2:]))
         y[(slice(None), slice(None), *place)] = values.max(axis=-1) if kind == "max" else values.mean(axis=-1)
         where[(slice(None), slice(None), *place)] = flat[box].ravel()[values.argmax(axis=-1)]
     return y, where

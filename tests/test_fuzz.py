@@ -191,4 +191,6 @@ def test_every_implementation(op: str, data: st.DataObject, dtype: str, channels
             error = float(np.abs(answer[0].astype(np.float64) - expected[0]).max(initial=0))
             assert error <= BOUNDS[dtype] * (1 + problem.size), f"{name}: {error}"
         else:  # maxima are inputs, or -inf where a dilated window saw none
-            assert all(map(np.array_equal, answer, expected)), name
+            assert np.array_equal(answer[0], expected[0]), name
+            seen = np.isfinite(expected[0])
+            assert all(np.array_equal(a[seen], b[seen]) for a, b in zip(answer[1:], expected[1:])), name
