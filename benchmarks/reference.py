@@ -7,6 +7,7 @@ added to the output, all in float64 (NumPy). Nothing is transformed, and nothing
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -17,7 +18,10 @@ from benchmarks.tensors import Tensors
 from benchmarks.workloads import Workload
 
 Doubles = npt.NDArray[np.float64]
-OPS = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "global_avg_pool", "global_max_pool")
+OPS = (
+    "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",
+    "global_avg_pool", "global_max_pool",
+)  # fmt: skip
 EPSILON = float(np.finfo(np.float32).eps)
 KEEP_BYTES = 1 << 30  # answers remembered between passes
 
@@ -36,6 +40,8 @@ def answer(workload: Workload, given: Tensors) -> Doubles:
     x = given.x.astype(np.float64).reshape(workload.n, workload.c_in, workload.h, workload.w)
     if workload.is_global:
         out = x.max(axis=(2, 3), keepdims=True) if workload.is_max else x.mean(axis=(2, 3), keepdims=True)
+    elif workload.is_transposed:
+        out = _transposed(workload, x, given)
     elif workload.is_conv:
         out = _convolve(workload, x, given)
     else:
@@ -68,6 +74,23 @@ def _convolve(workload: Workload, x: Doubles, given: Tensors) -> Doubles:
     if given.bias is not None:
         out += given.bias.astype(np.float64).reshape(groups, -1, 1)
     return out
+
+
+def _transposed(workload: Workload, x: Doubles, given: Tensors) -> Doubles:
+    """As the convolution that it is: of the input with stride - 1 zeros between its values, by kernels turned round. Padding crops."""
+    assert given.weight is not None
+    (sh, sw), groups = workload.stride, workload.groups
+    stuffed = np.zeros((*x.shape[:2], (workload.h - 1) * sh + 1, (workload.w - 1) * sw + 1))
+    stuffed[:, :, ::sh, ::sw] = x
+    reach = (workload.kh - 1) * workload.dilation[0], (workload.kw - 1) * workload.dilation[1]
+    around = [(most - before, most - after) for most, (before, after) in zip(reach, workload.padding)]
+    (top, bottom), (left, right) = ((max(-before, 0), max(-after, 0)) for before, after in around)
+    stuffed = stuffed[:, :, top : stuffed.shape[2] - bottom, left : stuffed.shape[3] - right]
+    padding = tuple((max(before, 0), max(after, 0)) for before, after in around)
+    weight = given.weight.reshape(groups, workload.c_in // groups, workload.c_out // groups, workload.kh, workload.kw)
+    turned = np.ascontiguousarray(weight.swapaxes(1, 2)[..., ::-1, ::-1])
+    plain = replace(workload, op="conv2d", h=stuffed.shape[2], w=stuffed.shape[3], stride=(1, 1), padding=padding)
+    return _convolve(plain, stuffed, replace(given, weight=turned))
 
 
 _answers: OrderedDict[tuple[Workload, str, int], Doubles] = OrderedDict()

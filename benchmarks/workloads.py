@@ -61,6 +61,10 @@ class Workload:
         return self.op.startswith("conv")
 
     @property
+    def is_transposed(self) -> bool:
+        return self.op.startswith("conv_transpose")
+
+    @property
     def is_max(self) -> bool:
         return "max" in self.op
 
@@ -79,7 +83,7 @@ class Workload:
     def _out(self, axis: int) -> int:
         length, kernel = ((self.h, self.kh), (self.w, self.kw))[axis]
         stride, dilation, pads = self.stride[axis], self.dilation[axis], sum(self.padding[axis])
-        if self.op.startswith("conv_transpose"):
+        if self.is_transposed:
             return (length - 1) * stride - pads + dilation * (kernel - 1) + 1
         if self.is_global:
             return 1
@@ -98,7 +102,7 @@ class Workload:
         if not self.is_conv:
             return None
         kernel = (self.kh, self.kw)[-self.dims :]
-        if self.op.startswith("conv_transpose"):
+        if self.is_transposed:
             return (self.c_in, self.c_out // self.groups, *kernel)
         return (self.c_out, self.c_in // self.groups, *kernel)
 
@@ -110,7 +114,7 @@ class Workload:
     @property
     def flops(self) -> int:
         """Two per multiply-add, one per pooled value; taps on padding count."""
-        if self.op.startswith("conv_transpose"):
+        if self.is_transposed:
             return 2 * self.n * self.c_in * self.h * self.w * (self.c_out // self.groups) * self.kh * self.kw
         return (2 if self.is_conv else 1) * self.n * self.c_out * self.oh * self.ow * self.terms
 
@@ -149,7 +153,7 @@ class Workload:
             small = replace(small, c_in=small.c_in // 2, c_out=small.c_out if self.is_conv else small.c_in // 2)
         while small.flops > flops and small.n > 1:
             small = replace(small, n=small.n // 2)
-        while spatial and not self.is_global and small.flops > flops and max(small.oh, small.ow) > 1:
+        while spatial and not self.is_global and not self.is_transposed and small.flops > flops and max(small.oh, small.ow) > 1:
             axis = 0 if small.oh >= small.ow else 1
             span = small.dilation[axis] * ((small.kh, small.kw)[axis] - 1) + 1
             length = ((small.oh, small.ow)[axis] // 2 - 1) * small.stride[axis] + span

@@ -8,8 +8,9 @@ from benchmarks.tensors import Tensors
 from benchmarks.workloads import Workload
 
 OPS = {
-    "conv1d": "Conv", "conv2d": "Conv", "max_pool1d": "MaxPool", "max_pool2d": "MaxPool", "avg_pool1d": "AveragePool",
-    "avg_pool2d": "AveragePool", "global_avg_pool": "GlobalAveragePool", "global_max_pool": "GlobalMaxPool",
+    "conv1d": "Conv", "conv2d": "Conv", "conv_transpose1d": "ConvTranspose", "conv_transpose2d": "ConvTranspose",
+    "max_pool1d": "MaxPool", "max_pool2d": "MaxPool", "avg_pool1d": "AveragePool", "avg_pool2d": "AveragePool",
+    "global_avg_pool": "GlobalAveragePool", "global_max_pool": "GlobalMaxPool",
 }  # fmt: skip
 OPSET, IR_VERSION = 17, 9  # old enough for every runtime of the last years; nothing here changed since
 

@@ -11,7 +11,10 @@ from benchmarks.contenders.base import Contender, Prepared, pads_differ
 from benchmarks.tensors import Tensors
 from benchmarks.workloads import Workload
 
-OPS = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "global_avg_pool", "global_max_pool")
+OPS = (
+    "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",
+    "global_avg_pool", "global_max_pool",
+)  # fmt: skip
 
 
 class Torch(Contender):
@@ -20,7 +23,7 @@ class Torch(Contender):
     name = "torch"
     inside_timer = (
         "One torch.nn.functional call in inference mode, its output's allocation included (it takes no output argument); "
-        "unequal padding, which PyTorch cannot say, is an F.pad inside."
+        "unequal padding, which PyTorch cannot say, is an F.pad inside (a transposed layer's is a view that leaves out what it crops)."
     )
     channels_last = False
 
@@ -77,6 +80,8 @@ def _call(workload: Workload, weight: Any, bias: Any, dims: int) -> Callable[[An
         pool = F.adaptive_max_pool2d if workload.is_max else F.adaptive_avg_pool2d
         return lambda x: pool(x, 1)
     stride, dilation, pads = workload.stride[-dims:], workload.dilation[-dims:], workload.padding[-dims:]
+    if workload.is_transposed:
+        return _call_transposed(workload, weight, bias, dims)
     if workload.is_conv:
         conv = {1: F.conv1d, 2: F.conv2d}[dims]
         if not pads_differ(workload):
@@ -87,3 +92,14 @@ def _call(workload: Workload, weight: Any, bias: Any, dims: int) -> Callable[[An
     pool = getattr(F, f"{'max' if workload.is_max else 'avg'}_pool{dims}d")
     kernel = (workload.kh, workload.kw)[-dims:]
     return lambda x: pool(x, kernel, stride)
+
+
+def _call_transposed(workload: Workload, weight: Any, bias: Any, dims: int) -> Callable[[Any], Any]:
+    import torch.nn.functional as F
+
+    conv = {1: F.conv_transpose1d, 2: F.conv_transpose2d}[dims]
+    stride, dilation, pads = workload.stride[-dims:], workload.dilation[-dims:], workload.padding[-dims:]
+    both = tuple(min(pad) for pad in pads)  # PyTorch crops as much before as after; the rest is left out of the result
+    sizes = (workload.oh, workload.ow)[-dims:]
+    kept = (..., *(slice(before - low, before - low + size) for (before, _), low, size in zip(pads, both, sizes)))
+    return lambda x: conv(x, weight, bias, stride, both, 0, workload.groups, dilation)[kept]
