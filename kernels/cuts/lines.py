@@ -171,7 +171,10 @@ def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
     tap = max(2.0 * cut.m * cut.n, 2.0 * cut.n + cut.m + 1.0, 8.0) + 0.5  # each sum waits for two FMAs of four cycles
     kept = 2.0 * f * cut.stack * cut.m * cut.n * (1.0 if f * cut.stack * cut.m * cut.n * 2 * lanes * size <= spec.l1 else 6.0)
     products = f * cut.stack * (summands * tap + 4 * cut.m + 20) + kept
-    reading = held * _bytes_per(spectra) / 64 + weights / (jobs_out if cut.each else groups * parts) * _bytes_per(weights) / 64
+    part = weights / (jobs_out if cut.each else groups * parts)
+    reading = held * _bytes_per(spectra) / 64 + part * _bytes_per(weights) / 64
+    if cut.each:  # every further tile of columns reads the weights anew, from the second-level cache
+        reading += part * (cut.stack - 1) / L2_BYTES
     back = lines * (transform_cycles(cut.length) + cut.outputs * put + 4 * CALL)
     out = max(products, reading) + 0.1 * min(products, reading) + back + kept + 500
     launches = 2 * LAUNCH if threads > 1 else 0.0
