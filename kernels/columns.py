@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from kernels.blocks import padded
-from kernels.cuts.lines import Cut, taps, wide
+from kernels.cuts.lines import Cut, shifts, taps, wide
 from kernels.microkernels.lines import NEIGHBOURS
 from kernels.problem import Conv
 
@@ -16,13 +16,16 @@ Array = np.ndarray
 
 def weight_spectra(problem: Conv, cut: Cut, weight: Array) -> Array:
     """Conjugate spectra of weight (c_out, ins, kh, kw) as complex (c_out, summands, frequencies), scaled so that the way back needs no
-    scaling; summands are [channel][phase][tap on the other axis]."""
-    along = taps(problem, cut.axis)
-    phases = along.phases
+    scaling; summands are [channel][phase][tap on the other axis, or block]."""
+    phases = np.array(taps(problem, cut.axis).phases)
     lines = np.moveaxis(weight, 2 + cut.axis, -1)  # (c_out, ins, other axis, transformed axis)
-    sparse = np.zeros((*lines.shape[:2], len(phases), lines.shape[2], cut.length), weight.dtype)
-    for i, (phase, index) in enumerate(zip(along.phase, along.index)):
-        sparse[:, :, phases.index(phase), :, index] = lines[..., i]
+    sparse = np.zeros((*lines.shape[:2], len(phases), cut.blocks or lines.shape[2], cut.length), weight.dtype)
+    index, phase = np.divmod(np.arange(problem.kernel[cut.axis]) * problem.dilation[cut.axis], problem.stride[cut.axis])
+    phase = np.searchsorted(phases, phase)
+    if cut.blocks:
+        sparse[:, :, phase, index // cut.outputs, index % cut.outputs] = lines[:, :, 0]
+    else:
+        sparse[:, :, phase, :, index] = np.moveaxis(lines, -1, 0)
     from scipy import fft  # 0.35 s at import, needed by this method only
 
     return np.conj(fft.rfft(sparse.reshape(len(weight), -1, cut.length))) / np.asarray(2 * cut.length, weight.dtype)
@@ -63,7 +66,7 @@ def column_places(problem: Conv, cut: Cut, lanes: int) -> tuple[Array, Array]:
     """Where every column begins: (inputs [phase across][vector] of base, first, size by lane; outputs [vector] of base, count by lane),
     offsets in elements from the plane of channel 0 of image 0; each chunk begins with a new vector."""
     axis, other = cut.axis, 1 - cut.axis
-    across, columns = taps(problem, other), wide(problem, cut.axis)
+    across, columns = shifts(problem, cut), wide(problem, cut)
     bands = problem.n * cut.tiles
     chunks, per_chunk = -(-bands // cut.bands), -(-cut.bands * columns // lanes) * lanes
     number = np.arange(per_chunk)
@@ -71,17 +74,18 @@ def column_places(problem: Conv, cut: Cut, lanes: int) -> tuple[Array, Array]:
     live = np.tile(number < cut.bands * columns, chunks) & (band < bands)
     image, tile, r = band // cut.tiles, band % cut.tiles, np.tile(number % columns, chunks)
     pitch = (problem.size[1], 1)
-    first = tile * cut.outputs * problem.stride[axis] - problem.padding[axis][0]
+    place, beside, used = (tile * cut.span + r, 0 * r, cut.span) if cut.blocks else (tile, r, problem.conv_size[other])
+    first = place * cut.outputs * problem.stride[axis] - problem.padding[axis][0]
     inputs = []
     for phase in across.phases:
-        position = r * problem.stride[other] + phase - problem.padding[other][0]
+        position = beside * problem.stride[other] + phase - problem.padding[other][0]
         exists = live & (position >= 0) & (position < problem.size[other])
         base = image * problem.c_in * math.prod(problem.size) + first * pitch[axis] + position * pitch[other]
         inputs.append(np.stack([base, first, np.where(exists, problem.size[axis], 0)]))
     out_pitch = (problem.conv_size[1], 1)
-    start = tile * cut.outputs
-    base = image * problem.c_out * math.prod(problem.conv_size) + start * out_pitch[axis] + r * out_pitch[other]
-    count = np.where(live & (r < problem.conv_size[other]), np.minimum(problem.conv_size[axis] - start, cut.outputs), 0)
+    start = place * cut.outputs
+    base = image * problem.c_out * math.prod(problem.conv_size) + start * out_pitch[axis] + beside * out_pitch[other]
+    count = np.where(live & (r < used), np.clip(problem.conv_size[axis] - start, 0, cut.outputs), 0)
 
     def by_vector(array: Array) -> Array:
         fields = array.reshape(*array.shape[:-1], -1, lanes)
@@ -102,7 +106,7 @@ def channel_places(problem: Conv, cut: Cut, lanes: int) -> tuple[Array, Array, A
     inputs = np.stack([channel * area + phase * pitch[axis], phase, np.where(lane < planes, problem.size[axis], 0)])
     lane = np.arange(-(-channels // lanes) * lanes)
     outputs = np.stack([lane * math.prod(problem.conv_size), np.where(lane < channels, cut.outputs, 0)])
-    columns = wide(problem, axis)
+    columns = wide(problem, cut)
     number = np.arange(problem.n * cut.tiles * columns)
     image, tile, r = number // columns // cut.tiles, number // columns % cut.tiles, number % columns
     other = 1 - axis

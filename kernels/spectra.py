@@ -17,7 +17,7 @@ from numba import prange
 
 from kernels.blocks import epilogue_of, padded, record, start_counter
 from kernels.columns import channel_places, column_places, pack_lanes, pack_rows, ways_of, weight_spectra
-from kernels.cuts.lines import Cut, frequencies, taps, wide
+from kernels.cuts.lines import Cut, frequencies, shifts, taps, wide
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine, worth
@@ -189,11 +189,11 @@ def pairs(powers: Array, n: int, dtype: Any) -> Array:
 def prepare_spectra(problem: Conv, operands: Operands, threads: int, cut: Cut) -> Prepared:
     """The weights' spectra, where every column begins, and scratch for the spectra of one chunk of bands."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
-    along, across, f = taps(problem, cut.axis), taps(problem, 1 - cut.axis), frequencies(cut.length)
+    along, across, f = taps(problem, cut.axis), shifts(problem, cut), frequencies(cut.length)
     assert operands.weight is not None
     phases, ins, outs = len(along.phases), problem.c_in // problem.groups, problem.c_out // problem.groups
     planes, bands = problem.c_in * phases * len(across.phases), problem.n * cut.tiles
-    columns, pitch = cut.bands * wide(problem, cut.axis), (problem.size[1], 1)[cut.axis]
+    columns, pitch = cut.bands * wide(problem, cut), (problem.size[1], 1)[cut.axis]
     complex_weight = weight_spectra(problem, cut, operands.weight)
     summands = complex_weight.shape[1]
     if cut.each:
@@ -238,7 +238,7 @@ def prepare_spectra(problem: Conv, operands: Operands, threads: int, cut: Cut) -
     geometry = record({
         "lanes": lanes, "itemsize": size, "each": int(cut.each), "length": cut.length, "frequencies": f, "part": part,
         "frequency_stride": frequency_stride, "planes_wide": plane_numbers, "phases_across": len(across.phases), "columns": columns,
-        "wide": wide(problem, cut.axis), "bands": cut.bands, "all_bands": bands, "vectors": vectors, "all_vectors": all_vectors,
+        "wide": wide(problem, cut), "bands": cut.bands, "all_bands": bands, "vectors": vectors, "all_vectors": all_vectors,
         "vectors_in": vectors if cut.each else vectors * len(across.phases), "vectors_out": vectors_out,
         "group_planes": ins * phases * len(across.phases), "groups": problem.groups, "outs": outs,
         "out_plane": math.prod(problem.conv_size), "outputs": cut.outputs, "m": cut.m, "n": cut.n, "stack": cut.stack, "parts": parts,

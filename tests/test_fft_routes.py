@@ -3,6 +3,7 @@ routes."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -23,6 +24,12 @@ PROBLEMS = {
     "strides and dilation": Conv("conv2d", 2, 2, (45, 40), (9, 5), (3, 2), ((4, 0), (3, 2)), (2, 3), "float64", 3, 1, True),
     "one line": Conv("conv1d", 3, 5, (1, 90), (1, 20), (1, 4), ((0, 0), (9, 10)), (1, 1), "float32", 33, 1, True),
     "beyond the input": Conv("conv2d", 1, 2, (6, 5), (4, 3), (1, 1), ((9, 12), (7, 8)), (1, 1), "float32", 3, 1, True),
+}
+
+
+BLOCKS = {
+    "two images": Conv("conv1d", 2, 3, (1, 2500), (1, 700), (1, 1), ((0, 0), (300, 5)), (1, 1), "float32", 2, 1, True),
+    "strided groups": Conv("conv1d", 1, 4, (1, 3000), (1, 1500), (1, 3), ((0, 0), (0, 0)), (1, 1), "float64", 4, 2, True),
 }
 
 
@@ -56,6 +63,24 @@ def test_both_routes(name: str) -> None:
         assert reference.share(out.array, wanted) <= tolerable, cut
         assert out.zones_untouched(), cut
         assert held.unchanged(), cut
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_long_kernels_in_blocks(name: str) -> None:
+    """A kernel cut into blocks, all outputs at a time and some blocks of them."""
+    problem = BLOCKS[name]
+    draw = np.random.default_rng(8)
+    shapes = problem.x_shape, problem.weight_shape, problem.c_out
+    x, weight, bias = (draw.standard_normal(shape).astype(problem.dtype) for shape in shapes)
+    wanted = expected(problem, x, weight, bias)
+    whole = next(cut for cut in lines.in_blocks(problem, 2) if cut.length == 256)
+    few = dataclasses.replace(whole, span=whole.span // 3, tiles=-(-problem.conv_size[1] // (whole.span // 3 * whole.outputs)))
+    assert whole.blocks > 1 and few.tiles > whole.tiles
+    for cut in (whole, few):
+        held, out = given(x), Guarded(problem.conv_shape, problem.dtype)
+        prepare_spectra(problem, Operands(weight, bias), 2, cut).run(held.array, out.array)
+        assert reference.share(out.array, wanted) <= 40 * np.finfo(problem.dtype).eps
+        assert out.zones_untouched() and held.unchanged()
 
 
 def test_every_length_has_factors() -> None:

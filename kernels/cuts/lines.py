@@ -3,7 +3,8 @@
 Along the transformed axis tiles overlap by the kernel's reach and yield length - reach outputs each (overlap-save); a stride splits input
 and kernel into phases that join the channels (polyphase). On the other axis the taps stay, each reading spectra some columns further; its
 stride makes phases too. A column is one line of one image, tile and position on the other axis; `wide` of them, halo included, make the
-band of one image and tile. The estimate counts cycles of one core.
+band of one image and tile. A line whose kernel is longer than a transform is cut into blocks, which play the other axis' part. The
+estimate counts cycles of one core.
 References: J. J. Shynk, "Frequency-domain and multirate adaptive filtering", IEEE Signal Processing Magazine 9(1), 1992.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -23,6 +25,7 @@ LONGEST = 1024  # two buffers of vectors of this length still fit the second-lev
 LENGTHS = sorted({
     2 * 2**a * 3**b * 5**c for a in range(10) for b in range(6) for c in range(4) if 8 <= 2 * 2**a * 3**b * 5**c <= LONGEST
 })  # fmt: skip
+HELD = 256 << 20  # bytes of input spectra at a time where a kernel is cut into blocks
 CALL, LAUNCH = 40, 27000  # cycles to call a micro-kernel and start its loops, to launch a region
 BESIDE, ALONG, APART = 12.0, 10.0, 25.0  # cycles to bring or put a vector, by how its numbers lie in memory
 
@@ -34,17 +37,18 @@ class Taps:
     phase: tuple[int, ...]
     index: tuple[int, ...]
 
-    @property
+    @functools.cached_property
     def phases(self) -> tuple[int, ...]:
         """Phases that some tap sees."""
         return tuple(sorted(set(self.phase)))
 
-    @property
+    @functools.cached_property
     def reach(self) -> int:
         """Positions of a phase from its first tap to its last."""
         return max(self.index)
 
 
+@functools.lru_cache(maxsize=64)
 def taps(problem: Conv, axis: int) -> Taps:
     """The taps of one axis."""
     index, phase = zip(*(divmod(i * problem.dilation[axis], problem.stride[axis]) for i in range(problem.kernel[axis])))
@@ -55,7 +59,8 @@ def taps(problem: Conv, axis: int) -> Taps:
 class Cut:
     """axis: the transformed one. length: of a transform. outputs: of a tile. tiles: on the axis. each: lanes hold output channels (and, of
     the input, channels), not columns. bands: (image, tile) pairs processed at a time. m, n: the product's tile, rows by vectors. stack:
-    tiles of m rows in a job. cycles: the estimate."""
+    tiles of m rows in a job. blocks: parts of `outputs` taps that a long kernel is cut into, 0: it is whole; `span` blocks of outputs
+    are a tile then. cycles: the estimate."""
 
     axis: int
     length: int
@@ -66,13 +71,15 @@ class Cut:
     m: int
     n: int
     stack: int
+    blocks: int = 0
+    span: int = 1
     cycles: float = math.inf
 
 
 @functools.lru_cache(maxsize=512)
 def best(problem: Conv, threads: int) -> Cut | None:
-    """The cut with the lowest estimate; None where no axis has windows that overlap and a reach that LONGEST allows."""
-    return min(candidates(problem, threads), key=lambda cut: cut.cycles, default=None)
+    """The cut with the lowest estimate; None where there is none."""
+    return min(itertools.chain(candidates(problem, threads), in_blocks(problem, threads)), key=lambda cut: cut.cycles, default=None)
 
 
 @functools.lru_cache(maxsize=512)
@@ -87,9 +94,16 @@ def frequencies(length: int) -> int:
     return length // 2 + 1
 
 
-def wide(problem: Conv, axis: int) -> int:
+def wide(problem: Conv, cut: Cut) -> int:
     """Columns of a band."""
-    return problem.conv_size[1 - axis] + taps(problem, 1 - axis).reach
+    if cut.blocks:
+        return cut.span + cut.blocks - 1
+    return problem.conv_size[1 - cut.axis] + taps(problem, 1 - cut.axis).reach
+
+
+def shifts(problem: Conv, cut: Cut) -> Taps:
+    """Where the spectra that one column sums lie: by tap of the other axis, or block of the kernel, the phase and how many columns on."""
+    return Taps((0,) * cut.blocks, tuple(range(cut.blocks))) if cut.blocks else taps(problem, 1 - cut.axis)
 
 
 def candidates(problem: Conv, threads: int) -> Iterator[Cut]:
@@ -106,11 +120,11 @@ def candidates(problem: Conv, threads: int) -> Iterator[Cut]:
             outputs = min(length - along.reach, out)
             tiles, f = -(-out // outputs), frequencies(length)
             for each in {False, problem.groups == 1 and problem.kernel[1 - axis] == 1}:
-                band = wide(problem, axis) * planes * f * 2 * size
+                band = (problem.conv_size[1 - axis] + across.reach) * planes * f * 2 * size
                 bands = max(1, min(problem.n * tiles, spec.l3 // 3 // band))
                 for n in (1, 2, 3, 4):
                     most = (spec.registers - 2 - 2 * n) // (2 * n)
-                    rows = bands * wide(problem, axis) if each else outs
+                    rows = bands * (problem.conv_size[1 - axis] + across.reach) if each else outs
                     if most < 1:
                         continue
                     for m in {_largest(rows, most), _largest(rows, min(most, 4))}:
@@ -119,6 +133,32 @@ def candidates(problem: Conv, threads: int) -> Iterator[Cut]:
                             stack = tall if each else _largest(tall, max(1, kept // (f * m * 2 * n * lanes * size)))
                             cut = Cut(axis, length, outputs, tiles, each, bands, m, n, stack)
                             yield dataclasses.replace(cut, cycles=_cycles(problem, cut, threads))
+
+
+def in_blocks(problem: Conv, threads: int) -> Iterator[Cut]:
+    """Cuts of one long line whose kernel is cut into blocks (partitioned convolution): a block's taps read spectra one column further than
+    those of the block before. T. G. Stockham, "High-speed convolution and correlation", AFIPS 1966, section on long kernels."""
+    spec, along, out = machine(), taps(problem, 1), problem.conv_size[1]
+    lanes, size, outs = spec.lanes(problem.itemsize), problem.itemsize, problem.c_out // problem.groups
+    if problem.size[0] > 1 or problem.kernel[0] > 1 or any(problem.padding[0]):
+        return
+    for length in (256, 512, 1024):
+        outputs = length // 2
+        blocks, parts, f = along.reach // outputs + 1, -(-out // outputs), frequencies(length)
+        if blocks < 2:
+            continue
+        column = problem.c_in * len(along.phases) * f * 2 * size
+        span = min(parts, max(2 * blocks, spec.l3 // 3 // column))
+        if column * (span + blocks) > HELD:
+            continue
+        for n in (1, 2, 3, 4):
+            most = (spec.registers - 2 - 2 * n) // (2 * n)
+            if most < 1:
+                continue
+            m = _largest(outs, most)
+            stack = _largest(-(-outs // m), max(1, spec.l2 // 3 // (f * m * 2 * n * lanes * size)))
+            cut = Cut(1, length, outputs, -(-parts // span), False, 1, m, n, stack, blocks, span)
+            yield dataclasses.replace(cut, cycles=_cycles(problem, cut, threads))
 
 
 def _largest(total: int, most: int) -> int:
@@ -149,11 +189,11 @@ def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
     """Estimated cycles of the slowest thread."""
     spec = machine()
     lanes, size, groups = spec.lanes(problem.itemsize), problem.itemsize, problem.groups
-    along, across = taps(problem, cut.axis), taps(problem, 1 - cut.axis)
+    along, across = taps(problem, cut.axis), shifts(problem, cut)
     f, phases = frequencies(cut.length), len(along.phases) * len(across.phases)
-    outs, summands = problem.c_out // groups, problem.c_in // groups * len(along.phases) * problem.kernel[1 - cut.axis]
+    outs, summands = problem.c_out // groups, problem.c_in // groups * len(along.phases) * len(across.index)
     chunks = -(-problem.n * cut.tiles // cut.bands)
-    columns = min(cut.bands, problem.n * cut.tiles) * wide(problem, cut.axis)
+    columns = min(cut.bands, problem.n * cut.tiles) * wide(problem, cut)
     if cut.each:
         vectors = -(-problem.c_out // lanes)
         jobs_in, jobs_out = columns * -(-problem.c_in * phases // lanes), -(-vectors // cut.n)
@@ -161,7 +201,8 @@ def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
     else:
         vectors, parts = -(-columns // lanes), -(-outs // (cut.stack * cut.m))
         jobs_in, jobs_out = problem.c_in * phases * vectors, groups * parts * -(-vectors // cut.n)
-        lines, held = -(-outs // parts) * min(cut.n, vectors), f * summands * cut.n * lanes * 2.0 * size
+        lines = -(-outs // parts) * min(cut.n, vectors)
+        held = f * problem.c_in // groups * phases * (cut.n * lanes + across.reach) * 2.0 * size
         weights = f * summands * problem.c_out * 2.0 * size
     in_step, out_step = (problem.stride[0] * problem.size[1], problem.conv_size[1]) if cut.axis == 0 else (problem.stride[1], 1)
     beside = cut.axis == 0 and problem.stride[1] == 1

@@ -7,8 +7,9 @@ into phases that join the channels (polyphase): the products are those of stride
 that is not transformed join the channels too.
 
 Two routes, whichever `cuts.lines` estimates lower. One axis by the codelets of `microkernels.fourier`, a vector of lines at a time, up to
-1024 long: tall, wide and long kernels with a reach of up to 1023 strides, where spectra stay in the caches and the epilogue is applied
-on the way out. SciPy's transforms, of one axis or both: longer kernels, and square ones on few channels.
+1024 long: tall, wide and long kernels, where spectra stay in the caches and the epilogue is applied on the way out. A kernel longer than
+that on a single line (an impulse response) is cut into blocks, whose products are summed before the one way back. SciPy's transforms, of
+one axis or both: maps whose kernel is longer than a transform, and square ones on few channels.
 
 It loses where kernels are small (the transforms are pure overhead) and where each weight spectrum is used once or twice (bandwidth).
 A NaN or inf in the input reaches every output of its tile, and no other tile; elsewhere it stays local only within rounding.
@@ -24,7 +25,7 @@ import numpy as np
 
 from kernels import registry
 from kernels.cuts.fft import layout
-from kernels.cuts.lines import Cut, best, by_lines, frequencies, taps
+from kernels.cuts.lines import Cut, best, by_lines, frequencies, shifts, taps
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.microkernels.smooth import codes
 from kernels.problem import Conv
@@ -37,7 +38,7 @@ ORIGIN_BYTES = 24  # of the image, row and column where each column of a tile of
 
 def summed(problem: Conv, cut: Cut) -> int:
     """Products that are summed at each frequency."""
-    return problem.c_in // problem.groups * len(taps(problem, cut.axis).phases) * problem.kernel[1 - cut.axis]
+    return problem.c_in // problem.groups * len(taps(problem, cut.axis).phases) * len(shifts(problem, cut).index)
 
 
 def refuse(problem: Conv) -> str | None:
