@@ -136,7 +136,8 @@ def report_command(
     newest = sorted(path.parent for path in REPORTS.glob("*/run.json"))
     if folder is None and not newest:
         _stop(f"no run under {REPORTS}; python -m benchmarks makes one")
-    folder = folder or newest[-1]
+    core = [path for path in newest if update_readme and load(path).preset == "core"]
+    folder = folder or (core or newest)[-1]
     try:
         done = load(folder)
     except (OSError, ValueError, KeyError) as error:
