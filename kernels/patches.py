@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.arrays import intake, result_dtypes
+from kernels.arrays import intake, result_dtypes, too_large
 from kernels.errors import ProblemError
 from kernels.machine import memory
 from kernels.options import Ints, check_positive, flat, is_channels_last, padding_pairs, per_axis, split_shape
@@ -53,12 +53,9 @@ def unfold(x: Any, kernel_size: Ints, dilation: Ints = 1, padding: Any = 0, stri
     batch, n, channels, size = split_shape(op, x.shape, _axes(kernel_size), False)
     windows = _windows(op, n, channels, size, kernel_size, dilation, padding, stride)
     taps, positions = windows.taps, math.prod(windows.conv_size)
-    needed, there = x.itemsize * math.prod((n, channels, taps, positions)), memory()
-    if needed > there:
-        raise ProblemError(
-            f"{op}: {taps} taps at {positions} positions would take {needed / 2**30:,.1f} GiB, this machine has {there / 2**30:,.1f} GiB; "
-            "split the batch or the signal"
-        )
+    needed = x.itemsize * math.prod((n, channels, taps, positions))
+    if needed > memory():
+        raise too_large(op, f"{taps} taps at {positions} positions", needed)
     padded = np.pad(x.reshape(windows.x_shape), ((0, 0), (0, 0), *windows.padding))
     rows, columns = padded.strides[2:]
     (sh, sw), (dh, dw) = windows.stride, windows.dilation

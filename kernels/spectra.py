@@ -42,7 +42,7 @@ def one_pass(g, passes, i, x, parts):
 
 @njit
 def transform(g, passes, x):
-    """All passes over the complex vectors at x, in place. Where they outgrow half of the first-level cache the long blocks' pass comes
+    """All passes over the complex vectors at x, in place. Where they outgrow g.fast bytes the long blocks' pass comes
     alone, and then each of its blocks is finished while it is there."""
     first = 0 if passes[0, 1] == AFTER else passes.shape[0] - 1
     parts = passes[first, 0] if g.length * g.lanes * g.itemsize > g.fast else 1
@@ -55,6 +55,8 @@ def transform(g, passes, x):
                 one_pass(g, passes, i, here, parts)
     if parts > 1 and first > 0:
         one_pass(g, passes, first, x, 1)
+
+
 @njit
 def one_in(job, x, spectra, passes, places, ways, shifts, geometry, band, block):
     """Job of `into_spectra`: one vector of lines of one channel and phase, or of one column."""
@@ -83,8 +85,8 @@ def one_in(job, x, spectra, passes, places, ways, shifts, geometry, band, block)
 
 @region
 def into_spectra(threads, x, spectra, passes, places, ways, shifts, geometry, band, jobs, scratch, scratch_bytes):
-    """Spectra of the chunk that begins at `band`. x, spectra and scratch are bytes; passes as `pass_table` says; places, ways and shifts as
-    `InputPlaces`; geometry a record."""
+    """Spectra of the chunk that begins at `band`. x, spectra and scratch are bytes; passes as `pass_tables` says; places and shifts as
+    `kernels.columns` says, ways as `ways_of`; geometry a record."""
     counter = start_counter(scratch, threads)
     for thread in prange(threads):
         state = flush_denormals()

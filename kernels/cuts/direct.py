@@ -48,6 +48,12 @@ def even(total: int, largest: int) -> tuple[int, int, int]:
     return parts, total // parts, total % parts
 
 
+def tallest(total: int, largest: int) -> int:
+    """The largest of the parts that `even` makes."""
+    _, base, extra = even(total, largest)
+    return base + (extra > 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """The packed block, in elements: channels are channel_stride apart, `size` in all. A channel has planes for `columns` (the input
@@ -115,7 +121,7 @@ def _tiles(outs: int, registers: int) -> Iterator[tuple[int, int]]:
     for n in range(1, 9):
         largest = min((registers - 1 - n) // n, outs, 16)
         if largest >= 1:
-            yield even(outs, largest)[1] + (even(outs, largest)[2] > 0), n
+            yield tallest(outs, largest), n
 
 
 def tap_cycles(m: float, n: float) -> float:

@@ -16,7 +16,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from kernels.cuts.direct import L2_BYTES, L3_BYTES, MEMORY_BYTES, even
+from kernels.cuts.direct import L2_BYTES, L3_BYTES, MEMORY_BYTES, tallest
 from kernels.cuts.fft import layout
 from kernels.machine import machine
 from kernels.problem import Conv
@@ -106,6 +106,11 @@ def shifts(problem: Conv, cut: Cut) -> Taps:
     return Taps((0,) * cut.blocks, tuple(range(cut.blocks))) if cut.blocks else taps(problem, 1 - cut.axis)
 
 
+def summands(problem: Conv, cut: Cut) -> int:
+    """Products that are summed at each frequency."""
+    return problem.c_in // problem.groups * len(taps(problem, cut.axis).phases) * len(shifts(problem, cut).index)
+
+
 def candidates(problem: Conv, threads: int) -> Iterator[Cut]:
     """Every cut that is considered, with its estimate."""
     spec = machine()
@@ -116,21 +121,22 @@ def candidates(problem: Conv, threads: int) -> Iterator[Cut]:
         if along.reach == 0:
             continue
         planes = problem.c_in * len(along.phases) * len(across.phases)
+        columns = problem.conv_size[1 - axis] + across.reach
         for length in lengths(out, along.reach):
             outputs = min(length - along.reach, out)
             tiles, f = -(-out // outputs), frequencies(length)
             for each in {False, problem.groups == 1 and problem.kernel[1 - axis] == 1}:
-                band = (problem.conv_size[1 - axis] + across.reach) * planes * f * 2 * size
+                band = columns * planes * f * 2 * size
                 bands = max(1, min(problem.n * tiles, spec.l3 // 3 // band))
                 for n in (1, 2, 3, 4):
                     most = (spec.registers - 2 - 2 * n) // (2 * n)
-                    rows = bands * (problem.conv_size[1 - axis] + across.reach) if each else outs
+                    rows = bands * columns if each else outs
                     if most < 1:
                         continue
-                    for m in {_largest(rows, most), _largest(rows, min(most, 4))}:
+                    for m in {tallest(rows, most), tallest(rows, min(most, 4))}:
                         tall = -(-rows // m)
                         for kept in (spec.l1, spec.l2 // 3):  # what a job's products may take
-                            stack = tall if each else _largest(tall, max(1, kept // (f * m * 2 * n * lanes * size)))
+                            stack = tall if each else tallest(tall, max(1, kept // (f * m * 2 * n * lanes * size)))
                             cut = Cut(axis, length, outputs, tiles, each, bands, m, n, stack)
                             yield dataclasses.replace(cut, cycles=_cycles(problem, cut, threads))
 
@@ -155,16 +161,10 @@ def in_blocks(problem: Conv, threads: int) -> Iterator[Cut]:
             most = (spec.registers - 2 - 2 * n) // (2 * n)
             if most < 1:
                 continue
-            m = _largest(outs, most)
-            stack = _largest(-(-outs // m), max(1, spec.l2 // 3 // (f * m * 2 * n * lanes * size)))
+            m = tallest(outs, most)
+            stack = tallest(-(-outs // m), max(1, spec.l2 // 3 // (f * m * 2 * n * lanes * size)))
             cut = Cut(1, length, outputs, -(-parts // span), False, 1, m, n, stack, blocks, span)
             yield dataclasses.replace(cut, cycles=_cycles(problem, cut, threads))
-
-
-def _largest(total: int, most: int) -> int:
-    """The largest of the fewest even parts of at most `most`."""
-    _, base, extra = even(total, most)
-    return base + (extra > 0)
 
 
 def lengths(out: int, reach: int) -> list[int]:
@@ -191,19 +191,19 @@ def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
     lanes, size, groups = spec.lanes(problem.itemsize), problem.itemsize, problem.groups
     along, across = taps(problem, cut.axis), shifts(problem, cut)
     f, phases = frequencies(cut.length), len(along.phases) * len(across.phases)
-    outs, summands = problem.c_out // groups, problem.c_in // groups * len(along.phases) * len(across.index)
+    outs, summed = problem.c_out // groups, summands(problem, cut)
     chunks = -(-problem.n * cut.tiles // cut.bands)
     columns = min(cut.bands, problem.n * cut.tiles) * wide(problem, cut)
     if cut.each:
         vectors = -(-problem.c_out // lanes)
         jobs_in, jobs_out = columns * -(-problem.c_in * phases // lanes), -(-vectors // cut.n)
-        lines, held, weights = columns * min(cut.n, vectors), 0.0, f * summands * jobs_out * cut.n * lanes * 2.0 * size
+        lines, held, weights = columns * min(cut.n, vectors), 0.0, f * summed * jobs_out * cut.n * lanes * 2.0 * size
     else:
         vectors, parts = -(-columns // lanes), -(-outs // (cut.stack * cut.m))
         jobs_in, jobs_out = problem.c_in * phases * vectors, groups * parts * -(-vectors // cut.n)
         lines = -(-outs // parts) * min(cut.n, vectors)
         held = f * problem.c_in // groups * phases * (cut.n * lanes + across.reach) * 2.0 * size
-        weights = f * summands * problem.c_out * 2.0 * size
+        weights = f * summed * problem.c_out * 2.0 * size
     in_step, out_step = (problem.stride[0] * problem.size[1], problem.conv_size[1]) if cut.axis == 0 else (problem.stride[1], 1)
     beside = cut.axis == 0 and problem.stride[1] == 1
     moved, put = (BESIDE if beside else ALONG if step == 1 else APART for step in (in_step, out_step))
@@ -211,7 +211,7 @@ def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
     into = transform_cycles(cut.length) + cut.length * moved + 2 * f * _bytes_per(spectra) + 4 * CALL
     tap = max(2.0 * cut.m * cut.n, 2.0 * cut.n + cut.m + 1.0, 8.0) + 0.5  # each sum waits for two FMAs of four cycles
     kept = 2.0 * f * cut.stack * cut.m * cut.n * (1.0 if f * cut.stack * cut.m * cut.n * 2 * lanes * size <= spec.l1 else 6.0)
-    products = f * cut.stack * (summands * tap + 4 * cut.m + 20) + kept
+    products = f * cut.stack * (summed * tap + 4 * cut.m + 20) + kept
     part = weights / (jobs_out if cut.each else groups * parts)
     reading = held * _bytes_per(spectra) / 64 + part * _bytes_per(weights) / 64
     if cut.each:  # every further tile of columns reads the weights anew, from the second-level cache

@@ -16,11 +16,11 @@ from kernels.cuts.direct import (
     L3_BYTES,
     MEMORY_BYTES,
     TILE_COST,
-    even,
     job_cycles,
     layout,
     line_cycles,
     stream_cycles,
+    tallest,
     tap_cycles,
 )
 from kernels.machine import machine
@@ -104,7 +104,7 @@ def _cuts(problem: Conv, threads: int) -> list[Cut]:
                 for n in (1, 2, 3, 4):
                     largest = min((spec.registers - 1 - n) // n, outs, 16)
                     for chunks in sorted({1, min(threads, outs)}):
-                        m = even(max(1, outs // chunks), largest)[1] + (even(max(1, outs // chunks), largest)[2] > 0)
+                        m = tallest(max(1, outs // chunks), largest)
                         padded = -(-rows * columns // lanes) * lanes
                         v_bytes = points * ins * padded * size
                         # output channels per round: what the second-level cache has left for products

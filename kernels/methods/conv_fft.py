@@ -25,7 +25,7 @@ import numpy as np
 
 from kernels import registry
 from kernels.cuts.fft import layout
-from kernels.cuts.lines import Cut, best, by_lines, frequencies, shifts, taps
+from kernels.cuts.lines import best, by_lines, frequencies, summands
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.microkernels.smooth import codes
 from kernels.problem import Conv
@@ -34,11 +34,6 @@ from kernels.tiles import prepare_tiles
 
 LIMIT = 4 << 30  # bytes of spectra beyond which the method refuses
 ORIGIN_BYTES = 24  # of the image, row and column where each column of a tile of SciPy's route starts
-
-
-def summed(problem: Conv, cut: Cut) -> int:
-    """Products that are summed at each frequency."""
-    return problem.c_in // problem.groups * len(taps(problem, cut.axis).phases) * len(shifts(problem, cut).index)
 
 
 def refuse(problem: Conv) -> str | None:
@@ -50,7 +45,7 @@ def refuse(problem: Conv) -> str | None:
         return f"stride {problem.stride} is not shorter than the kernel's reach, so no two windows overlap; use direct or im2col"
     cut = by_lines(problem)
     if cut:
-        memory = 2 * problem.itemsize * frequencies(cut.length) * problem.c_out * summed(problem, cut)
+        memory = 2 * problem.itemsize * frequencies(cut.length) * problem.c_out * summands(problem, cut)
     else:
         memory = taken.weight_bytes + sum(taken.item_bytes) + ORIGIN_BYTES * taken.items * sum(taken.columns)
     if memory > LIMIT:
@@ -66,7 +61,7 @@ def error_bound(problem: Conv) -> float:
     """
     cut, taken = by_lines(problem), layout(problem)
     if cut:
-        length, products = cut.length, summed(problem, cut)
+        length, products = cut.length, summands(problem, cut)
     elif taken:
         length, products = math.prod(taken.transform), taken.planes * taken.direct_taps
     else:

@@ -14,6 +14,7 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
+from kernels.blocks import start_counter
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.jit import njit, region
 from kernels.machine import machine, worth
@@ -43,8 +44,7 @@ def _planes(first, last, x, out, row, kernel, sizes, row_counts, counts):
 def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts, planes, planes_per_job):
     """Every plane; threads take jobs of some planes from a counter at the end of `rows`. x, out and rows (one scratch row a thread) are
     bytes, row_counts and counts arrays of numbers, kernel an address."""
-    rows[-ALIGNMENT:] = 0
-    counter = rows.ctypes.data + rows.size - ALIGNMENT
+    counter = start_counter(rows, 0)
     for thread in prange(threads):
         state = flush_denormals()
         if sizes[0] == MAXIMUM:  # which is one of its inputs, however small
@@ -62,8 +62,7 @@ def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts,
 def stacks(threads, x, out, scratch, scratch_bytes, bring_kernel, kernel, put_kernel, sizes, row_counts, counts, places, nothing, planes):
     """Every plane, as many at a time as there are lanes; places ([0]: all of them, [1]: those of the last time) say where each lane's
     plane begins and ends, in and out; nothing is a bias of zero; other arguments as for `windows`."""
-    scratch[-ALIGNMENT:] = 0
-    counter = scratch.ctypes.data + scratch.size - ALIGNMENT
+    counter = start_counter(scratch, 0)
     kind, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
     for thread in prange(threads):
         state = flush_denormals()
