@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import marshal
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,62 @@ from kernels import registry
 from kernels.arrays import intake
 from kernels.errors import ProblemError
 from kernels.implementation import Operands
-from kernels.plan import Plan, load
+from kernels.machine import machine
+from kernels.plan import REMEMBERED, REMEMBERED_BYTES, Outline, Plan, load
+from kernels.recent import Recent
 from kernels.request import request
 
 Array = np.ndarray
 
 
+_outlines: Recent[Outline] = Recent(REMEMBERED, REMEMBERED_BYTES)
+
+
 def call(
-    op: str, x: Any, args: tuple[Any, ...], implementation: str, threads: int | None, out: Array | None, options: dict[str, Any]
+    op: str, x: Any, operands: dict[str, Any], numbers: dict[str, Any], implementation: str, threads: int | None, out: Array | None
 ) -> Any:
-    """A plan made and called: what operation `op` does to x with its other arguments."""
+    """A plan made and called: what operation `op` does to x with its operands (by name, None where there is none) and other arguments."""
+    key = _key(op, x, operands, (implementation, threads, *numbers.values()))
+    outline = None if key is None else _outlines.get(key)
+    if outline is not None:
+        given = Operands(**operands)
+        if out is not None:
+            _check_apart(op, out, operands)
+        if given.weight is not None and given.weight.ndim == 3:
+            given = given._replace(weight=given.weight[:, :, None])  # a 1-D kernel's height
+        return outline.compute(outline.prepared.bind(given), x, out)
     x = intake(op, "x", x)
-    asked = request(op, x.shape, x.dtype, args, options)
+    asked = request(op, x.shape, x.dtype, (), {**operands, **numbers})
+    _check_apart(op, out, asked.given)
+    outline = Outline(asked.problem, asked.signature, implementation, threads)
+    if key is not None and asked.as_given:
+        _outlines.put(key, outline, outline.prepared.workspace_bytes)
+    return outline.compute(outline.prepared.bind(asked.operands), x, out)
+
+
+def _key(op: str, x: Any, operands: dict[str, Any], numbers: tuple[Any, ...]) -> Hashable:
+    """What calls have in common that differ in the values of their arrays only; None where that cannot be told at a glance."""
+    if type(x) is not np.ndarray:
+        return None
+    arrays: list[Any] = [op, x.shape, x.dtype, machine()]
+    for operand in operands.values():
+        if operand is None:
+            arrays.append(None)
+        elif type(operand) is np.ndarray and operand.flags.c_contiguous and operand.flags.aligned:
+            arrays += operand.shape, operand.dtype
+        else:
+            return None
+    try:  # bytes tell 1 from 1.0 and from True, which are equal; format 2 does not depend on what else refers to a value
+        return *arrays, marshal.dumps(numbers, 2)
+    except ValueError:
+        return None
+
+
+def _check_apart(op: str, out: Any, operands: dict[str, Any]) -> None:
     if isinstance(out, np.ndarray):
-        for name, operand in asked.given.items():
-            if np.may_share_memory(out, operand):
+        for name, operand in operands.items():
+            if operand is not None and np.may_share_memory(out, operand):
                 raise ProblemError(f"{op}: out overlaps {name} in memory; pass a separate array")
-    return Plan(asked.problem, asked.operands, asked.signature, implementation, threads)(x, out)
 
 
 def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", implementation: str = "auto", effort: str = "estimate",
@@ -44,8 +84,8 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
     if not isinstance(effort, str) or effort != "estimate":
         raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate"')
     asked = request(op, x_shape, _dtype(op, dtype), args, options)
-    owned = Operands(**{name: None if value is None else value.copy() for name, value in vars(asked.operands).items()})
-    return Plan(asked.problem, owned, asked.signature, implementation, threads)
+    owned = Operands(*(None if value is None else value.copy() for value in asked.operands))
+    return Plan(Outline(asked.problem, asked.signature, implementation, threads), owned)
 
 
 def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", **options: Any) -> dict[str, str | None]:

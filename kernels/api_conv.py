@@ -31,8 +31,12 @@ def conv1d(
     >>> conv1d([[[1.0, 2.0, 3.0]]], [[[1.0, 10.0]]])
     array([[[21., 32.]]])
     """
-    options = {"flip": flip, "activation": activation, "pool": pool, "scale": scale, "shift": shift, "layout": layout}
-    return call("conv1d", x, (weight, bias, stride, padding, dilation, groups), implementation, threads, out, options)
+    operands = {"weight": weight, "bias": bias, "scale": scale, "shift": shift}
+    numbers = {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "flip": flip, "activation": activation, "pool": pool,
+        "layout": layout,
+    }  # fmt: skip
+    return call("conv1d", x, operands, numbers, implementation, threads, out)
 
 
 def conv2d(
@@ -51,8 +55,12 @@ def conv2d(
     >>> conv2d(np.ones((1, 3, 5, 5)), np.ones((2, 3, 3, 3))).shape
     (1, 2, 3, 3)
     """
-    options = {"flip": flip, "activation": activation, "pool": pool, "scale": scale, "shift": shift, "layout": layout}
-    return call("conv2d", x, (weight, bias, stride, padding, dilation, groups), implementation, threads, out, options)
+    operands = {"weight": weight, "bias": bias, "scale": scale, "shift": shift}
+    numbers = {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "flip": flip, "activation": activation, "pool": pool,
+        "layout": layout,
+    }  # fmt: skip
+    return call("conv2d", x, operands, numbers, implementation, threads, out)
 
 
 def conv3d(
@@ -72,8 +80,12 @@ def conv3d(
     >>> conv3d(np.ones((1, 3, 5, 5, 5)), np.ones((2, 3, 3, 3, 3))).shape
     (1, 2, 3, 3, 3)
     """
-    options = {"flip": flip, "activation": activation, "pool": pool, "scale": scale, "shift": shift, "layout": layout}
-    return call("conv3d", x, (weight, bias, stride, padding, dilation, groups), implementation, threads, out, options)
+    operands = {"weight": weight, "bias": bias, "scale": scale, "shift": shift}
+    numbers = {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "flip": flip, "activation": activation, "pool": pool,
+        "layout": layout,
+    }  # fmt: skip
+    return call("conv3d", x, operands, numbers, implementation, threads, out)
 
 
 def conv_transpose1d(
@@ -94,9 +106,12 @@ def conv_transpose1d(
     >>> conv_transpose1d([[[1.0, 2.0]]], [[[1.0, 10.0, 100.0]]], stride=2)
     array([[[  1.,  10., 102.,  20., 200.]]])
     """
-    options = {"flip": flip, "activation": activation, "pool": pool, "scale": scale, "shift": shift, "layout": layout}
-    args = weight, bias, stride, padding, output_padding, groups, dilation
-    return call("conv_transpose1d", x, args, implementation, threads, out, options | {"output_size": output_size})
+    operands = {"weight": weight, "bias": bias, "scale": scale, "shift": shift}
+    numbers = {
+        "stride": stride, "padding": padding, "output_padding": output_padding, "groups": groups, "dilation": dilation,
+        "output_size": output_size, "flip": flip, "activation": activation, "pool": pool, "layout": layout,
+    }  # fmt: skip
+    return call("conv_transpose1d", x, operands, numbers, implementation, threads, out)
 
 
 def conv_transpose2d(
@@ -117,9 +132,12 @@ def conv_transpose2d(
     >>> conv_transpose2d(np.ones((1, 3, 5, 8)), np.ones((3, 2, 4, 4)), stride=2, padding=1).shape
     (1, 2, 10, 16)
     """
-    options = {"flip": flip, "activation": activation, "pool": pool, "scale": scale, "shift": shift, "layout": layout}
-    args = weight, bias, stride, padding, output_padding, groups, dilation
-    return call("conv_transpose2d", x, args, implementation, threads, out, options | {"output_size": output_size})
+    operands = {"weight": weight, "bias": bias, "scale": scale, "shift": shift}
+    numbers = {
+        "stride": stride, "padding": padding, "output_padding": output_padding, "groups": groups, "dilation": dilation,
+        "output_size": output_size, "flip": flip, "activation": activation, "pool": pool, "layout": layout,
+    }  # fmt: skip
+    return call("conv_transpose2d", x, operands, numbers, implementation, threads, out)
 
 
 def conv_transpose3d(
@@ -140,6 +158,9 @@ def conv_transpose3d(
     >>> conv_transpose3d(np.ones((1, 3, 2, 5, 8)), np.ones((3, 2, 2, 2, 2)), stride=2).shape
     (1, 2, 4, 10, 16)
     """
-    options = {"flip": flip, "activation": activation, "pool": pool, "scale": scale, "shift": shift, "layout": layout}
-    args = weight, bias, stride, padding, output_padding, groups, dilation
-    return call("conv_transpose3d", x, args, implementation, threads, out, options | {"output_size": output_size})
+    operands = {"weight": weight, "bias": bias, "scale": scale, "shift": shift}
+    numbers = {
+        "stride": stride, "padding": padding, "output_padding": output_padding, "groups": groups, "dilation": dilation,
+        "output_size": output_size, "flip": flip, "activation": activation, "pool": pool, "layout": layout,
+    }  # fmt: skip
+    return call("conv_transpose3d", x, operands, numbers, implementation, threads, out)

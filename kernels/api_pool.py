@@ -29,8 +29,11 @@ def max_pool1d(
     >>> max_pool1d([[[1.0, 3.0, 2.0, 5.0]]], 2)
     array([[[3., 5.]]])
     """
-    args = kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    return call("max_pool1d", x, args, implementation, threads, out, {"layout": layout})
+    numbers = {
+        "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
+        "ceil_mode": ceil_mode, "return_indices": return_indices, "layout": layout,
+    }  # fmt: skip
+    return call("max_pool1d", x, {}, numbers, implementation, threads, out)
 
 
 def max_pool2d(
@@ -48,8 +51,11 @@ def max_pool2d(
     array([[[[ 5.,  7.],
              [13., 15.]]]])
     """
-    args = kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    return call("max_pool2d", x, args, implementation, threads, out, {"layout": layout})
+    numbers = {
+        "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
+        "ceil_mode": ceil_mode, "return_indices": return_indices, "layout": layout,
+    }  # fmt: skip
+    return call("max_pool2d", x, {}, numbers, implementation, threads, out)
 
 
 def max_pool3d(
@@ -66,8 +72,11 @@ def max_pool3d(
     >>> max_pool3d(np.arange(16.0).reshape(1, 1, 2, 2, 4), 2)
     array([[[[[13., 15.]]]]])
     """
-    args = kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    return call("max_pool3d", x, args, implementation, threads, out, {"layout": layout})
+    numbers = {
+        "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
+        "ceil_mode": ceil_mode, "return_indices": return_indices, "layout": layout,
+    }  # fmt: skip
+    return call("max_pool3d", x, {}, numbers, implementation, threads, out)
 
 
 def avg_pool1d(
@@ -83,8 +92,11 @@ def avg_pool1d(
     >>> avg_pool1d([[[1.0, 3.0, 2.0, 6.0]]], 2)
     array([[[2., 4.]]])
     """
-    args = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    return call("avg_pool1d", x, args, implementation, threads, out, {"dilation": dilation, "layout": layout})
+    numbers = {
+        "kernel_size": kernel_size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode, "count_include_pad": count_include_pad,
+        "divisor_override": divisor_override, "dilation": dilation, "layout": layout,
+    }  # fmt: skip
+    return call("avg_pool1d", x, {}, numbers, implementation, threads, out)
 
 
 def avg_pool2d(
@@ -101,8 +113,11 @@ def avg_pool2d(
     array([[[[ 2.5,  4.5],
              [10.5, 12.5]]]])
     """
-    args = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    return call("avg_pool2d", x, args, implementation, threads, out, {"dilation": dilation, "layout": layout})
+    numbers = {
+        "kernel_size": kernel_size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode, "count_include_pad": count_include_pad,
+        "divisor_override": divisor_override, "dilation": dilation, "layout": layout,
+    }  # fmt: skip
+    return call("avg_pool2d", x, {}, numbers, implementation, threads, out)
 
 
 def avg_pool3d(
@@ -118,8 +133,11 @@ def avg_pool3d(
     >>> avg_pool3d(np.arange(16.0).reshape(1, 1, 2, 2, 4), 2)
     array([[[[[6.5, 8.5]]]]])
     """
-    args = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    return call("avg_pool3d", x, args, implementation, threads, out, {"dilation": dilation, "layout": layout})
+    numbers = {
+        "kernel_size": kernel_size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode, "count_include_pad": count_include_pad,
+        "divisor_override": divisor_override, "dilation": dilation, "layout": layout,
+    }  # fmt: skip
+    return call("avg_pool3d", x, {}, numbers, implementation, threads, out)
 
 
 def adaptive_avg_pool1d(
@@ -134,7 +152,7 @@ def adaptive_avg_pool1d(
     >>> adaptive_avg_pool1d([[[1.0, 2.0, 3.0, 4.0, 5.0]]], 2)
     array([[[2., 4.]]])
     """
-    return call("adaptive_avg_pool1d", x, (output_size,), implementation, threads, out, {"layout": layout})
+    return call("adaptive_avg_pool1d", x, {}, {"output_size": output_size, "layout": layout}, implementation, threads, out)
 
 
 def adaptive_avg_pool2d(
@@ -149,7 +167,7 @@ def adaptive_avg_pool2d(
     >>> adaptive_avg_pool2d(np.ones((1, 3, 7, 9)), (2, None)).shape
     (1, 3, 2, 9)
     """
-    return call("adaptive_avg_pool2d", x, (output_size,), implementation, threads, out, {"layout": layout})
+    return call("adaptive_avg_pool2d", x, {}, {"output_size": output_size, "layout": layout}, implementation, threads, out)
 
 
 def adaptive_avg_pool3d(
@@ -164,7 +182,7 @@ def adaptive_avg_pool3d(
     >>> adaptive_avg_pool3d(np.ones((1, 3, 4, 7, 9)), 2).shape
     (1, 3, 2, 2, 2)
     """
-    return call("adaptive_avg_pool3d", x, (output_size,), implementation, threads, out, {"layout": layout})
+    return call("adaptive_avg_pool3d", x, {}, {"output_size": output_size, "layout": layout}, implementation, threads, out)
 
 
 def adaptive_max_pool1d(
@@ -179,7 +197,8 @@ def adaptive_max_pool1d(
     >>> adaptive_max_pool1d([[[1.0, 2.0, 3.0, 4.0, 5.0]]], 2)
     array([[[3., 5.]]])
     """
-    return call("adaptive_max_pool1d", x, (output_size, return_indices), implementation, threads, out, {"layout": layout})
+    numbers = {"output_size": output_size, "return_indices": return_indices, "layout": layout}
+    return call("adaptive_max_pool1d", x, {}, numbers, implementation, threads, out)
 
 
 def adaptive_max_pool2d(
@@ -194,7 +213,8 @@ def adaptive_max_pool2d(
     >>> adaptive_max_pool2d(np.ones((1, 3, 7, 9)), (2, None)).shape
     (1, 3, 2, 9)
     """
-    return call("adaptive_max_pool2d", x, (output_size, return_indices), implementation, threads, out, {"layout": layout})
+    numbers = {"output_size": output_size, "return_indices": return_indices, "layout": layout}
+    return call("adaptive_max_pool2d", x, {}, numbers, implementation, threads, out)
 
 
 def adaptive_max_pool3d(
@@ -209,7 +229,8 @@ def adaptive_max_pool3d(
     >>> adaptive_max_pool3d(np.ones((1, 3, 4, 7, 9)), 2).shape
     (1, 3, 2, 2, 2)
     """
-    return call("adaptive_max_pool3d", x, (output_size, return_indices), implementation, threads, out, {"layout": layout})
+    numbers = {"output_size": output_size, "return_indices": return_indices, "layout": layout}
+    return call("adaptive_max_pool3d", x, {}, numbers, implementation, threads, out)
 
 
 def global_avg_pool(
@@ -222,7 +243,7 @@ def global_avg_pool(
     >>> global_avg_pool([[[1.0, 2.0, 3.0, 4.0]]])
     array([[[2.5]]])
     """
-    return call("global_avg_pool", x, (), implementation, threads, out, {"layout": layout})
+    return call("global_avg_pool", x, {}, {"layout": layout}, implementation, threads, out)
 
 
 def global_max_pool(
@@ -235,4 +256,4 @@ def global_max_pool(
     >>> global_max_pool([[[1.0, 2.0, 3.0, 4.0]]])
     array([[[4.]]])
     """
-    return call("global_max_pool", x, (), implementation, threads, out, {"layout": layout})
+    return call("global_max_pool", x, {}, {"layout": layout}, implementation, threads, out)

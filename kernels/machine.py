@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # compared by identity, which costs tables of recent calls nothing
 class Machine:
     """vector_bytes: width of a vector register; registers: how many; l1, l2, l3: bytes of data cache (l1 and l2 per core, l3 in all)."""
 

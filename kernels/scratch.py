@@ -21,9 +21,13 @@ def aligned(nbytes: int) -> np.ndarray:
     return raw[start : start + nbytes]
 
 
-def raw(array: np.ndarray) -> np.ndarray:
-    """The same memory as bytes: compiled drivers take addresses from arrays of one type, which costs a fifth of asking here."""
-    return array.view(np.uint8)
+HEADER = object.__basicsize__  # bytes of CPython's own header, after which NumPy's array structure begins with its data pointer
+
+
+def handle(array: np.ndarray | None) -> int:
+    """Where an array keeps its data pointer, which compiled drivers follow (`vector.pointed`); 0 for None. It serves as long as the array
+    lives. A tenth of the 1 to 3 us that asking NumPy for the pointer takes, of which a call has six."""
+    return 0 if array is None else id(array) + HEADER
 
 
 class Scratch:

@@ -13,21 +13,21 @@ from __future__ import annotations
 from kernels import registry
 from kernels.blocks import prepare_blocks
 from kernels.cuts.direct import best, best_pooled
-from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.implementation import Implementation, Prepared, rounding_bound
 from kernels.machine import cores, worth
 from kernels.microkernels.outer import tile
 from kernels.narrow import prepare_narrow
 from kernels.problem import Conv
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
-    """Choose a blocking, compile its tiles, pack the weights."""
+def prepare(problem: Conv, threads: int) -> Prepared:
+    """Choose a blocking, compile its tiles."""
     threads = worth(threads, best(problem, 1).cycles)
     block = best_pooled(problem, threads) if problem.pool else best(problem, threads)
     assert block is not None
     if block.across:
-        return prepare_narrow(problem, operands, threads, block)
-    return prepare_blocks(problem, operands, threads, block, tile)
+        return prepare_narrow(problem, threads, block)
+    return prepare_blocks(problem, threads, block, tile)
 
 
 def fuses(problem: Conv) -> bool:

@@ -26,7 +26,7 @@ import numpy as np
 from kernels import registry
 from kernels.cuts.fft import layout
 from kernels.cuts.lines import best, by_lines, frequencies, summands
-from kernels.implementation import Implementation, Operands, Prepared
+from kernels.implementation import Implementation, Prepared
 from kernels.microkernels.smooth import codes
 from kernels.problem import Conv
 from kernels.spectra import prepare_spectra
@@ -69,13 +69,13 @@ def error_bound(problem: Conv) -> float:
     return float(np.finfo(problem.dtype).eps) * (2 * math.log2(length) + 2 * products**0.5)
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
-    """Transform the weights and size the scratch, by the route that is estimated lower."""
+def prepare(problem: Conv, threads: int) -> Prepared:
+    """Compile the transforms and size the scratch, by the route that is estimated lower."""
     if not by_lines(problem):
-        return prepare_tiles(problem, operands, threads)
+        return prepare_tiles(problem, threads)
     cut = best(problem, threads)
     assert cut is not None
-    return prepare_spectra(problem, operands, threads, cut)
+    return prepare_spectra(problem, threads, cut)
 
 
 def fuses(problem: Conv) -> bool:
