@@ -30,7 +30,7 @@ def call(
     key = _key(op, x, operands, (implementation, threads, *numbers.values()))
     outline = None if key is None else _outlines.get(key)
     if outline is not None:
-        given = Operands(**operands)
+        given = Operands(*operands.values()) if operands else Operands()
         if out is not None:
             _check_apart(op, out, operands)
         if given.weight is not None and given.weight.ndim == 3:

@@ -6,7 +6,6 @@ outputs from packed input. `cuts` decides the sizes.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ from kernels.microkernels.window import MAXIMUM, SUM, TILED_STRIDES, line, plane
 from kernels.problem import Conv, Size
 from kernels.scratch import ALIGNMENT, Scratch, handle, whole
 from kernels.vector import call, flush_denormals, pointed, read_index, restore_denormals, split, take_next, write_index
+from kernels.weights import packer
 
 Array = np.ndarray
 TileOf = Callable[[int, int, int, int], int]
@@ -146,17 +146,6 @@ def padded(array: Array | None, length: int) -> Array | None:
     return result
 
 
-def pack_weights(weight: Array, groups: int, m: int, unit: int = 1) -> Array:
-    """weight (c_out, ins, kh, kw) as [group][tile][ins * kh * kw][channel of the tile], tiles of even heights of at most m units of
-    channels."""
-    c_out, k = weight.shape[0], weight[0].size
-    parts, base, extra = even(c_out // groups // unit, m)
-    heights = [(base + (t < extra)) * unit for t in range(parts)] * groups
-    rows = weight.reshape(c_out, k)
-    edges = np.cumsum([0, *heights])
-    return np.concatenate([rows[a:b].T.ravel() for a, b in itertools.pairwise(edges)])
-
-
 def vector_tables(block: Blocking, packed: Layout, size: Size, pitch: int | None, segment: int) -> tuple[Array, Array]:
     """(cuts, vectors) for blocks of full and last rows by full and last columns: into how many tiles their vectors of at most `segment`
     outputs are cut, as `even` says, and what the tile is told of each vector: its place in the packed block, its place in the output,
@@ -268,10 +257,10 @@ def prepare_blocks(problem: Conv, threads: int, block: Blocking, tile_of: TileOf
         "row_offset": row_offset, "conv_offset": conv_offset, "offsets": offsets.ctypes.data, "cuts": cuts.ctypes.data,
         "vectors": vectors.ctypes.data, "vectors_each": vectors[0].nbytes, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1],
     })  # fmt: skip
+    turn = packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
 
     def pack(operands: Operands) -> Operands:
-        assert operands.weight is not None
-        return operands._replace(weight=pack_weights(operands.weight, problem.groups, block.m))
+        return Operands(turn(operands.weight), *operands[1:])
 
     held = starts, factors, offsets, cuts, vectors, tiles
     return Prepared(launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, held), scratch.nbytes, f"{block}")
@@ -289,8 +278,9 @@ def launcher(
         addresses = handle(packed.weight), handle(packed.bias), handle(packed.scale), handle(packed.shift)
 
         def run(x: Array, out: Array, held: Any = (packed, held)) -> None:
-            with scratch.take() as buffer:
-                launch(threads, handle(x), handle(out), *addresses, geometry, jobs, handle(buffer), scratch_bytes)
+            buffer = scratch.take()
+            launch(threads, handle(x), handle(out), *addresses, geometry, jobs, handle(buffer), scratch_bytes)
+            scratch.give(buffer)
 
         return run
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from kernels.blocks import bend, common, epilogue_of, launcher, line_bytes, pack_channel, pack_weights, padded, record
+from kernels.blocks import bend, common, epilogue_of, launcher, line_bytes, pack_channel, padded, record
 from kernels.cuts.direct import Blocking, even, layout
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
@@ -18,6 +18,7 @@ from kernels.microkernels.across import tile
 from kernels.problem import Conv
 from kernels.scratch import ALIGNMENT, Scratch, whole
 from kernels.vector import call, flush_denormals, pointed, read_index, restore_denormals, split, take_next, write_index
+from kernels.weights import packer
 
 Array = np.ndarray
 
@@ -93,11 +94,10 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking) -> Prepared:
         "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "turned_offset": turned_offset,
         "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data,
     })  # fmt: skip
+    turn = packer(problem.c_out, problem.summands, 1, block.n, problem.dtype, threads, lanes)
 
     def pack(operands: Operands) -> Operands:
-        full = Operands(*(padded(array, vectors * lanes) for array in operands))
-        assert full.weight is not None
-        return full._replace(weight=pack_weights(full.weight, 1, block.n, lanes))
+        return Operands(turn(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:]))
 
     bind = launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, (starts, offsets, tiles))
     return Prepared(bind, scratch.nbytes, f"{block}")

@@ -79,11 +79,12 @@ def _composed(problem: Problem, implementation: Implementation, threads: int) ->
         convolve, follow, reduce = bare.bind(Operands(operands.weight, operands.bias)), steps(operands), pool.bind(Operands())
 
         def composed(x: Array, out: Array) -> None:
-            with scratch.take() as buffer:
-                y = buffer.view(problem.dtype).reshape(problem.conv_shape)
-                convolve(x, y)
-                follow(y)
-                reduce(y, out)
+            buffer = scratch.take()
+            y = buffer.view(problem.dtype).reshape(problem.conv_shape)
+            convolve(x, y)
+            follow(y)
+            reduce(y, out)
+            scratch.give(buffer)
 
         return composed
 

@@ -272,10 +272,11 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         addresses = [handle(array) for array in packed]
 
         def run(x: Array, out: Array, held: Any = (packed, roots, halves, order)) -> None:  # what geometry and passes point into
-            with scratch.take() as buffer:
-                for band in range(0, bands, cut.bands):
-                    forward(used, handle(x), *fixed_in, band, jobs_in, handle(buffer), scratch_bytes)
-                    back(used, handle(out), *addresses, *fixed_out, band, jobs_out, handle(buffer), scratch_bytes)
+            buffer = scratch.take()
+            for band in range(0, bands, cut.bands):
+                forward(used, handle(x), *fixed_in, band, jobs_in, handle(buffer), scratch_bytes)
+                back(used, handle(out), *addresses, *fixed_out, band, jobs_out, handle(buffer), scratch_bytes)
+            scratch.give(buffer)
 
         return run
 

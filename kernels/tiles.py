@@ -221,9 +221,10 @@ def prepare_tiles(problem: Conv, threads: int) -> Prepared:
         bias = np.zeros(problem.c_out, real) if operands.bias is None else operands.bias
 
         def run(x: Array, out: Array) -> None:
-            with scratch.take() as buffer:
-                for first in range(0, taken.items, taken.chunk):
-                    chunk(frozen(x), out, weight, bias, buffer.view(real), first, min(first + taken.chunk, taken.items))
+            buffer = scratch.take()
+            for first in range(0, taken.items, taken.chunk):
+                chunk(frozen(x), out, weight, bias, buffer.view(real), first, min(first + taken.chunk, taken.items))
+            scratch.give(buffer)
 
         return run
 

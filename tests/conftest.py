@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import hypothesis
 import numpy as np
 import pytest
@@ -23,10 +20,9 @@ def poisoned_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every scratch buffer is all ones in bits (NaN in both precisions) whenever it is lent, not only when it is new."""
     take = scratch.Scratch.take
 
-    @contextlib.contextmanager
-    def lend(self: scratch.Scratch) -> Iterator[np.ndarray]:
-        with take(self) as buffer:
-            buffer.fill(255)
-            yield buffer
+    def lend(self: scratch.Scratch) -> np.ndarray:
+        buffer = take(self)
+        buffer.fill(255)
+        return buffer
 
     monkeypatch.setattr(scratch.Scratch, "take", lend)

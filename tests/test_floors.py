@@ -16,7 +16,7 @@ LIBRARY = ROOT / "kernels"
 # know nothing, problems need the errors, what compiles needs the machine, the outer tile's last steps serve other micro-kernels, and the
 # driver of packed blocks sits between micro-kernels and the methods that use it.
 FLOORS = [
-    {"errors", "machine", "scratch", "blas", "toomcook"},
+    {"errors", "machine", "recent", "scratch", "blas", "toomcook"},
     {"arrays", "planes", "diskcache"},
     {"pooling"},
     {"problem"},
@@ -25,7 +25,7 @@ FLOORS = [
     {"registry", "microkernels", "microkernels.outer"},
     {"microkernels.row", "microkernels.winograd", "microkernels.packing", "microkernels.window", "microkernels.smooth",
      "microkernels.fourier", "microkernels.lines", "microkernels.product"},
-    {"microkernels.argmax", "microkernels.across", "microkernels.stacked", "epilogue"},
+    {"microkernels.argmax", "weights", "microkernels.across", "microkernels.stacked", "epilogue"},
     {"blocks"},
     {"narrow", "columns", "tiles"},
     {"spectra"},

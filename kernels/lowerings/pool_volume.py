@@ -60,19 +60,21 @@ def lowered(engine: str) -> Implementation:
         volumes = problem.n, problem.c_in, -1
 
         def run(x: Array, out: Array, indices: Array | None = None) -> None:
-            with scratch.take() as buffer:
-                pooled, source, result = buffer.view(problem.dtype), x.reshape(first.x_shape), out.reshape(second.out_shape)
-                if indices is None:
-                    pool_planes(source, pooled.reshape(first.out_shape))
-                    pool_depths(pooled.reshape(second.x_shape), result)
-                    return
-                where = np.empty(first.out_shape, np.int64)
-                pool_planes(source, pooled.reshape(first.out_shape), where)
-                pool_depths(pooled.reshape(second.x_shape), result, indices.reshape(second.out_shape))
-                # the depth and the pooled place, which knows the position in its plane
-                deep = indices.reshape(volumes)
-                found = np.take_along_axis(where.reshape(volumes), deep, axis=2)
-                deep[...] = deep // second.size[1] * math.prod(first.size) + found
+            buffer = scratch.take()
+            pooled, source, result = buffer.view(problem.dtype), x.reshape(first.x_shape), out.reshape(second.out_shape)
+            if indices is None:
+                pool_planes(source, pooled.reshape(first.out_shape))
+                pool_depths(pooled.reshape(second.x_shape), result)
+                scratch.give(buffer)
+                return
+            where = np.empty(first.out_shape, np.int64)
+            pool_planes(source, pooled.reshape(first.out_shape), where)
+            pool_depths(pooled.reshape(second.x_shape), result, indices.reshape(second.out_shape))
+            # the depth and the pooled place, which knows the position in its plane
+            deep = indices.reshape(volumes)
+            found = np.take_along_axis(where.reshape(volumes), deep, axis=2)
+            deep[...] = deep // second.size[1] * math.prod(first.size) + found
+            scratch.give(buffer)
 
         note = f"{first} {across.note}, then {second} {along.note}"
         return Prepared(without_operands(run), across.workspace_bytes + along.workspace_bytes + scratch.nbytes, note)

@@ -130,10 +130,11 @@ def _part(problem: ConvTranspose, part: Part, engine: Implementation, threads: i
             return convolve
 
         def run(x: Array, out: Array) -> None:
-            with scratch.take() as buffer:
-                y = buffer.view(problem.dtype)
-                convolve(x, y.reshape(part.conv.conv_shape))
-                launch(y.reshape(shape), out.reshape(out_shape), *tables)
+            buffer = scratch.take()
+            y = buffer.view(problem.dtype)
+            convolve(x, y.reshape(part.conv.conv_shape))
+            launch(y.reshape(shape), out.reshape(out_shape), *tables)
+            scratch.give(buffer)
 
         return run
 

@@ -134,14 +134,15 @@ def lowered(engine: str) -> Implementation:
             convolve = flattened(operands)
 
             def run(x: Array, out: Array) -> None:
-                with scratch.take() as buffer:
-                    memory = buffer.view(problem.dtype)
-                    planes, y = memory[:copied].reshape(shape), memory[copied:].reshape(plane.conv_shape)
-                    for step in range(0, total, plane.n):
-                        first = min(step, total - plane.n)  # the last block goes back over planes done before: one shape serves all
-                        fill(x.reshape(x_shape), planes, first, *window)
-                        convolve(planes.reshape(plane.x_shape), y)
-                        put(y.reshape(plane.n, -1, out_shape[3]), out.reshape(out_shape), first)
+                buffer = scratch.take()
+                memory = buffer.view(problem.dtype)
+                planes, y = memory[:copied].reshape(shape), memory[copied:].reshape(plane.conv_shape)
+                for step in range(0, total, plane.n):
+                    first = min(step, total - plane.n)  # the last block goes back over planes done before: one shape serves all
+                    fill(x.reshape(x_shape), planes, first, *window)
+                    convolve(planes.reshape(plane.x_shape), y)
+                    put(y.reshape(plane.n, -1, out_shape[3]), out.reshape(out_shape), first)
+                scratch.give(buffer)
 
             return run
 

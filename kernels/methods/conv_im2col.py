@@ -179,13 +179,14 @@ def prepare(problem: Conv, threads: int) -> Prepared:
             if whole:
                 whole(x, out)
             else:
-                with scratch.take() as buffer:
-                    memory = buffer.view(dtype)
-                    for images in ranges(problem.n, cut.images):
-                        for members in ranges(groups, cut.groups):
-                            for span in ranges(y.shape[-1], cut.positions):
-                                part = y[images[0] : images[1], members[0] : members[1], :, span[0] : span[1]]
-                                block(frozen(x), part, weight, memory, images, members, span)
+                buffer = scratch.take()
+                memory = buffer.view(dtype)
+                for images in ranges(problem.n, cut.images):
+                    for members in ranges(groups, cut.groups):
+                        for span in ranges(y.shape[-1], cut.positions):
+                            part = y[images[0] : images[1], members[0] : members[1], :, span[0] : span[1]]
+                            block(frozen(x), part, weight, memory, images, members, span)
+                scratch.give(buffer)
             if bias is not None:
                 out += bias.reshape(-1, 1, 1)
 

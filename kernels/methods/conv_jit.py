@@ -13,9 +13,12 @@ from numba import prange
 from kernels import registry
 from kernels.implementation import Implementation, Operands, Prepared, Run, rounding_bound
 from kernels.jit import njit, region
+from kernels.machine import worth
 from kernels.problem import Conv
 
 Array = np.ndarray
+
+CYCLES = 3  # for an operation: the running sum waits for each addition
 
 
 @njit
@@ -52,7 +55,8 @@ def prepare(problem: Conv, threads: int) -> Prepared:
     """Compile."""
     rest = problem.stride, (problem.padding[0][0], problem.padding[1][0]), problem.dilation, problem.groups
     no_bias = np.zeros(problem.c_out, problem.dtype)
-    launch = loops.ready(threads, *(np.empty((0,) * 4, problem.dtype),) * 2, no_bias, np.empty((0,) * 4, problem.dtype), *rest)
+    four = np.empty((0, 0, 0, 0), problem.dtype)
+    launch = loops.ready(worth(threads, problem.flops * CYCLES), four, four, no_bias, four, *rest)
 
     def bind(operands: Operands) -> Run:
         weight, bias = operands.weight, no_bias if operands.bias is None else operands.bias

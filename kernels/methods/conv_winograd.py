@@ -24,7 +24,6 @@ from kernels.blocks import (
     launcher,
     line_bytes,
     pack_channel,
-    pack_weights,
     pool_bytes,
     pool_planes,
     pool_record,
@@ -42,6 +41,7 @@ from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch, whole
 from kernels.toomcook import matrices
 from kernels.vector import call, flush_denormals, pointed, read_index, restore_denormals, split, take_next, write_index
+from kernels.weights import packer
 
 Array = np.ndarray
 
@@ -208,12 +208,12 @@ def prepare(problem: Conv, threads: int) -> Prepared:
         "m_offset": m_offset, "turns_offset": turns_offset, "row_offset": row_offset, "conv_offset": conv_offset,
         "offsets": offsets.ctypes.data, "entries": entries.ctypes.data, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1],
     })  # fmt: skip
+    turn = packer(problem.c_out, ins, problem.groups, cut.m, problem.dtype, threads)
 
     def pack(operands: Operands) -> Operands:
         assert operands.weight is not None
         transformed = transform_weights(operands.weight, cut.mh, cut.mw)
-        weights = np.concatenate([pack_weights(point[:, :, None, None], problem.groups, cut.m) for point in transformed])
-        return operands._replace(weight=weights)
+        return Operands(np.concatenate([turn(point[:, :, None, None]) for point in transformed]), *operands[1:])
 
     bind = launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, (starts, factors, offsets, entries, tiles))
     return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}")

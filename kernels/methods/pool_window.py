@@ -197,8 +197,9 @@ def _prepare_stacks(problem: Pool, threads: int, down: Array, across: Array) -> 
     launch = stacks.ready(used, used, 0, 0, 0, *rest)
 
     def run(x: Array, out: Array, held: Any = held) -> None:
-        with scratch.take() as buffer:
-            launch(used, handle(x), handle(out), handle(buffer), *rest)
+        buffer = scratch.take()
+        launch(used, handle(x), handle(out), handle(buffer), *rest)
+        scratch.give(buffer)
 
     return Prepared(without_operands(run), scratch.nbytes, f"{lanes} planes at a time")
 
@@ -260,9 +261,10 @@ def prepare(problem: Pool, threads: int) -> Prepared:
     neutral = -math.inf if kind == MAXIMUM else 0.0
 
     def run(x: Array, out: Array, held: Any = held) -> None:
-        with scratch.take() as rows:
-            rows[:-ALIGNMENT].view(problem.dtype)[...] = neutral
-            launch(used, handle(x), handle(out), handle(rows), *arguments)
+        rows = scratch.take()
+        rows[:-ALIGNMENT].view(problem.dtype)[...] = neutral
+        launch(used, handle(x), handle(out), handle(rows), *arguments)
+        scratch.give(rows)
 
     return Prepared(without_operands(run), scratch.nbytes)
 
