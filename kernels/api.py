@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kernels import registry
-from kernels.arrays import intake
+from kernels.arrays import PLAIN, intake
 from kernels.errors import ProblemError
 from kernels.implementation import Operands
 from kernels.machine import machine
@@ -24,20 +24,22 @@ _outlines: Recent[Outline] = Recent(REMEMBERED, REMEMBERED_BYTES)
 
 
 def call(
-    op: str, x: Any, operands: dict[str, Any], numbers: dict[str, Any], implementation: str, threads: int | None, out: Array | None
-) -> Any:
-    """A plan made and called: what operation `op` does to x with its operands (by name, None where there is none) and other arguments."""
-    key = _key(op, x, operands, (implementation, threads, *numbers.values()))
+    op: str, x: Any, operands: tuple[Any, ...], names: tuple[str, ...], numbers: tuple[Any, ...], implementation: str,
+    threads: int | None, out: Array | None,
+) -> Any:  # fmt: skip
+    """A plan made and called: what operation `op` does to x with its operands (in the order of `Operands`, or none) and its other
+    arguments, which have names."""
+    key = _key(op, x, operands, (implementation, threads, numbers))
     outline = None if key is None else _outlines.get(key)
     if outline is not None:
-        given = Operands(*operands.values()) if operands else Operands()
+        given = Operands._make(operands) if operands else Operands()
         if out is not None:
-            _check_apart(op, out, operands)
+            _check_apart(op, out, given._asdict())
         if given.weight is not None and given.weight.ndim == 3:
             given = given._replace(weight=given.weight[:, :, None])  # a 1-D kernel's height
         return outline.compute(outline.prepared.bind(given), x, out)
     x = intake(op, "x", x)
-    asked = request(op, x.shape, x.dtype, (), {**operands, **numbers})
+    asked = request(op, x.shape, x.dtype, (), {**dict(zip(Operands._fields, operands)), **dict(zip(names, numbers))})
     _check_apart(op, out, asked.given)
     outline = Outline(asked.problem, asked.signature, implementation, threads)
     if key is not None and asked.as_given:
@@ -45,15 +47,15 @@ def call(
     return outline.compute(outline.prepared.bind(asked.operands), x, out)
 
 
-def _key(op: str, x: Any, operands: dict[str, Any], numbers: tuple[Any, ...]) -> Hashable:
+def _key(op: str, x: Any, operands: tuple[Any, ...], numbers: tuple[Any, ...]) -> Hashable:
     """What calls have in common that differ in the values of their arrays only; None where that cannot be told at a glance."""
     if type(x) is not np.ndarray:
         return None
     arrays: list[Any] = [op, x.shape, x.dtype, machine()]
-    for operand in operands.values():
+    for operand in operands:
         if operand is None:
             arrays.append(None)
-        elif type(operand) is np.ndarray and operand.flags.c_contiguous and operand.flags.aligned:
+        elif type(operand) is np.ndarray and operand.flags.num & PLAIN == PLAIN:
             arrays += operand.shape, operand.dtype
         else:
             return None

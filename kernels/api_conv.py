@@ -14,6 +14,10 @@ from kernels.request import Ints
 
 Array = np.ndarray
 
+# the arguments that are not arrays, in the order in which the functions hand them on
+PLAIN = "stride", "padding", "dilation", "groups", "flip", "activation", "pool", "layout"
+TRANSPOSED = "stride", "padding", "output_padding", "groups", "dilation", "output_size", "flip", "activation", "pool", "layout"
+
 
 def conv1d(
     x: Any, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, groups: int = 1, *, flip: bool = False,
@@ -31,12 +35,9 @@ def conv1d(
     >>> conv1d([[[1.0, 2.0, 3.0]]], [[[1.0, 10.0]]])
     array([[[21., 32.]]])
     """
-    operands = {"weight": weight, "bias": bias, "scale": scale, "shift": shift}
-    numbers = {
-        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "flip": flip, "activation": activation, "pool": pool,
-        "layout": layout,
-    }  # fmt: skip
-    return call("conv1d", x, operands, numbers, implementation, threads, out)
+    operands = weight, bias, scale, shift
+    numbers = stride, padding, dilation, groups, flip, activation, pool, layout
+    return call("conv1d", x, operands, PLAIN, numbers, implementation, threads, out)
 
 
 def conv2d(
@@ -55,12 +56,9 @@ def conv2d(
     >>> conv2d(np.ones((1, 3, 5, 5)), np.ones((2, 3, 3, 3))).shape
     (1, 2, 3, 3)
     """
-    operands = {"weight": weight, "bias": bias, "scale": scale, "shift": shift}
-    numbers = {
-        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "flip": flip, "activation": activation, "pool": pool,
-        "layout": layout,
-    }  # fmt: skip
-    return call("conv2d", x, operands, numbers, implementation, threads, out)
+    operands = weight, bias, scale, shift
+    numbers = stride, padding, dilation, groups, flip, activation, pool, layout
+    return call("conv2d", x, operands, PLAIN, numbers, implementation, threads, out)
 
 
 def conv3d(
@@ -80,12 +78,9 @@ def conv3d(
     >>> conv3d(np.ones((1, 3, 5, 5, 5)), np.ones((2, 3, 3, 3, 3))).shape
     (1, 2, 3, 3, 3)
     """
-    operands = {"weight": weight, "bias": bias, "scale": scale, "shift": shift}
-    numbers = {
-        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "flip": flip, "activation": activation, "pool": pool,
-        "layout": layout,
-    }  # fmt: skip
-    return call("conv3d", x, operands, numbers, implementation, threads, out)
+    operands = weight, bias, scale, shift
+    numbers = stride, padding, dilation, groups, flip, activation, pool, layout
+    return call("conv3d", x, operands, PLAIN, numbers, implementation, threads, out)
 
 
 def conv_transpose1d(
@@ -106,12 +101,9 @@ def conv_transpose1d(
     >>> conv_transpose1d([[[1.0, 2.0]]], [[[1.0, 10.0, 100.0]]], stride=2)
     array([[[  1.,  10., 102.,  20., 200.]]])
     """
-    operands = {"weight": weight, "bias": bias, "scale": scale, "shift": shift}
-    numbers = {
-        "stride": stride, "padding": padding, "output_padding": output_padding, "groups": groups, "dilation": dilation,
-        "output_size": output_size, "flip": flip, "activation": activation, "pool": pool, "layout": layout,
-    }  # fmt: skip
-    return call("conv_transpose1d", x, operands, numbers, implementation, threads, out)
+    operands = weight, bias, scale, shift
+    numbers = stride, padding, output_padding, groups, dilation, output_size, flip, activation, pool, layout
+    return call("conv_transpose1d", x, operands, TRANSPOSED, numbers, implementation, threads, out)
 
 
 def conv_transpose2d(
@@ -132,12 +124,9 @@ def conv_transpose2d(
     >>> conv_transpose2d(np.ones((1, 3, 5, 8)), np.ones((3, 2, 4, 4)), stride=2, padding=1).shape
     (1, 2, 10, 16)
     """
-    operands = {"weight": weight, "bias": bias, "scale": scale, "shift": shift}
-    numbers = {
-        "stride": stride, "padding": padding, "output_padding": output_padding, "groups": groups, "dilation": dilation,
-        "output_size": output_size, "flip": flip, "activation": activation, "pool": pool, "layout": layout,
-    }  # fmt: skip
-    return call("conv_transpose2d", x, operands, numbers, implementation, threads, out)
+    operands = weight, bias, scale, shift
+    numbers = stride, padding, output_padding, groups, dilation, output_size, flip, activation, pool, layout
+    return call("conv_transpose2d", x, operands, TRANSPOSED, numbers, implementation, threads, out)
 
 
 def conv_transpose3d(
@@ -158,9 +147,6 @@ def conv_transpose3d(
     >>> conv_transpose3d(np.ones((1, 3, 2, 5, 8)), np.ones((3, 2, 2, 2, 2)), stride=2).shape
     (1, 2, 4, 10, 16)
     """
-    operands = {"weight": weight, "bias": bias, "scale": scale, "shift": shift}
-    numbers = {
-        "stride": stride, "padding": padding, "output_padding": output_padding, "groups": groups, "dilation": dilation,
-        "output_size": output_size, "flip": flip, "activation": activation, "pool": pool, "layout": layout,
-    }  # fmt: skip
-    return call("conv_transpose3d", x, operands, numbers, implementation, threads, out)
+    operands = weight, bias, scale, shift
+    numbers = stride, padding, output_padding, groups, dilation, output_size, flip, activation, pool, layout
+    return call("conv_transpose3d", x, operands, TRANSPOSED, numbers, implementation, threads, out)

@@ -14,6 +14,12 @@ from kernels.request import Ints
 
 Array = np.ndarray
 
+# the arguments in the order in which the functions hand them on
+MAX = "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices", "layout"
+AVG = "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override", "dilation", "layout"
+ADAPTIVE_MAX = "output_size", "return_indices", "layout"
+ADAPTIVE_AVG = "output_size", "layout"
+
 
 def max_pool1d(
     x: Any, kernel_size: Ints, stride: Ints | None = None, padding: Any = 0, dilation: Ints = 1, ceil_mode: bool = False,
@@ -29,11 +35,8 @@ def max_pool1d(
     >>> max_pool1d([[[1.0, 3.0, 2.0, 5.0]]], 2)
     array([[[3., 5.]]])
     """
-    numbers = {
-        "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
-        "ceil_mode": ceil_mode, "return_indices": return_indices, "layout": layout,
-    }  # fmt: skip
-    return call("max_pool1d", x, {}, numbers, implementation, threads, out)
+    numbers = kernel_size, stride, padding, dilation, ceil_mode, return_indices, layout
+    return call("max_pool1d", x, (), MAX, numbers, implementation, threads, out)
 
 
 def max_pool2d(
@@ -51,11 +54,8 @@ def max_pool2d(
     array([[[[ 5.,  7.],
              [13., 15.]]]])
     """
-    numbers = {
-        "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
-        "ceil_mode": ceil_mode, "return_indices": return_indices, "layout": layout,
-    }  # fmt: skip
-    return call("max_pool2d", x, {}, numbers, implementation, threads, out)
+    numbers = kernel_size, stride, padding, dilation, ceil_mode, return_indices, layout
+    return call("max_pool2d", x, (), MAX, numbers, implementation, threads, out)
 
 
 def max_pool3d(
@@ -72,11 +72,8 @@ def max_pool3d(
     >>> max_pool3d(np.arange(16.0).reshape(1, 1, 2, 2, 4), 2)
     array([[[[[13., 15.]]]]])
     """
-    numbers = {
-        "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
-        "ceil_mode": ceil_mode, "return_indices": return_indices, "layout": layout,
-    }  # fmt: skip
-    return call("max_pool3d", x, {}, numbers, implementation, threads, out)
+    numbers = kernel_size, stride, padding, dilation, ceil_mode, return_indices, layout
+    return call("max_pool3d", x, (), MAX, numbers, implementation, threads, out)
 
 
 def avg_pool1d(
@@ -92,11 +89,8 @@ def avg_pool1d(
     >>> avg_pool1d([[[1.0, 3.0, 2.0, 6.0]]], 2)
     array([[[2., 4.]]])
     """
-    numbers = {
-        "kernel_size": kernel_size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode, "count_include_pad": count_include_pad,
-        "divisor_override": divisor_override, "dilation": dilation, "layout": layout,
-    }  # fmt: skip
-    return call("avg_pool1d", x, {}, numbers, implementation, threads, out)
+    numbers = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, layout
+    return call("avg_pool1d", x, (), AVG, numbers, implementation, threads, out)
 
 
 def avg_pool2d(
@@ -113,11 +107,8 @@ def avg_pool2d(
     array([[[[ 2.5,  4.5],
              [10.5, 12.5]]]])
     """
-    numbers = {
-        "kernel_size": kernel_size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode, "count_include_pad": count_include_pad,
-        "divisor_override": divisor_override, "dilation": dilation, "layout": layout,
-    }  # fmt: skip
-    return call("avg_pool2d", x, {}, numbers, implementation, threads, out)
+    numbers = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, layout
+    return call("avg_pool2d", x, (), AVG, numbers, implementation, threads, out)
 
 
 def avg_pool3d(
@@ -133,11 +124,8 @@ def avg_pool3d(
     >>> avg_pool3d(np.arange(16.0).reshape(1, 1, 2, 2, 4), 2)
     array([[[[[6.5, 8.5]]]]])
     """
-    numbers = {
-        "kernel_size": kernel_size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode, "count_include_pad": count_include_pad,
-        "divisor_override": divisor_override, "dilation": dilation, "layout": layout,
-    }  # fmt: skip
-    return call("avg_pool3d", x, {}, numbers, implementation, threads, out)
+    numbers = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, layout
+    return call("avg_pool3d", x, (), AVG, numbers, implementation, threads, out)
 
 
 def adaptive_avg_pool1d(
@@ -152,7 +140,7 @@ def adaptive_avg_pool1d(
     >>> adaptive_avg_pool1d([[[1.0, 2.0, 3.0, 4.0, 5.0]]], 2)
     array([[[2., 4.]]])
     """
-    return call("adaptive_avg_pool1d", x, {}, {"output_size": output_size, "layout": layout}, implementation, threads, out)
+    return call("adaptive_avg_pool1d", x, (), ADAPTIVE_AVG, (output_size, layout), implementation, threads, out)
 
 
 def adaptive_avg_pool2d(
@@ -167,7 +155,7 @@ def adaptive_avg_pool2d(
     >>> adaptive_avg_pool2d(np.ones((1, 3, 7, 9)), (2, None)).shape
     (1, 3, 2, 9)
     """
-    return call("adaptive_avg_pool2d", x, {}, {"output_size": output_size, "layout": layout}, implementation, threads, out)
+    return call("adaptive_avg_pool2d", x, (), ADAPTIVE_AVG, (output_size, layout), implementation, threads, out)
 
 
 def adaptive_avg_pool3d(
@@ -182,7 +170,7 @@ def adaptive_avg_pool3d(
     >>> adaptive_avg_pool3d(np.ones((1, 3, 4, 7, 9)), 2).shape
     (1, 3, 2, 2, 2)
     """
-    return call("adaptive_avg_pool3d", x, {}, {"output_size": output_size, "layout": layout}, implementation, threads, out)
+    return call("adaptive_avg_pool3d", x, (), ADAPTIVE_AVG, (output_size, layout), implementation, threads, out)
 
 
 def adaptive_max_pool1d(
@@ -197,8 +185,8 @@ def adaptive_max_pool1d(
     >>> adaptive_max_pool1d([[[1.0, 2.0, 3.0, 4.0, 5.0]]], 2)
     array([[[3., 5.]]])
     """
-    numbers = {"output_size": output_size, "return_indices": return_indices, "layout": layout}
-    return call("adaptive_max_pool1d", x, {}, numbers, implementation, threads, out)
+    numbers = output_size, return_indices, layout
+    return call("adaptive_max_pool1d", x, (), ADAPTIVE_MAX, numbers, implementation, threads, out)
 
 
 def adaptive_max_pool2d(
@@ -213,8 +201,8 @@ def adaptive_max_pool2d(
     >>> adaptive_max_pool2d(np.ones((1, 3, 7, 9)), (2, None)).shape
     (1, 3, 2, 9)
     """
-    numbers = {"output_size": output_size, "return_indices": return_indices, "layout": layout}
-    return call("adaptive_max_pool2d", x, {}, numbers, implementation, threads, out)
+    numbers = output_size, return_indices, layout
+    return call("adaptive_max_pool2d", x, (), ADAPTIVE_MAX, numbers, implementation, threads, out)
 
 
 def adaptive_max_pool3d(
@@ -229,8 +217,8 @@ def adaptive_max_pool3d(
     >>> adaptive_max_pool3d(np.ones((1, 3, 4, 7, 9)), 2).shape
     (1, 3, 2, 2, 2)
     """
-    numbers = {"output_size": output_size, "return_indices": return_indices, "layout": layout}
-    return call("adaptive_max_pool3d", x, {}, numbers, implementation, threads, out)
+    numbers = output_size, return_indices, layout
+    return call("adaptive_max_pool3d", x, (), ADAPTIVE_MAX, numbers, implementation, threads, out)
 
 
 def global_avg_pool(
@@ -243,7 +231,7 @@ def global_avg_pool(
     >>> global_avg_pool([[[1.0, 2.0, 3.0, 4.0]]])
     array([[[2.5]]])
     """
-    return call("global_avg_pool", x, {}, {"layout": layout}, implementation, threads, out)
+    return call("global_avg_pool", x, (), ("layout",), (layout,), implementation, threads, out)
 
 
 def global_max_pool(
@@ -256,4 +244,4 @@ def global_max_pool(
     >>> global_max_pool([[[1.0, 2.0, 3.0, 4.0]]])
     array([[[4.]]])
     """
-    return call("global_max_pool", x, {}, {"layout": layout}, implementation, threads, out)
+    return call("global_max_pool", x, (), ("layout",), (layout,), implementation, threads, out)

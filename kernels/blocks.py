@@ -21,12 +21,13 @@ from kernels.microkernels.packing import pack
 from kernels.microkernels.smooth import codes, lines
 from kernels.microkernels.window import MAXIMUM, SUM, TILED_STRIDES, line, plane, window
 from kernels.problem import Conv, Size
-from kernels.scratch import ALIGNMENT, Scratch, handle, whole
+from kernels.scratch import ALIGNMENT, HEADER, Scratch, handle, whole
 from kernels.vector import call, flush_denormals, pointed, read_index, restore_denormals, split, take_next, write_index
 from kernels.weights import packer
 
 Array = np.ndarray
 TileOf = Callable[[int, int, int, int], int]
+Packed = tuple[Array | None, ...]  # weight, bias, scale, shift as a driver reads them
 
 
 @njit
@@ -259,27 +260,27 @@ def prepare_blocks(problem: Conv, threads: int, block: Blocking, tile_of: TileOf
     })  # fmt: skip
     turn = packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
 
-    def pack(operands: Operands) -> Operands:
-        return Operands(turn(operands.weight), *operands[1:])
+    def pack(operands: Operands) -> Packed:
+        return turn(operands.weight), *operands[1:]
 
     held = starts, factors, offsets, cuts, vectors, tiles
     return Prepared(launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, held), scratch.nbytes, f"{block}")
 
 
 def launcher(
-    jobs_of: Region, pack: Callable[[Operands], Operands], threads: int, geometry: Array, jobs: int, scratch: Scratch, scratch_bytes: int,
+    jobs_of: Region, pack: Callable[[Operands], Packed], threads: int, geometry: Array, jobs: int, scratch: Scratch, scratch_bytes: int,
     held: Any,
 ) -> Bind:  # fmt: skip
-    """The `bind` of a region with the arguments of `run_jobs`; held: all that the record points into."""
+    """The `bind` of a region with the arguments of `run_jobs`; held: all that the record points into. Handles are taken in place."""
     launch = jobs_of.ready(threads, threads, 0, 0, 0, 0, 0, 0, geometry, jobs, 0, scratch_bytes)
 
     def bind(operands: Operands) -> Run:
         packed = pack(operands)
-        addresses = handle(packed.weight), handle(packed.bias), handle(packed.scale), handle(packed.shift)
+        addresses = tuple(map(handle, packed))
 
         def run(x: Array, out: Array, held: Any = (packed, held)) -> None:
             buffer = scratch.take()
-            launch(threads, handle(x), handle(out), *addresses, geometry, jobs, handle(buffer), scratch_bytes)
+            launch(threads, id(x) + HEADER, id(out) + HEADER, *addresses, geometry, jobs, id(buffer) + HEADER, scratch_bytes)
             scratch.give(buffer)
 
         return run

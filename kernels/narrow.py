@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from kernels.blocks import bend, common, epilogue_of, launcher, line_bytes, pack_channel, padded, record
+from kernels.blocks import Packed, bend, common, epilogue_of, launcher, line_bytes, pack_channel, padded, record
 from kernels.cuts.direct import Blocking, even, layout
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
@@ -96,8 +96,8 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking) -> Prepared:
     })  # fmt: skip
     turn = packer(problem.c_out, problem.summands, 1, block.n, problem.dtype, threads, lanes)
 
-    def pack(operands: Operands) -> Operands:
-        return Operands(turn(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:]))
+    def pack(operands: Operands) -> Packed:
+        return turn(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:])
 
     bind = launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, (starts, offsets, tiles))
     return Prepared(bind, scratch.nbytes, f"{block}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.arrays import canonical, intake, too_large
+from kernels.arrays import canonical, intake, plain, too_large
 from kernels.errors import ProblemError
 from kernels.implementation import Operands
 from kernels.machine import memory
@@ -53,7 +53,7 @@ class Request:
 def _same(array: Array, given: Array) -> bool:
     """Whether both are the same numbers in the same order in the same memory, but for a 1-D kernel's height."""
     shapes = given.shape, (*given.shape[:2], 1, *given.shape[2:])
-    return array.ctypes.data == given.ctypes.data and array.dtype == given.dtype and array.shape in shapes and given.flags.c_contiguous
+    return array.ctypes.data == given.ctypes.data and array.dtype == given.dtype and array.shape in shapes and plain(given)
 
 
 def _whole(value: Any) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.arrays import canonical, intake, too_large
+from kernels.arrays import PLAIN, canonical, intake, plain, too_large
 from kernels.errors import ProblemError
 from kernels.implementation import Implementation, Operands, Prepared, Run, without_operands
 from kernels.machine import Machine, cores, machine, memory
@@ -125,10 +125,10 @@ class Outline:
 
     def compute(self, run: Run, x: Any, out: Any) -> Any:
         """What `run` makes of x as the user has it; see `Plan.__call__`."""
-        if type(x) is np.ndarray and x.shape == self._plain and x.dtype is self._dtype and x.flags.carray:  # nothing to convert
+        if type(x) is np.ndarray and x.shape == self._plain and x.dtype is self._dtype and x.flags.num & PLAIN == PLAIN:
             if out is not None:
                 _check_out(self.problem.op, out, self.signature, x)
-            if out is None or out.flags.carray:
+            if out is None or plain(out):
                 y = np.empty(self.signature.out_shape, self._dtype) if out is None else out
                 if self._reshaped:
                     run(x.reshape(self._x_shape), y.reshape(self._out_shape))
@@ -144,7 +144,7 @@ class Outline:
         if signature.channels_last:
             x = np.moveaxis(x, -1, -signature.spatial - 1)
         x = canonical(x, self._dtype, self._x_shape)
-        direct = out is not None and not signature.channels_last and out.dtype == x.dtype and out.flags.c_contiguous and out.flags.aligned
+        direct = out is not None and not signature.channels_last and out.dtype == x.dtype and plain(out)
         y = out.reshape(self._out_shape) if direct else np.empty(self._out_shape, x.dtype)
         if self._indices:
             indices = np.empty(self._out_shape, np.int64)

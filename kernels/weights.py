@@ -46,10 +46,10 @@ def packer(c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, un
     threads = worth(threads, CYCLES * c_out * k)
     rest = c_out, k, groups, parts, base, extra, unit
     launch = _turn.ready(threads, np.empty((0, 0, 0, 0), dtype), np.empty(0, dtype), *rest)
-    size = groups * units * unit * k
+    size, kind = groups * units * unit * k, np.dtype(dtype)
 
     def pack(weight: Array) -> Array:
-        packed = np.empty(size, dtype)
+        packed = np.empty(size, kind)
         launch(weight, packed, *rest)
         return packed
 

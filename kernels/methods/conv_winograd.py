@@ -18,6 +18,7 @@ from numba import prange
 
 from kernels import registry
 from kernels.blocks import (
+    Packed,
     bend,
     common,
     epilogue_of,
@@ -210,10 +211,10 @@ def prepare(problem: Conv, threads: int) -> Prepared:
     })  # fmt: skip
     turn = packer(problem.c_out, ins, problem.groups, cut.m, problem.dtype, threads)
 
-    def pack(operands: Operands) -> Operands:
+    def pack(operands: Operands) -> Packed:
         assert operands.weight is not None
         transformed = transform_weights(operands.weight, cut.mh, cut.mw)
-        return Operands(np.concatenate([turn(point[:, :, None, None]) for point in transformed]), *operands[1:])
+        return np.concatenate([turn(point[:, :, None, None]) for point in transformed]), *operands[1:]
 
     bind = launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, (starts, factors, offsets, entries, tiles))
     return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}")

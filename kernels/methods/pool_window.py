@@ -19,9 +19,8 @@ from kernels.implementation import Implementation, Prepared, rounding_bound, wit
 from kernels.jit import njit, region
 from kernels.machine import machine, worth
 from kernels.microkernels.argmax import plane_positions
-from kernels.microkernels.lines import ALONG, bring, put
-from kernels.microkernels.stacked import stacked
 from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, TILED_STRIDES, line, plane, window
+from kernels.pool_narrow import JOB_BYTES, in_strips, prepare_stacks, prepare_strips, stacks_planes
 from kernels.problem import Pool, Problem, dilated
 from kernels.scratch import ALIGNMENT, Scratch, handle, whole
 from kernels.vector import call, flush_denormals, pointed, restore_denormals, take_next, write_index
@@ -29,7 +28,6 @@ from kernels.vector import call, flush_denormals, pointed, restore_denormals, ta
 Array = np.ndarray
 
 BYTES_PER_CYCLE = 4  # of input and output on one core, roughly
-JOB_BYTES = 1 << 18  # input bytes of one job: enough to hide taking it, few enough that threads end together
 
 
 @njit
@@ -56,31 +54,6 @@ def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts,
             last = min(first + planes_per_job, planes)
             _planes(first, last, pointed(x), pointed(out), row + thread * row_bytes, kernel, sizes, row_counts, counts)
             first = take_next(counter) * planes_per_job
-        restore_denormals(state)
-
-
-@region
-def stacks(threads, x, out, scratch, scratch_bytes, bring_kernel, kernel, put_kernel, sizes, row_counts, counts, places, nothing, planes):
-    """Every plane, as many at a time as there are lanes; places ([0]: all of them, [1]: those of the last time) say where each lane's
-    plane begins and ends, in and out; nothing is the address of a bias of zero; other arguments as for `windows`."""
-    start = pointed(scratch)
-    counter = start + threads * scratch_bytes
-    write_index(counter, 0)
-    kind, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
-    for thread in prange(threads):
-        state = flush_denormals()
-        if kind == MAXIMUM:  # which is one of its inputs, however small
-            restore_denormals(state)
-        block = start + thread * scratch_bytes
-        pooled = block + scratch_bytes // 2
-        first = take_next(counter) * lanes
-        while first < planes:
-            table = places + int(first + lanes > planes) * 5 * lanes * 8
-            call(bring_kernel, (ALONG, lanes, size, block, h * w, pointed(x) + first * h * w * size, table, 1, 0, 1))
-            call(kernel, (kind, lanes, size, pooled, block, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
-            to = pointed(out) + first * oh * ow * size
-            call(put_kernel, (ALONG, 0, lanes, size, pooled, oh * ow, to, table + 3 * lanes * 8, 1, nothing, 0, 0, 0, 0))
-            first = take_next(counter) * lanes
         restore_denormals(state)
 
 
@@ -138,14 +111,6 @@ def whole_lines(problem: Pool) -> int:
     return w if kh == 1 and problem.stride[0] == 1 else 0
 
 
-def stacks_planes(problem: Pool) -> bool:
-    """Whether planes are pooled one in each lane: where a row of outputs fills less than half a vector, and the planes of all lanes stay in
-    the second-level cache."""
-    lanes = machine().lanes(problem.itemsize)
-    fits = math.prod(problem.size) * lanes * problem.itemsize <= machine().l2 // 4
-    return problem.out_size[1] * 2 <= lanes <= problem.n * problem.c_in and fits
-
-
 def refuse(problem: Problem) -> str | None:
     """Wide dilated steps, and positions in planes that are too large to count."""
     assert isinstance(problem, Pool)
@@ -175,33 +140,6 @@ def _prepare_positions(problem: Pool, threads: int) -> Prepared:
         launch(used, handle(x), handle(out), handle(where), *rest, handle(counter))
 
     return Prepared(without_operands(run))
-
-
-def _prepare_stacks(problem: Pool, threads: int, down: Array, across: Array) -> Prepared:
-    """As `prepare`, for planes one in each lane."""
-    size, planes = problem.itemsize, problem.n * problem.c_in
-    lanes, kind = machine().lanes(size), MAXIMUM if problem.kind == "max" else SUM
-    area, produced = math.prod(problem.size), math.prod(problem.out_size)
-    places = np.zeros((2, 5, lanes), np.int64)
-    for table, live in zip(places, (lanes, planes % lanes)):
-        table[0], table[3] = np.arange(lanes) * area, np.arange(lanes) * produced
-        table[2, :live], table[4, :live] = area, produced
-    half = whole((max(area, produced) + lanes) * lanes * size)  # lines are turned in blocks of as many as there are lanes
-    used = min(threads, -(-planes // lanes))
-    scratch = Scratch(2 * used * half + ALIGNMENT)
-    place = *problem.kernel, *problem.stride, problem.padding[0][0], problem.padding[1][0], *problem.dilation
-    sizes = (kind, lanes, size, *problem.out_size, *problem.size, *place)
-    kernels = bring(ALONG, lanes, size), stacked(kind, lanes, size), put(ALONG, False, lanes, size)
-    held = down, across, places, np.zeros(1, problem.dtype)
-    rest = 2 * half, *kernels, sizes, *(array.ctypes.data for array in held), planes
-    launch = stacks.ready(used, used, 0, 0, 0, *rest)
-
-    def run(x: Array, out: Array, held: Any = held) -> None:
-        buffer = scratch.take()
-        launch(used, handle(x), handle(out), handle(buffer), *rest)
-        scratch.give(buffer)
-
-    return Prepared(without_operands(run), scratch.nbytes, f"{lanes} planes at a time")
 
 
 def prepare(problem: Pool, threads: int) -> Prepared:
@@ -236,10 +174,12 @@ def prepare(problem: Pool, threads: int) -> Prepared:
             launch_lines(used, handle(x), handle(out), handle(counter), *rest)
 
         return Prepared(without_operands(run_lines), 0, f"whole lines of {length}")
+    if in_strips(problem):
+        return prepare_strips(problem, threads)
     if stacks_planes(problem):
-        return _prepare_stacks(problem, threads, down, across)
+        return prepare_stacks(problem, threads, down, across)
     left = problem.padding[1][0]
-    inside = tuple(
+    inside = tuple(  # along each axis, whether no window reaches past the plane
         before == 0 and (out - 1) * step + dilated(k, d) <= n
         for n, k, step, d, out, (before, _) in zip(
             problem.size, problem.kernel, problem.stride, problem.dilation, problem.out_size, problem.padding
@@ -262,7 +202,8 @@ def prepare(problem: Pool, threads: int) -> Prepared:
 
     def run(x: Array, out: Array, held: Any = held) -> None:
         rows = scratch.take()
-        rows[:-ALIGNMENT].view(problem.dtype)[...] = neutral
+        if not all(inside):  # a scratch row's margins are padding
+            rows[:-ALIGNMENT].view(problem.dtype)[...] = neutral
         launch(used, handle(x), handle(out), handle(rows), *arguments)
         scratch.give(rows)
 
