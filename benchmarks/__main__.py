@@ -22,7 +22,7 @@ from benchmarks.run import REPORTS, Options, run
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Kernels for music spectrograms: checked, timed, drawn.")
 console = Console()
 
-Preset = Annotated[str, typer.Option(help="quick (8 workloads, minutes), core (26) or full (the catalogue).")]
+Preset = Annotated[str, typer.Option(help="quick (8 workloads, minutes), core (26) or full (all).")]
 WorkloadGlob = Annotated[list[str], typer.Option("--workload", metavar="GLOB", help="Workloads by id instead of the preset's; may repeat.")]
 ContenderGlob = Annotated[list[str], typer.Option("--contender", metavar="GLOB", help="Contenders by name; may repeat.")]
 Threads = Annotated[str, typer.Option(metavar="N[,N]", help="Thread counts; every usable core if not given.")]
