@@ -52,6 +52,7 @@ class Workload:
     note: str = ""
     source: str = ""
     batch: int = 1  # how often the catalogue's own n was multiplied
+    denormals: bool = False  # the second half of each channel has faded below float32's smallest normal number
 
     @property
     def dims(self) -> int:

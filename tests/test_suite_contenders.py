@@ -27,6 +27,8 @@ KINDS = {
     "stride": replace(CONV, c_in=2, c_out=3, stride=(2, 3)),
     "dilation": replace(CONV, c_in=2, c_out=3, dilation=(2, 3), padding=((2, 2), (3, 3))),
     "filters of one channel, more padding than they reach": replace(CONV, c_in=2, c_out=4, groups=2, padding=((3, 3), (1, 1))),
+    "fades to denormals": replace(CONV, c_in=2, c_out=3, denormals=True),
+    "maximum, fades to denormals": replace(POOL, op="max_pool2d", denormals=True),
     "groups": replace(CONV, c_in=4, c_out=6, groups=2),
     "depthwise": replace(CONV, c_in=4, c_out=4, groups=4),
     "1x1": replace(CONV, c_in=4, c_out=4, kh=1, kw=1, padding=((0, 0), (0, 0))),

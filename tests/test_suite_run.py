@@ -17,8 +17,9 @@ from scipy.io import wavfile
 from threadpoolctl import threadpool_limits
 
 from benchmarks import environment, limits, results
+from benchmarks.options import Options
 from benchmarks.results import Line, Run
-from benchmarks.run import Options, run_id
+from benchmarks.run import run_id
 
 LINE = Line("some.layer", "direct", 2, 1, "conv2d", "conv2d n1 …", 2000, 400, "ok", seconds=(1e-6, 2e-6, 9e-6), error=1e-7, prepare_s=0.5)
 
