@@ -59,6 +59,7 @@ def run_command(
     audio: Audio = None,
     cold_cache: Annotated[bool, typer.Option("--cold-cache", help="Empty the caches before each sample.")] = False,
     denormals: Annotated[bool, typer.Option("--denormals", help="The second half of each input channel is denormal numbers.")] = False,
+    fresh: Annotated[str, typer.Option(metavar="started|installed", help="Begin each timed cell in a process of its own, too.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run under --out, with its options.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders go.")] = REPORTS,
     json: Annotated[bool, typer.Option("--json", help="Write the cells as JSON to standard output, all else to standard error.")] = False,
@@ -68,7 +69,7 @@ def run_command(
 
     options = replace(
         _options(preset, workload, contender, threads, batch, audio),
-        passes=passes, minutes=minutes, cold_cache=cold_cache, denormals=denormals, out=out,
+        passes=passes, minutes=minutes, cold_cache=cold_cache, denormals=denormals, fresh=fresh, out=out,
     )  # fmt: skip
     screen = Console(stderr=True) if json else console
     try:

@@ -1,7 +1,8 @@
 """How much memory a cell took: the growth of what the process held at once, as Linux counts it.
 
 The kernel keeps a high-water mark of resident memory (VmHWM), and lets a process set its own mark back. Memory that an allocator kept
-from earlier cells is not counted when used again, so in a long process the figure is a lower bound; in a fresh one it is right to some 100 KB, in which the kernel counts.
+from earlier cells is not counted when used again, so in a long process the figure is a lower bound; in a fresh one it is right to the few
+100 KB in which the kernel counts.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks import contenders, environment, passes, signals, workloads
+from benchmarks import contenders, environment, fresh, passes, signals, workloads
 from benchmarks.cell import Spec
 
 REPORTS = environment.ROOT / "reports"
@@ -27,6 +27,7 @@ class Options:
     audio: Path | None = None
     cold_cache: bool = False
     denormals: bool = False
+    fresh: str = ""
     out: Path = REPORTS
     command: tuple[str, ...] = ()
 
@@ -36,6 +37,8 @@ class Options:
             raise ValueError("threads, batch and passes must be at least 1")
         if self.minutes is not None and not self.minutes > 0:
             raise ValueError("minutes must be more than 0")
+        if self.fresh and self.fresh not in fresh.KINDS:
+            raise ValueError(f"--fresh {self.fresh!r}: {' or '.join(fresh.KINDS)}")
         chosen = [
             replace(workload.batched(self.batch), denormals=self.denormals) for workload in workloads.select(self.preset, self.workloads)
         ]

@@ -45,22 +45,36 @@ def ordered(matrix: Sequence[Spec], pass_: int) -> list[Spec]:
 class Progress:
     """How long still: a cell is expected to take what it took in an earlier pass, or else the mean of what is known.
 
-    `finished` holds (workload, contender, threads, batch, pass) of cells that an earlier process left.
+    Passes are numbered from `first` to `passes`. `finished` holds (workload, contender, threads, batch, pass) of cells that an earlier
+    process left.
     """
 
     matrix: Sequence[Spec]
     passes: int
     clock: Clock
     finished: AbstractSet[tuple[str, str, int, int, int]] = frozenset()
+    first: int = 1
     took: dict[str, float] = field(default_factory=dict)
-    pass_: int = 0
     _left: set[str] = field(default_factory=set)
     _started: float = 0.0
     _begin: float | None = None
 
+    def __post_init__(self) -> None:
+        self.pass_ = self.first - 1
+
     def cells(self, pass_: int) -> list[Spec]:
         """What a pass still has to run, in order."""
         return [spec for spec in ordered(self.matrix, pass_) if (*spec.key, pass_) not in self.finished]
+
+    @property
+    def total(self) -> int:
+        """Cells of all passes."""
+        return len(self.matrix) * (self.passes - self.first + 1)
+
+    @property
+    def to_do(self) -> int:
+        """Cells of all passes that an earlier process did not leave."""
+        return sum(len(self.cells(pass_)) for pass_ in range(self.first, self.passes + 1))
 
     def begin_pass(self) -> list[Spec]:
         """The cells of the next pass."""
@@ -92,9 +106,9 @@ class Progress:
         mean = sum(self.took.values()) / len(self.took) if self.took else 0.0
         return sum(self.took.get(name, mean) for name in names)
 
-    def one_pass(self, pass_: int | None = None) -> float:
-        """Seconds that a pass (the next, if not given) is expected to take."""
-        return self._expected({spec.id for spec in self.cells(pass_ or self.pass_ + 1)})
+    def one_pass(self, pass_: int) -> float:
+        """Seconds that a pass is expected to take."""
+        return self._expected({spec.id for spec in self.cells(pass_)})
 
     def remaining(self) -> float | None:
         """Seconds to the end, None before anything is known."""
@@ -104,6 +118,6 @@ class Progress:
 
     def another(self, total_s: float) -> bool:
         """Whether a further pass is asked for and fits in the total. The first always runs."""
-        if self.pass_ == 0:
+        if self.pass_ < self.first:
             return True
-        return self.pass_ < self.passes and self.elapsed + self.one_pass() <= total_s
+        return self.pass_ < self.passes and self.elapsed + self.one_pass(self.pass_ + 1) <= total_s

@@ -44,7 +44,8 @@ class Line:
     first_call_s: float | None = None
     predicted_s: float | None = None
     inside_timer: str = ""
-    pass_: int = 1  # "pass" in the file
+    pass_: int = 1  # "pass" in the file; 0 is a process of its own (--fresh), which times the beginning only
+    import_s: float | None = None  # what the contender runs on, in a process of its own
     peak_bytes: int | None = None  # by which the process grew at most in preparation and first call
 
     @property
@@ -85,6 +86,7 @@ class Cell:
     first_call_s: float | None
     predicted_s: float | None
     inside_timer: str
+    import_s: float | None = None  # known where prepare_s and first_call_s are those of a process of its own
     peak_bytes: int | None = None
 
     @property
@@ -191,7 +193,8 @@ def merge(found: Iterable[Line]) -> tuple[Cell, ...]:
     """One Cell per key, in order of first appearance.
 
     A wrong answer in any pass makes the cell wrong and takes its times away; else one timed pass makes it ok; else the last pass speaks.
-    Errors and workspace are the largest over passes, prepare and first-call times those of the first pass (later ones are warm).
+    Errors and memory are the largest over passes, prepare and first-call times those of the first pass (later ones are warm), or of a
+    process of its own, which comes before it.
     """
     groups: dict[tuple[str, str, int, int], list[Line]] = {}
     for line in sorted(found, key=lambda line: line.pass_):
@@ -215,7 +218,7 @@ def _merge_one(group: list[Line]) -> Cell:
         samples=tuple(line.seconds for line in group if line.seconds) if speaker.status == "ok" else (),
         error=largest("error"), error_bound=largest("error_bound"), workspace_bytes=largest("workspace_bytes"),
         prepare_s=first("prepare_s"), first_call_s=first("first_call_s"), predicted_s=first("predicted_s"),
-        inside_timer=speaker.inside_timer, peak_bytes=largest("peak_bytes"),
+        inside_timer=speaker.inside_timer, import_s=first("import_s"), peak_bytes=largest("peak_bytes"),
     )  # fmt: skip
 
 

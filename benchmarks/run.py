@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
-from rich.progress import Progress as Bar
-from rich.text import Text
 
-from benchmarks import environment, limits, passes, resume
-from benchmarks.cell import Bench, Clock, Spec
+from benchmarks import environment, fresh, limits, passes, resume
+from benchmarks.cell import Bench, Clock
 from benchmarks.flush import Flush
 from benchmarks.options import Options
 from benchmarks.plugin import NAME, Suite
-from benchmarks.results import Line, Run, load
+from benchmarks.results import Run, append_cell, lines, load
+from benchmarks.screen import Screen
 
 CRASHED, INTERRUPTED, OUT_OF_TIME = "crashed", "been interrupted", "run out of time"
 CELLS = Path(__file__).with_name("test_cells.py")
@@ -28,18 +27,6 @@ def run_id(now: datetime, commit: str | None, out: Path) -> str:
     base = f"{now:%Y-%m-%dT%H%MZ}-{(commit or 'nocommit')[:7]}"
     names = (base, *(f"{base}-{count}" for count in range(2, 1000)))
     return next(name for name in names if not (out / name).exists())
-
-
-class _Left(ProgressColumn):
-    """Time left, from what each cell took before; rich's own guess assumes that all cells are alike."""
-
-    def __init__(self, progress: passes.Progress) -> None:
-        super().__init__()
-        self.progress = progress
-
-    def render(self, task: Task) -> Text:
-        left = self.progress.remaining()
-        return Text("  --:-- left" if left is None else f"{int(left) // 60:4d}:{int(left) % 60:02d} left", style="cyan")
 
 
 def run(options: Options, console: Console, clock: Clock | None = None) -> Run:
@@ -73,42 +60,53 @@ def go_on(out: Path, minutes: float | None, console: Console, clock: Clock | Non
 
 
 def _measure(kept: Run, folder: Path, options: Options, console: Console, clock: Clock) -> Run:
-    """The passes that a run still lacks."""
+    """The passes that a run still lacks, then the processes of their own."""
     preset, matrix, clip = passes.PRESETS[options.preset], options.matrix(), options.clip()
     bench = Bench(clip, preset.budget, clock, Flush(max(options.thread_counts())) if options.cold_cache else None)
     progress = passes.Progress(matrix, options.passes or preset.passes, clock, resume.finished(folder))
     console.print(f"{len(matrix)} cells, {progress.passes} passes, at most {options.total_s / 60:.3g} minutes")
-    with Bar(
-        TextColumn("pass {task.fields[pass_]}"), BarColumn(bar_width=20), MofNCompleteColumn(), _Left(progress),
-        TextColumn("{task.fields[cell]}"), console=console, transient=True,
-    ) as bar:  # fmt: skip
-        total = len(matrix) * progress.passes
-        task = bar.add_task("", total=total, completed=len(progress.finished), pass_=1, cell="")
 
-        def begin(spec: Spec) -> None:
-            progress.begin(spec)
-            bar.update(task, cell=spec.label, pass_=progress.pass_)
+    def over() -> bool:
+        return progress.elapsed > options.total_s
 
-        def end(spec: Spec, line: Line) -> None:
-            progress.end(spec, once=(line.prepare_s or 0.0) + (line.first_call_s or 0.0))
-            bar.advance(task)
-
-        stopped = ""
+    stopped = ""
+    with Screen(console, progress) as screen:
         while not stopped and progress.another(options.total_s):
-            cells = progress.begin_pass()
-            suite = Suite(bench, cells, progress.pass_, folder, begin, end, lambda: progress.elapsed > options.total_s)
-            if cells and not one_pass(suite, free_name(folder, progress.pass_)):
+            suite = Suite(bench, progress.begin_pass(), progress.pass_, folder, screen.begin, screen.end, over)
+            if suite.cells and not one_pass(suite, free_name(folder, progress.pass_)):
                 stopped = INTERRUPTED
                 resume.AtWork(folder).end()
             elif progress.missing:
                 stopped = OUT_OF_TIME
+    made = progress.pass_
+    if not stopped and made < progress.passes:
+        console.print(f"{made} of {progress.passes} passes: another would exceed {options.total_s / 60:.3g} minutes.")
+    if options.fresh and not stopped:
+        stopped = _afresh(bench, options, folder, console, over)
     if stopped:
-        console.print(f"[yellow]Stopped in pass {progress.pass_}, having {stopped}; --resume goes on where it stopped.[/]")
-    elif progress.pass_ < progress.passes:
-        console.print(f"{progress.pass_} of {progress.passes} passes: another would exceed {options.total_s / 60:.3g} minutes.")
+        console.print(f"[yellow]Stopped in pass {made}, having {stopped}; --resume goes on where it stopped.[/]")
     used = list(dict.fromkeys(spec.contender for spec in matrix))
-    replace(kept, passes=progress.pass_, environment=environment.collect(used), stopped=stopped).save(folder)
+    replace(kept, passes=made, environment=environment.collect(used), stopped=stopped).save(folder)
     return load(folder)
+
+
+def _afresh(bench: Bench, options: Options, folder: Path, console: Console, over: Callable[[], bool]) -> str:
+    """Each timed cell begun in a process of its own; why it stopped, or nothing."""
+    timed = {line.key for line in lines(folder) if line.seconds}
+    cells = [spec for spec in options.matrix() if spec.key in timed]
+    progress = passes.Progress(cells, fresh.PASS, bench.clock, resume.finished(folder), fresh.PASS)
+    with Screen(console, progress) as screen:
+        try:
+            for spec in progress.begin_pass():
+                if over():
+                    return OUT_OF_TIME
+                screen.begin(spec)
+                line = fresh.measure(bench, spec, options.fresh, options.audio)
+                append_cell(folder, line)
+                screen.end(spec, replace(line, prepare_s=None, first_call_s=None))
+        except KeyboardInterrupt:
+            return INTERRUPTED
+    return ""
 
 
 def free_name(folder: Path, pass_: int) -> Path:

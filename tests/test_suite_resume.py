@@ -52,13 +52,13 @@ def test_out_of_time_then_killed_then_interrupted_then_whole(tmp_path: Path) -> 
     (folder,) = (path.parent for path in tmp_path.glob("*/run.json"))
     assert results.load(folder).stopped == "run out of time" and len(list(results.lines(folder))) <= 1
 
-    process = begin(tmp_path, "--resume", "--minutes=2")
+    process = begin(tmp_path, "--resume", "--minutes=20")
     wait_for(tmp_path, 2, process)
     process.kill()
     process.communicate()
     after_kill = (folder / "cells.jsonl").read_text()
 
-    process = begin(tmp_path, "run", "--resume", "--minutes=2")
+    process = begin(tmp_path, "run", "--resume", "--minutes=20")
     wait_for(tmp_path, after_kill.count("\n") + 1, process)
     process.send_signal(signal.SIGINT)
     told, _ = process.communicate()
@@ -67,7 +67,7 @@ def test_out_of_time_then_killed_then_interrupted_then_whole(tmp_path: Path) -> 
     assert after_interrupt.startswith(after_kill) and results.load(folder).stopped == "been interrupted"
     assert not (folder / "at-work.json").exists() and (folder / "index.html").exists()
 
-    process = begin(tmp_path, "--resume", "--minutes=2")
+    process = begin(tmp_path, "--resume", "--minutes=20")
     told, _ = process.communicate()
     assert process.returncode == 0, told
     assert (folder / "cells.jsonl").read_text().startswith(after_interrupt)
