@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run (the default), list, check, report."""
+"""`python -m benchmarks`: run (the default), list, check, report, compare."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks import contenders as everybody
 from benchmarks import passes as passes_
-from benchmarks import workloads
+from benchmarks import reading, workloads
 from benchmarks.cell import Bench
 from benchmarks.results import load
 from benchmarks.run import REPORTS, Options, run
@@ -147,6 +147,9 @@ def report_command(
     index.write(folder.parent)
     if update_readme and tables.update_readme(REPORTS.parent / "README.md", done):
         console.print("README.md has this run's table now.")
+
+
+app.command("compare")(reading.compare_command)
 
 
 def main() -> None:
