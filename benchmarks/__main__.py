@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run (the default), list, check, report, compare."""
+"""`python -m benchmarks`: run (the default), list, check, report, compare, doctor."""
 
 from __future__ import annotations
 
@@ -150,6 +150,7 @@ def report_command(
 
 
 app.command("compare")(reading.compare_command)
+app.command("doctor")(reading.doctor_command)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The verbs that read what runs have left: compare. Nothing here runs a contender."""
+"""The verbs that measure nothing: compare two runs, doctor the environment."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from benchmarks.results import Run, load
 
@@ -64,3 +66,24 @@ def compare_command(
             stop(f"no picture at {path}: {error}")
         console.print(f"No picture: {path} cannot be written; --picture FILE puts it elsewhere", soft_wrap=True)
     raise typer.Exit(1 if comparison.regressions(limit) else 0)
+
+
+SIGNS = {"ok": "[green]ok[/]", "note": "[cyan]note[/]", "trap": "[yellow]trap[/]", "bad": "[bold red]bad[/]"}
+
+
+def doctor_command() -> None:
+    """Look at the environment and say what would spoil a run; status 1 if the library does not work."""
+    from benchmarks import doctor
+
+    with console.status("looking around"):
+        found = doctor.diagnose()
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    for each in found:
+        remedy = f"\n[bold]→ {escape(each.remedy)}[/]" if each.remedy else ""
+        table.add_row(SIGNS[each.level], escape(each.what), escape(each.found) + remedy)
+    console.print(table)
+    counts = {level: sum(each.level == level for each in found) for level in ("bad", "trap")}
+    traps = f"{counts['trap']} trap{'s' if counts['trap'] != 1 else ''}" if counts["trap"] else "No trap"
+    said = "The library does not work." if counts["bad"] else f"{traps} found."
+    console.print("", said, sep="\n")
+    raise typer.Exit(1 if counts["bad"] else 0)
