@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run (the default), list, check, report."""
+"""`python -m benchmarks`: run (the default), list, check, report, compare, doctor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks import contenders as everybody
 from benchmarks import passes as passes_
-from benchmarks import workloads
+from benchmarks import reading, workloads
 from benchmarks.cell import Bench
 from benchmarks.options import REPORTS, Options
 from benchmarks.results import load
@@ -160,6 +160,10 @@ def report_command(
     index.write(folder.parent)
     if update_readme and tables.update_readme(REPORTS.parent / "README.md", done):
         console.print("README.md has this run's table now.")
+
+
+app.command("compare")(reading.compare_command)
+app.command("doctor")(reading.doctor_command)
 
 
 def main() -> None:
