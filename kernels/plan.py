@@ -87,8 +87,14 @@ class Plan:
         self._dtype = np.dtype(problem.dtype)
         indices = not isinstance(problem, Conv) and problem.return_indices
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
-        self._plain = None if signature.channels_last or indices or signature.dtype != self._dtype else signature.x_shape
+        self._plain = None if indices or signature.dtype != self._dtype else signature.x_shape
         self._prepared = Prepared(lambda *arrays: None) if problem.n == 0 else _prepare(problem, operands, self._choice, self.threads)
+        self._shapes = problem.x_shape, problem.out_shape  # of what runs
+        if signature.channels_last:
+            from kernels.relayout import channels_last, last  # brings Numba, see `load`
+
+            self._shapes = last(problem.x_shape), last(problem.out_shape)
+            self._prepared = channels_last(self._prepared, problem, self.threads) if problem.n else self._prepared
         needed = problem.compulsory_bytes + self.workspace_bytes
         if needed > memory():
             raise too_large(problem.op, f"input, output and the scratch space of {self.implementation!r} for {problem}", needed)
@@ -138,7 +144,7 @@ class Plan:
                 _check_out(self.problem.op, out, self._signature, x)
             if out is None or out.flags.carray:
                 y = np.empty(self._signature.out_shape, self._dtype) if out is None else out
-                self._prepared.run(frozen(x.reshape(self.problem.x_shape)), y.reshape(self.problem.out_shape))
+                self._prepared.run(frozen(x.reshape(self._shapes[0])), y.reshape(self._shapes[1]))
                 return y
         op, signature = self.problem.op, self._signature
         x = intake(op, "x", x)
@@ -146,13 +152,11 @@ class Plan:
             raise ProblemError(f"{op}: x has shape {x.shape}, the plan was made for {signature.x_shape}; make a plan for this shape")
         if out is not None:
             _check_out(op, out, signature, x)
-        if signature.channels_last:
-            x = np.moveaxis(x, -1, -signature.spatial - 1)
-        x = frozen(canonical(x, self._dtype, self.problem.x_shape))
-        direct = out is not None and not signature.channels_last and out.dtype == x.dtype and out.flags.c_contiguous and out.flags.aligned
-        y = out.reshape(self.problem.out_shape) if direct else np.empty(self.problem.out_shape, x.dtype)
+        x = frozen(canonical(x, self._dtype, self._shapes[0]))
+        direct = out is not None and out.dtype == x.dtype and out.flags.c_contiguous and out.flags.aligned
+        y = out.reshape(self._shapes[1]) if direct else np.empty(self._shapes[1], x.dtype)
         if not isinstance(self.problem, Conv) and self.problem.return_indices:
-            indices = np.empty(self.problem.out_shape, np.int64)
+            indices = np.empty(self._shapes[1], np.int64)
             self._prepared.run(x, y, indices)
             return self._present(y, out, direct), self._present(indices, None, False, np.dtype(np.int64))
         self._prepared.run(x, y)
@@ -163,12 +167,9 @@ class Plan:
         """Canonical result to what the user sees."""
         if direct and out is not None:
             return out
-        signature = self._signature
-        if signature.channels_last:
-            y = np.moveaxis(y, 1, -1)
-        y = y.reshape(signature.out_shape).astype(dtype or signature.dtype, copy=False)
+        y = y.reshape(self._signature.out_shape).astype(dtype or self._signature.dtype, copy=False)
         if out is None:
-            return np.ascontiguousarray(y)
+            return y
         out[...] = y
         return out
 
