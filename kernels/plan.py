@@ -111,13 +111,18 @@ class Outline:
         self.threads = thread_count(problem.op, threads)
         self.choice = _choice(problem, implementation, machine())
         self._dtype = np.dtype(problem.dtype)
-        self._x_shape, self._out_shape = problem.x_shape, problem.out_shape
         self._indices = not isinstance(problem, Conv) and problem.return_indices
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
-        self._plain = None if signature.channels_last or self._indices or signature.dtype != self._dtype else signature.x_shape
-        self._reshaped = signature.x_shape != self._x_shape
+        self._plain = None if self._indices or signature.dtype != self._dtype else signature.x_shape
         nothing = Prepared(without_operands(lambda *arrays: None))
         self.prepared = nothing if problem.n == 0 else _prepare(problem, self.choice.implementation, self.threads)
+        self._x_shape, self._out_shape = problem.x_shape, problem.out_shape  # of what runs
+        if signature.channels_last:
+            from kernels.relayout import channels_last, last  # brings Numba, see `load`
+
+            self._x_shape, self._out_shape = last(problem.x_shape), last(problem.out_shape)
+            self.prepared = channels_last(self.prepared, problem, self.threads) if problem.n else nothing
+        self._reshaped = signature.x_shape != self._x_shape
         needed = problem.compulsory_bytes + self.prepared.workspace_bytes
         if needed > memory():
             name = self.choice.implementation.name
@@ -141,10 +146,8 @@ class Outline:
             raise ProblemError(f"{op}: x has shape {x.shape}, the plan was made for {signature.x_shape}; make a plan for this shape")
         if out is not None:
             _check_out(op, out, signature, x)
-        if signature.channels_last:
-            x = np.moveaxis(x, -1, -signature.spatial - 1)
         x = canonical(x, self._dtype, self._x_shape)
-        direct = out is not None and not signature.channels_last and out.dtype == x.dtype and plain(out)
+        direct = out is not None and out.dtype == x.dtype and plain(out)
         y = out.reshape(self._out_shape) if direct else np.empty(self._out_shape, x.dtype)
         if self._indices:
             indices = np.empty(self._out_shape, np.int64)
@@ -158,12 +161,9 @@ class Outline:
         """Canonical result to what the user sees."""
         if direct and out is not None:
             return out
-        signature = self.signature
-        if signature.channels_last:
-            y = np.moveaxis(y, 1, -1)
-        y = y.reshape(signature.out_shape).astype(dtype or signature.dtype, copy=False)
+        y = y.reshape(self.signature.out_shape).astype(dtype or self.signature.dtype, copy=False)
         if out is None:
-            return np.ascontiguousarray(y)
+            return y
         out[...] = y
         return out
 
