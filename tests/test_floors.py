@@ -33,7 +33,7 @@ FLOORS = [
     {"request_conv", "request_pool"},
     {"request"},
     {"lowerings"},
-    {"plan", "geometry", "patches"},
+    {"plan", "geometry", "patches", "models"},
     {"api"},
     {"api_conv", "api_pool", "separable"},
     {"__init__"},
