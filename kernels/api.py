@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ from kernels import registry
 from kernels.arrays import intake
 from kernels.errors import ProblemError
 from kernels.implementation import Operands
-from kernels.plan import Plan, load
+from kernels.plan import Plan, load, thread_count
 from kernels.request import request
 
 Array = np.ndarray
@@ -31,19 +33,31 @@ def call(
 
 
 def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", implementation: str = "auto", effort: str = "estimate",
-         threads: int | None = None, **options: Any) -> Plan:  # fmt: skip
+         budget: float = 0.5, threads: int | None = None, **options: Any) -> Plan:  # fmt: skip
     """Prepare a call of the operation named `op` for inputs of `x_shape` and `dtype`; the other arguments are the operation's own.
 
-    The plan owns copies of weight and bias, packed. Call it with x, and with `out=` for a result without allocation. Raises ProblemError
-    for arguments that make no problem and RefusedError if the named implementation cannot do it.
+    The plan owns copies of weight and bias, packed. Call it with x, and with `out=` for a result without allocation.
+
+    "auto" takes what was measured fastest for this problem, threads and machine where that is known, else the lowest estimate.
+    effort="measure" finds it out: it times the candidates that meet the error bound, and their main variants, on made-up arrays for about
+    `budget` seconds (preparing them comes on top, compiling once a machine) and keeps the winner in `kernels.tuning.path()`. A named
+    implementation is taken as it is; "name:variant", as `explain()` lists them, is one of its variants.
+
+    Raises ProblemError for arguments that make no problem and RefusedError if the named implementation cannot do it.
 
     >>> pool = plan("max_pool1d", (1, 1, 4), 2, implementation="naive")
     >>> pool(np.array([[[1.0, 3.0, 2.0, 5.0]]]))
     array([[[3., 5.]]], dtype=float32)
     """
-    if not isinstance(effort, str) or effort != "estimate":
-        raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate"')
+    if not isinstance(effort, str) or effort not in ("estimate", "measure"):
+        raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate" or "measure"')
+    if isinstance(budget, bool) or not isinstance(budget, numbers.Real) or not 0 < budget < math.inf:
+        raise ProblemError(f"{op}: budget is {budget!r}, must be a number of seconds above 0")
     asked = request(op, x_shape, _dtype(op, dtype), args, options)
+    if effort == "measure" and implementation == "auto":
+        from kernels.measure import measure  # brings Numba
+
+        measure(asked.problem, thread_count(op, threads), float(budget))
     owned = Operands(**{name: None if value is None else value.copy() for name, value in vars(asked.operands).items()})
     return Plan(asked.problem, owned, asked.signature, implementation, threads)
 

@@ -82,6 +82,12 @@ def pretend(**changes: int) -> Iterator[Machine]:
         _pretended.pop()
 
 
+def cache_folder() -> Path:
+    """Where compiled code and measurements are kept: $KERNELS_CACHE_DIR, else a folder among the user's caches."""
+    home = os.environ.get("KERNELS_CACHE_DIR")
+    return Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spectroconv"
+
+
 def memory() -> int:
     """Bytes of physical memory; where the system does not tell, more than any machine has."""
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels import tuning
 from kernels.arrays import canonical, frozen, intake, too_large
 from kernels.errors import ProblemError
 from kernels.implementation import Operands, Prepared
@@ -27,8 +28,8 @@ def load() -> None:
 
 
 @functools.lru_cache(maxsize=512)
-def _remembered(problem: Problem, name: str) -> Choice:
-    return choose(problem, name)
+def _remembered(problem: Problem, name: str, threads: int, generation: int) -> Choice:
+    return choose(problem, name, threads, tuning.recall(problem, threads) if name == "auto" else None)
 
 
 def thread_count(op: str, threads: int | None) -> int:
@@ -40,7 +41,7 @@ def thread_count(op: str, threads: int | None) -> int:
     return min(int(threads), cores())
 
 
-def _prepare(problem: Problem, operands: Operands, choice: Choice, threads: int) -> Prepared:
+def prepare(problem: Problem, operands: Operands, choice: Choice, threads: int) -> Prepared:
     """The implementation's own preparation, followed by whatever of the epilogue it does not fuse."""
     implementation = choice.implementation
     if not isinstance(problem, Conv) or problem == problem.bare() or implementation.fuses(problem):
@@ -57,7 +58,7 @@ def _prepare(problem: Problem, operands: Operands, choice: Choice, threads: int)
 
         return Prepared(elementwise, bare.workspace_bytes, bare.note)
     pooling = pool_problem(problem)
-    pool = _prepare(pooling, Operands(), _remembered(pooling, "auto"), threads)
+    pool = prepare(pooling, Operands(), _remembered(pooling, "auto", threads, tuning.generation()), threads)
     before_pool = math.prod(problem.conv_shape) * problem.itemsize
     scratch = Scratch(before_pool)
 
@@ -82,13 +83,13 @@ class Plan:
             raise ProblemError(f"{problem.op}: implementation is {implementation!r}, must be a name")
         self.problem = problem
         self.threads = thread_count(problem.op, threads)
-        self._choice = _remembered(problem, implementation)
+        self._choice = _remembered(problem, implementation, self.threads, tuning.generation())
         self._signature = signature
         self._dtype = np.dtype(problem.dtype)
         indices = not isinstance(problem, Conv) and problem.return_indices
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
         self._plain = None if signature.channels_last or indices or signature.dtype != self._dtype else signature.x_shape
-        self._prepared = Prepared(lambda *arrays: None) if problem.n == 0 else _prepare(problem, operands, self._choice, self.threads)
+        self._prepared = Prepared(lambda *arrays: None) if problem.n == 0 else prepare(problem, operands, self._choice, self.threads)
         needed = problem.compulsory_bytes + self.workspace_bytes
         if needed > memory():
             raise too_large(problem.op, f"input, output and the scratch space of {self.implementation!r} for {problem}", needed)
@@ -114,18 +115,28 @@ class Plan:
         return self._choice.implementation.error_bound(self.problem)
 
     def explain(self) -> str:
-        """What was decided and why, one line an implementation."""
-        lines = [str(self.problem), f"{self.implementation}: taken, {self.threads} threads, workspace {self.workspace_bytes:,} bytes"]
+        """What was decided and why, one line an implementation: estimates against refusals, and against reality where that was measured.
+
+        Estimates are of one core; times are those of one call on the plan's threads, when they were measured.
+        """
+        choice, measured = self._choice, self._choice.measured.seconds if self._choice.measured else {}
+
+        def figures(name: str, *words: str) -> str:
+            known = [f"estimated {1e3 * choice.estimates[name]:.3g} ms of one core"] if name in choice.estimates else []
+            known += [f"measured {1e3 * measured[name]:.3g} ms"] if name in measured else []
+            return f"{name}: {', '.join([*words, *known])}"
+
+        taken = "taken, measured fastest" if measured else "taken"
+        lines = [str(self.problem), figures(choice.name, taken, f"{self.threads} threads, workspace {self.workspace_bytes:,} bytes")]
         if self._prepared.note:
             lines.append(f"  {self._prepared.note}")
-        for name, sentence in self._choice.refusals.items():
-            estimate = self._choice.estimates.get(name)
-            if name == self.implementation:
-                continue
-            why = sentence or ("able, never taken unless named" if estimate is None else f"able, estimated {1e3 * estimate:.3g} ms")
-            lines.append(f"{name}: {why}")
-        if self.implementation in self._choice.estimates:
-            lines[1] += f", estimated {1e3 * self._choice.estimates[self.implementation]:.3g} ms"
+        for name, sentence in choice.refusals.items():
+            if sentence:
+                lines.append(f"{name}: {sentence}")
+            elif name != choice.name:
+                lines.append(figures(name, "able" if name in choice.estimates else "able, never taken unless named"))
+            variants = (other for other in measured if other.startswith(f"{name}:") and other != choice.name)
+            lines += [figures(other, "able") for other in variants]
         return "\n".join(lines)
 
     def __repr__(self) -> str:

@@ -64,10 +64,10 @@ def refuse(problem: Problem) -> str | None:
     return None
 
 
-def error_bound(problem: Conv) -> float:
+def error_bound(problem: Conv, only: str = "") -> float:
     """The tile may differ with the threads; the largest of theirs. See `cuts.winograd.error`; B. Barabasz et al.,
     arXiv 1803.10986."""
-    return max(cutting.error(problem, cutting.best(problem, threads)) for threads in range(1, cores() + 1))
+    return max(cutting.error(problem, cutting.best(problem, threads, only)) for threads in range(1, cores() + 1))
 
 
 @njit
@@ -160,10 +160,10 @@ def ends(total: int, step: int) -> set[int]:
     return {step, total % step or step}
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
-    """Choose a cut, transform and pack the weights, compile transforms and tiles."""
+def prepare(problem: Conv, operands: Operands, threads: int, only: str = "") -> Prepared:
+    """Choose a cut (of one kind only), transform and pack the weights, compile transforms and tiles."""
     threads = worth(threads, cutting.best(problem, 1).cycles)
-    cut = cutting.best(problem, threads)
+    cut = cutting.best(problem, threads, only)
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = pooled_size(problem)
@@ -219,10 +219,17 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     return Prepared(run, scratch.nbytes, note)
 
 
-def fuses(problem: Conv) -> bool:
+def fuses(problem: Conv, only: str = "") -> bool:
     """Scale, shift and activation are applied on the way out; pools where a job's tiles hold whole windows."""
-    cuts = (cutting.best(problem, threads) for threads in range(1, cores() + 1))
+    cuts = (cutting.best(problem, threads, only) for threads in range(1, cores() + 1))
     return problem.pool is None or all(cutting.holds_windows(problem, cut) for cut in cuts)
 
 
-registry.add(Implementation("winograd", "conv", refuse, prepare, error_bound, fuses))
+def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
+    """Other tiles."""
+    names = cutting.kinds(problem, worth(threads, cutting.best(problem, 1).cycles))
+    return {name: WINOGRAD.only(name, "prepare", "error_bound", "fuses") for name in names}
+
+
+WINOGRAD = Implementation("winograd", "conv", refuse, prepare, error_bound, fuses, variants=variants)
+registry.add(WINOGRAD)
