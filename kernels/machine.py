@@ -103,13 +103,3 @@ def cores() -> int:
         return min(available, int(os.environ["NUMBA_NUM_THREADS"]))
     except (KeyError, ValueError):
         return available
-
-
-# a sleeping thread of the pool takes 50 to 80 us to wake here, a waiting one 2: below this one thread is done sooner
-WAKING = 60e-6
-CLOCK = 2.5e9  # hertz; a common sustained vector clock, the same for all estimates
-
-
-def worth(threads: int, cycles: float) -> int:
-    """How many threads work of so many cycles of one core is worth."""
-    return threads if cycles > WAKING * CLOCK else 1

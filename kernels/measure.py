@@ -19,6 +19,7 @@ import numpy as np
 from kernels import registry, tuning
 from kernels.arrays import frozen
 from kernels.implementation import Operands
+from kernels.machine import memory
 from kernels.plan import load, prepare
 from kernels.policy import candidates, choose
 from kernels.problem import Conv, Problem
@@ -31,6 +32,7 @@ SLICE = 2e-3  # seconds of a turn: a call of microseconds is timed many times
 BLAS, SETTLE = "im2col", 0.03  # whose threads go on spinning for so many seconds after a product, beside whoever is next
 BEHIND, FAR = 1.3, 4.0  # times the fastest so far, by each one's fastest call: no more turns; after one or two calls
 ENOUGH = 30  # turns
+ARRAYS = 8  # as many copies of all that a layer reads and writes must fit the memory
 
 clock = time.perf_counter
 _one_at_a_time = threading.Lock()
@@ -38,13 +40,14 @@ _one_at_a_time = threading.Lock()
 
 def measure(problem: Problem, threads: int, budget: float) -> Measured | None:
     """The fastest way to do a problem on so many threads, remembered from before or found now by calls of about `budget` seconds in all,
-    the most promising first and two candidates at least. Preparing them comes on top. None where there is nothing to time."""
+    the most promising first and two candidates at least. Preparing them comes on top. None where there is nothing to time, and where
+    the made-up arrays would fill the memory."""
     load()
     with _one_at_a_time:
         known = tuning.recall(problem, threads)
-        if known is not None or problem.n == 0:
+        if known is not None or problem.n == 0 or ARRAYS * problem.compulsory_bytes > memory():
             return known
-        ready = _checked(problem, threads, budget / 2)
+        ready = checked(problem, threads, candidates(problem, threads), budget / 2)
         if not ready:
             return None
         seconds = race(ready, budget / 2)
@@ -66,8 +69,8 @@ def operands_for(problem: Problem, draw: np.random.Generator) -> Operands:
     return Operands(weight, bias, draw.uniform(0.5, 1.5, channels).astype(dtype), draw.standard_normal(channels).astype(dtype))
 
 
-def _checked(problem: Problem, threads: int, budget: float) -> dict[str, Callable[[], None]]:
-    """A call of each candidate that answered right, of as many as fit the budget."""
+def checked(problem: Problem, threads: int, names: list[str], budget: float) -> dict[str, Callable[[], None]]:
+    """A call of each of these that answered right, of as many as fit the budget."""
     draw, dtype = np.random.default_rng(0), np.dtype(problem.dtype)
     x = frozen(draw.standard_normal(problem.x_shape, dtype))  # type: ignore[arg-type]
     operands = operands_for(problem, draw)
@@ -92,7 +95,7 @@ def _checked(problem: Problem, threads: int, budget: float) -> dict[str, Callabl
     largest = float(np.max(np.abs(expected[0]), initial=_before_activation(problem, operands, x, threads, trusted)))
     ready: dict[str, Callable[[], None]] = {}
     spent = 0.0
-    for name in candidates(problem, threads):
+    for name in names:
         if spent > budget and len(ready) >= 2:
             break
         try:

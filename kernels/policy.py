@@ -1,7 +1,8 @@
 """Which implementation "auto" takes: of those that are able and meet the error bound, the one with the lowest cost estimate.
 
 Estimates are seconds of one core and only need to rank: cycles counted by the method's own cut, or operations at the rate its kernels
-reach (a share of the vector peak) plus what it adds. An implementation without an estimate here is never taken by "auto".
+reach (a share of the vector peak) plus what it adds; `calibration` says how long a cycle and a byte take. An implementation without an
+estimate here is never taken by "auto". Where a problem was measured, its winner is taken instead.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from collections.abc import Callable
 from typing import Any
 
 from kernels import registry
+from kernels.calibration import calibration
 from kernels.cuts import direct, lines, winograd
 from kernels.cuts import fft as tiles
 from kernels.errors import ProblemError, RefusedError
 from kernels.implementation import Implementation, operation, rounding_bound
-from kernels.machine import CLOCK, machine, memory
+from kernels.machine import machine, memory
 from kernels.problem import Conv, Problem
 from kernels.tuning import Measured
 
 ERROR_BOUND = 1e-4  # "auto" takes only methods whose error stays below this share of the largest output
-BANDWIDTH = 10e9  # bytes per second and core from memory
 ABLE, PROMISING = 4.0, 2.0  # times the lowest estimate: up to which an implementation is measured, and its variants are
 LARGE = 64  # of layers that take more than this part of memory no variants are measured: each packs the weights once more
 
@@ -46,36 +47,37 @@ class Choice:
 
 def _rate(problem: Problem, share: float) -> float:
     """Operations per second: two FMA units, each a vector of multiply-adds per cycle."""
-    return share * CLOCK * 4 * machine().lanes(problem.itemsize)
+    return share * calibration().clock * 4 * machine().lanes(problem.itemsize)
 
 
 def _memory(problem: Problem) -> float:
-    return problem.compulsory_bytes / BANDWIDTH
+    return problem.compulsory_bytes / calibration().bandwidth
 
 
 def _depthwise(problem: Conv) -> float:
     # one load a multiply-add, and every plane packed first: 4 cycles per vector of either
     vectors = problem.n * (problem.c_in * math.prod(problem.size) + problem.c_out * math.prod(problem.conv_size) * problem.taps)
-    return 4 * vectors / machine().lanes(problem.itemsize) / CLOCK + _memory(problem)
+    return 4 * vectors / machine().lanes(problem.itemsize) / calibration().clock + _memory(problem)
 
 
 def _im2col(problem: Conv) -> float:
     # unfolding writes and reads taps copies of the input; groups run one product after another, 5 us each
     unfolded = problem.n * problem.c_in * problem.taps * math.prod(problem.conv_size) * problem.itemsize
-    return problem.flops / _rate(problem, 0.25) + 2 * unfolded / BANDWIDTH + 5e-6 * problem.groups * problem.n + _memory(problem)
+    unfolding = 2 * unfolded / calibration().bandwidth
+    return problem.flops / _rate(problem, 0.25) + unfolding + 5e-6 * problem.groups * problem.n + _memory(problem)
 
 
 def _fft(problem: Conv) -> float:
     by_scipy = tiles.layout(problem)
     cut = lines.by_lines(problem)
-    return (cut.cycles if cut else by_scipy.cycles if by_scipy else math.inf) / CLOCK + _memory(problem)
+    return (cut.cycles if cut else by_scipy.cycles if by_scipy else math.inf) / calibration().clock + _memory(problem)
 
 
 _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
     "conv": {
-        "direct": lambda problem: direct.best(problem, 1).cycles / CLOCK + _memory(problem),
+        "direct": lambda problem: direct.best(problem, 1).cycles / calibration().clock + _memory(problem),
         "depthwise": _depthwise,
-        "winograd": lambda problem: winograd.best(problem, 1).cycles / CLOCK + _memory(problem),
+        "winograd": lambda problem: winograd.best(problem, 1).cycles / calibration().clock + _memory(problem),
         "fft": _fft,
         "im2col": _im2col,
         "jit": lambda problem: problem.flops / 5e8 + _memory(problem),
@@ -95,8 +97,9 @@ def _estimate(problem: Problem, implementation: Implementation) -> float | None:
     if parts is not None:  # there may be none: outputs that no tap reaches
         seconds = [_estimate(part, registry.get(part, implementation.name)) for part, _ in parts]
         return None if None in seconds else _memory(problem) + sum(t * n for t, (_, n) in zip(seconds, parts) if t is not None)
-    known = _ESTIMATES["conv" if isinstance(problem, Conv) else "pool"].get(implementation.name)
-    return None if known is None else known(problem)
+    kind = "conv" if isinstance(problem, Conv) else "pool"
+    known = _ESTIMATES[kind].get(implementation.name)
+    return None if known is None else known(problem) * calibration().factors.get(f"{kind} {implementation.name}", 1.0)
 
 
 def _named(problem: Problem, name: str, threads: int) -> Choice:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import parse, tuning
+from kernels import parse, store, tuning
 from kernels.tuning import Measured
 
 LAYER = parse("conv2d n1 c3 6x9 -> c4 k3x3 s1x1 p1+1x1+1 d1x1 g1 float32")
@@ -152,7 +152,7 @@ def test_a_stale_file_warns_and_its_entries_stay(file: Path) -> None:
     with pytest.warns(RuntimeWarning, match="other versions or on another CPU"):
         assert tuning.recall(LAYER, 2) is None
     tuning.remember(LAYER, 2, Measured("direct", {"direct": 1.0}))
-    sections = json.loads(file.read_text())[tuning.TITLE]
+    sections = json.loads(file.read_text())[store.title("tuning")]
     assert len(sections) == 2 and "numpy 1.0" in min(sections)
     assert [entry["winner"] for entries in sections.values() for entry in entries.values()] == ["im2col", "direct"]
 
@@ -195,15 +195,15 @@ def test_readonly_reads_and_off_does_not(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_memory_and_file_are_bounded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "MOST", 3)
-    monkeypatch.setattr(tuning, "ENVIRONMENTS", 2)
+    monkeypatch.setattr(store, "ENVIRONMENTS", 2)
     file.parent.mkdir()
-    file.write_text(json.dumps({tuning.TITLE: {f"machine {i}": {} for i in range(5)}}, indent=1))
+    file.write_text(json.dumps({store.title("tuning"): {f"machine {i}": {} for i in range(5)}}, indent=1))
     for threads in range(1, 6):
         tuning.remember(LAYER, threads, FOUND)
     assert [tuning.recall(LAYER, threads) for threads in range(1, 6)] == [None, None, FOUND, FOUND, FOUND]
-    sections = json.loads(file.read_text())[tuning.TITLE]
+    sections = json.loads(file.read_text())[store.title("tuning")]
     assert len(sections) == 2 and "machine 4" in sections
-    assert list(sections[tuning._environment()]) == [f"{LAYER}, {threads} threads" for threads in (3, 4, 5)]
+    assert list(sections[store.environment()]) == [f"{LAYER}, {threads} threads" for threads in (3, 4, 5)]
 
 
 def test_an_interrupted_write_leaves_the_file_as_it_was(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

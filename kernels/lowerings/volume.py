@@ -16,9 +16,9 @@ from numba import prange
 
 from kernels import registry
 from kernels.arrays import frozen
+from kernels.calibration import worth
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import region
-from kernels.machine import worth
 from kernels.problem import Conv
 from kernels.scratch import Scratch
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from kernels import registry
 from kernels.blocks import prepare_blocks
+from kernels.calibration import worth
 from kernels.cuts.direct import best, best_pooled, kinds
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
-from kernels.machine import cores, worth
+from kernels.machine import cores
 from kernels.microkernels.outer import tile
 from kernels.narrow import prepare_narrow
 from kernels.problem import Conv

@@ -32,11 +32,12 @@ from kernels.blocks import (
     start_counter,
     tile_table,
 )
+from kernels.calibration import worth
 from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import even, layout, pooled_size
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
-from kernels.machine import cores, machine, worth
+from kernels.machine import cores, machine
 from kernels.microkernels.outer import AHEAD, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem

@@ -15,9 +15,10 @@ from numba import prange
 
 from kernels import registry
 from kernels.blocks import start_counter
+from kernels.calibration import worth
 from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
 from kernels.jit import njit, region
-from kernels.machine import machine, worth
+from kernels.machine import machine
 from kernels.microkernels.argmax import plane_positions
 from kernels.microkernels.lines import ALONG, bring, put
 from kernels.microkernels.stacked import stacked
