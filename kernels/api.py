@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import marshal
+import math
+import numbers
 from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
-from kernels import registry
+from kernels import registry, tuning
 from kernels.arrays import PLAIN, intake
 from kernels.errors import ProblemError
 from kernels.implementation import Operands
 from kernels.machine import machine
-from kernels.plan import REMEMBERED, REMEMBERED_BYTES, Outline, Plan, load
+from kernels.plan import REMEMBERED, REMEMBERED_BYTES, Outline, Plan, load, thread_count
+from kernels.plan import forget as forget_problems
 from kernels.recent import Recent
 from kernels.request import request
 
@@ -47,11 +50,17 @@ def call(
     return outline.compute(outline.prepared.bind(asked.operands), x, out)
 
 
+def forget() -> None:
+    """Drop what is remembered of recent calls."""
+    _outlines.forget()
+    forget_problems()
+
+
 def _key(op: str, x: Any, operands: tuple[Any, ...], numbers: tuple[Any, ...]) -> Hashable:
     """What calls have in common that differ in the values of their arrays only; None where that cannot be told at a glance."""
     if type(x) is not np.ndarray:
         return None
-    arrays: list[Any] = [op, x.shape, x.dtype, machine()]
+    arrays: list[Any] = [op, x.shape, x.dtype, machine(), tuning.generation()]
     for operand in operands:
         if operand is None:
             arrays.append(None)
@@ -73,19 +82,31 @@ def _check_apart(op: str, out: Any, operands: dict[str, Any]) -> None:
 
 
 def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", implementation: str = "auto", effort: str = "estimate",
-         threads: int | None = None, **options: Any) -> Plan:  # fmt: skip
+         budget: float = 0.5, threads: int | None = None, **options: Any) -> Plan:  # fmt: skip
     """Prepare a call of the operation named `op` for inputs of `x_shape` and `dtype`; the other arguments are the operation's own.
 
-    The plan owns copies of weight and bias, packed. Call it with x, and with `out=` for a result without allocation. Raises ProblemError
-    for arguments that make no problem and RefusedError if the named implementation cannot do it.
+    The plan owns copies of weight and bias, packed. Call it with x, and with `out=` for a result without allocation.
+
+    "auto" takes what was measured fastest for this problem, threads and machine where that is known, else the lowest estimate.
+    effort="measure" finds it out: it times the candidates that meet the error bound, and their main variants, on made-up arrays for about
+    `budget` seconds (preparing them comes on top, compiling once a machine) and keeps the winner in `kernels.tuning.path()`. A named
+    implementation is taken as it is; "name:variant", as `explain()` lists them, is one of its variants.
+
+    Raises ProblemError for arguments that make no problem and RefusedError if the named implementation cannot do it.
 
     >>> pool = plan("max_pool1d", (1, 1, 4), 2, implementation="naive")
     >>> pool(np.array([[[1.0, 3.0, 2.0, 5.0]]]))
     array([[[3., 5.]]], dtype=float32)
     """
-    if not isinstance(effort, str) or effort != "estimate":
-        raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate"')
+    if not isinstance(effort, str) or effort not in ("estimate", "measure"):
+        raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate" or "measure"')
+    if isinstance(budget, bool) or not isinstance(budget, numbers.Real) or not 0 < budget < math.inf:
+        raise ProblemError(f"{op}: budget is {budget!r}, must be a number of seconds above 0")
     asked = request(op, x_shape, _dtype(op, dtype), args, options)
+    if effort == "measure" and implementation == "auto":
+        from kernels.measure import measure  # brings Numba
+
+        measure(asked.problem, thread_count(op, threads), float(budget))
     owned = Operands(*(None if value is None else value.copy() for value in asked.operands))
     return Plan(Outline(asked.problem, asked.signature, implementation, threads), owned)
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from kernels.calibration import worth
 from kernels.implementation import Operands
 from kernels.jit import region
-from kernels.machine import machine, worth
+from kernels.machine import machine
 from kernels.microkernels.smooth import codes, lines
 from kernels.problem import Conv
 from kernels.scratch import handle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -51,7 +52,8 @@ class Implementation:
     threads): chooses tiles, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest output
     (before an activation that caps it). fuses(problem): whether prepare does the whole epilogue; if not, it is handed the bare
     convolution and the plan does the rest. parts(problem): what it is lowered to, each with how often it runs; None where it is
-    done as it stands. Each gets a problem of the operation.
+    done as it stands. variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
+    for measuring. Each gets a problem of the operation.
     """
 
     name: str
@@ -61,6 +63,12 @@ class Implementation:
     error_bound: Callable[[Any], float]
     fuses: Callable[[Any], bool] = lambda problem: False
     parts: Callable[[Any], tuple[tuple[Any, int], ...] | None] = lambda problem: None
+    variants: Callable[[Any, int], dict[str, Implementation]] = lambda problem, threads: {}
+
+    def only(self, kind: str, *steps: str) -> Implementation:
+        """The method with `only=kind` passed to these of its functions."""
+        changes: dict[str, Any] = {step: functools.partial(getattr(self, step), only=kind) for step in steps}
+        return dataclasses.replace(self, **changes)
 
 
 def operation(problem: Problem) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels import tuning
 from kernels.arrays import PLAIN, canonical, intake, plain, too_large
 from kernels.errors import ProblemError
 from kernels.implementation import Implementation, Operands, Prepared, Run, without_operands
@@ -33,19 +34,30 @@ def load() -> None:
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
-def _choice(problem: Problem, name: str, _: Machine) -> Choice:
-    return choose(problem, name)
+def _choice(problem: Problem, name: str, threads: int, generation: int, _: Machine) -> Choice:
+    return choose(problem, name, threads, tuning.recall(problem, threads) if name == "auto" else None)
+
+
+def choice_for(problem: Problem, name: str, threads: int) -> Choice:
+    """What is taken for a problem now, remembered."""
+    return _choice(problem, name, threads, tuning.generation(), machine())
 
 
 _prepared: Recent[Prepared] = Recent(REMEMBERED, REMEMBERED_BYTES)
 
 
-def _prepare(problem: Problem, implementation: Implementation, threads: int) -> Prepared:
+def forget() -> None:
+    """Drop what is remembered of recent problems."""
+    _choice.cache_clear()
+    _prepared.forget()
+
+
+def prepare(problem: Problem, choice: Choice, threads: int) -> Prepared:
     """What the implementation prepares for the whole problem, remembered."""
-    key = problem, implementation.name, threads, machine()
+    key = problem, choice.name, threads, machine()
     found = _prepared.get(key)
     if found is None:
-        found = _composed(problem, implementation, threads)
+        found = _composed(problem, choice.implementation, threads)
         _prepared.put(key, found, found.workspace_bytes)
     return found
 
@@ -71,7 +83,7 @@ def _composed(problem: Problem, implementation: Implementation, threads: int) ->
 
         return Prepared(bind_elementwise, bare.workspace_bytes, bare.note)
     pooling = pool_problem(problem)
-    pool = _prepare(pooling, _choice(pooling, "auto", machine()).implementation, threads)
+    pool = prepare(pooling, choice_for(pooling, "auto", threads), threads)
     before_pool = math.prod(problem.conv_shape) * problem.itemsize
     scratch = Scratch(before_pool)
 
@@ -109,13 +121,13 @@ class Outline:
             raise ProblemError(f"{problem.op}: implementation is {implementation!r}, must be a name")
         self.problem, self.signature = problem, signature
         self.threads = thread_count(problem.op, threads)
-        self.choice = _choice(problem, implementation, machine())
+        self.choice = choice_for(problem, implementation, self.threads)
         self._dtype = np.dtype(problem.dtype)
         self._indices = not isinstance(problem, Conv) and problem.return_indices
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
         self._plain = None if self._indices or signature.dtype != self._dtype else signature.x_shape
         nothing = Prepared(without_operands(lambda *arrays: None))
-        self.prepared = nothing if problem.n == 0 else _prepare(problem, self.choice.implementation, self.threads)
+        self.prepared = nothing if problem.n == 0 else prepare(problem, self.choice, self.threads)
         self._x_shape, self._out_shape = problem.x_shape, problem.out_shape  # of what runs
         if signature.channels_last:
             from kernels.relayout import channels_last, last  # brings Numba, see `load`
@@ -210,19 +222,29 @@ class Plan:
         return self._outline.choice.implementation.error_bound(self.problem)
 
     def explain(self) -> str:
-        """What was decided and why, one line an implementation."""
+        """What was decided and why, one line an implementation: estimates against refusals, and against reality where that was measured.
+
+        Estimates are of one core; times are those of one call on the plan's threads, when they were measured.
+        """
         choice, prepared = self._outline.choice, self._outline.prepared
-        lines = [str(self.problem), f"{self.implementation}: taken, {self.threads} threads, workspace {self.workspace_bytes:,} bytes"]
+        measured = choice.measured.seconds if choice.measured else {}
+
+        def figures(name: str, *words: str) -> str:
+            known = [f"estimated {1e3 * choice.estimates[name]:.3g} ms of one core"] if name in choice.estimates else []
+            known += [f"measured {1e3 * measured[name]:.3g} ms"] if name in measured else []
+            return f"{name}: {', '.join([*words, *known])}"
+
+        taken = "taken, measured fastest" if measured else "taken"
+        lines = [str(self.problem), figures(choice.name, taken, f"{self.threads} threads, workspace {self.workspace_bytes:,} bytes")]
         if prepared.note:
             lines.append(f"  {prepared.note}")
         for name, sentence in choice.refusals.items():
-            estimate = choice.estimates.get(name)
-            if name == self.implementation:
-                continue
-            why = sentence or ("able, never taken unless named" if estimate is None else f"able, estimated {1e3 * estimate:.3g} ms")
-            lines.append(f"{name}: {why}")
-        if self.implementation in choice.estimates:
-            lines[1] += f", estimated {1e3 * choice.estimates[self.implementation]:.3g} ms"
+            if sentence:
+                lines.append(f"{name}: {sentence}")
+            elif name != choice.name:
+                lines.append(figures(name, "able" if name in choice.estimates else "able, never taken unless named"))
+            variants = (other for other in measured if other.startswith(f"{name}:") and other != choice.name)
+            lines += [figures(other, "able") for other in variants]
         return "\n".join(lines)
 
     def __repr__(self) -> str:

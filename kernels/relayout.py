@@ -11,9 +11,10 @@ from collections.abc import Callable
 import numpy as np
 from numba import prange
 
+from kernels.calibration import worth
 from kernels.implementation import Operands, Prepared, Run
 from kernels.jit import region
-from kernels.machine import machine, worth
+from kernels.machine import machine
 from kernels.microkernels.transpose import transpose
 from kernels.problem import Problem
 from kernels.scratch import Scratch, handle, whole

@@ -16,11 +16,12 @@ import numpy as np
 from numba import prange
 
 from kernels.blocks import epilogue_of, padded, record
+from kernels.calibration import worth
 from kernels.columns import channel_places, column_places, pack_lanes, pack_rows, ways_of, weight_spectra
 from kernels.cuts.lines import Cut, frequencies, shifts, summands, taps, wide
 from kernels.implementation import Operands, Prepared, Run
 from kernels.jit import njit, region
-from kernels.machine import machine, worth
+from kernels.machine import machine
 from kernels.microkernels.fourier import AFTER, BEFORE, NEVER, factors, line, places, radix_pass, spectrum
 from kernels.microkernels.lines import ALONG, APART, NEIGHBOURS, bring, put
 from kernels.microkernels.outer import AHEAD

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from kernels.calibration import worth
 from kernels.cuts.direct import even
 from kernels.jit import region
-from kernels.machine import worth
 
 Array = np.ndarray
 

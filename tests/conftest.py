@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import hypothesis
 import numpy as np
 import pytest
 
-from kernels import scratch
+from kernels import api, scratch
+
+os.environ["KERNELS_TUNING"] = "off"  # what was measured on the machine that runs the tests decides nothing in them
 
 hypothesis.settings.register_profile(
     "repeatable", derandomize=True, deadline=None, max_examples=15, database=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],  # compiling; refusals
 )  # fmt: skip
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests that change the library's parts neither find what was prepared before, nor leave what they made."""
+    changes = "monkeypatch" in request.fixturenames
+    if changes:
+        api.forget()
+    yield
+    if changes:
+        api.forget()
 
 
 @pytest.fixture

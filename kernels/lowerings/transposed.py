@@ -14,10 +14,10 @@ import numpy as np
 from numba import prange
 
 from kernels import epilogue, registry
+from kernels.calibration import worth
 from kernels.cuts.phases import Part, parts
 from kernels.implementation import Implementation, Operands, Prepared, Run
 from kernels.jit import region
-from kernels.machine import worth
 from kernels.problem import ConvTranspose
 from kernels.scratch import Scratch
 

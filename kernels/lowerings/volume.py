@@ -15,9 +15,9 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
+from kernels.calibration import worth
 from kernels.implementation import Implementation, Operands, Prepared, Run
 from kernels.jit import region
-from kernels.machine import worth
 from kernels.problem import Conv
 from kernels.scratch import Scratch
 

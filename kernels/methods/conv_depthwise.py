@@ -13,9 +13,10 @@ import math
 
 from kernels import registry
 from kernels.blocks import prepare_blocks
+from kernels.calibration import worth
 from kernels.cuts.direct import Blocking, layout
 from kernels.implementation import Implementation, Prepared, rounding_bound
-from kernels.machine import machine, worth
+from kernels.machine import machine
 from kernels.microkernels.row import row
 from kernels.microkernels.smooth import codes
 from kernels.problem import Conv, Problem, dilated

@@ -11,9 +11,9 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
+from kernels.calibration import worth
 from kernels.implementation import Implementation, Operands, Prepared, Run, rounding_bound
 from kernels.jit import njit, region
-from kernels.machine import worth
 from kernels.problem import Conv
 
 Array = np.ndarray

@@ -31,11 +31,12 @@ from kernels.blocks import (
     record,
     tile_table,
 )
+from kernels.calibration import worth
 from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import even, layout, pooled_size
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
-from kernels.machine import cores, machine, worth
+from kernels.machine import cores, machine
 from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
@@ -64,10 +65,10 @@ def refuse(problem: Problem) -> str | None:
     return None
 
 
-def error_bound(problem: Conv) -> float:
+def error_bound(problem: Conv, only: str = "") -> float:
     """The tile may differ with the threads; the largest of theirs. See `cuts.winograd.error`; B. Barabasz et al.,
     arXiv 1803.10986."""
-    return max(cutting.error(problem, cutting.best(problem, threads)) for threads in range(1, cores() + 1))
+    return max(cutting.error(problem, cutting.best(problem, threads, only)) for threads in range(1, cores() + 1))
 
 
 @njit
@@ -164,10 +165,10 @@ def ends(total: int, step: int) -> set[int]:
     return {step, total % step or step}
 
 
-def prepare(problem: Conv, threads: int) -> Prepared:
-    """Choose a cut, compile transforms and tiles."""
+def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
+    """Choose a cut (of one kind only), compile transforms and tiles."""
     threads = worth(threads, cutting.best(problem, 1).cycles)
-    cut = cutting.best(problem, threads)
+    cut = cutting.best(problem, threads, only)
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = pooled_size(problem)
@@ -220,10 +221,17 @@ def prepare(problem: Conv, threads: int) -> Prepared:
     return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}")
 
 
-def fuses(problem: Conv) -> bool:
+def fuses(problem: Conv, only: str = "") -> bool:
     """Scale, shift and activation are applied on the way out; pools where a job's tiles hold whole windows."""
-    cuts = (cutting.best(problem, threads) for threads in range(1, cores() + 1))
+    cuts = (cutting.best(problem, threads, only) for threads in range(1, cores() + 1))
     return problem.pool is None or all(cutting.holds_windows(problem, cut) for cut in cuts)
 
 
-registry.add(Implementation("winograd", "conv", refuse, prepare, error_bound, fuses))
+def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
+    """Other tiles."""
+    names = cutting.kinds(problem, worth(threads, cutting.best(problem, 1).cycles))
+    return {name: WINOGRAD.only(name, "prepare", "error_bound", "fuses") for name in names}
+
+
+WINOGRAD = Implementation("winograd", "conv", refuse, prepare, error_bound, fuses, variants=variants)
+registry.add(WINOGRAD)

@@ -15,9 +15,10 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
+from kernels.calibration import worth
 from kernels.implementation import Implementation, Prepared, rounding_bound, without_operands
 from kernels.jit import njit, region
-from kernels.machine import machine, worth
+from kernels.machine import machine
 from kernels.microkernels.argmax import plane_positions
 from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, TILED_STRIDES, line, plane, window
 from kernels.pool_narrow import JOB_BYTES, in_strips, prepare_stacks, prepare_strips, stacks_planes
