@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from kernels.addresses import pointed, write_index
 from kernels.cuts.direct import Blocking, Layout, even, layout, pooled_size
 from kernels.implementation import Bind, Operands, Prepared, Run
 from kernels.jit import Region, njit, region
@@ -22,7 +23,7 @@ from kernels.microkernels.smooth import codes, lines
 from kernels.microkernels.window import MAXIMUM, SUM, TILED_STRIDES, line, plane, window
 from kernels.problem import Conv, Size
 from kernels.scratch import ALIGNMENT, HEADER, Scratch, handle, whole
-from kernels.vector import call, flush_denormals, pointed, read_index, restore_denormals, split, take_next, write_index
+from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
 from kernels.weights import packer
 
 Array = np.ndarray

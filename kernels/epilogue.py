@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from kernels.addresses import pointed
 from kernels.calibration import worth
 from kernels.implementation import Operands
 from kernels.jit import region
@@ -19,7 +20,7 @@ from kernels.machine import machine
 from kernels.microkernels.smooth import codes, lines
 from kernels.problem import Conv
 from kernels.scratch import handle
-from kernels.vector import call, flush_denormals, pointed, restore_denormals
+from kernels.vector import call, flush_denormals, restore_denormals
 
 Array = np.ndarray
 

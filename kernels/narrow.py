@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from kernels.addresses import pointed, write_index
 from kernels.blocks import Packed, bend, common, epilogue_of, launcher, line_bytes, pack_channel, padded, record
 from kernels.cuts.direct import Blocking, even, layout
 from kernels.implementation import Operands, Prepared
@@ -17,7 +18,7 @@ from kernels.machine import machine
 from kernels.microkernels.across import tile
 from kernels.problem import Conv
 from kernels.scratch import ALIGNMENT, Scratch, whole
-from kernels.vector import call, flush_denormals, pointed, read_index, restore_denormals, split, take_next, write_index
+from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
 from kernels.weights import packer
 
 Array = np.ndarray

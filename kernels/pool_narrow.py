@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from kernels.addresses import pointed, write_index
 from kernels.implementation import Prepared, without_operands
 from kernels.jit import region
 from kernels.machine import machine
@@ -21,7 +22,7 @@ from kernels.microkernels.stacked import stacked
 from kernels.microkernels.window import MAXIMUM, SUM
 from kernels.problem import Pool
 from kernels.scratch import ALIGNMENT, Scratch, handle, whole
-from kernels.vector import call, flush_denormals, pointed, restore_denormals, take_next, write_index
+from kernels.vector import call, flush_denormals, restore_denormals, take_next
 
 Array = np.ndarray
 

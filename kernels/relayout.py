@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import prange
 
+from kernels.addresses import pointed
 from kernels.calibration import worth
 from kernels.implementation import Operands, Prepared, Run
 from kernels.jit import region
@@ -18,7 +19,7 @@ from kernels.machine import machine
 from kernels.microkernels.transpose import transpose
 from kernels.problem import Problem
 from kernels.scratch import Scratch, handle, whole
-from kernels.vector import call, pointed, split
+from kernels.vector import call, split
 
 Array = np.ndarray
 

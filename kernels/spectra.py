@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from kernels.addresses import pointed, write_index
 from kernels.blocks import epilogue_of, padded, record
 from kernels.calibration import worth
 from kernels.columns import channel_places, column_places, pack_lanes, pack_rows, ways_of, weight_spectra
@@ -29,7 +30,7 @@ from kernels.microkernels.product import product
 from kernels.microkernels.smooth import codes
 from kernels.problem import Conv
 from kernels.scratch import ALIGNMENT, Scratch, handle, whole
-from kernels.vector import call, flush_denormals, pointed, restore_denormals, split, take_next, write_index
+from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
 
 Array = np.ndarray
 

@@ -349,30 +349,6 @@ def read_index(typing_context: Any, table: Any, index: Any) -> Any:
     return types.int64(types.int64, types.int64), codegen
 
 
-@intrinsic
-def write_index(typing_context: Any, address: Any, value: Any) -> Any:
-    """Put an int64 at an address."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        builder.store(values[1], builder.inttoptr(values[0], I64.as_pointer()), align=8)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), codegen
-
-
-@intrinsic
-def pointed(typing_context: Any, handle: Any) -> Any:
-    """The data pointer that an array keeps where `scratch.handle` says; 0 of 0."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        result = cgutils.alloca_once_value(builder, i64(0))
-        with builder.if_then(builder.icmp_signed("!=", values[0], i64(0))):
-            builder.store(builder.load(builder.inttoptr(values[0], I64.as_pointer()), align=8), result)
-        return builder.load(result)
-
-    return types.int64(types.int64), codegen
-
-
 # MXCSR bits: FTZ (15) and DAZ (6); results and inputs below the normal range become zero instead of taking a 150-cycle assist
 _FLUSH = 0x8040
 

@@ -22,7 +22,7 @@ FLOORS = [
     {"problem", "calibration"},
     {"jit", "implementation", "batchnorm", "cuts", "cuts.direct", "cuts.fft", "cuts.phases"},
     {"vector", "cuts.winograd", "cuts.lines"},
-    {"registry", "microkernels", "microkernels.outer"},
+    {"registry", "addresses", "microkernels", "microkernels.outer"},
     {"microkernels.row", "microkernels.winograd", "microkernels.packing", "microkernels.window", "microkernels.smooth",
      "microkernels.fourier", "microkernels.lines", "microkernels.product", "microkernels.transpose", "microkernels.peak"},
     {"microkernels.argmax", "microkernels.flat", "weights", "microkernels.across", "microkernels.stacked", "epilogue", "relayout"},

@@ -17,6 +17,7 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
+from kernels.addresses import pointed, write_index
 from kernels.blocks import (
     Packed,
     bend,
@@ -42,7 +43,7 @@ from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch, whole
 from kernels.toomcook import matrices
-from kernels.vector import call, flush_denormals, pointed, read_index, restore_denormals, split, take_next, write_index
+from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
 from kernels.weights import packer
 
 Array = np.ndarray
@@ -157,7 +158,7 @@ def transform_weights(weight: Array, mh: int, mw: int) -> Array:
     """weight (c_out, ins, kh, kw) as (points, c_out, ins): G g G' at every point, in float64 and rounded once."""
     rows, columns = (np.array(matrices(m, r)[1], np.float64) for m, r in zip((mh, mw), weight.shape[2:]))
     points = np.einsum("pa,jcab,qb->pqjc", rows, weight.astype(np.float64), columns, optimize=True)
-    return points.reshape(-1, *weight.shape[:2]).astype(weight.dtype)
+    return points.reshape(-1, *weight.shape[:2]).astype(weight.dtype, order="C")
 
 
 def ends(total: int, step: int) -> set[int]:
@@ -215,7 +216,7 @@ def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
     def pack(operands: Operands) -> Packed:
         assert operands.weight is not None
         transformed = transform_weights(operands.weight, cut.mh, cut.mw)
-        return np.concatenate([turn(point[:, :, None, None]) for point in transformed]), *operands[1:]
+        return np.concatenate([turn(point) for point in transformed]), *operands[1:]
 
     bind = launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, (starts, factors, offsets, entries, tiles))
     return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}")

@@ -15,6 +15,7 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
+from kernels.addresses import pointed, write_index
 from kernels.calibration import worth
 from kernels.implementation import Implementation, Prepared, rounding_bound, without_operands
 from kernels.jit import njit, region
@@ -24,7 +25,7 @@ from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, TILED_STRIDE
 from kernels.pool_narrow import JOB_BYTES, in_strips, prepare_stacks, prepare_strips, stacks_planes
 from kernels.problem import Pool, Problem, dilated
 from kernels.scratch import ALIGNMENT, Scratch, handle, whole
-from kernels.vector import call, flush_denormals, pointed, restore_denormals, take_next, write_index
+from kernels.vector import call, flush_denormals, restore_denormals, take_next
 
 Array = np.ndarray
 
