@@ -55,6 +55,9 @@ def run_command(
     threads: Threads = "",
     batch: Batch = 1,
     passes: Annotated[int | None, typer.Option(help="Passes over the whole matrix; the preset's if not given.")] = None,
+    layers: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Your own layers: rows or problem lines.")] = None,
+    onnx: Annotated[Path | None, typer.Option(metavar="MODEL.onnx", help="Your own model's convolution and pooling layers.")] = None,
+    input: Annotated[list[str], typer.Option(metavar="NAME=1x1x96x1366", help="Fixes free axes of --onnx; may repeat.")] = [],  # noqa: B006
     minutes: Annotated[float | None, typer.Option(help="What the run may take; the preset's if not given.")] = None,
     audio: Audio = None,
     cold_cache: Annotated[bool, typer.Option("--cold-cache", help="Empty the caches before each sample.")] = False,
@@ -65,11 +68,12 @@ def run_command(
     json: Annotated[bool, typer.Option("--json", help="Write the cells as JSON to standard output, all else to standard error.")] = False,
 ) -> None:
     """Check and time contenders on workloads, and write a folder with raw data and a page."""
-    from benchmarks.report import index, page, tables
+    from benchmarks.report import index, model, page, tables
 
     options = replace(
         _options(preset, workload, contender, threads, batch, audio),
-        passes=passes, minutes=minutes, cold_cache=cold_cache, denormals=denormals, fresh=fresh, out=out,
+        passes=passes, minutes=minutes, layers=layers, onnx=onnx, inputs=tuple(input), cold_cache=cold_cache, denormals=denormals,
+        fresh=fresh, out=out,
     )  # fmt: skip
     screen = Console(stderr=True) if json else console
     try:
@@ -83,6 +87,8 @@ def run_command(
         console.print_json(data={"id": done.id, "folder": str(done.folder), "limits": done.limits, "cells": cells}, indent=1)
     else:
         screen.print(tables.terminal(done))
+    if done.options.keys() & {"layers", "onnx"}:
+        screen.print(model.summary(done))
     assert done.folder is not None
     written = page.write(done.folder)
     index.write(out)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks import contenders, environment, fresh, passes, signals, workloads
+from benchmarks import contenders, environment, fresh, onnx_layers, own, passes, signals, workloads
 from benchmarks.cell import Spec
+from benchmarks.own import Own
 
 REPORTS = environment.ROOT / "reports"
+PATHS = ("audio", "layers", "onnx")
 NOT_KEPT = ("out", "command")  # where a run lies and how it was typed are no part of what was measured
+
+
+_from_onnx = cache(onnx_layers.read)  # a model of many megabytes is read once
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,9 @@ class Options:
     passes: int | None = None
     minutes: float | None = None
     audio: Path | None = None
+    layers: Path | None = None
+    onnx: Path | None = None
+    inputs: tuple[str, ...] = ()
     cold_cache: bool = False
     denormals: bool = False
     fresh: str = ""
@@ -40,9 +49,20 @@ class Options:
         if self.fresh and self.fresh not in fresh.KINDS:
             raise ValueError(f"--fresh {self.fresh!r}: {' or '.join(fresh.KINDS)}")
         chosen = [
-            replace(workload.batched(self.batch), denormals=self.denormals) for workload in workloads.select(self.preset, self.workloads)
+            replace(workload.batched(self.batch), denormals=self.denormals)
+            for workload in workloads.select(self.preset, self.workloads, self.own().workloads)
         ]
         return passes.specs(chosen, contenders.select(self.contenders), self.thread_counts())
+
+    def own(self) -> Own:
+        """The user's own layers, if there are any."""
+        if self.layers and self.onnx:
+            raise ValueError("--layers and --onnx: one of them at a time")
+        if self.inputs and not self.onnx:
+            raise ValueError("--input fixes the free axes of a model that --onnx names")
+        if self.onnx:
+            return _from_onnx(self.onnx, self.inputs)
+        return own.read(self.layers) if self.layers else Own(())
 
     def thread_counts(self) -> tuple[int, ...]:
         from numba import config
@@ -69,5 +89,5 @@ class Options:
     @classmethod
     def from_json(cls, kept: dict[str, Any], **others: Any) -> Self:
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
-        values |= {name: Path(value) for name, value in values.items() if name == "audio"}
+        values |= {name: Path(value) for name, value in values.items() if name in PATHS}
         return cls(**values, **others)

@@ -36,8 +36,6 @@ def refuse(workload: Workload) -> str | None:
     """Why there is nothing to check an answer with, or None."""
     if workload.op not in OPS:
         return f"the suite has no float64 reference for {workload.op}, and times nothing that it cannot check"
-    if not workload.is_conv and any(map(any, workload.padding)):
-        return "the suite's pooling reference takes no padding"
     return None
 
 
@@ -51,15 +49,32 @@ def answer(workload: Workload, given: Tensors) -> Doubles:
     elif workload.is_conv:
         out = (_convolve if workload.kh * workload.kw <= TAPS else transformed)(workload, x, given)
     else:
-        taps = (x[:, :, a : a + (workload.oh - 1) * workload.stride[0] + 1 : workload.stride[0],
-                  b : b + (workload.ow - 1) * workload.stride[1] + 1 : workload.stride[1]]
-                for a in range(workload.kh) for b in range(workload.kw))  # fmt: skip
+        out = _pool(workload, x)
+    return out.reshape(workload.out_shape)
+
+
+def _pool(workload: Workload, x: Doubles) -> Doubles:
+    """Tap by tap; an average is divided by how many of its taps count."""
+    (sh, sw), (dh, dw) = workload.stride, workload.dilation
+    spans = [(size - 1) * step + (kernel - 1) * apart + 1 for size, step, kernel, apart in zip(
+        (workload.oh, workload.ow), workload.stride, (workload.kh, workload.kw), workload.dilation)]  # fmt: skip
+    # what a window of ceil_mode overhangs by is neither input nor padding
+    past = [max(0, span - before - size - after) for span, size, (before, after) in zip(spans, x.shape[2:], workload.padding)]
+
+    def combined(values: Doubles, padding: float, combine: np.ufunc) -> Doubles:
+        padded = np.pad(values, ((0, 0), (0, 0), *workload.padding), constant_values=padding)
+        padded = np.pad(padded, ((0, 0), (0, 0), *((0, more) for more in past)), constant_values=-np.inf if workload.is_max else 0)
+        rows, columns = (workload.oh - 1) * sh + 1, (workload.ow - 1) * sw + 1
+        taps = (padded[:, :, a * dh : a * dh + rows : sh, b * dw : b * dw + columns : sw] for a, b in np.ndindex(workload.kh, workload.kw))
         out = next(taps).copy()
         for tap in taps:
-            np.maximum(out, tap, out=out) if workload.is_max else np.add(out, tap, out=out)
-        if not workload.is_max:
-            out /= workload.terms
-    return out.reshape(workload.out_shape)
+            combine(out, tap, out=out)
+        return out
+
+    if workload.is_max:
+        return combined(x, -np.inf, np.maximum)
+    counted = combined(np.ones((1, 1, workload.h, workload.w)), float(workload.count_include_pad), np.add)
+    return combined(x, 0.0, np.add) / counted
 
 
 def _convolve(workload: Workload, x: Doubles, given: Tensors) -> Doubles:

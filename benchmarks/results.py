@@ -45,6 +45,7 @@ class Line:
     predicted_s: float | None = None
     inside_timer: str = ""
     pass_: int = 1  # "pass" in the file; 0 is a process of its own (--fresh), which times the beginning only
+    count: int = 1  # how often a user's model has this layer
     import_s: float | None = None  # what the contender runs on, in a process of its own
     peak_bytes: int | None = None  # by which the process grew at most in preparation and first call
 
@@ -86,6 +87,7 @@ class Cell:
     first_call_s: float | None
     predicted_s: float | None
     inside_timer: str
+    count: int = 1
     import_s: float | None = None  # known where prepare_s and first_call_s are those of a process of its own
     peak_bytes: int | None = None
 
@@ -218,7 +220,7 @@ def _merge_one(group: list[Line]) -> Cell:
         samples=tuple(line.seconds for line in group if line.seconds) if speaker.status == "ok" else (),
         error=largest("error"), error_bound=largest("error_bound"), workspace_bytes=largest("workspace_bytes"),
         prepare_s=first("prepare_s"), first_call_s=first("first_call_s"), predicted_s=first("predicted_s"),
-        inside_timer=speaker.inside_timer, import_s=first("import_s"), peak_bytes=largest("peak_bytes"),
+        inside_timer=speaker.inside_timer, count=speaker.count, import_s=first("import_s"), peak_bytes=largest("peak_bytes"),
     )  # fmt: skip
 
 

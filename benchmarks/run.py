@@ -35,6 +35,8 @@ def run(options: Options, console: Console, clock: Clock | None = None) -> Run:
     if not matrix:
         raise ValueError("nothing to run")
     clip = options.clip()
+    for note in options.own().notes:
+        console.print(note, soft_wrap=True, highlight=False, markup=False)
     used = list(dict.fromkeys(spec.contender for spec in matrix))
     now = datetime.now(UTC)
     folder = options.out / run_id(now, environment.commit(), options.out)

@@ -52,6 +52,9 @@ class Workload:
     note: str = ""
     source: str = ""
     batch: int = 1  # how often the catalogue's own n was multiplied
+    count: int = 1  # how often a user's model has this layer
+    ceil_mode: bool = False  # of pools: a last window may overhang, but starts inside input or leading padding
+    count_include_pad: bool = True  # of averages: whether padding counts as values; an overhang never does
     denormals: bool = False  # the second half of each channel has faded below float32's smallest normal number
 
     @property
@@ -90,7 +93,15 @@ class Workload:
             return (length - 1) * stride - pads + dilation * (kernel - 1) + 1
         if self.is_global:
             return 1
+        if self.ceil_mode:
+            last = -(-(length + pads - dilation * (kernel - 1) - 1) // stride)
+            return last + (last * stride < length + self.padding[axis][0])
         return (length + pads - dilation * (kernel - 1) - 1) // stride + 1
+
+    @property
+    def output_padding(self) -> tuple[int, int]:
+        """Of transposed layers: what they add at the end of each axis, which here is a negative crop."""
+        return max(0, -self.padding[0][1]), max(0, -self.padding[1][1])
 
     @property
     def x_shape(self) -> tuple[int, ...]:
@@ -188,7 +199,8 @@ def from_row(row: dict[str, Any]) -> Workload:
         id=row["id"], model=row["model"], layer=row["layer"], op=row["op"], n=row["n"], c_in=row["c_in"], h=row["h"], w=row["w"],
         c_out=row["c_out"], kh=row["kh"], kw=row["kw"], stride=(row["sh"], row["sw"]),
         padding=((row["ph"], row["ph_end"]), (row["pw"], row["pw_end"])), dilation=(row["dh"], row["dw"]), groups=row["groups"],
-        bias=bool(row["bias"]), axes=row["axes"], core=row["core"], note=row["note"], source=row["source"],
+        bias=bool(row["bias"]), axes=row["axes"], core=row["core"], note=row["note"], source=row["source"], count=row.get("count", 1),
+        ceil_mode=row.get("ceil_mode", False), count_include_pad=row.get("count_include_pad", True),
         input=None if row["input"] is None else tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in row["input"].items()),
     )  # fmt: skip
 
@@ -230,10 +242,11 @@ def matching(names: Sequence[str], globs: Iterable[str], what: str, shown: int =
     return [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
 
 
-def select(preset_name: str, globs: Sequence[str] = ()) -> tuple[Workload, ...]:
-    """The preset's workloads; globs choose from all there are instead, whatever the preset."""
-    chosen = preset(preset_name)
+def select(preset_name: str, globs: Sequence[str] = (), own: Sequence[Workload] = ()) -> tuple[Workload, ...]:
+    """The preset's workloads, or the user's own; globs choose from all there are instead, whatever the preset, or from the user's own."""
+    chosen = tuple(own) or preset(preset_name)
     if not globs:
         return chosen
-    wanted = set(matching([workload.id for workload in everything()], globs, "workload"))
-    return tuple(workload for workload in everything() if workload.id in wanted)
+    every = tuple(own) or everything()
+    wanted = set(matching([workload.id for workload in every], globs, "workload"))
+    return tuple(workload for workload in every if workload.id in wanted)

@@ -19,6 +19,7 @@ CLIP = Clip("test", 8000, np.ones((2, 8000), np.float32))
 CONV, CONV1D = workloads.by_id("vggish.conv1"), workloads.by_id("beattcn.d256c1")
 CONV, CONV1D = replace(CONV, input=None, h=9, w=7), replace(CONV1D, input=None, w=40, padding=((0, 0), (4, 4)), dilation=(1, 2), c_out=6)
 POOL = replace(workloads.by_id("cnn14.pool1"), c_in=3, c_out=3, h=9, w=8)
+UP = replace(workloads.by_id("spleeter.up4"), stride=(2, 2))
 KINDS = {
     "first layer": replace(CONV, c_out=5),
     "several in, two items": replace(CONV, n=2, c_in=3, c_out=4),
@@ -39,6 +40,15 @@ KINDS = {
     "overlapping maximum": replace(POOL, op="max_pool2d", kh=3, kw=3),
     "average 1-D": replace(POOL, op="avg_pool1d", h=1, kh=1, stride=(1, 2)),
     "maximum 1-D": replace(POOL, op="max_pool1d", h=1, kh=1, kw=3, stride=(1, 3)),
+    "maximum, padded": replace(POOL, op="max_pool2d", kh=3, kw=3, padding=((1, 1), (1, 1))),
+    "maximum, unequal padding, ceil": replace(POOL, op="max_pool2d", kh=3, kw=4, padding=((0, 1), (3, 1)), stride=(2, 3), ceil_mode=True),
+    "maximum, dilated": replace(POOL, op="max_pool2d", kh=3, kw=2, dilation=(2, 3), stride=(1, 2)),
+    "average, padded": replace(POOL, kh=3, kw=3, padding=((1, 1), (1, 1))),
+    "average of what is there, ceil": replace(POOL, kh=3, kw=3, padding=((1, 1), (1, 1)), ceil_mode=True, count_include_pad=False),
+    "average, unequal padding": replace(POOL, kh=3, kw=3, padding=((0, 1), (2, 1))),
+    "average, ceil": replace(POOL, kh=2, kw=3, h=7, ceil_mode=True),
+    "transposed": replace(UP, c_in=4, c_out=6, h=4, w=5),
+    "transposed, more at the end": replace(UP, c_in=4, c_out=2, h=4, w=5, kh=3, kw=3, padding=((0, -1), (1, 0))),
     "global average": replace(workloads.by_id("cnn14.globalpool"), c_in=6, c_out=6),
     "batch": replace(CONV, c_out=4).batched(3),
 }
@@ -64,6 +74,8 @@ def test_answers_agree_with_the_reference(kind: str, contender: Contender) -> No
 def by_definition(workload: Workload, given: Tensors) -> np.ndarray:
     """Convolution written out value by value, the slowest and plainest way there is."""
     assert given.weight is not None
+    if workload.is_transposed:
+        return scattered(workload, given)
     x = np.pad(given.x.reshape(workload.n, workload.c_in, workload.h, workload.w).astype(float), ((0, 0), (0, 0), *workload.padding))
     weight = given.weight.reshape(workload.c_out, -1, workload.kh, workload.kw).astype(float)
     out = np.zeros((workload.n, workload.c_out, workload.oh, workload.ow))
@@ -77,6 +89,19 @@ def by_definition(workload: Workload, given: Tensors) -> np.ndarray:
     return out.reshape(workload.out_shape)
 
 
+def scattered(workload: Workload, given: Tensors) -> np.ndarray:
+    """Transposed convolution: each input value adds its kernel to the output, of which padding crops the sides."""
+    assert given.weight is not None and workload.groups == 1
+    x = given.x.reshape(workload.n, workload.c_in, workload.h, workload.w).astype(float)
+    weight = given.weight.reshape(workload.c_in, workload.c_out, workload.kh, workload.kw).astype(float)
+    full = np.zeros((workload.n, workload.c_out, workload.h * workload.stride[0] + 20, workload.w * workload.stride[1] + 20))
+    for n, c, i, j in np.ndindex(x.shape):
+        full[n, :, i * workload.stride[0] :, j * workload.stride[1] :][:, : workload.kh, : workload.kw] += x[n, c, i, j] * weight[c]
+    (top, _), (left, _) = workload.padding
+    out = full[:, :, top : top + workload.oh, left : left + workload.ow] + (0 if given.bias is None else given.bias.reshape(1, -1, 1, 1))
+    return out.reshape(workload.out_shape)
+
+
 @pytest.mark.parametrize("kind", [name for name, each in KINDS.items() if each.is_conv])
 def test_the_reference_is_the_definition(kind: str) -> None:
     workload = KINDS[kind]
@@ -84,7 +109,7 @@ def test_the_reference_is_the_definition(kind: str) -> None:
     np.testing.assert_allclose(reference.answer(workload, given), by_definition(workload, given), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [name for name, each in KINDS.items() if each.is_conv])
+@pytest.mark.parametrize("kind", [name for name, each in KINDS.items() if each.is_conv and not each.is_transposed])
 def test_sums_and_transforms_give_one_reference(kind: str) -> None:
     workload = KINDS[kind]
     given = tensors(workload, CLIP)

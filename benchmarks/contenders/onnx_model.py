@@ -15,6 +15,15 @@ OPS = {
 OPSET, IR_VERSION = 17, 9  # old enough for every runtime of the last years; nothing here changed since
 
 
+def refuse(workload: Workload) -> str | None:
+    """None, or why no node says this workload."""
+    if workload.op not in OPS:
+        return f"the suite has no ONNX node for {workload.op}"
+    if workload.op.startswith("avg") and max(workload.dilation) > 1:
+        return f"AveragePool has no dilation in opset {OPSET}"
+    return None
+
+
 def model(workload: Workload, given: Tensors) -> bytes:
     """The serialised model: input "x", output "y"."""
     from onnx import TensorProto, helper, numpy_helper
@@ -24,10 +33,18 @@ def model(workload: Workload, given: Tensors) -> bytes:
     if not workload.is_global:
         attributes = {
             "kernel_shape": (workload.kh, workload.kw)[-dims:], "strides": workload.stride[-dims:],
-            "pads": [pad[0] for pad in workload.padding[-dims:]] + [pad[1] for pad in workload.padding[-dims:]],
+            "pads": [pad[0] for pad in workload.padding[-dims:]] + [max(pad[1], 0) for pad in workload.padding[-dims:]],
         }  # fmt: skip
+        if not workload.op.startswith("avg"):
+            attributes["dilations"] = workload.dilation[-dims:]
     if workload.is_conv:
-        attributes |= {"dilations": workload.dilation[-dims:], "group": workload.groups}
+        attributes["group"] = workload.groups
+    elif workload.ceil_mode:
+        attributes["ceil_mode"] = 1
+    if workload.is_transposed:
+        attributes["output_padding"] = workload.output_padding[-dims:]
+    if workload.op.startswith("avg"):
+        attributes["count_include_pad"] = int(workload.count_include_pad)
     constants = {name: array for name, array in (("weight", given.weight), ("bias", given.bias)) if array is not None}
     node = helper.make_node(OPS[workload.op], ["x", *constants], ["y"], **attributes)
     graph = helper.make_graph(

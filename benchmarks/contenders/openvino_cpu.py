@@ -26,7 +26,7 @@ class OpenVino(Contender):
         return version("openvino")
 
     def refuse(self, workload: Workload) -> str | None:
-        return None if workload.op in onnx_model.OPS else f"the suite has no ONNX node for {workload.op}"
+        return onnx_model.refuse(workload)
 
     def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
         import openvino

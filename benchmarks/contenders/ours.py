@@ -78,10 +78,17 @@ def _arguments(workload: Workload, weight: Any, bias: Any) -> tuple[Any, ...]:
 def _options(workload: Workload) -> dict[str, Any]:
     if workload.is_global:
         return {}
-    options: dict[str, Any] = {"stride": workload.stride[-workload.dims :]}
+    dims = workload.dims
+    options: dict[str, Any] = {"stride": workload.stride[-dims:], "dilation": workload.dilation[-dims:]}
+    options["padding"] = [(before, max(after, 0)) for before, after in workload.padding[-dims:]]
     if workload.is_conv:
-        padding, dilation = list(workload.padding[-workload.dims :]), workload.dilation[-workload.dims :]
-        options |= {"padding": padding, "dilation": dilation, "groups": workload.groups}
+        options["groups"] = workload.groups
+    else:
+        options["ceil_mode"] = workload.ceil_mode
+    if workload.is_transposed:
+        options["output_padding"] = workload.output_padding[-dims:]
+    if workload.op.startswith("avg"):
+        options["count_include_pad"] = workload.count_include_pad
     return options
 
 

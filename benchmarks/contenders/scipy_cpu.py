@@ -47,6 +47,10 @@ class SciPy(Contender):
             return "SciPy has no global pooling; numpy.mean is what one would write"
         if workload.op not in OPS:
             return f"the suite has no SciPy call for {workload.op}"
+        if not workload.is_conv and max(workload.dilation) > 1:
+            return "scipy.ndimage's filters have no dilation"
+        if workload.op.startswith("avg") and (workload.ceil_mode or (any(map(any, workload.padding)) and not workload.count_include_pad)):
+            return "scipy.ndimage's mean divides by the whole window, padding and overhang included"
         return None
 
     def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
@@ -144,9 +148,14 @@ def _quickest(ways: dict[str, Way]) -> tuple[str, Way]:
 def _pool(workload: Workload, x: Any) -> Callable[[], Any]:
     from scipy import ndimage
 
-    find = ndimage.maximum_filter if workload.is_max else ndimage.uniform_filter
     size = (1, 1, workload.kh, workload.kw)
+    reach = [(outputs - 1) * step + kernel for outputs, step, kernel in zip((workload.oh, workload.ow), workload.stride, size[2:])]
+    around = [(before, max(0, end - before - length)) for (before, _), end, length in zip(workload.padding, reach, x.shape[2:])]
+    nothing = -np.inf if workload.is_max else 0.0
+    find = ndimage.maximum_filter if workload.is_max else ndimage.uniform_filter
     # A filter's window is centred: the one that starts at i has its centre at i + k // 2.
     rows = slice(workload.kh // 2, workload.kh // 2 + (workload.oh - 1) * workload.stride[0] + 1, workload.stride[0])
     columns = slice(workload.kw // 2, workload.kw // 2 + (workload.ow - 1) * workload.stride[1] + 1, workload.stride[1])
-    return lambda: find(x, size)[:, :, rows, columns]
+    if not any(map(any, around)):
+        return lambda: find(x, size)[:, :, rows, columns]
+    return lambda: find(np.pad(x, ((0, 0), (0, 0), *around), constant_values=nothing), size)[:, :, rows, columns]

@@ -37,6 +37,10 @@ class Torch(Contender):
     def refuse(self, workload: Workload) -> str | None:
         if workload.op not in OPS:
             return f"the suite has no PyTorch call for {workload.op}"
+        if workload.op.startswith("avg") and max(workload.dilation) > 1:
+            return "PyTorch has no dilated average pool"
+        if workload.op.startswith("avg") and _padded_apart(workload) and (workload.ceil_mode or not workload.count_include_pad):
+            return "PyTorch's average pool takes equal padding of at most half a window; zeros put around before would count otherwise"
         return None
 
     def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
@@ -90,9 +94,25 @@ def _call(workload: Workload, weight: Any, bias: Any, dims: int) -> Callable[[An
             return lambda x: conv(x, weight, bias, stride, before, dilation, workload.groups)
         around = [amount for pad in reversed(pads) for amount in pad]  # F.pad counts from the last axis
         return lambda x: conv(F.pad(x, around), weight, bias, stride, 0, dilation, workload.groups)
+    return _call_pool(workload, dims)
+
+
+def _padded_apart(workload: Workload) -> bool:
+    """Whether a pool needs padding that PyTorch's own argument cannot say."""
+    return pads_differ(workload) or any(before > size // 2 for (before, _), size in zip(workload.padding, (workload.kh, workload.kw)))
+
+
+def _call_pool(workload: Workload, dims: int) -> Callable[[Any], Any]:
+    import torch.nn.functional as F
+
     pool = getattr(F, f"{'max' if workload.is_max else 'avg'}_pool{dims}d")
-    kernel = (workload.kh, workload.kw)[-dims:]
-    return lambda x: pool(x, kernel, stride)
+    pads, options = workload.padding[-dims:], {"ceil_mode": workload.ceil_mode}
+    options |= {"dilation": workload.dilation[-dims:]} if workload.is_max else {"count_include_pad": workload.count_include_pad}
+    kernel, stride = (workload.kh, workload.kw)[-dims:], workload.stride[-dims:]
+    if not _padded_apart(workload):
+        return lambda x: pool(x, kernel, stride, tuple(pad[0] for pad in pads), **options)
+    around, nothing = [amount for pad in reversed(pads) for amount in pad], float("-inf") if workload.is_max else 0.0
+    return lambda x: pool(F.pad(x, around, value=nothing), kernel, stride, **options)
 
 
 def _call_transposed(workload: Workload, weight: Any, bias: Any, dims: int) -> Callable[[Any], Any]:
@@ -100,7 +120,8 @@ def _call_transposed(workload: Workload, weight: Any, bias: Any, dims: int) -> C
 
     conv = {1: F.conv_transpose1d, 2: F.conv_transpose2d}[dims]
     stride, dilation, pads = workload.stride[-dims:], workload.dilation[-dims:], workload.padding[-dims:]
-    both = tuple(min(pad) for pad in pads)  # PyTorch crops as much before as after; the rest is left out of the result
+    both = tuple(max(0, min(pad)) for pad in pads)  # PyTorch crops as much before as after; the rest is left out of the result
     sizes = (workload.oh, workload.ow)[-dims:]
     kept = (..., *(slice(before - low, before - low + size) for (before, _), low, size in zip(pads, both, sizes)))
-    return lambda x: conv(x, weight, bias, stride, both, 0, workload.groups, dilation)[kept]
+    more = workload.output_padding[-dims:]
+    return lambda x: conv(x, weight, bias, stride, both, more, workload.groups, dilation)[kept]

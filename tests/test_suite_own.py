@@ -1,0 +1,204 @@
+"""The user's own layers: from JSON files, from ONNX models, and what is said of them at the end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from benchmarks import own, reference, results
+from benchmarks.__main__ import app
+from benchmarks.options import Options
+from benchmarks.report import model
+from benchmarks.results import Line
+from benchmarks.tensors import Tensors
+from kernels.problem import parse
+from tests import fabricated_run
+
+onnx = pytest.importorskip("onnx")
+LINES = [
+    "conv2d n1 c2 9x8 -> c4 k3x3 s2x1 p1+0x1+1 d1x1 g2 bias float32",
+    "conv1d n2 c3 1x40 -> c6 k1x4 s1x3 p0+0x2+1 d1x2 g1 float32",
+    "conv_transpose2d n1 c4 5x4 -> c2 k3x3 s2x2 p1+0x0+0 d1x1 g1 o0x1 bias float32",
+    "max_pool2d n1 c3 9x9 -> k3x3 s2x2 p1+1x1+1 d1x1 ceil float32",
+    "avg_pool1d n1 c3 1x9 -> k1x3 s1x2 p0+0x1+1 d1x1 exclude_pad float32",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_problem_line_becomes_the_same_layer(line: str) -> None:
+    problem = parse(line)
+    layer = own.from_problem(problem, "mine.1")
+    canonical = (layer.n, layer.c_out, layer.oh, layer.ow)
+    assert canonical == problem.out_shape and layer.flops == problem.flops
+    assert own.problem_text(layer) == line
+
+
+def write(path: Path, entries: Any) -> Path:
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_rows_may_leave_out_what_is_usual_and_equal_layers_are_counted(tmp_path: Path) -> None:
+    row = {"op": "conv1d", "c_in": 3, "w": 40, "c_out": 6, "kw": 4}
+    relu = LINES[0].replace("bias", "bias relu:0.0")
+    found = own.read(write(tmp_path / "mine.json", [row, relu, row | {"id": "mine.last", "count": 3}, row | {"n": 2}]))
+    assert [(each.id, each.count) for each in found.workloads] == [("mine.1", 4), ("mine.2", 1), ("mine.4", 1)]
+    assert found.workloads[0].x_shape == (1, 3, 40) and found.workloads[0].out_shape == (1, 6, 37)
+    assert found.notes == ("mine.2: timed without its activation",)
+
+
+@pytest.mark.parametrize(
+    ("entries", "sentence"),
+    [
+        ({}, "is no list of layers"),
+        ([17], "entry 1: 17 is neither a row nor a line"),
+        ([{"op": "conv1d", "w": 4}], "entry 1: the row has no c_in, c_out, kw"),
+        ([LINES[0], "conv2d of some size"], "entry 2: not a problem: 'conv2d of some size'"),
+        ([LINES[0].replace("float32", "float64")], "the suite runs float32, this is float64"),
+        ([LINES[0].replace("g2", "g3")], "2 input channels do not divide into groups=3"),
+        (["conv3d n1 c1 4x4x4 -> c1 k1x1x1 s1x1x1 p0+0x0+0x0+0 d1x1x1 g1 float32"], "one or two spatial axes"),
+        ([{"op": "conv1d", "c_in": 3, "w": 4, "c_out": 6, "kw": 9}], "is shorter than the dilated kernel"),
+        ([{"id": "a", "op": "conv1d", "c_in": 3, "w": 9, "c_out": 6, "kw": size} for size in (1, 2)], "are both called a"),
+    ],
+)
+def test_what_is_no_layer_gets_a_sentence(tmp_path: Path, entries: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=r"--layers|both called") as error:
+        own.merged(own.read(write(tmp_path / "mine.json", entries)).workloads)
+    assert sentence in str(error.value)
+
+
+def save(path: Path, nodes: list[Any], x: tuple[Any, ...], weights: dict[str, tuple[int, ...]], rank: int = 0) -> Path:
+    graph = onnx.helper.make_graph(
+        nodes, "net", [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x)],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None] * (rank or len(x)))],
+        [onnx.numpy_helper.from_array(np.random.default_rng(1).standard_normal(shape, dtype=np.float32), name)
+         for name, shape in weights.items()],
+    )  # fmt: skip
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 19)], ir_version=9)
+    onnx.save(made, path)
+    return path
+
+
+node = onnx.helper.make_node
+ONE_NODE = {
+    "same upper": (node("Conv", ["x", "w", "b"], ["y"], auto_pad="SAME_UPPER", strides=[2, 1]), (1, 4, 9, 8), (6, 4, 3, 2)),
+    "same lower": (node("Conv", ["x", "w", "b"], ["y"], auto_pad="SAME_LOWER", strides=[2, 1]), (2, 4, 9, 8), (6, 4, 4, 2)),
+    "pads": (node("Conv", ["x", "w"], ["y"], pads=[0, 1, 2, 0], group=2), (1, 4, 9, 8), (6, 2, 3, 3)),
+    "valid 1-D": (node("Conv", ["x", "w"], ["y"], auto_pad="VALID", strides=[3]), (1, 4, 40), (6, 4, 5)),
+    "transposed": (node("ConvTranspose", ["x", "w", "b"], ["y"], strides=[2, 2], pads=[1, 0, 0, 1], output_padding=[1, 0]),
+                   (1, 4, 5, 4), (4, 3, 3, 3)),
+    "transposed, longer": (node("ConvTranspose", ["x", "w"], ["y"], strides=[3], output_padding=[2]), (1, 4, 5), (4, 3, 4)),
+    "transposed, same": (node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], auto_pad="SAME_UPPER"), (1, 4, 5, 4), (4, 3, 5, 3)),
+    "transposed to a shape": (node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], output_shape=[9, 8]),
+                              (1, 4, 5, 4), (4, 3, 5, 3)),
+    "maximum": (node("MaxPool", ["x"], ["y"], kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1], dilations=[1, 2]),
+                (1, 4, 9, 8), None),
+    "maximum, ceil": (node("MaxPool", ["x"], ["y"], kernel_shape=[3], strides=[2], ceil_mode=1), (1, 4, 10), None),
+    "average": (node("AveragePool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]), (1, 4, 9, 8), None),
+    "average with its padding": (node("AveragePool", ["x"], ["y"], kernel_shape=[3], pads=[1, 1], count_include_pad=1), (1, 4, 9), None),
+    "global": (node("GlobalAveragePool", ["x"], ["y"]), (2, 4, 9), None),
+    "global maximum": (node("GlobalMaxPool", ["x"], ["y"]), (2, 4, 9, 3), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ONE_NODE)
+def test_a_node_becomes_the_layer_that_onnx_runtime_computes(kind: str, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    made, x_shape, weight_shape = ONE_NODE[kind]
+    bias = (weight_shape[1] if made.op_type == "ConvTranspose" else weight_shape[0],) if "b" in made.input else None
+    weights = {name: shape for name, shape in (("w", weight_shape), ("b", bias)) if shape}
+    path = save(tmp_path / "net.onnx", [made], x_shape, weights)
+    (layer,) = Options(onnx=path).own().workloads
+    constants = {each.name: onnx.numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer}
+    x = np.random.default_rng(2).standard_normal(x_shape, dtype=np.float32)
+    (want,) = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    got = reference.answer(layer, Tensors(x, constants.get("w"), constants.get("b")))
+    np.testing.assert_allclose(got.reshape(want.shape), want, rtol=1e-4, atol=1e-5)
+
+
+def small_net(path: Path) -> Path:
+    """Free batch and length, two equal layers, weights in a Constant, a layer with three axes."""
+    constant = onnx.numpy_helper.from_array(np.ones((4, 1, 3, 3), np.float32))
+    return save(path, [
+        node("Constant", [], ["w0"], value=constant),
+        node("Conv", ["x", "w0"], ["a"], pads=[1, 1, 1, 1], name="/front/conv"),
+        node("Relu", ["a"], ["b"]),
+        node("Conv", ["b", "w1"], ["c"], pads=[1, 1, 1, 1], name="/one/conv"),
+        node("Conv", ["c", "w1"], ["d"], pads=[1, 1, 1, 1], name="/two/conv"),
+        node("MaxPool", ["d"], ["e"], kernel_shape=[2, 2], strides=[2, 2], name="pool"),
+        node("Unsqueeze", ["e", "axis"], ["f"]),
+        node("GlobalAveragePool", ["f"], ["y"], name="deep"),
+    ], ("batch", 1, 8, "time"), {"w1": (4, 4, 3, 3)}, rank=5)  # fmt: skip
+
+
+def test_free_axes_are_fixed_and_equal_layers_counted(tmp_path: Path) -> None:
+    path = small_net(tmp_path / "net.onnx")
+    loaded = onnx.load(path)
+    loaded.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2]), "axis"))
+    onnx.save(loaded, path)
+    options = Options(onnx=path, inputs=("x=1x1x8x20",), contenders=("jit",), threads=(1,), batch=3)
+    found = options.own()
+    assert [(each.id, each.count, each.x_shape) for each in found.workloads] == [
+        ("net.front.conv", 1, (1, 1, 8, 20)), ("net.one.conv", 2, (1, 4, 8, 20)), ("net.pool", 1, (1, 4, 8, 20)),
+    ]  # fmt: skip
+    assert found.notes[0] == "net.onnx: 4 layers, 3 of them differ" and "deep is left out: it has 3 spatial axes" in found.notes[1]
+    assert [(spec.workload.id, spec.workload.n) for spec in options.matrix()][:2] == [("net.front.conv", 3), ("net.one.conv", 3)]
+    assert Options.from_json(options.as_json()).matrix() == options.matrix()
+    (spec,) = replace(options, workloads=("*.one.*",)).matrix()
+    assert spec.workload.id == "net.one.conv"
+
+    for inputs, sentence in (
+        ((), r"input of /front/conv, stays open; fix the free axes with --input name=sizes; the model's inputs are x=batchx1x8xtime"),
+        (("z=1x2",), "the model has no input 'z'"), (("x=1x1",), "x has 4 axes, these are 2"),
+        (("x=1x2x8x9",), "fixes x at batchx1x8xtime"), (("x=axb",), "a name and its sizes"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=sentence):
+            Options(onnx=path, inputs=inputs).own()
+
+
+def test_files_that_are_no_models(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("not a model at all")
+    for name, sentence in (("text.onnx", "is no ONNX model"), ("nowhere.onnx", "there is no file")):
+        with pytest.raises(ValueError, match=sentence):
+            Options(onnx=tmp_path / name).own()
+    path = save(tmp_path / "relu.onnx", [node("Relu", ["x"], ["y"])], (1, 4), {})
+    with pytest.raises(ValueError, match="has no layer to time"):
+        Options(onnx=path).own()
+    with pytest.raises(ValueError, match="one of them at a time"):
+        Options(onnx=path, layers=path).own()
+    with pytest.raises(ValueError, match="--input fixes"):
+        Options(inputs=("x=1",)).own()
+
+
+def test_totals_count_each_layer_as_often_as_the_model_has_it(tmp_path: Path) -> None:
+    def line(workload: str, contender: str, seconds: float, count: int) -> Line:
+        return Line(workload, contender, 1, 1, "conv2d", "", 2000, 400, "ok", seconds=(seconds, seconds), count=count)
+
+    fabricated_run.write(tmp_path, [
+        line("net.a", "direct", 0.25, 2), line("net.a", "torch", 0.125, 2), line("net.a", "auto", 0.125, 2),
+        line("net.b", "direct", 0.5, 1), line("net.b", "torch", 1.0, 1), line("net.b", "winograd", 0.375, 1),
+    ], fabricated_run.header(threads=(1,)))  # fmt: skip
+    run = results.load(tmp_path)
+    found = model.totals(model.rows(run), model.contender_order(run))
+    assert [(each.contender, each.seconds, each.layers) for each in found] == [
+        ("best of each layer", 0.25 + 0.375, 3), ("direct", 1.0, 3), ("torch", 1.25, 3), ("auto", 0.25, 2), ("winograd", 0.375, 1),
+    ]  # fmt: skip
+    with (console := Console(width=100)).capture() as shown:
+        console.print(model.summary(run))
+    assert "your model, 1 thread" in shown.get() and "best of each layer" in shown.get() and "1 of 3" in shown.get()
+
+
+def test_a_run_over_a_model_ends_with_its_time(tmp_path: Path) -> None:
+    path = save(tmp_path / "net.onnx", [node("Conv", ["x", "w"], ["y"], name="conv")], ("n", 1, 9, 9), {"w": (2, 1, 3, 3)})
+    done = CliRunner().invoke(app, [
+        "run", "--onnx", str(path), "--input", "x=1x1x9x9", "--contender=im2col", "--passes=1", "--threads=1", f"--out={tmp_path}",
+    ])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "net.onnx: 1 layers, 1 of them differ" in done.output and "your model, 1 thread" in done.output and "1 of 1" in done.output
