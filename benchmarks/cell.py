@@ -100,6 +100,7 @@ class Bench:
             workload=workload.id, contender=spec.contender.name, threads=spec.threads, batch=workload.batch, op=workload.op,
             problem=self._texts[workload], flops=workload.flops, bytes=workload.bytes, status="failed",
             inside_timer=spec.contender.inside_timer, pass_=pass_, count=workload.count,
+            peer=spec.contender.peer,
         )  # fmt: skip
 
     def measure(self, spec: Spec, timer: Timer | None, pass_: int = 1) -> Line:

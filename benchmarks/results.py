@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 SCHEMA = 1
-PEERS = ("torch", "torch_channels_last", "onnxruntime", "openvino", "scipy")  # every other contender is one of our implementations
+PEERS = ("torch", "torch_channels_last", "onnxruntime", "openvino", "scipy")  # the suite's own, in the order that reports show
 STATUSES = ("ok", "wrong", "refused", "over_budget", "failed")
 
 Limits = Mapping[str, Mapping[str, float]]
@@ -46,6 +46,7 @@ class Line:
     inside_timer: str = ""
     pass_: int = 1  # "pass" in the file; 0 is a process of its own (--fresh), which times the beginning only
     count: int = 1  # how often a user's model has this layer
+    peer: bool | None = None  # whether it is none of our implementations; lines without it tell by the name
     import_s: float | None = None  # what the contender runs on, in a process of its own
     peak_bytes: int | None = None  # by which the process grew at most in preparation and first call
 
@@ -88,12 +89,13 @@ class Cell:
     predicted_s: float | None
     inside_timer: str
     count: int = 1
+    peer: bool | None = None
     import_s: float | None = None  # known where prepare_s and first_call_s are those of a process of its own
     peak_bytes: int | None = None
 
     @property
     def is_peer(self) -> bool:
-        return self.contender in PEERS
+        return self.contender in PEERS if self.peer is None else self.peer
 
     @property
     def pass_medians(self) -> tuple[float, ...]:
@@ -147,9 +149,14 @@ class Run:
         return tuple(dict.fromkeys(cell.workload for cell in self.cells))
 
     def contenders(self) -> tuple[str, ...]:
-        """Ours first, in the order they ran; then the peers in PEERS order."""
-        names = dict.fromkeys(cell.contender for cell in self.cells)
-        return tuple(name for name in names if name not in PEERS) + tuple(name for name in PEERS if name in names)
+        """Ours first, in the order they ran; then the peers in PEERS order; then those of other packages."""
+        names, peers = dict.fromkeys(cell.contender for cell in self.cells), self.peers()
+        ours, theirs = ([name for name in names if (name in peers) == peer] for peer in (False, True))
+        return (*ours, *(name for name in PEERS if name in theirs), *(name for name in theirs if name not in PEERS))
+
+    def peers(self) -> frozenset[str]:
+        """Names of the contenders that are none of our implementations."""
+        return frozenset(cell.contender for cell in self.cells if cell.is_peer)
 
     def cell(self, workload: str, contender: str, threads: int | None = None, batch: int | None = None) -> Cell | None:
         for cell in self.cells:
@@ -220,7 +227,8 @@ def _merge_one(group: list[Line]) -> Cell:
         samples=tuple(line.seconds for line in group if line.seconds) if speaker.status == "ok" else (),
         error=largest("error"), error_bound=largest("error_bound"), workspace_bytes=largest("workspace_bytes"),
         prepare_s=first("prepare_s"), first_call_s=first("first_call_s"), predicted_s=first("predicted_s"),
-        inside_timer=speaker.inside_timer, count=speaker.count, import_s=first("import_s"), peak_bytes=largest("peak_bytes"),
+        inside_timer=speaker.inside_timer, count=speaker.count, peer=speaker.peer,
+        import_s=first("import_s"), peak_bytes=largest("peak_bytes"),
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""Who runs: every implementation the library registers, "auto", and the peers that are installed. One file per family.
+"""Who runs: every implementation the library registers, "auto", the peers that are installed, and contenders of other packages.
 
-A peer is added by a file with a Contender and its line in `_peers`; its name joins results.PEERS so that reports count it as one.
+A peer is added by a file with a Contender, its line in `_peers` and its name in results.PEERS, from outside by an entry point (plugins.py).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from benchmarks.contenders import onnxruntime_cpu, openvino_cpu, ours, scipy_cpu, torch_cpu
+from benchmarks.contenders import onnxruntime_cpu, openvino_cpu, ours, plugins, scipy_cpu, torch_cpu
 from benchmarks.contenders.base import Contender, Prepared
 from benchmarks.results import PEERS
 from benchmarks.workloads import matching
@@ -26,8 +26,9 @@ def _peers() -> tuple[Contender, ...]:
 
 @cache
 def everyone() -> tuple[Contender, ...]:
-    """All contenders, installed or not: ours in the order the library names them, "auto", then the peers."""
-    return (*ours.contenders(), *_peers())
+    """All contenders, installed or not: ours in the order the library names them, "auto", then the peers, then those of other packages."""
+    own = (*ours.contenders(), *_peers())
+    return (*own, *plugins.found([each.name for each in own]))
 
 
 def installed() -> tuple[Contender, ...]:

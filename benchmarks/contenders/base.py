@@ -34,6 +34,7 @@ class Contender(ABC):
 
     name: str
     inside_timer: str  # a sentence: what a timed call includes, what it does not
+    peer = True  # whether reports set it against ours
     modules: tuple[str, ...] = ()  # what it runs on: imported before anything else where beginnings are timed
 
     @abstractmethod

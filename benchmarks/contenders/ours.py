@@ -23,7 +23,7 @@ TRANSFORMED = ("fft", "auto")  # their time is not in proportion to the flops of
 class Ours(Contender):
     """A plan made by one named implementation."""
 
-    modules = ("kernels",)
+    peer, modules = False, ("kernels",)
     inside_timer = "One call of a prepared plan into an allocated output; weights packed, kernels compiled, scratch sized before."
 
     def __init__(self, name: str) -> None:

@@ -13,6 +13,9 @@ from benchmarks.report.standing import Row, contender_order, label, rows
 from benchmarks.results import Cell, Run
 
 
+BEST = "best of each layer"
+
+
 @dataclass(frozen=True)
 class Total:
     """Seconds of all layers that were timed, each as often as the model has it, and how many of the layers those are."""
@@ -34,15 +37,17 @@ def best(row: Row) -> Cell | None:
 
 
 def totals(found: tuple[Row, ...], order: tuple[str, ...]) -> list[Total]:
-    """First the best of each layer, then each contender, most layers first, then the fastest."""
+    """First the best of each layer, of all and of ours, then each contender, most layers first, then the fastest."""
     chosen = [cell for row in found if (cell := best(row))]
+    ours = [cell for row in found if (cell := row.best_ours)]
     result = []
     for name in order:
         cells = [cell for row in found if (cell := row.get(name)) and cell.median_s]
         if cells:
             result.append(Total(name, sum(map(of_model, cells)), sum(cell.count for cell in cells)))
     result.sort(key=lambda total: (-total.layers, total.seconds))
-    return [Total("best of each layer", sum(map(of_model, chosen)), sum(cell.count for cell in chosen)), *result]
+    bests = [(BEST, chosen)] + ([("best of ours", ours)] if ours and chosen != ours else [])
+    return [*(Total(name, sum(map(of_model, cells)), sum(cell.count for cell in cells)) for name, cells in bests), *result]
 
 
 def summary(run: Run) -> Group:
@@ -65,7 +70,7 @@ def summary(run: Run) -> Group:
         for name in ("ms in all", "layers"):
             sums.add_column(name, justify="right")
         for total in totals(tuple(found), contender_order(run)):
-            style = "bold" if total.contender == "best of each layer" else "dim" if total.layers < every else ""
+            style = "bold" if total.contender == BEST else "dim" if total.layers < every else ""
             sums.add_row(total.contender, formats.digits(total.seconds * 1e3), f"{total.layers} of {every}", style=style)
         parts += [table, Text(), sums, Text()]
     return Group(*parts)

@@ -15,7 +15,7 @@ from math import exp, log
 
 import numpy as np
 
-from benchmarks.results import PEERS, Cell, Run
+from benchmarks.results import Cell, Run
 
 RESAMPLES = 2000  # the ends of a 95 % interval then rest on 50 draws each
 
@@ -164,4 +164,4 @@ def geometric_mean(values: Iterable[float]) -> float:
 def contender_order(run: Run) -> tuple[str, ...]:
     """Ours with "auto" first, since it is what users get; then the peers."""
     names = run.contenders()
-    return tuple(sorted(names, key=lambda name: (name in PEERS, name != "auto", names.index(name))))
+    return tuple(sorted(names, key=lambda name: (name in run.peers(), name != "auto", names.index(name))))
