@@ -12,7 +12,6 @@ from benchmarks.report import formats
 from benchmarks.report.standing import Row, contender_order, label, rows
 from benchmarks.results import Cell, Run
 
-
 BEST = "best of each layer"
 
 
