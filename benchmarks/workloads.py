@@ -212,9 +212,15 @@ def catalogue() -> tuple[Workload, ...]:
 
 
 @cache
+def signals() -> tuple[Workload, ...]:
+    """Long filters over signals."""
+    return tuple(from_row(row) for row in json.loads(SIGNALS.read_text(encoding="utf-8")))
+
+
+@cache
 def everything() -> tuple[Workload, ...]:
-    """The catalogue, then the long filters over signals."""
-    return (*catalogue(), *(from_row(row) for row in json.loads(SIGNALS.read_text(encoding="utf-8"))))
+    """The catalogue, then the long filters."""
+    return (*catalogue(), *signals())
 
 
 def by_id(name: str) -> Workload:
@@ -228,7 +234,7 @@ def preset(name: str) -> tuple[Workload, ...]:
     if name == "core":
         return tuple(workload for workload in catalogue() if workload.core)
     if name == "full":
-        return everything()
+        return (*catalogue(), *signals())
     raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
 
 
