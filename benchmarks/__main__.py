@@ -17,7 +17,6 @@ from benchmarks import passes as passes_
 from benchmarks import reading, workloads
 from benchmarks.cell import Bench
 from benchmarks.options import REPORTS, Options
-from benchmarks.results import load
 from benchmarks.run import INTERRUPTED, go_on, run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Kernels for music spectrograms: checked, timed, drawn.")
@@ -155,17 +154,14 @@ def report_command(
     newest = sorted(path.parent for path in REPORTS.glob("*/run.json"))
     if folder is None and not newest:
         _stop(f"no run under {REPORTS}; python -m benchmarks makes one")
-    core = [path for path in newest if update_readme and load(path).preset == "core"]
-    folder = folder or (core or newest)[-1]
-    try:
-        done = load(folder)
-    except (OSError, ValueError, KeyError) as error:
-        _stop(f"{folder} is no run's folder: {error}")
+    core = tables.newest_core(newest) if update_readme and folder is None else None
+    done = core or reading.open_run(folder or newest[-1])
     console.print(tables.terminal(done))
     for each in form:
         for written in files.write(done, each, out):
             console.print(f"Written: {written}", soft_wrap=True)
-    index.write(folder.parent)
+    assert done.folder is not None
+    index.write(done.folder.parent)
     if update_readme and tables.update_readme(REPORTS.parent / "README.md", done):
         console.print("README.md has this run's table now.")
 

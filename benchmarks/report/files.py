@@ -65,15 +65,24 @@ def pictures(run: Run) -> Iterator[tuple[str, Figure]]:
     """Every picture of the page on a sheet of its own, by name; none for a run in which nothing was timed."""
     if not style.marks(run):
         return
-    for name, draw in (("heat-map", heat.figure), ("bars", bars.figure), ("roofline", roofline.figure), ("error-and-speed", errors.figure)):
-        drawing = draw(run)
-        if name in ("roofline", "error-and-speed"):
-            drawing.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=8, frameon=False)
-        yield name, drawing
+    yield "heat-map", _said(heat.figure(run), "Speed, best peer = 1", run)
+    yield "bars", _said(bars.figure(run), "Speed, best peer = 1; whiskers: interval", run)
+    for name, picture in (("roofline", roofline), ("error-and-speed", errors)):
+        drawing = picture.figure(run)
+        drawing.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=8, frameon=False)
+        yield name, _said(drawing, picture.LABEL.partition(";")[0], run)
     scales = scaling.gather(run, scaling.siblings(run))
     for kind in scaling.KINDS:
         if panels := scales.of(kind):
-            yield f"scaling-{kind}", scaling.figure(run, panels)
+            others = f"; also from {', '.join(scales.others)}" if scales.others else ""
+            yield f"scaling-{kind}", _said(scaling.figure(run, panels), f"GFLOP/s over {kind}{others}", run)
+
+
+def _said(drawing: Figure, what: str, run: Run) -> Figure:
+    """The figure with a line under it that says what it shows and where it comes from; saving must cut the sheet to what is on it."""
+    words = f"{what}. Run {run.id}, {formats.machine(run)}, commit {formats.commit(run)}."
+    drawing.text(0.0, -0.15 / drawing.get_figheight(), words, va="top", fontsize=8, color=style.PAPER.ink)
+    return drawing
 
 
 def svg(run: Run, folder: Path) -> list[Path]:
