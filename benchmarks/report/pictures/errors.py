@@ -36,7 +36,7 @@ def figure(run: Run, palette: style.Palette = style.PAPER, size: tuple[float, fl
         if not cells:
             continue
         drawn = axes.scatter(
-            *zip(*(places[cell] for cell in cells), strict=True),
+            [places[cell][0] for cell in cells], [places[cell][1] for cell in cells],
             s=32, marker=mark.marker, c=mark.colour(palette), alpha=0.75, linewidths=0, zorder=3, label=mark.contender,
         )  # fmt: skip
         drawn.set_gid(f"contender:{mark.contender}")

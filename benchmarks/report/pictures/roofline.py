@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import log10
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,10 +20,11 @@ def figure(run: Run, palette: style.Palette = style.PAPER, size: tuple[float, fl
     """`anchors` gives each cell the id of its row, for points that lead there."""
     drawing, axes = style.one_axes(size)
     timed = [cell for cell in run.cells if cell.gflops and cell.bytes]
+    least = floor(run)
     for mark in style.marks(run).values():
         cells = [cell for cell in timed if cell.contender == mark.contender]
         points = axes.scatter(
-            [_intensity(cell) for cell in cells], [max(cell.gflops or 0.0, floor(run)) for cell in cells],
+            [_intensity(cell) for cell in cells], [max(cell.gflops or 0.0, least) for cell in cells],
             s=32, marker=mark.marker, c=mark.colour(palette), alpha=0.75, linewidths=0, zorder=3, label=mark.contender,
         )  # fmt: skip
         points.set_gid(f"contender:{mark.contender}")
@@ -57,6 +59,6 @@ def _limits(axes: Axes, run: Run, palette: style.Palette) -> None:
         start, end = min(left, ridge / 4), max(right, ridge * 4)
         axes.plot([start, ridge, end], [start * bandwidth, peak, peak], color=palette.ink, linewidth=1.2)
         on = f", {threads} thread{'s' if threads != '1' else ''}" if len(run.limits) > 1 else ""
-        words = {"textcoords": "offset points", "ha": "right", "color": palette.ink}
+        words: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "color": palette.ink}
         axes.annotate(f"FMA peak {formats.digits(peak)} GFLOP/s{on}", (end, peak), xytext=(0, 11), **words)
         axes.annotate(f"{formats.digits(bandwidth)} GB/s", (ridge / 2, peak / 2), xytext=(-12, 8), **words)

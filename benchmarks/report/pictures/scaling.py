@@ -156,8 +156,8 @@ def draw(axes: Axes, chosen: Panel, run: Run, palette: style.Palette) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: formats.digits(value) if value < 1 else f"{value:g}"))
     axes.tick_params(labelsize=9, length=0)
-    axes.xaxis.label.set_size(9)
-    axes.yaxis.label.set_size(9)
+    axes.xaxis.label.set_fontsize(9)
+    axes.yaxis.label.set_fontsize(9)
 
 
 def _apart(values: list[int]) -> list[int]:
