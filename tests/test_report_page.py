@@ -202,6 +202,23 @@ def test_a_run_with_no_time_and_no_limits_still_has_a_page(run: Run) -> None:
     assert not Page(page.render(replace(run, cells=()))).rows
 
 
+def test_limits_of_every_thread_count_are_shown_with_their_spread(run: Run) -> None:
+    one = {"fma_gflops": 120.0, "fma_spread": 0.02, "launch_us": 1.5}
+    both = replace(run, limits={"1": one} | {key: dict(value) for key, value in run.limits.items()})
+    assert formats.limits(both) == [
+        ("multiply-adds, GFLOP/s", ["120 ± 2 %", "240 ± 1 %"]), ("launch of threads, µs", ["1.50", "–"]),
+        ("y = a·x, GB/s", ["–", "33.0 ± 3 %"]),
+    ]  # fmt: skip
+
+
+def test_peers_of_other_packages_have_shapes_of_their_own(run: Run) -> None:
+    cells = tuple(replace(cell, contender="jax") if cell.contender == "scipy" else cell for cell in run.cells)
+    found = style.marks(replace(run, cells=cells))
+    assert found["jax"].hue is not None and found["torch"].hue is None  # by its name it is one of ours
+    looks = [(mark.hue, mark.marker) for mark in found.values()]
+    assert len(set(looks)) == len(looks) and all(mark.glyph for mark in found.values())
+
+
 def test_the_environment_is_shown_whole(run: Run) -> None:
     kept = {
         "memory_bytes": 8 << 30, "pools": [{"api": "blas", "threads": 2}, {"api": "openmp", "threads": None}],

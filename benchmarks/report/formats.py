@@ -97,6 +97,24 @@ def reason(cell: Cell) -> str:
     return cell.reason
 
 
+LIMITS = {
+    "fma_gflops": "multiply-adds, GFLOP/s", "bandwidth_gbs": "y = a·x, GB/s", "copy_gbs": "y = x, GB/s",
+    "launch_us": "launch of threads, µs", "fma4_gflops": "with 4 lanes, GFLOP/s", "fma8_gflops": "with 8 lanes, GFLOP/s",
+    "fma16_gflops": "with 16 lanes, GFLOP/s",
+}  # fmt: skip
+
+
+def limits(run: Run) -> list[tuple[str, list[str]]]:
+    """What was measured of the machine: each limit's name, and its value with its spread for each number of threads."""
+    names = dict.fromkeys(name for machine in run.limits.values() for name in machine if not name.endswith("_spread"))
+    found = []
+    for name in names:
+        spread = name.rpartition("_")[0] + "_spread"
+        values = [(machine.get(name), machine.get(spread)) for machine in run.limits.values()]
+        found.append((LIMITS.get(name, name), [digits(value) + ("" if each is None else f" ± {share(each)}") for value, each in values]))
+    return found
+
+
 def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Nested settings as (name, text), names joined by a middle dot; inner names (variables, contenders) stay as they are."""
     if isinstance(value, Mapping):

@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 from benchmarks.report import entries, formats, noise
 from benchmarks.report.pictures import bars, errors, heat, roofline, scaling, style, web
 from benchmarks.report.standing import Row, contender_order, label, mean_speedup, rows
-from benchmarks.results import PEERS, Cell, Run, load
+from benchmarks.results import Cell, Run, load
 
 
 def write(run_folder: Path | str) -> Path:
@@ -46,12 +46,12 @@ def render(run: Run) -> str:
         noise=noise.of_run(run), noisy=noise.is_noisy, mark=noise.MARK, limit_noise=noise.NOISY, unquiet=noise.UNQUIET,
         compute=mean_speedup(run), everything=mean_speedup(run, compute_only=False), auto=mean_speedup(run, "auto"),
         results=[(label(row, run), row) for row in found],
-        contenders=names, ours=sum(name not in PEERS for name in names), inside=_inside(run),
+        contenders=names, ours=len(set(names) - style.peers(run)), inside=_inside(run),
         heat=[(label(row, run), [_heat(row, name, anchors) for name in names]) for row in found], full_colour=f"{heat.FULL_COLOUR:g}",
         bars=bars.panels(run), marks=style.marks(run), anchors=anchors,
         floor=formats.digits(roofline.floor(run)) if roofline.floor(run) else "", slowest=formats.digits(errors.SLOWEST),
         roofline=_twice(roofline, run, anchors), errors=_twice(errors, run, anchors), scales=scales, scaling=list(_scaling(scales, run)),
-        columns=entries.COLUMNS, table=entries.entries(run), environment=list(formats.flat(run.environment)),
+        columns=entries.COLUMNS, table=entries.entries(run), limits=formats.limits(run), environment=list(formats.flat(run.environment)),
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from benchmarks.report import formats
 from benchmarks.report.changes import MACHINE
 from benchmarks.report.pictures import style
-from benchmarks.results import PEERS, Cell, Run, load
+from benchmarks.results import Cell, Run, load
 
 KINDS = {"threads": "threads", "batch": "batch", "length": "positions (height x width)"}
 SIZE = (3.35, 2.3)  # inches of one panel: three of them stand side by side on a desktop, one on a phone
@@ -117,8 +117,8 @@ def _group(kind: str, cell: Cell) -> tuple[object, ...]:
 
 
 def _lines(kind: str, cells: list[Cell]) -> Iterator[tuple[str, tuple[tuple[int, float], ...]]]:
-    names = dict.fromkeys(cell.contender for cell in cells)
-    for name in sorted(names, key=lambda name: name in PEERS):
+    names = {cell.contender: cell.is_peer for cell in cells}
+    for name in sorted(names, key=lambda name: names[name]):
         points = {_value(kind, cell): cell.gflops or 0.0 for cell in cells if cell.contender == name}
         if len(points) > 1:
             yield name, tuple(sorted(points.items()))
@@ -141,7 +141,7 @@ def panel(chosen: Panel, run: Run, palette: style.Palette) -> Figure:
 def draw(axes: Axes, chosen: Panel, run: Run, palette: style.Palette) -> None:
     known = style.marks(run)
     for name, points in chosen.lines.items():
-        mark = known.get(name, style.Mark(name, None if name in PEERS else 0))
+        mark = known.get(name, style.Mark(name, None, "o"))  # timed in another run only
         axes.plot(
             *zip(*points, strict=True), marker=mark.marker, markersize=4.5, linestyle=mark.dashes, color=mark.colour(palette),
             linewidth=1.1 if mark.hue is None else 1.6, label=name, gid=f"contender:{name}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 from matplotlib import rc_context
@@ -17,10 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from benchmarks.report.standing import contender_order
-from benchmarks.results import PEERS, Cell, Run
+from benchmarks.results import Cell, Run
 
 MARKERS = {"torch": "s", "torch_channels_last": "D", "onnxruntime": "^", "openvino": "v", "scipy": "P"}
-GLYPHS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚"}
+SPARE = ("X", "p", "*", "<", ">")  # peers of other packages
+GLYPHS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖", "p": "⬟", "*": "★", "<": "◀", ">": "▶"}
 DASHES = {"torch": "-", "torch_channels_last": "--", "onnxruntime": "-.", "openvino": ":", "scipy": "-"}
 WIDE, NARROW = (14.5, 6.6), (4.9, 5.6)  # inches of 72 units: 1044 and 353 units, close to the pixels they are shown at
 
@@ -51,10 +53,7 @@ class Mark:
 
     contender: str
     hue: int | None
-
-    @property
-    def marker(self) -> str:
-        return MARKERS.get(self.contender, "o")
+    marker: str
 
     @property
     def glyph(self) -> str:
@@ -75,8 +74,14 @@ class Mark:
 def marks(run: Run) -> dict[str, Mark]:
     """One mark for each contender that has a time, by name, ours first."""
     timed = [name for name in contender_order(run) if any(cell.contender == name and cell.median_s for cell in run.cells)]
-    ours = [name for name in timed if name not in PEERS]
-    return {name: Mark(name, None if name in PEERS else ours.index(name) % len(HUES)) for name in timed}
+    theirs = peers(run)
+    hues, shapes = cycle(range(len(HUES))), cycle(SPARE)
+    return {name: Mark(name, None, MARKERS.get(name) or next(shapes)) if name in theirs else Mark(name, next(hues), "o") for name in timed}
+
+
+def peers(run: Run) -> set[str]:
+    """The contenders that are not ours."""
+    return {cell.contender for cell in run.cells if cell.is_peer}
 
 
 @contextmanager
