@@ -17,7 +17,6 @@ from benchmarks import passes as passes_
 from benchmarks import reading, workloads
 from benchmarks.cell import Bench
 from benchmarks.options import REPORTS, Options
-from benchmarks.results import load
 from benchmarks.run import INTERRUPTED, go_on, run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Kernels for music spectrograms: checked, timed, drawn.")
@@ -148,22 +147,27 @@ def check_command(
 def report_command(
     folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A run's folder; the newest under reports/ if not given.")] = None,
     update_readme: Annotated[bool, typer.Option("--update-readme", help="Put the run's table into README.md.")] = False,
+    form: Annotated[list[str], typer.Option("--format", help="html (the page), md, svg, pdf or csv; may repeat.")] = ["html"],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(metavar="PATH", help="The file (svg: folder) to write; beside the data if not given.")] = None,
 ) -> None:
-    """Draw a run's page and table again from its data."""
-    from benchmarks.report import index, page, tables
+    """Draw a run's page and table again from its data, or write them in other formats."""
+    from benchmarks.report import files, index, tables
 
+    if unknown := set(form) - set(files.WRITERS):
+        _stop(f"no format {', '.join(sorted(unknown))}; there are {', '.join(files.WRITERS)}")
+    if out and len(form) > 1:
+        _stop("--out names one file, so it goes with one --format")
     newest = sorted(path.parent for path in REPORTS.glob("*/run.json"))
     if folder is None and not newest:
         _stop(f"no run under {REPORTS}; python -m benchmarks makes one")
-    core = [path for path in newest if update_readme and load(path).preset == "core"]
-    folder = folder or (core or newest)[-1]
-    try:
-        done = load(folder)
-    except (OSError, ValueError, KeyError) as error:
-        _stop(f"{folder} is no run's folder: {error}")
+    core = tables.newest_core(newest) if update_readme and folder is None else None
+    done = core or reading.open_run(folder or newest[-1])
     console.print(tables.terminal(done))
-    console.print(f"Page: {page.write(folder)}", soft_wrap=True)
-    index.write(folder.parent)
+    for each in form:
+        for written in files.write(done, each, out):
+            console.print(f"Written: {written}", soft_wrap=True)
+    assert done.folder is not None
+    index.write(done.folder.parent)
     if update_readme and tables.update_readme(REPORTS.parent / "README.md", done):
         console.print("README.md has this run's table now.")
 

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -97,11 +98,11 @@ class Cell:
     def is_peer(self) -> bool:
         return self.contender in PEERS if self.peer is None else self.peer
 
-    @property
+    @cached_property
     def pass_medians(self) -> tuple[float, ...]:
         return tuple(median(seconds) for seconds in self.samples)
 
-    @property
+    @cached_property
     def median_s(self) -> float | None:
         """Median over passes of each pass's median; None for a cell without a time."""
         return median(self.pass_medians) if self.samples else None

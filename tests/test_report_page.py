@@ -4,14 +4,17 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import fabricated_run as fabricated
 import pytest
 
-from benchmarks.report import figures, page
+from benchmarks.report import entries, formats, noise, page
+from benchmarks.report.pictures import bars, errors, roofline, style, web
 from benchmarks.results import Run, load
 
 VOID = {"meta", "input", "br", "wbr", "link", "img", "hr"}
+AT = {column.key: place for place, column in enumerate(entries.COLUMNS)}
 HOSTILE = '"><script>alert(1)</script>\' onload=x & {{ 7*7 }}'
 
 
@@ -66,18 +69,65 @@ def test_every_cell_is_a_row_with_its_reproducer(run: Run, text: str) -> None:
     assert set(rows) == {(cell.workload, cell.contender) for cell in run.cells} and len(found.rows) == len(run.cells)
     for cell in run.cells:
         fields = rows[cell.workload, cell.contender]
-        assert fields[14] == f"python -m benchmarks run --workload {cell.workload} --contender {cell.contender}"
-        assert fields[2] == page.WORDS[cell.status] and cell.reason in fields[13]
-        assert (fields[3] == "–") == (cell.status != "ok")
+        assert fields[AT["command"]] == f"python -m benchmarks run --workload {cell.workload} --contender {cell.contender}"
+        assert fields[AT["status"]] == entries.WORDS[cell.status] and cell.reason in fields[AT["reason"]]
+        assert (fields[AT["time"]] == "–") == (cell.status != "ok")
+        assert fields[AT["error"]] == formats.error(cell.error)
+    assert AT["error"] - AT["time"] <= 3  # beside the speed, not at the far end
 
 
-def test_every_timed_cell_is_a_point_of_both_rooflines(run: Run, text: str) -> None:
+@pytest.mark.parametrize("picture", [roofline, errors])
+@pytest.mark.parametrize("size", [style.WIDE, style.NARROW])
+def test_every_timed_cell_is_a_point(run: Run, picture: Any, size: tuple[float, float]) -> None:
     timed = {f"#cell-{number}" for number, cell in enumerate(run.cells) if cell.median_s}
-    for size in (figures.WIDE, figures.NARROW):
-        drawn = figures.roofline(run, {cell: f"cell-{number}" for number, cell in enumerate(run.cells)}, size)
-        assert sorted(re.findall(r'href="(#cell-\d+)"', drawn)) == sorted(timed)
-        assert drawn.count("<title>") == len(timed) and "FMA peak 240 GFLOP/s" in drawn and "33.0 GB/s" in drawn
-        assert not re.search(r"#0103|#0102", drawn), "a placeholder colour was left"
+    anchors = {cell: f"cell-{number}" for number, cell in enumerate(run.cells)}
+    with style.settings("test"):
+        drawn = web.inline(picture.figure(run, style.PAGE, size, anchors), picture.LABEL)
+    assert sorted(re.findall(r'href="(#cell-\d+)"', drawn)) == sorted(timed)
+    assert not re.search(r"#0103|#0102", drawn), "a placeholder colour was left"
+    assert len(drawn) / len(timed) < 250, "points weigh too much"
+    if picture is roofline:
+        assert "FMA peak 240 GFLOP/s" in drawn and "33.0 GB/s" in drawn
+
+
+def test_points_stand_where_speed_and_error_are(run: Run) -> None:
+    axis, places = errors.points(run)
+    assert axis.startswith("speed") and len(places) == sum(cell.median_s is not None for cell in run.cells)
+    for cell, (speed, error) in places.items():
+        best = min(other.median_s for other in run.cells if other.workload == cell.workload and other.is_peer and other.median_s)
+        assert speed == pytest.approx(max(best / (cell.median_s or 0), 0.01)) and error == pytest.approx(3e-7)
+    axis, places = errors.points(replace(run, cells=tuple(cell for cell in run.cells if not cell.is_peer)))
+    assert axis == "GFLOP/s" and all(speed == cell.gflops for cell, (speed, _) in places.items())
+
+
+def test_bars_hold_every_timed_cell_once(run: Run, text: str) -> None:
+    for panel in bars.panels(run):
+        timed = {cell.contender for cell in run.cells if cell.workload == panel.title and cell.median_s}
+        assert {bar.cell.contender for bar in panel.bars} | {name.split()[0] for name in panel.slow} == timed
+        speeds = [bar.speed.value for bar in panel.bars]
+        assert speeds == sorted(speeds, reverse=True) and all(0 < bar.share <= 1 for bar in panel.bars)
+        for bar in panel.bars:
+            assert bar.whisker is None or (bar.whisker[0] <= bar.share + 1e-9 and bar.share <= bar.whisker[1] + 1e-9)
+            assert (bar.whisker is None) == (panel.one == pytest.approx(bar.share) and bar.cell.is_peer)
+    assert len(re.findall(r"<li[ >]", text)) == sum(len(panel.bars) for panel in bars.panels(run))
+
+
+def test_noise_is_said_and_marked(run: Run, text: str) -> None:
+    assert "The machine was noisy." not in text and "marked ≈" in text
+    first = next(cell for cell in run.cells if cell.median_s)
+    wild = tuple(tuple(second * pace for second in seconds) for pace, seconds in zip((1, 1.5, 1.2), first.samples, strict=True))
+    shaken = replace(run, cells=(replace(first, samples=wild), *run.cells[run.cells.index(first) + 1 : 22]))
+    marked = [fields for fields in Page(page.render(shaken)).rows.values() if noise.MARK in fields[AT["time"]]]
+    assert [(fields[0], fields[1]) for fields in marked] == [(first.workload, first.contender)]
+    noisy = tuple(replace(cell, samples=tuple(tuple(s * pace for s in x) for pace, x in zip((1, 1.2, 1), cell.samples, strict=False)))
+                  for cell in run.cells[:22])  # fmt: skip
+    assert "The machine was noisy." in page.render(replace(run, cells=noisy))
+    once = replace(run, cells=tuple(replace(cell, samples=cell.samples[:1]) for cell in run.cells[:22]))
+    assert noise.of_run(once) is None and "One pass: how noisy" in page.render(once)
+
+
+def test_what_is_inside_the_timer_is_said_once_a_contender(run: Run, text: str) -> None:
+    assert text.count("run into a preallocated output") == len(run.contenders())
 
 
 def test_heat_map_says_refusals_with_their_reason(run: Run, text: str) -> None:
@@ -86,7 +136,7 @@ def test_heat_map_says_refusals_with_their_reason(run: Run, text: str) -> None:
         wanted = f"{cell.workload} · {cell.contender}: "
         found = [title for title in titles if title.startswith(wanted)]
         assert len(found) == 1
-        assert cell.median_s or found[0] == f"{wanted}{page.WORDS[cell.status]}: {cell.reason}"
+        assert cell.median_s or found[0] == f"{wanted}{entries.WORDS[cell.status]}: {cell.reason}"
 
 
 def test_nothing_is_asked_of_the_network(text: str) -> None:
@@ -97,7 +147,7 @@ def test_nothing_is_asked_of_the_network(text: str) -> None:
         for name in ("src", "href", "xlink:href", "action", "data", "srcset", "poster"):
             assert attributes.get(name, "#").startswith("#"), (tag, attributes)
     assert "@import" not in text and not re.search(r"url\((?!#)", text)
-    assert set(re.findall(r"https?://[^\s\"<]+", text)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert set(re.findall(r"https?://[^\s\"<]+", text)) <= {"http://www.w3.org/2000/svg"}
     policy = [attributes["content"] for _, attributes in found.tags if attributes.get("http-equiv") == "Content-Security-Policy"]
     assert policy and policy[0].startswith("default-src 'none'")
 
@@ -140,7 +190,7 @@ def test_several_threads_and_batches_have_rows_of_their_own(tmp_path: Path) -> N
     rows = Page(page.render(run)).rows.values()
     assert len(rows) == len(run.cells) == 4 * 2 * 11
     assert len({(fields[0], fields[1]) for fields in rows}) == len(rows)
-    command = next(fields[14] for fields in rows if fields[0] == "vggish.conv1 batch 8 1 thread" and fields[1] == "direct")
+    command = next(fields[AT["command"]] for fields in rows if fields[0] == "vggish.conv1 batch 8 1 thread" and fields[1] == "direct")
     assert command.endswith("--contender direct --threads 1 --batch 8 --audio 'my clip.wav'")
 
 
@@ -152,12 +202,29 @@ def test_a_run_with_no_time_and_no_limits_still_has_a_page(run: Run) -> None:
     assert not Page(page.render(replace(run, cells=()))).rows
 
 
+def test_limits_of_every_thread_count_are_shown_with_their_spread(run: Run) -> None:
+    one = {"fma_gflops": 120.0, "fma_spread": 0.02, "launch_us": 1.5}
+    both = replace(run, limits={"1": one} | {key: dict(value) for key, value in run.limits.items()})
+    assert formats.limits(both) == [
+        ("multiply-adds, GFLOP/s", ["120 ± 2 %", "240 ± 1 %"]), ("launch of threads, µs", ["1.50", "–"]),
+        ("y = a·x, GB/s", ["–", "33.0 ± 3 %"]),
+    ]  # fmt: skip
+
+
+def test_peers_of_other_packages_have_shapes_of_their_own(run: Run) -> None:
+    cells = tuple(replace(cell, contender="jax") if cell.contender == "scipy" else cell for cell in run.cells)
+    found = style.marks(replace(run, cells=cells))
+    assert found["jax"].hue is not None and found["torch"].hue is None  # by its name it is one of ours
+    looks = [(mark.hue, mark.marker) for mark in found.values()]
+    assert len(set(looks)) == len(looks) and all(mark.glyph for mark in found.values())
+
+
 def test_the_environment_is_shown_whole(run: Run) -> None:
     kept = {
         "memory_bytes": 8 << 30, "pools": [{"api": "blas", "threads": 2}, {"api": "openmp", "threads": None}],
         "features": ["avx2", "fma"], "governor": None,
     }  # fmt: skip
-    assert list(page.flat(kept | {"vars": {"OMP_NUM_THREADS": "2"}, "dirty": True, "none": []})) == [
+    assert list(formats.flat(kept | {"vars": {"OMP_NUM_THREADS": "2"}, "dirty": True, "none": []})) == [
         ("memory", "8.00 GiB"), ("pools · 1", "api blas, threads 2"), ("pools · 2", "api openmp, threads –"), ("features", "avx2, fma"),
         ("governor", "–"), ("vars · OMP_NUM_THREADS", "2"), ("dirty", "yes"), ("none", "–"),
     ]  # fmt: skip

@@ -25,13 +25,14 @@ def body(text: str) -> list[list[str]]:
 def test_markdown_numbers_are_those_of_the_cells(run: Run) -> None:
     found = body(tables.markdown(run))
     assert [fields[0] for fields in found] == list(run.workloads())
-    for workload, ours, time, gflops, limit, peer, peer_time, speed in found:
+    for workload, ours, time, gflops, limit, error, peer, peer_time, speed in found:
         mine, other = run.cell(workload, ours), run.cell(workload, peer)
         assert mine and other and mine.median_s and other.median_s
         timed = [cell for cell in run.cells if cell.workload == workload and cell.median_s]
         assert mine.median_s == min(cell.median_s for cell in timed if not cell.is_peer and cell.contender != "auto")  # type: ignore[type-var]
         assert other.median_s == min(cell.median_s for cell in timed if cell.is_peer)  # type: ignore[type-var]
         assert time == formats.seconds(mine.median_s) and peer_time == formats.seconds(other.median_s)
+        assert error == formats.error(mine.error)
         assert gflops == formats.digits(mine.flops / mine.median_s / 1e9)
         assert limit == f"{100 * max(mine.flops / 240e9, mine.bytes / 33e9) / mine.median_s:.0f} %"
         assert float(speed.strip("*").split("×")[0]) == pytest.approx(other.median_s / mine.median_s, rel=0.01)
@@ -73,7 +74,7 @@ def test_hostile_names_break_no_table(run: Run) -> None:
     cells = tuple(replace(cell, workload=hostile) if cell.workload == "vggish.conv1" else cell for cell in run.cells)
     changed = replace(run, cells=cells)
     first = body(tables.markdown(changed))[0]
-    assert first[0] == r"a\|b\[bold\]\*x\*\`&lt;script>" and len(first) == 8
+    assert first[0] == r"a\|b\[bold\]\*x\*\`&lt;script>" and len(first) == 9
     out = io.StringIO()
     Console(file=out, width=80, color_system=None).print(tables.terminal(changed))
     assert hostile in out.getvalue()
@@ -83,7 +84,20 @@ def test_a_run_without_peers_or_times(run: Run) -> None:
     ours = replace(run, cells=tuple(cell for cell in run.cells if not cell.is_peer))
     assert "No workload was timed both by us and by a peer." in tables.markdown(ours)
     refused = replace(run, cells=tuple(cell for cell in run.cells if cell.status == "refused"))
-    assert body(tables.markdown(refused))[0][1:] == [formats.NOTHING] * 7
+    assert body(tables.markdown(refused))[0][1:] == [formats.NOTHING] * 8
+
+
+def test_readme_shows_the_newest_whole_core_run(tmp_path: Path) -> None:
+    whole = ("python", "-m", "benchmarks", "run", "--preset", "core")
+    asked = {
+        "2026-01-01": ("core", whole), "2026-01-02": ("core", (*whole, "--passes", "2")), "2026-01-03": ("core", (*whole, "--workload=a*")),
+        "2026-01-04": ("core", (*whole, "--contender", "direct")), "2026-01-05": ("quick", whole[:4]),
+    }  # fmt: skip
+    for day, (preset, command) in asked.items():
+        fabricated.write(tmp_path / day, [], fabricated.header(id=day, preset=preset, command=command))
+    found = tables.newest_core(tmp_path.iterdir())
+    assert found is not None and found.id == "2026-01-02"
+    assert tables.newest_core([tmp_path / "2026-01-05"]) is None
 
 
 def test_index_lists_runs_newest_first(tmp_path: Path) -> None:

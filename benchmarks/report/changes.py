@@ -129,9 +129,10 @@ def different_machine(first: Run, second: Run) -> Iterator[str]:
 
 def different_settings(first: Run, second: Run) -> Iterator[tuple[str, Any, Any]]:
     """Versions, thread settings and inputs that differ: what may explain a change that the code does not."""
-    for name, one, other in (("input", first.audio, second.audio), ("threads", first.threads, second.threads)):
-        if one != other:
-            yield name, one, other
+    if first.audio != second.audio:
+        yield "input", first.audio, second.audio
+    if first.threads != second.threads:
+        yield "threads", first.threads, second.threads
     for name in ("python", "os", "versions", "blas", "threading_layer", "numba_threads", "thread_variables", "governor", "dirty"):
         one, other = first.environment.get(name), second.environment.get(name)
         if isinstance(one, Mapping) and isinstance(other, Mapping):

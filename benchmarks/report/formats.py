@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from benchmarks.report.standing import Mean, Ratio
 from benchmarks.results import Cell, Run
 
@@ -92,3 +95,39 @@ def reason(cell: Cell) -> str:
     if cell.status == "over_budget" and cell.predicted_s is not None and not cell.reason:
         return f"predicted to take {seconds(cell.predicted_s)} a call"
     return cell.reason
+
+
+LIMITS = {
+    "fma_gflops": "multiply-adds, GFLOP/s", "bandwidth_gbs": "y = a·x, GB/s", "copy_gbs": "y = x, GB/s",
+    "launch_us": "launch of threads, µs", "fma4_gflops": "with 4 lanes, GFLOP/s", "fma8_gflops": "with 8 lanes, GFLOP/s",
+    "fma16_gflops": "with 16 lanes, GFLOP/s",
+}  # fmt: skip
+
+
+def limits(run: Run) -> list[tuple[str, list[str]]]:
+    """What was measured of the machine: each limit's name, and its value with its spread for each number of threads."""
+    names = dict.fromkeys(name for machine in run.limits.values() for name in machine if not name.endswith("_spread"))
+    found = []
+    for name in names:
+        spread = name.rpartition("_")[0] + "_spread"
+        values = [(machine.get(name), machine.get(spread)) for machine in run.limits.values()]
+        found.append((LIMITS.get(name, name), [digits(value) + ("" if each is None else f" ± {share(each)}") for value, each in values]))
+    return found
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as (name, text), names joined by a middle dot; inner names (variables, contenders) stay as they are."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from flat(inner, f"{name} · {key}" if name else str(key).replace("_", " "))
+    elif isinstance(value, list | tuple) and value and all(isinstance(inner, Mapping) for inner in value):
+        for number, inner in enumerate(value, 1):  # thread pools, say: a line each
+            yield f"{name} · {number}", ", ".join(f"{key} {text}" for key, text in flat(inner))
+    elif name.endswith("bytes") and isinstance(value, int):
+        yield name.removesuffix("bytes").strip(), size(value)
+    elif isinstance(value, list | tuple):
+        yield name, ", ".join(map(str, value)) or NOTHING
+    elif isinstance(value, bool):
+        yield name, "yes" if value else "no"
+    else:
+        yield name, NOTHING if value is None else str(value)

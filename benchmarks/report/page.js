@@ -27,17 +27,20 @@
   };
   for (const button of all("button[data-column]", table)) button.addEventListener("click", () => sort(button));
 
-  // Filtering: every word must occur in workload, contender, status, reason or problem.
-  const texts = new Map(cellRows.map((row) => [row, [0, 1, 2, 13].map((i) => row.cells[i].textContent).join(" ") + ` ${row.cells[0].title}`]));
+  // Filtering: every word must occur in workload, contender, status, reason or problem, or be "noisy".
+  const column = Object.fromEntries(all("th[data-key]", table).map((heading, index) => [heading.dataset.key, index]));
+  const text = (row, name) => row.cells[column[name]].textContent;
+  const words = (row) => ["workload", "contender", "status", "reason"].map((name) => text(row, name)).join(" ") + ` ${row.cells[0].title} ${row.querySelector(".noisy") ? "noisy" : ""}`;
+  const texts = new Map(cellRows.map((row) => [row, words(row)]));
   const find = document.getElementById("find");
   const contender = document.getElementById("by-contender");
   const status = document.getElementById("by-status");
   const filter = () => {
-    const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const asked = find.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of cellRows) {
       const fits = (!contender.value || row.dataset.contender === contender.value) && (!status.value || row.dataset.status === status.value);
-      row.hidden = !(fits && words.every((word) => texts.get(row).toLowerCase().includes(word)));
+      row.hidden = !(fits && asked.every((word) => texts.get(row).toLowerCase().includes(word)));
       shown += !row.hidden;
     }
     document.getElementById("shown").textContent = `${shown} of ${cellRows.length} cells`;
@@ -55,12 +58,33 @@
   };
   addEventListener("hashchange", reveal);
 
-  // The roofline's legend.
-  for (const box of all(".legend input")) {
-    box.addEventListener("change", () => {
-      for (const group of all(".roofline g[data-contender]")) if (group.dataset.contender === box.value) group.toggleAttribute("hidden", !box.checked);
-    });
-  }
+  // The legends: one choice of contenders for all pictures that have one.
+  const boxes = all(".legend input");
+  const choose = (name, shown) => {
+    for (const box of boxes) if (box.value === name) box.checked = shown;
+    for (const group of all(".picture g[data-contender]")) if (group.dataset.contender === name) group.toggleAttribute("hidden", !shown);
+  };
+  for (const box of boxes) box.addEventListener("change", () => choose(box.value, box.checked));
+  for (const button of all(".legend button")) button.addEventListener("click", () => boxes.forEach((box) => choose(box.value, !!button.dataset.all)));
+
+  // The heat map is one stop for the Tab key; arrow keys, Home and End move inside.
+  const squares = all(".heat tbody tr").map((row) => [...row.cells].slice(1).map((field) => field.querySelector("a")));
+  const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [0, -Infinity], End: [0, Infinity] };
+  const links = squares.flat().filter(Boolean);
+  links.forEach((link, index) => (link.tabIndex = index ? -1 : 0));
+  squares.forEach((row, y) => row.forEach((link, x) => link?.addEventListener("keydown", (event) => {
+    if (!(event.key in step)) return;
+    event.preventDefault();
+    const [down, right] = step[event.key];
+    const inside = (value, length) => Math.max(0, Math.min(length - 1, value));
+    let [i, j] = [inside(y + down, squares.length), inside(x + right, row.length)];
+    while (!squares[i][j] && i + down in squares && j + right in row && isFinite(right)) [i, j] = [i + down, j + right];
+    const next = squares[i][j];
+    if (!next) return;
+    link.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  })));
 
   // Tooltips that also come on focus and on touch; without JavaScript the plain titles remain. On touch the first tap tells, the second follows the link.
   const tip = document.getElementById("tip");
@@ -72,8 +96,13 @@
     tip.style.top = at.top > tip.offsetHeight + 10 ? `${at.top - tip.offsetHeight - 6}px` : `${at.bottom + 6}px`;
   };
   let told = null;
+  const point = (link) => {
+    const row = document.getElementById(link.getAttribute("href").slice(1));
+    return `${text(row, "workload")} · ${text(row, "contender")}: ${text(row, "time")}, ${text(row, "gflops")} GFLOP/s, ${text(row, "share")} of the limit, ${text(row, "peer")} vs best peer, error ${text(row, "error")}`;
+  };
   const tell = (event) => {
-    told = event.target.closest("[data-tip]");
+    told = event.target.closest("[data-tip], svg a");
+    if (told && !told.dataset.tip) told.dataset.tip = point(told);
     if (!told) return void (tip.hidden = true);
     tip.textContent = told.dataset.tip;
     place(told);
@@ -86,15 +115,11 @@
     give(element, element.title);
     element.removeAttribute("title");
   }
-  for (const title of all("svg a > title")) {
-    give(title.parentElement, title.textContent);
-    title.remove();
-  }
   let touch = false;
   addEventListener("pointerdown", (event) => (touch = event.pointerType === "touch"), true);
   addEventListener("click", (event) => {
     if (!touch) return;
-    const link = event.target.closest("a[data-tip]");
+    const link = event.target.closest("a[data-tip], svg a");
     if (link && link !== told) event.preventDefault();
     tell(event);
   }, true);

@@ -1,6 +1,6 @@
-"""One HTML file that shows a run: summary, heat map, roofline, a table of every cell, the environment, how to read it.
+"""One HTML file that shows a run: summary, heat map, bars, roofline, error against speed, scaling, every cell, the environment.
 
-The heat map is an HTML table, so its text stays text on a phone and for a screen reader, and the roofline is SVG drawn by Matplotlib
+Heat map and bars are HTML, so their text stays text on a phone and for a screen reader; the other pictures are SVG drawn by Matplotlib
 when the page is written: a page weighs 0.1 MB and a megabyte at most (every run is committed), opens without a network and reads
 without JavaScript, which only adds sorting, filtering and tooltips. Inlined, plotly.js alone is 4.8 MB, Bokeh's scripts 3.9 MB, Vega's
 0.9 MB behind an 84 MB wheel.
@@ -19,18 +19,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from benchmarks.report import figures, formats
-from benchmarks.report.standing import Ratio, Row, contender_order, label, mean_speedup, rows
-from benchmarks.results import PEERS, Cell, Run, load
-
-FULL_COLOUR = 8.0  # times as fast or as slow as the best peer: the colour scale ends here
-WORDS = {"ok": "ok", "wrong": "wrong", "refused": "refused", "over_budget": "over budget", "failed": "failed"}
+from benchmarks.report import entries, formats, noise
+from benchmarks.report.pictures import bars, errors, heat, roofline, scaling, style, web
+from benchmarks.report.standing import Row, contender_order, label, mean_speedup, rows
+from benchmarks.results import Cell, Run, load
 
 
 def write(run_folder: Path | str) -> Path:
     """Write `index.html` into the folder of a run and return its path."""
-    run_folder = Path(run_folder)
-    path = run_folder / "index.html"
+    path = Path(run_folder) / "index.html"
     path.write_text(render(load(run_folder)), encoding="utf-8")
     return path
 
@@ -42,22 +39,48 @@ def render(run: Run) -> str:
     )
     environment.filters["breakable"] = _breakable
     anchors = {cell: f"cell-{number}" for number, cell in enumerate(run.cells)}
-    found = rows(run)
+    found, names = rows(run), contender_order(run)
+    scales = scaling.gather(run, scaling.siblings(run))
     return environment.get_template("template.html").render(
-        run=run, command=shlex.join(run.command), words=WORDS, formats=formats, nothing=formats.NOTHING, counts=_counts(run),
+        run=run, command=shlex.join(run.command), words=entries.WORDS, formats=formats, nothing=formats.NOTHING, counts=_counts(run),
+        noise=noise.of_run(run), noisy=noise.is_noisy, mark=noise.MARK, limit_noise=noise.NOISY, unquiet=noise.UNQUIET,
         compute=mean_speedup(run), everything=mean_speedup(run, compute_only=False), auto=mean_speedup(run, "auto"),
         results=[(label(row, run), row) for row in found],
-        contenders=contender_order(run), ours=sum(name not in PEERS for name in contender_order(run)),
-        heat=[(label(row, run), [_heat(row, name, anchors) for name in contender_order(run)]) for row in found],
-        marks=figures.marks(run), floor=formats.digits(figures.floor(run)) if figures.floor(run) else "", full_colour=f"{FULL_COLOUR:g}",
-        wide=Markup(figures.roofline(run, anchors, figures.WIDE)), narrow=Markup(figures.roofline(run, anchors, figures.NARROW)),
-        columns=COLUMNS, table=[_entry(cell, row, run, anchors[cell]) for row in found for cell in _ordered(row, run)],
-        environment=list(flat(run.environment)),
+        contenders=names, ours=len(set(names) - style.peers(run)), inside=_inside(run),
+        heat=[(label(row, run), [_heat(row, name, anchors) for name in names]) for row in found], full_colour=f"{heat.FULL_COLOUR:g}",
+        bars=bars.panels(run), marks=style.marks(run), anchors=anchors,
+        floor=formats.digits(roofline.floor(run)) if roofline.floor(run) else "", slowest=formats.digits(errors.SLOWEST),
+        roofline=_twice(roofline, run, anchors), errors=_twice(errors, run, anchors), scales=scales, scaling=list(_scaling(scales, run)),
+        columns=entries.COLUMNS, table=entries.entries(run), limits=formats.limits(run), environment=list(formats.flat(run.environment)),
     )  # fmt: skip
 
 
-def _ordered(row: Row, run: Run) -> list[Cell]:
-    return sorted(row.cells, key=lambda cell: contender_order(run).index(cell.contender))
+def _twice(picture: Any, run: Run, anchors: style.Anchors) -> tuple[Markup, Markup] | None:
+    """For desktops and for phones, because text inside a scaled picture scales with it; None if nothing was timed."""
+    if not style.marks(run):
+        return None
+    drawn = []
+    for size in (style.WIDE, style.NARROW):
+        with style.settings(f"{run.id} {picture.__name__} {size}"):
+            drawn.append(Markup(web.inline(picture.figure(run, style.PAGE, size, anchors), picture.LABEL)))
+    return drawn[0], drawn[1]
+
+
+def _scaling(scales: scaling.Scaling, run: Run) -> Iterator[tuple[str, list[tuple[str, Markup]]]]:
+    """For each kind that has panels, their titles and pictures."""
+    for kind in scaling.KINDS:
+        drawn = []
+        for number, panel in enumerate(scales.of(kind)):
+            with style.settings(f"{run.id} {kind} {number}"):
+                label = f"GFLOP/s of {panel.title} over {kind}"
+                drawn.append((panel.title, Markup(web.inline(scaling.panel(panel, run, style.PAGE), label))))
+        if drawn:
+            yield kind, drawn
+
+
+def _inside(run: Run) -> dict[str, str]:
+    """What each contender does inside the timer."""
+    return {cell.contender: cell.inside_timer for cell in run.cells}
 
 
 def _breakable(name: str) -> Markup:
@@ -67,8 +90,8 @@ def _breakable(name: str) -> Markup:
 
 def _counts(run: Run) -> str:
     """As in "61 timed, 30 refused, 2 wrong"."""
-    number = {status: sum(cell.status == status for cell in run.cells) for status in WORDS}
-    return ", ".join(f"{count} {'timed' if status == 'ok' else WORDS[status]}" for status, count in number.items() if count)
+    number = {status: sum(cell.status == status for cell in run.cells) for status in entries.WORDS}
+    return ", ".join(f"{count} {'timed' if status == 'ok' else entries.WORDS[status]}" for status, count in number.items() if count)
 
 
 @dataclass(frozen=True)
@@ -89,120 +112,14 @@ def _heat(row: Row, contender: str, anchors: Mapping[Cell, str]) -> Heat:
         return Heat("", f"{row.workload} · {contender}: not run", "none")
     name, anchor = f"{row.workload} · {contender}: ", anchors[cell]
     if not cell.median_s:
-        return Heat(WORDS[cell.status], f"{name}{WORDS[cell.status]}: {formats.reason(cell)}", cell.status, anchor=anchor)
+        return Heat(entries.WORDS[cell.status], f"{name}{entries.WORDS[cell.status]}: {formats.reason(cell)}", cell.status, anchor=anchor)
     best = cell in (row.best_peer if cell.is_peer else row.best_ours,)
     relative = row.against_best_peer(cell)
     if relative is None:
         time = formats.seconds(cell.median_s)
         return Heat(time, f"{name}{time}, no peer to compare with", "even", 0.0, anchor, best)
-    strength = min(abs(log2(relative.value)) / log2(FULL_COLOUR), 1.0)
+    strength = min(abs(log2(relative.value)) / log2(heat.FULL_COLOUR), 1.0)
     peer = row.best_peer.contender if row.best_peer else ""
     said = f"{name}{formats.seconds(cell.median_s)}, {formats.times(relative)} as fast as {peer}"
     between = f" ({formats.interval(relative)})" if formats.interval(relative) and cell != row.best_peer else ""
     return Heat(formats.relative(relative.value), said + between, "fast" if relative.value >= 1 else "slow", strength, anchor, best)
-
-
-# key, heading, whether it is a number, what the heading says on hovering
-COLUMNS = (
-    ("workload", "Workload", False, "layer of a published model; hover for the problem"),
-    ("contender", "Contender", False, ""),
-    ("status", "Status", False, "only right answers are timed"),
-    ("time", "Time", True, "median over passes of each pass's median, one call"),
-    ("gflops", "GFLOP/s", True, "the direct method's operations over the time, whatever the contender really did"),
-    ("gbs", "GB/s", True, "inputs, weights and outputs once, over the time"),
-    ("share", "Limit", True, "share of this machine's limit"),
-    ("peer", "vs peer", True, "speed relative to the fastest peer, with its interval"),
-    ("naive", "vs naive", True, "speed relative to the plain Python loops"),
-    ("error", "Error", True, "largest difference from float64 over the largest value"),
-    ("workspace", "Workspace", True, "scratch memory of one call"),
-    ("prepare", "Prepare", True, "compiling, packing weights, opening a session: outside the timer"),
-    ("first", "First call", True, "the first call after preparing"),
-    ("reason", "Reason", False, "why there is no time"),
-    ("command", "Command", False, "runs this cell again"),
-    ("inside", "Inside the timer", False, ""),
-)
-
-
-@dataclass(frozen=True)
-class Value:
-    """A field of the table: its text, what it sorts by (None sorts last) and more words on hovering."""
-
-    text: str
-    sort: str | float | None
-    title: str = ""
-    verdict: str = ""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row of the table."""
-
-    anchor: str
-    cell: Cell
-    values: dict[str, Value]
-
-
-def _entry(cell: Cell, row: Row, run: Run, anchor: str) -> Entry:
-    share, reason = cell.share_of_limit(run.limits), formats.reason(cell)
-    passes = ", ".join(formats.seconds(value) for value in cell.pass_medians)
-    samples = sum(map(len, cell.samples))
-    bound = f"bound {formats.error(cell.error_bound)}" if cell.error_bound is not None else ""
-    workload = label(row, run)
-    values = {
-        "workload": Value(workload, workload, cell.problem),
-        "contender": Value(cell.contender, cell.contender),
-        "status": Value(WORDS[cell.status], cell.status, reason),
-        "time": Value(formats.seconds(cell.median_s), cell.median_s, f"passes: {passes}; {samples} samples" if samples else ""),
-        "gflops": Value(formats.digits(cell.gflops), cell.gflops),
-        "gbs": Value(formats.digits(cell.gbs), cell.gbs),
-        "share": Value(formats.share(share), share),
-        "peer": _relative(row.against_best_peer(cell)) if cell != row.best_peer else Value("best", 1.0, "the fastest peer here"),
-        "naive": _relative(row.against_naive(cell), coloured=False),
-        "error": Value(formats.error(cell.error), cell.error, bound),
-        "workspace": Value(formats.size(cell.workspace_bytes), cell.workspace_bytes),
-        "prepare": Value(formats.seconds(cell.prepare_s), cell.prepare_s),
-        "first": Value(formats.seconds(cell.first_call_s), cell.first_call_s),
-        "reason": Value(reason, reason or None),
-        "command": Value(reproducer(cell, run), None),
-        "inside": Value(cell.inside_timer, cell.inside_timer or None),
-    }
-    return Entry(anchor, cell, values)
-
-
-def _relative(value: Ratio | None, coloured: bool = True) -> Value:
-    if value is None:
-        return Value(formats.NOTHING, None)
-    between = formats.interval(value)
-    title = f"{value.verdict}, interval {between}" if between else "too few samples for an interval"
-    return Value(formats.times(value), value.value, title, value.verdict if coloured else "")
-
-
-def reproducer(cell: Cell, run: Run) -> str:
-    """The command that runs one cell again, with what this run set otherwise than by default."""
-    words = ["python", "-m", "benchmarks", "run", "--workload", cell.workload, "--contender", cell.contender]
-    given = [part for word in run.command for part in word.split("=", 1)]
-    if "--threads" in given or len({other.threads for other in run.cells}) > 1:
-        words += ["--threads", str(cell.threads)]
-    if cell.batch != 1:
-        words += ["--batch", str(cell.batch)]
-    if "--audio" in given[:-1]:
-        words += ["--audio", given[given.index("--audio") + 1]]
-    return shlex.join(words)
-
-
-def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as (name, text), names joined by a middle dot; inner names (variables, contenders) stay as they are."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from flat(inner, f"{name} · {key}" if name else str(key).replace("_", " "))
-    elif isinstance(value, list | tuple) and value and all(isinstance(inner, Mapping) for inner in value):
-        for number, inner in enumerate(value, 1):  # thread pools, say: a line each
-            yield f"{name} · {number}", ", ".join(f"{key} {text}" for key, text in flat(inner))
-    elif name.endswith("bytes") and isinstance(value, int):
-        yield name.removesuffix("bytes").strip(), formats.size(value)
-    elif isinstance(value, list | tuple):
-        yield name, ", ".join(map(str, value)) or formats.NOTHING
-    elif isinstance(value, bool):
-        yield name, "yes" if value else "no"
-    else:
-        yield name, formats.NOTHING if value is None else str(value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import exp, log
 
 import numpy as np
@@ -79,11 +79,11 @@ class Row:
     def get(self, contender: str) -> Cell | None:
         return next((cell for cell in self.cells if cell.contender == contender), None)
 
-    @property
+    @cached_property
     def best_peer(self) -> Cell | None:
         return _fastest(cell for cell in self.cells if cell.is_peer)
 
-    @property
+    @cached_property
     def best_ours(self) -> Cell | None:
         """The fastest implementation by name; "auto" only stands in where no other ran, since it is one of them by another name."""
         ours = [cell for cell in self.cells if not cell.is_peer]

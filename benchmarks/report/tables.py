@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -12,10 +13,10 @@ from rich.text import Text
 
 from benchmarks.report import formats
 from benchmarks.report.standing import Mean, Row, label, mean_speedup, rows
-from benchmarks.results import Run
+from benchmarks.results import Run, load
 
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
-HEADINGS = ("workload", "best of ours", "time", "GFLOP/s", "limit", "best peer", "time", "speedup")
+HEADINGS = ("workload", "best of ours", "time", "GFLOP/s", "limit", "error", "best peer", "time", "speedup")
 STYLES = {"faster": "bold green", "slower": "red", "even": "", "unsure": "dim"}
 SHORT = {"torch_channels_last": "torch nhwc"}  # 19 letters would cost the terminal two columns
 
@@ -27,7 +28,7 @@ def markdown(run: Run) -> str:
         f"preset {plain(run.preset)}, commit {formats.commit(run)}, run {plain(run.id)}.",
         "",
         "| " + " | ".join(HEADINGS) + " |",
-        "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |",
     ]
     for row in rows(run):
         speed, between = formats.times(row.speedup), formats.interval(row.speedup)
@@ -37,6 +38,16 @@ def markdown(run: Run) -> str:
         lines.append("| " + " | ".join(fields) + " |")
     lines += ["", _means(run) + " Bold: faster, and the interval, in brackets, excludes 1."]
     return "\n".join(lines)
+
+
+def newest_core(folders: Iterable[Path]) -> Run | None:
+    """The newest run of the whole core preset, which is what README shows; runs of chosen workloads or contenders do not count."""
+    for folder in sorted(folders, reverse=True):
+        asked = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        words = {word.partition("=")[0] for word in asked["command"]}
+        if asked["preset"] == "core" and not words & {"--workload", "--contender"}:
+            return load(folder)
+    return None
 
 
 def update_readme(readme: Path | str, run: Run) -> bool:
@@ -80,6 +91,7 @@ def _fields(row: Row, run: Run) -> tuple[str, ...]:
         formats.seconds(ours.median_s if ours else None),
         formats.digits(ours.gflops if ours else None),
         formats.share(ours.share_of_limit(run.limits) if ours else None),
+        formats.error(ours.error if ours else None),
         peer.contender if peer else formats.NOTHING,
         formats.seconds(peer.median_s if peer else None),
     )
