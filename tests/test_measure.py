@@ -74,7 +74,7 @@ def test_short_calls_are_timed_often_and_the_budget_is_kept(clock: Clock) -> Non
     assert measure.race({"slow": clock.costing(3.0)}, budget=0.01) == {"slow": pytest.approx(3.0)}
 
 
-def test_a_busy_moment_changes_nothing(clock: Clock) -> None:
+def test_busy_moments_change_nothing(clock: Clock) -> None:
     calls = iter(range(10**6))
 
     def disturbed() -> None:
