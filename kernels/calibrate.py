@@ -7,9 +7,11 @@ geometric mean of measured over estimated seconds. It takes about a minute, most
 from __future__ import annotations
 
 import collections
+import math
 import time
 from collections.abc import Callable
 from statistics import geometric_mean
+from typing import Any
 
 import numpy as np
 from numba import prange
@@ -18,7 +20,7 @@ from kernels.calibration import Calibration, calibration, using
 from kernels.implementation import operation
 from kernels.jit import region
 from kernels.machine import cores, machine
-from kernels.measure import checked, clock, race
+from kernels.measure import checked, race, timed
 from kernels.microkernels.peak import SUMS, peak
 from kernels.plan import load
 from kernels.policy import choose
@@ -51,15 +53,13 @@ def nothing(counts):
         counts[i] += 1
 
 
-def best_of(call: Callable[[], object], times: int = TIMES, pause: float = 0.0) -> float:
+def best_of(call: Callable[[], Any], times: int = TIMES, pause: float = 0.0) -> float:
     """The seconds of the fastest call, each after a pause."""
-    seconds = []
+    seconds = math.inf
     for _ in range(times):
         time.sleep(pause)
-        begin = clock()
-        call()
-        seconds.append(clock() - begin)
-    return min(seconds)
+        seconds = min(seconds, timed(call))
+    return seconds
 
 
 def multiply_adds() -> float:
