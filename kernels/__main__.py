@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from kernels import calibration, store, tuning
 from kernels.errors import ProblemError
+from kernels.machine import cores
 from kernels.models import Layer, from_layers, from_onnx
 from kernels.plan import load, thread_count
 from kernels.policy import choose
@@ -89,6 +91,8 @@ def tune(layers: Sequence[Layer], budget: float, threads: int, again: bool) -> i
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; the exit code. What was measured before Ctrl-C is kept."""
     asked = parser().parse_args(arguments)
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > cores() / 2:
+        sys.stderr.write(f"other programs are at work (load {os.getloadavg()[0]:.1f}, {cores()} cores): what is measured now may mislead\n")
     with warnings.catch_warnings():
         warnings.showwarning = _show
         try:

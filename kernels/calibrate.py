@@ -7,9 +7,11 @@ geometric mean of measured over estimated seconds. It takes about a minute, most
 from __future__ import annotations
 
 import collections
+import math
 import time
 from collections.abc import Callable
 from statistics import geometric_mean
+from typing import Any
 
 import numpy as np
 from numba import prange
@@ -18,7 +20,7 @@ from kernels.calibration import Calibration, calibration, using
 from kernels.implementation import operation
 from kernels.jit import region
 from kernels.machine import cores, machine
-from kernels.measure import checked, clock, race
+from kernels.measure import checked, race, timed
 from kernels.microkernels.peak import SUMS, peak
 from kernels.plan import load
 from kernels.policy import choose
@@ -40,6 +42,8 @@ BUDGET = 0.4  # seconds of calls for each layer
 ARRAY = 64 << 20  # bytes of each of two arrays, larger than what a core has of the last cache
 ASLEEP = 0.02  # seconds after which threads of the pool have stopped waiting actively
 TIMES = 15
+SLOWEST_WAKING = 2e-4  # seconds; where waking took longer, the other cores were busy with something else
+STEADY = 0.05  # share by which the multiply-add peak may differ between beginning and end
 
 
 @region
@@ -49,15 +53,13 @@ def nothing(counts):
         counts[i] += 1
 
 
-def best_of(call: Callable[[], object], times: int = TIMES, pause: float = 0.0) -> float:
-    """The lower quartile of the seconds of a call."""
-    seconds = []
+def best_of(call: Callable[[], Any], times: int = TIMES, pause: float = 0.0) -> float:
+    """The seconds of the fastest call, each after a pause."""
+    seconds = math.inf
     for _ in range(times):
         time.sleep(pause)
-        begin = clock()
-        call()
-        seconds.append(clock() - begin)
-    return sorted(seconds)[times // 4]
+        seconds = min(seconds, timed(call))
+    return seconds
 
 
 def multiply_adds() -> float:
@@ -80,7 +82,7 @@ def waking() -> float:
     counts = np.zeros(cores(), np.int64)
     launch = nothing.ready(cores(), counts)
     launch(counts)
-    return max(best_of(lambda: launch(counts), pause=ASLEEP), 1e-6)
+    return min(max(best_of(lambda: launch(counts), pause=ASLEEP), 1e-6), SLOWEST_WAKING)
 
 
 def calibrate(tell: Callable[[str], object]) -> Calibration:
@@ -96,10 +98,13 @@ def calibrate(tell: Callable[[str], object]) -> Calibration:
         problem = parse(line)
         with using(base):
             estimated = {name: seconds for name, seconds in choose(problem).estimates.items() if seconds <= LONGEST}
-        seconds = race(checked(problem, 1, list(estimated), BUDGET), BUDGET)
+        names = sorted(estimated, key=estimated.__getitem__)
+        seconds = race(checked(problem, 1, names, BUDGET), BUDGET, everybody=True)
         for name, measured in seconds.items():
             ratios[f"{operation(problem)} {name}"].append(measured / estimated[name])
         tell(f"{problem}: " + ", ".join(f"{name} {1e3 * s:.3g} ms ({s / estimated[name]:.2f})" for name, s in seconds.items()))
     factors = {name: geometric_mean(each) for name, each in sorted(ratios.items())}
+    if abs(multiply_adds() / rate - 1) > STEADY:
+        tell("other programs took part of the machine meanwhile, or its clock changed: better calibrate again when it is idle")
     tell("measured over estimated: " + ", ".join(f"{name} {factor:.2f}" for name, factor in factors.items()))
     return Calibration(base.clock, base.bandwidth, base.waking, factors)

@@ -80,7 +80,7 @@ def keep(measured: Calibration) -> bool:
 @functools.cache
 def _known(vector_bytes: int) -> Calibration:
     file = store.where(KIND)
-    section = store.read(KIND, file) if file is not None and file.exists() else None
+    section = store.read(KIND, file) if file is not None and store.exists(file) else None
     entry = (section or {}).get(f"{vector_bytes} bytes")
     if entry is None:
         return BUILT_IN.get(vector_bytes, BUILT_IN[16])

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,8 +85,13 @@ def pretend(**changes: int) -> Iterator[Machine]:
 
 def cache_folder() -> Path:
     """Where compiled code and measurements are kept: $KERNELS_CACHE_DIR, else a folder among the user's caches."""
-    home = os.environ.get("KERNELS_CACHE_DIR")
-    return Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spectroconv"
+    asked, caches = os.environ.get("KERNELS_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
+    if asked or caches:
+        return Path(asked) if asked else Path(str(caches)) / "spectroconv"
+    try:
+        return Path.home() / ".cache" / "spectroconv"
+    except RuntimeError:  # a user without a home, as containers run programs
+        return Path(tempfile.gettempdir()) / "spectroconv"
 
 
 def memory() -> int:

@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ Array = np.ndarray
 
 TRUSTED = "im2col", "jit", "naive"  # the first that is able is what the others must agree with: plain loops around others' products
 SLICE = 2e-3  # seconds of a turn: a call of microseconds is timed many times
+LEAST, LONG = 3, 10  # calls of the first turn, as one alone may meet whatever else the machine does; but one of a tenth of the budget
 BLAS, SETTLE = "im2col", 0.03  # whose threads go on spinning for so many seconds after a product, beside whoever is next
 BEHIND, FAR = 1.3, 4.0  # times the fastest so far, by each one's fastest call: no more turns; after one or two calls
 ENOUGH = 30  # turns
@@ -84,9 +86,7 @@ def checked(problem: Problem, threads: int, names: list[str], budget: float) -> 
         call = functools.partial(prepare(problem, choice, threads).bind(operands), x, *outs)
         for out in outs:
             out.fill(-1 if out.dtype.kind == "i" else math.nan)
-        begin = clock()
-        call()
-        return call, clock() - begin, choice.implementation.error_bound(problem)
+        return call, timed(call), choice.implementation.error_bound(problem)
 
     able = registry.able(problem)
     trusted = next(name for name in TRUSTED if able.get(name, "") is None)
@@ -122,27 +122,31 @@ def _before_activation(problem: Problem, operands: Operands, x: Array, threads: 
     return float(np.max(np.abs(y)))
 
 
-def race(calls: dict[str, Callable[[], None]], budget: float) -> dict[str, float]:
-    """Seconds of each call, from turns in alternating order: the lower quartile, which a busy moment of the machine does not reach."""
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds of a call."""
+    begin = clock()
+    call()
+    return clock() - begin
+
+
+def race(calls: dict[str, Callable[[], None]], budget: float, everybody: bool = False) -> dict[str, float]:
+    """Seconds of the fastest call of each, which nothing else that the machine does has touched, from turns in alternating order.
+    everybody: none is left behind."""
     samples: dict[str, list[float]] = {name: [] for name in calls}
     running, end = list(calls), clock() + budget
     for _ in range(ENOUGH):
         for name in running:
-            begin = clock()
-            calls[name]()  # wakes its threads and fills the caches, which a long call does by itself
-            now = clock()
-            if now - begin > 5 * SLICE:
-                samples[name].append(now - begin)
-            while now - begin < SLICE or not samples[name]:
-                before = now
-                calls[name]()
-                now = clock()
-                samples[name].append(now - before)
+            turn = [timed(calls[name])]
+            if turn[0] < budget / LONG:  # then it only woke the threads and filled the caches
+                turn = [timed(calls[name])]
+                while sum(turn) < SLICE or len(samples[name]) + len(turn) < LEAST:
+                    turn.append(timed(calls[name]))
+            samples[name] += turn
             if name.startswith(BLAS) and len(running) > 1:
                 time.sleep(SETTLE)
         fastest = min(min(samples[name]) for name in running)
-        limits = {name: fastest * (BEHIND if len(samples[name]) > 2 else FAR) for name in running}
+        limits = {name: fastest * (math.inf if everybody else BEHIND if len(samples[name]) > 2 else FAR) for name in running}
         running = [name for name in reversed(running) if min(samples[name]) <= limits[name]]
         if clock() >= end or (len(running) == 1 and len(samples[running[0]]) > 1):
             break
-    return {name: sorted(times)[len(times) // 4] for name, times in samples.items()}
+    return {name: min(times) for name, times in samples.items()}

@@ -85,8 +85,8 @@ _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
     },
     "pool": {
         "window": lambda problem: _memory(problem) + problem.flops / _rate(problem, 0.2),
-        "jit": lambda problem: _memory(problem) + problem.flops / 5e8,
-        "naive": lambda problem: problem.flops / 1e7,
+        "jit": lambda problem: _memory(problem) + problem.flops / 1e8,
+        "naive": lambda problem: problem.flops / 5e5,
     },
 }
 

@@ -34,8 +34,13 @@ def where(kind: str) -> Path | None:
     """The file of a kind, "tuning" or "calibration": $KERNELS_TUNING or beside it, else among the user's caches; None where it is off."""
     if _mode() == "off":
         return None
-    tuning = cache_folder() / "tuning.json" if _mode() in ("", "readonly") else Path(os.environ["KERNELS_TUNING"]).expanduser()
+    tuning = cache_folder() / "tuning.json" if _mode() in ("", "readonly") else Path(os.path.expanduser(os.environ["KERNELS_TUNING"]))
     return tuning if kind == "tuning" else tuning.with_name(f"{kind}.json")
+
+
+def exists(file: Path | None) -> bool:
+    """Whether there is such a file; False too where nobody may look, which `Path.exists` raises for."""
+    return file is not None and os.path.exists(file)
 
 
 @functools.cache
@@ -67,8 +72,8 @@ def read(kind: str, file: Path) -> dict[str, Any] | None:
 
 def change(kind: str, file: Path, how: Callable[[Sections], None]) -> bool:
     """Let `how` change the sections of a file, and put the file in place of the old; whether it could be done, with a warning where not."""
-    file = Path(os.path.realpath(file))
     try:
+        file = Path(os.path.realpath(file))
         file.parent.mkdir(parents=True, exist_ok=True)
         with _alone(file.parent):
             if not _ours(kind, file):
@@ -100,7 +105,7 @@ def _sections(kind: str, file: Path) -> Sections | None:
     """All sections of a file; None, and a warning, where it holds none or cannot be read."""
     try:
         if not file.is_file() or file.stat().st_size > LARGEST:
-            raise ValueError("it is no file" if file.exists() else "it does not exist")
+            raise ValueError("it is no file" if exists(file) else "it does not exist")
         held = json.loads(file.read_text(encoding="utf-8"))
         sections = held.get(title(kind)) if isinstance(held, dict) else None
         if not isinstance(sections, dict) or not all(isinstance(entries, dict) for entries in sections.values()):

@@ -53,7 +53,7 @@ def recall(problem: Problem, threads: int) -> Measured | None:
         file = path()
         if _state["attended"] != (file,):
             _state["attended"] = (file,)
-            if file is not None and file.exists():
+            if store.exists(file):
                 load()
         key = _key(problem, threads)
         if key in _table:
@@ -108,7 +108,7 @@ def forget(problem: Problem | str | None = None) -> None:
                 del sections[environment]
 
     file = path()
-    if file is not None and file.exists() and not store.readonly():
+    if file is not None and store.exists(file) and not store.readonly():
         store.change(KIND, file, without)
 
 

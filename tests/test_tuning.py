@@ -54,6 +54,13 @@ def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KERNELS_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert tuning.path() == tmp_path / "spectroconv" / "tuning.json"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def homeless() -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert tuning.path() is not None and tuning.path().name == "tuning.json"
 
 
 def test_the_next_process_finds_it(file: Path) -> None:
@@ -168,10 +175,14 @@ def test_a_read_only_file_warns_and_stays(file: Path) -> None:
         assert tuning.save() is None
 
 
-def test_a_folder_that_cannot_be_made_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["wall/tuning.json", "wall/deeper/t.json", "x" * 5000, "~nobody-of-that-name/t.json"], ids=range(4))
+def test_a_file_that_cannot_be_made_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "wall").write_text("")
-    monkeypatch.setenv("KERNELS_TUNING", str(tmp_path / "wall" / "tuning.json"))
+    (tmp_path / "~nobody-of-that-name").write_text("")
+    monkeypatch.setenv("KERNELS_TUNING", name)
     start_anew()
+    assert tuning.recall(LAYER, 2) is None
     with pytest.warns(RuntimeWarning, match="is not written"):
         tuning.remember(LAYER, 2, FOUND)
     assert tuning.recall(LAYER, 2) == FOUND
