@@ -10,7 +10,6 @@ import numpy as np
 from kernels import registry
 from kernels.arrays import intake
 from kernels.errors import ProblemError
-from kernels.implementation import Operands
 from kernels.plan import Plan, load
 from kernels.request import request
 
@@ -43,9 +42,8 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
     """
     if not isinstance(effort, str) or effort != "estimate":
         raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate"')
-    asked = request(op, x_shape, _dtype(op, dtype), args, options)
-    owned = Operands(**{name: None if value is None else value.copy() for name, value in vars(asked.operands).items()})
-    return Plan(asked.problem, owned, asked.signature, implementation, threads)
+    asked = request(op, x_shape, input_dtype(op, dtype), args, options)
+    return Plan(asked.problem, asked.operands.copy(), asked.signature, implementation, threads)
 
 
 def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", **options: Any) -> dict[str, str | None]:
@@ -55,11 +53,11 @@ def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "f
     'it takes one input channel per group, this has 2; direct does it'
     """
     load()
-    return registry.able(request(op, x_shape, _dtype(op, dtype), args, options).problem)
+    return registry.able(request(op, x_shape, input_dtype(op, dtype), args, options).problem)
 
 
-def _dtype(op: str, dtype: Any) -> np.dtype:
-    """The dtype that x will have."""
+def input_dtype(op: str, dtype: Any) -> np.dtype:
+    """The dtype that x will have. Raises ProblemError for one that is not computed."""
     try:
         if dtype is None:  # which NumPy takes for float64
             raise TypeError("there is none")

@@ -23,6 +23,10 @@ class Operands:
     scale: Array | None = None
     shift: Array | None = None
 
+    def copy(self) -> Operands:
+        """The same numbers in memory of their own."""
+        return Operands(**{name: None if value is None else value.copy() for name, value in vars(self).items()})
+
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,16 @@ class Plan:
         return self._prepared.workspace_bytes
 
     @property
+    def estimate(self) -> float | None:
+        """Seconds of one core that the choice expects of a call; None where the implementation was named."""
+        return self._choice.estimates.get(self.implementation)
+
+    @property
+    def run(self) -> Callable[..., None]:
+        """`run(x, out)` computes canonical arrays (`problem.x_shape` and `problem.out_shape`) and checks nothing; x is a read-only view."""
+        return self._prepared.run
+
+    @property
     def error_bound(self) -> float:
         """Largest error to expect, as a share of the largest output (before an activation that caps it, as relu6 does)."""
         return self._choice.implementation.error_bound(self.problem)
@@ -135,7 +146,7 @@ class Plan:
         """The result for an x of the planned shape; into `out` if given. Pools with indices return (values, indices)."""
         if type(x) is np.ndarray and x.shape == self._plain and x.dtype is self._dtype and x.flags.carray:  # nothing to convert
             if out is not None:
-                _check_out(self.problem.op, out, self._signature, x)
+                check_out(self.problem.op, out, self._signature, x)
             if out is None or out.flags.carray:
                 y = np.empty(self._signature.out_shape, self._dtype) if out is None else out
                 self._prepared.run(frozen(x.reshape(self.problem.x_shape)), y.reshape(self.problem.out_shape))
@@ -145,7 +156,7 @@ class Plan:
         if x.shape != signature.x_shape:
             raise ProblemError(f"{op}: x has shape {x.shape}, the plan was made for {signature.x_shape}; make a plan for this shape")
         if out is not None:
-            _check_out(op, out, signature, x)
+            check_out(op, out, signature, x)
         if signature.channels_last:
             x = np.moveaxis(x, -1, -signature.spatial - 1)
         x = frozen(canonical(x, self._dtype, self.problem.x_shape))
@@ -173,7 +184,8 @@ class Plan:
         return out
 
 
-def _check_out(op: str, out: Any, signature: Signature, x: Array) -> None:
+def check_out(op: str, out: Any, signature: Signature, x: Array) -> None:
+    """Raise ProblemError unless `out` can take the result for x."""
     if not isinstance(out, np.ndarray):
         raise ProblemError(f"{op}: out is a {type(out).__name__}, must be a NumPy array")
     if out.shape != signature.out_shape or out.dtype != signature.dtype:

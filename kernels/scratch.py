@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 ALIGNMENT = 64  # a cache line and an AVX-512 vector
 
@@ -26,33 +30,41 @@ def raw(array: np.ndarray) -> np.ndarray:
     return array.view(np.uint8)
 
 
-class Scratch:
-    """A few equal buffers of `nbytes`; `take()` lends one for the length of a with block."""
+class Pool(Generic[T]):
+    """A few equal things that `make` makes; `take()` lends one for the length of a with block."""
 
-    KEPT = 4  # buffers kept for later calls; more concurrent callers than this allocate and drop
+    KEPT = 4  # things kept for later calls; more concurrent callers than this make and drop
 
-    def __init__(self, nbytes: int) -> None:
-        self.nbytes = nbytes
-        self._free: deque[np.ndarray] = deque(maxlen=self.KEPT)
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._free: deque[T] = deque(maxlen=self.KEPT)
 
-    def take(self) -> _Loan:
-        """A buffer of uninitialised bytes that no other call holds."""
+    def take(self) -> _Loan[T]:
+        """One that no other call holds."""
         try:
             return _Loan(self._free, self._free.pop())
         except IndexError:
-            return _Loan(self._free, aligned(self.nbytes))
+            return _Loan(self._free, self._make())
 
 
-class _Loan:
-    """A buffer until the end of a with block; a class, because a generator's context manager costs 2 us a call."""
+class Scratch(Pool[np.ndarray]):
+    """Equal buffers of `nbytes` uninitialised bytes."""
 
-    __slots__ = ("_buffer", "_free")
+    def __init__(self, nbytes: int) -> None:
+        super().__init__(lambda: aligned(nbytes))
+        self.nbytes = nbytes
 
-    def __init__(self, free: deque[np.ndarray], buffer: np.ndarray) -> None:
-        self._free, self._buffer = free, buffer
 
-    def __enter__(self) -> np.ndarray:
-        return self._buffer
+class _Loan(Generic[T]):
+    """One of a pool until the end of a with block; a class, because a generator's context manager costs 2 us a call."""
+
+    __slots__ = ("_free", "_lent")
+
+    def __init__(self, free: deque[T], lent: T) -> None:
+        self._free, self._lent = free, lent
+
+    def __enter__(self) -> T:
+        return self._lent
 
     def __exit__(self, *error: object) -> None:
-        self._free.append(self._buffer)
+        self._free.append(self._lent)

@@ -17,7 +17,7 @@ LIBRARY = ROOT / "kernels"
 # driver of packed blocks sits between micro-kernels and the methods that use it.
 FLOORS = [
     {"errors", "machine", "scratch", "blas", "toomcook"},
-    {"arrays", "planes", "diskcache"},
+    {"arrays", "planes", "diskcache", "arena"},
     {"pooling"},
     {"problem"},
     {"jit", "implementation", "batchnorm", "cuts", "cuts.direct", "cuts.fft", "cuts.phases"},
@@ -32,10 +32,10 @@ FLOORS = [
     {"methods", "policy", "options", "tuning"},
     {"request_conv", "request_pool"},
     {"request"},
-    {"lowerings"},
+    {"lowerings", "layers"},
     {"plan", "geometry", "patches"},
-    {"api"},
-    {"api_conv", "api_pool", "separable"},
+    {"api", "steps"},
+    {"api_conv", "api_pool", "separable", "sequence"},
     {"__init__"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
