@@ -121,13 +121,13 @@ def sequence(
     ...     layer("max_pool2d", 2),
     ...     layer("flatten"),
     ...     layer("linear", np.ones((3, 2 * 4 * 4), np.float32), activation="sigmoid"),
-    ... ], (1, 1, 8, 8), threads=1)
+    ... ], (1, 1, 8, 8), implementation="direct", threads=1)
     >>> network(np.ones((1, 1, 8, 8))).shape
     (1, 3)
     >>> print(network.explain())  # doctest: +ELLIPSIS
     (1, 1, 8, 8) -> (1, 3) float32, 1 thread, arena 128 bytes (apart: 128), scratch ... bytes
-    0+1+2  conv2d relu max_pool2d  (1, 2, 4, 4)  ...  arena 0 + 128 bytes
-    3      flatten                 (1, 32)       view    ...  arena 0 + 128 bytes
-    4      linear sigmoid          (1, 3)        blas    ...  out
+    0+1+2  conv2d relu max_pool2d  (1, 2, 4, 4)  direct ...  arena 0 + 128 bytes
+    3      flatten                 (1, 32)       view   ...  arena 0 + 128 bytes
+    4      linear sigmoid          (1, 3)        blas   ...  out
     """
     return Sequence(layers, x_shape, dtype, implementation, threads)
