@@ -181,8 +181,16 @@ def catalogue() -> tuple[Workload, ...]:
     return tuple(from_row(row) for row in json.loads(CATALOGUE.read_text(encoding="utf-8")))
 
 
+@cache
+def everything() -> tuple[Workload, ...]:
+    """The catalogue, then whole networks."""
+    from benchmarks.networks import networks  # made of the catalogue's rows
+
+    return (*catalogue(), *networks())
+
+
 def by_id(name: str) -> Workload:
-    return next(workload for workload in catalogue() if workload.id == name)
+    return next(workload for workload in everything() if workload.id == name)
 
 
 def preset(name: str) -> tuple[Workload, ...]:
@@ -207,9 +215,9 @@ def matching(names: Sequence[str], globs: Iterable[str], what: str, shown: int =
 
 
 def select(preset_name: str, globs: Sequence[str] = ()) -> tuple[Workload, ...]:
-    """The preset's workloads; globs choose from the whole catalogue instead, whatever the preset."""
+    """The preset's workloads; globs choose from all there are instead, whatever the preset."""
     chosen = preset(preset_name)
     if not globs:
         return chosen
-    wanted = set(matching([workload.id for workload in catalogue()], globs, "workload"))
-    return tuple(workload for workload in catalogue() if workload.id in wanted)
+    wanted = set(matching([workload.id for workload in everything()], globs, "workload"))
+    return tuple(workload for workload in everything() if workload.id in wanted)

@@ -62,7 +62,7 @@ class Sequence:
 
     @property
     def workspace_bytes(self) -> int:
-        """Bytes that one call uses besides input and output: the arena and the scratch space of every layer's method."""
+        """Bytes that one call uses besides input and output: the arena and the scratch space of the layer that needs most."""
         return self._steps.arena_bytes + self._steps.scratch_bytes
 
     @property

@@ -16,6 +16,7 @@ from kernels.implementation import Operands, rounding_bound
 from kernels.layers import Flatten, Join, Linear, Pointwise, Shape, Stage, Window, named
 from kernels.plan import Plan
 from kernels.policy import BANDWIDTH
+from kernels.scratch import shared
 
 Array = np.ndarray
 
@@ -80,7 +81,8 @@ class Steps:
         self._steps: list[Step] = []
         self._x = Memory(math.prod(x_shape))
         self._held = [self._x]  # what must not be written: the caller's x, and what branches read that are still to come
-        end = self._chain(stages, View(self._x, x_shape))
+        with shared():
+            end = self._chain(stages, View(self._x, x_shape))
         if not self._mine(end):
             end = self._copied(stages[-1] if stages else Stage((), ("copy",), x_shape, x_shape, dtype), end)
         self._out = end.memory.root()[0]
@@ -93,7 +95,7 @@ class Steps:
         starts, self.arena_bytes = offsets([(n, min(lives[each]), max(lives[each])) for n, each in zip(nbytes, inner)])
         self._starts = {each: start // dtype.itemsize for each, start in zip(inner, starts)}
         self.apart_bytes = sum(nbytes)
-        self.scratch_bytes = sum(step.scratch for step in self._steps)
+        self.scratch_bytes = max((step.scratch for step in self._steps), default=0)
         self.error_bound = sum(step.bound for step in self._steps)
 
     def ready(self, arena: Array) -> Ready:
