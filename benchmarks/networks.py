@@ -46,8 +46,12 @@ class Draw:
     def linear(self, outputs: int, inputs: int) -> Layer:
         return layer("linear", self.weight(outputs, inputs), self.bias(outputs))
 
+    def tags(self, outputs: int, inputs: int, gain: float) -> list[Layer]:
+        """Probabilities; `gain` brings the sums to about 1, since a sigmoid at its ends would hide errors."""
+        return [layer("linear", self.weight(outputs, inputs) * np.float32(gain), self.bias(outputs)), layer("activation", "sigmoid")]
 
-RELU, ELU, SIGMOID = (layer("activation", name) for name in ("relu", "elu", "sigmoid"))
+
+RELU, ELU = layer("activation", "relu"), layer("activation", "elu")
 FLATTEN = layer("flatten")
 
 
@@ -73,9 +77,7 @@ def cnn14(draw: Draw) -> list[Layer]:
         layers += [layer("avg_pool2d", 2)] if c_out < 2048 else []
         c_in = c_out
     over_time = layer("add", [layer("global_max_pool")], [layer("global_avg_pool")])
-    return [
-        *layers, layer("avg_pool2d", (1, 2)), over_time, FLATTEN, draw.linear(2048, 2048), RELU, draw.linear(527, 2048), SIGMOID,
-    ]  # fmt: skip
+    return [*layers, layer("avg_pool2d", (1, 2)), over_time, FLATTEN, draw.linear(2048, 2048), RELU, *draw.tags(527, 2048, 1 / 32)]
 
 
 def choi_fcn5(draw: Draw) -> list[Layer]:
@@ -85,7 +87,7 @@ def choi_fcn5(draw: Draw) -> list[Layer]:
     for c_out, pool in ((32, (2, 4)), (128, (2, 4)), (128, (2, 4)), (192, (3, 5)), (256, (4, 4))):
         layers += [draw.conv(c_out, c_in, 3, 3), draw.norm(c_out), ELU, layer("max_pool2d", pool)]
         c_in = c_out
-    return [*layers, FLATTEN, draw.linear(50, 256), SIGMOID]
+    return [*layers, FLATTEN, *draw.tags(50, 256, 1 / 64)]
 
 
 def musicnn_frontend(draw: Draw) -> list[Layer]:
@@ -107,7 +109,7 @@ def samplecnn(draw: Draw) -> list[Layer]:
     for c_out in (128, 128, 256, 256, 256, 256, 256, 256, 512):
         layers += [draw.conv(c_out, c_in, 3), draw.norm(c_out), RELU, layer("max_pool1d", 3)]
         c_in = c_out
-    return [*layers, draw.conv(512, 512, 1), draw.norm(512), RELU, FLATTEN, draw.linear(50, 512), SIGMOID]
+    return [*layers, draw.conv(512, 512, 1), draw.norm(512), RELU, FLATTEN, *draw.tags(50, 512, 1 / 4)]
 
 
 def crepe(draw: Draw) -> list[Layer]:
@@ -117,7 +119,7 @@ def crepe(draw: Draw) -> list[Layer]:
     for c_out in (128, 128, 128, 256, 512):
         layers += [draw.conv(c_out, c_in, 64), RELU, draw.norm(c_out), layer("max_pool1d", 2)]
         c_in = c_out
-    return [*layers, FLATTEN, draw.linear(360, 4 * 512), SIGMOID]
+    return [*layers, FLATTEN, *draw.tags(360, 4 * 512, 1.0)]
 
 
 @dataclass(frozen=True)

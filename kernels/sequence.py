@@ -16,7 +16,8 @@ import numpy as np
 from kernels.api import input_dtype
 from kernels.arrays import canonical, frozen, intake, result_dtypes, too_large
 from kernels.errors import ProblemError
-from kernels.layers import Layer, fuse, read
+from kernels.fusing import fuse
+from kernels.layers import Layer, read
 from kernels.machine import memory
 from kernels.options import Signature, shape
 from kernels.plan import check_out, load, thread_count

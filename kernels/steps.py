@@ -16,6 +16,7 @@ from kernels.implementation import Operands, rounding_bound
 from kernels.layers import Flatten, Join, Linear, Pointwise, Shape, Stage, Window, named
 from kernels.plan import Plan
 from kernels.policy import BANDWIDTH
+from kernels.problem import Conv
 from kernels.scratch import shared
 
 Array = np.ndarray
@@ -123,7 +124,7 @@ class Steps:
                 lies += f" {start:,} + {count:,} bytes"
             seconds = "" if step.seconds is None else f"{1e3 * step.seconds:.3g} ms"
             stage = step.stage
-            rows.append((stage.index, " ".join(stage.words), str(step.write.shape), step.method, seconds, lies))
+            rows.append((stage.index, " ".join(stage.words), str(stage.out_shape), step.method, seconds, lies))
         widths = [max(map(len, column)) for column in zip(*rows)]
         return ["  ".join(field.ljust(width) for field, width in zip(row, widths)).rstrip() for row in rows]
 
@@ -174,7 +175,7 @@ class Steps:
         """In place, unless somebody else still reads what came before."""
         numbers = [None if each is None else canonical(each, self.dtype, each.shape) for each in (stage.scale, stage.shift)]
         problem = stage.problem(self.dtype.name)
-        follow = epilogue.prepare(problem, Operands(scale=numbers[0], shift=numbers[1]), self.threads)
+        follow = self._rows(problem, *numbers) or epilogue.prepare(problem, Operands(scale=numbers[0], shift=numbers[1]), self.threads)
         seconds, bound = self._moved(stage.x_shape, stage.x_shape), rounding_bound(problem)
         value = View(value.memory, problem.x_shape)
         if self._mine(value):
@@ -185,6 +186,22 @@ class Steps:
             follow(y)
 
         return self._step(stage, copied, [value], self._new(value.shape), "copy, in place", 2 * seconds, bound=bound)
+
+    def _rows(self, problem: Conv, scale: Array | None, shift: Array | None) -> Callable[[Array], None] | None:
+        """Numbers per position along the last axis, where planes are single numbers: NumPy's whole rows; None for any other."""
+        if scale is None or shift is None or math.prod(problem.size) > 1:
+            return None
+        plain = dataclasses.replace(problem, scale=False)
+        follow = epilogue.prepare(plain, Operands(), self.threads) if problem.activation else None
+        along = (-1, 1, 1)
+
+        def run(y: Array) -> None:
+            np.multiply(y, scale.reshape(along), out=y)
+            np.add(y, shift.reshape(along), out=y)
+            if follow:
+                follow(y)
+
+        return run
 
     def _linear(self, stage: Linear, value: View) -> View:
         weight = np.array(stage.weight, self.dtype, order="C")  # a copy, turned by BLAS as it goes

@@ -33,7 +33,7 @@ FLOORS = [
     {"request_conv", "request_pool"},
     {"request"},
     {"lowerings", "layers"},
-    {"plan", "geometry", "patches"},
+    {"plan", "geometry", "patches", "fusing"},
     {"api", "steps"},
     {"api_conv", "api_pool", "separable", "sequence"},
     {"__init__"},

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import contenders, reference, workloads
 from benchmarks.contenders import Contender
-from benchmarks.networks import ELU, FLATTEN, RELU, SIGMOID, Draw, Network, networks
+from benchmarks.networks import ELU, FLATTEN, RELU, Draw, Network, networks
 from benchmarks.signals import Clip
 from benchmarks.tensors import tensors
 from kernels import Layer, layer
@@ -26,7 +26,7 @@ def small(draw: Draw) -> list[Layer]:
               [draw.conv(3, 4, 3, 2, padding=[(1, 1), (0, 0)]), RELU, draw.norm(3), layer("max_pool2d", (1, 15))],
               [draw.conv(2, 4, 4, 1), RELU, draw.norm(2), layer("avg_pool2d", (1, 16))]),
         layer("add", [layer("global_max_pool")], [layer("global_avg_pool")]),
-        FLATTEN, draw.linear(6, 5), SIGMOID,
+        FLATTEN, *draw.tags(6, 5, 1.0),
     ]  # fmt: skip
 
 
