@@ -8,7 +8,6 @@ are positive.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -20,24 +19,25 @@ from kernels.batchnorm import fold_batch_norm
 from kernels.implementation import Operands
 from kernels.layers import Join, Linear, Pointwise, Stage, Window, named
 from kernels.options import Request
-from kernels.policy import choose
+from kernels.plan import chosen
 from kernels.problem import Conv, ConvTranspose
 
 Array = np.ndarray
 
 
-def fuse(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Neighbours that can be done at once, joined."""
+def fuse(stages: Sequence[Stage], threads: int) -> tuple[Stage, ...]:
+    """Neighbours that can be done at once, joined; `threads` is what plans will be made for."""
     for i, (first, second) in enumerate(itertools.pairwise(stages)):
-        joined = _fused(first, second)
+        joined = _fused(first, second, threads)
         if joined:
-            return fuse([*stages[:i], *joined, *stages[i + 2 :]])
+            return fuse([*stages[:i], *joined, *stages[i + 2 :]], threads)
     return tuple(
-        dataclasses.replace(stage, branches=tuple(map(fuse, stage.branches))) if isinstance(stage, Join) else stage for stage in stages
+        dataclasses.replace(stage, branches=tuple(fuse(branch, threads) for branch in stage.branches)) if isinstance(stage, Join) else stage
+        for stage in stages
     )
 
 
-def _fused(first: Stage, second: Stage) -> list[Stage] | None:
+def _fused(first: Stage, second: Stage, threads: int) -> list[Stage] | None:
     """What two stages become, None if they stay as they are."""
     where, words = tuple(dict.fromkeys(first.where + second.where)), first.words + second.words
     both: dict[str, Any] = {"where": where, "words": words, "out_shape": second.out_shape, "dtype": second.dtype}
@@ -54,7 +54,7 @@ def _fused(first: Stage, second: Stage) -> list[Stage] | None:
         if isinstance(first, Window) and first.conv:
             pooled = dataclasses.replace(first.conv, pool=second.pool)
             with named(first.index):
-                inside = _pools_inside(pooled, first.implementation)
+                inside = chosen(pooled, first.implementation, threads).implementation.fuses(pooled)
             if inside:
                 signature = dataclasses.replace(first.asked.signature, out_shape=second.out_shape)
                 return [dataclasses.replace(first, **both, asked=dataclasses.replace(first.asked, problem=pooled, signature=signature))]
@@ -86,8 +86,3 @@ def _folded(weight: Array, bias: Array | None, after: Pointwise, **which: Any) -
     folded = fold_batch_norm(weight, bias, *count, after.scale, after.shift, eps=0.0, **which)
     dtype = result_dtypes([weight.dtype])[0]
     return canonical(folded[0], dtype, weight.shape), canonical(folded[1], dtype, after.scale.shape)
-
-
-@functools.lru_cache(maxsize=512)
-def _pools_inside(problem: Conv, name: str) -> bool:
-    return choose(problem, name).implementation.fuses(problem)

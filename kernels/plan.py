@@ -32,6 +32,11 @@ def _remembered(problem: Problem, name: str) -> Choice:
     return choose(problem, name)
 
 
+def chosen(problem: Problem, name: str, threads: int) -> Choice:
+    """What a plan of this problem takes on so many threads."""
+    return _remembered(problem, name)
+
+
 def thread_count(op: str, threads: int | None) -> int:
     """Threads for one call: all that Numba was given, or at most `threads`. Raises ProblemError below 1."""
     if threads is None:

@@ -44,7 +44,7 @@ class Sequence:
             given = np.dtype(computed)
             stages = read(layers, lengths, given, implementation)
         self.threads = thread_count("sequence", threads)
-        self._steps = Steps(fuse(stages), lengths, np.dtype(computed), self.threads)
+        self._steps = Steps(fuse(stages, self.threads), lengths, np.dtype(computed), self.threads)
         last = stages[-1] if stages else None
         self._signature = Signature(lengths, last.out_shape if last else lengths, last.dtype if last else given, len(lengths) - 2)
         if self.workspace_bytes > memory():

@@ -33,8 +33,8 @@ FLOORS = [
     {"request_conv", "request_pool"},
     {"request"},
     {"lowerings", "layers"},
-    {"plan", "geometry", "patches", "fusing"},
-    {"api", "steps"},
+    {"plan", "geometry", "patches"},
+    {"api", "steps", "fusing"},
     {"api_conv", "api_pool", "separable", "sequence"},
     {"__init__"},
 ]
