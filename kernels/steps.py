@@ -14,10 +14,11 @@ from kernels.arrays import canonical, frozen
 from kernels.blas import bounded
 from kernels.implementation import Operands, rounding_bound
 from kernels.layers import Flatten, Join, Linear, Pointwise, Shape, Stage, Window, named
+from kernels.options import Signature
 from kernels.plan import Plan
 from kernels.policy import BANDWIDTH
 from kernels.problem import Conv
-from kernels.scratch import shared
+from kernels.scratch import Scratch, shared
 
 Array = np.ndarray
 
@@ -204,9 +205,18 @@ class Steps:
         return run
 
     def _linear(self, stage: Linear, value: View) -> View:
-        weight = np.array(stage.weight, self.dtype, order="C")  # a copy, turned by BLAS as it goes
+        weight = np.array(stage.weight, self.dtype, order="C")
         bias = None if stage.bias is None else np.array(stage.bias, self.dtype)
-        rows = math.prod(stage.x_shape[:-1])
+        rows, (c_out, c_in) = max(math.prod(stage.x_shape[:-1]), 1), weight.shape  # an empty batch is planned for one row, never run
+        reads, write = [View(value.memory, (rows, c_in))], self._new((rows, c_out))
+        if stage.implementation != "blas":
+            with named(stage.index):
+                plan = self._positions(stage, rows, Operands(weight.reshape(c_out, c_in, 1, 1), bias))
+            run = plan.run if rows == 1 else _turned(plan, rows)
+            flat = [View(value.memory, plan.problem.x_shape)] if rows == 1 else reads
+            into = View(write.memory, plan.problem.out_shape) if rows == 1 else write
+            scratch = plan.workspace_bytes + (0 if rows == 1 else rows * (c_in + c_out) * self.dtype.itemsize)
+            return self._step(stage, run, flat, into, plan.implementation, plan.estimate, scratch, plan.error_bound)
         after = Pointwise(stage.where, stage.words, stage.out_shape, stage.out_shape, stage.dtype, activation=stage.activation)
         follow = epilogue.prepare(after.problem(self.dtype.name), Operands(), self.threads) if stage.activation else None
 
@@ -218,9 +228,16 @@ class Steps:
             if follow:
                 follow(y)
 
-        reads, write = [View(value.memory, (rows, weight.shape[1]))], self._new((rows, weight.shape[0]))
         seconds = self._moved(weight.shape, stage.x_shape, stage.out_shape)
-        return self._step(stage, product, reads, write, "blas", seconds, bound=4 * float(np.finfo(self.dtype).eps) * weight.shape[1] ** 0.5)
+        return self._step(stage, product, reads, write, "blas", seconds, bound=4 * float(np.finfo(self.dtype).eps) * c_in**0.5)
+
+    def _positions(self, stage: Linear, rows: int, operands: Operands) -> Plan:
+        """The product as a convolution of one tap, whose positions are the rows: weights are read once for all of them."""
+        (c_out, c_in), ones, none = stage.weight.shape, (1, 1), ((0, 0), (0, 0))
+        problem = Conv("linear", 1, c_in, (1, rows), ones, ones, none, ones, self.dtype.name, c_out, bias=operands.bias is not None,
+                       activation=stage.activation)  # fmt: skip
+        signature = Signature(problem.x_shape, problem.out_shape, self.dtype, 2)
+        return Plan(problem, operands, signature, stage.implementation, self.threads)
 
     def _join(self, stage: Join, value: View) -> View:
         self._held.append(value.memory.root()[0])
@@ -257,3 +274,20 @@ class Steps:
             self._step(stage, np.add, [View(first.memory, first.shape), end], write, "add", self._moved(*[first.shape] * 3))
             first = write
         return first
+
+
+def _turned(plan: Plan, rows: int) -> Callable[[Array, Array], None]:
+    """The plan between rows (rows, c_in) and (rows, c_out), which it takes and gives as columns."""
+    problem = plan.problem
+    c_in, c_out = problem.x_shape[1], problem.out_shape[1]
+    scratch = Scratch((c_in + c_out) * rows * problem.itemsize)
+
+    def run(x: Array, y: Array) -> None:
+        with scratch.take() as buffer:
+            numbers = buffer.view(problem.dtype)
+            columns, sums = numbers[: c_in * rows].reshape(c_in, rows), numbers[c_in * rows :].reshape(c_out, rows)
+            np.copyto(columns, x.T)
+            plan.run(frozen(columns.reshape(problem.x_shape)), sums.reshape(problem.out_shape))
+            np.copyto(y, sums.T)
+
+    return run
