@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from benchmarks.graph import BATCH_NORM_EPSILON, Node
+from benchmarks.networks import Network
 from benchmarks.signals import Clip
 from benchmarks.tensors import Tensors
 from benchmarks.workloads import Workload
@@ -34,6 +36,8 @@ KEEP_BYTES = 1 << 30  # answers remembered between passes
 
 def refuse(workload: Workload) -> str | None:
     """Why there is nothing to check an answer with, or None."""
+    if isinstance(workload, Network):
+        return None
     if workload.op not in OPS:
         return f"the suite has no float64 reference for {workload.op}, and times nothing that it cannot check"
     return None
@@ -41,6 +45,8 @@ def refuse(workload: Workload) -> str | None:
 
 def answer(workload: Workload, given: Tensors) -> Doubles:
     """The workload's output in float64."""
+    if isinstance(workload, Network):
+        return _chain(workload.nodes, given.x.astype(np.float64))
     x = given.x.astype(np.float64).reshape(workload.n, workload.c_in, workload.h, workload.w)
     if workload.is_global:
         out = x.max(axis=(2, 3), keepdims=True) if workload.is_max else x.mean(axis=(2, 3), keepdims=True)
@@ -136,6 +142,31 @@ def _transposed(workload: Workload, x: Doubles, given: Tensors) -> Doubles:
     return _convolve(plain, stuffed, replace(given, weight=turned))
 
 
+def _chain(nodes: tuple[Node, ...], x: Doubles) -> Doubles:
+    """All layers of a network, one after the other."""
+    for node in nodes:
+        x = _node(node, x)
+    return x
+
+
+def _node(node: Node, x: Doubles) -> Doubles:
+    if node.workload:
+        weight, bias = (*node.arrays, None, None)[:2]
+        return answer(node.workload, Tensors(x, weight, bias))
+    if node.op == "batch_norm":
+        mean, var, gamma, beta = (node.along(array.astype(np.float64)) for array in node.arrays)
+        return (x - mean) / np.sqrt(var + BATCH_NORM_EPSILON) * gamma + beta
+    if node.op == "linear":
+        return x @ node.arrays[0].T.astype(np.float64) + node.arrays[1]
+    if node.branches:
+        parts = [_chain(branch, x) for branch in node.branches]
+        return np.concatenate(parts, axis=1) if node.op == "concatenate" else np.sum(parts, axis=0)
+    return {
+        "relu": lambda: np.maximum(x, 0.0), "elu": lambda: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))),
+        "sigmoid": lambda: 1 / (1 + np.exp(-x)), "flatten": lambda: x.reshape(node.out_shape),
+    }[node.op]()  # fmt: skip
+
+
 _answers: OrderedDict[tuple[Workload, str, int], Doubles] = OrderedDict()
 
 
@@ -162,6 +193,8 @@ def tolerance(workload: Workload) -> float:
 
     Maxima are copies, so exact. A float32 sum of K terms errs by about 0.35 eps sqrt(K) of the largest output in the worst usual order (one
     running sum; blocks are better); four eps sqrt(K), K taken as at least 16, leaves a factor of ten, and is still 5x to 100x less than
-    what bfloat16 arithmetic would show.
+    what bfloat16 arithmetic would show. The layers of a network add up.
     """
+    if isinstance(workload, Network):
+        return sum(4 * EPSILON * sqrt(max(terms, 16)) for terms in workload.sums)
     return 0.0 if workload.is_max else 4 * EPSILON * sqrt(max(workload.terms, 16))

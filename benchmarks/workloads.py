@@ -219,8 +219,10 @@ def signals() -> tuple[Workload, ...]:
 
 @cache
 def everything() -> tuple[Workload, ...]:
-    """The catalogue, then the long filters."""
-    return (*catalogue(), *signals())
+    """The catalogue, then the long filters, then whole networks."""
+    from benchmarks.networks import networks  # made of the catalogue's rows
+
+    return (*catalogue(), *signals(), *networks())
 
 
 def by_id(name: str) -> Workload:

@@ -21,10 +21,12 @@ from kernels.api_pool import (
 from kernels.batchnorm import fold_batch_norm
 from kernels.errors import ProblemError, RefusedError
 from kernels.geometry import ReceptiveField, receptive_field, same_padding
+from kernels.layers import Layer, layer
 from kernels.patches import channel_shuffle, fold, unfold
 from kernels.plan import Plan
 from kernels.problem import AdaptivePool, Conv, ConvTranspose, Pool, parse
 from kernels.separable import separable_conv1d, separable_conv2d
+from kernels.sequence import Sequence, sequence
 
 __version__ = "0.1.0"
 
@@ -32,11 +34,13 @@ __all__ = [
     "AdaptivePool",
     "Conv",
     "ConvTranspose",
+    "Layer",
     "Plan",
     "Pool",
     "ProblemError",
     "ReceptiveField",
     "RefusedError",
+    "Sequence",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
@@ -58,6 +62,7 @@ __all__ = [
     "global_avg_pool",
     "global_max_pool",
     "implementations",
+    "layer",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -67,5 +72,6 @@ __all__ = [
     "same_padding",
     "separable_conv1d",
     "separable_conv2d",
+    "sequence",
     "unfold",
 ]

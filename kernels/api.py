@@ -102,13 +102,12 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
         raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate" or "measure"')
     if isinstance(budget, bool) or not isinstance(budget, numbers.Real) or not 0 < budget < math.inf:
         raise ProblemError(f"{op}: budget is {budget!r}, must be a number of seconds above 0")
-    asked = request(op, x_shape, _dtype(op, dtype), args, options)
+    asked = request(op, x_shape, input_dtype(op, dtype), args, options)
     if effort == "measure" and implementation == "auto":
         from kernels.measure import measure  # brings Numba
 
         measure(asked.problem, thread_count(op, threads), float(budget))
-    owned = Operands(*(None if value is None else value.copy() for value in asked.operands))
-    return Plan(Outline(asked.problem, asked.signature, implementation, threads), owned)
+    return Plan(Outline(asked.problem, asked.signature, implementation, threads), asked.operands.copy())
 
 
 def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", **options: Any) -> dict[str, str | None]:
@@ -118,11 +117,11 @@ def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "f
     'it takes one input channel per group, this has 2; direct does it'
     """
     load()
-    return registry.able(request(op, x_shape, _dtype(op, dtype), args, options).problem)
+    return registry.able(request(op, x_shape, input_dtype(op, dtype), args, options).problem)
 
 
-def _dtype(op: str, dtype: Any) -> np.dtype:
-    """The dtype that x will have."""
+def input_dtype(op: str, dtype: Any) -> np.dtype:
+    """The dtype that x will have. Raises ProblemError for one that is not computed."""
     try:
         if dtype is None:  # which NumPy takes for float64
             raise TypeError("there is none")

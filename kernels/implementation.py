@@ -23,6 +23,10 @@ class Operands(NamedTuple):
     scale: Array | None = None
     shift: Array | None = None
 
+    def copy(self) -> Operands:
+        """The same numbers in memory of their own."""
+        return Operands(*(None if value is None else value.copy() for value in self))
+
 
 Run = Callable[..., None]
 Bind = Callable[[Operands], Run]

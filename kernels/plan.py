@@ -144,7 +144,7 @@ class Outline:
         """What `run` makes of x as the user has it; see `Plan.__call__`."""
         if type(x) is np.ndarray and x.shape == self._plain and x.dtype is self._dtype and x.flags.num & PLAIN == PLAIN:
             if out is not None:
-                _check_out(self.problem.op, out, self.signature, x)
+                check_out(self.problem.op, out, self.signature, x)
             if out is None or plain(out):
                 y = np.empty(self.signature.out_shape, self._dtype) if out is None else out
                 if self._reshaped:
@@ -157,7 +157,7 @@ class Outline:
         if x.shape != signature.x_shape:
             raise ProblemError(f"{op}: x has shape {x.shape}, the plan was made for {signature.x_shape}; make a plan for this shape")
         if out is not None:
-            _check_out(op, out, signature, x)
+            check_out(op, out, signature, x)
         x = canonical(x, self._dtype, self._x_shape)
         direct = out is not None and out.dtype == x.dtype and plain(out)
         y = out.reshape(self._out_shape) if direct else np.empty(self._out_shape, x.dtype)
@@ -217,6 +217,16 @@ class Plan:
         return self._outline.prepared.workspace_bytes
 
     @property
+    def estimate(self) -> float | None:
+        """Seconds of one core that the choice expects of a call; None where the implementation was named."""
+        return self._outline.choice.estimates.get(self.implementation)
+
+    @property
+    def run(self) -> Run:
+        """`run(x, out)` computes canonical arrays (`problem.x_shape` and `problem.out_shape`) and checks nothing."""
+        return self._run
+
+    @property
     def error_bound(self) -> float:
         """Largest error to expect, as a share of the largest output (before an activation that caps it, as relu6 does)."""
         return self._outline.choice.implementation.error_bound(self.problem)
@@ -251,7 +261,7 @@ class Plan:
         return f"<Plan {self.implementation}: {self.problem}>"
 
 
-def _check_out(op: str, out: Any, signature: Signature, x: Array) -> None:
+def check_out(op: str, out: Any, signature: Signature, x: Array) -> None:
     if not isinstance(out, np.ndarray):
         raise ProblemError(f"{op}: out is a {type(out).__name__}, must be a NumPy array")
     if out.shape != signature.out_shape or out.dtype != signature.dtype:

@@ -22,7 +22,7 @@ _FAMILIES: dict[str, Callable[..., Request]] = {
     "conv": conv, "conv_transpose": conv_transpose, "max_pool": max_pool, "avg_pool": avg_pool, "adaptive_avg_pool": adaptive_avg_pool,
     "adaptive_max_pool": adaptive_max_pool,
 }  # fmt: skip
-_OPERATIONS: dict[str, Callable[..., Request]] = {
+OPERATIONS: dict[str, Callable[..., Request]] = {
     **{f"{family}{d}d": functools.partial(make, f"{family}{d}d") for family, make in _FAMILIES.items() for d in (1, 2, 3)},
     **{name: functools.partial(global_pool, name) for name in ("global_avg_pool", "global_max_pool")},
 }
@@ -30,6 +30,6 @@ _OPERATIONS: dict[str, Callable[..., Request]] = {
 
 def request(op: str, x_shape: Sequence[int], x_dtype: np.dtype, args: tuple[Any, ...], options: dict[str, Any]) -> Request:
     """The canonical form of operation `op` on an input of this shape and dtype, with the operation's own arguments."""
-    if not isinstance(op, str) or op not in _OPERATIONS:
-        raise ProblemError(f"operation {op!r} does not exist; use one of {', '.join(_OPERATIONS)}")
-    return _OPERATIONS[op](shape(op, x_shape), x_dtype, *args, **options)
+    if not isinstance(op, str) or op not in OPERATIONS:
+        raise ProblemError(f"operation {op!r} does not exist; use one of {', '.join(OPERATIONS)}")
+    return OPERATIONS[op](shape(op, x_shape), x_dtype, *args, **options)

@@ -17,7 +17,7 @@ LIBRARY = ROOT / "kernels"
 # driver of packed blocks sits between micro-kernels and the methods that use it.
 FLOORS = [
     {"errors", "machine", "recent", "scratch", "blas", "toomcook", "cuts.kinds"},
-    {"arrays", "planes", "diskcache"},
+    {"arrays", "planes", "diskcache", "arena"},
     {"pooling", "store"},
     {"problem", "calibration"},
     {"jit", "implementation", "batchnorm", "cuts", "cuts.direct", "cuts.fft", "cuts.phases"},
@@ -33,11 +33,11 @@ FLOORS = [
     {"methods", "policy", "options"},
     {"request_conv", "request_pool"},
     {"request"},
-    {"lowerings"},
+    {"lowerings", "layers"},
     {"plan", "geometry", "patches", "models"},
     {"measure"},
-    {"api", "calibrate"},
-    {"api_conv", "api_pool", "separable"},
+    {"api", "calibrate", "steps", "fusing"},
+    {"api_conv", "api_pool", "separable", "sequence"},
     {"__init__", "__main__"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

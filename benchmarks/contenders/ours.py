@@ -11,6 +11,7 @@ import numpy as np
 
 import kernels
 from benchmarks.contenders.base import Contender, Prepared
+from benchmarks.networks import Network
 from benchmarks.tensors import Tensors, aligned
 from benchmarks.workloads import Workload
 from kernels import api
@@ -44,6 +45,8 @@ class Ours(Contender):
         return workload.cut(flops) if workload.flops > flops else None
 
     def refuse(self, workload: Workload) -> str | None:
+        if isinstance(workload, Network):
+            return None if self.name == "auto" else 'of a network every layer takes what suits it; "auto" runs it'
         if not hasattr(kernels, workload.op):
             return f"kernels has no operation {workload.op}"
         weight = None if workload.weight_shape is None else np.zeros(workload.weight_shape, np.float32)
@@ -57,6 +60,13 @@ class Ours(Contender):
         return None if sentence is None else str(sentence)
 
     def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
+        if isinstance(workload, Network):
+            network = kernels.sequence(workload.layers, workload.x_shape, threads=threads)
+            x, out = given.x, aligned(workload.out_shape)
+            return Prepared(
+                run=lambda: network(x, out=out), answer=np.asarray, error_bound=network.error_bound,
+                workspace_bytes=network.workspace_bytes,
+            )  # fmt: skip
         plan = api.plan(
             workload.op, workload.x_shape, *_arguments(workload, given.weight, given.bias), **_options(workload),
             implementation=self.name, threads=threads, dtype="float32",

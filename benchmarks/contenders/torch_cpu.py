@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 from benchmarks.contenders.base import Contender, Prepared, pads_differ
+from benchmarks.graph import BATCH_NORM_EPSILON, Node, folded
+from benchmarks.networks import Network
 from benchmarks.tensors import Tensors
 from benchmarks.workloads import Workload
 
 OPS = (
     "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",
-    "global_avg_pool", "global_max_pool",
+    "global_avg_pool", "global_max_pool", "network",
 )  # fmt: skip
 
 
@@ -24,7 +26,8 @@ class Torch(Contender):
     modules = ("torch",)
     inside_timer = (
         "One torch.nn.functional call in inference mode, its output's allocation included (it takes no output argument); "
-        "unequal padding, which PyTorch cannot say, is an F.pad inside (a transposed layer's is a view that leaves out what it crops)."
+        "unequal padding, which PyTorch cannot say, is an F.pad inside (a transposed layer's is a view that leaves out what it crops). "
+        "A network is one call a layer, batch norms that follow a convolution in its weights, activations in place."
     )
     channels_last = False
 
@@ -58,7 +61,11 @@ class Torch(Contender):
                 found = found.unsqueeze(2)
             return found.contiguous(memory_format=torch.channels_last) if self.channels_last and found.ndim == 4 else found
 
-        call = _call(workload, tensor(given.weight), tensor(given.bias), 2 if lifted else workload.dims)
+        dims = 2 if lifted else workload.dims
+        if isinstance(workload, Network):
+            call = _chain(folded(workload.nodes), tensor, dims)
+        else:
+            call = _call(workload, tensor(given.weight), tensor(given.bias), dims)
         x = tensor(given.x)
 
         def run() -> Any:
@@ -125,3 +132,41 @@ def _call_transposed(workload: Workload, weight: Any, bias: Any, dims: int) -> C
     kept = (..., *(slice(before - low, before - low + size) for (before, _), low, size in zip(pads, both, sizes)))
     more = workload.output_padding[-dims:]
     return lambda x: conv(x, weight, bias, stride, both, more, workload.groups, dilation)[kept]
+
+
+def _chain(nodes: Sequence[Node], tensor: Callable[[Any], Any], dims: int) -> Callable[[Any], Any]:
+    """All layers of a network, one call after the other."""
+    calls = [_layer(node, tensor, dims) for node in nodes]
+
+    def run(x: Any) -> Any:
+        for call in calls:
+            x = call(x)
+        return x
+
+    return run
+
+
+def _layer(node: Node, tensor: Callable[[Any], Any], dims: int) -> Callable[[Any], Any]:
+    import torch
+    import torch.nn.functional as F
+
+    if node.workload:
+        weight, bias = (*map(tensor, node.arrays), None, None)[:2]
+        return _call(node.workload, weight, bias, dims)
+    if node.branches:
+        branches = [_chain(branch, tensor, dims) for branch in node.branches]
+        if node.op == "concatenate":
+            return lambda x: torch.cat([branch(x) for branch in branches], 1)
+        return lambda x: sum(branch(x) for branch in branches)
+    if node.op == "batch_norm" and node.axis == 1:
+        mean, var, gamma, beta = map(tensor, node.arrays)
+        return lambda x: F.batch_norm(x, mean, var, gamma, beta, eps=BATCH_NORM_EPSILON)
+    if node.op == "batch_norm":
+        scale, shift = map(tensor, node.scale_and_shift())
+        return lambda x: torch.addcmul(shift, x, scale)
+    if node.op == "linear":
+        matrix, offset = map(tensor, node.arrays)
+        return lambda x: F.linear(x, matrix, offset)
+    return {
+        "flatten": lambda x: torch.flatten(x, 1), "relu": F.relu_, "elu": F.elu_, "sigmoid": torch.sigmoid_,
+    }[node.op]  # fmt: skip

@@ -1,0 +1,271 @@
+"""A stack of layers as users write it becomes stages: what is computed one after the other.
+
+Layers are read one by one, so that an error names the layer it is in. A convolution that pools at its end is read as two stages; `fusing`
+joins them again where its method pools inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from kernels.arrays import intake, result_dtypes
+from kernels.batchnorm import fold_batch_norm
+from kernels.errors import ProblemError, RefusedError
+from kernels.options import Request, activation_pair, per_axis
+from kernels.problem import Conv, Pool
+from kernels.request import OPERATIONS, request
+
+Array = np.ndarray
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer before its input's shape is known; see `kernels.layer`."""
+
+    op: str
+    args: tuple[Any, ...] = ()
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        def brief(value: Any) -> str:
+            return f"<{value.dtype} {value.shape}>" if isinstance(value, np.ndarray) else repr(value)
+
+        return f"layer({', '.join([repr(self.op), *map(brief, self.args), *(f'{k}={brief(v)}' for k, v in self.options.items())])})"
+
+
+def layer(op: str, *args: Any, **options: Any) -> Layer:
+    """One layer of a `kernels.sequence`: an operation and its arguments, without the input.
+
+    Every operation that `kernels.plan` takes, with the arguments it takes there (a convolution's or pool's `implementation` too), and:
+
+    - "batch_norm", mean, var, gamma=None, beta=None, eps=1e-5, axis=1: at inference, (x - mean) / sqrt(var + eps) * gamma + beta
+    - "activation", name or (name, slope): those of convolutions
+    - "flatten": (N, …) to (N, product of the rest), channels slowest
+    - "linear", weight (out, in), bias=None, activation=None, implementation="blas": along the last axis; by BLAS, which reads the
+      weights as they are, or by a convolution's implementation, which packs them once
+    - "concatenate", branch, branch, …: lists of layers that all get the same input; their outputs, joined along channels
+    - "add", branch, branch, …: their sum; an empty list is the input itself, so layer("add", [...], []) is a residual block
+
+    >>> layer("conv2d", np.ones((64, 1, 3, 3)), padding=1, activation="relu")
+    layer('conv2d', <float64 (64, 1, 3, 3)>, padding=1, activation='relu')
+    """
+    return Layer(op, args, options)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """What is computed at once: the layers it does, in words too, the shapes, and the dtype it returns (computed in at least float32)."""
+
+    where: tuple[str, ...]
+    words: tuple[str, ...]
+    x_shape: Shape
+    out_shape: Shape
+    dtype: np.dtype
+
+    @property
+    def index(self) -> str:
+        """Where its layers stand, for people."""
+        return "+".join(self.where)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Window(Stage):
+    """A convolution or a pool, and which implementation was asked for."""
+
+    asked: Request
+    implementation: str
+
+    @property
+    def conv(self) -> Conv | None:
+        """The problem of a convolution without a pool, which more may follow in its epilogue."""
+        problem = self.asked.problem
+        return problem if isinstance(problem, Conv) and problem.pool is None else None
+
+    @property
+    def pool(self) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
+        """(kind, kernel, stride) of a pool of whole windows that could be a convolution's last step."""
+        problem = self.asked.problem
+        if not isinstance(problem, Pool) or problem.ceil_mode or problem.divisor_override is not None:
+            return None
+        plain = not any(map(any, problem.padding)) and set(problem.dilation) == {1} and self.implementation == "auto"
+        return (problem.kind, problem.kernel, problem.stride) if plain else None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pointwise(Stage):
+    """x * scale + shift along an axis (float64, or None), then an activation (or None)."""
+
+    scale: Array | None = None
+    shift: Array | None = None
+    axis: int = 1
+    activation: tuple[str, float] | None = None
+
+    def problem(self, dtype: str) -> Conv:
+        """The convolution by ones whose epilogue this is."""
+        axis = self.axis
+        n, c, size = math.prod(self.x_shape[:axis]), self.x_shape[axis], math.prod(self.x_shape[axis + 1 :])
+        ones, none = (1, 1), ((0, 0), (0, 0))
+        return Conv(self.words[0], n, c, (1, size), ones, ones, none, ones, dtype, c, c, scale=self.scale is not None,
+                    activation=self.activation)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Linear(Stage):
+    """A product with weight (out, in) along the last axis, + bias, activation; by BLAS, or as a convolution at single positions."""
+
+    weight: Array
+    bias: Array | None
+    activation: tuple[str, float] | None
+    implementation: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Flatten(Stage):
+    """The same numbers in another shape."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Join(Stage):
+    """Branches that get the same input, and how their outputs are joined: "concatenate" or "add"."""
+
+    branches: tuple[tuple[Stage, ...], ...]
+
+
+@contextlib.contextmanager
+def named(where: str) -> Iterator[None]:
+    """Errors inside say which layer they are about."""
+    try:
+        yield
+    except (ProblemError, RefusedError, TypeError) as error:
+        raise type(error)(f"layer {where}: {error}") from error
+
+
+def read(layers: Sequence[Layer], x_shape: Shape, dtype: np.dtype, implementation: str, prefix: str = "") -> tuple[Stage, ...]:
+    """The stages of layers, none fused, for an input of this shape and dtype."""
+    if not isinstance(layers, Sequence) or isinstance(layers, str):
+        raise ProblemError(f"sequence: layers is a {type(layers).__name__}, must be a list of kernels.layer(...)")
+    stages: list[Stage] = []
+    for i, each in enumerate(layers):
+        where = f"{prefix}{i}"
+        if not isinstance(each, Layer):
+            raise ProblemError(f"layer {where}: is a {type(each).__name__}, must be made by kernels.layer(op, ...)")
+        if each.op in ("concatenate", "add"):
+            branches = tuple(read(branch, x_shape, dtype, implementation, f"{where}.{b}.") for b, branch in enumerate(each.args))
+            with named(where):
+                stages.append(_join(each, where, x_shape, dtype, branches))
+        else:
+            with named(where):
+                stages += _READERS.get(each.op, _window)(each, where, x_shape, dtype, implementation)
+        x_shape, dtype = stages[-1].out_shape, stages[-1].dtype
+    return tuple(stages)
+
+
+def _window(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implementation: str) -> list[Stage]:
+    """A convolution or pool; one that pools at its end is two stages, which are fused later if its method does that inside."""
+    options = dict(each.options)
+    name = options.pop("implementation", implementation if str(each.op).startswith("conv") else "auto")
+    if options.pop("layout", "channels_first") != "channels_first":
+        raise ProblemError(f"{each.op}: the layers of a sequence are channels first; move the input's and the weight's axes")
+    if each.op not in OPERATIONS:
+        names = ", ".join([*OPERATIONS, *_READERS, "concatenate", "add"])
+        raise ProblemError(f"operation {each.op!r} does not exist; use one of {names}")
+    asked = request(each.op, x_shape, dtype, each.args, options)
+    if len(x_shape) != asked.signature.spatial + 2:
+        raise ProblemError(f"{each.op}: x has shape {x_shape}; in a sequence it needs its batch axis: (N, C, *spatial)")
+    problem, signature = asked.problem, asked.signature
+    if not isinstance(problem, Conv):
+        if problem.return_indices:
+            raise ProblemError(f"{each.op}: return_indices gives two arrays, the next layer takes one; leave it out")
+        return [Window((where,), (each.op,), x_shape, signature.out_shape, signature.dtype, asked, name)]
+    words = [each.op, *["scale"] * problem.scale, *([problem.activation[0]] if problem.activation else [])]
+    if problem.pool is None:
+        return [Window((where,), tuple(words), x_shape, signature.out_shape, signature.dtype, asked, name)]
+    kind, kernel, stride = problem.pool
+    axes = signature.spatial
+    bare = dataclasses.replace(problem, pool=None)
+    between = (*x_shape[:1], problem.c_out, *bare.conv_size[-axes:])
+    asked = dataclasses.replace(asked, problem=bare, signature=dataclasses.replace(signature, out_shape=between))
+    pool = Layer(f"{kind}_pool{axes}d", (kernel[-axes:], stride[-axes:]))
+    first = Window((where,), tuple(words), x_shape, between, signature.dtype, asked, name)
+    return [first, *_window(pool, where, between, signature.dtype, "auto")]
+
+
+def _batch_norm(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implementation: str) -> list[Stage]:
+    def arguments(mean: Any, var: Any, gamma: Any = None, beta: Any = None, eps: float = 1e-5, axis: int = 1) -> Stage:
+        along = per_axis("batch_norm", "axis", axis, 1)[0]
+        if not -len(x_shape) <= along < len(x_shape):
+            raise ProblemError(f"batch_norm: axis is {axis}, x has {len(x_shape)} axes")
+        count = x_shape[along]
+        given = {"mean": mean, "var": var, "gamma": gamma, "beta": beta}
+        arrays = {name: intake("batch_norm", name, value) for name, value in given.items() if value is not None}
+        for name, array in arrays.items():
+            if array.shape != (count,):
+                raise ProblemError(f"batch_norm: {name} has shape {array.shape}, must be ({count},): one number per index of axis {axis}")
+        _, returned = result_dtypes([dtype, *(array.dtype for array in arrays.values())])
+        doubles: dict[str, Any] = {name: array.astype(np.float64) for name, array in arrays.items()}
+        scale, shift = fold_batch_norm(np.ones((count, 1)), None, **doubles, eps=eps)  # of a layer that does nothing
+        return Pointwise((where,), ("batch_norm",), x_shape, x_shape, returned, scale[:, 0], shift, along % len(x_shape))
+
+    return [arguments(*each.args, **each.options)]
+
+
+def _activation(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implementation: str) -> list[Stage]:
+    def arguments(activation: Any) -> Stage:
+        pair = activation_pair("activation", activation)
+        stage = Pointwise((where,), (pair[0] if pair else "identity",), x_shape, x_shape, result_dtypes([dtype])[1], activation=pair)
+        stage.problem("float32")  # raises where the name is not known
+        return stage
+
+    return [arguments(*each.args, **each.options)]
+
+
+def _flatten(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implementation: str) -> list[Stage]:
+    def arguments() -> Stage:
+        return Flatten((where,), ("flatten",), x_shape, (x_shape[0], math.prod(x_shape[1:])), result_dtypes([dtype])[1])
+
+    return [arguments(*each.args, **each.options)]
+
+
+def _linear(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implementation: str) -> list[Stage]:
+    def arguments(weight: Any, bias: Any = None, activation: Any = None, implementation: str = "blas") -> Stage:
+        weight = intake("linear", "weight", weight)
+        if weight.ndim != 2 or weight.shape[1] != x_shape[-1]:
+            hint = "; put layer('flatten') before it" if weight.ndim == 2 and weight.shape[1] == math.prod(x_shape[1:]) else ""
+            raise ProblemError(f"linear: weight has shape {weight.shape}, must be (out, {x_shape[-1]}) for x of shape {x_shape}{hint}")
+        bias = None if bias is None else intake("linear", "bias", bias)
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise ProblemError(f"linear: bias has shape {bias.shape}, must be ({weight.shape[0]},): one number per output")
+        _, returned = result_dtypes([dtype, weight.dtype, *([] if bias is None else [bias.dtype])])
+        pair = activation_pair("linear", activation)
+        words = ("linear", *([pair[0]] if pair else []))
+        stage = Linear((where,), words, x_shape, (*x_shape[:-1], len(weight)), returned, weight, bias, pair, implementation)
+        Pointwise((where,), ("linear",), x_shape, x_shape, returned, activation=pair).problem("float32")  # is the name known?
+        return stage
+
+    return [arguments(*each.args, **each.options)]
+
+
+_READERS = {"batch_norm": _batch_norm, "activation": _activation, "flatten": _flatten, "linear": _linear}
+
+
+def _join(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, branches: tuple[tuple[Stage, ...], ...]) -> Stage:
+    if each.options:
+        raise TypeError(f"{each.op} takes branches only, not {', '.join(each.options)}")
+    if not branches:
+        raise ProblemError(f"{each.op}: there are no branches; pass lists of layers")
+    shapes = [branch[-1].out_shape if branch else x_shape for branch in branches]
+    joined = each.op == "concatenate"
+    for b, shape in enumerate(shapes):
+        if (shape[:1] + shape[2:], len(shape)) != (shapes[0][:1] + shapes[0][2:], len(shapes[0])) or not (joined or shape == shapes[0]):
+            but = " but for channels" if joined else ""
+            raise ProblemError(f"{each.op}: branch {b} gives shape {shape}, branch 0 {shapes[0]}; they must be equal{but}")
+    out = (shapes[0][0], sum(shape[1] for shape in shapes), *shapes[0][2:]) if joined else shapes[0]
+    returned = np.result_type(*(branch[-1].dtype if branch else result_dtypes([dtype])[1] for branch in branches))
+    return Join((where,), (each.op,), x_shape, out, returned, branches)

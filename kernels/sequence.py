@@ -1,0 +1,135 @@
+"""A stack of layers planned for one input shape: one call runs them all, and what lies between them shares one block of memory.
+
+Every stage (`layers`) becomes a step: a plan's bare `run`, a product by BLAS, a pass over finished numbers. Steps read and write views that
+are made once for each block of memory, so that between two layers there is nothing but a Python call. The first step reads the caller's
+x, the last writes the caller's out, and concatenated branches of one image write straight into their channels. A block serves one call at a
+time; concurrent calls take others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as List
+from typing import Any
+
+import numpy as np
+
+from kernels.api import input_dtype
+from kernels.arrays import canonical, frozen, intake, result_dtypes, too_large
+from kernels.errors import ProblemError
+from kernels.fusing import fuse
+from kernels.layers import Layer, read
+from kernels.machine import memory
+from kernels.options import Signature, shape
+from kernels.plan import check_out, load, thread_count
+from kernels.scratch import Pool, aligned
+
+Array = np.ndarray
+
+
+class Sequence:
+    """`network(x)` computes; see `kernels.sequence`. Holds copies of all weights: later changes to the caller's arrays do not reach it."""
+
+    def __init__(self, layers: List[Layer], x_shape: List[int], dtype: Any, implementation: str, threads: int | None) -> None:
+        given, lengths = input_dtype("sequence", dtype), shape("sequence", x_shape)
+        if len(lengths) < 2:
+            raise ProblemError(f"sequence: x_shape is {lengths}; must be (N, C, *spatial)")
+        if not isinstance(implementation, str):
+            raise ProblemError(f"sequence: implementation is {implementation!r}, must be a name")
+        from kernels.steps import Steps  # brings Numba, as the methods do
+
+        load()
+        stages = read(layers, lengths, given, implementation)
+        computed = np.result_type(*(result_dtypes([stage.dtype])[0] for stage in stages)) if stages else result_dtypes([given])[0]
+        if computed != result_dtypes([given])[0]:  # one dtype for all, as for the operands of one layer
+            given = np.dtype(computed)
+            stages = read(layers, lengths, given, implementation)
+        self.threads = thread_count("sequence", threads)
+        self._steps = Steps(fuse(stages, self.threads), lengths, np.dtype(computed), self.threads)
+        last = stages[-1] if stages else None
+        self._signature = Signature(lengths, last.out_shape if last else lengths, last.dtype if last else given, len(lengths) - 2)
+        if self.workspace_bytes > memory():
+            raise too_large("sequence", "the arrays between layers and scratch space", self.workspace_bytes)
+        self._frames = Pool(lambda: self._steps.ready(aligned(self._steps.arena_bytes)))
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the result."""
+        return self._signature.out_shape
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of the block that arrays between layers share."""
+        return self._steps.arena_bytes
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes that one call uses besides input and output: the arena and the scratch space of the layer that needs most."""
+        return self._steps.arena_bytes + self._steps.scratch_bytes
+
+    @property
+    def error_bound(self) -> float:
+        """Sum of the layers' bounds: largest error to expect, as a share of the largest output, where no layer cancels most of it."""
+        return self._steps.error_bound
+
+    def explain(self) -> str:
+        """What was decided: a line a step with the layers it does, the shape it gives, implementation, estimate, where its result lies."""
+        signature, steps = self._signature, self._steps
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        head = f"{signature.x_shape} -> {signature.out_shape} {steps.dtype}, {threads}, arena {steps.arena_bytes:,} bytes"
+        return "\n".join([f"{head} (apart: {steps.apart_bytes:,}), scratch {steps.scratch_bytes:,} bytes", *steps.lines()])
+
+    def __repr__(self) -> str:
+        return f"<Sequence {self._signature.x_shape} -> {self._signature.out_shape}, arena {self.arena_bytes:,} bytes>"
+
+    def __call__(self, x: Any, out: Any = None) -> Array:
+        """The result for an x of the planned shape; into `out` if given."""
+        signature, dtype = self._signature, self._steps.dtype
+        x = intake("sequence", "x", x)
+        if x.shape != signature.x_shape:
+            raise ProblemError(f"sequence: x has shape {x.shape}, planned for {signature.x_shape}; make a sequence for this shape")
+        if out is not None:
+            check_out("sequence", out, signature, x)
+        x = frozen(canonical(x, dtype, x.shape))
+        direct = out is not None and out.dtype == dtype and out.flags.carray
+        y = out if direct else np.empty(signature.out_shape, dtype)
+        if x.size and y.size:
+            ready = self._frames.take()
+            self._steps.run(ready, x, y)
+            self._frames.give(ready)
+        if direct:
+            return y
+        with np.errstate(over="ignore"):  # float16 overflows to infinity, as its own arithmetic does
+            y = y.astype(signature.dtype, copy=False)
+        if out is None:
+            return y
+        out[...] = y
+        return out
+
+
+def sequence(
+    layers: List[Layer], x_shape: List[int], *, dtype: Any = "float32", implementation: str = "auto", threads: int | None = None
+) -> Sequence:
+    """Plan a stack of layers for inputs of `x_shape` (N, C, *spatial) and `dtype`; the result is called with x, and with `out=`.
+
+    Each layer is made by `kernels.layer` and gets what the one before gives. The result is that of the layers called one after the other,
+    within the sum of their error bounds. Batch norms, activations and pools that follow a convolution are done with it where that can be.
+    All layers compute in the widest precision that x or a weight has. `implementation` is for convolutions whose layer names none. Several
+    Python threads may call the result at once. Raises ProblemError and RefusedError as `kernels.plan` does, the layer's index in front.
+
+    >>> from kernels import layer
+    >>> network = sequence([
+    ...     layer("conv2d", np.ones((2, 1, 3, 3), np.float32), padding=1),
+    ...     layer("activation", "relu"),
+    ...     layer("max_pool2d", 2),
+    ...     layer("flatten"),
+    ...     layer("linear", np.ones((3, 2 * 4 * 4), np.float32), activation="sigmoid"),
+    ... ], (1, 1, 8, 8), implementation="direct", threads=1)
+    >>> network(np.ones((1, 1, 8, 8))).shape
+    (1, 3)
+    >>> print(network.explain())  # doctest: +ELLIPSIS
+    (1, 1, 8, 8) -> (1, 3) float32, 1 thread, arena 128 bytes (apart: 128), scratch ... bytes
+    0+1+2  conv2d relu max_pool2d  (1, 2, 4, 4)  direct ...  arena 0 + 128 bytes
+    3      flatten                 (1, 32)       view   ...  arena 0 + 128 bytes
+    4      linear sigmoid          (1, 3)        blas   ...  out
+    """
+    return Sequence(layers, x_shape, dtype, implementation, threads)
