@@ -262,6 +262,7 @@ class Plan:
 
 
 def check_out(op: str, out: Any, signature: Signature, x: Array) -> None:
+    """Raise ProblemError unless a result can be put into `out`."""
     if not isinstance(out, np.ndarray):
         raise ProblemError(f"{op}: out is a {type(out).__name__}, must be a NumPy array")
     if out.shape != signature.out_shape or out.dtype != signature.dtype:

@@ -12,11 +12,11 @@ from kernels import epilogue
 from kernels.arena import offsets
 from kernels.arrays import canonical, frozen
 from kernels.blas import bounded
+from kernels.calibration import calibration
 from kernels.implementation import Operands, rounding_bound
 from kernels.layers import Flatten, Join, Linear, Pointwise, Shape, Stage, Window, named
 from kernels.options import Signature
 from kernels.plan import Outline, Plan
-from kernels.policy import BANDWIDTH
 from kernels.problem import Conv
 from kernels.scratch import Scratch, shared
 
@@ -143,7 +143,7 @@ class Steps:
 
     def _moved(self, *shapes: Shape) -> float:
         """Seconds to read and write arrays of these shapes once."""
-        return sum(map(math.prod, shapes)) * self.dtype.itemsize / BANDWIDTH
+        return sum(map(math.prod, shapes)) * self.dtype.itemsize / calibration().bandwidth
 
     def _copied(self, stage: Stage, value: View) -> View:
         seconds = self._moved(value.shape, value.shape)
@@ -176,7 +176,9 @@ class Steps:
         """In place, unless somebody else still reads what came before."""
         numbers = [None if each is None else canonical(each, self.dtype, each.shape) for each in (stage.scale, stage.shift)]
         problem = stage.problem(self.dtype.name)
-        follow = self._rows(problem, *numbers) or epilogue.prepare(problem, Operands(scale=numbers[0], shift=numbers[1]), self.threads)
+        follow = self._rows(problem, *numbers) or epilogue.prepare(problem, self.threads)(
+            Operands(scale=numbers[0], shift=numbers[1])
+        )
         seconds, bound = self._moved(stage.x_shape, stage.x_shape), rounding_bound(problem)
         value = View(value.memory, problem.x_shape)
         if self._mine(value):
@@ -193,7 +195,7 @@ class Steps:
         if scale is None or shift is None or math.prod(problem.size) > 1:
             return None
         plain = dataclasses.replace(problem, scale=False)
-        follow = epilogue.prepare(plain, Operands(), self.threads) if problem.activation else None
+        follow = epilogue.prepare(plain, self.threads)(Operands()) if problem.activation else None
         along = (-1, 1, 1)
 
         def run(y: Array) -> None:
@@ -218,7 +220,7 @@ class Steps:
             scratch = plan.workspace_bytes + (0 if rows == 1 else rows * (c_in + c_out) * self.dtype.itemsize)
             return self._step(stage, run, flat, into, plan.implementation, plan.estimate, scratch, plan.error_bound)
         after = Pointwise(stage.where, stage.words, stage.out_shape, stage.out_shape, stage.dtype, activation=stage.activation)
-        follow = epilogue.prepare(after.problem(self.dtype.name), Operands(), self.threads) if stage.activation else None
+        follow = epilogue.prepare(after.problem(self.dtype.name), self.threads)(Operands()) if stage.activation else None
 
         def product(x: Array, y: Array) -> None:
             with bounded(self.threads):

@@ -19,6 +19,7 @@ convolutional networks through FFTs", arXiv 1312.5851.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -26,11 +27,13 @@ import numpy as np
 from kernels import registry
 from kernels.cuts.fft import layout
 from kernels.cuts.lines import best, by_lines, frequencies, kinds, summands
-from kernels.implementation import Implementation, Prepared
+from kernels.implementation import Implementation, Operands, Prepared, Run
 from kernels.microkernels.smooth import codes
 from kernels.problem import Conv
 from kernels.spectra import prepare_spectra
 from kernels.tiles import prepare_tiles
+
+Array = np.ndarray
 
 LIMIT = 4 << 30  # bytes of spectra beyond which the method refuses
 ORIGIN_BYTES = 24  # of the image, row and column where each column of a tile of SciPy's route starts
@@ -75,7 +78,32 @@ def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
         return prepare_tiles(problem, threads)
     cut = best(problem, threads, only)
     assert cut is not None
+    if cut.blocks and problem.groups > 1:
+        return _by_group(problem, threads, only)
     return prepare_spectra(problem, threads, cut)
+
+
+def _by_group(problem: Conv, threads: int, only: str) -> Prepared:
+    """One group and image at a time, whose spectra stay in the last-level cache: all blocks of the kernel read them."""
+    groups = problem.groups
+    ins, outs = problem.c_in // groups, problem.c_out // groups
+    one = dataclasses.replace(problem, n=1, c_in=ins, c_out=outs, groups=1)
+    cut = best(one, threads, only)
+    assert cut is not None
+    part = prepare_spectra(one, threads, cut)
+
+    def bind(operands: Operands) -> Run:
+        members = [slice(g * outs, (g + 1) * outs) for g in range(groups)]
+        runs = [part.bind(Operands(*(None if array is None else array[member] for array in operands))) for member in members]
+
+        def run(x: Array, out: Array) -> None:
+            for image, target in zip(x, out):
+                for g, (member, convolve) in enumerate(zip(members, runs)):
+                    convolve(image[g * ins : (g + 1) * ins], target[member])
+
+        return run
+
+    return dataclasses.replace(part, bind=bind, note=f"{groups} groups in turn, {part.note}")
 
 
 def fuses(problem: Conv, only: str = "") -> bool:
