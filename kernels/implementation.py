@@ -42,7 +42,8 @@ class Implementation:
     threads): packs weights, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest output
     (before an activation that caps it). fuses(problem): whether prepare does the whole epilogue; if not, it is handed the bare
     convolution and the plan does the rest. parts(problem): what it is lowered to, each with how often it runs; None where it is
-    done as it stands. Each gets a problem of the operation.
+    done as it stands. prepare_last: prepare for x (n, *size, c_in) and out (n, *out_size, c_out) where the method reads and writes these
+    itself; None where the plan turns them over. Each gets a problem of the operation.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Implementation:
     error_bound: Callable[[Any], float]
     fuses: Callable[[Any], bool] = lambda problem: False
     parts: Callable[[Any], tuple[tuple[Any, int], ...] | None] = lambda problem: None
+    prepare_last: Callable[[Any, Operands, int], Prepared] | None = None
 
 
 def operation(problem: Problem) -> str:

@@ -71,6 +71,16 @@ def _prepare(problem: Problem, operands: Operands, choice: Choice, threads: int)
     return Prepared(composed, bare.workspace_bytes + pool.workspace_bytes + before_pool, bare.note)
 
 
+def _prepare_last(problem: Problem, operands: Operands, choice: Choice, threads: int) -> Prepared:
+    """The same for channels last: by the implementation itself where it knows how, else turned over before and after."""
+    from kernels import relayout  # brings Numba, see `load`
+
+    implementation = choice.implementation
+    if implementation.prepare_last and isinstance(problem, Conv) and (problem == problem.bare() or implementation.fuses(problem)):
+        return implementation.prepare_last(problem, operands, threads)
+    return relayout.channels_last(_prepare(problem, operands, choice, threads), problem, threads)
+
+
 class Plan:
     """`plan(x)` computes; see `kernels.plan`. Holds copies of the operands, so later changes to the caller's arrays do not reach it."""
 
@@ -88,13 +98,14 @@ class Plan:
         indices = not isinstance(problem, Conv) and problem.return_indices
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
         self._plain = None if indices or signature.dtype != self._dtype else signature.x_shape
-        self._prepared = Prepared(lambda *arrays: None) if problem.n == 0 else _prepare(problem, operands, self._choice, self.threads)
         self._shapes = problem.x_shape, problem.out_shape  # of what runs
+        prepare = _prepare
         if signature.channels_last:
-            from kernels.relayout import channels_last, last  # brings Numba, see `load`
+            from kernels import relayout  # brings Numba, see `load`
 
-            self._shapes = last(problem.x_shape), last(problem.out_shape)
-            self._prepared = channels_last(self._prepared, problem, self.threads) if problem.n else self._prepared
+            self._shapes = relayout.last(problem.x_shape), relayout.last(problem.out_shape)
+            prepare = _prepare_last
+        self._prepared = Prepared(lambda *arrays: None) if problem.n == 0 else prepare(problem, operands, self._choice, self.threads)
         needed = problem.compulsory_bytes + self.workspace_bytes
         if needed > memory():
             raise too_large(problem.op, f"input, output and the scratch space of {self.implementation!r} for {problem}", needed)

@@ -18,16 +18,23 @@ from kernels.machine import cores, worth
 from kernels.microkernels.outer import tile
 from kernels.narrow import prepare_narrow
 from kernels.problem import Conv
+from kernels.relayout import channels_last
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
+def prepare(problem: Conv, operands: Operands, threads: int, *, last: bool = False) -> Prepared:
     """Choose a blocking, compile its tiles, pack the weights."""
     threads = worth(threads, best(problem, 1).cycles)
     block = best_pooled(problem, threads) if problem.pool else best(problem, threads)
     assert block is not None
     if block.across:
-        return prepare_narrow(problem, operands, threads, block)
-    return prepare_blocks(problem, operands, threads, block, tile)
+        narrow = prepare_narrow(problem, operands, threads, block)
+        return channels_last(narrow, problem, threads) if last else narrow
+    return prepare_blocks(problem, operands, threads, block, tile, last=last)
+
+
+def prepare_last(problem: Conv, operands: Operands, threads: int) -> Prepared:
+    """The same for channels last, turned over in each job; as a whole where maps are few positions."""
+    return prepare(problem, operands, threads, last=True)
 
 
 def fuses(problem: Conv) -> bool:
@@ -36,4 +43,4 @@ def fuses(problem: Conv) -> bool:
     return problem.pool is None or all(best_pooled(problem, threads) for threads in range(1, cores() + 1))
 
 
-registry.add(Implementation("direct", "conv", lambda problem: None, prepare, rounding_bound, fuses))
+registry.add(Implementation("direct", "conv", lambda problem: None, prepare, rounding_bound, fuses, prepare_last=prepare_last))

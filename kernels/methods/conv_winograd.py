@@ -18,22 +18,10 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
-from kernels.blocks import (
-    bend,
-    common,
-    epilogue_of,
-    line_bytes,
-    pack_channel,
-    pack_weights,
-    pool_bytes,
-    pool_planes,
-    pool_record,
-    record,
-    start_counter,
-    tile_table,
-)
+from kernels.blocks import common, epilogue_of, line_bytes, pack_channel, pack_weights, record, start_counter, tile_table
 from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import even, layout, pooled_size
+from kernels.finishing import bend, finish_channels, pool_bytes, pool_record
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import cores, machine, worth
@@ -41,6 +29,7 @@ from kernels.microkernels.outer import AHEAD, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch, raw, whole
+from kernels.slabs import NOTE, slabs
 from kernels.toomcook import matrices
 from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
 
@@ -89,9 +78,9 @@ def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
     shape = g.mh, g.rh, g.mw, g.rw, g.lanes, size
     point_stride = g.ins * padded + g.lanes  # the last line of the last channel ends in a whole vector
     lines, line = (1, number) if g.flat else (rows, columns)
+    high, broad = min(rows * g.mh, g.oh - row * g.mh), min(columns * g.mw, g.ow - column * g.mw)
     for c in range(g.ins):
-        source = x + ((image * g.c_in + group * g.ins + c) * g.h * g.w) * size
-        pack_channel(g, source, block, block, row * g.mh, column * g.mw, positions)
+        pack_channel(g, block, block, x, image, group * g.ins, c, g.ins, row * g.mh, column * g.mw, positions)
         for r in range(lines):
             start = block + r * g.positions_per_row * g.pitch * size
             call(g.input, (*shape, v + (c * padded + r * columns) * size, point_stride, start, offsets.ctypes.data, line))
@@ -100,6 +89,7 @@ def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
     across = split(vectors + g.tile_n - 1, g.tile_n)[0]
     wide, wider = split(vectors, across)
     table = offsets[g.points :].ctypes.data + (vectors - 1) * g.ins * 8
+    held = 0
     for round_start in range(first_tile, last_tile, per_round):
         round_end = min(round_start + per_round, last_tile)
         base = round_start * g.tall + min(round_start, g.taller)
@@ -118,19 +108,21 @@ def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
                     call(tiles[m, n], (m, n, g.lanes, size, g.ins, a, source, table, y, padded, entries[first:].ctypes.data, *done))
         for channel in range(channels):
             j = group * g.outs + base + channel
-            if g.pool:  # as if the plane began so far before the scratch that this job's rows fall on it
-                plane = block + g.conv_offset - row * g.mh * g.ow * size
+            pitch = g.ow
+            if g.pool or g.last_out:  # as if the plane began so far before the scratch that this job's rows fall on it
+                pitch = broad
+                start = g.conv_offset if g.pool else g.held_offset + held * g.held_pitch * size
+                plane = block + start - row * g.mh * pitch * size
             else:
                 plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
             bias, scale, shift = epilogue_of(g, j)
-            place = plane, g.oh, g.ow, g.ow - column * g.mw, row, columns, number
+            place = plane, g.oh, pitch, g.ow - column * g.mw, row, columns, number
             call(g.output, (*shape, *place, products + channel * padded * size, channels * padded, block + g.turns_offset,
                             bias, scale, shift, g.activation, g.slope))  # fmt: skip
-            high, broad = min(rows * g.mh, g.oh - row * g.mh), min(columns * g.mw, g.ow - column * g.mw)
-            bend(g, 1, plane + row * g.mh * g.ow * size, 0, g.ow, high, broad)
-            if g.pool:
-                pool_planes(g, 1, block + g.conv_offset, 0, out, image * g.c_out + j, row * g.mh, column * g.mw, high, broad,
-                            block + g.row_offset)  # fmt: skip
+            sums = plane + row * g.mh * pitch * size
+            bend(g, 1, sums, 0, pitch, high, broad)
+            full = held + 1 == g.held or (channel == channels - 1 and round_end == last_tile)
+            held = finish_channels(g, 1, held, sums, 0, out, image, j, row * g.mh, column * g.mw, high, broad, block, full)
 
 
 @region
@@ -160,7 +152,7 @@ def ends(total: int, step: int) -> set[int]:
     return {step, total % step or step}
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
+def prepare(problem: Conv, operands: Operands, threads: int, *, last: bool = False) -> Prepared:
     """Choose a cut, transform and pack the weights, compile transforms and tiles."""
     threads = worth(threads, cutting.best(problem, 1).cycles)
     cut = cutting.best(problem, threads)
@@ -183,7 +175,8 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     row_offset = line_offset + line_bytes(packed, lanes, size)
     high, broad = cut.rows * cut.mh, min(cut.columns * cut.mw, ow)
     conv_offset = row_offset + pool_bytes(problem, 1, broad)
-    scratch_bytes = conv_offset + pool_bytes(problem, high, broad)
+    held_offset = conv_offset + pool_bytes(problem, high, broad)
+    fields, scratch_bytes = slabs(problem, packed, last, ALIGNMENT // size, high * broad, held_offset)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     assert operands.weight is not None
@@ -194,7 +187,7 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     parts, tall, taller = even(outs, cut.m)
     pooling, factors = pool_record(problem, high, broad)
     geometry = record({
-        **common(problem, packed, operands, starts, line_offset), **pooling, "oh": oh, "ow": ow, "down": down, "across": across,
+        **common(problem, packed, operands, starts, line_offset), **pooling, **fields, "oh": oh, "ow": ow, "down": down, "across": across,
         "rows": cut.rows, "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks, "points": points,
         "mh": cut.mh, "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "m": cut.m, "tile_n": cut.n, "flat": cut.flat,
         "parts": parts, "tall": tall, "taller": taller, "channels": cut.channels, "chunks": cut.chunks,
@@ -215,8 +208,13 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
         with scratch.take() as buffer:
             launch(used, raw(x), raw(out), *fixed, buffer, scratch_bytes)
 
-    note = f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}"
+    note = f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}{NOTE * last}"
     return Prepared(run, scratch.nbytes, note)
+
+
+def prepare_last(problem: Conv, operands: Operands, threads: int) -> Prepared:
+    """The same for channels last, turned over in each job."""
+    return prepare(problem, operands, threads, last=True)
 
 
 def fuses(problem: Conv) -> bool:
@@ -225,4 +223,4 @@ def fuses(problem: Conv) -> bool:
     return problem.pool is None or all(cutting.holds_windows(problem, cut) for cut in cuts)
 
 
-registry.add(Implementation("winograd", "conv", refuse, prepare, error_bound, fuses))
+registry.add(Implementation("winograd", "conv", refuse, prepare, error_bound, fuses, prepare_last=prepare_last))
