@@ -11,13 +11,14 @@ from collections.abc import Callable
 import numpy as np
 from numba import prange
 
-from kernels.arrays import frozen
-from kernels.implementation import Prepared
+from kernels.addresses import pointed
+from kernels.calibration import worth
+from kernels.implementation import Operands, Prepared, Run
 from kernels.jit import region
-from kernels.machine import machine, worth
+from kernels.machine import machine
 from kernels.microkernels.transpose import transpose
 from kernels.problem import Problem
-from kernels.scratch import Scratch, raw, whole
+from kernels.scratch import Scratch, handle, whole
 from kernels.vector import call, split
 
 Array = np.ndarray
@@ -28,7 +29,7 @@ CYCLES = 12  # a vector: its shuffles, its way from the second-level cache and b
 
 @region
 def _run(threads, x, out, kernel, lanes, size, images, rows, columns, side):
-    """x (images, rows, columns) as out (images, columns, rows), both as bytes, in blocks of side x side numbers."""
+    """x (images, rows, columns) as out (images, columns, rows), both handles, in blocks of side x side numbers."""
     down, across = (rows + side - 1) // side, (columns + side - 1) // side
     jobs = images * down * across
     for thread in prange(threads):
@@ -37,7 +38,7 @@ def _run(threads, x, out, kernel, lanes, size, images, rows, columns, side):
             image, i = split(rest, down)
             r, c = i * side, j * side
             start = image * rows * columns
-            to, source = out.ctypes.data + (start + c * rows + r) * size, x.ctypes.data + (start + r * columns + c) * size
+            to, source = pointed(out) + (start + c * rows + r) * size, pointed(x) + (start + r * columns + c) * size
             call(kernel, (lanes, size, to, rows, source, columns, min(side, rows - r), min(side, columns - c)))
 
 
@@ -46,11 +47,10 @@ def turn(shape: tuple[int, int, int], itemsize: int, threads: int) -> Callable[[
     lanes = machine().lanes(itemsize)
     threads = worth(threads, CYCLES * math.prod(shape) / lanes)
     fixed = transpose(lanes, itemsize), lanes, itemsize, *shape, BLOCK * lanes
-    example = np.empty(1, np.uint8)
-    launch = _run.ready(threads, threads, example, example, *fixed)
+    launch = _run.ready(threads, threads, 0, 0, *fixed)
 
     def run(x: Array, out: Array) -> None:
-        launch(threads, raw(x.reshape(-1)), raw(out.reshape(-1)), *fixed)
+        launch(threads, handle(x), handle(out), *fixed)
 
     return run
 
@@ -87,15 +87,21 @@ def channels_last(prepared: Prepared, problem: Problem, threads: int) -> Prepare
         results.append(_Array(problem.out_shape, "int64", whole(result.end), threads, inwards=False))
     scratch = Scratch(results[-1].end)
 
-    def run(x: Array, *outs: Array) -> None:
-        with scratch.take() as buffer:
+    def bind(operands: Operands) -> Run:
+        compute = prepared.bind(operands)
+
+        def run(x: Array, *outs: Array) -> None:
+            buffer = scratch.take()
             y, inner = source.canonical(x, buffer), [each.canonical(out, buffer) for each, out in zip(results, outs)]
             if not source.alike:
                 source.turn(x, y)
-            prepared.run(frozen(y), *inner)
+            compute(y, *inner)
             for each, array, out in zip(results, inner, outs):
                 if not each.alike:
                     each.turn(array, out)
+            scratch.give(buffer)
+
+        return run
 
     note = f"{prepared.note}; channels last: {scratch.nbytes:,} bytes turned over" if scratch.nbytes else prepared.note
-    return Prepared(run, prepared.workspace_bytes + scratch.nbytes, note)
+    return Prepared(bind, prepared.workspace_bytes + scratch.nbytes, note)
