@@ -13,16 +13,17 @@ import numpy as np
 from numba import prange
 
 from kernels.addresses import pointed, write_index
-from kernels.cuts.direct import Blocking, Layout, even, layout, pooled_size
+from kernels.cuts.direct import Blocking, Layout, even, layout, pooled_size, tallest
+from kernels.finishing import bend, finish_channels, pool_bytes, pool_record
 from kernels.implementation import Bind, Operands, Prepared, Run
 from kernels.jit import Region, njit, region
 from kernels.machine import machine
 from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST
 from kernels.microkernels.packing import pack
 from kernels.microkernels.smooth import codes, lines
-from kernels.microkernels.window import MAXIMUM, SUM, TILED_STRIDES, line, plane, window
 from kernels.problem import Conv, Size
 from kernels.scratch import ALIGNMENT, HEADER, Scratch, handle, whole
+from kernels.slabs import NOTE, plane_of, slabs
 from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
 from kernels.weights import packer
 
@@ -32,12 +33,14 @@ Packed = tuple[Array | None, ...]  # weight, bias, scale, shift as a driver read
 
 
 @njit
-def pack_channel(g, source, to, block, row, column, positions):
-    """Pack one input channel at `source` from an input row and column on (before padding), into a block whose scratch is at `block`."""
+def pack_channel(g, to, block, x, image, channel, c, channels, row, column, positions):
+    """Pack the c-th of `channels` input channels from `channel` on, from an input row and column on (before padding), to `to`; the job's
+    scratch is at `block`."""
+    source, row, column, h, w = plane_of(g, x, image, channel, c, channels, row, column, positions, block)
     call(
         g.pack,
         (g.step, g.lanes, g.itemsize, to, block + g.line_offset, g.columns_table, g.planes, g.column_stride, g.phases, g.phase_stride,
-         positions, g.pitch, g.count, g.span, source, row - g.pad_h, g.row_step, column - g.pad_w, g.column_step, g.h, g.w),
+         positions, g.pitch, g.count, g.span, source, row, g.row_step, column, g.column_step, h, w),
     )  # fmt: skip
 
 
@@ -47,35 +50,6 @@ def epilogue_of(g, operands, j):
     first = j * g.itemsize
     _, bias, scale, shift = operands
     return bias + first if bias else 0, scale + first if scale else 0, shift + first if shift else 0
-
-
-@njit
-def bend(g, m, y, y_row, pitch, rows, columns):
-    """Apply an activation that the tiles do not know to m channels of finished sums, y_row elements apart at y: rows of `columns`, pitch
-    elements from row to row, while they are in cache."""
-    if g.form:
-        number, line = (1, rows * columns) if pitch == columns else (rows, columns)
-        for i in range(m):
-            call(g.bend, (g.form, g.lanes, g.itemsize, y + i * y_row * g.itemsize, pitch, number, line, 0, 0, 0, g.slope))
-
-
-@njit
-def pool_planes(g, m, y, y_row, out, plane, row, column, rows, columns, scratch):
-    """Pool m channels of a block that holds whole windows, y_row elements apart at y, into planes of the output from `plane` on."""
-    size = g.itemsize
-    first_row, first_column = split(row, g.pool_sh)[0], split(column, g.pool_sw)[0]
-    down, across = split(rows - g.pool_kh, g.pool_sh)[0] + 1, split(columns - g.pool_kw, g.pool_sw)[0] + 1
-    for i in range(m):
-        to = out + (((plane + i) * g.pool_oh + first_row) * g.pool_ow + first_column) * size
-        source = y + i * y_row * size
-        if g.pool_lines:
-            call(g.pool, (g.pool_kind, g.lanes, size, to, source, g.pool_down, g.pool_across, down, columns))
-        else:
-            call(
-                g.pool,
-                (g.pool_kind, g.pool_step, g.pool_tall, g.lanes, size, to, source, scratch, g.pool_down, g.pool_across, down, across,
-                 rows, columns, g.pool_kh, g.pool_kw, g.pool_sh, g.pool_sw, 0, 0, 1, 1),
-            )  # fmt: skip
 
 
 @njit
@@ -94,18 +68,24 @@ def run_job(job, x, out, operands, geometry, block):
     across, wide, wider = read_index(g.cuts, 3 * edges), read_index(g.cuts, 3 * edges + 1), read_index(g.cuts, 3 * edges + 2)
     first_tile, last_tile = split(chunk * g.down, g.chunks)[0], split((chunk + 1) * g.down, g.chunks)[0]
     positions = g.positions - (g.rows - rows) * g.positions_per_row
-    y_row = g.rows * g.columns if g.pool else g.oh * g.ow
+    y_row = g.rows * g.columns if g.pool else g.held_pitch if g.last_out else g.oh * g.ow
     for channel in range(0, g.ins, g.channels):
         channels = min(g.channels, g.ins - channel)
         for c in range(channels):
-            source = x + ((image * g.c_in + group * g.ins + channel + c) * g.h * g.w) * size
-            pack_channel(g, source, block + c * g.channel_stride * size, block, row * g.sh, column * g.sw, positions)
+            place = x, image, group * g.ins + channel, c, channels, row * g.sh, column * g.sw, positions
+            pack_channel(g, block + c * g.channel_stride * size, block, *place)
         summed, taps = channel * g.kernel_taps, channels * g.kernel_taps
+        held = 0
         stage = (FROM_BIAS if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)
         for t in range(first_tile, last_tile):  # outermost: weights are read once a block, and few output planes are written at a time
             j = group * g.outs + t * g.tall + min(t, g.taller)
             m = g.tall + (t < g.taller)
-            y = block + g.conv_offset if g.pool else out + (((image * g.c_out + j) * g.oh + row) * g.ow + column) * size
+            if g.pool:
+                y = block + g.conv_offset
+            elif g.last_out:
+                y = block + g.held_offset + held * y_row * size
+            else:
+                y = out + (((image * g.c_out + j) * g.oh + row) * g.ow + column) * size
             a = operands[0] + (j * g.k + summed * m) * size
             bias, scale, shift = epilogue_of(g, operands, j)
             for q in range(across):
@@ -117,9 +97,9 @@ def run_job(job, x, out, operands, geometry, block):
                      bias, scale, shift, g.activation, g.slope),
                 )  # fmt: skip
             if stage & LAST:
-                bend(g, m, y, y_row, columns if g.pool else g.ow, rows, columns)
-            if g.pool:
-                pool_planes(g, m, y, y_row, out, image * g.c_out + j, row, column, rows, columns, block + g.row_offset)
+                bend(g, m, y, y_row, columns if g.pool or g.last_out else g.ow, rows, columns)
+            full = stage & LAST and (t == last_tile - 1 or held + m + g.tall + 1 > g.held)
+            held = finish_channels(g, m, held, y, y_row, out, image, j, row, column, rows, columns, block, full)
 
 
 @region
@@ -207,33 +187,21 @@ def record(values: dict[str, int]) -> Array:
     return np.array([tuple(values.values())], [(name, np.int64) for name in values])
 
 
-def pool_record(problem: Conv, rows: int, columns: int) -> tuple[dict[str, int], list[Array]]:
-    """(fields, arrays that they point into) for `pool_planes` on blocks of up to rows x columns; all zero without a pool."""
-    names = "pool", "pool_kind", "pool_step", "pool_tall", "pool_lines", "pool_down", "pool_across"
-    sizes = "pool_kh", "pool_kw", "pool_sh", "pool_sw", "pool_oh", "pool_ow"
-    if not problem.pool:
-        return dict.fromkeys((*names, *sizes), 0), []
-    kind, kernel, stride = problem.pool
-    lanes, size, code = machine().lanes(problem.itemsize), problem.itemsize, MAXIMUM if kind == "max" else SUM
-    lines = kernel[0] == 1 and stride[0] == 1 and kernel[1] == columns
-    shape = window(kernel, stride, (1, 1), (True, True))
-    pool = line(code, lanes, size) if lines else plane(code, shape, lanes, size)
-    down = np.full(rows, kernel[0], problem.dtype)
-    across = np.full(columns + lanes, kernel[1], problem.dtype)
-    fields = (pool, code, shape.stride, shape.tall, lines, down.ctypes.data, across.ctypes.data)
-    values = (*kernel, *stride, *problem.out_shape[2:])
-    return {**dict(zip(names, fields)), **dict(zip(sizes, values))}, [down, across]
+def _held(problem: Conv, block: Blocking) -> int:
+    """Channels that wait to be written side by side, with channels last: all of a job's where sums are resumed, else as many as the
+    second-level cache has room for, at least a tile's."""
+    outs = problem.c_out // problem.groups
+    most = -(-even(outs, block.m)[0] // block.chunks) * tallest(outs, block.m) + block.m
+    room = machine().l2 // problem.itemsize // (block.rows * block.columns)
+    return most if block.channels < problem.c_in // problem.groups else max(block.m, min(most, room))
 
 
-def pool_bytes(problem: Conv, rows: int, columns: int) -> int:
-    """Scratch bytes for rows x columns outputs that wait for their pool; windows read whole vectors past them."""
-    lanes = machine().lanes(problem.itemsize)
-    return whole((rows * columns + 2 * TILED_STRIDES * lanes) * problem.itemsize) if problem.pool else 0
-
-
-def prepare_blocks(problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None) -> Prepared:
+def prepare_blocks(
+    problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None, *, last: bool = False
+) -> Prepared:
     """Lay out weights and scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
-    that is called as `microkernels.outer.tile` is, with vectors of at most `segment` outputs (None: one register)."""
+    that is called as `microkernels.outer.tile` is, with vectors of at most `segment` outputs (None: one register). `last`: channels are
+    the last axis of x and of the output."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     packed = layout(problem, block.flat, block.rows, block.columns, lanes, block.channels)
     oh, ow = pooled_size(problem)
@@ -242,7 +210,8 @@ def prepare_blocks(problem: Conv, threads: int, block: Blocking, tile_of: TileOf
     line_offset = whole((packed.size + 8 * lanes) * size)  # whole vectors are read past a line's end; a row walks several at a time
     row_offset = line_offset + line_bytes(packed, lanes, size)
     conv_offset = row_offset + pool_bytes(problem, 1, block.columns)
-    scratch_bytes = conv_offset + pool_bytes(problem, block.m * block.rows, block.columns)
+    held_offset = conv_offset + pool_bytes(problem, block.m * block.rows, block.columns)
+    fields, scratch_bytes = slabs(problem, packed, last, _held(problem, block), block.rows * block.columns, held_offset)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     starts = np.array(packed.columns)
@@ -250,10 +219,10 @@ def prepare_blocks(problem: Conv, threads: int, block: Blocking, tile_of: TileOf
     down, tall, taller = even(problem.c_out // problem.groups, block.m)
     offsets = np.arange(block.channels)[:, None] * packed.channel_stride + np.array(packed.taps)
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
-    cuts, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool else ow, segment or lanes)
+    cuts, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool or last else ow, segment or lanes)
     tiles = tile_table(problem.c_out // problem.groups, block.m, cuts, lanes, size, tile_of)
     geometry = record({
-        **common(problem, packed, starts, line_offset), **pooling, "oh": oh, "ow": ow, "rows": block.rows,
+        **common(problem, packed, starts, line_offset), **pooling, **fields, "oh": oh, "ow": ow, "rows": block.rows,
         "columns": block.columns, "channels": block.channels, "k": problem.summands, "kernel_taps": problem.taps, "down": down,
         "tall": tall, "taller": taller, "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
         "row_offset": row_offset, "conv_offset": conv_offset, "offsets": offsets.ctypes.data, "cuts": cuts.ctypes.data,
@@ -265,7 +234,7 @@ def prepare_blocks(problem: Conv, threads: int, block: Blocking, tile_of: TileOf
         return turn(operands.weight), *operands[1:]
 
     held = starts, factors, offsets, cuts, vectors, tiles
-    return Prepared(launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, held), scratch.nbytes, f"{block}")
+    return Prepared(launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, held), scratch.nbytes, f"{block}{NOTE * last}")
 
 
 def launcher(

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from kernels.errors import ProblemError
-from kernels.options import Ints, check_positive, padding_pairs, per_axis
-from kernels.problem import Conv, Pairs, Pool, Size, dilated
+from kernels.options import Ints, check_positive, flag, padding_pairs, per_axis
+from kernels.problem import Conv, ConvTranspose, Pairs, Pool, Size, dilated
 from kernels.problem import same_padding as same_padding_of_axis
 
-_FIELDS = "kernel_size", "stride", "dilation", "padding"
+_FIELDS = "kernel_size", "stride", "dilation", "padding", "transposed", "output_padding"
+_DEFAULTS = None, 1, 1, 0, False, 0
 
 
 def same_padding(size: Ints, kernel_size: Ints, stride: Ints = 1, dilation: Ints = 1, *, lower: bool = False) -> Pairs:
@@ -56,53 +58,54 @@ class ReceptiveField:
     """What one output sees of the input, in positions of it, one number per axis; `seconds` and `hertz` where the spacing was told.
 
     size: positions from the first to the last, both included. stride: positions from one output's field to the next one's. start, centre:
-    first and middle position of output 0's field; a start below 0 lies in padding.
+    first and middle position of output 0's field; a start below 0 lies in padding. After a transposed layer, whose outputs lie between the
+    inputs, these may be fractions: nothing outside of them is seen, and how much inside takes turns with the stride's phases.
     """
 
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    start: tuple[int, ...]
+    size: tuple[float, ...]
+    stride: tuple[float, ...]
+    start: tuple[float, ...]
     centre: tuple[float, ...]
     seconds: Span | None = None
     hertz: Span | None = None
 
 
 class _Window(NamedTuple):
-    """One sliding window, one number per axis."""
+    """One sliding window, one number per axis; what users write at first."""
 
-    kernel: Size
-    stride: Size
-    dilation: Size
+    kernel: Any
+    stride: Any
+    dilation: Any
     padding: Any
+    transposed: Any = False
+    output_padding: Any = 0
 
 
 def _of_problem(problem: Conv | Pool) -> Iterator[_Window]:
     """The windows of a problem: its own, and the pool that follows it."""
-    if problem.op.startswith("conv_transpose"):
-        raise ProblemError(f"receptive_field: {problem.op} widens its input; count the layers before and after it separately")
     axes = int(problem.op[-2])
-    yield _Window(problem.kernel[-axes:], problem.stride[-axes:], problem.dilation[-axes:], problem.padding[-axes:])
+    own = _Window(problem.kernel[-axes:], problem.stride[-axes:], problem.dilation[-axes:], problem.padding[-axes:])
+    yield own._replace(transposed=True, output_padding=problem.output_padding[-axes:]) if isinstance(problem, ConvTranspose) else own
     if isinstance(problem, Conv) and problem.pool:
         _, kernel, stride = problem.pool
         yield _Window(kernel[-axes:], stride[-axes:], (1,) * axes, ((0, 0),) * axes)
 
 
-def _of_layer(layer: Any) -> Iterator[Any]:
-    """The windows of a layer; what users write comes out as a tuple of four."""
+def _of_layer(layer: Any) -> Iterator[_Window]:
+    """The windows of a layer."""
     if isinstance(layer, Conv | Pool):
         yield from _of_problem(layer)
     elif isinstance(layer, Mapping):
-        unknown = set(layer) - set(_FIELDS)
-        if unknown or "kernel_size" not in layer:
+        if set(layer) - set(_FIELDS) or "kernel_size" not in layer:
             raise ProblemError(f"receptive_field: layer {dict(layer)!r} must have kernel_size and may have {', '.join(_FIELDS[1:])}")
-        yield tuple(layer.get(name, default) for name, default in zip(_FIELDS, (None, 1, 1, 0)))
+        yield _Window(*(layer.get(name, default) for name, default in zip(_FIELDS, _DEFAULTS)))
     elif isinstance(layer, Sequence) and not isinstance(layer, str) and 1 <= len(layer) <= 4:
-        yield (*layer, *(1, 1, 0)[len(layer) - 1 :])
+        yield _Window(*layer, *_DEFAULTS[len(layer) : 4])
     else:
-        raise ProblemError(f"receptive_field: layer {layer!r} must be ({', '.join(_FIELDS)}), a dict of these, a Conv or a Pool")
+        raise ProblemError(f"receptive_field: layer {layer!r} must be ({', '.join(_FIELDS[:4])}), a dict, a Conv or a Pool")
 
 
-def _axes_of(windows: list[tuple[Any, ...]], size: Ints | None) -> int:
+def _axes_of(windows: list[_Window], size: Ints | None) -> int:
     """The number of axes: the length of the first argument that is given per axis."""
     for value in (size, *(value for window in windows for value in window)):
         if isinstance(value, Sequence) and not isinstance(value, str):
@@ -112,15 +115,24 @@ def _axes_of(windows: list[tuple[Any, ...]], size: Ints | None) -> int:
 
 def _before(window: _Window, size: Size | None) -> tuple[Size, Size | None]:
     """(padding before, size of the output or None) of a window on an input of `size`, which "same" of a stride depends on."""
-    kernel, stride, dilation, padding = window
+    kernel, stride, dilation, padding, transposed, more = window
     op = "receptive_field"
+    reach = tuple(map(dilated, kernel, dilation))
+    if transposed:
+        if isinstance(padding, str) and padding.startswith("same"):  # size * stride outputs
+            excess = [max(r - s, 0) for r, s in zip(reach, stride)]
+            padding = [(e // 2, e - e // 2)[:: -1 if padding == "same_lower" else 1] for e in excess]
+            more = tuple(max(s - r, 0) for r, s in zip(reach, stride))
+        pairs = padding_pairs(op, padding, (1,) * len(kernel), kernel, stride, dilation)
+        longer = None if size is None else tuple((n - 1) * s - sum(p) + r + m for n, s, p, r, m in zip(size, stride, pairs, reach, more))
+        return tuple(before for before, _ in pairs), longer
     if isinstance(padding, str) and size is None and max(stride) > 1:
         raise ProblemError(f'{op}: padding="{padding}" with stride {stride} depends on the size of the input; pass size=')
     # at stride 1 "same" is the same for every size
     pairs = padding_pairs(op, padding, size or (1,) * len(kernel), kernel, stride, dilation)
     out = None
     if size is not None:
-        out = tuple((n + sum(p) - dilated(k, d)) // s + 1 for n, p, k, s, d in zip(size, pairs, kernel, stride, dilation))
+        out = tuple((n + sum(p) - r) // s + 1 for n, p, r, s in zip(size, pairs, reach, stride))
         if min(out) < 1:
             raise ProblemError(f"{op}: kernel {kernel} (dilation {dilation}) does not fit size {size} with padding {pairs}; pad more")
     return tuple(before for before, _ in pairs), out
@@ -133,8 +145,8 @@ def receptive_field(
     """The receptive field after each layer: the largest component of the input that one output can see whole.
 
     layers: from input to output, each (kernel_size, stride, dilation, padding) of which the last three may be left out, a dict of these
-    names, or a Conv or Pool problem; each number may be one per axis. size: spatial size of the input, needed where padding="same" meets
-    a stride.
+    names, of a transposed layer with transposed=True and its output_padding, or a Conv or Pool problem; each number may be one per axis.
+    size: spatial size of the input, needed where padding="same" meets a stride.
 
     hop (samples from frame to frame; 1 for raw audio) and sample_rate (hertz) add `seconds`: position p lies at p * hop / sample_rate, and
     one frame covers `window` samples (default: hop). bin_hz (hertz from bin to bin) adds `hertz`; for mel or constant-Q bins it is the
@@ -142,6 +154,7 @@ def receptive_field(
     ("frequency", "time"). Raises ProblemError for arguments that make no layers.
 
     With effective kernels e = (k - 1)*d + 1: stride S_l = s_1 ⋯ s_l, size r_l = 1 + sum of (e_i - 1) S_(i-1), start -sum of p_i S_(i-1).
+    A transposed layer has s = 1/stride, and as its outputs see what lies before them, p = (e - 1 - p)/stride and e - 1 = (e - 1)/stride.
     Definition: A. Araujo, W. Norris, J. Sim, "Computing receptive fields of convolutional neural networks", Distill, 2019.
 
     >>> fields = receptive_field([(3, 1, 1, 1), (2, 2), (3, 1, 1, 1)])
@@ -162,18 +175,25 @@ def receptive_field(
         if value is not None and axis not in names:
             raise ProblemError(f"{op}: {name} is told, but axes {names} have no {axis!r}; pass axes=")
 
-    reach, steps, start = (1,) * number, (1,) * number, (0,) * number
+    reach, start, steps = (Fraction(1),) * number, (Fraction(0),) * number, (Fraction(1),) * number
     now = None if size is None else per_axis(op, "size", size, number)
     fields = []
     for stack in stacks:
-        for *numbers, padding in stack:
-            kernel, stride, dilation = (per_axis(op, name, value, number) for name, value in zip(_FIELDS, numbers))
+        for one in stack:
+            kernel, stride, dilation = (per_axis(op, name, value, number) for name, value in zip(_FIELDS[:3], one))
+            more, transposed = per_axis(op, "output_padding", one.output_padding, number), flag(op, "transposed", one.transposed)
             check_positive(op, kernel, stride, dilation)
-            before, now = _before(_Window(kernel, stride, dilation, padding), now)
-            reach = tuple(r + (dilated(k, d) - 1) * s for r, k, d, s in zip(reach, kernel, dilation, steps))
-            start = tuple(u - p * s for u, p, s in zip(start, before, steps))
-            steps = tuple(a * b for a, b in zip(steps, stride))
-        field = ReceptiveField(reach, steps, start, tuple(u + (r - 1) / 2 for u, r in zip(start, reach)))
+            before, now = _before(_Window(kernel, stride, dilation, one.padding, transposed, more), now)
+            wide = [dilated(k, d) - 1 for k, d in zip(kernel, dilation)]
+            if transposed:
+                steps = tuple(a / s for a, s in zip(steps, stride))
+                before = tuple(e - p for e, p in zip(wide, before))
+            reach = tuple(r + e * a for r, e, a in zip(reach, wide, steps))
+            start = tuple(u - p * a for u, p, a in zip(start, before, steps))
+            if not transposed:
+                steps = tuple(a * s for a, s in zip(steps, stride))
+        centre = tuple(float(u + (r - 1) / 2) for u, r in zip(start, reach))
+        field = ReceptiveField(_plain(reach), _plain(steps), _plain(start), centre)
         if hop is not None and sample_rate is not None:
             width = hop if window is None else window
             field = dataclasses.replace(field, seconds=_span(field, names.index("time"), hop / sample_rate, width / sample_rate))
@@ -181,6 +201,11 @@ def receptive_field(
             field = dataclasses.replace(field, hertz=_span(field, names.index("frequency"), bin_hz, bin_hz))
         fields.append(field)
     return fields
+
+
+def _plain(values: tuple[Fraction, ...]) -> tuple[float, ...]:
+    """Whole numbers as int, others as float."""
+    return tuple(int(value) if value.denominator == 1 else float(value) for value in values)
 
 
 def _span(field: ReceptiveField, axis: int, spacing: float, width: float) -> Span:

@@ -56,7 +56,9 @@ class Implementation:
     threads): chooses tiles, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest output
     (before an activation that caps it). fuses(problem): whether prepare does the whole epilogue; if not, it is handed the bare
     convolution and the plan does the rest. parts(problem): what it is lowered to, each with how often it runs; None where it is
-    done as it stands. variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
+    done as it stands. prepare_last: prepare for x (n, *size, c_in) and out (n, *out_size, c_out) where the method reads and writes these
+    itself; None where the plan turns them over.
+    variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
     for measuring. Each gets a problem of the operation.
     """
 
@@ -67,6 +69,7 @@ class Implementation:
     error_bound: Callable[[Any], float]
     fuses: Callable[[Any], bool] = lambda problem: False
     parts: Callable[[Any], tuple[tuple[Any, int], ...] | None] = lambda problem: None
+    prepare_last: Callable[[Any, int], Prepared] | None = None
     variants: Callable[[Any, int], dict[str, Implementation]] = lambda problem, threads: {}
 
     def only(self, kind: str, *steps: str) -> Implementation:

@@ -95,11 +95,30 @@ def cache_folder() -> Path:
 
 
 def memory() -> int:
-    """Bytes of physical memory; where the system does not tell, more than any machine has."""
+    """Bytes that this process may use: physical memory or, where it is less, what its control groups allow (read once); where the system
+    tells neither, more than any machine has."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
-        return 1 << 62
+        physical = 1 << 62
+    return min(physical, _allowed(Path("/")))
+
+
+@functools.cache
+def _allowed(root: Path) -> int:
+    """The least of the memory limits of this process's control groups and those above them, of both versions (man 7 cgroups)."""
+    limits = [1 << 62]
+    with contextlib.suppress(OSError, ValueError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            top, name = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
+            group = group.strip("/")
+            for above in (group, *map(str, Path(group).parents)):  # in a container the group may lie at the top under its own name
+                with contextlib.suppress(OSError, ValueError):  # "max", or a level without a limit
+                    limits.append(int((root / "sys/fs/cgroup" / top / above / name).read_text()))
+    return min(limits)
 
 
 def cores() -> int:

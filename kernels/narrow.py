@@ -10,8 +10,9 @@ import numpy as np
 from numba import prange
 
 from kernels.addresses import pointed, write_index
-from kernels.blocks import Packed, bend, common, epilogue_of, launcher, line_bytes, pack_channel, padded, record
+from kernels.blocks import Packed, common, epilogue_of, launcher, line_bytes, pack_channel, padded, record
 from kernels.cuts.direct import Blocking, even, layout
+from kernels.finishing import bend
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine
@@ -35,8 +36,7 @@ def run_job(job, x, out, operands, geometry, block):
     rows = min(g.rows, g.oh - row)
     positions = g.positions - (g.rows - rows) * g.positions_per_row
     for c in range(g.ins):
-        source = x + (image * g.c_in + c) * g.h * g.w * size
-        pack_channel(g, source, block + c * g.channel_stride * size, block, row * g.sh, 0, positions)
+        pack_channel(g, block + c * g.channel_stride * size, block, x, image, 0, c, g.ins, row * g.sh, 0, positions)
     number = rows * g.ow
     first_panel, last_panel = split(chunk * g.panels, g.chunks)[0], split((chunk + 1) * g.panels, g.chunks)[0]
     for t in range(first_panel, last_panel):

@@ -112,6 +112,16 @@ def thread_count(op: str, threads: int | None) -> int:
     return min(int(threads), cores())
 
 
+def _prepare_last(problem: Problem, choice: Choice, threads: int) -> Prepared:
+    """The same for channels last: by the implementation itself where it knows how, else turned over before and after."""
+    from kernels.relayout import channels_last  # brings Numba, see `load`
+
+    implementation = choice.implementation
+    if implementation.prepare_last and isinstance(problem, Conv) and (problem == problem.bare() or implementation.fuses(problem)):
+        return implementation.prepare_last(problem, threads)
+    return channels_last(prepare(problem, choice, threads), problem, threads)
+
+
 class Outline:
     """A plan before it has operands: what was chosen, everything prepared, and how the user sees the arrays."""
 
@@ -127,13 +137,13 @@ class Outline:
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
         self._plain = None if self._indices or signature.dtype != self._dtype else signature.x_shape
         nothing = Prepared(without_operands(lambda *arrays: None))
-        self.prepared = nothing if problem.n == 0 else prepare(problem, self.choice, self.threads)
+        step = _prepare_last if signature.channels_last else prepare
+        self.prepared = nothing if problem.n == 0 else step(problem, self.choice, self.threads)
         self._x_shape, self._out_shape = problem.x_shape, problem.out_shape  # of what runs
         if signature.channels_last:
-            from kernels.relayout import channels_last, last  # brings Numba, see `load`
+            from kernels.relayout import last  # brings Numba, see `load`
 
             self._x_shape, self._out_shape = last(problem.x_shape), last(problem.out_shape)
-            self.prepared = channels_last(self.prepared, problem, self.threads) if problem.n else nothing
         self._reshaped = signature.x_shape != self._x_shape
         needed = problem.compulsory_bytes + self.prepared.workspace_bytes
         if needed > memory():

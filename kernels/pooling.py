@@ -4,13 +4,47 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING, Any
 
 from kernels.errors import ProblemError
 from kernels.planes import LARGEST, Planes, Size, Window, by_x, dilated, pads
 
 
+class Pooling(Planes):
+    """What every pooling layer has: the outputs of its windows, and what they cost."""
+
+    return_indices: bool
+    if TYPE_CHECKING:  # fields of some, properties of others
+
+        @property
+        def out_size(self) -> Size: ...
+
+        @property
+        def taps(self) -> int: ...
+
+    @property
+    def kind(self) -> str:
+        """"max" or "avg"."""
+        return self.op.removeprefix("adaptive_")[:3]
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the canonical output."""
+        return (self.n, self.c_in, *self.out_size)
+
+    @property
+    def flops(self) -> int:
+        """Comparisons or additions of the definition: one per tap, adaptive windows counted as if all were as large as the largest."""
+        return math.prod(self.out_shape) * self.taps
+
+    @property
+    def compulsory_bytes(self) -> int:
+        """Bytes that must move whatever the method: input read once, output (and 8-byte indices) written once."""
+        return self.in_bytes + math.prod(self.out_shape) * (self.itemsize + 8 * self.return_indices)
+
+
 @dataclasses.dataclass(frozen=True)
-class Pool(Window):
+class Pool(Pooling, Window):
     """A pooling layer over each plane: the maximum or the average of a window; `op` starts with max_pool or avg_pool.
 
     Raises ProblemError where the arguments make no layer.
@@ -36,11 +70,6 @@ class Pool(Window):
         return self.stride[axis] - 1 if self.ceil_mode else 0
 
     @property
-    def kind(self) -> str:
-        """"max" or "avg"."""
-        return self.op[:3]
-
-    @property
     def out_size(self) -> Size:
         """Spatial size of the output. With `ceil_mode` the last window may overhang but starts inside input or leading padding."""
         result = []
@@ -53,21 +82,6 @@ class Pool(Window):
                 result.append(room // s + 1)
         return tuple(result)
 
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of the canonical output."""
-        return (self.n, self.c_in, *self.out_size)
-
-    @property
-    def flops(self) -> int:
-        """Comparisons or additions of the definition: one per tap."""
-        return math.prod(self.out_shape) * self.taps
-
-    @property
-    def compulsory_bytes(self) -> int:
-        """Bytes that must move whatever the method: input read once, output (and 8-byte indices) written once."""
-        return self.in_bytes + math.prod(self.out_shape) * (self.itemsize + 8 * self.return_indices)
-
     def __str__(self) -> str:
         words = [self.op, f"n{self.n}", f"c{self.c_in}", by_x(self.size), "->", f"k{by_x(self.kernel)}", f"s{by_x(self.stride)}"]
         words += [f"p{pads(self.padding)}", f"d{by_x(self.dilation)}"] + ["ceil"] * self.ceil_mode
@@ -77,13 +91,13 @@ class Pool(Window):
         return " ".join([*words, self.dtype])
 
 
-def adaptive_windows(size: int, outputs: int) -> tuple[tuple[int, int], ...]:
-    """(first, after the last) input of each of `outputs` windows that share one axis out, as PyTorch's adaptive pools do."""
-    return tuple((i * size // outputs, -(-(i + 1) * size // outputs)) for i in range(outputs))
+def adaptive_window(size: Any, outputs: Any, i: Any) -> tuple[Any, Any]:
+    """(first, after the last) input of window i of `outputs` that share one axis out, as PyTorch's adaptive pools do; i may be an array."""
+    return i * size // outputs, -(-(i + 1) * size // outputs)
 
 
 @dataclasses.dataclass(frozen=True)
-class AdaptivePool(Planes):
+class AdaptivePool(Pooling):
     """A pooling layer to a given output size whose windows differ in length; `op` starts with adaptive_max_pool or adaptive_avg_pool.
 
     Where the windows are equal it is a `Pool`. Raises ProblemError where the arguments make no layer.
@@ -105,30 +119,10 @@ class AdaptivePool(Planes):
             self._at_least(f"axis {axis}: output_size", length, 1)
 
     @property
-    def kind(self) -> str:
-        """"max" or "avg"."""
-        return self.op.split("_")[1]
-
-    @property
     def taps(self) -> int:
-        """Positions in the largest window."""
-        pairs = (adaptive_windows(n, o) for n, o in zip(self.size, self.out_size))
-        return math.prod(max(end - start for start, end in windows) for windows in pairs)
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of the canonical output."""
-        return (self.n, self.c_in, *self.out_size)
-
-    @property
-    def flops(self) -> int:
-        """Comparisons or additions of the definition, about: one per tap of windows that are all as large as the largest."""
-        return math.prod(self.out_shape) * self.taps
-
-    @property
-    def compulsory_bytes(self) -> int:
-        """Bytes that must move whatever the method: input read once, output (and 8-byte indices) written once."""
-        return self.in_bytes + math.prod(self.out_shape) * (self.itemsize + 8 * self.return_indices)
+        """Positions in the largest window: with size/outputs = a/b in lowest terms, the one that starts b - 1 b-ths into a position."""
+        lowest = [(n // math.gcd(n, o), o // math.gcd(n, o)) for n, o in zip(self.size, self.out_size)]
+        return math.prod((a + 2 * b - 2) // b for a, b in lowest)
 
     def __str__(self) -> str:
         words = [self.op, f"n{self.n}", f"c{self.c_in}", by_x(self.size), "->", f"o{by_x(self.out_size)}"]

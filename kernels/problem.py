@@ -13,10 +13,10 @@ from typing import Self
 
 from kernels.errors import ProblemError
 from kernels.planes import DTYPES, Pairs, Size, Window, by_x, dilated, pads
-from kernels.pooling import AdaptivePool, Pool, adaptive_windows
+from kernels.pooling import AdaptivePool, Pool, adaptive_window
 
 __all__ = [
-    "ACTIVATIONS", "DTYPES", "AdaptivePool", "Conv", "ConvTranspose", "Pairs", "Pool", "Problem", "Size", "adaptive_windows", "dilated",
+    "ACTIVATIONS", "DTYPES", "AdaptivePool", "Conv", "ConvTranspose", "Pairs", "Pool", "Problem", "Size", "adaptive_window", "dilated",
     "parse", "pool_problem", "same_padding",
 ]  # fmt: skip
 

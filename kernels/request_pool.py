@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ from kernels.options import (
     split_shape,
     user_shape,
 )
-from kernels.problem import AdaptivePool, Pool, adaptive_windows, dilated
+from kernels.problem import AdaptivePool, Pool, dilated
 
 
 def _pool(
@@ -106,19 +105,17 @@ def adaptive_max_pool(
     computed, returned = result_dtypes([x_dtype])
     indices = flag(op, "return_indices", return_indices)
     problem = AdaptivePool(op, n, channels, flat(size, 1), flat(out_size, 1), computed.name, return_indices=indices)
-    alike = [_alike(adaptive_windows(length, outputs)) for length, outputs in zip(size, out_size)]
+    check_size(problem)
+    alike = [_alike(length, outputs) for length, outputs in zip(size, out_size)]
     if None not in alike:
         kernel, stride = zip(*(one for one in alike if one))
         kind = f"{problem.kind}_pool{axes}d"
         return _pool(kind, x_shape, x_dtype, kernel, stride, return_indices=return_indices, layout=layout)
-    check_size(problem)
     return Request(problem, Operands(), Signature(tuple(x_shape), user_shape(batch, problem, axes, last), returned, axes, last))
 
 
-def _alike(windows: tuple[tuple[int, int], ...]) -> tuple[int, int] | None:
-    """(length, step) of windows that are all alike, else None."""
-    lengths, steps = {end - first for first, end in windows}, {b[0] - a[0] for a, b in itertools.pairwise(windows)}
-    if len(lengths) > 1 or len(steps) > 1 or 0 in steps:
-        return None
-    length = lengths.pop()
-    return length, steps.pop() if steps else length
+def _alike(size: int, outputs: int) -> tuple[int, int] | None:
+    """(length, step) of adaptive windows that are all alike, else None. They begin at floor(i * size / outputs), in even steps only if
+    the fractions never add up to a whole before the last."""
+    step, rest = divmod(size, outputs)
+    return (step + rest, step) if step and rest <= 1 else None

@@ -12,7 +12,6 @@ Array = np.ndarray
 SIZE = 5, 6, 9
 FAMILIES = ("conv", "conv_transpose", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool")
 OPS = [f"{family}{axes}d" for family in FAMILIES for axes in (1, 2, 3)] + ["global_avg_pool", "global_max_pool"]
-OPS = [op for op in OPS if hasattr(kernels, op)]
 WEIGHTED = [op for op in OPS if op.startswith("conv")]
 
 

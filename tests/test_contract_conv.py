@@ -104,6 +104,31 @@ def test_every_vector_width(name: str, case: ConvCase, vector_bytes: int, poison
                 check(plan, case, dtype, x, bias)
 
 
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+@pytest.mark.parametrize("case", [CASES[name] for name in (*WIDE, "inner_layer", "channels_in_17")], ids=str)
+@pytest.mark.parametrize("name", [name for name in NAMES if registry.every("conv")[name].prepare_last])
+def test_channels_last_inside_a_job(name: str, case: ConvCase, vector_bytes: int, poisoned_scratch: None) -> None:
+    """Methods that turn arrays over themselves, with and without a pool that they fuse."""
+    for dtype in ("float32", "float64"):
+        x, weight, bias = case.arrays(dtype)
+        source = given(np.ascontiguousarray(np.moveaxis(x, 1, -1)))
+        for pool in (None, ("max", 2)):
+            if pool and min(answers(case.name, dtype)[0].shape[2:]) < 2:
+                continue
+            options = {**case.options, "pool": pool, "implementation": name, "dtype": dtype}
+            with pretend(vector_bytes=vector_bytes, registers=32 if vector_bytes == 64 else 16):
+                if implementations(case.op, x.shape, weight, **case.options)[name]:
+                    return
+                first = kernels.plan(case.op, x.shape, weight, bias, **options)
+                turned = np.moveaxis(weight, (1, 0), (-2, -1))
+                last = kernels.plan(case.op, source.array.shape, turned, bias, layout="channels_last", **options)
+            target = Guarded(last.out_shape, dtype)
+            last(source.array, out=target.array)
+            np.testing.assert_array_equal(np.moveaxis(target.array, -1, 1), first(x))
+            assert source.unchanged() and target.zones_untouched()
+            assert "channels last" in last.explain() and last.workspace_bytes > first.workspace_bytes
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_is_able_at_all(name: str) -> None:
     """An implementation that refuses everything would pass everything."""

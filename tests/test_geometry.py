@@ -38,8 +38,9 @@ def seen(layers: list[dict[str, Any]], n: int, output: int) -> np.ndarray:
         y = np.zeros((1, 1, n))
         y[0, 0, i] = 1
         for layer in layers:
-            options = {key: value for key, value in layer.items() if key != "kernel_size"}
-            y = kernels.conv1d(y, np.ones((1, 1, layer["kernel_size"])), **options)
+            options = {key: value for key, value in layer.items() if key not in ("kernel_size", "transposed")}
+            function = kernels.conv_transpose1d if layer.get("transposed") else kernels.conv1d
+            y = function(y, np.ones((1, 1, layer["kernel_size"])), **options)
         if y[0, 0, output]:
             found.append(i)
     return np.array(found)
@@ -61,6 +62,31 @@ def test_receptive_field_is_what_an_output_sees(layers: list[dict[str, Any]]) ->
         first = field.start[0] + output * field.stride[0]
         assert (positions[0], positions[-1]) == (first, first + field.size[0] - 1)
         assert field.centre[0] == field.start[0] + (field.size[0] - 1) / 2
+
+
+UP: dict[str, Any] = {"transposed": True}
+UPWARD: list[list[dict[str, Any]]] = [
+    [UP | {"kernel_size": 4, "stride": 2, "padding": 1}, {"kernel_size": 3, "padding": 1}],
+    [{"kernel_size": 3, "stride": 2}, UP | {"kernel_size": 5, "stride": 3, "dilation": 2, "padding": [(1, 4)]}, {"kernel_size": 2}],
+    [UP | {"kernel_size": 3, "stride": 3, "padding": "same"}, {"kernel_size": 6, "stride": 3, "padding": "same"}],
+    [UP | {"kernel_size": 8, "stride": 4, "padding": "same_lower"}],
+]
+
+
+@pytest.mark.parametrize("layers", UPWARD)
+def test_receptive_field_of_transposed_layers(layers: list[dict[str, Any]]) -> None:
+    """No output sees past its field, and over the phases of the stride some reach either end to within less than a position."""
+    n, first, outputs = 40, 16, 12
+    field = receptive_field(layers, size=n)[-1]
+    ends = []
+    for output in range(first, first + outputs):
+        positions = seen(layers, n, output)
+        start = field.start[0] + output * field.stride[0]
+        ends.append((positions[0] - start, start + field.size[0] - 1 - positions[-1]))
+    assert np.min(ends) > -1e-9 and all(side < 1 for side in np.min(ends, axis=0))
+    problem = kernels.parse("conv_transpose1d n1 c1 1x40 -> c1 k1x8 s1x4 p0+0x2+2 d1x1 g1 o0x0 float32")
+    assert receptive_field([problem])[-1] == receptive_field([UPWARD[-1][0]])[-1]
+    assert receptive_field([problem])[-1].stride == (0.25,)
 
 
 def test_published_numbers() -> None:

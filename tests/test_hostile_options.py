@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import layers
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import registry
+from kernels import machine, registry
 from kernels.plan import load
 
 load()
@@ -103,6 +105,7 @@ HUGE: dict[str, Callable[[], Any]] = {
     "padding": lambda: kernels.conv1d(np.ones((1, 1, 8), np.float32), np.ones((1, 1, 2), np.float32), padding=10**40),
     "padding_stepped_over": lambda: kernels.conv1d(np.ones((1, 1, 8)), np.ones((1, 1, 2)), padding=10**14, stride=10**12),
     "padding_pooled_over": lambda: kernels.avg_pool1d(np.ones((1, 1, 8)), 10**14, 1, padding=[(10**14 - 8, 0)]),
+    "adaptive_outputs": lambda: kernels.adaptive_avg_pool1d(np.ones((1, 3, 8)), 10**14),
     "planned": lambda: kernels.plan("max_pool2d", (10**400, 3, 10**9, 10**9), 2),
     "overflow": lambda: kernels.plan("max_pool2d", (2**31, 2**31, 2**31, 2**31), 2),
 }  # fmt: skip
@@ -128,6 +131,32 @@ def test_scratch_space_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(kernels.ProblemError, match=r"scratch space of 'im2col' for conv1d n1 c1 .* would take"):
         kernels.conv1d(x, weight, **options)
     assert kernels.conv1d(x, weight[:1], **options).shape == (1, 1, 10)
+
+
+def test_many_adaptive_windows_are_not_listed() -> None:
+    tracemalloc.start()
+    try:
+        assert kernels.implementations("adaptive_max_pool1d", (1, 1, 3 * 10**8 + 2), 10**8)["jit"] is None
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [("0::/job/part", {"job/memory.max": "3000", "job/part/memory.max": "max"}, 3000),
+     ("0::/elsewhere", {"memory.max": "5000"}, 5000),
+     ("4:memory:/job\n0::/", {"memory/job/memory.limit_in_bytes": "7000", "memory/memory.limit_in_bytes": "9223372036854771712"}, 7000),
+     ("3:cpu:/job\n4:cpuset,memory:/job", {"cpu/job/memory.limit_in_bytes": "1", "memory/job/memory.limit_in_bytes": "9"}, 9),
+     ("0::/", {}, 1 << 62), (None, {"memory.max": "1"}, 1 << 62)],
+)  # fmt: skip
+def test_memory_is_what_control_groups_allow(tmp_path: Path, groups: str | None, files: dict[str, str], expected: int) -> None:
+    written = {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
+    for name, text in (written | ({"proc/self/cgroup": groups} if groups is not None else {})).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert machine._allowed(tmp_path) == expected
+    assert machine.memory() == min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), machine._allowed(Path("/")))
 
 
 FAR: dict[str, tuple[dict[str, Any], list[float]]] = {

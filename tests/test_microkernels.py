@@ -12,7 +12,7 @@ from memory import Guarded, given
 
 from kernels import spectra
 from kernels.machine import pretend
-from kernels.microkernels import across, flat, fourier, lines, outer, packing, product, row, stacked, window, winograd
+from kernels.microkernels import across, flat, fourier, lines, outer, packing, product, row, stacked, transpose, window, winograd
 from kernels.problem import dilated
 from kernels.toomcook import matrices
 
@@ -354,3 +354,17 @@ def test_stacked_planes(kind: int, lanes: int, dtype: str) -> None:
         expected = seen.max((0, 1)) if kind == window.MAXIMUM else seen.sum((0, 1)) / (down[y] * across_[x])
         np.testing.assert_allclose(out.array[(y * ow + x) ^ 1], expected, rtol=1e-6)
     assert out.zones_untouched()
+
+
+@words
+def test_transposition(lanes: int, dtype: str) -> None:
+    """From one number to several blocks either way, pitches wider than the matrix; bits pass through, NaN with a message among them."""
+    size = np.dtype(dtype).itemsize
+    for rows, columns in itertools.product((1, lanes - 1, lanes, 2 * lanes + 1), (1, lanes, lanes + 3)):
+        values = np.random.default_rng(rows * columns).integers(0, 256, (rows, (columns + 2) * size), dtype=np.uint8).view(dtype)
+        x, out = given(values), Guarded((columns, rows + 3), dtype)
+        invoke(transpose.transpose(lanes, size), lanes, size, at(out.array), rows + 3, at(x.array), columns + 2, rows, columns)
+        assert out.array[:, :rows].tobytes() == values[:, :columns].T.tobytes()
+        assert np.isnan(out.array[:, rows:]).all()
+        assert out.zones_untouched()
+        assert x.unchanged()

@@ -19,16 +19,23 @@ from kernels.machine import cores
 from kernels.microkernels.outer import tile
 from kernels.narrow import prepare_narrow
 from kernels.problem import Conv
+from kernels.relayout import channels_last
 
 
-def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
+def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) -> Prepared:
     """Choose a blocking (of one kind only), compile its tiles."""
     threads = worth(threads, best(problem, 1).cycles)
     block = best_pooled(problem, threads, only) if problem.pool else best(problem, threads, only)
     assert block is not None
     if block.across:
-        return prepare_narrow(problem, threads, block)
-    return prepare_blocks(problem, threads, block, tile)
+        narrow = prepare_narrow(problem, threads, block)
+        return channels_last(narrow, problem, threads) if last else narrow
+    return prepare_blocks(problem, threads, block, tile, last=last)
+
+
+def prepare_last(problem: Conv, threads: int) -> Prepared:
+    """The same for channels last, turned over in each job; as a whole where maps are few positions."""
+    return prepare(problem, threads, last=True)
 
 
 def fuses(problem: Conv) -> bool:
@@ -43,5 +50,7 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     return {name: DIRECT.only(name, "prepare") for name in names}
 
 
-DIRECT = Implementation("direct", "conv", lambda problem: None, prepare, rounding_bound, fuses, variants=variants)
+DIRECT = Implementation(
+    "direct", "conv", lambda problem: None, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last
+)
 registry.add(DIRECT)

@@ -20,21 +20,18 @@ from kernels import registry
 from kernels.addresses import pointed, write_index
 from kernels.blocks import (
     Packed,
-    bend,
     common,
     epilogue_of,
     launcher,
     line_bytes,
     pack_channel,
-    pool_bytes,
-    pool_planes,
-    pool_record,
     record,
     tile_table,
 )
 from kernels.calibration import worth
 from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import even, layout, pooled_size
+from kernels.finishing import bend, finish_channels, pool_bytes, pool_record
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import cores, machine
@@ -42,6 +39,7 @@ from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch, whole
+from kernels.slabs import NOTE, slabs
 from kernels.toomcook import matrices
 from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
 from kernels.weights import packer
@@ -92,9 +90,9 @@ def run_job(job, x, out, operands, geometry, block):
     shape = g.mh, g.rh, g.mw, g.rw, g.lanes, size
     point_stride = g.ins * padded + g.lanes  # the last line of the last channel ends in a whole vector
     lines, line = (1, number) if g.flat else (rows, columns)
+    high, broad = min(rows * g.mh, g.oh - row * g.mh), min(columns * g.mw, g.ow - column * g.mw)
     for c in range(g.ins):
-        source = x + ((image * g.c_in + group * g.ins + c) * g.h * g.w) * size
-        pack_channel(g, source, block, block, row * g.mh, column * g.mw, positions)
+        pack_channel(g, block, block, x, image, group * g.ins, c, g.ins, row * g.mh, column * g.mw, positions)
         for r in range(lines):
             start = block + r * g.positions_per_row * g.pitch * size
             call(g.input, (*shape, v + (c * padded + r * columns) * size, point_stride, start, g.offsets, line))
@@ -103,6 +101,7 @@ def run_job(job, x, out, operands, geometry, block):
     across = split(vectors + g.tile_n - 1, g.tile_n)[0]
     wide, wider = split(vectors, across)
     table = g.offsets + (g.points + (vectors - 1) * g.ins) * 8
+    held = 0
     for round_start in range(first_tile, last_tile, per_round):
         round_end = min(round_start + per_round, last_tile)
         base = round_start * g.tall + min(round_start, g.taller)
@@ -123,19 +122,21 @@ def run_job(job, x, out, operands, geometry, block):
                     call(tile, (m, n, g.lanes, size, g.ins, a, source, table, y, padded, entries, *done))
         for channel in range(channels):
             j = group * g.outs + base + channel
-            if g.pool:  # as if the plane began so far before the scratch that this job's rows fall on it
-                plane = block + g.conv_offset - row * g.mh * g.ow * size
+            pitch = g.ow
+            if g.pool or g.last_out:  # as if the plane began so far before the scratch that this job's rows fall on it
+                pitch = broad
+                start = g.conv_offset if g.pool else g.held_offset + held * g.held_pitch * size
+                plane = block + start - row * g.mh * pitch * size
             else:
                 plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
             bias, scale, shift = epilogue_of(g, operands, j)
-            place = plane, g.oh, g.ow, g.ow - column * g.mw, row, columns, number
+            place = plane, g.oh, pitch, g.ow - column * g.mw, row, columns, number
             call(g.output, (*shape, *place, products + channel * padded * size, channels * padded, block + g.turns_offset,
                             bias, scale, shift, g.activation, g.slope))  # fmt: skip
-            high, broad = min(rows * g.mh, g.oh - row * g.mh), min(columns * g.mw, g.ow - column * g.mw)
-            bend(g, 1, plane + row * g.mh * g.ow * size, 0, g.ow, high, broad)
-            if g.pool:
-                pool_planes(g, 1, block + g.conv_offset, 0, out, image * g.c_out + j, row * g.mh, column * g.mw, high, broad,
-                            block + g.row_offset)  # fmt: skip
+            sums = plane + row * g.mh * pitch * size
+            bend(g, 1, sums, 0, pitch, high, broad)
+            full = held + 1 == g.held or (channel == channels - 1 and round_end == last_tile)
+            held = finish_channels(g, 1, held, sums, 0, out, image, j, row * g.mh, column * g.mw, high, broad, block, full)
 
 
 @region
@@ -166,7 +167,7 @@ def ends(total: int, step: int) -> set[int]:
     return {step, total % step or step}
 
 
-def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
+def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) -> Prepared:
     """Choose a cut (of one kind only), compile transforms and tiles."""
     threads = worth(threads, cutting.best(problem, 1).cycles)
     cut = cutting.best(problem, threads, only)
@@ -189,7 +190,8 @@ def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
     row_offset = line_offset + line_bytes(packed, lanes, size)
     high, broad = cut.rows * cut.mh, min(cut.columns * cut.mw, ow)
     conv_offset = row_offset + pool_bytes(problem, 1, broad)
-    scratch_bytes = conv_offset + pool_bytes(problem, high, broad)
+    held_offset = conv_offset + pool_bytes(problem, high, broad)
+    fields, scratch_bytes = slabs(problem, packed, last, ALIGNMENT // size, high * broad, held_offset)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
@@ -203,7 +205,7 @@ def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
     counts = {-(-rows * columns // lanes) for rows in ends(down, cut.rows) for columns in ends(across, cut.columns)}
     tiles = tile_table(outs, cut.m, np.array([even(count, cut.n) for count in counts]), lanes, size, tile)
     geometry = record({
-        **common(problem, packed, starts, line_offset), **pooling, "oh": oh, "ow": ow, "down": down, "across": across,
+        **common(problem, packed, starts, line_offset), **pooling, **fields, "oh": oh, "ow": ow, "down": down, "across": across,
         "rows": cut.rows, "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks, "points": points,
         "mh": cut.mh, "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "m": cut.m, "tile_n": cut.n, "flat": cut.flat,
         "parts": parts, "tall": tall, "taller": taller, "channels": cut.channels, "chunks": cut.chunks,
@@ -219,7 +221,12 @@ def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
         return np.concatenate([turn(point) for point in transformed]), *operands[1:]
 
     bind = launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, (starts, factors, offsets, entries, tiles))
-    return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}")
+    return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}{NOTE * last}")
+
+
+def prepare_last(problem: Conv, threads: int) -> Prepared:
+    """The same for channels last, turned over in each job."""
+    return prepare(problem, threads, last=True)
 
 
 def fuses(problem: Conv, only: str = "") -> bool:
@@ -234,5 +241,5 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     return {name: WINOGRAD.only(name, "prepare", "error_bound", "fuses") for name in names}
 
 
-WINOGRAD = Implementation("winograd", "conv", refuse, prepare, error_bound, fuses, variants=variants)
+WINOGRAD = Implementation("winograd", "conv", refuse, prepare, error_bound, fuses, variants=variants, prepare_last=prepare_last)
 registry.add(WINOGRAD)

@@ -13,7 +13,7 @@ from kernels import registry
 from kernels.arrays import frozen
 from kernels.implementation import Implementation, Prepared, rounding_bound, without_operands
 from kernels.jit import njit, region
-from kernels.problem import AdaptivePool, Pool, adaptive_windows
+from kernels.problem import AdaptivePool, Pool, adaptive_window
 
 Array = np.ndarray
 
@@ -87,7 +87,8 @@ def averages(x, out, depths, heights, widths, dilation, ends, include_pad, divis
 def windows(problem: Pool | AdaptivePool, axis: int) -> Array:
     """(2, outputs) along an axis: where each window begins, and its taps."""
     if isinstance(problem, AdaptivePool):
-        return np.array([(first, end - first) for first, end in adaptive_windows(problem.size[axis], problem.out_size[axis])]).T.copy()
+        first, end = adaptive_window(problem.size[axis], problem.out_size[axis], np.arange(problem.out_size[axis]))
+        return np.stack([first, end - first])
     starts = np.arange(problem.out_size[axis]) * problem.stride[axis] - problem.padding[axis][0]
     return np.stack([starts, np.full_like(starts, problem.kernel[axis])])
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels import registry
 from kernels.implementation import Implementation, Prepared, rounding_bound, without_operands
-from kernels.problem import AdaptivePool, Pool, adaptive_windows
+from kernels.problem import AdaptivePool, Pool, adaptive_window
 
 Array = np.ndarray
 
@@ -22,7 +22,7 @@ Array = np.ndarray
 def window(problem: Pool | AdaptivePool, place: tuple[int, ...]) -> tuple[list[tuple[int, ...]], int]:
     """(positions of the input that the window at an output's place sees, number of taps on input or padding: overhang is neither)."""
     if isinstance(problem, AdaptivePool):
-        spans = (adaptive_windows(n, outputs)[o] for n, outputs, o in zip(problem.size, problem.out_size, place))
+        spans = (adaptive_window(n, outputs, o) for n, outputs, o in zip(problem.size, problem.out_size, place))
         seen = list(itertools.product(*(range(*span) for span in spans)))
         return seen, len(seen)
     inside, counted = [], 0

@@ -28,22 +28,21 @@ def _block(typing_context: Any, whole_: Any, lanes_: Any, itemsize_: Any, dst: A
         dst, dst_pitch, src, src_pitch, rows, columns = values[3:]
         w = Words(builder, lanes, itemsize)
 
-        def line(start: Any, pitch: Any, i: int) -> Any:
-            return w.pointer(start, builder.mul(pitch, i64(i)))
-
-        def inside(i: int, lines: Any, length: Any) -> Any:
-            """The mask of line i of `lines` lines of `length` numbers."""
-            return w.first(builder.select(builder.icmp_signed(">", lines, i64(i)), length, i64(0)))
+        def line(start: Any, pitch: Any, i: Any) -> Any:
+            return w.pointer(start, builder.mul(pitch, i))
 
         if whole:
-            source = [w.load(line(src, src_pitch, i)) for i in range(lanes)]
-        else:
-            source = [w.load_first(line(src, src_pitch, i), inside(i, rows, columns)) for i in range(lanes)]
+            for i, turned in enumerate(w.transposed([w.load(line(src, src_pitch, i64(i))) for i in range(lanes)])):
+                w.store(turned, line(dst, dst_pitch, i64(i)))
+            return context.get_dummy_value()
+        across, down = w.first(columns), w.first(rows)
+        source = []
+        for i in range(lanes):  # lines past the last are read from the first, and not written
+            inside = builder.select(builder.icmp_signed(">", rows, i64(i)), i64(i), i64(0))
+            source.append(w.load_first(line(src, src_pitch, inside), across))
         for i, turned in enumerate(w.transposed(source)):
-            if whole:
-                w.store(turned, line(dst, dst_pitch, i))
-            else:
-                w.store_first(turned, line(dst, dst_pitch, i), inside(i, columns, rows))
+            with w.when(builder.icmp_signed(">", columns, i64(i))):
+                w.store_first(turned, line(dst, dst_pitch, i64(i)), down)
         return context.get_dummy_value()
 
     return types.void(*literals, *(types.int64,) * 6), codegen

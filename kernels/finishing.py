@@ -1,0 +1,86 @@
+"""What becomes of a job's finished sums while they are in cache: an activation that tiles do not know, a pool, channels last."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels.jit import njit
+from kernels.machine import machine
+from kernels.microkernels.window import MAXIMUM, SUM, TILED_STRIDES, line, plane, window
+from kernels.problem import Conv
+from kernels.scratch import whole
+from kernels.slabs import put_channels
+from kernels.vector import call, split
+
+Array = np.ndarray
+
+
+@njit
+def bend(g, m, y, y_row, pitch, rows, columns):
+    """Apply an activation that the tiles do not know to m channels of finished sums, y_row elements apart at y: rows of `columns`, pitch
+    elements from row to row, while they are in cache."""
+    if g.form:
+        number, line = (1, rows * columns) if pitch == columns else (rows, columns)
+        for i in range(m):
+            call(g.bend, (g.form, g.lanes, g.itemsize, y + i * y_row * g.itemsize, pitch, number, line, 0, 0, 0, g.slope))
+
+
+@njit
+def pool_plane(g, to, source, rows, columns, down, across, scratch):
+    """Pool rows x columns numbers at source into down x across at `to`."""
+    if g.pool_lines:
+        call(g.pool, (g.pool_kind, g.lanes, g.itemsize, to, source, g.pool_down, g.pool_across, down, columns))
+    else:
+        call(
+            g.pool,
+            (g.pool_kind, g.pool_step, g.pool_tall, g.lanes, g.itemsize, to, source, scratch, g.pool_down, g.pool_across, down, across,
+             rows, columns, g.pool_kh, g.pool_kw, g.pool_sh, g.pool_sw, 0, 0, 1, 1),
+        )  # fmt: skip
+
+
+@njit
+def finish_channels(g, m, held, y, y_row, out, image, j, row, column, rows, columns, block, full):
+    """m channels of finished sums from channel j on, y_row elements apart at y, a block that holds whole windows: pooled if a pool follows,
+    and with channels last put into the output once `full`, together with those `held` before them. Channels now held."""
+    size = g.itemsize
+    oh, ow = g.oh, g.ow
+    if g.pool:
+        oh, ow = g.pool_oh, g.pool_ow
+        down, across = split(rows - g.pool_kh, g.pool_sh)[0] + 1, split(columns - g.pool_kw, g.pool_sw)[0] + 1
+        row, column = split(row, g.pool_sh)[0], split(column, g.pool_sw)[0]
+        if g.last_out:
+            to, to_row = block + g.held_offset + held * g.held_pitch * size, g.held_pitch
+        else:
+            to, to_row = out + (((image * g.c_out + j) * oh + row) * ow + column) * size, oh * ow
+        for i in range(m):
+            pool_plane(g, to + i * to_row * size, y + i * y_row * size, rows, columns, down, across, block + g.row_offset)
+        rows, columns = down, across
+    held += m
+    if g.last_out and full:
+        put_channels(g, held, block, out, image, j + m - held, row, column, rows, columns, oh, ow)
+        return 0
+    return held
+
+
+def pool_record(problem: Conv, rows: int, columns: int) -> tuple[dict[str, int], list[Array]]:
+    """(fields, arrays that they point into) for `pool_plane` on blocks of up to rows x columns; all zero without a pool."""
+    names = "pool", "pool_kind", "pool_step", "pool_tall", "pool_lines", "pool_down", "pool_across"
+    sizes = "pool_kh", "pool_kw", "pool_sh", "pool_sw", "pool_oh", "pool_ow"
+    if not problem.pool:
+        return dict.fromkeys((*names, *sizes), 0), []
+    kind, kernel, stride = problem.pool
+    lanes, size, code = machine().lanes(problem.itemsize), problem.itemsize, MAXIMUM if kind == "max" else SUM
+    lines = kernel[0] == 1 and stride[0] == 1 and kernel[1] == columns
+    shape = window(kernel, stride, (1, 1), (True, True))
+    pool = line(code, lanes, size) if lines else plane(code, shape, lanes, size)
+    down = np.full(rows, kernel[0], problem.dtype)
+    across = np.full(columns + lanes, kernel[1], problem.dtype)
+    fields = (pool, code, shape.stride, shape.tall, lines, down.ctypes.data, across.ctypes.data)
+    values = (*kernel, *stride, *problem.out_shape[2:])
+    return {**dict(zip(names, fields)), **dict(zip(sizes, values))}, [down, across]
+
+
+def pool_bytes(problem: Conv, rows: int, columns: int) -> int:
+    """Scratch bytes for rows x columns outputs that wait for their pool; windows read whole vectors past them."""
+    lanes = machine().lanes(problem.itemsize)
+    return whole((rows * columns + 2 * TILED_STRIDES * lanes) * problem.itemsize) if problem.pool else 0

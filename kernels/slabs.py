@@ -1,0 +1,73 @@
+"""Channels last inside a job: what it reads and writes is turned over while it is in cache, so that nothing else moves through memory.
+
+    x [row][column][channel] ─► slab [channel][row][column] ─ pack, tiles ─► held [channel][row][column] ─► y [row][column][channel]
+
+The slab has the part of x that a job packs, a cache line of channels at a time; held are finished channels that wait until there are
+enough of them to be written side by side.
+"""
+
+from __future__ import annotations
+
+from kernels.cuts.direct import Layout
+from kernels.jit import njit
+from kernels.machine import machine
+from kernels.microkernels.transpose import transpose
+from kernels.problem import Conv
+from kernels.scratch import ALIGNMENT, whole
+from kernels.vector import call
+
+NOTE = "; channels last: every job turns over what it reads and writes, in cache"
+_FIELDS = "last_in", "last_out", "turn", "turned", "slab_offset", "slab_pitch", "held", "held_offset", "held_pitch"
+
+
+@njit
+def plane_of(g, x, image, channel, c, channels, row, column, positions, block):
+    """The plane that the c-th of `channels` from `channel` on is packed from, for a block from an input row and column on (before
+    padding): its address, that row and column counted from its first, its height and width. Called for one c after the other."""
+    size = g.itemsize
+    row, column = row - g.pad_h, column - g.pad_w
+    if not g.last_in:
+        return x + (image * g.c_in + channel + c) * g.h * g.w * size, row, column, g.h, g.w
+    top, left = min(max(row, 0), g.h), min(max(column, 0), g.w)
+    h = max(min(row + (positions - 1) * g.row_step + g.phases, g.h) - top, 0)
+    w = max(min(column + g.span, g.w) - left, 0)
+    slab = block + g.slab_offset
+    within = c % g.turned
+    if within == 0:
+        count = min(g.turned, channels - c)
+        source = x + (((image * g.h + top) * g.w + left) * g.c_in + channel + c) * size
+        lines, line = (1, h * w) if w == g.w else (h, w)
+        for r in range(lines):
+            start = source + r * g.w * g.c_in * size
+            call(g.turn, (g.lanes, size, slab + r * line * size, g.slab_pitch, start, g.c_in, line, count))
+    return slab + within * g.slab_pitch * size, row - top, column - left, h, w
+
+
+@njit
+def put_channels(g, channels, block, out, image, j, row, column, rows, columns, oh, ow):
+    """All held channels, rows x columns numbers of each, to channels j and further of an output of oh x ow positions."""
+    size = g.itemsize
+    held = block + g.held_offset
+    to = out + (((image * oh + row) * ow + column) * g.c_out + j) * size
+    lines, line = (1, rows * columns) if columns == ow else (rows, columns)
+    for r in range(lines):
+        call(g.turn, (g.lanes, size, to + r * ow * g.c_out * size, g.c_out, held + r * line * size, g.held_pitch, channels, line))
+
+
+def _pitch(numbers: int, lanes: int) -> int:
+    """An odd number of vectors: planes a power of two apart would share cache sets."""
+    return (-(-numbers // lanes) | 1) * lanes
+
+
+def slabs(problem: Conv, packed: Layout, last: bool, held: int, area: int, start: int) -> tuple[dict[str, int], int]:
+    """(fields, end of scratch) for jobs that pack `packed` and hold up to `held` channels of `area` numbers; scratch begins at `start`."""
+    if not last:
+        return dict.fromkeys(_FIELDS, 0), start
+    lanes, size = machine().lanes(problem.itemsize), problem.itemsize
+    turned = min(ALIGNMENT // size, problem.c_in // problem.groups)
+    high = min((packed.positions - 1) * packed.row_step + packed.phases, problem.size[0])
+    slab_pitch, held_pitch = _pitch(high * min(packed.span, problem.size[1]), lanes), _pitch(area, lanes)
+    last_in = problem.c_in > 1  # else the order is the same
+    held_offset = start + whole(last_in * turned * slab_pitch * size)
+    values = last_in, 1, transpose(lanes, size), turned, start, slab_pitch, held, held_offset, held_pitch
+    return dict(zip(_FIELDS, values)), held_offset + whole(held * held_pitch * size)
