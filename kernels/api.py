@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,15 @@ def call(
     """A plan made and called: what operation `op` does to x with its other arguments."""
     x = intake(op, "x", x)
     asked = request(op, x.shape, x.dtype, args, options)
-    if isinstance(out, np.ndarray):
-        for name, operand in asked.given.items():
-            if np.may_share_memory(out, operand):
-                raise ProblemError(f"{op}: out overlaps {name} in memory; pass a separate array")
+    apart(op, out, asked.given)
     return Plan(asked.problem, asked.operands, asked.signature, implementation, threads)(x, out)
+
+
+def apart(op: str, out: Any, given: Mapping[str, Array]) -> None:
+    """Raises ProblemError if `out` overlaps one of the named operands."""
+    for name, operand in given.items() if isinstance(out, np.ndarray) else ():
+        if np.may_share_memory(out, operand):
+            raise ProblemError(f"{op}: out overlaps {name} in memory; pass a separate array")
 
 
 def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", implementation: str = "auto", effort: str = "estimate",

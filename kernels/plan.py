@@ -152,7 +152,7 @@ class Plan:
         """The result for an x of the planned shape; into `out` if given. Pools with indices return (values, indices)."""
         if type(x) is np.ndarray and x.shape == self._plain and x.dtype is self._dtype and x.flags.carray:  # nothing to convert
             if out is not None:
-                _check_out(self.problem.op, out, self._signature, x)
+                check_out(self.problem.op, out, self._signature, x)
             if out is None or out.flags.carray:
                 y = np.empty(self._signature.out_shape, self._dtype) if out is None else out
                 self._prepared.run(frozen(x.reshape(self._shapes[0])), y.reshape(self._shapes[1]))
@@ -162,7 +162,7 @@ class Plan:
         if x.shape != signature.x_shape:
             raise ProblemError(f"{op}: x has shape {x.shape}, the plan was made for {signature.x_shape}; make a plan for this shape")
         if out is not None:
-            _check_out(op, out, signature, x)
+            check_out(op, out, signature, x)
         x = frozen(canonical(x, self._dtype, self._shapes[0]))
         direct = out is not None and out.dtype == x.dtype and out.flags.c_contiguous and out.flags.aligned
         y = out.reshape(self._shapes[1]) if direct else np.empty(self._shapes[1], x.dtype)
@@ -185,7 +185,8 @@ class Plan:
         return out
 
 
-def _check_out(op: str, out: Any, signature: Signature, x: Array) -> None:
+def check_out(op: str, out: Any, signature: Signature, x: Array) -> None:
+    """Raises ProblemError unless `out` can take a result of this signature while x is read."""
     if not isinstance(out, np.ndarray):
         raise ProblemError(f"{op}: out is a {type(out).__name__}, must be a NumPy array")
     if out.shape != signature.out_shape or out.dtype != signature.dtype:
