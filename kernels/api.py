@@ -5,7 +5,7 @@ from __future__ import annotations
 import marshal
 import math
 import numbers
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,13 +37,13 @@ def call(
     if outline is not None:
         given = Operands._make(operands) if operands else Operands()
         if out is not None:
-            _check_apart(op, out, given._asdict())
+            apart(op, out, given._asdict())
         if given.weight is not None and given.weight.ndim == 3:
             given = given._replace(weight=given.weight[:, :, None])  # a 1-D kernel's height
         return outline.compute(outline.prepared.bind(given), x, out)
     x = intake(op, "x", x)
     asked = request(op, x.shape, x.dtype, (), {**dict(zip(Operands._fields, operands)), **dict(zip(names, numbers))})
-    _check_apart(op, out, asked.given)
+    apart(op, out, asked.given)
     outline = Outline(asked.problem, asked.signature, implementation, threads)
     if key is not None and asked.as_given:
         _outlines.put(key, outline, outline.prepared.workspace_bytes)
@@ -74,11 +74,11 @@ def _key(op: str, x: Any, operands: tuple[Any, ...], numbers: tuple[Any, ...]) -
         return None
 
 
-def _check_apart(op: str, out: Any, operands: dict[str, Any]) -> None:
-    if isinstance(out, np.ndarray):
-        for name, operand in operands.items():
-            if operand is not None and np.may_share_memory(out, operand):
-                raise ProblemError(f"{op}: out overlaps {name} in memory; pass a separate array")
+def apart(op: str, out: Any, given: Mapping[str, Array | None]) -> None:
+    """Raises ProblemError if `out` overlaps one of the named operands."""
+    for name, operand in given.items() if isinstance(out, np.ndarray) else ():
+        if operand is not None and np.may_share_memory(out, operand):
+            raise ProblemError(f"{op}: out overlaps {name} in memory; pass a separate array")
 
 
 def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", implementation: str = "auto", effort: str = "estimate",

@@ -159,6 +159,23 @@ def test_separable_is_two_convolutions(options: dict[str, Any], l2: int) -> None
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("pool", [("max", 2), ("avg", 3, 2), ("max", (2, 1), (4, 1))], ids=str)
+def test_separable_with_a_pool_channels_last_and_an_output(pool: Any) -> None:
+    x, depthwise, pointwise, bias = draw((2, 3, 17, 9)), draw((6, 1, 3, 3)), draw((4, 6, 1, 1)), draw(4)
+    expected = kernels.conv2d(kernels.conv2d(x, depthwise, padding=1, groups=3), pointwise, bias, activation="relu", pool=pool)
+    turned = np.moveaxis(x, 1, -1), np.moveaxis(depthwise, (1, 0), (-2, -1)), np.moveaxis(pointwise, (1, 0), (-2, -1))
+    options: dict[str, Any] = {"padding": "same", "activation": "relu", "pool": pool}
+    with pretend(l2=8 << 10):
+        for out in (np.full(expected.shape, np.nan), np.full((*expected.shape, 2), np.nan)[..., 0]):
+            assert kernels.separable_conv2d(x, depthwise, pointwise, bias, **options, out=out) is out
+            np.testing.assert_allclose(out, expected, rtol=0, atol=1e-12)
+        last = kernels.separable_conv2d(*turned, bias, **options, layout="channels_last")
+        single = np.empty(last.shape[1:])
+        assert kernels.separable_conv2d(turned[0][1], *turned[1:], bias, **options, layout="channels_last", out=single) is single
+    np.testing.assert_allclose(np.moveaxis(last, -1, 1), expected, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(single, last[1])
+
+
 def test_separable_along_one_axis_without_a_batch() -> None:
     x, depthwise, pointwise = draw((5, 400)).astype(np.float32), draw((5, 1, 8)), draw((3, 5, 1)).astype(np.float32)
     middle = kernels.conv1d(x, depthwise, padding="same", stride=2, groups=5)
@@ -173,6 +190,8 @@ def test_separable_dtypes_and_empty_batches() -> None:
     y = kernels.separable_conv2d(x, depthwise, pointwise)
     assert y.dtype == np.float16 and (y == 18).all()
     assert kernels.separable_conv2d(x[:0], depthwise, pointwise).shape == (0, 3, 3, 3)
+    out = np.zeros_like(y)
+    assert kernels.separable_conv2d(x, depthwise, pointwise, out=out) is out and (out == 18).all()
 
 
 def test_separable_refuses() -> None:
@@ -183,3 +202,10 @@ def test_separable_refuses() -> None:
         kernels.separable_conv2d(x, np.ones((4, 2, 3, 3)), np.ones((3, 4, 1, 1)))
     with pytest.raises(kernels.ProblemError, match="x has shape"):
         kernels.separable_conv2d(np.ones(5), depthwise, np.ones((3, 4, 1, 1)))
+    pointwise = np.ones((3, 4, 1, 1))
+    for out, message in ((np.ones((1, 3, 3, 2)), "out has shape"), (x[:, :1, :3, :3].repeat(3, 1).view(int), "dtype int64"),
+                         (depthwise.reshape(-1)[:27].reshape(1, 3, 3, 3), "out overlaps depthwise_weight")):  # fmt: skip
+        with pytest.raises(kernels.ProblemError, match=message):
+            kernels.separable_conv2d(x, depthwise, pointwise, out=out)
+    with pytest.raises(kernels.ProblemError, match=r"must be \(1, 1, 4, C_out\) to follow"):
+        kernels.separable_conv2d(x, np.ones((3, 3, 1, 4)), pointwise, layout="channels_last")
