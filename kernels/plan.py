@@ -34,13 +34,14 @@ def load() -> None:
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
-def _choice(problem: Problem, name: str, threads: int, generation: int, _: Machine) -> Choice:
-    return choose(problem, name, threads, tuning.recall(problem, threads) if name == "auto" else None)
+def _choice(problem: Problem, name: str, threads: int, packs: bool, generation: int, _: Machine) -> Choice:
+    measured = tuning.recall(problem, threads) if name == "auto" and not packs else None
+    return choose(problem, name, threads, measured, packs=packs)
 
 
-def choice_for(problem: Problem, name: str, threads: int) -> Choice:
-    """What is taken for a problem now, remembered."""
-    return _choice(problem, name, threads, tuning.generation(), machine())
+def choice_for(problem: Problem, name: str, threads: int, *, packs: bool = False) -> Choice:
+    """What is taken for a problem now, remembered; packs: for calls that pack the operands anew."""
+    return _choice(problem, name, threads, packs and isinstance(problem, Conv), tuning.generation(), machine())
 
 
 _prepared: Recent[Prepared] = Recent(REMEMBERED, REMEMBERED_BYTES)
@@ -125,13 +126,15 @@ def _prepare_last(problem: Problem, choice: Choice, threads: int) -> Prepared:
 class Outline:
     """A plan before it has operands: what was chosen, everything prepared, and how the user sees the arrays."""
 
-    def __init__(self, problem: Problem, signature: Signature, implementation: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, problem: Problem, signature: Signature, implementation: str = "auto", threads: int | None = None, *, packs: bool = False
+    ) -> None:
         load()
         if not isinstance(implementation, str):
             raise ProblemError(f"{problem.op}: implementation is {implementation!r}, must be a name")
         self.problem, self.signature = problem, signature
         self.threads = thread_count(problem.op, threads)
-        self.choice = choice_for(problem, implementation, self.threads)
+        self.choice = choice_for(problem, implementation, self.threads, packs=packs)
         self._dtype = np.dtype(problem.dtype)
         self._indices = not isinstance(problem, Conv) and problem.return_indices
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something

@@ -91,6 +91,43 @@ _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
 }
 
 
+PACKED, TRANSFORMED, SPECTRAL = 2.0, 45.0, 30.0  # cycles to pack a weight, for a point of Winograd's, for a number of a spectrum
+BIND = 10_000  # cycles to begin packing
+
+
+def _weights(problem: Conv) -> float:
+    return BIND + PACKED * math.prod(problem.weight_shape)
+
+
+def _points(problem: Conv) -> float:
+    cut = winograd.best(problem, 1)
+    points = math.prod(m + k - 1 for m, k in zip((cut.mh, cut.mw), problem.kernel))
+    return BIND + TRANSFORMED * points * math.prod(problem.weight_shape) / problem.taps
+
+
+def _spectra(problem: Conv) -> float:
+    cut = lines.by_lines(problem)
+    by_scipy = tiles.layout(problem)
+    if cut:
+        return BIND + SPECTRAL * problem.c_out * lines.summands(problem, cut) * cut.length
+    return BIND + SPECTRAL * (by_scipy.weight_bytes / problem.itemsize if by_scipy else 0)
+
+
+# cycles of one core that operands take to be packed or transformed, in every call of a function; nothing for those that take them as they are
+_PACKING: dict[str, Callable[[Any], float]] = {
+    "direct": _weights, "depthwise": _weights, "winograd": _points, "fft": _spectra,
+}  # fmt: skip
+
+
+def _packing(problem: Problem, implementation: Implementation) -> float:
+    """Seconds of one core to pack the operands, once."""
+    if not isinstance(problem, Conv) or implementation.name not in _PACKING:
+        return 0.0
+    parts = implementation.parts(problem)
+    cycles = _PACKING[implementation.name]
+    return sum(map(cycles, [problem] if parts is None else [part for part, _ in parts])) / calibration().clock
+
+
 def _estimate(problem: Problem, implementation: Implementation) -> float | None:
     """Seconds of one core, of all parts where there are some; None where no estimate is known."""
     parts = implementation.parts(problem)
@@ -135,9 +172,9 @@ def candidates(problem: Problem, threads: int) -> list[str]:
     ]  # fmt: skip
 
 
-def choose(problem: Problem, name: str = "auto", threads: int = 1, measured: Measured | None = None) -> Choice:
+def choose(problem: Problem, name: str = "auto", threads: int = 1, measured: Measured | None = None, *, packs: bool = False) -> Choice:
     """The implementation for a problem: the one that is named, as "name" or "name:variant"; for "auto" the one that was measured fastest
-    on so many threads, or has the lowest estimate.
+    on so many threads, or has the lowest estimate. packs: each call packs the operands anew, which estimates then hold.
 
     Raises RefusedError with its sentence if a named one cannot do it, ProblemError if it does not exist.
     """
@@ -150,7 +187,7 @@ def choose(problem: Problem, name: str = "auto", threads: int = 1, measured: Mea
         if sentence is None and known[key].error_bound(problem) > bound:
             refusals[key] = f"its error bound {known[key].error_bound(problem):.1e} exceeds {bound:.1e}"
     considered = {key: _estimate(problem, known[key]) for key, sentence in refusals.items() if sentence is None}
-    estimates = {key: seconds for key, seconds in considered.items() if seconds is not None}
+    estimates = {key: seconds + packs * _packing(problem, known[key]) for key, seconds in considered.items() if seconds is not None}
     if not estimates:
         reasons = "; ".join(f"{key}: {why}" for key, why in refusals.items())
         raise ProblemError(f"{problem.op}: no implementation can do {problem}: {reasons}")
