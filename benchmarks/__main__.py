@@ -1,9 +1,9 @@
-"""`python -m benchmarks`: run (the default), list, check, report."""
+"""`python -m benchmarks`: run (the default), list, check, report, compare, doctor."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,15 +14,16 @@ from rich.table import Table
 
 from benchmarks import contenders as everybody
 from benchmarks import passes as passes_
-from benchmarks import workloads
+from benchmarks import reading, workloads
 from benchmarks.cell import Bench
+from benchmarks.options import REPORTS, Options
 from benchmarks.results import load
-from benchmarks.run import REPORTS, Options, run
+from benchmarks.run import INTERRUPTED, go_on, run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Kernels for music spectrograms: checked, timed, drawn.")
 console = Console()
 
-Preset = Annotated[str, typer.Option(help="quick (8 workloads, minutes), core (26) or full (the catalogue).")]
+Preset = Annotated[str, typer.Option(help="quick (8 workloads, minutes), core (26) or full (all).")]
 WorkloadGlob = Annotated[list[str], typer.Option("--workload", metavar="GLOB", help="Workloads by id instead of the preset's; may repeat.")]
 ContenderGlob = Annotated[list[str], typer.Option("--contender", metavar="GLOB", help="Contenders by name; may repeat.")]
 Threads = Annotated[str, typer.Option(metavar="N[,N]", help="Thread counts; every usable core if not given.")]
@@ -54,17 +55,27 @@ def run_command(
     threads: Threads = "",
     batch: Batch = 1,
     passes: Annotated[int | None, typer.Option(help="Passes over the whole matrix; the preset's if not given.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="What the run may take; the preset's if not given.")] = None,
     audio: Audio = None,
+    cold_cache: Annotated[bool, typer.Option("--cold-cache", help="Empty the caches before each sample.")] = False,
+    denormals: Annotated[bool, typer.Option("--denormals", help="The second half of each input channel is denormal numbers.")] = False,
+    fresh: Annotated[str, typer.Option(metavar="started|installed", help="Begin each timed cell in a process of its own, too.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run under --out, with its options.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders go.")] = REPORTS,
     json: Annotated[bool, typer.Option("--json", help="Write the cells as JSON to standard output, all else to standard error.")] = False,
 ) -> None:
     """Check and time contenders on workloads, and write a folder with raw data and a page."""
     from benchmarks.report import index, page, tables
 
-    options = _options(preset, workload, contender, threads, batch, audio)
+    options = replace(
+        _options(preset, workload, contender, threads, batch, audio),
+        passes=passes, minutes=minutes, cold_cache=cold_cache, denormals=denormals, fresh=fresh, out=out,
+    )  # fmt: skip
     screen = Console(stderr=True) if json else console
     try:
-        done = run(Options(**{**options.__dict__, "passes": passes, "out": out}), screen)
+        if resume and replace(options, minutes=None).as_json():
+            raise ValueError("--resume goes on with a run's own options; besides it only --out, --minutes and --json make sense")
+        done = go_on(out, minutes, screen) if resume else run(options, screen)
     except ValueError as error:
         _stop(error)
     if json:
@@ -76,6 +87,8 @@ def run_command(
     written = page.write(done.folder)
     index.write(out)
     screen.print(f"Raw data and page: {written}", soft_wrap=True)
+    if done.stopped == INTERRUPTED:
+        raise typer.Exit(130)  # as shells say of what Ctrl-C ended
     raise typer.Exit(1 if any(cell.status in ("wrong", "failed") for cell in done.cells) else 0)
 
 
@@ -147,6 +160,10 @@ def report_command(
     index.write(folder.parent)
     if update_readme and tables.update_readme(REPORTS.parent / "README.md", done):
         console.print("README.md has this run's table now.")
+
+
+app.command("compare")(reading.compare_command)
+app.command("doctor")(reading.doctor_command)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks import reference
 from benchmarks.contenders import Contender, Prepared
 from benchmarks.contenders.ours import problem_text
+from benchmarks.memory import HighWater
 from benchmarks.results import Line
 from benchmarks.signals import Clip
 from benchmarks.tensors import tensors
@@ -67,6 +68,11 @@ class Spec:
         return f"{self.workload.id}-{self.contender.name}-t{self.threads}{batch}"
 
     @property
+    def key(self) -> tuple[str, str, int, int]:
+        """What a line of results calls this cell."""
+        return self.workload.id, self.contender.name, self.threads, self.workload.batch
+
+    @property
     def label(self) -> str:
         return f"{self.workload.id} · {self.contender.name}"
 
@@ -78,6 +84,7 @@ class Bench:
     clip: Clip
     budget: Budget
     clock: Clock = field(default_factory=Clock)
+    flush: Callable[[], None] | None = None  # what empties the caches before each sample, where that is wanted
     predictions: dict[tuple[str, str, int, int], float] = field(default_factory=dict)
     _texts: dict[Workload, str] = field(default_factory=dict)
 
@@ -115,6 +122,7 @@ class Bench:
             return self._over(line, line.predicted_s, "predicted from a smaller layer of the same kind")
 
         given = tensors(workload, self.clip)
+        high_water = HighWater()
         start = now()
         prepared = contender.prepare(workload, given, spec.threads)
         prepare_s = now() - start
@@ -123,7 +131,7 @@ class Bench:
         first_call_s = now() - start
         line = replace(
             line, prepare_s=prepare_s, first_call_s=first_call_s, problem=prepared.problem or line.problem,
-            workspace_bytes=prepared.workspace_bytes, reason=prepared.remark,
+            workspace_bytes=prepared.workspace_bytes, peak_bytes=high_water.growth(), reason=prepared.remark,
             error_bound=reference.tolerance(workload) if prepared.error_bound is None else prepared.error_bound,
         )  # fmt: skip
         line = self.check(line, prepared.answer(result), reference.remembered(workload, given, self.clip))
@@ -132,7 +140,7 @@ class Bench:
         estimate = self._warm(prepared, first_call_s)
         if estimate > self.budget.longest:
             return self._over(replace(line, predicted_s=estimate), estimate, "as the checked call took")
-        seconds = timer(prepared.run, self.budget.rounds(estimate))
+        seconds = timer(prepared.run, self.budget.rounds(estimate + self._flushing()))
         return replace(line, seconds=tuple(round(each, 9) for each in seconds))
 
     def _over(self, line: Line, predicted: float, how: str) -> Line:
@@ -153,6 +161,13 @@ class Bench:
             return replace(line, status="wrong", error=error, reason=reason)
         return replace(line, status="ok", error=error)
 
+    def _flushing(self) -> float:
+        if self.flush is None:
+            return 0.0
+        start = self.clock.now()
+        self.flush()
+        return self.clock.now() - start
+
     def _warm(self, prepared: Prepared, first_call_s: float) -> float:
         """Call until warm; the shortest call seen estimates the next. A first call far past the limit is believed, not repeated."""
         if first_call_s > HOPELESS * self.budget.longest:
@@ -169,8 +184,7 @@ class Bench:
     def predict(self, spec: Spec) -> float | None:
         """Seconds of one call of slow contenders, from a pilot: a smaller layer of the same kind, timed here, scaled by flops."""
         workload = spec.workload
-        key = (workload.id, spec.contender.name, spec.threads, workload.batch)
-        if key not in self.predictions:
+        if spec.key not in self.predictions:
             small = spec.contender.pilot(workload)
             if small is None:
                 return None
@@ -178,5 +192,5 @@ class Bench:
             prepared.run()
             start = self.clock.now()
             prepared.run()
-            self.predictions[key] = (self.clock.now() - start) * workload.flops / small.flops
-        return self.predictions[key]
+            self.predictions[spec.key] = (self.clock.now() - start) * workload.flops / small.flops
+        return self.predictions[spec.key]

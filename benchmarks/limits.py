@@ -1,8 +1,9 @@
-"""What this machine can do at most, measured: float32 multiply-adds a second, and bytes a second to and from memory.
+"""What this machine can do at most, measured: float32 multiply-adds a second, bytes a second to and from memory, launches of threads.
 
 FMA peak: a loop over independent vector accumulators that never leaves the registers, written in LLVM IR so that no compiler decides
-otherwise; the best vector width counts. Bandwidth: y = a*x over arrays several times the last cache, reads plus writes counted. Both run
-on plain Python threads that hold no lock, so no threading layer takes part.
+otherwise, for each vector width; the best counts. Bandwidth: y = a*x and y = x over arrays several times the last cache, reads plus writes
+counted; the former is the limit that cells are held to, the latter may use stores that pass the caches by. Both run on plain Python threads
+that hold no lock, so no threading layer takes part. Launch: a call of a parallel region of the library with nothing in it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from kernels.jit import region
+
 ACCUMULATORS = 12  # at 4 cycles latency and 2 a cycle, 8 keep the units busy; 12 and two constants still fit 16 registers
 FLOPS_PER_FMA = 2
-REPEATS = 9
+LANES = (4, 8, 16)  # of float32: SSE and NEON, AVX2, AVX-512; what a CPU lacks is made of two narrower ones
+REPEATS, LAUNCHES = 9, 500
 ARRAY_BYTES = 128 << 20  # each of two arrays; larger than the last cache of common machines
 
 
@@ -72,11 +76,11 @@ def _spread(values: list[float]) -> float:
     return float((high - low) / 2 / median(values))
 
 
-def fma_gflops(threads: int, repeats: int = REPEATS) -> tuple[float, float]:
-    """(median GFLOP/s, spread) of the widest vectors that pay."""
-    best: list[float] = [0.0]
+def fma_gflops(threads: int, repeats: int = REPEATS) -> dict[int, tuple[float, float]]:
+    """Lanes of a vector -> (median GFLOP/s, spread)."""
+    found = {}
     with ThreadPoolExecutor(threads) as pool:
-        for lanes in (4, 8, 16):
+        for lanes in LANES:
             _fma_loop(lanes)  # compile before the clock runs
             iterations = 1000
             while (seconds := _together(partial(_spin, lanes, iterations), threads, pool)) < 0.01:
@@ -84,12 +88,12 @@ def fma_gflops(threads: int, repeats: int = REPEATS) -> tuple[float, float]:
             iterations = int(iterations * 0.03 / seconds)
             flops = FLOPS_PER_FMA * ACCUMULATORS * lanes * iterations * threads
             rates = [flops / _together(partial(_spin, lanes, iterations), threads, pool) / 1e9 for _ in range(repeats)]
-            best = max(best, rates, key=median)
-    return median(best), _spread(best)
+            found[lanes] = median(rates), _spread(rates)
+    return found
 
 
-def bandwidth_gbs(threads: int, repeats: int = REPEATS, array_bytes: int = ARRAY_BYTES) -> tuple[float, float]:
-    """(median GB/s, spread) of y = a*x, bytes read plus bytes written."""
+def bandwidth_gbs(threads: int, repeats: int = REPEATS, array_bytes: int = ARRAY_BYTES) -> dict[str, tuple[float, float]]:
+    """"scale" (y = a*x) and "copy" (y = x) -> (median GB/s, spread), bytes read plus bytes written."""
     x = np.ones(array_bytes // 4, np.float32)
     y = np.zeros_like(x)
     parts = list(zip(np.array_split(x, threads), np.array_split(y, threads), strict=True))
@@ -97,16 +101,41 @@ def bandwidth_gbs(threads: int, repeats: int = REPEATS, array_bytes: int = ARRAY
     def scale(each: int) -> None:
         np.multiply(parts[each][0], np.float32(1.5), out=parts[each][1])
 
+    def copy(each: int) -> None:
+        np.copyto(parts[each][1], parts[each][0])
+
+    found = {}
     with ThreadPoolExecutor(threads) as pool:
-        rates = [2 * x.nbytes / _together(scale, threads, pool) / 1e9 for _ in range(repeats + 1)]
-    return median(rates[1:]), _spread(rates[1:])  # the first touches pages
+        for name, work in (("scale", scale), ("copy", copy)):
+            rates = [2 * x.nbytes / _together(work, threads, pool) / 1e9 for _ in range(repeats + 1)]
+            found[name] = median(rates[1:]), _spread(rates[1:])  # the first touches pages
+    return found
+
+
+@region
+def _nothing(counts):  # a new body needs a new name: compiled code is kept by name
+    for each in prange(counts.size):
+        counts[each] += 1
+
+
+def launch_us(threads: int, launches: int = LAUNCHES) -> tuple[float, float]:
+    """(median microseconds, spread) of one call of an empty parallel region, calls following each other."""
+    counts = np.zeros(threads, np.int64)
+    call = _nothing.ready(threads, counts)
+    seconds = []
+    for _ in range(launches + 10):
+        start = time.perf_counter()
+        call(counts)
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[10:]) * 1e6, _spread(seconds[10:])  # the first ones start and wake the threads
 
 
 def measure(threads: int) -> dict[str, float]:
     """The entry of run.json's limits for this many threads."""
-    fma, fma_spread = fma_gflops(threads)
-    bandwidth, bandwidth_spread = bandwidth_gbs(threads)
-    return {
-        "fma_gflops": round(fma, 2), "fma_spread": round(fma_spread, 4),
-        "bandwidth_gbs": round(bandwidth, 2), "bandwidth_spread": round(bandwidth_spread, 4),
-    }  # fmt: skip
+    by_lanes, by_kind, launch = fma_gflops(threads), bandwidth_gbs(threads), launch_us(threads)
+    best = max(by_lanes.values())
+    found = {"fma_gflops": best[0], "fma_spread": best[1], "bandwidth_gbs": by_kind["scale"][0], "bandwidth_spread": by_kind["scale"][1]}
+    for lanes, (rate, spread) in by_lanes.items():
+        found |= {f"fma{lanes}_gflops": rate, f"fma{lanes}_spread": spread}
+    found |= {"copy_gbs": by_kind["copy"][0], "copy_spread": by_kind["copy"][1], "launch_us": launch[0], "launch_spread": launch[1]}
+    return {name: round(value, 4) for name, value in found.items()}

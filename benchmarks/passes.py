@@ -7,6 +7,7 @@ reverse, so that neither a warm start nor a hot end favours anybody.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from benchmarks.cell import Budget, Clock, Spec
@@ -42,23 +43,47 @@ def ordered(matrix: Sequence[Spec], pass_: int) -> list[Spec]:
 
 @dataclass
 class Progress:
-    """How long still: a cell is expected to take what it took in an earlier pass, or else the mean of what is known."""
+    """How long still: a cell is expected to take what it took in an earlier pass, or else the mean of what is known.
+
+    Passes are numbered from `first` to `passes`. `finished` holds (workload, contender, threads, batch, pass) of cells that an earlier
+    process left.
+    """
 
     matrix: Sequence[Spec]
     passes: int
     clock: Clock
+    finished: AbstractSet[tuple[str, str, int, int, int]] = frozenset()
+    first: int = 1
     took: dict[str, float] = field(default_factory=dict)
-    done: int = 0
-    pass_: int = 0
     _left: set[str] = field(default_factory=set)
     _started: float = 0.0
     _begin: float | None = None
 
-    def begin_pass(self) -> None:
+    def __post_init__(self) -> None:
+        self.pass_ = self.first - 1
+
+    def cells(self, pass_: int) -> list[Spec]:
+        """What a pass still has to run, in order."""
+        return [spec for spec in ordered(self.matrix, pass_) if (*spec.key, pass_) not in self.finished]
+
+    @property
+    def total(self) -> int:
+        """Cells of all passes."""
+        return len(self.matrix) * (self.passes - self.first + 1)
+
+    @property
+    def to_do(self) -> int:
+        """Cells of all passes that an earlier process did not leave."""
+        return sum(len(self.cells(pass_)) for pass_ in range(self.first, self.passes + 1))
+
+    def begin_pass(self) -> list[Spec]:
+        """The cells of the next pass."""
         self.pass_ += 1
-        self._left = {spec.id for spec in self.matrix}
+        cells = self.cells(self.pass_)
+        self._left = {spec.id for spec in cells}
         if self._begin is None:
             self._begin = self.clock.now()
+        return cells
 
     def begin(self, spec: Spec) -> None:
         self._started = self.clock.now()
@@ -67,7 +92,11 @@ class Progress:
         """A cell is done; `once` of its seconds went into what a later pass finds done (compiling, loading, pilots)."""
         self.took[spec.id] = max(0.0, self.clock.now() - self._started - once)
         self._left.discard(spec.id)
-        self.done += 1
+
+    @property
+    def missing(self) -> int:
+        """Cells of this pass that were not run."""
+        return len(self._left)
 
     @property
     def elapsed(self) -> float:
@@ -77,18 +106,18 @@ class Progress:
         mean = sum(self.took.values()) / len(self.took) if self.took else 0.0
         return sum(self.took.get(name, mean) for name in names)
 
-    def one_pass(self) -> float:
-        """Seconds that a further pass is expected to take."""
-        return self._expected({spec.id for spec in self.matrix})
+    def one_pass(self, pass_: int) -> float:
+        """Seconds that a pass is expected to take."""
+        return self._expected({spec.id for spec in self.cells(pass_)})
 
     def remaining(self) -> float | None:
         """Seconds to the end, None before anything is known."""
         if not self.took:
             return None
-        return self._expected(self._left) + (self.passes - self.pass_) * self.one_pass()
+        return self._expected(self._left) + sum(map(self.one_pass, range(self.pass_ + 1, self.passes + 1)))
 
     def another(self, total_s: float) -> bool:
         """Whether a further pass is asked for and fits in the total. The first always runs."""
-        if self.pass_ == 0:
+        if self.pass_ < self.first:
             return True
-        return self.pass_ < self.passes and self.elapsed + self.one_pass() <= total_s
+        return self.pass_ < self.passes and self.elapsed + self.one_pass(self.pass_ + 1) <= total_s

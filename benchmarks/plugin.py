@@ -6,13 +6,14 @@ The suite's command registers one with its own cells and a folder; under plain `
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.cell import Bench, Spec, Timer
 from benchmarks.results import Line, append_cell
+from benchmarks.resume import DEATHS, AtWork
 
 NAME = "spectroconv-suite"
 
@@ -27,6 +28,7 @@ class Suite:
     folder: Path | None = None
     begin: Callable[[Spec], None] = lambda spec: None
     end: Callable[[Spec, Line], None] = lambda spec, line: None
+    over: Callable[[], bool] = lambda: False  # whether the time is up, so that no further cell begins
     unfinished: bool = False
     problems: list[str] = field(default_factory=list)  # what went wrong with pytest itself
 
@@ -34,11 +36,23 @@ class Suite:
         """Measure a cell and keep its line at once: whatever ends the process later cannot take it back."""
         self.unfinished = True
         self.begin(spec)
-        line = self.bench.measure(spec, timer, self.pass_)
-        if self.folder is not None:
-            append_cell(self.folder, line)
+        line = self._guarded(spec, timer) if self.folder else self.bench.measure(spec, timer, self.pass_)
         self.end(spec, line)
         self.unfinished = False
+        return line
+
+    def _guarded(self, spec: Spec, timer: Timer) -> Line:
+        """Measured and kept, unless it ended the process too often."""
+        assert self.folder is not None
+        name, at_work = f"{spec.id} in pass {self.pass_}", AtWork(self.folder)
+        if at_work.deaths(name) >= DEATHS:
+            reason = f"the process ended {DEATHS} times while this cell ran"
+            line = replace(self.bench.blank(spec, self.pass_), status="failed", reason=reason)
+        else:
+            at_work.begin(name)
+            line = self.bench.measure(spec, timer, self.pass_)
+        append_cell(self.folder, line)
+        at_work.end()
         return line
 
     def pytest_internalerror(self, excrepr: object) -> None:

@@ -44,7 +44,9 @@ class Line:
     first_call_s: float | None = None
     predicted_s: float | None = None
     inside_timer: str = ""
-    pass_: int = 1  # "pass" in the file
+    pass_: int = 1  # "pass" in the file; 0 is a process of its own (--fresh), which times the beginning only
+    import_s: float | None = None  # what the contender runs on, in a process of its own
+    peak_bytes: int | None = None  # by which the process grew at most in preparation and first call
 
     @property
     def key(self) -> tuple[str, str, int, int]:
@@ -84,6 +86,8 @@ class Cell:
     first_call_s: float | None
     predicted_s: float | None
     inside_timer: str
+    import_s: float | None = None  # known where prepare_s and first_call_s are those of a process of its own
+    peak_bytes: int | None = None
 
     @property
     def is_peer(self) -> bool:
@@ -134,6 +138,8 @@ class Run:
     limits: dict[str, dict[str, float]]
     cells: tuple[Cell, ...] = ()
     folder: Path | None = field(default=None, compare=False)
+    options: dict[str, Any] = field(default_factory=dict)  # those that were not the defaults
+    stopped: str = ""  # "" for a whole run; else what it had done: crashed, been interrupted, run out of time
 
     def workloads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(cell.workload for cell in self.cells))
@@ -155,7 +161,7 @@ class Run:
             "schema": SCHEMA, "id": self.id, "created": self.created, "command": list(self.command),
             "preset": self.preset,
             "passes": self.passes, "threads": list(self.threads), "audio": self.audio, "environment": self.environment,
-            "limits": self.limits,
+            "limits": self.limits, "options": self.options, "stopped": self.stopped,
         }  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / "run.json.partial"  # replaced in one step: a run that dies never leaves half a file
@@ -187,7 +193,8 @@ def merge(found: Iterable[Line]) -> tuple[Cell, ...]:
     """One Cell per key, in order of first appearance.
 
     A wrong answer in any pass makes the cell wrong and takes its times away; else one timed pass makes it ok; else the last pass speaks.
-    Errors and workspace are the largest over passes, prepare and first-call times those of the first pass (later ones are warm).
+    Errors and memory are the largest over passes, prepare and first-call times those of the first pass (later ones are warm), or of a
+    process of its own, which comes before it.
     """
     groups: dict[tuple[str, str, int, int], list[Line]] = {}
     for line in sorted(found, key=lambda line: line.pass_):
@@ -211,7 +218,7 @@ def _merge_one(group: list[Line]) -> Cell:
         samples=tuple(line.seconds for line in group if line.seconds) if speaker.status == "ok" else (),
         error=largest("error"), error_bound=largest("error_bound"), workspace_bytes=largest("workspace_bytes"),
         prepare_s=first("prepare_s"), first_call_s=first("first_call_s"), predicted_s=first("predicted_s"),
-        inside_timer=speaker.inside_timer,
+        inside_timer=speaker.inside_timer, import_s=first("import_s"), peak_bytes=largest("peak_bytes"),
     )  # fmt: skip
 
 
@@ -224,5 +231,5 @@ def load(folder: Path | str) -> Run:
     return Run(
         id=data["id"], created=data["created"], command=tuple(data["command"]), preset=data["preset"], passes=data["passes"],
         threads=tuple(data["threads"]), audio=data["audio"], environment=data["environment"], limits=data["limits"],
-        cells=merge(lines(folder)), folder=folder,
+        cells=merge(lines(folder)), folder=folder, options=data.get("options", {}), stopped=data.get("stopped", ""),
     )  # fmt: skip

@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
-from rich.progress import Progress as Bar
-from rich.text import Text
 
-from benchmarks import contenders, environment, limits, passes, signals, workloads
-from benchmarks.cell import Bench, Clock, Spec
+from benchmarks import environment, fresh, limits, passes, resume
+from benchmarks.cell import Bench, Clock
+from benchmarks.flush import Flush
+from benchmarks.options import Options
 from benchmarks.plugin import NAME, Suite
-from benchmarks.results import Line, Run, load
+from benchmarks.results import Run, append_cell, lines, load
+from benchmarks.screen import Screen
 
+CRASHED, INTERRUPTED, OUT_OF_TIME = "crashed", "been interrupted", "run out of time"
 CELLS = Path(__file__).with_name("test_cells.py")
-REPORTS = environment.ROOT / "reports"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked for."""
-
-    preset: str = "quick"
-    workloads: tuple[str, ...] = ()
-    contenders: tuple[str, ...] = ()
-    threads: tuple[int, ...] = ()
-    batch: int = 1
-    passes: int | None = None
-    audio: Path | None = None
-    out: Path = REPORTS
-    command: tuple[str, ...] = ()
-
-    def matrix(self) -> list[Spec]:
-        """The cells asked for; ValueError says what there is instead."""
-        if any(count < 1 for count in self.threads) or self.batch < 1 or (self.passes is not None and self.passes < 1):
-            raise ValueError("threads, batch and passes must be at least 1")
-        chosen = [workload.batched(self.batch) for workload in workloads.select(self.preset, self.workloads)]
-        return passes.specs(chosen, contenders.select(self.contenders), self.thread_counts())
-
-    def thread_counts(self) -> tuple[int, ...]:
-        from numba import config
-
-        most = int(config.NUMBA_NUM_THREADS)
-        if any(count > most for count in self.threads):
-            raise ValueError(f"threads {max(self.threads)}: this process may use {most} (cores, or NUMBA_NUM_THREADS)")
-        return self.threads or (most,)
-
-    def clip(self) -> signals.Clip:
-        return signals.read_wav(self.audio) if self.audio else signals.synthesise()
 
 
 def run_id(now: datetime, commit: str | None, out: Path) -> str:
@@ -61,22 +29,8 @@ def run_id(now: datetime, commit: str | None, out: Path) -> str:
     return next(name for name in names if not (out / name).exists())
 
 
-class _Left(ProgressColumn):
-    """Time left, from what each cell took before; rich's own guess assumes that all cells are alike."""
-
-    def __init__(self, progress: passes.Progress) -> None:
-        super().__init__()
-        self.progress = progress
-
-    def render(self, task: Task) -> Text:
-        left = self.progress.remaining()
-        return Text("  --:-- left" if left is None else f"{int(left) // 60:4d}:{int(left) % 60:02d} left", style="cyan")
-
-
 def run(options: Options, console: Console, clock: Clock | None = None) -> Run:
     """Measure everything that was asked for and return the run as it was kept."""
-    clock = clock or Clock()
-    preset = passes.PRESETS[options.preset]
     matrix = options.matrix()
     if not matrix:
         raise ValueError("nothing to run")
@@ -88,37 +42,77 @@ def run(options: Options, console: Console, clock: Clock | None = None) -> Run:
         kept = Run(
             id=folder.name, created=now.isoformat(timespec="seconds"), command=options.command, preset=options.preset, passes=0,
             threads=options.thread_counts(), audio=clip.name, environment=environment.collect(used),
-            limits={str(count): limits.measure(count) for count in options.thread_counts()},
+            limits={str(count): limits.measure(count) for count in options.thread_counts()}, options=options.as_json(), stopped=CRASHED,
         )  # fmt: skip
-    kept.save(folder)
+    kept.save(folder)  # its cells are still to come: whatever ends the process from here on, --resume finds it
+    return _measure(kept, folder, options, console, clock or Clock())
 
-    bench = Bench(clip, preset.budget, clock)
-    progress = passes.Progress(matrix, options.passes or preset.passes, clock)
-    with Bar(
-        TextColumn("pass {task.fields[pass_]}"), BarColumn(bar_width=20), MofNCompleteColumn(), _Left(progress),
-        TextColumn("{task.fields[cell]}"), console=console, transient=True,
-    ) as bar:  # fmt: skip
-        task = bar.add_task("", total=len(matrix) * progress.passes, pass_=1, cell="")
 
-        def begin(spec: Spec) -> None:
-            progress.begin(spec)
-            bar.update(task, cell=spec.label, pass_=progress.pass_)
+def go_on(out: Path, minutes: float | None, console: Console, clock: Clock | None = None) -> Run:
+    """Continue the newest unfinished run under `out`, with its own options (but `minutes` more, if given)."""
+    kept = resume.unfinished(out)
+    options = Options.from_json(kept.options, out=out, command=kept.command)
+    matrix = options.matrix()
+    resume.check_same(kept, environment.collect({spec.contender for spec in matrix}))
+    console.print(f"Going on with {kept.id}, which had {kept.stopped}.")
+    assert kept.folder is not None
+    return _measure(kept, kept.folder, replace(options, minutes=minutes or options.minutes), console, clock or Clock())
 
-        def end(spec: Spec, line: Line) -> None:
-            progress.end(spec, once=(line.prepare_s or 0.0) + (line.first_call_s or 0.0))
-            bar.advance(task)
 
-        finished = True
-        while finished and progress.another(preset.total_s):
-            progress.begin_pass()
-            suite = Suite(bench, passes.ordered(matrix, progress.pass_), progress.pass_, folder, begin, end)
-            finished = one_pass(suite, folder / f"pass-{progress.pass_}.json")
-    if not finished:
-        console.print(f"[yellow]Stopped in pass {progress.pass_}; what was finished is kept.[/]")
-    elif progress.pass_ < progress.passes:
-        console.print(f"{progress.pass_} of {progress.passes} passes: another would exceed {preset.total_s / 60:.0f} minutes.")
-    replace(kept, passes=progress.pass_, environment=environment.collect(used)).save(folder)
+def _measure(kept: Run, folder: Path, options: Options, console: Console, clock: Clock) -> Run:
+    """The passes that a run still lacks, then the processes of their own."""
+    preset, matrix, clip = passes.PRESETS[options.preset], options.matrix(), options.clip()
+    bench = Bench(clip, preset.budget, clock, Flush(max(options.thread_counts())) if options.cold_cache else None)
+    progress = passes.Progress(matrix, options.passes or preset.passes, clock, resume.finished(folder))
+    console.print(f"{len(matrix)} cells, {progress.passes} passes, at most {options.total_s / 60:.3g} minutes")
+
+    def over() -> bool:
+        return progress.elapsed > options.total_s
+
+    stopped = ""
+    with Screen(console, progress) as screen:
+        while not stopped and progress.another(options.total_s):
+            suite = Suite(bench, progress.begin_pass(), progress.pass_, folder, screen.begin, screen.end, over)
+            if suite.cells and not one_pass(suite, free_name(folder, progress.pass_)):
+                stopped = INTERRUPTED
+                resume.AtWork(folder).end()
+            elif progress.missing:
+                stopped = OUT_OF_TIME
+    made = progress.pass_
+    if not stopped and made < progress.passes:
+        console.print(f"{made} of {progress.passes} passes: another would exceed {options.total_s / 60:.3g} minutes.")
+    if options.fresh and not stopped:
+        stopped = _afresh(bench, options, folder, console, over)
+    if stopped:
+        console.print(f"[yellow]Stopped in pass {made}, having {stopped}; --resume goes on where it stopped.[/]")
+    used = list(dict.fromkeys(spec.contender for spec in matrix))
+    replace(kept, passes=made, environment=environment.collect(used), stopped=stopped).save(folder)
     return load(folder)
+
+
+def _afresh(bench: Bench, options: Options, folder: Path, console: Console, over: Callable[[], bool]) -> str:
+    """Each timed cell begun in a process of its own; why it stopped, or nothing."""
+    timed = {line.key for line in lines(folder) if line.seconds}
+    cells = [spec for spec in options.matrix() if spec.key in timed]
+    progress = passes.Progress(cells, fresh.PASS, bench.clock, resume.finished(folder), fresh.PASS)
+    with Screen(console, progress) as screen:
+        try:
+            for spec in progress.begin_pass():
+                if over():
+                    return OUT_OF_TIME
+                screen.begin(spec)
+                line = fresh.measure(bench, spec, options.fresh, options.audio)
+                append_cell(folder, line)
+                screen.end(spec, replace(line, prepare_s=None, first_call_s=None))
+        except KeyboardInterrupt:
+            return INTERRUPTED
+    return ""
+
+
+def free_name(folder: Path, pass_: int) -> Path:
+    """pass-N.json; what a resumed run adds to a pass gets pass-N-2.json, and so on. The command line opens the file, so it may be empty."""
+    names = (f"pass-{pass_}.json", *(f"pass-{pass_}-{part}.json" for part in range(2, 1000)))
+    return next(path for name in names if not (path := folder / name).exists() or not path.stat().st_size)
 
 
 def one_pass(suite: Suite, json: Path) -> bool:

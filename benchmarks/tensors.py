@@ -15,6 +15,7 @@ from benchmarks.frontends import first_layer
 from benchmarks.signals import Clip, Floats
 from benchmarks.workloads import Workload
 
+FADED = np.float32(2.0**-135)  # takes numbers near 1 to some 2e-41, where float32 has gone below its smallest normal number, 1.2e-38
 ALIGNMENT = 64  # a cache line and an AVX-512 vector; NumPy's own 16 would let luck decide how many loads cross lines
 
 
@@ -53,6 +54,9 @@ def tensors(workload: Workload, clip: Clip) -> Tensors:
     if workload.bias:
         bias = rng.standard_normal(workload.c_out, dtype=np.float32)
     x = aligned_copy(first_layer(workload, clip) if workload.input else rng.standard_normal(workload.x_shape, dtype=np.float32))
+    if workload.denormals:
+        lines = x.reshape(workload.n, workload.c_in, -1)
+        lines[:, :, lines.shape[2] // 2 :] *= FADED
     for array in (x, weight, bias):
         if array is not None:
             array.flags.writeable = False

@@ -1,4 +1,4 @@
-"""Workloads: the layers of published music models, read from catalogue.json, each with a string id.
+"""Workloads: the layers of published music models, read from catalogue.json, and long filters over signals (signals.json), by string id.
 
 A Workload knows its shapes, counts its own work and says which signal its input comes from; it knows no contender. Arrays are channels
 first; 1-D layers have height 1 in the catalogue and lose that axis in `x_shape`, `weight_shape` and `out_shape`.
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")
+SIGNALS = CATALOGUE.with_name("signals.json")
 FLOAT = 4  # bytes; the suite runs float32
+LONG = 2048  # taps along an axis; a kernel of more is itself shortened in a smaller layer of its kind
 
 # One of each kind that behaves differently: first layer, 3x3 on a large map, wide, long 1-D, dilated, dilated depthwise 1-D, 1x1, pool.
 QUICK = (
@@ -50,6 +52,7 @@ class Workload:
     note: str = ""
     source: str = ""
     batch: int = 1  # how often the catalogue's own n was multiplied
+    denormals: bool = False  # the second half of each channel has faded below float32's smallest normal number
 
     @property
     def dims(self) -> int:
@@ -139,9 +142,9 @@ class Workload:
         return replace(self, n=self.n * batch, batch=self.batch * batch)
 
     def cut(self, flops: int, *, spatial: bool = True) -> Workload:
-        """The same kind of layer with about `flops` of work or fewer: channels halved first, then the batch, then (if `spatial`) the map.
+        """The same kind of layer with about `flops` of work or fewer: channels halved first, then what `shorter` takes (if `spatial`).
 
-        Kernel, stride, dilation and padding stay, so one output value costs what it did; `input` becomes seeded normal values.
+        Stride, dilation and all but very long kernels stay, so one product costs what it did; `input` becomes seeded normal values.
         """
         small = replace(self, input=None)
         while small.flops > flops and small.groups > 1:  # whole groups go, so that each keeps its channels
@@ -153,7 +156,22 @@ class Workload:
             small = replace(small, c_in=small.c_in // 2, c_out=small.c_out if self.is_conv else small.c_in // 2)
         while small.flops > flops and small.n > 1:
             small = replace(small, n=small.n // 2)
-        while spatial and not self.is_global and not self.is_transposed and small.flops > flops and max(small.oh, small.ow) > 1:
+        return small.shorter(flops) if spatial else small
+
+    def shorter(self, flops: int) -> Workload:
+        """The same layer with about `flops` of work or fewer: the batch halved first, then kernels of more than LONG taps, then the map."""
+        small = replace(self, input=None)
+        while small.flops > flops and small.n > 1:
+            small = replace(small, n=small.n // 2)
+        if self.is_global or self.is_transposed:
+            return small
+        while small.flops > flops and max(small.kh, small.kw) > LONG:
+            axis = 0 if small.kh > small.kw else 1
+            half = (small.padding[axis][0] // 2, small.padding[axis][1] // 2)
+            small = replace(small, kh=small.kh // 2, padding=(half, small.padding[1])) if axis == 0 else replace(
+                small, kw=small.kw // 2, padding=(small.padding[0], half)
+            )  # fmt: skip
+        while small.flops > flops and max(small.oh, small.ow) > 1:
             axis = 0 if small.oh >= small.ow else 1
             span = small.dilation[axis] * ((small.kh, small.kw)[axis] - 1) + 1
             length = ((small.oh, small.ow)[axis] // 2 - 1) * small.stride[axis] + span
@@ -177,16 +195,22 @@ def from_row(row: dict[str, Any]) -> Workload:
 
 @cache
 def catalogue() -> tuple[Workload, ...]:
-    """Every workload, in the catalogue's order: models one after the other, each from its input to its output."""
+    """Every layer of a model, in the catalogue's order: models one after the other, each from its input to its output."""
     return tuple(from_row(row) for row in json.loads(CATALOGUE.read_text(encoding="utf-8")))
 
 
 @cache
+def single_layers() -> tuple[Workload, ...]:
+    """The catalogue, then the long filters over signals."""
+    return (*catalogue(), *(from_row(row) for row in json.loads(SIGNALS.read_text(encoding="utf-8"))))
+
+
+@cache
 def everything() -> tuple[Workload, ...]:
-    """The catalogue, then whole networks."""
+    """All single layers, then whole networks."""
     from benchmarks.networks import networks  # made of the catalogue's rows
 
-    return (*catalogue(), *networks())
+    return (*single_layers(), *networks())
 
 
 def by_id(name: str) -> Workload:
@@ -200,7 +224,7 @@ def preset(name: str) -> tuple[Workload, ...]:
     if name == "core":
         return tuple(workload for workload in catalogue() if workload.core)
     if name == "full":
-        return catalogue()
+        return single_layers()
     raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
 
 

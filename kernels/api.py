@@ -2,48 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import marshal
+import math
+import numbers
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
-from kernels import registry
-from kernels.arrays import intake
+from kernels import registry, tuning
+from kernels.arrays import PLAIN, intake
 from kernels.errors import ProblemError
-from kernels.plan import Plan, load
+from kernels.implementation import Operands
+from kernels.machine import machine
+from kernels.plan import REMEMBERED, REMEMBERED_BYTES, Outline, Plan, load, thread_count
+from kernels.plan import forget as forget_problems
+from kernels.recent import Recent
 from kernels.request import request
 
 Array = np.ndarray
 
 
+_outlines: Recent[Outline] = Recent(REMEMBERED, REMEMBERED_BYTES)
+
+
 def call(
-    op: str, x: Any, args: tuple[Any, ...], implementation: str, threads: int | None, out: Array | None, options: dict[str, Any]
-) -> Any:
-    """A plan made and called: what operation `op` does to x with its other arguments."""
+    op: str, x: Any, operands: tuple[Any, ...], names: tuple[str, ...], numbers: tuple[Any, ...], implementation: str,
+    threads: int | None, out: Array | None,
+) -> Any:  # fmt: skip
+    """A plan made and called: what operation `op` does to x with its operands (in the order of `Operands`, or none) and its other
+    arguments, which have names."""
+    key = _key(op, x, operands, (implementation, threads, numbers))
+    outline = None if key is None else _outlines.get(key)
+    if outline is not None:
+        given = Operands._make(operands) if operands else Operands()
+        if out is not None:
+            _check_apart(op, out, given._asdict())
+        if given.weight is not None and given.weight.ndim == 3:
+            given = given._replace(weight=given.weight[:, :, None])  # a 1-D kernel's height
+        return outline.compute(outline.prepared.bind(given), x, out)
     x = intake(op, "x", x)
-    asked = request(op, x.shape, x.dtype, args, options)
+    asked = request(op, x.shape, x.dtype, (), {**dict(zip(Operands._fields, operands)), **dict(zip(names, numbers))})
+    _check_apart(op, out, asked.given)
+    outline = Outline(asked.problem, asked.signature, implementation, threads)
+    if key is not None and asked.as_given:
+        _outlines.put(key, outline, outline.prepared.workspace_bytes)
+    return outline.compute(outline.prepared.bind(asked.operands), x, out)
+
+
+def forget() -> None:
+    """Drop what is remembered of recent calls."""
+    _outlines.forget()
+    forget_problems()
+
+
+def _key(op: str, x: Any, operands: tuple[Any, ...], numbers: tuple[Any, ...]) -> Hashable:
+    """What calls have in common that differ in the values of their arrays only; None where that cannot be told at a glance."""
+    if type(x) is not np.ndarray:
+        return None
+    arrays: list[Any] = [op, x.shape, x.dtype, machine(), tuning.generation()]
+    for operand in operands:
+        if operand is None:
+            arrays.append(None)
+        elif type(operand) is np.ndarray and operand.flags.num & PLAIN == PLAIN:
+            arrays += operand.shape, operand.dtype
+        else:
+            return None
+    try:  # bytes tell 1 from 1.0 and from True, which are equal; format 2 does not depend on what else refers to a value
+        return *arrays, marshal.dumps(numbers, 2)
+    except ValueError:
+        return None
+
+
+def _check_apart(op: str, out: Any, operands: dict[str, Any]) -> None:
     if isinstance(out, np.ndarray):
-        for name, operand in asked.given.items():
-            if np.may_share_memory(out, operand):
+        for name, operand in operands.items():
+            if operand is not None and np.may_share_memory(out, operand):
                 raise ProblemError(f"{op}: out overlaps {name} in memory; pass a separate array")
-    return Plan(asked.problem, asked.operands, asked.signature, implementation, threads)(x, out)
 
 
 def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", implementation: str = "auto", effort: str = "estimate",
-         threads: int | None = None, **options: Any) -> Plan:  # fmt: skip
+         budget: float = 0.5, threads: int | None = None, **options: Any) -> Plan:  # fmt: skip
     """Prepare a call of the operation named `op` for inputs of `x_shape` and `dtype`; the other arguments are the operation's own.
 
-    The plan owns copies of weight and bias, packed. Call it with x, and with `out=` for a result without allocation. Raises ProblemError
-    for arguments that make no problem and RefusedError if the named implementation cannot do it.
+    The plan owns copies of weight and bias, packed. Call it with x, and with `out=` for a result without allocation.
+
+    "auto" takes what was measured fastest for this problem, threads and machine where that is known, else the lowest estimate.
+    effort="measure" finds it out: it times the candidates that meet the error bound, and their main variants, on made-up arrays for about
+    `budget` seconds (preparing them comes on top, compiling once a machine) and keeps the winner in `kernels.tuning.path()`. A named
+    implementation is taken as it is; "name:variant", as `explain()` lists them, is one of its variants.
+
+    Raises ProblemError for arguments that make no problem and RefusedError if the named implementation cannot do it.
 
     >>> pool = plan("max_pool1d", (1, 1, 4), 2, implementation="naive")
     >>> pool(np.array([[[1.0, 3.0, 2.0, 5.0]]]))
     array([[[3., 5.]]], dtype=float32)
     """
-    if not isinstance(effort, str) or effort != "estimate":
-        raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate"')
+    seconds = measuring(op, effort, budget)
     asked = request(op, x_shape, input_dtype(op, dtype), args, options)
-    return Plan(asked.problem, asked.operands.copy(), asked.signature, implementation, threads)
+    if seconds and implementation == "auto":
+        from kernels.measure import measure  # brings Numba
+
+        measure(asked.problem, thread_count(op, threads), seconds)
+    return Plan(Outline(asked.problem, asked.signature, implementation, threads), asked.operands.copy())
+
+
+def measuring(op: str, effort: str, budget: float) -> float:
+    """Seconds to measure a problem for, 0 where estimates decide. Raises ProblemError for what is neither."""
+    if not isinstance(effort, str) or effort not in ("estimate", "measure"):
+        raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate" or "measure"')
+    if isinstance(budget, bool) or not isinstance(budget, numbers.Real) or not 0 < budget < math.inf:
+        raise ProblemError(f"{op}: budget is {budget!r}, must be a number of seconds above 0")
+    return float(budget) if effort == "measure" else 0.0
 
 
 def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", **options: Any) -> dict[str, str | None]:
@@ -57,7 +127,7 @@ def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "f
 
 
 def input_dtype(op: str, dtype: Any) -> np.dtype:
-    """The dtype that x will have. Raises ProblemError for one that is not computed."""
+    """The dtype that x will have."""
     try:
         if dtype is None:  # which NumPy takes for float64
             raise TypeError("there is none")

@@ -14,6 +14,10 @@ from kernels.request import Ints
 
 Array = np.ndarray
 
+# the arguments that are not arrays, in the order in which the functions hand them on
+PLAIN = "stride", "padding", "dilation", "groups", "flip", "activation", "pool", "layout"
+TRANSPOSED = "stride", "padding", "output_padding", "groups", "dilation", "output_size", "flip", "activation", "pool", "layout"
+
 
 def conv1d(
     x: Any, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, groups: int = 1, *, flip: bool = False,
@@ -31,8 +35,9 @@ def conv1d(
     >>> conv1d([[[1.0, 2.0, 3.0]]], [[[1.0, 10.0]]])
     array([[[21., 32.]]])
     """
-    options = {"flip": flip, "activation": activation, "pool": pool, "scale": scale, "shift": shift, "layout": layout}
-    return call("conv1d", x, (weight, bias, stride, padding, dilation, groups), implementation, threads, out, options)
+    operands = weight, bias, scale, shift
+    numbers = stride, padding, dilation, groups, flip, activation, pool, layout
+    return call("conv1d", x, operands, PLAIN, numbers, implementation, threads, out)
 
 
 def conv2d(
@@ -51,8 +56,9 @@ def conv2d(
     >>> conv2d(np.ones((1, 3, 5, 5)), np.ones((2, 3, 3, 3))).shape
     (1, 2, 3, 3)
     """
-    options = {"flip": flip, "activation": activation, "pool": pool, "scale": scale, "shift": shift, "layout": layout}
-    return call("conv2d", x, (weight, bias, stride, padding, dilation, groups), implementation, threads, out, options)
+    operands = weight, bias, scale, shift
+    numbers = stride, padding, dilation, groups, flip, activation, pool, layout
+    return call("conv2d", x, operands, PLAIN, numbers, implementation, threads, out)
 
 
 def conv3d(
@@ -72,8 +78,9 @@ def conv3d(
     >>> conv3d(np.ones((1, 3, 5, 5, 5)), np.ones((2, 3, 3, 3, 3))).shape
     (1, 2, 3, 3, 3)
     """
-    options = {"flip": flip, "activation": activation, "pool": pool, "scale": scale, "shift": shift, "layout": layout}
-    return call("conv3d", x, (weight, bias, stride, padding, dilation, groups), implementation, threads, out, options)
+    operands = weight, bias, scale, shift
+    numbers = stride, padding, dilation, groups, flip, activation, pool, layout
+    return call("conv3d", x, operands, PLAIN, numbers, implementation, threads, out)
 
 
 def conv_transpose1d(
@@ -94,9 +101,9 @@ def conv_transpose1d(
     >>> conv_transpose1d([[[1.0, 2.0]]], [[[1.0, 10.0, 100.0]]], stride=2)
     array([[[  1.,  10., 102.,  20., 200.]]])
     """
-    options = {"flip": flip, "activation": activation, "pool": pool, "scale": scale, "shift": shift, "layout": layout}
-    args = weight, bias, stride, padding, output_padding, groups, dilation
-    return call("conv_transpose1d", x, args, implementation, threads, out, options | {"output_size": output_size})
+    operands = weight, bias, scale, shift
+    numbers = stride, padding, output_padding, groups, dilation, output_size, flip, activation, pool, layout
+    return call("conv_transpose1d", x, operands, TRANSPOSED, numbers, implementation, threads, out)
 
 
 def conv_transpose2d(
@@ -117,9 +124,9 @@ def conv_transpose2d(
     >>> conv_transpose2d(np.ones((1, 3, 5, 8)), np.ones((3, 2, 4, 4)), stride=2, padding=1).shape
     (1, 2, 10, 16)
     """
-    options = {"flip": flip, "activation": activation, "pool": pool, "scale": scale, "shift": shift, "layout": layout}
-    args = weight, bias, stride, padding, output_padding, groups, dilation
-    return call("conv_transpose2d", x, args, implementation, threads, out, options | {"output_size": output_size})
+    operands = weight, bias, scale, shift
+    numbers = stride, padding, output_padding, groups, dilation, output_size, flip, activation, pool, layout
+    return call("conv_transpose2d", x, operands, TRANSPOSED, numbers, implementation, threads, out)
 
 
 def conv_transpose3d(
@@ -140,6 +147,6 @@ def conv_transpose3d(
     >>> conv_transpose3d(np.ones((1, 3, 2, 5, 8)), np.ones((3, 2, 2, 2, 2)), stride=2).shape
     (1, 2, 4, 10, 16)
     """
-    options = {"flip": flip, "activation": activation, "pool": pool, "scale": scale, "shift": shift, "layout": layout}
-    args = weight, bias, stride, padding, output_padding, groups, dilation
-    return call("conv_transpose3d", x, args, implementation, threads, out, options | {"output_size": output_size})
+    operands = weight, bias, scale, shift
+    numbers = stride, padding, output_padding, groups, dilation, output_size, flip, activation, pool, layout
+    return call("conv_transpose3d", x, operands, TRANSPOSED, numbers, implementation, threads, out)

@@ -14,6 +14,12 @@ from kernels.request import Ints
 
 Array = np.ndarray
 
+# the arguments in the order in which the functions hand them on
+MAX = "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices", "layout"
+AVG = "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override", "dilation", "layout"
+ADAPTIVE_MAX = "output_size", "return_indices", "layout"
+ADAPTIVE_AVG = "output_size", "layout"
+
 
 def max_pool1d(
     x: Any, kernel_size: Ints, stride: Ints | None = None, padding: Any = 0, dilation: Ints = 1, ceil_mode: bool = False,
@@ -29,8 +35,8 @@ def max_pool1d(
     >>> max_pool1d([[[1.0, 3.0, 2.0, 5.0]]], 2)
     array([[[3., 5.]]])
     """
-    args = kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    return call("max_pool1d", x, args, implementation, threads, out, {"layout": layout})
+    numbers = kernel_size, stride, padding, dilation, ceil_mode, return_indices, layout
+    return call("max_pool1d", x, (), MAX, numbers, implementation, threads, out)
 
 
 def max_pool2d(
@@ -48,8 +54,8 @@ def max_pool2d(
     array([[[[ 5.,  7.],
              [13., 15.]]]])
     """
-    args = kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    return call("max_pool2d", x, args, implementation, threads, out, {"layout": layout})
+    numbers = kernel_size, stride, padding, dilation, ceil_mode, return_indices, layout
+    return call("max_pool2d", x, (), MAX, numbers, implementation, threads, out)
 
 
 def max_pool3d(
@@ -66,8 +72,8 @@ def max_pool3d(
     >>> max_pool3d(np.arange(16.0).reshape(1, 1, 2, 2, 4), 2)
     array([[[[[13., 15.]]]]])
     """
-    args = kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    return call("max_pool3d", x, args, implementation, threads, out, {"layout": layout})
+    numbers = kernel_size, stride, padding, dilation, ceil_mode, return_indices, layout
+    return call("max_pool3d", x, (), MAX, numbers, implementation, threads, out)
 
 
 def avg_pool1d(
@@ -83,8 +89,8 @@ def avg_pool1d(
     >>> avg_pool1d([[[1.0, 3.0, 2.0, 6.0]]], 2)
     array([[[2., 4.]]])
     """
-    args = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    return call("avg_pool1d", x, args, implementation, threads, out, {"dilation": dilation, "layout": layout})
+    numbers = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, layout
+    return call("avg_pool1d", x, (), AVG, numbers, implementation, threads, out)
 
 
 def avg_pool2d(
@@ -101,8 +107,8 @@ def avg_pool2d(
     array([[[[ 2.5,  4.5],
              [10.5, 12.5]]]])
     """
-    args = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    return call("avg_pool2d", x, args, implementation, threads, out, {"dilation": dilation, "layout": layout})
+    numbers = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, layout
+    return call("avg_pool2d", x, (), AVG, numbers, implementation, threads, out)
 
 
 def avg_pool3d(
@@ -118,8 +124,8 @@ def avg_pool3d(
     >>> avg_pool3d(np.arange(16.0).reshape(1, 1, 2, 2, 4), 2)
     array([[[[[6.5, 8.5]]]]])
     """
-    args = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    return call("avg_pool3d", x, args, implementation, threads, out, {"dilation": dilation, "layout": layout})
+    numbers = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation, layout
+    return call("avg_pool3d", x, (), AVG, numbers, implementation, threads, out)
 
 
 def adaptive_avg_pool1d(
@@ -134,7 +140,7 @@ def adaptive_avg_pool1d(
     >>> adaptive_avg_pool1d([[[1.0, 2.0, 3.0, 4.0, 5.0]]], 2)
     array([[[2., 4.]]])
     """
-    return call("adaptive_avg_pool1d", x, (output_size,), implementation, threads, out, {"layout": layout})
+    return call("adaptive_avg_pool1d", x, (), ADAPTIVE_AVG, (output_size, layout), implementation, threads, out)
 
 
 def adaptive_avg_pool2d(
@@ -149,7 +155,7 @@ def adaptive_avg_pool2d(
     >>> adaptive_avg_pool2d(np.ones((1, 3, 7, 9)), (2, None)).shape
     (1, 3, 2, 9)
     """
-    return call("adaptive_avg_pool2d", x, (output_size,), implementation, threads, out, {"layout": layout})
+    return call("adaptive_avg_pool2d", x, (), ADAPTIVE_AVG, (output_size, layout), implementation, threads, out)
 
 
 def adaptive_avg_pool3d(
@@ -164,7 +170,7 @@ def adaptive_avg_pool3d(
     >>> adaptive_avg_pool3d(np.ones((1, 3, 4, 7, 9)), 2).shape
     (1, 3, 2, 2, 2)
     """
-    return call("adaptive_avg_pool3d", x, (output_size,), implementation, threads, out, {"layout": layout})
+    return call("adaptive_avg_pool3d", x, (), ADAPTIVE_AVG, (output_size, layout), implementation, threads, out)
 
 
 def adaptive_max_pool1d(
@@ -179,7 +185,8 @@ def adaptive_max_pool1d(
     >>> adaptive_max_pool1d([[[1.0, 2.0, 3.0, 4.0, 5.0]]], 2)
     array([[[3., 5.]]])
     """
-    return call("adaptive_max_pool1d", x, (output_size, return_indices), implementation, threads, out, {"layout": layout})
+    numbers = output_size, return_indices, layout
+    return call("adaptive_max_pool1d", x, (), ADAPTIVE_MAX, numbers, implementation, threads, out)
 
 
 def adaptive_max_pool2d(
@@ -194,7 +201,8 @@ def adaptive_max_pool2d(
     >>> adaptive_max_pool2d(np.ones((1, 3, 7, 9)), (2, None)).shape
     (1, 3, 2, 9)
     """
-    return call("adaptive_max_pool2d", x, (output_size, return_indices), implementation, threads, out, {"layout": layout})
+    numbers = output_size, return_indices, layout
+    return call("adaptive_max_pool2d", x, (), ADAPTIVE_MAX, numbers, implementation, threads, out)
 
 
 def adaptive_max_pool3d(
@@ -209,7 +217,8 @@ def adaptive_max_pool3d(
     >>> adaptive_max_pool3d(np.ones((1, 3, 4, 7, 9)), 2).shape
     (1, 3, 2, 2, 2)
     """
-    return call("adaptive_max_pool3d", x, (output_size, return_indices), implementation, threads, out, {"layout": layout})
+    numbers = output_size, return_indices, layout
+    return call("adaptive_max_pool3d", x, (), ADAPTIVE_MAX, numbers, implementation, threads, out)
 
 
 def global_avg_pool(
@@ -222,7 +231,7 @@ def global_avg_pool(
     >>> global_avg_pool([[[1.0, 2.0, 3.0, 4.0]]])
     array([[[2.5]]])
     """
-    return call("global_avg_pool", x, (), implementation, threads, out, {"layout": layout})
+    return call("global_avg_pool", x, (), ("layout",), (layout,), implementation, threads, out)
 
 
 def global_max_pool(
@@ -235,4 +244,4 @@ def global_max_pool(
     >>> global_max_pool([[[1.0, 2.0, 3.0, 4.0]]])
     array([[[4.]]])
     """
-    return call("global_max_pool", x, (), implementation, threads, out, {"layout": layout})
+    return call("global_max_pool", x, (), ("layout",), (layout,), implementation, threads, out)

@@ -52,6 +52,14 @@ def frozen(array: np.ndarray) -> np.ndarray:
     return view
 
 
+PLAIN = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED; one look at the flags where their names take one each
+
+
+def plain(array: np.ndarray) -> bool:
+    """Whether the numbers lie contiguous and aligned."""
+    return array.flags.num & PLAIN == PLAIN
+
+
 def canonical(array: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     """`array` in native byte order, contiguous and aligned, in `shape` (same number of elements); a copy only where needed."""
     return np.require(array, dtype, ["C", "A"]).reshape(shape)

@@ -6,27 +6,29 @@ outputs from packed input. `cuts` decides the sizes.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import prange
 
+from kernels.addresses import pointed, write_index
 from kernels.cuts.direct import Blocking, Layout, even, layout, pooled_size
-from kernels.implementation import Operands, Prepared
-from kernels.jit import njit, region
+from kernels.implementation import Bind, Operands, Prepared, Run
+from kernels.jit import Region, njit, region
 from kernels.machine import machine
 from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST
 from kernels.microkernels.packing import pack
 from kernels.microkernels.smooth import codes, lines
 from kernels.microkernels.window import MAXIMUM, SUM, TILED_STRIDES, line, plane, window
 from kernels.problem import Conv, Size
-from kernels.scratch import ALIGNMENT, Scratch, raw, whole
-from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
+from kernels.scratch import ALIGNMENT, HEADER, Scratch, handle, whole
+from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
+from kernels.weights import packer
 
 Array = np.ndarray
 TileOf = Callable[[int, int, int, int], int]
+Packed = tuple[Array | None, ...]  # weight, bias, scale, shift as a driver reads them
 
 
 @njit
@@ -40,10 +42,11 @@ def pack_channel(g, source, to, block, row, column, positions):
 
 
 @njit
-def epilogue_of(g, j):
-    """Addresses of channel j's bias, scale and shift, 0 where there is none."""
+def epilogue_of(g, operands, j):
+    """Addresses of channel j's bias, scale and shift, 0 where there is none; operands: those of weights, biases, scales and shifts."""
     first = j * g.itemsize
-    return g.bias + first if g.bias else 0, g.scale + first if g.scale else 0, g.shift + first if g.shift else 0
+    _, bias, scale, shift = operands
+    return bias + first if bias else 0, scale + first if scale else 0, shift + first if shift else 0
 
 
 @njit
@@ -76,8 +79,8 @@ def pool_planes(g, m, y, y_row, out, plane, row, column, rows, columns, scratch)
 
 
 @njit
-def run_job(job, x, out, weights, offsets, tiles, cuts, vectors, geometry, block):
-    """One job, `block` being the address of its scratch; the other arguments are those of `run_jobs`."""
+def run_job(job, x, out, operands, geometry, block):
+    """One job; all are addresses but the record: `block` that of its scratch, operands those of weights, biases, scales and shifts."""
     g = geometry[0]
     size = g.itemsize
     rest, chunk = split(job, g.chunks)
@@ -87,8 +90,8 @@ def run_job(job, x, out, weights, offsets, tiles, cuts, vectors, geometry, block
     row, column = row_block * g.rows, column_block * g.columns
     rows, columns = min(g.rows, g.oh - row), min(g.columns, g.ow - column)
     edges = 2 * (rows < g.rows) + (columns < g.columns)
-    entries = vectors[edges].ctypes.data
-    across, wide, wider = cuts[edges]
+    entries = g.vectors + edges * g.vectors_each
+    across, wide, wider = read_index(g.cuts, 3 * edges), read_index(g.cuts, 3 * edges + 1), read_index(g.cuts, 3 * edges + 2)
     first_tile, last_tile = split(chunk * g.down, g.chunks)[0], split((chunk + 1) * g.down, g.chunks)[0]
     positions = g.positions - (g.rows - rows) * g.positions_per_row
     y_row = g.rows * g.columns if g.pool else g.oh * g.ow
@@ -103,14 +106,14 @@ def run_job(job, x, out, weights, offsets, tiles, cuts, vectors, geometry, block
             j = group * g.outs + t * g.tall + min(t, g.taller)
             m = g.tall + (t < g.taller)
             y = block + g.conv_offset if g.pool else out + (((image * g.c_out + j) * g.oh + row) * g.ow + column) * size
-            a = weights + (j * g.k + summed * m) * size
-            bias, scale, shift = epilogue_of(g, j)
+            a = operands[0] + (j * g.k + summed * m) * size
+            bias, scale, shift = epilogue_of(g, operands, j)
             for q in range(across):
                 first = (q * wide + min(q, wider)) * FIELDS * 8
                 n = wide + (q < wider)
                 call(
-                    tiles[m, n],
-                    (m, n, g.lanes, size, taps, a, block, offsets.ctypes.data, y, y_row, entries + first, stage,
+                    read_index(g.tiles, m * g.tiles_each + n),
+                    (m, n, g.lanes, size, taps, a, block, g.offsets, y, y_row, entries + first, stage,
                      bias, scale, shift, g.activation, g.slope),
                 )  # fmt: skip
             if stage & LAST:
@@ -119,44 +122,30 @@ def run_job(job, x, out, weights, offsets, tiles, cuts, vectors, geometry, block
                 pool_planes(g, m, y, y_row, out, image * g.c_out + j, row, column, rows, columns, block + g.row_offset)
 
 
-@njit
-def start_counter(scratch, first):
-    """Address of the jobs' counter in the last bytes of scratch, set to the first job that no thread begins with."""
-    counter = scratch[-ALIGNMENT:].view(np.int64)
-    counter[0] = first
-    return counter.ctypes.data
-
-
 @region
-def run_jobs(threads, x, out, weights, offsets, tiles, cuts, vectors, geometry, jobs, scratch, scratch_bytes):
-    """Every job of one convolution; threads take them one by one from a counter at the end of scratch. x, out, weights and scratch are
-    bytes; offsets (element offsets of all taps of a block), tiles (addresses by [m][n]), cuts and vectors (see `vector_tables`) are int64
-    arrays, geometry a record; each thread has scratch_bytes."""
-    counter = start_counter(scratch, threads)
+def run_jobs(threads, x, out, weights, bias, scale, shift, geometry, jobs, scratch, scratch_bytes):
+    """Every job of one convolution; threads take them one by one from a counter behind their scratch. geometry is a record that holds the
+    addresses of what `prepare_blocks` made, all other arrays are handles; each thread has scratch_bytes."""
+    block = pointed(scratch)
+    counter = block + threads * scratch_bytes
+    write_index(counter, threads)  # the first job that no thread begins with
     for thread in prange(threads):
         state = flush_denormals()
-        pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
-        job = thread  # its first job is always the same, so its part of the weights is still in its cache from the call before
+        operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
+        job = np.int64(thread)  # its first job is always the same, so its part of the weights is still in its cache from the call before
         while job < jobs:
-            run_job(job, *pointers, offsets, tiles, cuts, vectors, geometry, scratch.ctypes.data + thread * scratch_bytes)
+            run_job(job, pointed(x), pointed(out), operands, geometry, block + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
 
 
 def padded(array: Array | None, length: int) -> Array | None:
     """The array with zeros after it along its first axis, or None."""
-    return None if array is None else np.pad(array, [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1))
-
-
-def pack_weights(weight: Array, groups: int, m: int, unit: int = 1) -> Array:
-    """weight (c_out, ins, kh, kw) as [group][tile][ins * kh * kw][channel of the tile], tiles of even heights of at most m units of
-    channels."""
-    c_out, k = weight.shape[0], weight[0].size
-    parts, base, extra = even(c_out // groups // unit, m)
-    heights = [(base + (t < extra)) * unit for t in range(parts)] * groups
-    rows = weight.reshape(c_out, k)
-    edges = np.cumsum([0, *heights])
-    return np.concatenate([rows[a:b].T.ravel() for a, b in itertools.pairwise(edges)])
+    if array is None or len(array) == length:
+        return array
+    result = np.zeros((length, *array.shape[1:]), array.dtype)
+    result[: len(array)] = array
+    return result
 
 
 def vector_tables(block: Blocking, packed: Layout, size: Size, pitch: int | None, segment: int) -> tuple[Array, Array]:
@@ -194,13 +183,12 @@ def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
     return whole((packed.span + (lanes + 1) * max(packed.picked_step, 1) + lanes) * itemsize)
 
 
-def common(problem: Conv, packed: Layout, operands: Operands, starts: Array, line_offset: int) -> dict[str, int]:
-    """What the record of any driver of packed blocks holds: sizes, the packed block, packing, epilogue. It points into `operands` and
-    `starts`, the table of packed.columns; line_offset is where a job's scratch has room for `line_bytes`."""
+def common(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> dict[str, int]:
+    """What the record of any driver of packed blocks holds: sizes, the packed block, packing, activation. It points into `starts`, the
+    table of packed.columns; line_offset is where a job's scratch has room for `line_bytes`."""
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     form, activation, slope = codes(problem.activation)
     (h, w), (oh, ow) = problem.size, problem.conv_size
-    epilogue = {"bias": operands.bias, "scale": operands.scale, "shift": operands.shift}
     return {
         "itemsize": size, "lanes": lanes, "groups": problem.groups, "c_in": problem.c_in, "ins": problem.c_in // problem.groups,
         "c_out": problem.c_out, "outs": problem.c_out // problem.groups, "h": h, "w": w, "oh": oh, "ow": ow,
@@ -211,7 +199,6 @@ def common(problem: Conv, packed: Layout, operands: Operands, starts: Array, lin
         "column_step": packed.column_step, "positions_per_row": packed.positions_per_row,
         "step": packed.picked_step, "pack": pack(packed.picked_step, lanes, size), "line_offset": line_offset,
         "activation": activation, "slope": slope, "form": form, "bend": lines(form, lanes, size) if form else 0,
-        **{key: 0 if array is None else array.ctypes.data for key, array in epilogue.items()},
     }  # fmt: skip
 
 
@@ -244,10 +231,8 @@ def pool_bytes(problem: Conv, rows: int, columns: int) -> int:
     return whole((rows * columns + 2 * TILED_STRIDES * lanes) * problem.itemsize) if problem.pool else 0
 
 
-def prepare_blocks(
-    problem: Conv, operands: Operands, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None
-) -> Prepared:
-    """Pack the weights and lay out the scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
+def prepare_blocks(problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None) -> Prepared:
+    """Lay out weights and scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
     that is called as `microkernels.outer.tile` is, with vectors of at most `segment` outputs (None: one register)."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     packed = layout(problem, block.flat, block.rows, block.columns, lanes, block.channels)
@@ -260,28 +245,45 @@ def prepare_blocks(
     scratch_bytes = conv_offset + pool_bytes(problem, block.m * block.rows, block.columns)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
-    assert operands.weight is not None
-    weights = pack_weights(operands.weight, problem.groups, block.m)
     starts = np.array(packed.columns)
     pooling, factors = pool_record(problem, block.rows, block.columns)
     down, tall, taller = even(problem.c_out // problem.groups, block.m)
-    geometry = record({
-        **common(problem, packed, operands, starts, line_offset), **pooling, "oh": oh, "ow": ow, "rows": block.rows,
-        "columns": block.columns, "channels": block.channels, "k": problem.summands, "kernel_taps": problem.taps, "down": down,
-        "tall": tall, "taller": taller, "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
-        "row_offset": row_offset, "conv_offset": conv_offset,
-    })  # fmt: skip
     offsets = np.arange(block.channels)[:, None] * packed.channel_stride + np.array(packed.taps)
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
     cuts, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool else ow, segment or lanes)
     tiles = tile_table(problem.c_out // problem.groups, block.m, cuts, lanes, size, tile_of)
+    geometry = record({
+        **common(problem, packed, starts, line_offset), **pooling, "oh": oh, "ow": ow, "rows": block.rows,
+        "columns": block.columns, "channels": block.channels, "k": problem.summands, "kernel_taps": problem.taps, "down": down,
+        "tall": tall, "taller": taller, "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
+        "row_offset": row_offset, "conv_offset": conv_offset, "offsets": offsets.ctypes.data, "cuts": cuts.ctypes.data,
+        "vectors": vectors.ctypes.data, "vectors_each": vectors[0].nbytes, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1],
+    })  # fmt: skip
+    turn = packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
 
-    fixed = raw(weights), offsets, tiles, cuts, vectors, geometry, jobs
-    example = np.empty((1, 1, 1, 1), np.uint8)
-    launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
+    def pack(operands: Operands) -> Packed:
+        return turn(operands.weight), *operands[1:]
 
-    def run(x: Array, out: Array, held: Any = (operands, starts, factors)) -> None:  # what geometry points into
-        with scratch.take() as buffer:
-            launch(used, raw(x), raw(out), *fixed, buffer, scratch_bytes)
+    held = starts, factors, offsets, cuts, vectors, tiles
+    return Prepared(launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, held), scratch.nbytes, f"{block}")
 
-    return Prepared(run, scratch.nbytes, f"{block}")
+
+def launcher(
+    jobs_of: Region, pack: Callable[[Operands], Packed], threads: int, geometry: Array, jobs: int, scratch: Scratch, scratch_bytes: int,
+    held: Any,
+) -> Bind:  # fmt: skip
+    """The `bind` of a region with the arguments of `run_jobs`; held: all that the record points into. Handles are taken in place."""
+    launch = jobs_of.ready(threads, threads, 0, 0, 0, 0, 0, 0, geometry, jobs, 0, scratch_bytes)
+
+    def bind(operands: Operands) -> Run:
+        packed = pack(operands)
+        addresses = tuple(map(handle, packed))
+
+        def run(x: Array, out: Array, held: Any = (packed, held)) -> None:
+            buffer = scratch.take()
+            launch(threads, id(x) + HEADER, id(out) + HEADER, *addresses, geometry, jobs, id(buffer) + HEADER, scratch_bytes)
+            scratch.give(buffer)
+
+        return run
+
+    return bind

@@ -25,19 +25,25 @@ import numpy as np
 from numba.core import config, serialize
 from numba.core.caching import CompileResultCacheImpl, _Cache
 
-from kernels.machine import cpu
+from kernels.machine import cache_folder, cpu
+
+
+@functools.cache
+def sources() -> str:
+    """A hash of the library's sources."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 @functools.cache
 def folder() -> Path | None:
     """Where compiled code is kept: under $KERNELS_CACHE_DIR, else the user's cache folder; None where nothing can be written."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(source.read_bytes())
     flags = config.OPT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE, config.BOUNDSCHECK, config.FULL_TRACEBACKS
-    digest.update(repr((cpu(), flags, sys.version, numba.__version__, llvmlite.__version__, np.__version__, platform.machine())).encode())
-    home = os.environ.get("KERNELS_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spectroconv"
-    path = Path(home) / digest.hexdigest()[:16]
+    versions = sys.version, numba.__version__, llvmlite.__version__, np.__version__
+    digest = hashlib.sha256(repr((sources(), cpu(), flags, *versions, platform.machine())).encode())
+    path = cache_folder() / digest.hexdigest()[:16]
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path):

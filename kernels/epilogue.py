@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from kernels.addresses import pointed
+from kernels.calibration import worth
 from kernels.implementation import Operands
 from kernels.jit import region
-from kernels.machine import machine, worth
+from kernels.machine import machine
 from kernels.microkernels.smooth import codes, lines
 from kernels.problem import Conv
-from kernels.scratch import raw
+from kernels.scratch import handle
 from kernels.vector import call, flush_denormals, restore_denormals
 
 Array = np.ndarray
@@ -27,11 +29,11 @@ CYCLES = 50  # to read a vector, bend it and write it; gelu takes more, relu wai
 
 
 @region
-def _run(threads, y, lines, form, lanes, size, planes, plane, channels, piece, scale, shift, activation, slope):
-    """Every plane of y (bytes) in pieces; scale and shift are addresses of numbers per channel, or 0."""
+def _run(threads, y, lines, form, lanes, size, planes, plane, channels, piece, scales, shifts, activation, slope):
+    """Every plane of y in pieces; y, scales and shifts are handles."""
     pieces = (plane + piece - 1) // piece
     jobs = planes * pieces
-    start = y.ctypes.data
+    start, scale, shift = pointed(y), pointed(scales), pointed(shifts)
     for thread in prange(threads):
         state = flush_denormals()
         for job in range(jobs * thread // threads, jobs * (thread + 1) // threads):
@@ -43,18 +45,22 @@ def _run(threads, y, lines, form, lanes, size, planes, plane, channels, piece, s
         restore_denormals(state)
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Callable[[Array], None]:
-    """Compile scale, shift and activation of a problem; the result does them in place on any contiguous y (n, c_out, *spatial)."""
+def prepare(problem: Conv, threads: int) -> Callable[[Operands], Callable[[Array], None]]:
+    """Compile scale, shift and activation of a problem; with operands it gives what does them in place on any contiguous y (n, c_out,
+    *spatial)."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     form, activation, slope = codes(problem.activation)
-    scale, shift = (0 if array is None else array.ctypes.data for array in (operands.scale, operands.shift))
     threads = worth(threads, CYCLES * math.prod(problem.conv_shape) / lanes)
     kernel = lines(form, lanes, size), form, lanes, size
-    rest = problem.c_out, PIECE, scale, shift, activation, slope
-    launch = _run.ready(threads, threads, np.empty(1, np.uint8), *kernel, 1, 1, *rest)
+    launch = _run.ready(threads, threads, 0, *kernel, 1, 1, problem.c_out, PIECE, 0, 0, activation, slope)
 
-    def run(y: Array, held: Any = operands) -> None:  # what the addresses point into
-        planes = y.shape[0] * y.shape[1] if scale else 1  # without numbers per channel everything is one line
-        launch(threads, raw(y.reshape(-1)), *kernel, planes, y.size // max(planes, 1), *rest)
+    def bind(operands: Operands) -> Callable[[Array], None]:
+        rest = problem.c_out, PIECE, handle(operands.scale), handle(operands.shift), activation, slope
 
-    return run
+        def run(y: Array, held: Any = operands) -> None:  # what the handles are of
+            planes = y.shape[0] * y.shape[1] if problem.scale else 1  # without numbers per channel everything is one line
+            launch(threads, handle(y), *kernel, planes, y.size // max(planes, 1), *rest)
+
+        return run
+
+    return bind

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +14,7 @@ from kernels.problem import AdaptivePool, Conv, ConvTranspose, Problem
 Array = np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class Operands:
+class Operands(NamedTuple):
     """What a problem is computed with besides its input, canonical and contiguous: weight (c_out, c_in/groups, kh, kw), transposed
     (c_in, c_out/groups, kh, kw); bias, scale and shift (c_out,)."""
 
@@ -25,37 +25,54 @@ class Operands:
 
     def copy(self) -> Operands:
         """The same numbers in memory of their own."""
-        return Operands(**{name: None if value is None else value.copy() for name, value in vars(self).items()})
+        return Operands(*(None if value is None else value.copy() for value in self))
+
+
+Run = Callable[..., None]
+Bind = Callable[[Operands], Run]
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """`run(x, out)` computes a canonical, contiguous x into out (pools with indices: `run(x, out, indices)`) and may be called from
-    several Python threads at once. `workspace_bytes` is the scratch space that one call uses; `note` says what was decided."""
+    """All that does not depend on the operands' values. `bind(operands)` packs them and gives `run(x, out)`, which computes a canonical,
+    contiguous x into out (pools with indices: `run(x, out, indices)`) and may be called from several Python threads at once.
+    `workspace_bytes` is the scratch space that one call uses; `note` says what was decided."""
 
-    run: Callable[..., None]
+    bind: Bind
     workspace_bytes: int = 0
     note: str = ""
+
+
+def without_operands(run: Run) -> Bind:
+    """The `bind` of what has no operands."""
+    return lambda operands: run
 
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:
     """One method for one operation.
 
-    name: what users write. operation: as `operation` says. refuse(problem): None, or the sentence why not. prepare(problem, operands,
-    threads): packs weights, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest output
+    name: what users write. operation: as `operation` says. refuse(problem): None, or the sentence why not. prepare(problem,
+    threads): chooses tiles, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest output
     (before an activation that caps it). fuses(problem): whether prepare does the whole epilogue; if not, it is handed the bare
     convolution and the plan does the rest. parts(problem): what it is lowered to, each with how often it runs; None where it is
-    done as it stands. Each gets a problem of the operation.
+    done as it stands. variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
+    for measuring. Each gets a problem of the operation.
     """
 
     name: str
     operation: str
     refuse: Callable[[Any], str | None]
-    prepare: Callable[[Any, Operands, int], Prepared]
+    prepare: Callable[[Any, int], Prepared]
     error_bound: Callable[[Any], float]
     fuses: Callable[[Any], bool] = lambda problem: False
     parts: Callable[[Any], tuple[tuple[Any, int], ...] | None] = lambda problem: None
+    variants: Callable[[Any, int], dict[str, Implementation]] = lambda problem, threads: {}
+
+    def only(self, kind: str, *steps: str) -> Implementation:
+        """The method with `only=kind` passed to these of its functions."""
+        changes: dict[str, Any] = {step: functools.partial(getattr(self, step), only=kind) for step in steps}
+        return dataclasses.replace(self, **changes)
 
 
 def operation(problem: Problem) -> str:

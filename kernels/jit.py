@@ -86,8 +86,10 @@ class Region:
         """Compile for arguments of the types of these; the result is called with all of `args` anew and skips the look-up by type, which
         takes 60 us where a record is among them. **Warning**: arguments of other types are misread."""
         signature = tuple(numba.typeof(argument) for argument in args)
-        serial, parallel = _Late(self._serial, signature), _Late(self._parallel, signature)
-        (serial if threads <= 1 else parallel).entry()
+        serial = _Late(self._serial, signature)
+        if threads <= 1:
+            return serial.entry()
+        parallel = _Late(self._parallel, signature).entry()
         return lambda *values: _launch(threads, parallel, serial, values)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # compared by identity, which costs tables of recent calls nothing
 class Machine:
     """vector_bytes: width of a vector register; registers: how many; l1, l2, l3: bytes of data cache (l1 and l2 per core, l3 in all)."""
 
@@ -82,6 +82,12 @@ def pretend(**changes: int) -> Iterator[Machine]:
         _pretended.pop()
 
 
+def cache_folder() -> Path:
+    """Where compiled code and measurements are kept: $KERNELS_CACHE_DIR, else a folder among the user's caches."""
+    home = os.environ.get("KERNELS_CACHE_DIR")
+    return Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spectroconv"
+
+
 def memory() -> int:
     """Bytes of physical memory; where the system does not tell, more than any machine has."""
     try:
@@ -97,13 +103,3 @@ def cores() -> int:
         return min(available, int(os.environ["NUMBA_NUM_THREADS"]))
     except (KeyError, ValueError):
         return available
-
-
-# a sleeping thread of the pool takes 50 to 80 us to wake here, a waiting one 2: below this one thread is done sooner
-WAKING = 60e-6
-CLOCK = 2.5e9  # hertz; a common sustained vector clock, the same for all estimates
-
-
-def worth(threads: int, cycles: float) -> int:
-    """How many threads work of so many cycles of one core is worth."""
-    return threads if cycles > WAKING * CLOCK else 1

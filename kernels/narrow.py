@@ -6,27 +6,27 @@ all positions while its weights are at hand.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import prange
 
-from kernels.blocks import bend, common, epilogue_of, line_bytes, pack_channel, pack_weights, padded, record, start_counter
+from kernels.addresses import pointed, write_index
+from kernels.blocks import Packed, bend, common, epilogue_of, launcher, line_bytes, pack_channel, padded, record
 from kernels.cuts.direct import Blocking, even, layout
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine
 from kernels.microkernels.across import tile
 from kernels.problem import Conv
-from kernels.scratch import ALIGNMENT, Scratch, raw, whole
-from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
+from kernels.scratch import ALIGNMENT, Scratch, whole
+from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
+from kernels.weights import packer
 
 Array = np.ndarray
 
 
 @njit
-def run_job(job, x, out, weights, offsets, tiles, geometry, block):
-    """One job, `block` being the address of its scratch; the other arguments are those of `run_jobs`."""
+def run_job(job, x, out, operands, geometry, block):
+    """One job; arguments as in `kernels.blocks.run_job`."""
     g = geometry[0]
     size = g.itemsize
     rest, chunk = split(job, g.chunks)
@@ -44,34 +44,35 @@ def run_job(job, x, out, weights, offsets, tiles, geometry, block):
         n = g.wide + (t < g.wider)
         channels = min(n * g.lanes, g.outs - j)
         y = out + ((image * g.c_out + j) * g.oh + row) * g.ow * size
-        a = weights + j * g.k * size
-        bias, scale, shift = epilogue_of(g, j)
+        a = operands[0] + j * g.k * size
+        bias, scale, shift = epilogue_of(g, operands, j)
         for first in range(0, number, g.m):
             call(
-                tiles[n],
-                (g.m, n, g.lanes, size, g.k, a, block + first * size, offsets.ctypes.data, y + first * size, g.oh * g.ow,
+                read_index(g.tiles, n),
+                (g.m, n, g.lanes, size, g.k, a, block + first * size, g.offsets, y + first * size, g.oh * g.ow,
                  min(g.m, number - first), channels, block + g.turned_offset, bias, scale, shift, g.activation, g.slope),
             )  # fmt: skip
         bend(g, channels, y, g.oh * g.ow, number, 1, number)
 
 
 @region
-def run_jobs(threads, x, out, weights, offsets, tiles, geometry, jobs, scratch, scratch_bytes):
-    """Every job of one convolution; arguments as in `kernels.blocks.run_jobs`, tiles being the addresses of those
-    of `microkernels.across` by their vectors of channels."""
-    counter = start_counter(scratch, threads)
+def run_jobs(threads, x, out, weights, bias, scale, shift, geometry, jobs, scratch, scratch_bytes):
+    """Every job of one convolution; arguments as in `kernels.blocks.run_jobs`."""
+    block = pointed(scratch)
+    counter = block + threads * scratch_bytes
+    write_index(counter, threads)  # the first job that no thread begins with
     for thread in prange(threads):
         state = flush_denormals()
-        pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
-        job = thread  # its first job is always the same, so its part of the weights is still in its cache from the call before
+        operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
+        job = np.int64(thread)  # its first job is always the same, so its part of the weights is still in its cache from the call before
         while job < jobs:
-            run_job(job, *pointers, offsets, tiles, geometry, scratch.ctypes.data + thread * scratch_bytes)
+            run_job(job, pointed(x), pointed(out), operands, geometry, block + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
 
 
-def prepare_narrow(problem: Conv, operands: Operands, threads: int, block: Blocking) -> Prepared:
-    """Pack the weights and lay out the scratch for a blocking with lanes along output channels."""
+def prepare_narrow(problem: Conv, threads: int, block: Blocking) -> Prepared:
+    """Lay out weights and scratch for a blocking with lanes along output channels."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     oh, ow = problem.conv_size
     packed = layout(problem, True, block.rows, ow, lanes, problem.c_in)
@@ -83,25 +84,21 @@ def prepare_narrow(problem: Conv, operands: Operands, threads: int, block: Block
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     vectors = -(-problem.c_out // lanes)
-    held = Operands(*(padded(array, vectors * lanes) for array in (operands.weight, operands.bias, operands.scale, operands.shift)))
-    assert held.weight is not None
     panels, wide, wider = even(vectors, block.n)
     starts = np.array(packed.columns)
-    geometry = record({
-        **common(problem, packed, held, starts, line_offset), "rows": block.rows, "k": problem.summands, "m": block.m, "panels": panels,
-        "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "turned_offset": turned_offset,
-    })  # fmt: skip
     offsets = (np.arange(problem.c_in)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel().astype(np.int64)
-    tiles = np.zeros(block.n + 1, np.int64)
+    tiles = np.zeros(block.n + 1, np.int64)  # by vectors of channels
     for n in {wide, wide + (wider > 0)}:
         tiles[n] = tile(block.m, n, lanes, size)
+    geometry = record({
+        **common(problem, packed, starts, line_offset), "rows": block.rows, "k": problem.summands, "m": block.m, "panels": panels,
+        "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "turned_offset": turned_offset,
+        "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data,
+    })  # fmt: skip
+    turn = packer(problem.c_out, problem.summands, 1, block.n, problem.dtype, threads, lanes)
 
-    fixed = raw(pack_weights(held.weight, 1, block.n, lanes)), offsets, tiles, geometry, jobs
-    example = np.empty((1, 1, 1, 1), np.uint8)
-    launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
+    def pack(operands: Operands) -> Packed:
+        return turn(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:])
 
-    def run(x: Array, out: Array, held: Any = (held, starts)) -> None:  # what geometry points into
-        with scratch.take() as buffer:
-            launch(used, raw(x), raw(out), *fixed, buffer, scratch_bytes)
-
-    return Prepared(run, scratch.nbytes, f"{block}")
+    bind = launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, (starts, offsets, tiles))
+    return Prepared(bind, scratch.nbytes, f"{block}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.arrays import canonical, intake, too_large
+from kernels.arrays import canonical, intake, plain, too_large
 from kernels.errors import ProblemError
 from kernels.implementation import Operands
 from kernels.machine import memory
@@ -40,6 +40,20 @@ class Request:
     operands: Operands
     signature: Signature
     given: dict[str, Array] = dataclasses.field(default_factory=dict)  # the operands as the user's memory holds them, by name
+
+    @property
+    def as_given(self) -> bool:
+        """Whether every operand has its canonical values in its canonical order as the user's memory holds it."""
+        return all(
+            (array is None) == (name not in self.given) and (array is None or _same(array, self.given[name]))
+            for name, array in self.operands._asdict().items()
+        )
+
+
+def _same(array: Array, given: Array) -> bool:
+    """Whether both are the same numbers in the same order in the same memory, but for a 1-D kernel's height."""
+    shapes = given.shape, (*given.shape[:2], 1, *given.shape[2:])
+    return array.ctypes.data == given.ctypes.data and array.dtype == given.dtype and array.shape in shapes and plain(given)
 
 
 def _whole(value: Any) -> int:

@@ -1,25 +1,31 @@
-"""A plan: one problem, one implementation, operands packed, code compiled, scratch sized. Calling it only computes."""
+"""A plan: one problem, one implementation, operands packed, code compiled, scratch sized. Calling it only computes.
+
+What does not depend on the operands' values is an `Outline`, which is made once for recent problems; a plan is an outline with operands.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from kernels.arrays import canonical, frozen, intake, too_large
+from kernels import tuning
+from kernels.arrays import PLAIN, canonical, intake, plain, too_large
 from kernels.errors import ProblemError
-from kernels.implementation import Operands, Prepared
-from kernels.machine import cores, memory
+from kernels.implementation import Implementation, Operands, Prepared, Run, without_operands
+from kernels.machine import Machine, cores, machine, memory
 from kernels.policy import Choice, choose
 from kernels.problem import Conv, Problem, pool_problem
+from kernels.recent import Recent
 from kernels.request import Signature
 from kernels.scratch import Scratch
 
 Array = np.ndarray
+
+REMEMBERED, REMEMBERED_BYTES = 512, 256 << 20  # problems, and their scratch space
 
 
 def load() -> None:
@@ -27,14 +33,74 @@ def load() -> None:
     importlib.import_module("kernels.lowerings")
 
 
-@functools.lru_cache(maxsize=512)
-def _remembered(problem: Problem, name: str) -> Choice:
-    return choose(problem, name)
+@functools.lru_cache(maxsize=REMEMBERED)
+def _choice(problem: Problem, name: str, threads: int, generation: int, _: Machine) -> Choice:
+    return choose(problem, name, threads, tuning.recall(problem, threads) if name == "auto" else None)
 
 
-def chosen(problem: Problem, name: str, threads: int) -> Choice:
-    """What a plan of this problem takes on so many threads."""
-    return _remembered(problem, name)
+def choice_for(problem: Problem, name: str, threads: int) -> Choice:
+    """What is taken for a problem now, remembered."""
+    return _choice(problem, name, threads, tuning.generation(), machine())
+
+
+_prepared: Recent[Prepared] = Recent(REMEMBERED, REMEMBERED_BYTES)
+
+
+def forget() -> None:
+    """Drop what is remembered of recent problems."""
+    _choice.cache_clear()
+    _prepared.forget()
+
+
+def prepare(problem: Problem, choice: Choice, threads: int) -> Prepared:
+    """What the implementation prepares for the whole problem, remembered."""
+    key = problem, choice.name, threads, machine()
+    found = _prepared.get(key)
+    if found is None:
+        found = _composed(problem, choice.implementation, threads)
+        _prepared.put(key, found, found.workspace_bytes)
+    return found
+
+
+def _composed(problem: Problem, implementation: Implementation, threads: int) -> Prepared:
+    """The implementation's own preparation, followed by whatever of the epilogue it does not fuse."""
+    if not isinstance(problem, Conv) or problem == problem.bare() or implementation.fuses(problem):
+        return implementation.prepare(problem, threads)
+    from kernels import epilogue  # brings Numba, see `load`
+
+    bare = implementation.prepare(problem.bare(), threads)
+    steps = epilogue.prepare(problem, threads)
+    if not problem.pool:
+
+        def bind_elementwise(operands: Operands) -> Run:
+            convolve, follow = bare.bind(Operands(operands.weight, operands.bias)), steps(operands)
+
+            def elementwise(x: Array, out: Array) -> None:
+                convolve(x, out)
+                follow(out)
+
+            return elementwise
+
+        return Prepared(bind_elementwise, bare.workspace_bytes, bare.note)
+    pooling = pool_problem(problem)
+    pool = prepare(pooling, choice_for(pooling, "auto", threads), threads)
+    before_pool = math.prod(problem.conv_shape) * problem.itemsize
+    scratch = Scratch(before_pool)
+
+    def bind(operands: Operands) -> Run:
+        convolve, follow, reduce = bare.bind(Operands(operands.weight, operands.bias)), steps(operands), pool.bind(Operands())
+
+        def composed(x: Array, out: Array) -> None:
+            buffer = scratch.take()
+            y = buffer.view(problem.dtype).reshape(problem.conv_shape)
+            convolve(x, y)
+            follow(y)
+            reduce(y, out)
+            scratch.give(buffer)
+
+        return composed
+
+    return Prepared(bind, bare.workspace_bytes + pool.workspace_bytes + before_pool, bare.note)
 
 
 def thread_count(op: str, threads: int | None) -> int:
@@ -46,132 +112,60 @@ def thread_count(op: str, threads: int | None) -> int:
     return min(int(threads), cores())
 
 
-def _prepare(problem: Problem, operands: Operands, choice: Choice, threads: int) -> Prepared:
-    """The implementation's own preparation, followed by whatever of the epilogue it does not fuse."""
-    implementation = choice.implementation
-    if not isinstance(problem, Conv) or problem == problem.bare() or implementation.fuses(problem):
-        return implementation.prepare(problem, operands, threads)
-    from kernels import epilogue  # brings Numba, see `load`
+class Outline:
+    """A plan before it has operands: what was chosen, everything prepared, and how the user sees the arrays."""
 
-    bare = implementation.prepare(problem.bare(), Operands(operands.weight, operands.bias), threads)
-    follow = epilogue.prepare(problem, operands, threads)
-    if not problem.pool:
-
-        def elementwise(x: Array, out: Array) -> None:
-            bare.run(x, out)
-            follow(out)
-
-        return Prepared(elementwise, bare.workspace_bytes, bare.note)
-    pooling = pool_problem(problem)
-    pool = _prepare(pooling, Operands(), _remembered(pooling, "auto"), threads)
-    before_pool = math.prod(problem.conv_shape) * problem.itemsize
-    scratch = Scratch(before_pool)
-
-    def composed(x: Array, out: Array) -> None:
-        with scratch.take() as buffer:
-            y = buffer.view(problem.dtype).reshape(problem.conv_shape)
-            bare.run(x, y)
-            follow(y)
-            pool.run(frozen(y), out)
-
-    return Prepared(composed, bare.workspace_bytes + pool.workspace_bytes + before_pool, bare.note)
-
-
-class Plan:
-    """`plan(x)` computes; see `kernels.plan`. Holds copies of the operands, so later changes to the caller's arrays do not reach it."""
-
-    def __init__(
-        self, problem: Problem, operands: Operands, signature: Signature, implementation: str = "auto", threads: int | None = None
-    ) -> None:
+    def __init__(self, problem: Problem, signature: Signature, implementation: str = "auto", threads: int | None = None) -> None:
         load()
         if not isinstance(implementation, str):
             raise ProblemError(f"{problem.op}: implementation is {implementation!r}, must be a name")
-        self.problem = problem
+        self.problem, self.signature = problem, signature
         self.threads = thread_count(problem.op, threads)
-        self._choice = _remembered(problem, implementation)
-        self._signature = signature
+        self.choice = choice_for(problem, implementation, self.threads)
         self._dtype = np.dtype(problem.dtype)
-        indices = not isinstance(problem, Conv) and problem.return_indices
+        self._indices = not isinstance(problem, Conv) and problem.return_indices
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
-        self._plain = None if signature.channels_last or indices or signature.dtype != self._dtype else signature.x_shape
-        self._prepared = Prepared(lambda *arrays: None) if problem.n == 0 else _prepare(problem, operands, self._choice, self.threads)
-        needed = problem.compulsory_bytes + self.workspace_bytes
+        self._plain = None if self._indices or signature.dtype != self._dtype else signature.x_shape
+        nothing = Prepared(without_operands(lambda *arrays: None))
+        self.prepared = nothing if problem.n == 0 else prepare(problem, self.choice, self.threads)
+        self._x_shape, self._out_shape = problem.x_shape, problem.out_shape  # of what runs
+        if signature.channels_last:
+            from kernels.relayout import channels_last, last  # brings Numba, see `load`
+
+            self._x_shape, self._out_shape = last(problem.x_shape), last(problem.out_shape)
+            self.prepared = channels_last(self.prepared, problem, self.threads) if problem.n else nothing
+        self._reshaped = signature.x_shape != self._x_shape
+        needed = problem.compulsory_bytes + self.prepared.workspace_bytes
         if needed > memory():
-            raise too_large(problem.op, f"input, output and the scratch space of {self.implementation!r} for {problem}", needed)
+            name = self.choice.implementation.name
+            raise too_large(problem.op, f"input, output and the scratch space of {name!r} for {problem}", needed)
 
-    @property
-    def implementation(self) -> str:
-        """Name of the implementation that was taken."""
-        return self._choice.implementation.name
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of the result, as the user sees it."""
-        return self._signature.out_shape
-
-    @property
-    def workspace_bytes(self) -> int:
-        """Scratch bytes that one call uses besides input and output."""
-        return self._prepared.workspace_bytes
-
-    @property
-    def estimate(self) -> float | None:
-        """Seconds of one core that the choice expects of a call; None where the implementation was named."""
-        return self._choice.estimates.get(self.implementation)
-
-    @property
-    def run(self) -> Callable[..., None]:
-        """`run(x, out)` computes canonical arrays (`problem.x_shape` and `problem.out_shape`) and checks nothing; x is a read-only view."""
-        return self._prepared.run
-
-    @property
-    def error_bound(self) -> float:
-        """Largest error to expect, as a share of the largest output (before an activation that caps it, as relu6 does)."""
-        return self._choice.implementation.error_bound(self.problem)
-
-    def explain(self) -> str:
-        """What was decided and why, one line an implementation."""
-        lines = [str(self.problem), f"{self.implementation}: taken, {self.threads} threads, workspace {self.workspace_bytes:,} bytes"]
-        if self._prepared.note:
-            lines.append(f"  {self._prepared.note}")
-        for name, sentence in self._choice.refusals.items():
-            estimate = self._choice.estimates.get(name)
-            if name == self.implementation:
-                continue
-            why = sentence or ("able, never taken unless named" if estimate is None else f"able, estimated {1e3 * estimate:.3g} ms")
-            lines.append(f"{name}: {why}")
-        if self.implementation in self._choice.estimates:
-            lines[1] += f", estimated {1e3 * self._choice.estimates[self.implementation]:.3g} ms"
-        return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        return f"<Plan {self.implementation}: {self.problem}>"
-
-    def __call__(self, x: Any, out: Any = None) -> Any:
-        """The result for an x of the planned shape; into `out` if given. Pools with indices return (values, indices)."""
-        if type(x) is np.ndarray and x.shape == self._plain and x.dtype is self._dtype and x.flags.carray:  # nothing to convert
+    def compute(self, run: Run, x: Any, out: Any) -> Any:
+        """What `run` makes of x as the user has it; see `Plan.__call__`."""
+        if type(x) is np.ndarray and x.shape == self._plain and x.dtype is self._dtype and x.flags.num & PLAIN == PLAIN:
             if out is not None:
-                check_out(self.problem.op, out, self._signature, x)
-            if out is None or out.flags.carray:
-                y = np.empty(self._signature.out_shape, self._dtype) if out is None else out
-                self._prepared.run(frozen(x.reshape(self.problem.x_shape)), y.reshape(self.problem.out_shape))
+                check_out(self.problem.op, out, self.signature, x)
+            if out is None or plain(out):
+                y = np.empty(self.signature.out_shape, self._dtype) if out is None else out
+                if self._reshaped:
+                    run(x.reshape(self._x_shape), y.reshape(self._out_shape))
+                else:
+                    run(x, y)
                 return y
-        op, signature = self.problem.op, self._signature
+        op, signature = self.problem.op, self.signature
         x = intake(op, "x", x)
         if x.shape != signature.x_shape:
             raise ProblemError(f"{op}: x has shape {x.shape}, the plan was made for {signature.x_shape}; make a plan for this shape")
         if out is not None:
             check_out(op, out, signature, x)
-        if signature.channels_last:
-            x = np.moveaxis(x, -1, -signature.spatial - 1)
-        x = frozen(canonical(x, self._dtype, self.problem.x_shape))
-        direct = out is not None and not signature.channels_last and out.dtype == x.dtype and out.flags.c_contiguous and out.flags.aligned
-        y = out.reshape(self.problem.out_shape) if direct else np.empty(self.problem.out_shape, x.dtype)
-        if not isinstance(self.problem, Conv) and self.problem.return_indices:
-            indices = np.empty(self.problem.out_shape, np.int64)
-            self._prepared.run(x, y, indices)
+        x = canonical(x, self._dtype, self._x_shape)
+        direct = out is not None and out.dtype == x.dtype and plain(out)
+        y = out.reshape(self._out_shape) if direct else np.empty(self._out_shape, x.dtype)
+        if self._indices:
+            indices = np.empty(self._out_shape, np.int64)
+            run(x, y, indices)
             return self._present(y, out, direct), self._present(indices, None, False, np.dtype(np.int64))
-        self._prepared.run(x, y)
+        run(x, y)
         return self._present(y, out, direct)
 
     @np.errstate(over="ignore")  # float16 overflows to infinity, as its own arithmetic does
@@ -179,14 +173,93 @@ class Plan:
         """Canonical result to what the user sees."""
         if direct and out is not None:
             return out
-        signature = self._signature
-        if signature.channels_last:
-            y = np.moveaxis(y, 1, -1)
-        y = y.reshape(signature.out_shape).astype(dtype or signature.dtype, copy=False)
+        y = y.reshape(self.signature.out_shape).astype(dtype or self.signature.dtype, copy=False)
         if out is None:
-            return np.ascontiguousarray(y)
+            return y
         out[...] = y
         return out
+
+
+class Plan:
+    """`plan(x)` computes; see `kernels.plan`. It has packed the operands, so later changes to the caller's arrays do not reach it."""
+
+    def __init__(self, outline: Outline, operands: Operands) -> None:
+        self._outline = outline
+        self._run = outline.prepared.bind(operands)
+
+    def __call__(self, x: Any, out: Any = None) -> Any:
+        """The result for an x of the planned shape; into `out` if given. Pools with indices return (values, indices)."""
+        return self._outline.compute(self._run, x, out)
+
+    @property
+    def problem(self) -> Problem:
+        """The layer in canonical form."""
+        return self._outline.problem
+
+    @property
+    def threads(self) -> int:
+        """Threads that a call may use."""
+        return self._outline.threads
+
+    @property
+    def implementation(self) -> str:
+        """Name of the implementation that was taken."""
+        return self._outline.choice.implementation.name
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the result, as the user sees it."""
+        return self._outline.signature.out_shape
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Scratch bytes that one call uses besides input and output."""
+        return self._outline.prepared.workspace_bytes
+
+    @property
+    def run(self) -> Run:
+        """`run(x, out)` computes canonical arrays (`problem.x_shape` and `problem.out_shape`) and checks nothing."""
+        return self._run
+
+    @property
+    def seconds(self) -> float | None:
+        """What the choice expects of a call: as measured, or as estimated for one core; None where the implementation was named."""
+        choice = self._outline.choice
+        return choice.measured.seconds.get(choice.name) if choice.measured else choice.estimates.get(choice.name)
+
+    @property
+    def error_bound(self) -> float:
+        """Largest error to expect, as a share of the largest output (before an activation that caps it, as relu6 does)."""
+        return self._outline.choice.implementation.error_bound(self.problem)
+
+    def explain(self) -> str:
+        """What was decided and why, one line an implementation: estimates against refusals, and against reality where that was measured.
+
+        Estimates are of one core; times are those of one call on the plan's threads, when they were measured.
+        """
+        choice, prepared = self._outline.choice, self._outline.prepared
+        measured = choice.measured.seconds if choice.measured else {}
+
+        def figures(name: str, *words: str) -> str:
+            known = [f"estimated {1e3 * choice.estimates[name]:.3g} ms of one core"] if name in choice.estimates else []
+            known += [f"measured {1e3 * measured[name]:.3g} ms"] if name in measured else []
+            return f"{name}: {', '.join([*words, *known])}"
+
+        taken = "taken, measured fastest" if measured else "taken"
+        lines = [str(self.problem), figures(choice.name, taken, f"{self.threads} threads, workspace {self.workspace_bytes:,} bytes")]
+        if prepared.note:
+            lines.append(f"  {prepared.note}")
+        for name, sentence in choice.refusals.items():
+            if sentence:
+                lines.append(f"{name}: {sentence}")
+            elif name != choice.name:
+                lines.append(figures(name, "able" if name in choice.estimates else "able, never taken unless named"))
+            variants = (other for other in measured if other.startswith(f"{name}:") and other != choice.name)
+            lines += [figures(other, "able") for other in variants]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Plan {self.implementation}: {self.problem}>"
 
 
 def check_out(op: str, out: Any, signature: Signature, x: Array) -> None:

@@ -1,69 +1,83 @@
 """Which implementation "auto" takes: of those that are able and meet the error bound, the one with the lowest cost estimate.
 
 Estimates are seconds of one core and only need to rank: cycles counted by the method's own cut, or operations at the rate its kernels
-reach (a share of the vector peak) plus what it adds. An implementation without an estimate here is never taken by "auto".
+reach (a share of the vector peak) plus what it adds; `calibration` says how long a cycle and a byte take. An implementation without an
+estimate here is never taken by "auto". Where a problem was measured, its winner is taken instead.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
 
 from kernels import registry
+from kernels.calibration import calibration
 from kernels.cuts import direct, lines, winograd
 from kernels.cuts import fft as tiles
 from kernels.errors import ProblemError, RefusedError
 from kernels.implementation import Implementation, operation, rounding_bound
-from kernels.machine import CLOCK, machine
+from kernels.machine import machine, memory
 from kernels.problem import Conv, Problem
+from kernels.tuning import Measured
 
 ERROR_BOUND = 1e-4  # "auto" takes only methods whose error stays below this share of the largest output
-BANDWIDTH = 10e9  # bytes per second and core from memory
+ABLE, PROMISING = 4.0, 2.0  # times the lowest estimate: up to which an implementation is measured, and its variants are
+LARGE = 64  # of layers that take more than this part of memory no variants are measured: each packs the weights once more
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What was taken, and for every other implementation why not (None: able, but slower by estimate or not considered)."""
+    """What was taken, as a variant or as it is (""), and for every other implementation why not (None: able, but slower by estimate or
+    not considered); what was measured, if that decided."""
 
     implementation: Implementation
     refusals: dict[str, str | None]
     estimates: dict[str, float]
+    variant: str = ""
+    measured: Measured | None = None
+
+    @property
+    def name(self) -> str:
+        """The implementation's name, with its variant behind a colon."""
+        return f"{self.implementation.name}:{self.variant}" if self.variant else self.implementation.name
 
 
 def _rate(problem: Problem, share: float) -> float:
     """Operations per second: two FMA units, each a vector of multiply-adds per cycle."""
-    return share * CLOCK * 4 * machine().lanes(problem.itemsize)
+    return share * calibration().clock * 4 * machine().lanes(problem.itemsize)
 
 
 def _memory(problem: Problem) -> float:
-    return problem.compulsory_bytes / BANDWIDTH
+    return problem.compulsory_bytes / calibration().bandwidth
 
 
 def _depthwise(problem: Conv) -> float:
     # one load a multiply-add, and every plane packed first: 4 cycles per vector of either
     vectors = problem.n * (problem.c_in * math.prod(problem.size) + problem.c_out * math.prod(problem.conv_size) * problem.taps)
-    return 4 * vectors / machine().lanes(problem.itemsize) / CLOCK + _memory(problem)
+    return 4 * vectors / machine().lanes(problem.itemsize) / calibration().clock + _memory(problem)
 
 
 def _im2col(problem: Conv) -> float:
     # unfolding writes and reads taps copies of the input; groups run one product after another, 5 us each
     unfolded = problem.n * problem.c_in * problem.taps * math.prod(problem.conv_size) * problem.itemsize
-    return problem.flops / _rate(problem, 0.25) + 2 * unfolded / BANDWIDTH + 5e-6 * problem.groups * problem.n + _memory(problem)
+    unfolding = 2 * unfolded / calibration().bandwidth
+    return problem.flops / _rate(problem, 0.25) + unfolding + 5e-6 * problem.groups * problem.n + _memory(problem)
 
 
 def _fft(problem: Conv) -> float:
     by_scipy = tiles.layout(problem)
     cut = lines.by_lines(problem)
-    return (cut.cycles if cut else by_scipy.cycles if by_scipy else math.inf) / CLOCK + _memory(problem)
+    return (cut.cycles if cut else by_scipy.cycles if by_scipy else math.inf) / calibration().clock + _memory(problem)
 
 
 _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
     "conv": {
-        "direct": lambda problem: direct.best(problem, 1).cycles / CLOCK + _memory(problem),
+        "direct": lambda problem: direct.best(problem, 1).cycles / calibration().clock + _memory(problem),
         "depthwise": _depthwise,
-        "winograd": lambda problem: winograd.best(problem, 1).cycles / CLOCK + _memory(problem),
+        "winograd": lambda problem: winograd.best(problem, 1).cycles / calibration().clock + _memory(problem),
         "fft": _fft,
         "im2col": _im2col,
         "jit": lambda problem: problem.flops / 5e8 + _memory(problem),
@@ -83,22 +97,53 @@ def _estimate(problem: Problem, implementation: Implementation) -> float | None:
     if parts is not None:  # there may be none: outputs that no tap reaches
         seconds = [_estimate(part, registry.get(part, implementation.name)) for part, _ in parts]
         return None if None in seconds else _memory(problem) + sum(t * n for t, (_, n) in zip(seconds, parts) if t is not None)
-    known = _ESTIMATES["conv" if isinstance(problem, Conv) else "pool"].get(implementation.name)
-    return None if known is None else known(problem)
+    kind = "conv" if isinstance(problem, Conv) else "pool"
+    known = _ESTIMATES[kind].get(implementation.name)
+    return None if known is None else known(problem) * calibration().factors.get(f"{kind} {implementation.name}", 1.0)
 
 
-def choose(problem: Problem, name: str = "auto", bound: float = ERROR_BOUND) -> Choice:
-    """The implementation for a problem.
+def _named(problem: Problem, name: str, threads: int) -> Choice:
+    """The implementation of that name, or its variant where a colon and one follow."""
+    name, _, variant = name.partition(":")
+    whole = registry.get(problem, name)
+    implementation = whole.variants(problem, threads).get(variant) if variant else whole
+    if implementation is None:
+        known = ", ".join(whole.variants(problem, threads)) or "none"
+        raise ProblemError(f"{problem.op}: implementation {name!r} has no variant {variant!r} for this problem; it has {known}")
+    sentence = implementation.refuse(problem)
+    if sentence:
+        raise RefusedError(f"{problem.op}: implementation {name!r} refuses: {sentence}")
+    return Choice(implementation, {name: None}, {}, variant)
+
+
+def _tolerable(problem: Problem) -> float:
+    """The error bound that "auto" asks for: of long sums no method is asked for more than the definition keeps."""
+    return max(ERROR_BOUND, rounding_bound(problem))
+
+
+def candidates(problem: Problem, threads: int) -> list[str]:
+    """What is worth measuring, lowest estimate first: implementations that could be taken, and variants of the most promising."""
+    choice = choose(problem, threads=threads)
+    lowest = min(choice.estimates.values())
+    names = sorted((name for name, seconds in choice.estimates.items() if seconds <= ABLE * lowest), key=choice.estimates.__getitem__)
+    if problem.compulsory_bytes > memory() / LARGE:
+        return names
+    return names + [
+        f"{name}:{key}" for name in names if choice.estimates[name] <= PROMISING * lowest
+        for key, variant in registry.get(problem, name).variants(problem, threads).items()
+        if variant.refuse(problem) is None and variant.error_bound(problem) <= _tolerable(problem)
+    ]  # fmt: skip
+
+
+def choose(problem: Problem, name: str = "auto", threads: int = 1, measured: Measured | None = None) -> Choice:
+    """The implementation for a problem: the one that is named, as "name" or "name:variant"; for "auto" the one that was measured fastest
+    on so many threads, or has the lowest estimate.
 
     Raises RefusedError with its sentence if a named one cannot do it, ProblemError if it does not exist.
     """
     if name != "auto":
-        implementation = registry.get(problem, name)
-        sentence = implementation.refuse(problem)
-        if sentence:
-            raise RefusedError(f"{problem.op}: implementation {name!r} refuses: {sentence}")
-        return Choice(implementation, {name: None}, {})
-    bound = max(bound, rounding_bound(problem))  # of long sums no method is asked for more than the definition keeps
+        return _named(problem, name, threads)
+    bound = _tolerable(problem)
     refusals = registry.able(problem)
     known = registry.every(operation(problem))
     for key, sentence in refusals.items():
@@ -109,4 +154,9 @@ def choose(problem: Problem, name: str = "auto", bound: float = ERROR_BOUND) -> 
     if not estimates:
         reasons = "; ".join(f"{key}: {why}" for key, why in refusals.items())
         raise ProblemError(f"{problem.op}: no implementation can do {problem}: {reasons}")
+    if measured is not None:
+        with contextlib.suppress(ProblemError, RefusedError):  # an entry that was written by hand
+            winner = _named(problem, measured.winner, threads)
+            if winner.implementation.error_bound(problem) <= bound:
+                return dataclasses.replace(winner, refusals=refusals, estimates=estimates, measured=measured)
     return Choice(known[min(estimates, key=estimates.__getitem__)], refusals, estimates)

@@ -15,19 +15,21 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.blocks import epilogue_of, padded, record, start_counter
+from kernels.addresses import pointed, write_index
+from kernels.blocks import epilogue_of, padded, record
+from kernels.calibration import worth
 from kernels.columns import channel_places, column_places, pack_lanes, pack_rows, ways_of, weight_spectra
-from kernels.cuts.lines import Cut, frequencies, shifts, taps, wide
-from kernels.implementation import Operands, Prepared
+from kernels.cuts.lines import Cut, frequencies, shifts, summands, taps, wide
+from kernels.implementation import Operands, Prepared, Run
 from kernels.jit import njit, region
-from kernels.machine import machine, worth
+from kernels.machine import machine
 from kernels.microkernels.fourier import AFTER, BEFORE, NEVER, factors, line, places, radix_pass, spectrum
 from kernels.microkernels.lines import ALONG, APART, NEIGHBOURS, bring, put
 from kernels.microkernels.outer import AHEAD
 from kernels.microkernels.product import product
 from kernels.microkernels.smooth import codes
 from kernels.problem import Conv
-from kernels.scratch import ALIGNMENT, Scratch, raw, whole
+from kernels.scratch import ALIGNMENT, Scratch, handle, whole
 from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
 
 Array = np.ndarray
@@ -84,22 +86,25 @@ def one_in(job, x, spectra, passes, places, ways, shifts, geometry, band, block)
 
 
 @region
-def into_spectra(threads, x, spectra, passes, places, ways, shifts, geometry, band, jobs, scratch, scratch_bytes):
-    """Spectra of the chunk that begins at `band`. x, spectra and scratch are bytes; passes as `pass_tables` says; places and shifts as
-    `kernels.columns` says, ways as `ways_of`; geometry a record."""
-    counter = start_counter(scratch, threads)
+def into_spectra(threads, x, passes, places, ways, shifts, geometry, band, jobs, scratch, scratch_bytes):
+    """Spectra of the chunk that begins at `band`, to the beginning of scratch; each thread has scratch_bytes behind them, the jobs' counter
+    is last. x and scratch are handles; passes as `pass_tables` says; places and shifts as `kernels.columns` says, ways as `ways_of`;
+    geometry a record."""
+    spectra = pointed(scratch)
+    block = spectra + geometry[0].spectra_bytes
+    counter = block + threads * scratch_bytes
+    write_index(counter, threads)
     for thread in prange(threads):
         state = flush_denormals()
-        pointers = x.ctypes.data, spectra.ctypes.data
         job = np.int64(thread)
         while job < jobs:
-            one_in(job, *pointers, passes, places, ways, shifts, geometry, band, scratch.ctypes.data + thread * scratch_bytes)
+            one_in(job, pointed(x), spectra, passes, places, ways, shifts, geometry, band, block + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
 
 
 @njit
-def one_out(job, spectra, out, weights, passes, offsets, places, ways, shifts, geometry, band, block):
+def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, geometry, band, block):
     """Job of `out_of_spectra`: a stack of rows by n vectors."""
     g = geometry[0]
     size = g.itemsize
@@ -110,7 +115,7 @@ def one_out(job, spectra, out, weights, passes, offsets, places, ways, shifts, g
             g.product,
             (g.m, g.n, g.lanes, size, g.frequencies, g.stack, g.summands,
              spectra, g.frequency_stride, 2 * g.m * g.planes_wide, 1, 2 * g.planes_wide, g.planes_wide,
-             weights + job * g.weights_job * size, g.summands * y_step, offsets.ctypes.data, g.n * g.lanes,
+             operands[0] + job * g.weights_job * size, g.summands * y_step, offsets.ctypes.data, g.n * g.lanes,
              block, y_step, g.y_row, g.n * g.lanes),
         )  # fmt: skip
         first_vector, group, rows = job * g.n, 0, min(g.columns, (g.all_bands - band) * g.wide)
@@ -122,7 +127,8 @@ def one_out(job, spectra, out, weights, passes, offsets, places, ways, shifts, g
         call(
             g.product,
             (g.m, g.n, g.lanes, size, g.frequencies, g.stack, g.summands,
-             weights + (group * g.parts + part) * g.weights_job * size, g.stack * 2 * g.m * g.summands, 2 * g.m * g.summands, 2 * g.m, 2, 1,
+             operands[0] + (group * g.parts + part) * g.weights_job * size,
+             g.stack * 2 * g.m * g.summands, 2 * g.m * g.summands, 2 * g.m, 2, 1,
              source, g.frequency_stride, offsets.ctypes.data, g.columns,
              block, y_step, g.y_row, g.n * g.lanes),
         )  # fmt: skip
@@ -142,7 +148,7 @@ def one_out(job, spectra, out, weights, passes, offsets, places, ways, shifts, g
             source = block + (i * g.y_row + q * g.lanes) * size
             call(g.line, (1, g.lanes, size, source, here, g.length // 2, y_step, g.n * g.lanes, g.halves, g.places))
             transform(g, passes, here)
-            bias, scale, shift = epilogue_of(g, channel)
+            bias, scale, shift = epilogue_of(g, operands, channel)
             call(
                 g.put if way == g.way_out else g.put_near,
                 (way, g.each, g.lanes, size, here, count, out + offset * size, places[entry].ctypes.data, g.step_out,
@@ -151,15 +157,21 @@ def one_out(job, spectra, out, weights, passes, offsets, places, ways, shifts, g
 
 
 @region
-def out_of_spectra(threads, spectra, out, weights, passes, offsets, places, ways, shifts, geometry, band, jobs, scratch, scratch_bytes):
+def out_of_spectra(
+    threads, out, weights, bias, scale, shift, passes, offsets, places, ways, shifts, geometry, band, jobs, scratch, scratch_bytes
+):  # fmt: skip
     """Outputs of the chunk that begins at `band`; arguments as for `into_spectra`, offsets those of the summands' vectors."""
-    counter = start_counter(scratch, threads)
+    spectra = pointed(scratch)
+    block = spectra + geometry[0].spectra_bytes
+    counter = block + threads * scratch_bytes
+    write_index(counter, threads)
     for thread in prange(threads):
         state = flush_denormals()
-        pointers = spectra.ctypes.data, out.ctypes.data, weights.ctypes.data
+        operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
+        fixed = passes, offsets, places, ways, shifts, geometry, band
         job = np.int64(thread)
         while job < jobs:
-            one_out(job, *pointers, passes, offsets, places, ways, shifts, geometry, band, scratch.ctypes.data + thread * scratch_bytes)
+            one_out(job, spectra, pointed(out), operands, *fixed, block + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
 
@@ -188,25 +200,23 @@ def pairs(powers: Array, n: int, dtype: Any) -> Array:
     return np.stack([roots.real, roots.imag], -1).astype(dtype)
 
 
-def prepare_spectra(problem: Conv, operands: Operands, threads: int, cut: Cut) -> Prepared:
-    """The weights' spectra, where every column begins, and scratch for the spectra of one chunk of bands."""
+def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
+    """Where every column begins, and scratch for the spectra of one chunk of bands."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     along, across, f = taps(problem, cut.axis), shifts(problem, cut), frequencies(cut.length)
-    assert operands.weight is not None
     phases, ins, outs = len(along.phases), problem.c_in // problem.groups, problem.c_out // problem.groups
     planes, bands = problem.c_in * phases * len(across.phases), problem.n * cut.tiles
     columns, pitch = cut.bands * wide(problem, cut), (problem.size[1], 1)[cut.axis]
-    complex_weight = weight_spectra(problem, cut, operands.weight)
-    summands = complex_weight.shape[1]
+    products = summands(problem, cut)
     if cut.each:
-        weights = pack_lanes(complex_weight, cut.n * lanes)
+        weights_job = f * products * 2 * cut.n * lanes
         inputs, outputs, shifts_in, shifts_out = channel_places(problem, cut, lanes)
         vectors, vectors_out, plane_numbers = len(inputs), len(outputs), len(inputs) * lanes
         part, frequency_stride = plane_numbers, cut.stack * cut.m * 2 * plane_numbers
-        offsets = np.arange(summands) * 2 * cut.n * lanes
+        offsets = np.arange(products) * 2 * cut.n * lanes
         jobs_in, jobs_out, parts, all_vectors = columns * vectors, -(-vectors_out // cut.n), 1, 0
     else:
-        weights = pack_rows(complex_weight, problem.groups, cut.stack, cut.m)
+        weights_job = f * products * 2 * cut.stack * cut.m
         inputs, outputs = column_places(problem, cut, lanes)
         shifts_in = np.array([
             (c * math.prod(problem.size) + phase * pitch, phase) for c, phase in itertools.product(range(problem.c_in), along.phases)
@@ -234,8 +244,6 @@ def prepare_spectra(problem: Conv, operands: Operands, threads: int, cut: Cut) -
     step_in, step_out = problem.stride[cut.axis] * pitch, (problem.conv_size[1], 1)[cut.axis]
     way_in, way_out = (ALONG if step == 1 else APART for step in (step_in, step_out))
     ways_in, ways_out = ways_of(inputs, way_in), ways_of(outputs, way_out)
-    bias = np.zeros(problem.c_out, problem.dtype) if operands.bias is None else operands.bias
-    held = [padded(array, -(-problem.c_out // lanes) * lanes) for array in (bias, operands.scale, operands.shift)]
     _, activation, slope = codes(problem.activation)
     geometry = record({
         "lanes": lanes, "itemsize": size, "each": int(cut.each), "length": cut.length, "frequencies": f, "part": part,
@@ -244,27 +252,35 @@ def prepare_spectra(problem: Conv, operands: Operands, threads: int, cut: Cut) -
         "vectors_in": vectors if cut.each else vectors * len(across.phases), "vectors_out": vectors_out,
         "group_planes": ins * phases * len(across.phases), "groups": problem.groups, "outs": outs,
         "out_plane": math.prod(problem.conv_size), "outputs": cut.outputs, "m": cut.m, "n": cut.n, "stack": cut.stack, "parts": parts,
-        "summands": summands,
-        "weights_job": weights[0].size if cut.each else weights[0, 0].size, "y_row": y_row, "product_bytes": product_bytes,
+        "summands": products, "weights_job": weights_job, "spectra_bytes": spectra_bytes, "y_row": y_row, "product_bytes": product_bytes,
         "step_in": step_in, "step_out": step_out, "stride": problem.stride[cut.axis], "way_in": way_in, "way_out": way_out,
         "bring": bring(way_in, lanes, size), "bring_near": bring(NEIGHBOURS, lanes, size), "spectrum": spectrum(lanes, size),
         "line": line(lanes, size), "put": put(way_out, cut.each, lanes, size), "put_near": put(NEIGHBOURS, cut.each, lanes, size),
         "product": product(cut.m, cut.n, lanes, size), "halves": halves.ctypes.data, "places": order.ctypes.data,
         "fast": machine().l1 * 7 // 8,
         "activation": activation, "slope": slope,
-        **{key: 0 if array is None else array.ctypes.data for key, array in zip(("bias", "scale", "shift"), held)},
     })  # fmt: skip
-    fixed_in = passes_in, inputs, ways_in, shifts_in, geometry
-    fixed_out = raw(weights), passes_out, offsets, outputs, ways_out, shifts_out, geometry
-    example, flat = np.empty((1, 1, 1, 1), np.uint8), np.empty(1, np.uint8)
-    forward = into_spectra.ready(used, used, example, flat, *fixed_in, 0, jobs_in, flat, scratch_bytes)
-    back = out_of_spectra.ready(used, used, flat, example, *fixed_out, 0, jobs_out, flat, scratch_bytes)
+    fixed_in, fixed_out = (passes_in, inputs, ways_in, shifts_in, geometry), (passes_out, offsets, outputs, ways_out, shifts_out, geometry)
+    forward = into_spectra.ready(used, used, 0, *fixed_in, 0, jobs_in, 0, scratch_bytes)
+    back = out_of_spectra.ready(used, used, 0, 0, 0, 0, 0, *fixed_out, 0, jobs_out, 0, scratch_bytes)
+    whole_vectors = -(-problem.c_out // lanes) * lanes
 
-    def run(x: Array, out: Array, held: Any = (held, roots, halves, order)) -> None:  # what geometry and passes point into
-        with scratch.take() as buffer:
-            spectra, rest = buffer[:spectra_bytes], buffer[spectra_bytes:]
+    def bind(operands: Operands) -> Run:
+        assert operands.weight is not None
+        spectra = weight_spectra(problem, cut, operands.weight)
+        weights = pack_lanes(spectra, cut.n * lanes) if cut.each else pack_rows(spectra, problem.groups, cut.stack, cut.m)
+        bias = np.zeros(problem.c_out, problem.dtype) if operands.bias is None else operands.bias
+        packed = [weights, *(padded(array, whole_vectors) for array in (bias, operands.scale, operands.shift))]
+        addresses = [handle(array) for array in packed]
+
+        def run(x: Array, out: Array, held: Any = (packed, roots, halves, order)) -> None:  # what geometry and passes point into
+            buffer = scratch.take()
             for band in range(0, bands, cut.bands):
-                forward(used, raw(x), spectra, *fixed_in, band, jobs_in, rest, scratch_bytes)
-                back(used, spectra, raw(out), *fixed_out, band, jobs_out, rest, scratch_bytes)
+                forward(used, handle(x), *fixed_in, band, jobs_in, handle(buffer), scratch_bytes)
+                back(used, handle(out), *addresses, *fixed_out, band, jobs_out, handle(buffer), scratch_bytes)
+            scratch.give(buffer)
 
-    return Prepared(run, scratch.nbytes, f"{weights.nbytes / 1e6:.3g} MB of weight spectra, {cut}")
+        return run
+
+    weight_bytes = weights_job * (-(-vectors_out // cut.n) if cut.each else problem.groups * parts) * size
+    return Prepared(bind, scratch.nbytes, f"{weight_bytes / 1e6:.3g} MB of weight spectra, {cut}")

@@ -13,7 +13,7 @@ from numba import prange
 from kernels.arrays import frozen
 from kernels.blas import bounded
 from kernels.cuts.fft import CHUNK, Layout, layout
-from kernels.implementation import Operands, Prepared
+from kernels.implementation import Operands, Prepared, Run
 from kernels.jit import njit, region
 from kernels.problem import Conv
 from kernels.scratch import Scratch
@@ -155,14 +155,12 @@ def columns_of(taken: Layout, inputs: bool) -> tuple[Array, Array, Array]:
     return tuple(np.broadcast_to(array, shape).ravel() for array in spread_out)  # type: ignore[return-value]
 
 
-def prepare_tiles(problem: Conv, operands: Operands, threads: int) -> Prepared:
-    """The weights' spectra, the origin of every tile, and scratch for one chunk of tiles."""
+def prepare_tiles(problem: Conv, threads: int) -> Prepared:
+    """The origin of every tile, and scratch for one chunk of tiles."""
     from scipy import fft  # 0.35 s at import, needed by this method only
 
     taken = layout(problem)
-    assert taken is not None and operands.weight is not None
-    weight = spectra_of(taken, operands.weight, threads)
-    bias = np.zeros(problem.c_out, problem.dtype) if operands.bias is None else operands.bias
+    assert taken is not None
     origins, targets = columns_of(taken, inputs=True), columns_of(taken, inputs=False)
     (h, w), transform, frequencies = taken.axes, taken.transform, taken.frequencies
     axes = tuple(i for i, axis in enumerate((h, w)) if axis.transformed)
@@ -173,11 +171,12 @@ def prepare_tiles(problem: Conv, operands: Operands, threads: int) -> Prepared:
     rest = next((axis for axis in (h, w) if not axis.transformed), h)
     offsets = np.array([offset for _, offset in rest.taps], np.int64)
     (gathered, produced), planes, groups = taken.columns, taken.planes * problem.groups, problem.groups
-    f, summands, real = math.prod(frequencies), weight.shape[3], np.dtype(problem.dtype)
+    f, summands, real = math.prod(frequencies), taken.planes * taken.direct_taps, np.dtype(problem.dtype)
+    pairs = np.result_type(real, np.complex64)
     kept, lent = taken.item_bytes
     scratch = Scratch(kept * taken.chunk + 2 * real.itemsize)  # complex numbers start at an even count of reals
 
-    def chunk(x: Array, out: Array, memory: Array, first: int, last: int) -> None:
+    def chunk(x: Array, out: Array, weight: Array, bias: Array, memory: Array, first: int, last: int) -> None:
         """Tiles first to last, from input to output."""
         inputs, outputs = (last - first) * gathered, (last - first) * produced
         used = math.prod(transform) * planes * inputs
@@ -185,7 +184,7 @@ def prepare_tiles(problem: Conv, operands: Operands, threads: int) -> Prepared:
         gather(threads, x, tiles, *(array[first * gathered : last * gathered] for array in origins), steps, phases)
         spectra = fft.rfftn(tiles, axes=axes, workers=threads).reshape(f, planes, inputs)
         wide = memory[used + used % 2 :]
-        wide = wide[: wide.size // 2 * 2].view(weight.dtype)
+        wide = wide[: wide.size // 2 * 2].view(pairs)
         if taken.unfolds:
             unfolded = wide[: f * groups * summands * outputs].reshape(f, groups * summands, outputs)
             spread(threads, spectra, unfolded, offsets, rest.stride, gathered, produced)
@@ -204,21 +203,31 @@ def prepare_tiles(problem: Conv, operands: Operands, threads: int) -> Prepared:
     def compile_regions() -> None:
         """Each region on no tiles, with the types that `chunk` calls it with."""
         x, y = frozen(np.empty((0, *problem.x_shape[1:]), real)), np.empty((0, *problem.conv_shape[1:]), real)
-        none, tile, complex_tile = slice(0), np.empty((*transform, planes, 0), real), np.empty((f, planes, 0), weight.dtype)
+        none, tile, complex_tile = slice(0), np.empty((*transform, planes, 0), real), np.empty((f, planes, 0), pairs)
         gather(threads, x, tile, *(array[none] for array in origins), steps, phases)
         if taken.unfolds:
-            spread(threads, complex_tile, np.empty((f, groups * summands, 0), weight.dtype), offsets, rest.stride, gathered, produced)
-        no_frequencies = weight[none], np.empty((0, groups, summands, 1), weight.dtype), np.empty((0, *weight.shape[1:3], 1), weight.dtype)
+            spread(threads, complex_tile, np.empty((f, groups * summands, 0), pairs), offsets, rest.stride, gathered, produced)
+        shapes = (0, groups, problem.c_out // groups, summands), (0, groups, summands, 1), (0, groups, problem.c_out // groups, 1)
+        no_frequencies = [np.empty(shape, pairs) for shape in shapes]
         (products if summands < SUMMED_BY_BLAS else matrix_products)(threads, *no_frequencies)
-        scatter(threads, np.empty((*transform, problem.c_out, 0), real), y, bias, *(array[none] for array in targets), valid)
+        tile = np.empty((*transform, problem.c_out, 0), real)
+        scatter(threads, tile, y, np.zeros(problem.c_out, real), *(array[none] for array in targets), valid)
 
     compile_regions()
 
-    def run(x: Array, out: Array) -> None:
-        with scratch.take() as buffer:
+    def bind(operands: Operands) -> Run:
+        assert operands.weight is not None
+        weight = spectra_of(taken, operands.weight, threads)
+        bias = np.zeros(problem.c_out, real) if operands.bias is None else operands.bias
+
+        def run(x: Array, out: Array) -> None:
+            buffer = scratch.take()
             for first in range(0, taken.items, taken.chunk):
-                chunk(x, out, buffer.view(real), first, min(first + taken.chunk, taken.items))
+                chunk(frozen(x), out, weight, bias, buffer.view(real), first, min(first + taken.chunk, taken.items))
+            scratch.give(buffer)
+
+        return run
 
     names = " and ".join(f"{problem.axes[i]} ({transform[i]} long, {taken.axes[i].tiles} tiles)" for i in axes)
-    note = f"transforms along {names}; {weight.nbytes / 1e6:.3g} MB of weight spectra; {taken.chunk} of {taken.items} tiles at a time"
-    return Prepared(run, scratch.nbytes + lent * taken.chunk, note)
+    note = f"transforms along {names}; {taken.weight_bytes / 1e6:.3g} MB of weight spectra; {taken.chunk} of {taken.items} tiles at a time"
+    return Prepared(bind, scratch.nbytes + lent * taken.chunk, note)

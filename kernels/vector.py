@@ -258,11 +258,14 @@ class Words:
             size *= 2
         return joined[0]
 
-    def every(self, vectors: list[ir.Value], start: int) -> ir.Value:
-        """Of the numbers of n vectors one behind the other, every n-th from `start` on: one vector of them."""
+    def pick(self, vectors: list[ir.Value], places: list[int]) -> ir.Value:
+        """Of the numbers of vectors one behind the other, those at `places`: one vector of them."""
         wide = self._joined(vectors)
-        picks = ir.Constant(ir.VectorType(I32, self.lanes), [start + lane * len(vectors) for lane in range(self.lanes)])
-        return self.b.shuffle_vector(wide, ir.Constant(wide.type, ir.Undefined), picks)
+        return self.b.shuffle_vector(wide, ir.Constant(wide.type, ir.Undefined), ir.Constant(ir.VectorType(I32, self.lanes), places))
+
+    def every(self, vectors: list[ir.Value], start: int) -> ir.Value:
+        """Of the numbers of n vectors one behind the other, every n-th from `start` on."""
+        return self.pick(vectors, [start + lane * len(vectors) for lane in range(self.lanes)])
 
     def across_each(self, vectors: list[ir.Value], combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
         """One vector whose lane l is all lanes of vectors[l] combined: neighbours in pairs of vectors, log2(lanes) times."""

@@ -230,5 +230,8 @@ POOL = [
     pool("one_dimension_3_same", (40,), (3,), stride=1, padding=1, channels=3),
     pool("one_dimension_long_window", (300,), (160,), stride=10),
     pool("one_dimension_ceil_overhang", (20,), (3,), stride=2, ceil_mode=True),
+    pool("narrow", (12, 4), (2, 2), channels=37),
+    pool("narrow_rows_left_over", (31, 2), (2, 2), n=2, channels=20),
+    pool("narrow_columns_left_over", (9, 7), (3, 2), channels=11),
     pool("long_rows", (4, 1000), (2, 4), channels=3),
 ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 from collections.abc import Iterator
 
 import hypothesis
 import numpy as np
 import pytest
 
-from kernels import scratch
+from kernels import api, scratch
+
+os.environ["KERNELS_TUNING"] = "off"  # what was measured on the machine that runs the tests decides nothing in them
 
 hypothesis.settings.register_profile(
     "repeatable", derandomize=True, deadline=None, max_examples=15, database=None,
@@ -18,15 +20,25 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 
+@pytest.fixture(autouse=True)
+def nothing_remembered(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests that change the library's parts neither find what was prepared before, nor leave what they made."""
+    changes = "monkeypatch" in request.fixturenames
+    if changes:
+        api.forget()
+    yield
+    if changes:
+        api.forget()
+
+
 @pytest.fixture
 def poisoned_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every scratch buffer is all ones in bits (NaN in both precisions) whenever it is lent, not only when it is new."""
     take = scratch.Scratch.take
 
-    @contextlib.contextmanager
-    def lend(self: scratch.Scratch) -> Iterator[np.ndarray]:
-        with take(self) as buffer:
-            buffer.fill(255)
-            yield buffer
+    def lend(self: scratch.Scratch) -> np.ndarray:
+        buffer = take(self)
+        buffer.fill(255)
+        return buffer
 
     monkeypatch.setattr(scratch.Scratch, "take", lend)

@@ -100,7 +100,7 @@ def test_one_pass_over_planes(scaled: bool, shape: tuple[int, ...]) -> None:
     column = (-1,) + (1,) * (len(shape) - 2)
     x = y.astype(np.float64) * scale.reshape(column) + shift.reshape(column) if scaled else y.astype(np.float64)
     operands = Operands(scale=scale, shift=shift) if scaled else Operands()
-    epilogue.prepare(problem, operands, 2)(y)
+    epilogue.prepare(problem, 2)(operands)(y)
     np.testing.assert_allclose(y, np.where(x > 0, x, 0.5 * np.expm1(np.minimum(x, 0))), rtol=1e-5, atol=1e-6)
 
 

@@ -12,7 +12,7 @@ from memory import Guarded, given
 
 from kernels import spectra
 from kernels.machine import pretend
-from kernels.microkernels import across, fourier, lines, outer, packing, product, row, stacked, window, winograd
+from kernels.microkernels import across, flat, fourier, lines, outer, packing, product, row, stacked, window, winograd
 from kernels.problem import dilated
 from kernels.toomcook import matrices
 
@@ -310,6 +310,27 @@ def test_lines_in_and_out(way: int, lanes: int, dtype: str) -> None:
         inside = np.arange(count)[:, None] < ends
         np.testing.assert_array_equal(seen[inside], wanted[inside])
         assert np.isnan(seen[~inside]).all()
+        assert out.zones_untouched()
+
+
+@words
+@pytest.mark.parametrize("kind", [window.MAXIMUM, window.SUM])
+@pytest.mark.parametrize("kernel, width, ow", [((2, 2), 4, 2), ((3, 1), 3, 3), ((1, 4), 5, 1)], ids=str)
+def test_strips(kernel: tuple[int, int], width: int, ow: int, kind: int, lanes: int, dtype: str) -> None:
+    """Windows side by side, columns left over, rows of outputs that do not divide a vector; runs that end anywhere in one."""
+    if ow > lanes:
+        pytest.skip("its rows of outputs are wider than this vector")
+    (kh, kw), size = kernel, np.dtype(dtype).itemsize
+    address = flat.flat(kind, kernel, width, ow, lanes, size)
+    divisor = np.array([3], dtype)
+    for strips in (1, 2, lanes // ow, lanes + 1, 3 * lanes - 1):
+        x = numbers(strips, kh, width, dtype=dtype)
+        source, out = given(x), Guarded((strips, ow), dtype)
+        count, there = strips * ow, x.size
+        invoke(address, kind, kh, kw, width, ow, lanes, size, at(out.array), at(source.array), count, there, at(divisor))
+        taps = x[:, :, : ow * kw].reshape(strips, kh, ow, kw)
+        expected = taps.max((1, 3)) if kind == window.MAXIMUM else taps.sum((1, 3)) / 3
+        np.testing.assert_allclose(out.array, expected, rtol=1e-5, atol=1e-6)
         assert out.zones_untouched()
 
 

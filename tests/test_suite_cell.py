@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from benchmarks import reference, workloads
+from benchmarks import memory, reference, test_cells, workloads
 from benchmarks.cell import LEAST_ROUNDS, MOST_ROUNDS, SETTLE_S, Bench, Budget, Clock, Spec
 from benchmarks.contenders import Contender, Prepared
+from benchmarks.flush import Flush
+from benchmarks.plugin import Suite
 from benchmarks.signals import Clip
-from benchmarks.tensors import Tensors
+from benchmarks.tensors import Tensors, tensors
 from benchmarks.workloads import Workload
+from kernels.machine import pretend
 
 SMALL = replace(workloads.by_id("yamnet.pw8"), c_in=8, c_out=8)
 CLIP = Clip("test", 8000, np.ones((2, 8000), np.float32))
@@ -194,6 +197,59 @@ def test_a_first_call_that_compiles_is_not_mistaken_for_a_slow_one() -> None:
     line, asked = measured(Lazy(FakeClock()))
     assert line.status == "ok" and asked == [16]
     assert line.first_call_s == pytest.approx(7 + 1 / 64) and max(line.seconds) == pytest.approx(1 / 64)
+
+
+def test_caches_are_emptied_before_each_sample_and_that_takes_its_share_of_the_time() -> None:
+    clock, order = FakeClock(), []
+    contender = Fake(clock, cost=1 / 64)
+
+    def flush() -> None:
+        order.append("flush")
+        clock.time += 1 / 64
+
+    class Benchmark:
+        stats = None
+        extra_info: ClassVar[dict[str, Any]] = {}
+
+        def pedantic(self, run: Callable[[], Any], setup: Callable[[], None], rounds: int, iterations: int) -> None:
+            for _ in range(rounds):
+                setup()
+                run()
+                order.append("call")
+
+    cold = Bench(CLIP, Budget(seconds=0.25, longest=1.0), clock, flush)
+    test_cells.test_cell(Spec(SMALL, contender, 1), Benchmark(), Suite(cold, []))
+    assert order == ["flush"] + ["flush", "call"] * 8, "once to know what it takes, then 0.25 s of flushes and calls"
+
+
+def test_flushing_writes_more_than_every_cache_holds() -> None:
+    with pretend(l2=1 << 20, l3=1 << 21):
+        for threads in (1, 4):
+            flush = Flush(threads)
+            flush()
+            assert len(flush._arrays) == threads and all((array == 1).all() for array in flush._arrays)
+            assert all(array.nbytes >= 2 << 20 for array in flush._arrays) and sum(array.nbytes for array in flush._arrays) >= 4 << 20
+
+
+@pytest.mark.skipif(not memory.RESET.exists(), reason="only Linux counts the high water of a process")
+def test_peak_memory_is_what_was_held_at_once_and_given_back() -> None:
+    class Greedy(Fake):
+        def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
+            np.ones(1 << 26, np.uint8)
+            return super().prepare(workload, given, threads)
+
+    line, _ = measured(Greedy(FakeClock()))
+    assert line.peak_bytes is not None and 0.95 * (1 << 26) <= line.peak_bytes < 1.5 * (1 << 26)
+    line, _ = measured(Fake(FakeClock()))
+    assert line.peak_bytes is not None and line.peak_bytes < 1 << 24
+
+
+def test_denormals_are_the_second_half_of_each_channel() -> None:
+    faded = tensors(replace(SMALL, n=2, denormals=True), CLIP).x.reshape(2, SMALL.c_in, -1)
+    plain = tensors(replace(SMALL, n=2), CLIP).x.reshape(faded.shape)
+    half = faded.shape[2] // 2
+    np.testing.assert_array_equal(faded[:, :, :half], plain[:, :, :half])
+    assert np.abs(faded[:, :, half:]).max() < np.finfo(np.float32).tiny and (faded[:, :, half:] != 0).mean() > 0.95
 
 
 def test_without_a_timer_only_the_answer_is_checked() -> None:

@@ -9,7 +9,7 @@ import pytest
 from scipy import signal
 
 from benchmarks import contenders, reference, workloads
-from benchmarks.contenders import Contender
+from benchmarks.contenders import Contender, scipy_cpu
 from benchmarks.results import PEERS
 from benchmarks.signals import Clip
 from benchmarks.tensors import Tensors, tensors
@@ -26,6 +26,9 @@ KINDS = {
     "unequal padding": replace(CONV, c_in=2, c_out=3, kh=4, kw=2, padding=((1, 2), (0, 1))),
     "stride": replace(CONV, c_in=2, c_out=3, stride=(2, 3)),
     "dilation": replace(CONV, c_in=2, c_out=3, dilation=(2, 3), padding=((2, 2), (3, 3))),
+    "filters of one channel, more padding than they reach": replace(CONV, c_in=2, c_out=4, groups=2, padding=((3, 3), (1, 1))),
+    "fades to denormals": replace(CONV, c_in=2, c_out=3, denormals=True),
+    "maximum, fades to denormals": replace(POOL, op="max_pool2d", denormals=True),
     "groups": replace(CONV, c_in=4, c_out=6, groups=2),
     "depthwise": replace(CONV, c_in=4, c_out=4, groups=4),
     "1x1": replace(CONV, c_in=4, c_out=4, kh=1, kw=1, padding=((0, 0), (0, 0))),
@@ -79,6 +82,44 @@ def test_the_reference_is_the_definition(kind: str) -> None:
     workload = KINDS[kind]
     given = tensors(workload, CLIP)
     np.testing.assert_allclose(reference.answer(workload, given), by_definition(workload, given), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [name for name, each in KINDS.items() if each.is_conv])
+def test_sums_and_transforms_give_one_reference(kind: str) -> None:
+    workload = KINDS[kind]
+    given = tensors(workload, CLIP)
+    x = given.x.astype(np.float64).reshape(workload.n, workload.c_in, workload.h, workload.w)
+    got = reference.transformed(workload, x, given).reshape(workload.out_shape)
+    np.testing.assert_allclose(got, reference.answer(workload, given), rtol=1e-12, atol=1e-12)
+
+
+def test_a_reverb_is_scipys_convolution_with_the_response_turned_round() -> None:
+    whole = workloads.by_id("signals.reverb")
+    workload = replace(whole, w=9000, kw=reference.TAPS + 1, padding=((0, 0), (reference.TAPS, reference.TAPS)), input=None)
+    given = tensors(workload, CLIP)
+    assert given.weight is not None and whole.padding[1] == (whole.kw - 1, whole.kw - 1)
+    want = signal.convolve(given.x[0, 0].astype(float), given.weight[0, 0, ::-1].astype(float))
+    np.testing.assert_allclose(reference.answer(workload, given)[0, 0], want, rtol=1e-12, atol=1e-12)
+
+
+def test_what_would_take_minutes_is_predicted_from_a_shorter_layer() -> None:
+    reverb = workloads.by_id("signals.reverb32")
+    for contender in contenders.installed():
+        small = contender.pilot(reverb)
+        assert small is None if contender.name in ("fft", "auto") else small is not None and small.flops < reverb.flops, contender.name
+    assert all(each.pilot(CONV) is None for each in contenders.installed() if each.name in ("torch", "direct", "onnxruntime"))
+
+
+def test_scipy_takes_the_quickest_of_its_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    scipy = next(each for each in contenders.everyone() if each.name == "scipy")
+    workload = replace(KINDS["1-D stride, unequal padding"], c_in=3, c_out=6, groups=3)
+    given = tensors(workload, CLIP)
+    names = iter((3.0, 4.0, 1.0, 1.5, 2.0, 9.0))  # from, to: of oaconvolve, fftconvolve, pairs
+    monkeypatch.setattr(scipy_cpu, "_pairs", lambda *_: lambda: None)
+    monkeypatch.setattr(scipy_cpu, "perf_counter", lambda: next(names))
+    prepared = scipy.prepare(workload, given, 2)
+    assert prepared.remark == "chose fftconvolve"
+    assert reference.error(prepared.answer(prepared.run()), reference.answer(workload, given)) <= reference.tolerance(workload)
 
 
 def test_the_reference_is_scipys_correlation() -> None:

@@ -70,7 +70,7 @@ def test_what_happens_once_is_not_expected_again() -> None:
     clock = FakeClock()
     progress = passes.Progress(MATRIX, 2, clock)
     play(progress, clock, seconds=5.0, once=4.0)
-    assert progress.one_pass() == pytest.approx(12.0)
+    assert progress.one_pass(2) == pytest.approx(12.0)
 
 
 def test_the_first_pass_always_runs_and_later_ones_only_if_they_fit() -> None:

@@ -17,8 +17,9 @@ from scipy.io import wavfile
 from threadpoolctl import threadpool_limits
 
 from benchmarks import environment, limits, results
+from benchmarks.options import Options
 from benchmarks.results import Line, Run
-from benchmarks.run import Options, run_id
+from benchmarks.run import run_id
 
 LINE = Line("some.layer", "direct", 2, 1, "conv2d", "conv2d n1 …", 2000, 400, "ok", seconds=(1e-6, 2e-6, 9e-6), error=1e-7, prepare_s=0.5)
 
@@ -72,15 +73,20 @@ def test_an_unknown_status_or_schema_is_refused(tmp_path: Path) -> None:
 
 
 def test_limits_are_measured_and_plausible() -> None:
-    fma, spread = limits.fma_gflops(1, repeats=5)
-    assert 0 <= spread < 2
+    by_lanes = limits.fma_gflops(1, repeats=5)
+    fma, spread = max(by_lanes.values())
+    assert 0 <= spread < 2 and set(by_lanes) == {4, 8, 16}
     a = np.ones((768, 768), np.float32)
     with threadpool_limits(limits=1, user_api="blas"):
         product = min(timeit.repeat(lambda: a @ a, number=1, repeat=9))
     # A peak is at least what a matrix product reaches; half of it allows for a machine that is busy at the wrong moment.
     assert 0.5 * 2 * 768**3 / product / 1e9 < fma < 2000
-    bandwidth, _ = limits.bandwidth_gbs(1, repeats=3, array_bytes=32 << 20)
-    assert 0.2 < bandwidth < 2000
+    for bandwidth, _ in limits.bandwidth_gbs(1, repeats=3, array_bytes=32 << 20).values():
+        assert 0.2 < bandwidth < 2000
+    for threads in (1, 2):
+        launch, _ = limits.launch_us(threads, launches=50)
+        assert 0.01 < launch < 100_000
+    assert (limits._nothing.ready(2, counts := np.zeros(2, np.int64))(counts), list(counts)) == (None, [1, 1])
 
 
 def test_the_environment_is_json_and_says_where() -> None:
@@ -137,7 +143,8 @@ def test_a_run_from_the_command_line_leaves_everything(tmp_path: Path) -> None:
             assert [round(each, 9) for each in entry["stats"]["data"]] == list(cell.samples[pass_ - 1])
     order = [(line.pass_, line.workload, line.contender) for line in results.lines(run.folder)]
     assert [each[1:] for each in order if each[0] == 2] == [each[1:] for each in order if each[0] == 1][::-1]
-    assert set(run.limits) == {"1"} and "threading_layer" in run.environment
+    assert set(run.limits) == {"1"} and run.limits["1"]["fma_gflops"] == max(run.limits["1"][f"fma{lanes}_gflops"] for lanes in (4, 8, 16))
+    assert run.limits["1"]["launch_us"] > 0 and run.limits["1"]["copy_gbs"] > 0 and "threading_layer" in run.environment
     assert (run.folder / "index.html").stat().st_size > 10_000 and (run.folder.parent / "README.md").exists()
 
 

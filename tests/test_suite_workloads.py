@@ -76,3 +76,24 @@ def test_quick_is_a_spread_of_the_core() -> None:
     assert {each.op for each in chosen} >= {"conv2d", "conv1d", "max_pool2d"}
     assert any(each.groups > 1 and each.dilation[1] > 1 for each in chosen)
     assert any(each.kh == each.kw == 1 for each in chosen) and any(each.input for each in chosen)
+
+
+def test_signals_are_rows_like_the_catalogues_and_in_the_full_preset() -> None:
+    rows = json.loads(workloads.SIGNALS.read_text(encoding="utf-8"))
+    assert {row["id"] for row in rows} >= {"signals.reverb", "signals.reverb32"}
+    for row in rows:
+        workload = workloads.by_id(row["id"])
+        assert (workload.flops, workload.oh, workload.ow) == (row["flops"], row["oh"], row["ow"])
+        assert workload in workloads.preset("full") and not workload.core and workload.source
+        assert reference.refuse(workload) is None
+    assert [each.id for each in workloads.select("quick", ["signals.reverb*"])] == ["signals.reverb", "signals.reverb32"]
+
+
+@pytest.mark.parametrize("name", ["signals.reverb", "signals.reverb32", "deepsalience.distribute.w2000"])
+def test_a_shorter_workload_keeps_its_channels(name: str) -> None:
+    workload = workloads.by_id(name)
+    small = workload.shorter(1_000_000_000)
+    assert small.flops <= 1_000_000_000 and min(small.oh, small.ow) >= 1
+    assert (small.c_in, small.c_out, small.groups, small.stride, small.dilation) == (
+        workload.c_in, workload.c_out, workload.groups, workload.stride, workload.dilation,
+    )  # fmt: skip

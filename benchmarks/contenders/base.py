@@ -13,6 +13,9 @@ import numpy.typing as npt
 from benchmarks.tensors import Tensors
 from benchmarks.workloads import Workload
 
+# Work that takes a second at 20 GFLOP/s may take minutes where no fast method exists, so what it will take is found on a shorter map.
+HEAVY_FLOPS, PILOT_FLOPS = 20_000_000_000, 1_000_000_000
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -31,6 +34,7 @@ class Contender(ABC):
 
     name: str
     inside_timer: str  # a sentence: what a timed call includes, what it does not
+    modules: tuple[str, ...] = ()  # what it runs on: imported before anything else where beginnings are timed
 
     @abstractmethod
     def available(self) -> str | None:
@@ -45,8 +49,9 @@ class Contender(ABC):
         """Everything that happens once: compiling, packing constant weights, opening a session, allocating the output."""
 
     def pilot(self, workload: Workload) -> Workload | None:
-        """For what is slow by nature: a smaller workload of the same kind, whose time, scaled by flops, predicts this one's."""
-        return None
+        """For what may be slow: a smaller workload of the same kind, whose time, scaled by flops, predicts this one's."""
+        small = workload.shorter(PILOT_FLOPS) if workload.flops > HEAVY_FLOPS else workload
+        return small if small.flops < workload.flops else None
 
     def version(self) -> str | None:
         """The version of what it runs on."""

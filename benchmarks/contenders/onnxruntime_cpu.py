@@ -17,6 +17,7 @@ class OnnxRuntime(Contender):
     """A session over a one-node model, input and output bound to allocated arrays."""
 
     name = "onnxruntime"
+    modules = ("onnxruntime", "onnx")
     inside_timer = "One run of an open session with bound input and output; weights packed at load, reorders of input and output inside."
 
     def available(self) -> str | None:

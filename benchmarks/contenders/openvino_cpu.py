@@ -15,6 +15,7 @@ class OpenVino(Contender):
     """An infer request over the same one-node model, latency hint, float32 arithmetic demanded (its default may be lower)."""
 
     name = "openvino"
+    modules = ("openvino", "onnx")
     inside_timer = "One infer call on a compiled model with set input and output tensors; weights packed at compile time, reorders inside."
 
     def available(self) -> str | None:

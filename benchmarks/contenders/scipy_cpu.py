@@ -1,10 +1,12 @@
-"""SciPy: what its users write today. Convolution channel pair by channel pair, pools by scipy.ndimage, one thread."""
+"""SciPy: what its users write today. One call for a layer where one says it, else channel pair by channel pair; scipy.ndimage pools."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
-from typing import Any
+from time import perf_counter
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,16 +15,19 @@ from benchmarks.tensors import Tensors
 from benchmarks.workloads import Workload
 
 PILOT_PAIRS = 16  # pairs of channels cost Python calls: 1024 x 128 of them take minutes, and each pair what any other takes
+WHOLE_BYTES = 256 << 20  # of one call's full output: beyond, pairs are quicker than the memory that a call moves
+Way = TypeVar("Way", bound=Callable[[], Any])
 OPS = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d")
 
 
 class SciPy(Contender):
-    """scipy.signal.correlate or oaconvolve per pair of channels, summed; whichever is quicker on the first pair, found beforehand."""
+    """The quickest of scipy.signal's oaconvolve and fftconvolve in one call, where a group has one input channel, and of pairs summed."""
 
     name = "scipy"
+    modules = ("scipy.signal", "scipy.ndimage")
     inside_timer = (
-        "All channel pairs, one thread. Strides are computed in full and then subsampled; padding is inside; "
-        "dilated kernels got their zeros before."
+        "One oaconvolve or fftconvolve for the layer (its transforms on all threads) where a group has one input channel, or all channel "
+        "pairs on one thread; strides computed in full and then subsampled, padding inside; kernels turned and dilated before."
     )
 
     def available(self) -> str | None:
@@ -46,51 +51,94 @@ class SciPy(Contender):
 
     def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
         x = given.x.reshape(workload.n, workload.c_in, workload.h, workload.w)
-        run = _convolution(workload, x, given) if workload.is_conv else _pool(workload, x)
-        return Prepared(run=run, answer=lambda y: y.reshape(workload.out_shape))
+        if not workload.is_conv:
+            return Prepared(run=_pool(workload, x), answer=lambda y: y.reshape(workload.out_shape))
+        name, run = _convolution(workload, x, given, threads)
+        return Prepared(run=run, answer=lambda y: y.reshape(workload.out_shape), remark=f"chose {name}")
 
 
-def _convolution(workload: Workload, x: Any, given: Tensors) -> Callable[[], Any]:
+def _convolution(workload: Workload, x: Any, given: Tensors, threads: int) -> tuple[str, Callable[[], Any]]:
+    """The quickest way and its name."""
     assert given.weight is not None
-    (sh, sw), (dh, dw) = workload.stride, workload.dilation
-    in_group, out_group = workload.c_in // workload.groups, workload.c_out // workload.groups
+    (dh, dw), in_group = workload.dilation, workload.c_in // workload.groups
     kernels = np.zeros((workload.c_out, in_group, (workload.kh - 1) * dh + 1, (workload.kw - 1) * dw + 1), np.float32)
     kernels[:, :, ::dh, ::dw] = given.weight.reshape(workload.c_out, in_group, workload.kh, workload.kw)
+    bias = None if given.bias is None else given.bias.reshape(1, -1, 1, 1)
+    ways = _whole(workload, x, kernels, bias, threads) if in_group == 1 else {}
+    return _quickest(ways | {"pairs": _pairs(workload, x, kernels, bias)})
+
+
+def _whole(workload: Workload, x: Any, kernels: Any, bias: Any, threads: int) -> dict[str, Callable[[], Any]]:
+    """One call over the spatial axes, channels broadcast. Its full output holds all padding up to a kernel's reach: no padded copy."""
+    from scipy import fft, signal
+
+    full = [size + kernel - 1 for size, kernel in zip(x.shape[2:], kernels.shape[2:])]
+    skipped = [kernel - 1 - before for kernel, (before, _) in zip(kernels.shape[2:], workload.padding)]
+    kept = [(size - 1) * step + 1 for size, step in zip((workload.oh, workload.ow), workload.stride)]
+    if min(skipped) < 0 or any(start + length > size for start, length, size in zip(skipped, kept, full)):
+        return {}  # more padding than a kernel reaches
+    if workload.n * workload.c_out * full[0] * full[1] * 4 > WHOLE_BYTES:
+        return {}
+    window = (..., *(slice(start, start + length, step) for start, length, step in zip(skipped, kept, workload.stride)))
+    axes = (-2, -1)[-workload.dims :]
+    lifted = x[:, :, None]
+    turned = np.ascontiguousarray(kernels[:, 0, ::-1, ::-1]).reshape(1, workload.c_in, -1, *kernels.shape[2:])
+
+    def by(convolve: Callable[..., Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            with fft.set_workers(threads):
+                out = convolve(lifted, turned, axes=axes)[window]
+            out = out.reshape(workload.n, workload.c_out, workload.oh, workload.ow)
+            return out if bias is None else np.add(out, bias, out=out)
+
+        return run
+
+    return {"oaconvolve": by(signal.oaconvolve), "fftconvolve": by(signal.fftconvolve)}
+
+
+def _pairs(workload: Workload, x: Any, kernels: Any, bias: Any) -> Callable[[], Any]:
+    """Each pair of channels by whichever call is quickest on the first, added up."""
+    (sh, sw), in_group, out_group = workload.stride, workload.c_in // workload.groups, workload.c_out // workload.groups
     around = ((0, 0), (0, 0), *workload.padding)
     out = np.empty((workload.n, workload.c_out, workload.oh, workload.ow), np.float32)
-    pair = _quickest(np.pad(x[:1, :1], around)[0, 0], kernels[0, 0])
+    image, kernel = np.pad(x[:1, :1], around)[0, 0], kernels[0, 0]
+    _, pair = _quickest({name: partial(way, image, kernel) for name, way in _pair_ways(image.size * kernel.size).items()})
 
     def run() -> Any:
         padded = np.pad(x, around)
-        out[...] = 0.0 if given.bias is None else given.bias.reshape(1, -1, 1, 1)
+        out[...] = 0.0 if bias is None else bias
         for item in range(workload.n):
             for o in range(workload.c_out):
                 first = o // out_group * in_group
                 for i in range(in_group):
-                    out[item, o] += pair(padded[item, first + i], kernels[o, i])[::sh, ::sw]
+                    out[item, o] += pair.func(padded[item, first + i], kernels[o, i])[::sh, ::sw]
         return out
 
     return run
 
 
-def _quickest(image: Any, kernel: Any) -> Callable[[Any, Any], Any]:
-    from time import perf_counter
-
+def _pair_ways(products: int) -> dict[str, Callable[[Any, Any], Any]]:
     from scipy import signal
 
-    def by_method(method: str) -> Callable[[Any, Any], Any]:
-        return lambda a, k: signal.correlate(a, k, mode="valid", method=method)
+    ways: dict[str, Callable[[Any, Any], Any]] = {
+        "oaconvolve": lambda a, k: signal.oaconvolve(a, k[::-1, ::-1], mode="valid"),
+        "fft": lambda a, k: signal.correlate(a, k, mode="valid", method="fft"),
+    }
+    if products < 2e9:  # direct correlation at some 1e9 products a second would take longer than it can win
+        ways["direct"] = lambda a, k: signal.correlate(a, k, mode="valid", method="direct")
+    return ways
 
-    ways = [lambda a, k: signal.oaconvolve(a, k[::-1, ::-1], mode="valid"), by_method("fft")]
-    if image.size * kernel.size < 2e9:  # direct correlation at some 1e9 products a second would take longer than it can win
-        ways.append(by_method("direct"))
-    seconds = []
-    for way in ways:
-        way(image, kernel)  # the first call loads FFT plans
+
+def _quickest(ways: dict[str, Way]) -> tuple[str, Way]:
+    """The way whose second call is quickest; first calls load tables of transforms. A single way is not called."""
+    seconds = {}
+    for name, way in ways.items() if len(ways) > 1 else ():
+        way()
         start = perf_counter()
-        way(image, kernel)
-        seconds.append(perf_counter() - start)
-    return ways[int(np.argmin(seconds))]
+        way()
+        seconds[name] = perf_counter() - start
+    name = min(ways, key=lambda each: seconds.get(each, 0.0))
+    return name, ways[name]
 
 
 def _pool(workload: Workload, x: Any) -> Callable[[], Any]:

@@ -23,6 +23,7 @@ class Torch(Contender):
     """torch.nn.functional on plain contiguous (channels first) tensors."""
 
     name = "torch"
+    modules = ("torch",)
     inside_timer = (
         "One torch.nn.functional call in inference mode, its output's allocation included (it takes no output argument); "
         "unequal padding, which PyTorch cannot say, is an F.pad inside (a transposed layer's is a view that leaves out what it crops). "

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 
+from kernels.cuts.kinds import rivals
 from kernels.machine import Machine, machine
 from kernels.problem import Conv, dilated
 
@@ -237,11 +239,24 @@ def narrow(problem: Conv, threads: int) -> Iterator[Blocking]:
                 yield Blocking(True, rows, ow, problem.c_in, m, n, chunks, True, cycles)
 
 
+def kind(block: Blocking) -> str:
+    """What tells blockings apart for measuring: the layout, and the tile's channels by vectors."""
+    return f"{'across' if block.across else 'flat' if block.flat else 'lines'} {block.m}x{block.n}"
+
+
+def kinds(problem: Conv, threads: int) -> list[str]:
+    """Kinds that are estimated not much higher than the best."""
+    found = itertools.chain(candidates(problem, threads), narrow(problem, threads))
+    return rivals(((kind(block), block.cycles) for block in found), kind(best(problem, threads)))
+
+
 @functools.lru_cache(maxsize=512)
-def best(problem: Conv, threads: int) -> Blocking:
-    """The blocking with the lowest estimate; lanes along output channels only where they gain a sixth, more than the estimate's error."""
-    usual = min(candidates(problem, threads), key=lambda block: block.cycles)
-    return min([usual, *narrow(problem, threads)], key=lambda block: block.cycles * (1.2 if block.across else 1.0))
+def best(problem: Conv, threads: int, only: str = "") -> Blocking:
+    """The blocking with the lowest estimate; lanes along output channels only where they gain a sixth, more than the estimate's error.
+    only: of this kind, if there is one."""
+    found = [*candidates(problem, threads), *narrow(problem, threads)]
+    of_kind = [block for block in found if kind(block) == only]
+    return min(of_kind or found, key=lambda block: block.cycles * (1.2 if block.across else 1.0))
 
 
 def pooled_size(problem: Conv) -> tuple[int, int]:
@@ -255,8 +270,9 @@ def pooled_size(problem: Conv) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=512)
-def best_pooled(problem: Conv, threads: int) -> Blocking | None:
+def best_pooled(problem: Conv, threads: int, only: str = "") -> Blocking | None:
     """The blocking with the lowest estimate of those whose blocks hold whole windows and finish their sums at once; None: there is none.
+    only: of this kind, if there is one.
 
     Windows may not overlap, because the rows they share would be computed twice.
     """
@@ -278,6 +294,6 @@ def best_pooled(problem: Conv, threads: int) -> Blocking | None:
     def cycles(block: Blocking) -> float:
         return block.cycles + (leaving if block.m * block.rows * block.columns > fast else 0.0)
 
-    block = min(able, key=cycles)
+    block = min([block for block in able if kind(block) == only] or able, key=cycles)
     columns = across if block.columns == ow else block.columns // stride[1] * stride[1]
     return dataclasses.replace(block, rows=min(block.rows // stride[0] * stride[0], down), columns=columns)

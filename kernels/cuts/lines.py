@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 from kernels.cuts.direct import L2_BYTES, L3_BYTES, MEMORY_BYTES, tallest
 from kernels.cuts.fft import layout
+from kernels.cuts.kinds import rivals
 from kernels.machine import machine
 from kernels.problem import Conv
 
@@ -26,6 +27,7 @@ LENGTHS = sorted({
     2 * 2**a * 3**b * 5**c for a in range(10) for b in range(6) for c in range(4) if 8 <= 2 * 2**a * 3**b * 5**c <= LONGEST
 })  # fmt: skip
 HELD = 256 << 20  # bytes of input spectra at a time where a kernel is cut into blocks
+SCIPY = "scipy"  # the kind that is not cut here
 CALL, LAUNCH = 40, 27000  # cycles to call a micro-kernel and start its loops, to launch a region
 BESIDE, ALONG, APART = 12.0, 10.0, 25.0  # cycles to bring or put a vector, by how its numbers lie in memory
 
@@ -76,16 +78,32 @@ class Cut:
     cycles: float = math.inf
 
 
-@functools.lru_cache(maxsize=512)
-def best(problem: Conv, threads: int) -> Cut | None:
-    """The cut with the lowest estimate; None where there is none."""
-    return min(itertools.chain(candidates(problem, threads), in_blocks(problem, threads)), key=lambda cut: cut.cycles, default=None)
+def kind(cut: Cut) -> str:
+    """What tells cuts apart for measuring: the axis, what lies in the lanes, the transform's length."""
+    return f"{'hw'[cut.axis]} {'blocks' if cut.blocks else 'channels' if cut.each else 'columns'} {cut.length}"
+
+
+def kinds(problem: Conv, threads: int) -> list[str]:
+    """Kinds that are estimated not much higher than the best, SciPy's route among them; by the estimates for one thread."""
+    cut, by_scipy = best(problem, threads), layout(problem)
+    own = kind(cut) if cut and by_lines(problem) else SCIPY
+    costs = [(kind(cut), cut.cycles) for cut in itertools.chain(candidates(problem, 1), in_blocks(problem, 1))]
+    return rivals(costs + ([(SCIPY, by_scipy.cycles)] if by_scipy else []), own)
 
 
 @functools.lru_cache(maxsize=512)
-def by_lines(problem: Conv) -> Cut | None:
-    """The cut for one thread, or None where SciPy's transforms are estimated lower."""
-    cut, other = best(problem, 1), layout(problem)
+def best(problem: Conv, threads: int, only: str = "") -> Cut | None:
+    """The cut with the lowest estimate; None where there is none. only: of this kind, if there is one."""
+    found = [*candidates(problem, threads), *in_blocks(problem, threads)]
+    return min([cut for cut in found if kind(cut) == only] or found, key=lambda cut: cut.cycles, default=None)
+
+
+@functools.lru_cache(maxsize=512)
+def by_lines(problem: Conv, only: str = "") -> Cut | None:
+    """The cut for one thread, or None where SciPy's transforms are estimated lower, or are the only kind."""
+    cut, other = best(problem, 1, only), layout(problem)
+    if only:
+        return None if only == SCIPY else cut
     return cut if cut and (other is None or cut.cycles <= other.cycles) else None
 
 

@@ -23,6 +23,7 @@ from kernels.cuts.direct import (
     tallest,
     tap_cycles,
 )
+from kernels.cuts.kinds import rivals
 from kernels.machine import machine
 from kernels.problem import Conv
 
@@ -61,11 +62,22 @@ def tiling(problem: Conv, cut: Cut) -> Conv:
     return dataclasses.replace(problem.bare(), kernel=kernel, stride=(cut.mh, cut.mw), padding=tuple(pads))
 
 
+def kind(cut: Cut) -> str:
+    """What tells cuts apart for measuring: the tile's outputs."""
+    return f"{cut.mh}x{cut.mw}"
+
+
+def kinds(problem: Conv, threads: int) -> list[str]:
+    """Tiles that are estimated not much higher than the best."""
+    return rivals(((kind(cut), cut.cycles) for cut in _cuts(problem, threads)), kind(best(problem, threads)))
+
+
 @functools.lru_cache(maxsize=512)
-def best(problem: Conv, threads: int) -> Cut:
+def best(problem: Conv, threads: int, only: str = "") -> Cut:
     """The cut with the lowest estimate, of those whose jobs hold whole windows of a pool if there are any, and of these, of those with a
-    tolerable error if there are any."""
+    tolerable error if there are any. only: of this kind, if there is one."""
     cuts = _cuts(problem, threads)
+    cuts = [cut for cut in cuts if kind(cut) == only] or cuts
     cuts = [cut for cut in cuts if holds_windows(problem, cut)] or cuts
     return min([cut for cut in cuts if error(problem, cut) <= TOLERABLE] or cuts, key=lambda cut: cut.cycles)
 

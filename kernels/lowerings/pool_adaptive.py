@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kernels import registry
 from kernels.errors import RefusedError
-from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.implementation import Implementation, Prepared, rounding_bound
 from kernels.problem import AdaptivePool
 
 
@@ -13,7 +13,7 @@ def refuse(problem: AdaptivePool) -> str:
     return f"it slides windows of one length and step, {problem.size} into {problem.out_size} makes several; jit does it"
 
 
-def prepare(problem: AdaptivePool, operands: Operands, threads: int) -> Prepared:
+def prepare(problem: AdaptivePool, threads: int) -> Prepared:
     """Nothing can be prepared."""
     raise RefusedError(refuse(problem))
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernels import registry
-from kernels.arrays import frozen
-from kernels.implementation import Implementation, Operands, Prepared
+from kernels.implementation import Implementation, Operands, Prepared, without_operands
 from kernels.problem import Pool
 from kernels.scratch import Scratch
 
@@ -53,29 +52,32 @@ def lowered(engine: str) -> Implementation:
     def error_bound(problem: Pool) -> float:
         return sum(method().error_bound(part) for part, _ in cut(problem))
 
-    def prepare(problem: Pool, operands: Operands, threads: int) -> Prepared:
+    def prepare(problem: Pool, threads: int) -> Prepared:
         first, second = planes(problem), depths(problem)
-        across, along = (method().prepare(part, operands, threads) for part in (first, second))
+        across, along = (method().prepare(part, threads) for part in (first, second))
+        pool_planes, pool_depths = (prepared.bind(Operands()) for prepared in (across, along))
         scratch = Scratch(math.prod(first.out_shape) * problem.itemsize)
         volumes = problem.n, problem.c_in, -1
 
         def run(x: Array, out: Array, indices: Array | None = None) -> None:
-            with scratch.take() as buffer:
-                pooled, source, result = buffer.view(problem.dtype), x.reshape(first.x_shape), out.reshape(second.out_shape)
-                if indices is None:
-                    across.run(source, pooled.reshape(first.out_shape))
-                    along.run(frozen(pooled.reshape(second.x_shape)), result)
-                    return
-                where = np.empty(first.out_shape, np.int64)
-                across.run(source, pooled.reshape(first.out_shape), where)
-                along.run(frozen(pooled.reshape(second.x_shape)), result, indices.reshape(second.out_shape))
-                # the depth and the pooled place, which knows the position in its plane
-                deep = indices.reshape(volumes)
-                found = np.take_along_axis(where.reshape(volumes), deep, axis=2)
-                deep[...] = deep // second.size[1] * math.prod(first.size) + found
+            buffer = scratch.take()
+            pooled, source, result = buffer.view(problem.dtype), x.reshape(first.x_shape), out.reshape(second.out_shape)
+            if indices is None:
+                pool_planes(source, pooled.reshape(first.out_shape))
+                pool_depths(pooled.reshape(second.x_shape), result)
+                scratch.give(buffer)
+                return
+            where = np.empty(first.out_shape, np.int64)
+            pool_planes(source, pooled.reshape(first.out_shape), where)
+            pool_depths(pooled.reshape(second.x_shape), result, indices.reshape(second.out_shape))
+            # the depth and the pooled place, which knows the position in its plane
+            deep = indices.reshape(volumes)
+            found = np.take_along_axis(where.reshape(volumes), deep, axis=2)
+            deep[...] = deep // second.size[1] * math.prod(first.size) + found
+            scratch.give(buffer)
 
         note = f"{first} {across.note}, then {second} {along.note}"
-        return Prepared(run, across.workspace_bytes + along.workspace_bytes + scratch.nbytes, note)
+        return Prepared(without_operands(run), across.workspace_bytes + along.workspace_bytes + scratch.nbytes, note)
 
     return Implementation(engine, "pool3d", refuse, prepare, error_bound, parts=cut)
 

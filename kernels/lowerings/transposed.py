@@ -14,10 +14,10 @@ import numpy as np
 from numba import prange
 
 from kernels import epilogue, registry
+from kernels.calibration import worth
 from kernels.cuts.phases import Part, parts
-from kernels.implementation import Implementation, Operands, Prepared
+from kernels.implementation import Implementation, Operands, Prepared, Run
 from kernels.jit import region
-from kernels.machine import worth
 from kernels.problem import ConvTranspose
 from kernels.scratch import Scratch
 
@@ -103,13 +103,13 @@ def _background(problem: ConvTranspose, operands: Operands) -> Array:
     y = np.zeros((1, problem.c_out, *(1 for _ in problem.size)), problem.dtype)
     if operands.bias is not None:
         y += operands.bias.reshape(y.shape)
-    epilogue.prepare(problem, operands, 1)(y)
+    epilogue.prepare(problem, 1)(operands)(y)
     return y
 
 
-def _part(problem: ConvTranspose, part: Part, operands: Operands, engine: Implementation, threads: int) -> Prepared:
+def _part(problem: ConvTranspose, part: Part, engine: Implementation, threads: int) -> Prepared:
     """What computes a part for some images of x and weaves it into theirs of out."""
-    prepared = engine.prepare(part.conv, _operands(problem, part, operands), threads)
+    prepared = engine.prepare(part.conv, threads)
     scratch = Scratch(math.prod(part.conv.conv_shape) * problem.itemsize)
     phases, depth = tuple(len(axis.taps) for axis in part.axes), 3 - len(part.axes)
     places = [_places(problem, part, axis) for axis in range(len(part.axes))]
@@ -124,16 +124,21 @@ def _part(problem: ConvTranspose, part: Part, operands: Operands, engine: Implem
     launch = weave.ready(used, *empty, *tables)
     whole = max(problem.stride) == 1 and part.conv.conv_shape[1:] == problem.conv_shape[1:]
 
-    def run(x: Array, out: Array) -> None:
+    def bind(operands: Operands) -> Run:
+        convolve = prepared.bind(_operands(problem, part, operands))
         if whole:
-            prepared.run(x, out)
-            return
-        with scratch.take() as buffer:
-            y = buffer.view(problem.dtype)
-            prepared.run(x, y.reshape(part.conv.conv_shape))
-            launch(y.reshape(shape), out.reshape(out_shape), *tables)
+            return convolve
 
-    return dataclasses.replace(prepared, run=run, workspace_bytes=prepared.workspace_bytes + (0 if whole else scratch.nbytes))
+        def run(x: Array, out: Array) -> None:
+            buffer = scratch.take()
+            y = buffer.view(problem.dtype)
+            convolve(x, y.reshape(part.conv.conv_shape))
+            launch(y.reshape(shape), out.reshape(out_shape), *tables)
+            scratch.give(buffer)
+
+        return run
+
+    return dataclasses.replace(prepared, bind=bind, workspace_bytes=prepared.workspace_bytes + (0 if whole else scratch.nbytes))
 
 
 def lowered(engine: str) -> Implementation:
@@ -152,25 +157,30 @@ def lowered(engine: str) -> Implementation:
     def fuses(problem: ConvTranspose) -> bool:
         return problem.pool is None and all(registry.get(conv, engine).fuses(conv) for conv, _ in cut(problem))
 
-    def prepare(problem: ConvTranspose, operands: Operands, threads: int) -> Prepared:
+    def prepare(problem: ConvTranspose, threads: int) -> Prepared:
         together, given = images(problem), pieces(problem, engine)
-        prepared = [_part(problem, part, operands, registry.get(part.conv, engine), threads) for part in given]
+        prepared = [_part(problem, part, registry.get(part.conv, engine), threads) for part in given]
         covered = sum(math.prod(len(axis.taps) for axis in part.axes) for part in given)
         phases = math.prod(min(s, length) for s, length in zip(problem.stride, problem.conv_size))
-        background = _background(problem, operands) if covered < phases else None
 
-        def run(x: Array, out: Array) -> None:
-            if background is not None:
-                out[...] = background
-            for first in range(0, problem.n, together):
-                block = slice(min(first, problem.n - together), min(first, problem.n - together) + together)
-                for part in prepared:
-                    part.run(x[block], out[block])
+        def bind(operands: Operands) -> Run:
+            background = _background(problem, operands) if covered < phases else None
+            runs = [part.bind(operands) for part in prepared]
+
+            def run(x: Array, out: Array) -> None:
+                if background is not None:
+                    out[...] = background
+                for first in range(0, problem.n, together):
+                    block = slice(min(first, problem.n - together), min(first, problem.n - together) + together)
+                    for part in runs:
+                        part(x[block], out[block])
+
+            return run
 
         note = f"{len(given)} convolutions of phases, {together} images at a time: " + "; ".join(
             f"{part.conv}{f' ({one.note})' if one.note else ''}" for part, one in zip(given, prepared)
         )
-        return Prepared(run, sum(one.workspace_bytes for one in prepared), note)
+        return Prepared(bind, sum(one.workspace_bytes for one in prepared), note)
 
     return Implementation(engine, "conv_transpose", refuse, prepare, error_bound, fuses, cut)
 

@@ -15,10 +15,9 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
-from kernels.arrays import frozen
-from kernels.implementation import Implementation, Operands, Prepared
+from kernels.calibration import worth
+from kernels.implementation import Implementation, Operands, Prepared, Run
 from kernels.jit import region
-from kernels.machine import worth
 from kernels.problem import Conv
 from kernels.scratch import Scratch
 
@@ -105,17 +104,22 @@ def lowered(engine: str) -> Implementation:
     def fuses(problem: Conv) -> bool:
         return problem.pool is None and method().fuses(flat(problem))
 
-    def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
+    def prepare(problem: Conv, threads: int) -> Prepared:
         plane = flat(problem)
-        assert operands.weight is not None
-        weight = operands.weight.reshape(plane.weight_shape)  # (c_in/groups, kd) lie side by side as they are
-        prepared = method().prepare(plane, dataclasses.replace(operands, weight=weight), threads)
+        prepared = method().prepare(plane, threads)
+
+        def flattened(operands: Operands) -> Run:
+            assert operands.weight is not None
+            weight = operands.weight.reshape(plane.weight_shape)  # (c_in/groups, kd) lie side by side as they are
+            return prepared.bind(operands._replace(weight=weight))
+
         if as_stored(problem):
 
-            def run_stored(x: Array, out: Array) -> None:
-                prepared.run(x.reshape(plane.x_shape), out.reshape(plane.conv_shape))
+            def bind_stored(operands: Operands) -> Run:
+                convolve = flattened(operands)
+                return lambda x, out: convolve(x.reshape(plane.x_shape), out.reshape(plane.conv_shape))
 
-            return dataclasses.replace(prepared, run=run_stored, note=f"x as it is stored: {plane} {prepared.note}")
+            return dataclasses.replace(prepared, bind=bind_stored, note=f"x as it is stored: {plane} {prepared.note}")
         window = problem.conv_size[0], problem.stride[0], problem.padding[0][0], problem.dilation[0]
         copied, made = math.prod(plane.x_shape), math.prod(plane.conv_shape)
         scratch = Scratch((copied + made) * problem.itemsize)
@@ -123,21 +127,27 @@ def lowered(engine: str) -> Implementation:
         x_shape, out_shape = (*problem.x_shape[:3], shape[3]), (*problem.conv_shape[:3], math.prod(problem.conv_size[1:]))
         used = worth(threads, (copied + made) * problem.itemsize / 4)  # bytes a cycle that are read and written
         three, four = np.empty((0, 0, 0), problem.dtype), np.empty((0, 0, 0, 0), problem.dtype)
-        fill, put = gather.ready(used, frozen(four), four, 0, *window), place.ready(used, three, four, 0)
+        fill, put = gather.ready(used, four, four, 0, *window), place.ready(used, three, four, 0)
         total = problem.n * problem.conv_size[0]
 
-        def run(x: Array, out: Array) -> None:
-            with scratch.take() as buffer:
+        def bind(operands: Operands) -> Run:
+            convolve = flattened(operands)
+
+            def run(x: Array, out: Array) -> None:
+                buffer = scratch.take()
                 memory = buffer.view(problem.dtype)
                 planes, y = memory[:copied].reshape(shape), memory[copied:].reshape(plane.conv_shape)
                 for step in range(0, total, plane.n):
                     first = min(step, total - plane.n)  # the last block goes back over planes done before: one shape serves all
                     fill(x.reshape(x_shape), planes, first, *window)
-                    prepared.run(frozen(planes.reshape(plane.x_shape)), y)
+                    convolve(planes.reshape(plane.x_shape), y)
                     put(y.reshape(plane.n, -1, out_shape[3]), out.reshape(out_shape), first)
+                scratch.give(buffer)
+
+            return run
 
         note = f"{plane.n} output planes at a time: {plane} {prepared.note}"
-        return Prepared(run, prepared.workspace_bytes + scratch.nbytes, note)
+        return Prepared(bind, prepared.workspace_bytes + scratch.nbytes, note)
 
     return Implementation(
         engine, "conv3d", lambda problem: method().refuse(flat(problem)), prepare, lambda problem: method().error_bound(flat(problem)),

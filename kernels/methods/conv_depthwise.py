@@ -13,9 +13,10 @@ import math
 
 from kernels import registry
 from kernels.blocks import prepare_blocks
+from kernels.calibration import worth
 from kernels.cuts.direct import Blocking, layout
-from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
-from kernels.machine import machine, worth
+from kernels.implementation import Implementation, Prepared, rounding_bound
+from kernels.machine import machine
 from kernels.microkernels.row import row
 from kernels.microkernels.smooth import codes
 from kernels.problem import Conv, Problem, dilated
@@ -46,7 +47,7 @@ def _blocking(problem: Conv) -> Blocking:
     return Blocking(flat, rows, columns, 1, 1, 1, 1)
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
+def prepare(problem: Conv, threads: int) -> Prepared:
     """Cut into blocks, compile the row."""
     # results that another pass reads must stay in cache
     stream = math.prod(problem.conv_shape) * problem.itemsize > machine().l3 and not codes(problem.activation)[0]
@@ -54,7 +55,7 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     # a load and half a store a cycle: taps from the first-level cache, the rest from further away
     threads = worth(threads, problem.flops / 2 / machine().lanes(problem.itemsize) + problem.compulsory_bytes / 4)
     line = block.rows * block.columns
-    return prepare_blocks(problem, operands, threads, block, lambda m, n, lanes, itemsize: row(stream, lanes, itemsize), line)
+    return prepare_blocks(problem, threads, block, lambda m, n, lanes, itemsize: row(stream, lanes, itemsize), line)
 
 
 def fuses(problem: Conv) -> bool:

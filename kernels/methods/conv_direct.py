@@ -12,22 +12,23 @@ from __future__ import annotations
 
 from kernels import registry
 from kernels.blocks import prepare_blocks
-from kernels.cuts.direct import best, best_pooled
-from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
-from kernels.machine import cores, worth
+from kernels.calibration import worth
+from kernels.cuts.direct import best, best_pooled, kinds
+from kernels.implementation import Implementation, Prepared, rounding_bound
+from kernels.machine import cores
 from kernels.microkernels.outer import tile
 from kernels.narrow import prepare_narrow
 from kernels.problem import Conv
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
-    """Choose a blocking, compile its tiles, pack the weights."""
+def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
+    """Choose a blocking (of one kind only), compile its tiles."""
     threads = worth(threads, best(problem, 1).cycles)
-    block = best_pooled(problem, threads) if problem.pool else best(problem, threads)
+    block = best_pooled(problem, threads, only) if problem.pool else best(problem, threads, only)
     assert block is not None
     if block.across:
-        return prepare_narrow(problem, operands, threads, block)
-    return prepare_blocks(problem, operands, threads, block, tile)
+        return prepare_narrow(problem, threads, block)
+    return prepare_blocks(problem, threads, block, tile)
 
 
 def fuses(problem: Conv) -> bool:
@@ -36,4 +37,11 @@ def fuses(problem: Conv) -> bool:
     return problem.pool is None or all(best_pooled(problem, threads) for threads in range(1, cores() + 1))
 
 
-registry.add(Implementation("direct", "conv", lambda problem: None, prepare, rounding_bound, fuses))
+def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
+    """Other layouts and tiles."""
+    names = kinds(problem, worth(threads, best(problem, 1).cycles))
+    return {name: DIRECT.only(name, "prepare") for name in names}
+
+
+DIRECT = Implementation("direct", "conv", lambda problem: None, prepare, rounding_bound, fuses, variants=variants)
+registry.add(DIRECT)

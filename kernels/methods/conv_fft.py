@@ -25,8 +25,8 @@ import numpy as np
 
 from kernels import registry
 from kernels.cuts.fft import layout
-from kernels.cuts.lines import best, by_lines, frequencies, summands
-from kernels.implementation import Implementation, Operands, Prepared
+from kernels.cuts.lines import best, by_lines, frequencies, kinds, summands
+from kernels.implementation import Implementation, Prepared
 from kernels.microkernels.smooth import codes
 from kernels.problem import Conv
 from kernels.spectra import prepare_spectra
@@ -36,14 +36,14 @@ LIMIT = 4 << 30  # bytes of spectra beyond which the method refuses
 ORIGIN_BYTES = 24  # of the image, row and column where each column of a tile of SciPy's route starts
 
 
-def refuse(problem: Conv) -> str | None:
+def refuse(problem: Conv, only: str = "") -> str | None:
     """None, or why a transform is of no use."""
     if problem.taps == 1:
         return "a kernel of one tap has nothing to transform; use direct or im2col"
     taken = layout(problem)
     if taken is None:
         return f"stride {problem.stride} is not shorter than the kernel's reach, so no two windows overlap; use direct or im2col"
-    cut = by_lines(problem)
+    cut = by_lines(problem, only)
     if cut:
         memory = 2 * problem.itemsize * frequencies(cut.length) * problem.c_out * summands(problem, cut)
     else:
@@ -53,13 +53,13 @@ def refuse(problem: Conv) -> str | None:
     return None
 
 
-def error_bound(problem: Conv) -> float:
+def error_bound(problem: Conv, only: str = "") -> float:
     """Largest error, as a share of the largest output: eps * (2 log2 N + 2 sqrt(K)), N the transform's length, K products a frequency.
 
     A transform's relative error in the 2-norm grows with log2 N (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
     24.1, theorem 24.2); summing K products adds sqrt(K), as in `rounding_bound`. The transforms spread each error over a whole tile.
     """
-    cut, taken = by_lines(problem), layout(problem)
+    cut, taken = by_lines(problem, only), layout(problem)
     if cut:
         length, products = cut.length, summands(problem, cut)
     elif taken:
@@ -69,18 +69,24 @@ def error_bound(problem: Conv) -> float:
     return float(np.finfo(problem.dtype).eps) * (2 * math.log2(length) + 2 * products**0.5)
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
-    """Transform the weights and size the scratch, by the route that is estimated lower."""
-    if not by_lines(problem):
-        return prepare_tiles(problem, operands, threads)
-    cut = best(problem, threads)
+def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
+    """Compile the transforms and size the scratch, by the route that is estimated lower, or the only one."""
+    if not by_lines(problem, only):
+        return prepare_tiles(problem, threads)
+    cut = best(problem, threads, only)
     assert cut is not None
-    return prepare_spectra(problem, operands, threads, cut)
+    return prepare_spectra(problem, threads, cut)
 
 
-def fuses(problem: Conv) -> bool:
+def fuses(problem: Conv, only: str = "") -> bool:
     """Scale, shift and the ReLU family are applied on the way out by codelets, not by SciPy's route; pools by neither."""
-    return problem.pool is None and codes(problem.activation)[0] == 0 and by_lines(problem) is not None
+    return problem.pool is None and codes(problem.activation)[0] == 0 and by_lines(problem, only) is not None
 
 
-registry.add(Implementation("fft", "conv", refuse, prepare, error_bound, fuses))
+def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
+    """Other axes, lanes and lengths, and SciPy's transforms."""
+    return {name: FFT.only(name, "refuse", "prepare", "error_bound", "fuses") for name in kinds(problem, threads)}
+
+
+FFT = Implementation("fft", "conv", refuse, prepare, error_bound, fuses, variants=variants)
+registry.add(FFT)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numba import prange
@@ -20,7 +20,7 @@ from numba import prange
 from kernels import registry
 from kernels.arrays import frozen
 from kernels.blas import bounded
-from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.implementation import Implementation, Operands, Prepared, Run, rounding_bound
 from kernels.jit import njit, region
 from kernels.problem import Conv
 from kernels.scratch import Scratch
@@ -108,10 +108,16 @@ def unfold(x, columns, image, group, position, summand, c_in, kernel, stride, be
         unfold_tap(plane, columns[n, g, row % summands], position, kh, kw, stride, before, dilation, out_width)
 
 
-def as_stored(problem: Conv, weight: Array, threads: int) -> Callable[[Array, Array], None] | None:
-    """The layer as a product of x just as it lies in memory, where it is one: a 1x1 kernel, or one window that is the whole input."""
-    groups, unpadded = problem.groups, not any(map(sum, problem.padding))
-    if problem.taps == 1 and max(problem.stride) == 1 and unpadded:
+def is_stored(problem: Conv) -> bool:
+    """Whether the layer is a product of x just as it lies in memory: a 1x1 kernel, or one window that is the whole input."""
+    pointwise = problem.taps == 1 and max(problem.stride) == 1
+    return not any(map(sum, problem.padding)) and (pointwise or problem.kernel == problem.size)
+
+
+def as_stored(problem: Conv, weight: Array, threads: int) -> Run:
+    """The layer as that product, weight being (groups, c_out/groups, summands)."""
+    groups = problem.groups
+    if problem.taps == 1 and max(problem.stride) == 1:
 
         def pointwise(x: Array, out: Array) -> None:
             with bounded(threads):
@@ -119,32 +125,29 @@ def as_stored(problem: Conv, weight: Array, threads: int) -> Callable[[Array, Ar
                 np.matmul(weight, columns, out=out.reshape(len(x), groups, -1, columns.shape[3]))
 
         return pointwise
-    if problem.kernel == problem.size and unpadded:  # one window, so dilation is 1 on any axis with more than one tap
-        transposed = np.ascontiguousarray(weight.transpose(0, 2, 1))
+    transposed = np.ascontiguousarray(weight.transpose(0, 2, 1))  # one window, so dilation is 1 on any axis with more than one tap
 
-        def whole(x: Array, out: Array) -> None:
-            with bounded(threads):
-                rows = x.reshape(len(x), groups, problem.summands).transpose(1, 0, 2)
-                np.matmul(rows, transposed, out=out.reshape(len(x), groups, -1).transpose(1, 0, 2))
+    def one_window(x: Array, out: Array) -> None:
+        with bounded(threads):
+            rows = x.reshape(len(x), groups, problem.summands).transpose(1, 0, 2)
+            np.matmul(rows, transposed, out=out.reshape(len(x), groups, -1).transpose(1, 0, 2))
 
-        return whole
-    return None
+    return one_window
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
-    """The weights as one matrix a group, the size of the blocks, and scratch for one of them."""
-    assert operands.weight is not None
-    dtype, groups = np.dtype(problem.dtype), problem.groups
-    weight = operands.weight.reshape(groups, problem.c_out // groups, problem.summands)
-    bias = operands.bias
+def prepare(problem: Conv, threads: int) -> Prepared:
+    """The size of the blocks, and scratch for one of them."""
+    dtype, groups, outs = np.dtype(problem.dtype), problem.groups, problem.c_out // problem.groups
     window = problem.kernel, problem.stride, (problem.padding[0][0], problem.padding[1][0]), problem.dilation
-    stored = as_stored(problem, weight, threads)
+    stored = is_stored(problem)
     cut = blocks(problem, BUDGET)
     split = cut.summands < problem.summands
-    extra = cut.images * cut.groups * weight.shape[1] * cut.positions if split else 0  # a part of the sum, before it is added
+    extra = cut.images * cut.groups * outs * cut.positions if split else 0  # a part of the sum, before it is added
     scratch = Scratch(0 if stored else (cut.size + extra) * dtype.itemsize)
 
-    def block(x: Array, y: Array, memory: Array, images: tuple[int, int], members: tuple[int, int], span: tuple[int, int]) -> None:
+    def block(
+        x: Array, y: Array, weight: Array, memory: Array, images: tuple[int, int], members: tuple[int, int], span: tuple[int, int]
+    ) -> None:
         """y (images, groups, c_out, positions): the outputs of one block."""
         shape = images[1] - images[0], members[1] - members[0]
         count = span[1] - span[0]
@@ -165,24 +168,33 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
         no_images, no_columns = frozen(np.empty((0, *problem.x_shape[1:]), dtype)), np.empty((0, 1, 1, 1), dtype)
         unfold(threads, no_images, no_columns, 0, 0, 0, 0, problem.c_in // groups, *window, problem.conv_size[1])  # compiles
 
-    @np.errstate(all="ignore")  # NaN and inf are values here, as in compiled loops
-    def run(x: Array, out: Array) -> None:
-        y = out.reshape(problem.n, groups, weight.shape[1], -1)
-        if stored:
-            stored(x, out)
-        else:
-            with scratch.take() as buffer:
+    def bind(operands: Operands) -> Run:
+        assert operands.weight is not None
+        weight, bias = operands.weight.reshape(groups, outs, problem.summands), operands.bias
+        whole = as_stored(problem, weight, threads) if stored else None
+
+        @np.errstate(all="ignore")  # NaN and inf are values here, as in compiled loops
+        def run(x: Array, out: Array) -> None:
+            y = out.reshape(problem.n, groups, outs, -1)
+            if whole:
+                whole(x, out)
+            else:
+                buffer = scratch.take()
                 memory = buffer.view(dtype)
                 for images in ranges(problem.n, cut.images):
                     for members in ranges(groups, cut.groups):
                         for span in ranges(y.shape[-1], cut.positions):
-                            block(x, y[images[0] : images[1], members[0] : members[1], :, span[0] : span[1]], memory, images, members, span)
-        if bias is not None:
-            out += bias.reshape(-1, 1, 1)
+                            part = y[images[0] : images[1], members[0] : members[1], :, span[0] : span[1]]
+                            block(frozen(x), part, weight, memory, images, members, span)
+                scratch.give(buffer)
+            if bias is not None:
+                out += bias.reshape(-1, 1, 1)
+
+        return run
 
     sizes = f"blocks of {cut.images} images, {cut.groups} groups, {cut.positions} positions, {cut.summands} summands"
     note = "x as it is stored" if stored else sizes
-    return Prepared(run, scratch.nbytes, note)
+    return Prepared(bind, scratch.nbytes, note)
 
 
 registry.add(Implementation("im2col", "conv", lambda problem: None, prepare, rounding_bound))

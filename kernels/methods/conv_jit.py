@@ -11,12 +11,14 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
-from kernels.arrays import frozen
-from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.calibration import worth
+from kernels.implementation import Implementation, Operands, Prepared, Run, rounding_bound
 from kernels.jit import njit, region
 from kernels.problem import Conv
 
 Array = np.ndarray
+
+CYCLES = 3  # for an operation: the running sum waits for each addition
 
 
 @njit
@@ -49,17 +51,22 @@ def loops(x, weight, bias, out, stride, before, dilation, groups):
         channel(x[n, first : first + ins], weight[j], bias[j], out[n, j], stride, before, dilation)
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
-    """The bias, zero where there is none; compile."""
-    bias = np.zeros(problem.c_out, problem.dtype) if operands.bias is None else operands.bias
-    before = problem.padding[0][0], problem.padding[1][0]
-    x, y = frozen(np.empty((0, *problem.x_shape[1:]), problem.dtype)), np.empty((0, *problem.conv_shape[1:]), problem.dtype)
-    loops(threads, x, operands.weight, bias, y, problem.stride, before, problem.dilation, problem.groups)  # compiles
+def prepare(problem: Conv, threads: int) -> Prepared:
+    """Compile."""
+    rest = problem.stride, (problem.padding[0][0], problem.padding[1][0]), problem.dilation, problem.groups
+    no_bias = np.zeros(problem.c_out, problem.dtype)
+    four = np.empty((0, 0, 0, 0), problem.dtype)
+    launch = loops.ready(worth(threads, problem.flops * CYCLES), four, four, no_bias, four, *rest)
 
-    def run(x: Array, out: Array) -> None:
-        loops(threads, x, operands.weight, bias, out, problem.stride, before, problem.dilation, problem.groups)
+    def bind(operands: Operands) -> Run:
+        weight, bias = operands.weight, no_bias if operands.bias is None else operands.bias
 
-    return Prepared(run)
+        def run(x: Array, out: Array) -> None:
+            launch(x, weight, bias, out, *rest)
+
+        return run
+
+    return Prepared(bind)
 
 
 registry.add(Implementation("jit", "conv", lambda problem: None, prepare, rounding_bound))

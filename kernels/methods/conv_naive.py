@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels import registry
-from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.implementation import Implementation, Operands, Prepared, Run, rounding_bound
 from kernels.problem import Conv
 
 Array = np.ndarray
@@ -65,21 +65,25 @@ def filter_volume(problem: Conv, channels: Array, kernels: Array, bias: float) -
     return planes
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
+def prepare(problem: Conv, threads: int) -> Prepared:
     """Nothing to prepare."""
-    weight, bias = operands.weight, operands.bias
-    assert weight is not None
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     make = filter_image if len(problem.size) == 2 else filter_volume
 
-    def run(x: Array, out: Array) -> None:
-        for n in range(problem.n):
-            for j in range(problem.c_out):
-                group = j // outs
-                channels = x[n, group * ins : (group + 1) * ins]
-                out[n, j] = make(problem, channels, weight[j], float(bias[j]) if bias is not None else 0.0)
+    def bind(operands: Operands) -> Run:
+        weight, bias = operands.weight, operands.bias
+        assert weight is not None
 
-    return Prepared(run)
+        def run(x: Array, out: Array) -> None:
+            for n in range(problem.n):
+                for j in range(problem.c_out):
+                    group = j // outs
+                    channels = x[n, group * ins : (group + 1) * ins]
+                    out[n, j] = make(problem, channels, weight[j], float(bias[j]) if bias is not None else 0.0)
+
+        return run
+
+    return Prepared(bind)
 
 
 for _operation in ("conv", "conv3d"):

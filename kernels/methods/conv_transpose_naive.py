@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels import registry
-from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.implementation import Implementation, Operands, Prepared, Run, rounding_bound
 from kernels.problem import ConvTranspose
 
 Array = np.ndarray
@@ -26,21 +26,25 @@ def stamp(problem: ConvTranspose, channel: Array, kernel: Array, out: Array) -> 
                 out[target] += float(kernel[tap]) * float(channel[place])
 
 
-def prepare(problem: ConvTranspose, operands: Operands, threads: int) -> Prepared:
+def prepare(problem: ConvTranspose, threads: int) -> Prepared:
     """Nothing to prepare."""
-    weight, bias = operands.weight, operands.bias
-    assert weight is not None
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
 
-    def run(x: Array, out: Array) -> None:
-        for n in range(problem.n):
-            for j in range(problem.c_out):
-                total = np.zeros(problem.conv_size)
-                for c in range(j // outs * ins, (j // outs + 1) * ins):
-                    stamp(problem, x[n, c], weight[c, j % outs], total)
-                out[n, j] = total + (float(bias[j]) if bias is not None else 0.0)
+    def bind(operands: Operands) -> Run:
+        weight, bias = operands.weight, operands.bias
+        assert weight is not None
 
-    return Prepared(run)
+        def run(x: Array, out: Array) -> None:
+            for n in range(problem.n):
+                for j in range(problem.c_out):
+                    total = np.zeros(problem.conv_size)
+                    for c in range(j // outs * ins, (j // outs + 1) * ins):
+                        stamp(problem, x[n, c], weight[c, j % outs], total)
+                    out[n, j] = total + (float(bias[j]) if bias is not None else 0.0)
+
+        return run
+
+    return Prepared(bind)
 
 
 registry.add(Implementation("naive", "conv_transpose", lambda problem: None, prepare, rounding_bound))

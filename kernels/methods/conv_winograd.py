@@ -12,37 +12,39 @@ Lavin and S. Gray, arXiv 1509.09308; blocks after Z. Jia et al., "Towards optima
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from numba import prange
 
 from kernels import registry
+from kernels.addresses import pointed, write_index
 from kernels.blocks import (
+    Packed,
     bend,
     common,
     epilogue_of,
+    launcher,
     line_bytes,
     pack_channel,
-    pack_weights,
     pool_bytes,
     pool_planes,
     pool_record,
     record,
-    start_counter,
     tile_table,
 )
+from kernels.calibration import worth
 from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import even, layout, pooled_size
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
-from kernels.machine import cores, machine, worth
-from kernels.microkernels.outer import AHEAD, FROM_BIAS, LAST, tile
+from kernels.machine import cores, machine
+from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
-from kernels.scratch import ALIGNMENT, Scratch, raw, whole
+from kernels.scratch import ALIGNMENT, Scratch, whole
 from kernels.toomcook import matrices
-from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
+from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
+from kernels.weights import packer
 
 Array = np.ndarray
 
@@ -64,15 +66,16 @@ def refuse(problem: Problem) -> str | None:
     return None
 
 
-def error_bound(problem: Conv) -> float:
+def error_bound(problem: Conv, only: str = "") -> float:
     """The tile may differ with the threads; the largest of theirs. See `cuts.winograd.error`; B. Barabasz et al.,
     arXiv 1803.10986."""
-    return max(cutting.error(problem, cutting.best(problem, threads)) for threads in range(1, cores() + 1))
+    return max(cutting.error(problem, cutting.best(problem, threads, only)) for threads in range(1, cores() + 1))
 
 
 @njit
-def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
-    """One job, `block` being the address of its scratch: packed channel, transformed input V, products M, one line of outputs."""
+def run_job(job, x, out, operands, geometry, block):
+    """One job; arguments as in `kernels.blocks.run_job`. Its scratch: packed channel, transformed input V, products M, one line of
+    outputs."""
     g = geometry[0]
     size = g.itemsize
     rest, chunk = split(job, g.chunks)
@@ -94,12 +97,12 @@ def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
         pack_channel(g, source, block, block, row * g.mh, column * g.mw, positions)
         for r in range(lines):
             start = block + r * g.positions_per_row * g.pitch * size
-            call(g.input, (*shape, v + (c * padded + r * columns) * size, point_stride, start, offsets.ctypes.data, line))
+            call(g.input, (*shape, v + (c * padded + r * columns) * size, point_stride, start, g.offsets, line))
     first_tile, last_tile = split(chunk * g.parts, g.chunks)[0], split((chunk + 1) * g.parts, g.chunks)[0]
     per_round = max(1, split(g.channels, g.m)[0])
     across = split(vectors + g.tile_n - 1, g.tile_n)[0]
     wide, wider = split(vectors, across)
-    table = offsets[g.points :].ctypes.data + (vectors - 1) * g.ins * 8
+    table = g.offsets + (g.points + (vectors - 1) * g.ins) * 8
     for round_start in range(first_tile, last_tile, per_round):
         round_end = min(round_start + per_round, last_tile)
         base = round_start * g.tall + min(round_start, g.taller)
@@ -111,18 +114,20 @@ def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
                 for t in range(round_start, round_end):
                     j = t * g.tall + min(t, g.taller)
                     m = g.tall + (t < g.taller)
-                    a = weights + (((p * g.groups + group) * g.outs + j) * g.ins) * size
+                    a = operands[0] + (((p * g.groups + group) * g.outs + j) * g.ins) * size
                     y = products + (p * channels + j - base) * padded * size
                     source = v + p * point_stride * size
                     done = FROM_BIAS + LAST, 0, 0, 0, 0, 0  # sums start at zero and nothing follows
-                    call(tiles[m, n], (m, n, g.lanes, size, g.ins, a, source, table, y, padded, entries[first:].ctypes.data, *done))
+                    entries = g.entries + first * FIELDS * 8
+                    tile = read_index(g.tiles, m * g.tiles_each + n)
+                    call(tile, (m, n, g.lanes, size, g.ins, a, source, table, y, padded, entries, *done))
         for channel in range(channels):
             j = group * g.outs + base + channel
             if g.pool:  # as if the plane began so far before the scratch that this job's rows fall on it
                 plane = block + g.conv_offset - row * g.mh * g.ow * size
             else:
                 plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
-            bias, scale, shift = epilogue_of(g, j)
+            bias, scale, shift = epilogue_of(g, operands, j)
             place = plane, g.oh, g.ow, g.ow - column * g.mw, row, columns, number
             call(g.output, (*shape, *place, products + channel * padded * size, channels * padded, block + g.turns_offset,
                             bias, scale, shift, g.activation, g.slope))  # fmt: skip
@@ -134,16 +139,17 @@ def run_job(job, x, out, weights, offsets, tiles, entries, geometry, block):
 
 
 @region
-def run_jobs(threads, x, out, weights, offsets, tiles, entries, geometry, jobs, scratch, scratch_bytes):
-    """Every job of one convolution. Arguments as in `kernels.blocks.run_jobs`, offsets being those of the patch's points followed by the
-    tables of c_in * vectors * lanes for each number of vectors."""
-    counter = start_counter(scratch, threads)
+def run_jobs(threads, x, out, weights, bias, scale, shift, geometry, jobs, scratch, scratch_bytes):
+    """Every job of one convolution; arguments as in `kernels.blocks.run_jobs`."""
+    block = pointed(scratch)
+    counter = block + threads * scratch_bytes
+    write_index(counter, threads)  # the first job that no thread begins with
     for thread in prange(threads):
         state = flush_denormals()
-        pointers = x.ctypes.data, out.ctypes.data, weights.ctypes.data
-        job = thread  # its first job is always the same, so its part of the weights is still in its cache from the call before
+        operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
+        job = np.int64(thread)  # its first job is always the same, so its part of the weights is still in its cache from the call before
         while job < jobs:
-            run_job(job, *pointers, offsets, tiles, entries, geometry, scratch.ctypes.data + thread * scratch_bytes)
+            run_job(job, pointed(x), pointed(out), operands, geometry, block + thread * scratch_bytes)
             job = take_next(counter)
         restore_denormals(state)
 
@@ -152,7 +158,7 @@ def transform_weights(weight: Array, mh: int, mw: int) -> Array:
     """weight (c_out, ins, kh, kw) as (points, c_out, ins): G g G' at every point, in float64 and rounded once."""
     rows, columns = (np.array(matrices(m, r)[1], np.float64) for m, r in zip((mh, mw), weight.shape[2:]))
     points = np.einsum("pa,jcab,qb->pqjc", rows, weight.astype(np.float64), columns, optimize=True)
-    return points.reshape(-1, *weight.shape[:2]).astype(weight.dtype)
+    return points.reshape(-1, *weight.shape[:2]).astype(weight.dtype, order="C")
 
 
 def ends(total: int, step: int) -> set[int]:
@@ -160,10 +166,10 @@ def ends(total: int, step: int) -> set[int]:
     return {step, total % step or step}
 
 
-def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
-    """Choose a cut, transform and pack the weights, compile transforms and tiles."""
+def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
+    """Choose a cut (of one kind only), compile transforms and tiles."""
     threads = worth(threads, cutting.best(problem, 1).cycles)
-    cut = cutting.best(problem, threads)
+    cut = cutting.best(problem, threads, only)
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = pooled_size(problem)
@@ -186,43 +192,47 @@ def prepare(problem: Conv, operands: Operands, threads: int) -> Prepared:
     scratch_bytes = conv_offset + pool_bytes(problem, high, broad)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
-    assert operands.weight is not None
-    transformed = transform_weights(operands.weight, cut.mh, cut.mw)
-    weights = np.concatenate([pack_weights(point[:, :, None, None], problem.groups, cut.m) for point in transformed])
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
     starts = np.array(packed.columns)
     parts, tall, taller = even(outs, cut.m)
     pooling, factors = pool_record(problem, high, broad)
-    geometry = record({
-        **common(problem, packed, operands, starts, line_offset), **pooling, "oh": oh, "ow": ow, "down": down, "across": across,
-        "rows": cut.rows, "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks, "points": points,
-        "mh": cut.mh, "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "m": cut.m, "tile_n": cut.n, "flat": cut.flat,
-        "parts": parts, "tall": tall, "taller": taller, "channels": cut.channels, "chunks": cut.chunks,
-        "input": input_transform(shape, lanes, size), "output": output_transform(shape, lanes, size), "v_offset": v_offset,
-        "m_offset": m_offset, "turns_offset": turns_offset, "row_offset": row_offset, "conv_offset": conv_offset,
-    })  # fmt: skip
+    # offsets of the patch's points, then the tables of c_in * vectors * lanes for each number of vectors
     tables = np.arange(ins) * lanes * np.arange(1, most + 1)[:, None]
     offsets = np.concatenate([np.array(packed.taps), tables.ravel(), np.zeros(AHEAD)]).astype(np.int64)
     entries = np.arange(most)[:, None] * (lanes, lanes, 0) + (0, 0, lanes)  # vectors lie side by side and are whole
     counts = {-(-rows * columns // lanes) for rows in ends(down, cut.rows) for columns in ends(across, cut.columns)}
     tiles = tile_table(outs, cut.m, np.array([even(count, cut.n) for count in counts]), lanes, size, tile)
+    geometry = record({
+        **common(problem, packed, starts, line_offset), **pooling, "oh": oh, "ow": ow, "down": down, "across": across,
+        "rows": cut.rows, "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks, "points": points,
+        "mh": cut.mh, "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "m": cut.m, "tile_n": cut.n, "flat": cut.flat,
+        "parts": parts, "tall": tall, "taller": taller, "channels": cut.channels, "chunks": cut.chunks,
+        "input": input_transform(shape, lanes, size), "output": output_transform(shape, lanes, size), "v_offset": v_offset,
+        "m_offset": m_offset, "turns_offset": turns_offset, "row_offset": row_offset, "conv_offset": conv_offset,
+        "offsets": offsets.ctypes.data, "entries": entries.ctypes.data, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1],
+    })  # fmt: skip
+    turn = packer(problem.c_out, ins, problem.groups, cut.m, problem.dtype, threads)
 
-    fixed = raw(weights), offsets, tiles, entries, geometry, jobs
-    example = np.empty((1, 1, 1, 1), np.uint8)
-    launch = run_jobs.ready(used, used, example, example, *fixed, example.ravel(), scratch_bytes)
+    def pack(operands: Operands) -> Packed:
+        assert operands.weight is not None
+        transformed = transform_weights(operands.weight, cut.mh, cut.mw)
+        return np.concatenate([turn(point) for point in transformed]), *operands[1:]
 
-    def run(x: Array, out: Array, held: Any = (operands, starts, factors)) -> None:  # what geometry points into
-        with scratch.take() as buffer:
-            launch(used, raw(x), raw(out), *fixed, buffer, scratch_bytes)
-
-    note = f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}"
-    return Prepared(run, scratch.nbytes, note)
+    bind = launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, (starts, factors, offsets, entries, tiles))
+    return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}")
 
 
-def fuses(problem: Conv) -> bool:
+def fuses(problem: Conv, only: str = "") -> bool:
     """Scale, shift and activation are applied on the way out; pools where a job's tiles hold whole windows."""
-    cuts = (cutting.best(problem, threads) for threads in range(1, cores() + 1))
+    cuts = (cutting.best(problem, threads, only) for threads in range(1, cores() + 1))
     return problem.pool is None or all(cutting.holds_windows(problem, cut) for cut in cuts)
 
 
-registry.add(Implementation("winograd", "conv", refuse, prepare, error_bound, fuses))
+def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
+    """Other tiles."""
+    names = cutting.kinds(problem, worth(threads, cutting.best(problem, 1).cycles))
+    return {name: WINOGRAD.only(name, "prepare", "error_bound", "fuses") for name in names}
+
+
+WINOGRAD = Implementation("winograd", "conv", refuse, prepare, error_bound, fuses, variants=variants)
+registry.add(WINOGRAD)

@@ -11,7 +11,7 @@ from numba import prange
 
 from kernels import registry
 from kernels.arrays import frozen
-from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.implementation import Implementation, Prepared, rounding_bound, without_operands
 from kernels.jit import njit, region
 from kernels.problem import AdaptivePool, Pool, adaptive_windows
 
@@ -92,7 +92,7 @@ def windows(problem: Pool | AdaptivePool, axis: int) -> Array:
     return np.stack([starts, np.full_like(starts, problem.kernel[axis])])
 
 
-def prepare(problem: Pool | AdaptivePool, operands: Operands, threads: int) -> Prepared:
+def prepare(problem: Pool | AdaptivePool, threads: int) -> Prepared:
     """The windows along three axes, the first of length 1 where there are two; compile."""
     axes = len(problem.size)
     size, out_size = (1,) * (3 - axes) + problem.size, (1,) * (3 - axes) + problem.out_size
@@ -105,7 +105,7 @@ def prepare(problem: Pool | AdaptivePool, operands: Operands, threads: int) -> P
     no_indices = np.empty((1, 0, 0, 0), np.int64)
 
     def run(x: Array, out: Array, indices: Array | None = None) -> None:
-        planes, result = x.reshape(len(x) * problem.c_in, *size), out.reshape(len(x) * problem.c_in, *out_size)
+        planes, result = frozen(x).reshape(len(x) * problem.c_in, *size), out.reshape(len(x) * problem.c_in, *out_size)
         if problem.kind == "max":
             where = no_indices if indices is None else indices.reshape(result.shape)
             maxima(threads, planes, result, where, *tables, dilation)
@@ -116,8 +116,8 @@ def prepare(problem: Pool | AdaptivePool, operands: Operands, threads: int) -> P
         return np.empty((0, problem.c_in, *size), dtype)
 
     indices = no_images(out_size, "int64") if problem.return_indices else None
-    run(frozen(no_images(size, problem.dtype)), no_images(out_size, problem.dtype), indices)  # compiles
-    return Prepared(run)
+    run(no_images(size, problem.dtype), no_images(out_size, problem.dtype), indices)  # compiles
+    return Prepared(without_operands(run))
 
 
 for _operation in ("pool", "pool3d", "adaptive_pool"):

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from kernels import registry
-from kernels.implementation import Implementation, Operands, Prepared, rounding_bound
+from kernels.implementation import Implementation, Prepared, rounding_bound, without_operands
 from kernels.problem import AdaptivePool, Pool, adaptive_windows
 
 Array = np.ndarray
@@ -35,7 +35,7 @@ def window(problem: Pool | AdaptivePool, place: tuple[int, ...]) -> tuple[list[t
     return inside, counted
 
 
-def prepare(problem: Pool | AdaptivePool, operands: Operands, threads: int) -> Prepared:
+def prepare(problem: Pool | AdaptivePool, threads: int) -> Prepared:
     """Nothing to prepare."""
 
     def run(x: Array, out: Array, indices: Array | None = None) -> None:
@@ -54,7 +54,7 @@ def prepare(problem: Pool | AdaptivePool, operands: Operands, threads: int) -> P
                         divisor = problem.divisor_override or (counted if problem.count_include_pad else len(inside))
                     out[(*plane, *place)] = sum(values) / divisor if divisor else 0.0
 
-    return Prepared(run)
+    return Prepared(without_operands(run))
 
 
 def largest(values: list[float]) -> int:

@@ -1,0 +1,73 @@
+"""What the user asked of a run, as a value that run.json keeps and `--resume` reads again, and the cells that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from benchmarks import contenders, environment, fresh, passes, signals, workloads
+from benchmarks.cell import Spec
+
+REPORTS = environment.ROOT / "reports"
+NOT_KEPT = ("out", "command")  # where a run lies and how it was typed are no part of what was measured
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of `run`; ValueError, from what reads them, says what there is instead."""
+
+    preset: str = "quick"
+    workloads: tuple[str, ...] = ()
+    contenders: tuple[str, ...] = ()
+    threads: tuple[int, ...] = ()
+    batch: int = 1
+    passes: int | None = None
+    minutes: float | None = None
+    audio: Path | None = None
+    cold_cache: bool = False
+    denormals: bool = False
+    fresh: str = ""
+    out: Path = REPORTS
+    command: tuple[str, ...] = ()
+
+    def matrix(self) -> list[Spec]:
+        """The cells asked for."""
+        if any(count < 1 for count in self.threads) or self.batch < 1 or (self.passes is not None and self.passes < 1):
+            raise ValueError("threads, batch and passes must be at least 1")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError("minutes must be more than 0")
+        if self.fresh and self.fresh not in fresh.KINDS:
+            raise ValueError(f"--fresh {self.fresh!r}: {' or '.join(fresh.KINDS)}")
+        chosen = [
+            replace(workload.batched(self.batch), denormals=self.denormals) for workload in workloads.select(self.preset, self.workloads)
+        ]
+        return passes.specs(chosen, contenders.select(self.contenders), self.thread_counts())
+
+    def thread_counts(self) -> tuple[int, ...]:
+        from numba import config
+
+        most = int(config.NUMBA_NUM_THREADS)
+        if any(count > most for count in self.threads):
+            raise ValueError(f"threads {max(self.threads)}: this process may use {most} (cores, or NUMBA_NUM_THREADS)")
+        return self.threads or (most,)
+
+    def clip(self) -> signals.Clip:
+        return signals.read_wav(self.audio) if self.audio else signals.synthesise()
+
+    @property
+    def total_s(self) -> float:
+        """Seconds that the run may take."""
+        return self.minutes * 60 if self.minutes else passes.PRESETS[self.preset].total_s
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything that differs from the defaults and belongs to the measurement."""
+        given = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in NOT_KEPT}
+        given = {name: value for name, value in given.items() if value != getattr(Options(), name)}
+        return {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in given.items()}
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any], **others: Any) -> Self:
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+        values |= {name: Path(value) for name, value in values.items() if name == "audio"}
+        return cls(**values, **others)

@@ -1,0 +1,142 @@
+"""What changed between two runs: per cell, how many times as fast the second is as the first, and how sure that is.
+
+Cells of one run stand next to each other in time, cells of two runs do not: on a shared machine the same code is up to a fifth faster
+or slower an hour later, which neither samples nor passes of one run can show. Peers of the same version in both runs cannot have
+changed, so what they did tells how much the machine did (the drift). A cell's speed is divided by the drift's median, and its interval
+(`standing.ratio`: bootstrapped medians and the extremes of passes) is widened by the range of nine tenths of the peers. With fewer than
+EIGHT such peer cells there is no drift to speak of, and the intervals hold only what the runs themselves show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report.standing import Ratio, geometric_mean, ratio
+from benchmarks.results import Cell, Run
+
+EIGHT = 8
+OVER = 2.0  # predictions of cells over budget are good to this factor
+MACHINE = ("cpu", "logical_cores", "usable_cores", "caches")
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How many times as fast unchanged peers ran in the second run: 5 %, median and 95 % of `count` cells."""
+
+    low: float = 1.0
+    middle: float = 1.0
+    high: float = 1.0
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """One cell in both runs. `speed` is second against first without the drift; None where either has no time."""
+
+    before: Cell
+    after: Cell
+    speed: Ratio | None
+
+    def regressed(self, fail_above: float) -> bool:
+        """Slower by more than the share `fail_above` with an interval that excludes 1; wrong, failed or far over budget all the same."""
+        if self.speed:
+            return self.speed.verdict == "slower" and self.speed.value < 1 / (1 + fail_above)
+        if not self.before.median_s:
+            return False
+        over = self.after.status == "over_budget" and (self.after.predicted_s or 0.0) > OVER * self.before.median_s
+        return over or self.after.status in ("wrong", "failed")
+
+    def word(self, fail_above: float) -> str:
+        """Says "regression", "slower", "faster", "even", "unsure", or what the cell is now that has no time."""
+        if self.regressed(fail_above):
+            return "regression" if self.speed else f"now {self.after.status.replace('_', ' ')}"
+        return self.speed.verdict if self.speed else "no time"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs and every cell that both have and that may have changed."""
+
+    first: Run
+    second: Run
+    drift: Drift
+    changes: tuple[Change, ...]
+    unpaired: int  # cells that only one of the runs has
+    redefined: int  # cells of the same name with another amount of work
+
+    def regressions(self, fail_above: float) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.regressed(fail_above))
+
+    def means(self) -> Iterator[tuple[str, float, int]]:
+        """Each contender's geometric mean speed over the cells that have a time in both."""
+        for name in dict.fromkeys(change.after.contender for change in self.changes):
+            speeds = [change.speed.value for change in self.changes if change.speed and change.after.contender == name]
+            if speeds:
+                yield name, geometric_mean(speeds), len(speeds)
+
+
+def compare(first: Run, second: Run, other_machine: bool = False) -> Comparison:
+    """Pair the cells of two runs; ValueError if they have none in common, or ran on different machines and that was not asked for."""
+    if not other_machine and (parts := list(different_machine(first, second))):
+        raise ValueError(f"the runs come from different machines ({'; '.join(parts)}); --other-machine compares them all the same")
+    known = {_key(cell): cell for cell in first.cells}
+    pairs = [(known[_key(cell)], cell) for cell in second.cells if _key(cell) in known]
+    same = [(before, after) for before, after in pairs if (before.op, before.flops, before.bytes) == (after.op, after.flops, after.bytes)]
+    if not same:
+        raise ValueError("the runs have no cell in common (workload, contender, threads and batch)")
+    versions = [run.environment.get("contenders", {}) for run in (first, second)]
+    unchanged = {
+        cell.contender for cell in second.cells
+        if cell.is_peer and all(cell.contender in names for names in versions) and len({names[cell.contender] for names in versions}) == 1
+    }  # fmt: skip
+    drift = _drift([pair for pair in same if pair[1].contender in unchanged])
+    judged = [pair for pair in same if pair[1].contender not in unchanged] or same
+    alone = len({_key(cell) for cell in first.cells} ^ {_key(cell) for cell in second.cells})
+    changes = tuple(Change(before, after, _speed(before, after, drift)) for before, after in judged)
+    return Comparison(first, second, drift, changes, alone, len(pairs) - len(same))
+
+
+def _key(cell: Cell) -> tuple[str, str, int, int]:
+    return cell.workload, cell.contender, cell.threads, cell.batch
+
+
+def _drift(pairs: list[tuple[Cell, Cell]]) -> Drift:
+    speeds = [before.median_s / after.median_s for before, after in pairs if before.median_s and after.median_s]
+    if len(speeds) < EIGHT:
+        return Drift()
+    low, middle, high = np.quantile(speeds, (0.05, 0.5, 0.95))
+    return Drift(float(low), float(middle), float(high), len(speeds))
+
+
+def _speed(before: Cell, after: Cell, drift: Drift) -> Ratio | None:
+    found = ratio(after, before)
+    if found is None or found.low is None or found.high is None:
+        return found and Ratio(found.value / drift.middle)
+    return Ratio(found.value / drift.middle, found.low / drift.high, found.high / drift.low)
+
+
+def different_machine(first: Run, second: Run) -> Iterator[str]:
+    """What of the hardware differs, as in "cpu: A, B"."""
+    for name in MACHINE:
+        one, other = first.environment.get(name), second.environment.get(name)
+        if one != other:
+            yield f"{name.replace('_', ' ')}: {one}, {other}"
+
+
+def different_settings(first: Run, second: Run) -> Iterator[tuple[str, Any, Any]]:
+    """Versions, thread settings and inputs that differ: what may explain a change that the code does not."""
+    for name, one, other in (("input", first.audio, second.audio), ("threads", first.threads, second.threads)):
+        if one != other:
+            yield name, one, other
+    for name in ("python", "os", "versions", "blas", "threading_layer", "numba_threads", "thread_variables", "governor", "dirty"):
+        one, other = first.environment.get(name), second.environment.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            for key in sorted(set(one) | set(other)):
+                if one.get(key) != other.get(key):
+                    yield key, one.get(key), other.get(key)
+        elif one != other:
+            yield name.replace("_", " "), one, other

@@ -1,0 +1,120 @@
+"""`python -m kernels`: calibrate (measure what cost estimates rest on) and tune (measure the layers of a whole model)."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kernels import calibration, store, tuning
+from kernels.errors import ProblemError
+from kernels.models import Layer, from_layers, from_onnx
+from kernels.plan import load, thread_count
+from kernels.policy import choose
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be typed."""
+    top = argparse.ArgumentParser("python -m kernels", description="Measure this machine, or the layers of a model, for better choices.")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="{calibrate,tune}")
+    verbs.add_parser("calibrate", help="measure what cost estimates rest on; about a minute", description=(
+        "Measure multiply-adds, bandwidth, waking threads and every method, and keep the numbers for the estimates behind \"auto\"."
+    ))  # fmt: skip
+    tune = verbs.add_parser("tune", help="measure the layers of a model", description=(
+        "Time the ways to do each layer of a model and keep the winners: plans with implementation=\"auto\" take them from then on."
+    ))  # fmt: skip
+    what = tune.add_mutually_exclusive_group(required=True)
+    what.add_argument("--onnx", type=Path, metavar="MODEL.onnx", help="the convolutions and pools of a model (needs the package onnx)")
+    what.add_argument("--layers", type=Path, metavar="FILE", help="a file with a problem a line, or a JSON list of lines or rows")
+    shapes: dict[str, Any] = {"metavar": "NAME=1x1x96x1366", "help": "shape of an input of the model that has free axes; may repeat"}
+    tune.add_argument("--input", action="append", default=[], type=_shape, **shapes)
+    tune.add_argument("--budget", type=float, default=0.5, metavar="SECONDS", help="of timed calls for each layer (%(default)s)")
+    tune.add_argument("--threads", type=int, metavar="N", help="threads of the plans (every core)")
+    tune.add_argument("--again", action="store_true", help="measure also what is known already")
+    return top
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, sizes = text.rpartition("=")
+    try:
+        return name, tuple(int(size) for size in sizes.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} does not read like x=1x1x96x1366") from None
+
+
+def say(line: str) -> None:
+    """A line to whoever watches, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def calibrate() -> int:
+    """Measure, and keep the numbers."""
+    from kernels.calibrate import calibrate  # brings Numba
+
+    kept = calibration.keep(calibrate(say))
+    say(f"kept in {store.where(calibration.KIND)}" if kept else "not kept: no file can be written")
+    return 0 if kept else 1
+
+
+def tune(layers: Sequence[Layer], budget: float, threads: int, again: bool) -> int:
+    """Measure each layer and say what won and what it gains over the estimate's choice, then the same for the model."""
+    from kernels.measure import measure  # brings Numba
+
+    load()
+    before = after = 0.0
+    width = max((len(layer.name) for layer in layers), default=0)
+    for layer in layers:
+        if again:
+            tuning.forget(layer.problem)
+        measured = measure(layer.problem, threads, budget)
+        if measured is None:
+            say(f"{layer.name:{width}}  not measured: {layer.problem}")
+            continue
+        own = choose(layer.problem).name
+        fastest = measured.seconds[measured.winner]
+        estimated = measured.seconds.get(own, fastest)
+        before, after = before + layer.count * estimated, after + layer.count * fastest
+        gain = f", {estimated / fastest:.2f}x {own}" if own != measured.winner else ""
+        say(f"{layer.name:{width}}  {layer.count}x  {1e3 * fastest:9.3f} ms  {measured.winner}{gain}")
+    say(f"{'all':{width}}      {1e3 * after:9.3f} ms  as measured, {1e3 * before:.3f} ms as estimated, {threads} threads")
+    say(f"kept in {tuning.path()}" if tuning.path() and not store.readonly() else "not kept: KERNELS_TUNING forbids it")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; the exit code. What was measured before Ctrl-C is kept."""
+    asked = parser().parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show
+        try:
+            return _run(asked)
+        except (ProblemError, ImportError, OSError, UnicodeError) as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
+        except KeyboardInterrupt:
+            sys.stderr.write("stopped; what was measured is kept\n")
+            return 130
+
+
+def _run(asked: argparse.Namespace) -> int:
+    if asked.verb == "calibrate":
+        return calibrate()
+    if not 0 < asked.budget < math.inf:
+        raise ProblemError(f"--budget is {asked.budget:g}, must be a number of seconds above 0")
+    if asked.layers and asked.input:
+        raise ProblemError("--input gives shapes to an ONNX model; the lines of a file have their own")
+    threads = thread_count("tune", asked.threads)
+    return tune(from_onnx(asked.onnx, dict(asked.input)) if asked.onnx else from_layers(asked.layers), asked.budget, threads, asked.again)
+
+
+def _show(message: Warning | str, *rest: Any, **more: Any) -> None:
+    sys.stderr.write(f"warning: {message}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What compiled drivers do with addresses: follow an array's handle, count jobs, move numbers whose type they do not know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from kernels.vector import I32, I64, i64
+
+
+@intrinsic
+def write_index(typing_context: Any, address: Any, value: Any) -> Any:
+    """Put an int64 at an address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        builder.store(values[1], builder.inttoptr(values[0], I64.as_pointer()), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def move(typing_context: Any, to: Any, source: Any, itemsize: Any) -> Any:
+    """Copy one element of 4 or 8 bytes from one address to another."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        with builder.if_else(builder.icmp_signed("==", values[2], i64(4))) as (narrow, broad):
+            for case, kind in ((narrow, I32), (broad, I64)):
+                with case:
+                    to, source = (builder.inttoptr(address, kind.as_pointer()) for address in values[:2])
+                    builder.store(builder.load(source, align=kind.width // 8), to, align=kind.width // 8)
+        return context.get_dummy_value()
+
+    return types.void(*(types.int64,) * 3), codegen
+
+
+@intrinsic
+def pointed(typing_context: Any, handle: Any) -> Any:
+    """The data pointer that an array keeps where `scratch.handle` says; 0 of 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        result = cgutils.alloca_once_value(builder, i64(0))
+        with builder.if_then(builder.icmp_signed("!=", values[0], i64(0))):
+            builder.store(builder.load(builder.inttoptr(values[0], I64.as_pointer()), align=8), result)
+        return builder.load(result)
+
+    return types.int64(types.int64), codegen

@@ -1,0 +1,95 @@
+"""How fast this kind of machine is, in the few numbers that cost estimates need: built in, or measured by `python -m kernels calibrate`.
+
+Estimates count cycles and bytes; these numbers make seconds of them. Choices need them only to rank, so the built-in ones serve until
+somebody measures; what was measured lies in calibration.json beside the tuning file (`kernels.store`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+import warnings
+from collections.abc import Iterator
+
+from kernels import store
+from kernels.machine import machine
+
+KIND = "calibration"
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """clock: cycles a second at which vectors are computed, two multiply-adds each. bandwidth: bytes a second and core, read and written.
+    waking: seconds until a sleeping thread of the pool runs, below which one thread is done sooner. factors: measured over estimated
+    seconds by "conv winograd" and so on, where they were measured."""
+
+    clock: float
+    bandwidth: float
+    waking: float
+    factors: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+# By bytes of a vector. AVX-512: measured on two cores of Zen 4 and Skylake-X servers, to which the estimates' cycles were fitted. AVX2 and
+# NEON (or SSE2): sustained clocks and bandwidths as their makers state them for desktops and for Neoverse V1, not measured here
+BUILT_IN = {
+    64: Calibration(2.5e9, 10e9, 60e-6),
+    32: Calibration(3.2e9, 10e9, 60e-6),
+    16: Calibration(2.6e9, 15e9, 60e-6),
+}
+
+
+_using: list[Calibration] = []
+
+
+def calibration() -> Calibration:
+    """The numbers of this machine, read once a process."""
+    return _using[-1] if _using else _known(machine().vector_bytes)
+
+
+@contextlib.contextmanager
+def using(numbers: Calibration) -> Iterator[None]:
+    """Estimates made inside the block go by these numbers; not thread-safe."""
+    _using.append(numbers)
+    try:
+        yield
+    finally:
+        _using.pop()
+
+
+def worth(threads: int, cycles: float) -> int:
+    """How many threads work of so many cycles of one core is worth."""
+    known = calibration()
+    return threads if cycles > known.waking * known.clock else 1
+
+
+def keep(measured: Calibration) -> bool:
+    """Write what was measured to the file, for this process too; whether it could be written, with a warning where not."""
+    file, vector_bytes = store.where(KIND), machine().vector_bytes
+    _known.cache_clear()
+    entry = {**dataclasses.asdict(measured), "factors": {name: round(factor, 3) for name, factor in measured.factors.items()}}
+
+    def put(sections: store.Sections) -> None:
+        section = sections.pop(store.environment(), {})
+        sections[store.environment()] = {**section, f"{vector_bytes} bytes": entry}
+
+    return file is not None and store.change(KIND, file, put)
+
+
+@functools.cache
+def _known(vector_bytes: int) -> Calibration:
+    file = store.where(KIND)
+    section = store.read(KIND, file) if file is not None and file.exists() else None
+    entry = (section or {}).get(f"{vector_bytes} bytes")
+    if entry is None:
+        return BUILT_IN.get(vector_bytes, BUILT_IN[16])
+    try:
+        factors = {str(name): float(value) for name, value in entry["factors"].items()}
+        found = Calibration(float(entry["clock"]), float(entry["bandwidth"]), float(entry["waking"]), factors)
+        if not all(0 < value < math.inf for value in (found.clock, found.bandwidth, found.waking, *factors.values())):
+            raise ValueError("its numbers must be above 0")
+        return found
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
+        warnings.warn(f"calibration file {file} is damaged and not used: {error!r}", RuntimeWarning, stacklevel=2)
+        return BUILT_IN.get(vector_bytes, BUILT_IN[16])

@@ -1,0 +1,148 @@
+"""Measure which way is fastest: candidates are prepared on made-up operands, checked against one that is trusted, and timed in turns.
+
+Nothing of the caller's is touched or read: the times of dense layers do not depend on their values. Turns are interleaved, every other one
+in reverse order, so that a slow moment of the machine hits all alike; a candidate that falls far behind gets no more turns. A wrong answer
+or a failure is warned of and never wins.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+from kernels import registry, tuning
+from kernels.arrays import frozen
+from kernels.implementation import Operands
+from kernels.machine import memory
+from kernels.plan import load, prepare
+from kernels.policy import candidates, choose
+from kernels.problem import Conv, Problem
+from kernels.tuning import Measured
+
+Array = np.ndarray
+
+TRUSTED = "im2col", "jit", "naive"  # the first that is able is what the others must agree with: plain loops around others' products
+SLICE = 2e-3  # seconds of a turn: a call of microseconds is timed many times
+BLAS, SETTLE = "im2col", 0.03  # whose threads go on spinning for so many seconds after a product, beside whoever is next
+BEHIND, FAR = 1.3, 4.0  # times the fastest so far, by each one's fastest call: no more turns; after one or two calls
+ENOUGH = 30  # turns
+ARRAYS = 8  # as many copies of all that a layer reads and writes must fit the memory
+
+clock = time.perf_counter
+_one_at_a_time = threading.Lock()
+
+
+def measure(problem: Problem, threads: int, budget: float) -> Measured | None:
+    """The fastest way to do a problem on so many threads, remembered from before or found now by calls of about `budget` seconds in all,
+    the most promising first and two candidates at least. Preparing them comes on top. None where there is nothing to time, and where
+    the made-up arrays would fill the memory."""
+    load()
+    with _one_at_a_time:
+        known = tuning.recall(problem, threads)
+        if known is not None or problem.n == 0 or ARRAYS * problem.compulsory_bytes > memory():
+            return known
+        ready = checked(problem, threads, candidates(problem, threads), budget / 2)
+        if not ready:
+            return None
+        seconds = race(ready, budget / 2)
+        measured = Measured(min(seconds, key=seconds.__getitem__), seconds)
+        tuning.remember(problem, threads, measured)
+        return measured
+
+
+def operands_for(problem: Problem, draw: np.random.Generator) -> Operands:
+    """Made-up operands whose outputs are of about 1."""
+    if not isinstance(problem, Conv):
+        return Operands()
+    dtype, channels = np.dtype(problem.dtype), problem.c_out
+    weight = draw.standard_normal(problem.weight_shape, dtype)  # type: ignore[arg-type]
+    weight /= dtype.type(math.sqrt(problem.summands))
+    bias = draw.standard_normal(channels).astype(dtype) if problem.bias else None
+    if not problem.scale:
+        return Operands(weight, bias)
+    return Operands(weight, bias, draw.uniform(0.5, 1.5, channels).astype(dtype), draw.standard_normal(channels).astype(dtype))
+
+
+def checked(problem: Problem, threads: int, names: list[str], budget: float) -> dict[str, Callable[[], None]]:
+    """A call of each of these that answered right, of as many as fit the budget."""
+    draw, dtype = np.random.default_rng(0), np.dtype(problem.dtype)
+    x = frozen(draw.standard_normal(problem.x_shape, dtype))  # type: ignore[arg-type]
+    operands = operands_for(problem, draw)
+    outs = [np.empty(problem.out_shape, dtype)]
+    if not isinstance(problem, Conv) and problem.return_indices:
+        outs.append(np.empty(problem.out_shape, np.int64))
+
+    def answer(name: str) -> tuple[Callable[[], None], float, float]:
+        """(its call, the seconds that took, its error bound), the answer in outs."""
+        choice = choose(problem, name, threads)
+        call = functools.partial(prepare(problem, choice, threads).bind(operands), x, *outs)
+        for out in outs:
+            out.fill(-1 if out.dtype.kind == "i" else math.nan)
+        begin = clock()
+        call()
+        return call, clock() - begin, choice.implementation.error_bound(problem)
+
+    able = registry.able(problem)
+    trusted = next(name for name in TRUSTED if able.get(name, "") is None)
+    _, _, bound = answer(trusted)
+    expected = [out.copy() for out in outs]
+    largest = float(np.max(np.abs(expected[0]), initial=_before_activation(problem, operands, x, threads, trusted)))
+    ready: dict[str, Callable[[], None]] = {}
+    spent = 0.0
+    for name in names:
+        if spent > budget and len(ready) >= 2:
+            break
+        try:
+            call, seconds, own = answer(name)
+        except Exception as error:  # whatever it is, the others can still be measured
+            warnings.warn(f"{problem}: {name} failed while it was measured: {error!r}", RuntimeWarning, stacklevel=3)
+            continue
+        spent += seconds
+        off = float(np.max(np.abs(outs[0] - expected[0]), initial=0.0)) / largest
+        if not off <= 2 * (bound + own) or any(np.any(out != right) for out, right in zip(outs[1:], expected[1:])):
+            text = f"{name} differs from {trusted} by {off:.1e} of the largest output, its bound is {own:.1e}; it is not considered"
+            warnings.warn(f"{problem}: {text}", RuntimeWarning, stacklevel=3)
+            continue
+        ready[name] = call
+    return ready
+
+
+def _before_activation(problem: Problem, operands: Operands, x: Array, threads: int, trusted: str) -> float:
+    """The largest sum, of which error bounds are shares: an activation may cap it."""
+    if not isinstance(problem, Conv) or problem.activation is None:
+        return 0.0
+    bare, y = problem.bare(), np.empty(problem.conv_shape, problem.dtype)
+    prepare(bare, choose(bare, trusted, threads), threads).bind(Operands(operands.weight, operands.bias))(x, y)
+    return float(np.max(np.abs(y)))
+
+
+def race(calls: dict[str, Callable[[], None]], budget: float) -> dict[str, float]:
+    """Seconds of each call, from turns in alternating order: the lower quartile, which a busy moment of the machine does not reach."""
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    running, end = list(calls), clock() + budget
+    for _ in range(ENOUGH):
+        for name in running:
+            begin = clock()
+            calls[name]()  # wakes its threads and fills the caches, which a long call does by itself
+            now = clock()
+            if now - begin > 5 * SLICE:
+                samples[name].append(now - begin)
+            while now - begin < SLICE or not samples[name]:
+                before = now
+                calls[name]()
+                now = clock()
+                samples[name].append(now - before)
+            if name.startswith(BLAS) and len(running) > 1:
+                time.sleep(SETTLE)
+        fastest = min(min(samples[name]) for name in running)
+        limits = {name: fastest * (BEHIND if len(samples[name]) > 2 else FAR) for name in running}
+        running = [name for name in reversed(running) if min(samples[name]) <= limits[name]]
+        if clock() >= end or (len(running) == 1 and len(samples[running[0]]) > 1):
+            break
+    return {name: sorted(times)[len(times) // 4] for name, times in samples.items()}

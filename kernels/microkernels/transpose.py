@@ -1,0 +1,69 @@
+"""Turning a matrix over, `lanes` by `lanes` numbers at a time in registers.
+
+    dst[c*dst_pitch + r] = src[r*src_pitch + c]        r < rows, c < columns
+
+Every number is read and written once, in whole vectors; log2(lanes) shuffles a vector lie between, so that memory is what it waits for.
+Numbers are only moved: any bits of their size pass through.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba.core import types
+from numba.extending import intrinsic
+
+from kernels.jit import address, njit
+from kernels.vector import Words, i64
+
+
+@intrinsic(prefer_literal=True)
+def _block(typing_context: Any, whole_: Any, lanes_: Any, itemsize_: Any, dst: Any, dst_pitch: Any, src: Any, src_pitch: Any,
+           rows: Any, columns: Any) -> Any:  # fmt: skip
+    """One block of up to lanes x lanes numbers; `whole`: of exactly so many, none is masked."""
+    literals = whole_, lanes_, itemsize_
+    whole, lanes, itemsize = (literal.literal_value for literal in literals)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        dst, dst_pitch, src, src_pitch, rows, columns = values[3:]
+        w = Words(builder, lanes, itemsize)
+
+        def line(start: Any, pitch: Any, i: int) -> Any:
+            return w.pointer(start, builder.mul(pitch, i64(i)))
+
+        def inside(i: int, lines: Any, length: Any) -> Any:
+            """The mask of line i of `lines` lines of `length` numbers."""
+            return w.first(builder.select(builder.icmp_signed(">", lines, i64(i)), length, i64(0)))
+
+        if whole:
+            source = [w.load(line(src, src_pitch, i)) for i in range(lanes)]
+        else:
+            source = [w.load_first(line(src, src_pitch, i), inside(i, rows, columns)) for i in range(lanes)]
+        for i, turned in enumerate(w.transposed(source)):
+            if whole:
+                w.store(turned, line(dst, dst_pitch, i))
+            else:
+                w.store_first(turned, line(dst, dst_pitch, i), inside(i, columns, rows))
+        return context.get_dummy_value()
+
+    return types.void(*literals, *(types.int64,) * 6), codegen
+
+
+@njit
+def _transpose(lanes, itemsize, dst, dst_pitch, src, src_pitch, rows, columns):
+    for c in range(0, columns, lanes):  # rows of dst are written from end to end, so that few of its lines are open at a time
+        for r in range(0, rows, lanes):
+            to, source = dst + (c * dst_pitch + r) * itemsize, src + (r * src_pitch + c) * itemsize
+            if rows - r >= lanes and columns - c >= lanes:
+                _block(1, lanes, itemsize, to, dst_pitch, source, src_pitch, lanes, lanes)
+            else:
+                _block(0, lanes, itemsize, to, dst_pitch, source, src_pitch, rows - r, columns - c)
+
+
+def transpose(lanes: int, itemsize: int) -> int:
+    """Address of compiled `transpose`.
+
+    It takes, all int64: the two literals again; dst, address of columns x rows numbers; dst_pitch, elements from line to line of dst; src,
+    address of rows x columns numbers; src_pitch; rows; columns.
+    """
+    return address(_transpose, (lanes, itemsize), (types.int64,) * 6)

@@ -1,0 +1,204 @@
+"""Models as lists of layers: what an ONNX model, or a file with a layer a line, asks of this library, alike layers counted once.
+
+An ONNX model is read with its shapes inferred; its weights' values play no part. Batch normalisation and activation that alone read a
+convolution's output belong to it, as in `conv2d(..., scale=…, shift=…, activation=…)`; pools stay layers of their own. A file of layers
+holds problem lines, as `str(problem)` prints them, with what follows # as their name; or it is a JSON list of such lines or of rows in
+the form of benchmarks/catalogue.json. https://onnx.ai/onnx/operators says what the attributes mean.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kernels.errors import ProblemError
+from kernels.problem import Conv, ConvTranspose, Pool, Problem, parse
+from kernels.request import request
+
+Shape = tuple[int, ...]
+
+_OPERATORS = "Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"
+_AUTO_PAD = {b"SAME_UPPER": "same", b"SAME_LOWER": "same_lower", b"VALID": "valid"}
+_ACTIVATIONS = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hardswish", "Gelu": "gelu"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A problem that a model has `count` times, called as it is called first."""
+
+    name: str
+    problem: Problem
+    count: int = 1
+
+
+def merged(named: Iterable[tuple[str, Problem]]) -> list[Layer]:
+    """Layers in order of their first appearance, equal problems counted.
+
+    >>> from kernels import parse
+    >>> line = "max_pool2d n1 c8 8x8 -> k2x2 s2x2 p0+0x0+0 d1x1 float32"
+    >>> [(layer.name, layer.count) for layer in merged([("pool1", parse(line)), ("pool2", parse(line))])]
+    [('pool1', 2)]
+    """
+    pairs = list(named)
+    counts = collections.Counter(problem for _, problem in pairs)
+    names = {problem: name for name, problem in reversed(pairs)}
+    return [Layer(names[problem], problem, count) for problem, count in counts.items()]
+
+
+def from_layers(path: str | Path) -> list[Layer]:
+    """The layers of a file of problem lines, or of a JSON list of lines or rows. Raises ProblemError that names the line or row."""
+    text = Path(path).read_text(encoding="utf-8")
+    found = []
+    try:
+        rows = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
+    except ValueError as error:
+        raise ProblemError(f"{path} is no JSON list: {error}") from error
+    for number, row in enumerate(rows, 1):
+        try:
+            if not isinstance(row, str):
+                found.append((str(row.get("id", f"row {number}")), _of_row(row)))
+                continue
+            line, _, name = row.partition("#")
+            if line.strip():
+                found.append((name.strip() or f"line {number}", parse(line.strip())))
+        except (AttributeError, KeyError, TypeError, ProblemError) as error:
+            what = f"has no {error}" if isinstance(error, KeyError) else str(error)
+            raise ProblemError(f"{path}, entry {number}: {what}") from error
+    return merged(found)
+
+
+def _of_row(row: Mapping[str, Any]) -> Problem:
+    """The problem of one row of the catalogue."""
+    op = {"global_avg_pool": "avg_pool2d", "global_max_pool": "max_pool2d"}.get(row["op"], row["op"])
+    stride, dilation = ((row.get(f"{letter}h", 1), row.get(f"{letter}w", 1)) for letter in "sd")
+    padding = tuple((row.get(f"p{axis}", 0), row.get(f"p{axis}_end", row.get(f"p{axis}", 0))) for axis in "hw")
+    window = row["n"], row["c_in"], (row["h"], row["w"]), (row["kh"], row["kw"]), stride, padding, dilation, row.get("dtype", "float32")
+    more = {key: row[key] for key in ("c_out", "groups") if key in row} | {"bias": bool(row.get("bias"))}
+    if re.fullmatch("(max|avg)_pool[12]d", op):
+        return Pool(op, *window)
+    if re.fullmatch("conv[12]d", op):
+        return Conv(op, *window, **more)
+    if re.fullmatch("conv_transpose[12]d", op):
+        return ConvTranspose(op, *window, **more, output_padding=(0, 0))
+    raise ProblemError(f"operation {op!r} does not exist")
+
+
+def from_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] | None = None) -> list[Layer]:
+    """The convolutions and pools of an ONNX model. inputs: shapes by name, for inputs with free axes; a free batch axis is 1 without.
+
+    Raises ImportError without the package onnx, and ProblemError where a shape cannot be inferred or a layer cannot be had here.
+    """
+    try:
+        import onnx  # no dependency of the library: whoever has ONNX models has it
+    except ImportError as error:
+        raise ImportError("reading an ONNX model needs the package onnx: pip install onnx") from error
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        graph = onnx.shape_inference.infer_shapes(_fixed(model, dict(inputs or {})), data_prop=True).graph
+    except (OSError, ProblemError):
+        raise
+    except Exception as error:  # what protobuf and shape inference raise for damaged files has no common class
+        raise ProblemError(f"{path} cannot be read as an ONNX model: {error}") from error
+    values = [*graph.input, *graph.value_info, *graph.output]
+    shapes = {value.name: _shape(value) for value in values} | {value.name: tuple(value.dims) for value in graph.initializer}
+    kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+    readers = collections.defaultdict(list, {value.name: [None] for value in graph.output})  # whoever calls the model reads outputs
+    for node in graph.node:
+        for name in node.input:
+            readers[name].append(node)
+    found = []
+    for node in graph.node:
+        if node.op_type in _OPERATORS and node.domain in ("", "ai.onnx"):
+            called = node.name or node.output[0]
+            try:
+                attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+                dtype = np.dtype({10: "float16", 11: "float64"}.get(kinds.get(node.input[0], 1), "float32"))
+                found.append((called, _problem(node, attributes, [shapes.get(name) for name in node.input], dtype)))
+            except ProblemError as error:
+                raise ProblemError(f"{path}: node {called}: {error}") from error
+            if "Conv" in node.op_type:
+                found[-1] = called, _with_epilogue(found[-1][1], node, readers, onnx.helper.get_attribute_value)
+    return merged(found)
+
+
+def _fixed(model: Any, inputs: dict[str, Sequence[int]]) -> Any:
+    """The model with the shapes of its inputs filled in."""
+    weights = {value.name for value in model.graph.initializer}
+    given = {value.name: value for value in model.graph.input if value.name not in weights}
+    if unknown := set(inputs) - set(given):
+        raise ProblemError(f"the model has no input {min(unknown)!r}; it has {', '.join(given)}")
+    for name, value in given.items():
+        shape = value.type.tensor_type.shape
+        if name in inputs:
+            while len(shape.dim) < len(inputs[name]):
+                shape.dim.add()
+            if len(shape.dim) != len(inputs[name]):
+                raise ProblemError(f"input {name!r} has {len(shape.dim)} axes, {len(inputs[name])} were given")
+            for axis, length in zip(shape.dim, inputs[name]):
+                axis.dim_value = length
+        elif shape.dim and not shape.dim[0].HasField("dim_value"):
+            shape.dim[0].dim_value = 1
+    return model
+
+
+def _shape(value: Any) -> Shape | None:
+    """The shape of a value, None where an axis is free."""
+    kind = value.type.tensor_type
+    known = kind.HasField("shape") and all(axis.HasField("dim_value") for axis in kind.shape.dim)
+    return tuple(axis.dim_value for axis in kind.shape.dim) if known else None
+
+
+def _problem(node: Any, attributes: dict[str, Any], shapes: list[Shape | None], dtype: np.dtype) -> Problem:
+    """The problem of one node, without what follows it. Its attributes become the library's own arguments."""
+    operator = node.op_type
+    if any(shape is None for shape, name in zip(shapes, node.input) if name):
+        raise ProblemError("its shape depends on the input's; give the input's, e.g. --input x=1x1x96x1366")
+    x_shape, *others = [shape for shape, name in zip(shapes, node.input) if name and shape is not None]
+    axes = len(x_shape) - 2
+    if operator.startswith("Global"):
+        return request("global_avg_pool" if "Average" in operator else "global_max_pool", x_shape, dtype, (), {}).problem
+    pads = attributes.get("pads", [0] * 2 * axes)
+    padding = _AUTO_PAD.get(attributes.get("auto_pad", b"NOTSET"), list(zip(pads[:axes], pads[axes:])))
+    options = {"stride": attributes.get("strides", 1), "padding": padding, "dilation": attributes.get("dilations", 1)}
+    if "Conv" in operator:
+        weight, *bias = (np.broadcast_to(np.zeros((), dtype), shape) for shape in others)
+        options["groups"] = attributes.get("group", 1)
+        if operator == "Conv":
+            return request(f"conv{axes}d", x_shape, dtype, (weight, *bias), options).problem
+        options |= {"output_padding": attributes.get("output_padding", 0), "output_size": attributes.get("output_shape")}
+        return request(f"conv_transpose{axes}d", x_shape, dtype, (weight, *bias), options).problem
+    options |= {"ceil_mode": bool(attributes.get("ceil_mode", 0))}
+    if operator == "AveragePool":
+        options |= {"count_include_pad": bool(attributes.get("count_include_pad", 0))}
+    elif len(node.output) > 1 and node.output[1]:
+        options |= {"return_indices": True}
+    name = "avg" if operator == "AveragePool" else "max"
+    return request(f"{name}_pool{axes}d", x_shape, dtype, (attributes["kernel_shape"],), options).problem
+
+
+def _with_epilogue(problem: Problem, node: Any, readers: Mapping[str, list[Any]], value_of: Any) -> Problem:
+    """The problem with the batch normalisation and the activation that alone read it, one after the other."""
+    assert isinstance(problem, Conv)
+    follow = readers[node.output[0]]
+    if len(follow) == 1 and follow[0] is not None and follow[0].op_type == "BatchNormalization":
+        problem, follow = dataclasses.replace(problem, scale=True), readers[follow[0].output[0]]
+    if len(follow) != 1 or follow[0] is None:
+        return problem
+    attributes = {each.name: value_of(each) for each in follow[0].attribute}
+    slope, name = attributes.get("alpha"), _ACTIVATIONS.get(follow[0].op_type)
+    if follow[0].op_type in ("LeakyRelu", "Elu"):
+        leaky = follow[0].op_type == "LeakyRelu"
+        return dataclasses.replace(problem, activation=("leaky_relu" if leaky else "elu", float(slope or (0.01 if leaky else 1.0))))
+    if follow[0].op_type == "HardSigmoid" and slope is not None and math.isclose(slope, 1 / 6, rel_tol=1e-4):
+        name = "hardsigmoid"
+    if name == "gelu" and attributes.get("approximate") == b"tanh":
+        name = "gelu_tanh"
+    return dataclasses.replace(problem, activation=(name, 0.0)) if name else problem

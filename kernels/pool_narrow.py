@@ -1,0 +1,138 @@
+"""Pooling of planes narrower than half a vector: strips where windows lie side by side, else as many planes at a time as there are lanes.
+
+A strip is what one row of outputs reads; `microkernels.flat` takes several at once from where they lie. Overlapping or padded windows go
+through `microkernels.stacked`: planes are turned so that each sits in a lane, pooled, and turned back.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from kernels.addresses import pointed, write_index
+from kernels.implementation import Prepared, without_operands
+from kernels.jit import region
+from kernels.machine import machine
+from kernels.microkernels.flat import flat
+from kernels.microkernels.lines import ALONG, bring, put
+from kernels.microkernels.stacked import stacked
+from kernels.microkernels.window import MAXIMUM, SUM
+from kernels.problem import Pool
+from kernels.scratch import ALIGNMENT, Scratch, handle, whole
+from kernels.vector import call, flush_denormals, restore_denormals, take_next
+
+Array = np.ndarray
+
+JOB_BYTES = 1 << 18  # input bytes of one job: enough to hide taking it, few enough that threads end together
+STRIP = 16  # vectors of input under a vector of outputs: as many shuffles, all of them unrolled
+
+
+@region
+def strips(threads, x, out, counters, kernel, kind, kh, kw, w, ow, lanes, size, divisor, planes, per_job, h, oh):
+    """Every plane of windows side by side (see `microkernels.flat`); a job's planes are one run of strips where no row is left over.
+    Arguments as for `methods.pool_window.windows`, counters the handle of one int64, divisor the address of a number."""
+    counter = pointed(counters)
+    write_index(counter, 0)
+    for _ in prange(threads):
+        state = flush_denormals()
+        if kind == MAXIMUM:  # which is one of its inputs, however small
+            restore_denormals(state)
+        first = take_next(counter) * per_job
+        while first < planes:
+            last = min(first + per_job, planes)
+            run = last - first if oh * kh == h else 1
+            for p in range(first, last, run):
+                to, source = pointed(out) + p * oh * ow * size, pointed(x) + p * h * w * size
+                there = (planes - p) * h * w
+                call(kernel, (kind, kh, kw, w, ow, lanes, size, to, source, run * oh * ow, there, divisor))
+            first = take_next(counter) * per_job
+        restore_denormals(state)
+
+
+@region
+def stacks(threads, x, out, scratch, scratch_bytes, bring_kernel, kernel, put_kernel, sizes, row_counts, counts, places, nothing, planes):
+    """Every plane, as many at a time as there are lanes; places ([0]: all of them, [1]: those of the last time) say where each lane's
+    plane begins and ends, in and out; nothing is the address of a bias of zero; other arguments as for `methods.pool_window.windows`."""
+    start = pointed(scratch)
+    counter = start + threads * scratch_bytes
+    write_index(counter, 0)
+    kind, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
+    for thread in prange(threads):
+        state = flush_denormals()
+        if kind == MAXIMUM:  # which is one of its inputs, however small
+            restore_denormals(state)
+        block = start + thread * scratch_bytes
+        pooled = block + scratch_bytes // 2
+        first = take_next(counter) * lanes
+        while first < planes:
+            table = places + int(first + lanes > planes) * 5 * lanes * 8
+            call(bring_kernel, (ALONG, lanes, size, block, h * w, pointed(x) + first * h * w * size, table, 1, 0, 1))
+            call(kernel, (kind, lanes, size, pooled, block, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
+            to = pointed(out) + first * oh * ow * size
+            call(put_kernel, (ALONG, 0, lanes, size, pooled, oh * ow, to, table + 3 * lanes * 8, 1, nothing, 0, 0, 0, 0))
+            first = take_next(counter) * lanes
+        restore_denormals(state)
+
+
+def in_strips(problem: Pool) -> bool:
+    """Whether windows lie side by side without padding, in rows of outputs that fill at most half a vector."""
+    lanes, (kh, kw), ow = machine().lanes(problem.itemsize), problem.kernel, problem.out_size[1]
+    side_by_side = problem.kernel == problem.stride and not any(map(any, problem.padding)) and not problem.ceil_mode
+    dense = all(k == 1 or d == 1 for k, d in zip(problem.kernel, problem.dilation))
+    return side_by_side and dense and ow * 2 <= lanes and kh * kw <= lanes and lanes // ow * kh * problem.size[1] <= STRIP * lanes
+
+
+def prepare_strips(problem: Pool, threads: int) -> Prepared:
+    """The pooling of narrow planes as they lie in memory."""
+    size, planes = problem.itemsize, problem.n * problem.c_in
+    lanes, kind = machine().lanes(size), MAXIMUM if problem.kind == "max" else SUM
+    (kh, kw), (h, w), (oh, ow) = problem.kernel, problem.size, problem.out_size
+    divisor = np.full(1, problem.divisor_override or problem.taps, problem.dtype)
+    per_job = max(1, min(JOB_BYTES // (h * w * size), -(-planes // threads)))
+    used = min(threads, -(-planes // per_job))
+    rest = flat(kind, problem.kernel, w, ow, lanes, size), kind, kh, kw, w, ow, lanes, size, divisor.ctypes.data, planes, per_job, h, oh
+    launch = strips.ready(used, used, 0, 0, 0, *rest)
+
+    def run(x: Array, out: Array, held: Any = divisor) -> None:
+        counter = np.empty(1, np.int64)
+        launch(used, handle(x), handle(out), handle(counter), *rest)
+
+    return Prepared(without_operands(run), 0, f"{lanes // ow} rows of outputs at a time")
+
+
+def stacks_planes(problem: Pool) -> bool:
+    """Whether planes are pooled one in each lane: where a row of outputs fills less than half a vector, and the planes of all lanes stay in
+    the second-level cache."""
+    lanes = machine().lanes(problem.itemsize)
+    fits = math.prod(problem.size) * lanes * problem.itemsize <= machine().l2 // 4
+    return problem.out_size[1] * 2 <= lanes <= problem.n * problem.c_in and fits
+
+
+def prepare_stacks(problem: Pool, threads: int, down: Array, across: Array) -> Prepared:
+    """The pooling of planes one in each lane."""
+    size, planes = problem.itemsize, problem.n * problem.c_in
+    lanes, kind = machine().lanes(size), MAXIMUM if problem.kind == "max" else SUM
+    area, produced = math.prod(problem.size), math.prod(problem.out_size)
+    places = np.zeros((2, 5, lanes), np.int64)
+    for table, live in zip(places, (lanes, planes % lanes)):
+        table[0], table[3] = np.arange(lanes) * area, np.arange(lanes) * produced
+        table[2, :live], table[4, :live] = area, produced
+    half = whole((max(area, produced) + lanes) * lanes * size)  # lines are turned in blocks of as many as there are lanes
+    used = min(threads, -(-planes // lanes))
+    scratch = Scratch(2 * used * half + ALIGNMENT)
+    place = *problem.kernel, *problem.stride, problem.padding[0][0], problem.padding[1][0], *problem.dilation
+    sizes = (kind, lanes, size, *problem.out_size, *problem.size, *place)
+    kernels = bring(ALONG, lanes, size), stacked(kind, lanes, size), put(ALONG, False, lanes, size)
+    held = down, across, places, np.zeros(1, problem.dtype)
+    rest = 2 * half, *kernels, sizes, *(array.ctypes.data for array in held), planes
+    launch = stacks.ready(used, used, 0, 0, 0, *rest)
+
+    def run(x: Array, out: Array, held: Any = held) -> None:
+        buffer = scratch.take()
+        launch(used, handle(x), handle(out), handle(buffer), *rest)
+        scratch.give(buffer)
+
+    return Prepared(without_operands(run), scratch.nbytes, f"{lanes} planes at a time")

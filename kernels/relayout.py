@@ -1,0 +1,107 @@
+"""Channels last: arrays (n, *spatial, c) for methods that know channels first, turned over in blocks on all threads.
+
+The input is turned into scratch before a method runs and its output out of scratch afterwards, one pass over memory each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numba import prange
+
+from kernels.addresses import pointed
+from kernels.calibration import worth
+from kernels.implementation import Operands, Prepared, Run
+from kernels.jit import region
+from kernels.machine import machine
+from kernels.microkernels.transpose import transpose
+from kernels.problem import Problem
+from kernels.scratch import Scratch, handle, whole
+from kernels.vector import call, split
+
+Array = np.ndarray
+
+BLOCK = 4  # vectors along either side of a thread's block: both it and its turned form lie in the first-level cache
+CYCLES = 12  # a vector: its shuffles, its way from the second-level cache and back
+
+
+@region
+def _run(threads, x, out, kernel, lanes, size, images, rows, columns, side):
+    """x (images, rows, columns) as out (images, columns, rows), both handles, in blocks of side x side numbers."""
+    down, across = (rows + side - 1) // side, (columns + side - 1) // side
+    jobs = images * down * across
+    for thread in prange(threads):
+        for job in range(jobs * thread // threads, jobs * (thread + 1) // threads):
+            rest, j = split(job, across)
+            image, i = split(rest, down)
+            r, c = i * side, j * side
+            start = image * rows * columns
+            to, source = pointed(out) + (start + c * rows + r) * size, pointed(x) + (start + r * columns + c) * size
+            call(kernel, (lanes, size, to, rows, source, columns, min(side, rows - r), min(side, columns - c)))
+
+
+def turn(shape: tuple[int, int, int], itemsize: int, threads: int) -> Callable[[Array, Array], None]:
+    """Compile x (images, rows, columns) -> out (images, columns, rows), contiguous arrays of elements of 4 or 8 bytes in any shape."""
+    lanes = machine().lanes(itemsize)
+    threads = worth(threads, CYCLES * math.prod(shape) / lanes)
+    fixed = transpose(lanes, itemsize), lanes, itemsize, *shape, BLOCK * lanes
+    launch = _run.ready(threads, threads, 0, 0, *fixed)
+
+    def run(x: Array, out: Array) -> None:
+        launch(threads, handle(x), handle(out), *fixed)
+
+    return run
+
+
+def last(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(n, c, *size) with its channels last."""
+    return (shape[0], *shape[2:], shape[1])
+
+
+class _Array:
+    """An array of canonical `shape` that the user holds with its channels last; `start`: where in scratch its canonical form lies."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: str, start: int, threads: int, *, inwards: bool) -> None:
+        n, channels, *size = shape
+        positions = math.prod(size)
+        self.shape, self.dtype, self.start = shape, np.dtype(dtype), start
+        self.alike = 1 in (channels, positions)  # one order in memory
+        self.end = start if self.alike else start + math.prod(shape) * self.dtype.itemsize
+        if not self.alike:
+            rows, columns = (positions, channels) if inwards else (channels, positions)
+            self.turn = turn((n, rows, columns), self.dtype.itemsize, threads)
+
+    def canonical(self, array: Array, buffer: Array) -> Array:
+        """Where the canonical form of the user's array is, or will be."""
+        return (array if self.alike else buffer[self.start : self.end].view(self.dtype)).reshape(self.shape)
+
+
+def channels_last(prepared: Prepared, problem: Problem, threads: int) -> Prepared:
+    """`prepared` for arrays with channels last: x (n, *size, c_in), out and indices (n, *out_size, c_out)."""
+    source = _Array(problem.x_shape, problem.dtype, 0, threads, inwards=True)
+    result = _Array(problem.out_shape, problem.dtype, whole(source.end), threads, inwards=False)
+    results = [result]
+    if getattr(problem, "return_indices", False):
+        results.append(_Array(problem.out_shape, "int64", whole(result.end), threads, inwards=False))
+    scratch = Scratch(results[-1].end)
+
+    def bind(operands: Operands) -> Run:
+        compute = prepared.bind(operands)
+
+        def run(x: Array, *outs: Array) -> None:
+            buffer = scratch.take()
+            y, inner = source.canonical(x, buffer), [each.canonical(out, buffer) for each, out in zip(results, outs)]
+            if not source.alike:
+                source.turn(x, y)
+            compute(y, *inner)
+            for each, array, out in zip(results, inner, outs):
+                if not each.alike:
+                    each.turn(array, out)
+            scratch.give(buffer)
+
+        return run
+
+    note = f"{prepared.note}; channels last: {scratch.nbytes:,} bytes turned over" if scratch.nbytes else prepared.note
+    return Prepared(bind, prepared.workspace_bytes + scratch.nbytes, note)

@@ -1,0 +1,151 @@
+"""Small JSON files that processes share: what was measured on a machine, by environment.
+
+A file holds one table with a section for each environment that wrote it: the library's sources, Numba, NumPy and the CPU's features. It
+is written anew as a whole and appears by a rename, under a lock where the system has such locks, so nobody reads half a file and two
+writers lose nothing. Whatever is wrong with a file only warns: what it held can be measured again. The environment variable KERNELS_TUNING
+is "off" (no file is read or written), "readonly" (read, never written) or the path of the first of the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from kernels.machine import cache_folder, cpu
+
+ENVIRONMENTS = 8  # that a file keeps: a few machines and versions that share a home
+LARGEST = 64 << 20  # bytes; no file of measurements gets that long
+Sections = dict[str, dict[str, Any]]  # entries by environment
+
+
+def _mode() -> str:
+    return os.environ.get("KERNELS_TUNING", "").lower()
+
+
+def where(kind: str) -> Path | None:
+    """The file of a kind, "tuning" or "calibration": $KERNELS_TUNING or beside it, else among the user's caches; None where it is off."""
+    if _mode() == "off":
+        return None
+    tuning = cache_folder() / "tuning.json" if _mode() in ("", "readonly") else Path(os.environ["KERNELS_TUNING"]).expanduser()
+    return tuning if kind == "tuning" else tuning.with_name(f"{kind}.json")
+
+
+@functools.cache
+def environment() -> str:
+    """What measurements hold for, as people can read it."""
+    import numba
+    import numpy
+
+    from kernels.diskcache import sources  # brings Numba, which a plan needs anyway
+
+    name, features = cpu()
+    digest = hashlib.sha256(features.encode()).hexdigest()[:8]
+    return f"sources {sources()[:12]}, numba {numba.__version__}, numpy {numpy.__version__}, {name} with features {digest}"
+
+
+def title(kind: str) -> str:
+    """The key that a file's table stands under."""
+    return f"spectroconv {kind}"
+
+
+def read(kind: str, file: Path) -> dict[str, Any] | None:
+    """This environment's section of a file; {} where it has none, None, and a warning, where it cannot be read."""
+    sections = _sections(kind, file)
+    if sections and environment() not in sections:
+        text = f"{kind} file {file} was measured with other versions or on another CPU, and is not used; measure anew or remove it"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
+    return None if sections is None else sections.get(environment(), {})
+
+
+def change(kind: str, file: Path, how: Callable[[Sections], None]) -> bool:
+    """Let `how` change the sections of a file, and put the file in place of the old; whether it could be done, with a warning where not."""
+    file = Path(os.path.realpath(file))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(file.parent):
+            if not _ours(kind, file):
+                raise OSError("it was not written by this library and is left alone")
+            if _mode() == "readonly" or (file.exists() and not (file.stat().st_mode & 0o222 and os.access(file, os.W_OK))):
+                raise OSError("it is read-only")
+            sections = (_sections(kind, file) if file.exists() and file.stat().st_size else None) or {}
+            how(sections)
+            for old in list(sections)[:-ENVIRONMENTS]:
+                del sections[old]
+            _replace(file, f"{_start(kind)}: " + json.dumps(sections, indent=1).replace("\n", "\n ") + "\n}\n")
+    except OSError as error:
+        warnings.warn(f"{kind} file {file} is not written: {error}", RuntimeWarning, stacklevel=4)
+        return False
+    return True
+
+
+def readonly() -> bool:
+    """Whether files are read only."""
+    return _mode() == "readonly"
+
+
+def _start(kind: str) -> str:
+    """How a file that was written here begins, however it ends."""
+    return f'{{\n "{title(kind)}"'
+
+
+def _sections(kind: str, file: Path) -> Sections | None:
+    """All sections of a file; None, and a warning, where it holds none or cannot be read."""
+    try:
+        if not file.is_file() or file.stat().st_size > LARGEST:
+            raise ValueError("it is no file" if file.exists() else "it does not exist")
+        held = json.loads(file.read_text(encoding="utf-8"))
+        sections = held.get(title(kind)) if isinstance(held, dict) else None
+        if not isinstance(sections, dict) or not all(isinstance(entries, dict) for entries in sections.values()):
+            raise ValueError("it holds something else")
+        return sections
+    except (OSError, ValueError, RecursionError) as error:
+        warnings.warn(f"{kind} file {file} is not used: {error}", RuntimeWarning, stacklevel=4)
+        return None
+
+
+def _ours(kind: str, file: Path) -> bool:
+    """Whether a file may be written over: none there, an empty one, or one that was written here, damaged or not."""
+    if not file.exists():
+        return True
+    with file.open("rb") as opened:
+        start = opened.read(len(_start(kind)))
+    return not start or start == _start(kind).encode()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let no other process read, change and replace a file of this folder meanwhile, where the system has such locks."""
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # some network folders have none; files still appear whole
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Put a file in place of another in one step, so that nobody ever reads half of it."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as opened:
+            opened.write(text)
+        os.replace(name, file)
+    except BaseException:  # Ctrl-C too
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
