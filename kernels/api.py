@@ -98,16 +98,22 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
     >>> pool(np.array([[[1.0, 3.0, 2.0, 5.0]]]))
     array([[[3., 5.]]], dtype=float32)
     """
+    seconds = measuring(op, effort, budget)
+    asked = request(op, x_shape, input_dtype(op, dtype), args, options)
+    if seconds and implementation == "auto":
+        from kernels.measure import measure  # brings Numba
+
+        measure(asked.problem, thread_count(op, threads), seconds)
+    return Plan(Outline(asked.problem, asked.signature, implementation, threads), asked.operands.copy())
+
+
+def measuring(op: str, effort: str, budget: float) -> float:
+    """Seconds to measure a problem for, 0 where estimates decide. Raises ProblemError for what is neither."""
     if not isinstance(effort, str) or effort not in ("estimate", "measure"):
         raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate" or "measure"')
     if isinstance(budget, bool) or not isinstance(budget, numbers.Real) or not 0 < budget < math.inf:
         raise ProblemError(f"{op}: budget is {budget!r}, must be a number of seconds above 0")
-    asked = request(op, x_shape, input_dtype(op, dtype), args, options)
-    if effort == "measure" and implementation == "auto":
-        from kernels.measure import measure  # brings Numba
-
-        measure(asked.problem, thread_count(op, threads), float(budget))
-    return Plan(Outline(asked.problem, asked.signature, implementation, threads), asked.operands.copy())
+    return float(budget) if effort == "measure" else 0.0
 
 
 def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", **options: Any) -> dict[str, str | None]:
@@ -121,7 +127,7 @@ def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "f
 
 
 def input_dtype(op: str, dtype: Any) -> np.dtype:
-    """The dtype that x will have. Raises ProblemError for one that is not computed."""
+    """The dtype that x will have."""
     try:
         if dtype is None:  # which NumPy takes for float64
             raise TypeError("there is none")

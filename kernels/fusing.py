@@ -20,24 +20,41 @@ from kernels.implementation import Operands
 from kernels.layers import Join, Linear, Pointwise, Stage, Window, named
 from kernels.options import Request
 from kernels.plan import choice_for
-from kernels.problem import Conv, ConvTranspose
+from kernels.policy import Choice
+from kernels.problem import Conv, ConvTranspose, Problem
 
 Array = np.ndarray
 
 
-def fuse(stages: Sequence[Stage], threads: int) -> tuple[Stage, ...]:
-    """Neighbours that can be done at once, joined; `threads` is what plans will be made for."""
+@dataclasses.dataclass(frozen=True)
+class Choosing:
+    """What plans will be made for: threads, and seconds to measure each problem for (0: estimates decide)."""
+
+    threads: int
+    budget: float = 0.0
+
+    def choice(self, problem: Problem, name: str) -> Choice:
+        """What is taken for a problem, measured first where that was asked for."""
+        if self.budget and name == "auto":
+            from kernels.measure import measure  # brings Numba
+
+            measure(problem, self.threads, self.budget)
+        return choice_for(problem, name, self.threads)
+
+
+def fuse(stages: Sequence[Stage], choosing: Choosing) -> tuple[Stage, ...]:
+    """Neighbours that can be done at once, joined."""
     for i, (first, second) in enumerate(itertools.pairwise(stages)):
-        joined = _fused(first, second, threads)
+        joined = _fused(first, second, choosing)
         if joined:
-            return fuse([*stages[:i], *joined, *stages[i + 2 :]], threads)
+            return fuse([*stages[:i], *joined, *stages[i + 2 :]], choosing)
     return tuple(
-        dataclasses.replace(stage, branches=tuple(fuse(branch, threads) for branch in stage.branches)) if isinstance(stage, Join) else stage
-        for stage in stages
+        dataclasses.replace(each, branches=tuple(fuse(branch, choosing) for branch in each.branches)) if isinstance(each, Join) else each
+        for each in stages
     )
 
 
-def _fused(first: Stage, second: Stage, threads: int) -> list[Stage] | None:
+def _fused(first: Stage, second: Stage, choosing: Choosing) -> list[Stage] | None:
     """What two stages become, None if they stay as they are."""
     where, words = tuple(dict.fromkeys(first.where + second.where)), first.words + second.words
     both: dict[str, Any] = {"where": where, "words": words, "out_shape": second.out_shape, "dtype": second.dtype}
@@ -54,7 +71,7 @@ def _fused(first: Stage, second: Stage, threads: int) -> list[Stage] | None:
         if isinstance(first, Window) and first.conv:
             pooled = dataclasses.replace(first.conv, pool=second.pool)
             with named(first.index):
-                inside = choice_for(pooled, first.implementation, threads).implementation.fuses(pooled)
+                inside = choosing.choice(pooled, first.implementation).implementation.fuses(pooled)
             if inside:
                 signature = dataclasses.replace(first.asked.signature, out_shape=second.out_shape)
                 return [dataclasses.replace(first, **both, asked=dataclasses.replace(first.asked, problem=pooled, signature=signature))]

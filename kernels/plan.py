@@ -230,14 +230,15 @@ class Plan:
         return self._outline.prepared.workspace_bytes
 
     @property
-    def estimate(self) -> float | None:
-        """Seconds of one core that the choice expects of a call; None where the implementation was named."""
-        return self._outline.choice.estimates.get(self.implementation)
-
-    @property
     def run(self) -> Run:
         """`run(x, out)` computes canonical arrays (`problem.x_shape` and `problem.out_shape`) and checks nothing."""
         return self._run
+
+    @property
+    def seconds(self) -> float | None:
+        """What the choice expects of a call: as measured, or as estimated for one core; None where the implementation was named."""
+        choice = self._outline.choice
+        return choice.measured.seconds.get(choice.name) if choice.measured else choice.estimates.get(choice.name)
 
     @property
     def error_bound(self) -> float:
@@ -275,7 +276,7 @@ class Plan:
 
 
 def check_out(op: str, out: Any, signature: Signature, x: Array) -> None:
-    """Raise ProblemError unless a result can be put into `out`."""
+    """Raise ProblemError unless `out` can take the result for x."""
     if not isinstance(out, np.ndarray):
         raise ProblemError(f"{op}: out is a {type(out).__name__}, must be a NumPy array")
     if out.shape != signature.out_shape or out.dtype != signature.dtype:

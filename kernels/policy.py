@@ -113,7 +113,7 @@ def _spectra(problem: Conv) -> float:
     return BIND + SPECTRAL * (by_scipy.weight_bytes / problem.itemsize if by_scipy else 0)
 
 
-# cycles of one core that operands take to be packed or transformed, in every call of a function; nothing for those that take them as they are
+# cycles of one core that operands take to be packed or transformed, in every call of a function; none where they are taken as they are
 _PACKING: dict[str, Callable[[Any], float]] = {
     "direct": _weights, "depthwise": _weights, "winograd": _points, "fft": _spectra,
 }  # fmt: skip

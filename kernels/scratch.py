@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from typing import Generic, TypeVar
 
 import numpy as np
-
-T = TypeVar("T")
-_common: ContextVar[deque[np.ndarray] | None] = ContextVar("common", default=None)
 
 ALIGNMENT = 64  # a cache line and an AVX-512 vector
 
@@ -37,59 +30,22 @@ def handle(array: np.ndarray | None) -> int:
     return 0 if array is None else id(array) + HEADER
 
 
-class Pool(Generic[T]):
-    """A few equal things that `make` makes. What a call that failed does not give back is dropped: no try and no with, which cost 1 us."""
+class Scratch:
+    """A few equal buffers of `nbytes`. What a call that failed does not give back is dropped: no try and no with, which cost 1 us."""
 
-    KEPT = 4  # things kept for later calls; more concurrent callers than this make and drop
+    KEPT = 4  # buffers kept for later calls; more concurrent callers than this allocate and drop
 
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._free: deque[T] = deque(maxlen=self.KEPT)
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self._free: deque[np.ndarray] = deque(maxlen=self.KEPT)
 
-    def take(self) -> T:
-        """One that no other call holds."""
+    def take(self) -> np.ndarray:
+        """A buffer of uninitialised bytes that no other call holds."""
         try:
             return self._free.pop()
         except IndexError:
-            return self._make()
-
-    def give(self, thing: T) -> None:
-        """Keep it for later calls."""
-        self._free.append(thing)
-
-
-class Scratch(Pool[np.ndarray]):
-    """Equal buffers of `nbytes` uninitialised bytes. Those made inside `with shared():` lend each other's memory."""
-
-    def __init__(self, nbytes: int) -> None:
-        super().__init__(lambda: aligned(nbytes))
-        self.nbytes = nbytes
-        common = _common.get()
-        self._whole: dict[int, np.ndarray] | None = None if common is None else {}  # what lent parts belong to
-        if common is not None:
-            self._free = common
-
-    def take(self) -> np.ndarray:
-        """A buffer that no other call holds."""
-        kept = super().take()
-        if self._whole is None:
-            return kept
-        if kept.nbytes < self.nbytes:  # it grows, so that after a few calls every buffer serves all
-            kept = self._make()
-        part = kept[: self.nbytes]
-        self._whole[id(part)] = kept
-        return part
+            return aligned(self.nbytes)
 
     def give(self, buffer: np.ndarray) -> None:
-        """Keep it for later calls."""
-        super().give(buffer if self._whole is None else self._whole.pop(id(buffer)))
-
-
-@contextlib.contextmanager
-def shared() -> Iterator[None]:
-    """Scratch made inside lends from one set of buffers: for plans that run one after the other, whose memory then stays in cache."""
-    token = _common.set(deque(maxlen=Pool.KEPT))
-    try:
-        yield
-    finally:
-        _common.reset(token)
+        """Keep a buffer for later calls."""
+        self._free.append(buffer)

@@ -8,20 +8,21 @@ time; concurrent calls take others.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence as List
 from typing import Any
 
 import numpy as np
 
-from kernels.api import input_dtype
-from kernels.arrays import canonical, frozen, intake, result_dtypes, too_large
+from kernels.api import input_dtype, measuring
+from kernels.arrays import canonical, intake, plain, result_dtypes, too_large
 from kernels.errors import ProblemError
-from kernels.fusing import fuse
+from kernels.fusing import Choosing, fuse
 from kernels.layers import Layer, read
 from kernels.machine import memory
 from kernels.options import Signature, shape
 from kernels.plan import check_out, load, thread_count
-from kernels.scratch import Pool, aligned
+from kernels.scratch import aligned
 
 Array = np.ndarray
 
@@ -29,7 +30,11 @@ Array = np.ndarray
 class Sequence:
     """`network(x)` computes; see `kernels.sequence`. Holds copies of all weights: later changes to the caller's arrays do not reach it."""
 
-    def __init__(self, layers: List[Layer], x_shape: List[int], dtype: Any, implementation: str, threads: int | None) -> None:
+    KEPT = 4  # arenas kept for later calls; more concurrent callers than this allocate and drop
+
+    def __init__(
+        self, layers: List[Layer], x_shape: List[int], dtype: Any, implementation: str, budget: float, threads: int | None
+    ) -> None:
         given, lengths = input_dtype("sequence", dtype), shape("sequence", x_shape)
         if len(lengths) < 2:
             raise ProblemError(f"sequence: x_shape is {lengths}; must be (N, C, *spatial)")
@@ -44,12 +49,13 @@ class Sequence:
             given = np.dtype(computed)
             stages = read(layers, lengths, given, implementation)
         self.threads = thread_count("sequence", threads)
-        self._steps = Steps(fuse(stages, self.threads), lengths, np.dtype(computed), self.threads)
+        choosing = Choosing(self.threads, budget)
+        self._steps = Steps(fuse(stages, choosing), lengths, np.dtype(computed), choosing)
         last = stages[-1] if stages else None
         self._signature = Signature(lengths, last.out_shape if last else lengths, last.dtype if last else given, len(lengths) - 2)
         if self.workspace_bytes > memory():
             raise too_large("sequence", "the arrays between layers and scratch space", self.workspace_bytes)
-        self._frames = Pool(lambda: self._steps.ready(aligned(self._steps.arena_bytes)))
+        self._arenas: deque[Any] = deque(maxlen=self.KEPT)
 
     @property
     def out_shape(self) -> tuple[int, ...]:
@@ -63,7 +69,7 @@ class Sequence:
 
     @property
     def workspace_bytes(self) -> int:
-        """Bytes that one call uses besides input and output: the arena and the scratch space of the layer that needs most."""
+        """Bytes that one call uses besides input and output: the arena and the scratch space of every layer's method."""
         return self._steps.arena_bytes + self._steps.scratch_bytes
 
     @property
@@ -89,13 +95,16 @@ class Sequence:
             raise ProblemError(f"sequence: x has shape {x.shape}, planned for {signature.x_shape}; make a sequence for this shape")
         if out is not None:
             check_out("sequence", out, signature, x)
-        x = frozen(canonical(x, dtype, x.shape))
-        direct = out is not None and out.dtype == dtype and out.flags.carray
+        x = canonical(x, dtype, x.shape)
+        direct = out is not None and out.dtype == dtype and plain(out)
         y = out if direct else np.empty(signature.out_shape, dtype)
         if x.size and y.size:
-            ready = self._frames.take()
+            try:
+                ready = self._arenas.pop()
+            except IndexError:
+                ready = self._steps.ready(aligned(self._steps.arena_bytes))
             self._steps.run(ready, x, y)
-            self._frames.give(ready)
+            self._arenas.append(ready)
         if direct:
             return y
         with np.errstate(over="ignore"):  # float16 overflows to infinity, as its own arithmetic does
@@ -107,14 +116,16 @@ class Sequence:
 
 
 def sequence(
-    layers: List[Layer], x_shape: List[int], *, dtype: Any = "float32", implementation: str = "auto", threads: int | None = None
-) -> Sequence:
+    layers: List[Layer], x_shape: List[int], *, dtype: Any = "float32", implementation: str = "auto", effort: str = "estimate",
+    budget: float = 0.5, threads: int | None = None,
+) -> Sequence:  # fmt: skip
     """Plan a stack of layers for inputs of `x_shape` (N, C, *spatial) and `dtype`; the result is called with x, and with `out=`.
 
     Each layer is made by `kernels.layer` and gets what the one before gives. The result is that of the layers called one after the other,
     within the sum of their error bounds. Batch norms, activations and pools that follow a convolution are done with it where that can be.
-    All layers compute in the widest precision that x or a weight has. `implementation` is for convolutions whose layer names none. Several
-    Python threads may call the result at once. Raises ProblemError and RefusedError as `kernels.plan` does, the layer's index in front.
+    All layers compute in the widest precision that x or a weight has. `implementation` is for convolutions whose layer names none;
+    effort="measure" times what "auto" may take for `budget` seconds a layer, as `kernels.plan` does. Several Python threads may call the
+    result at once. Raises ProblemError and RefusedError as `kernels.plan` does, the layer's index in front.
 
     >>> from kernels import layer
     >>> network = sequence([
@@ -132,4 +143,4 @@ def sequence(
     3      flatten                 (1, 32)       view   ...  arena 0 + 128 bytes
     4      linear sigmoid          (1, 3)        blas   ...  out
     """
-    return Sequence(layers, x_shape, dtype, implementation, threads)
+    return Sequence(layers, x_shape, dtype, implementation, measuring("sequence", effort, budget), threads)

@@ -10,15 +10,16 @@ import numpy as np
 
 from kernels import epilogue
 from kernels.arena import offsets
-from kernels.arrays import canonical, frozen
+from kernels.arrays import canonical
 from kernels.blas import bounded
 from kernels.calibration import calibration
+from kernels.fusing import Choosing
 from kernels.implementation import Operands, rounding_bound
 from kernels.layers import Flatten, Join, Linear, Pointwise, Shape, Stage, Window, named
 from kernels.options import Signature
 from kernels.plan import Outline, Plan
 from kernels.problem import Conv
-from kernels.scratch import Scratch, shared
+from kernels.scratch import Scratch
 
 Array = np.ndarray
 
@@ -69,7 +70,7 @@ class Step:
     def operands(self, bases: dict[Memory, Array]) -> tuple[Array, ...] | None:
         """What `run` is called with; None where an array is not known yet."""
         arrays = [array for view in (*self.reads, self.write) if (array := view.of(bases)) is not None]
-        return (*map(frozen, arrays[:-1]), arrays[-1]) if len(arrays) > len(self.reads) else None
+        return tuple(arrays) if len(arrays) > len(self.reads) else None
 
 
 Ready = tuple[dict[Memory, Array], list[tuple[Step, tuple[Array, ...] | None]]]
@@ -78,13 +79,12 @@ Ready = tuple[dict[Memory, Array], list[tuple[Step, tuple[Array, ...] | None]]]
 class Steps:
     """All steps of a network and their arena."""
 
-    def __init__(self, stages: Sequence[Stage], x_shape: Shape, dtype: np.dtype, threads: int) -> None:
-        self.dtype, self.threads = dtype, threads
+    def __init__(self, stages: Sequence[Stage], x_shape: Shape, dtype: np.dtype, choosing: Choosing) -> None:
+        self.dtype, self.choosing, self.threads = dtype, choosing, choosing.threads
         self._steps: list[Step] = []
         self._x = Memory(math.prod(x_shape))
         self._held = [self._x]  # what must not be written: the caller's x, and what branches read that are still to come
-        with shared():
-            end = self._chain(stages, View(self._x, x_shape))
+        end = self._chain(stages, View(self._x, x_shape))
         if not self._mine(end):
             end = self._copied(stages[-1] if stages else Stage((), ("copy",), x_shape, x_shape, dtype), end)
         self._out = end.memory.root()[0]
@@ -97,7 +97,7 @@ class Steps:
         starts, self.arena_bytes = offsets([(n, min(lives[each]), max(lives[each])) for n, each in zip(nbytes, inner)])
         self._starts = {each: start // dtype.itemsize for each, start in zip(inner, starts)}
         self.apart_bytes = sum(nbytes)
-        self.scratch_bytes = max((step.scratch for step in self._steps), default=0)
+        self.scratch_bytes = sum(step.scratch for step in self._steps)
         self.error_bound = sum(step.bound for step in self._steps)
 
     def ready(self, arena: Array) -> Ready:
@@ -166,19 +166,18 @@ class Steps:
     def _window(self, stage: Window, value: View) -> View:
         asked = stage.asked
         with named(stage.index):
+            self.choosing.choice(asked.problem, stage.implementation)
             plan = Plan(Outline(asked.problem, asked.signature, stage.implementation, self.threads), asked.operands.copy())
         problem = plan.problem
         write = View(Memory(math.prod(stage.out_shape)), problem.out_shape)
-        return self._step(stage, plan.run, [View(value.memory, problem.x_shape)], write, plan.implementation, plan.estimate,
+        return self._step(stage, plan.run, [View(value.memory, problem.x_shape)], write, plan.implementation, plan.seconds,
                           plan.workspace_bytes, plan.error_bound)  # fmt: skip
 
     def _pointwise(self, stage: Pointwise, value: View) -> View:
         """In place, unless somebody else still reads what came before."""
         numbers = [None if each is None else canonical(each, self.dtype, each.shape) for each in (stage.scale, stage.shift)]
         problem = stage.problem(self.dtype.name)
-        follow = self._rows(problem, *numbers) or epilogue.prepare(problem, self.threads)(
-            Operands(scale=numbers[0], shift=numbers[1])
-        )
+        follow = self._rows(problem, *numbers) or epilogue.prepare(problem, self.threads)(Operands(scale=numbers[0], shift=numbers[1]))
         seconds, bound = self._moved(stage.x_shape, stage.x_shape), rounding_bound(problem)
         value = View(value.memory, problem.x_shape)
         if self._mine(value):
@@ -218,7 +217,7 @@ class Steps:
             flat = [View(value.memory, plan.problem.x_shape)] if rows == 1 else reads
             into = View(write.memory, plan.problem.out_shape) if rows == 1 else write
             scratch = plan.workspace_bytes + (0 if rows == 1 else rows * (c_in + c_out) * self.dtype.itemsize)
-            return self._step(stage, run, flat, into, plan.implementation, plan.estimate, scratch, plan.error_bound)
+            return self._step(stage, run, flat, into, plan.implementation, plan.seconds, scratch, plan.error_bound)
         after = Pointwise(stage.where, stage.words, stage.out_shape, stage.out_shape, stage.dtype, activation=stage.activation)
         follow = epilogue.prepare(after.problem(self.dtype.name), self.threads)(Operands()) if stage.activation else None
 

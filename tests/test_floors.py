@@ -37,8 +37,9 @@ FLOORS = [
     {"lowerings", "layers"},
     {"plan", "geometry", "patches", "models"},
     {"measure"},
-    {"api", "calibrate", "steps", "fusing"},
-    {"api_conv", "api_pool", "separable", "sequence"},
+    {"api", "calibrate", "fusing"},
+    {"api_conv", "api_pool", "separable", "steps"},
+    {"sequence"},
     {"__init__", "__main__"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
