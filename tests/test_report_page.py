@@ -202,6 +202,26 @@ def test_a_run_with_no_time_and_no_limits_still_has_a_page(run: Run) -> None:
     assert not Page(page.render(replace(run, cells=()))).rows
 
 
+def test_a_reproducer_sets_what_the_run_set(run: Run) -> None:
+    cell = next(iter(run.cells))
+    plain = f"python -m benchmarks run --workload {cell.workload} --contender {cell.contender}"
+    asked = {
+        "--preset core --passes 5": "--preset core", "--cold-cache --workload *": "--cold-cache", "--threads=2": "--threads 2",
+        "--onnx my.onnx --input x=1x2 --input y=3": "--onnx my.onnx --input x=1x2 --input y=3",
+    }  # fmt: skip
+    for given, wanted in asked.items():
+        preset = "core" if "core" in given else "quick"
+        again = entries.reproducer(cell, replace(run, preset=preset, command=("python", "-m", "benchmarks", *given.split())))
+        assert again == f"{plain} {wanted}"
+
+
+def test_memory_imports_and_an_early_stop_are_shown(run: Run) -> None:
+    kept = replace(run.cells[0], peak_bytes=3 << 20, import_s=1.5)
+    text = page.render(replace(run, cells=(kept, *run.cells[1:11]), stopped="run out of time"))
+    (fields,) = (fields for fields in Page(text).rows.values() if fields[1] == kept.contender)
+    assert fields[AT["peak"]] == "3.00 MiB" and "after 1.50 s of imports" in text and "it had run out of time" in text
+
+
 def test_limits_of_every_thread_count_are_shown_with_their_spread(run: Run) -> None:
     one = {"fma_gflops": 120.0, "fma_spread": 0.02, "launch_us": 1.5}
     both = replace(run, limits={"1": one} | {key: dict(value) for key, value in run.limits.items()})

@@ -91,10 +91,11 @@ def test_readme_shows_the_newest_whole_core_run(tmp_path: Path) -> None:
     whole = ("python", "-m", "benchmarks", "run", "--preset", "core")
     asked = {
         "2026-01-01": ("core", whole), "2026-01-02": ("core", (*whole, "--passes", "2")), "2026-01-03": ("core", (*whole, "--workload=a*")),
-        "2026-01-04": ("core", (*whole, "--contender", "direct")), "2026-01-05": ("quick", whole[:4]),
+        "2026-01-04": ("core", (*whole, "--contender", "direct")), "2026-01-05": ("quick", whole[:4]), "2026-01-06": ("core", whole),
     }  # fmt: skip
     for day, (preset, command) in asked.items():
-        fabricated.write(tmp_path / day, [], fabricated.header(id=day, preset=preset, command=command))
+        stopped = "been interrupted" if day == "2026-01-06" else ""
+        fabricated.write(tmp_path / day, [], fabricated.header(id=day, preset=preset, command=command, stopped=stopped))
     found = tables.newest_core(tmp_path.iterdir())
     assert found is not None and found.id == "2026-01-02"
     assert tables.newest_core([tmp_path / "2026-01-05"]) is None

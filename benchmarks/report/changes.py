@@ -129,6 +129,9 @@ def different_machine(first: Run, second: Run) -> Iterator[str]:
 
 def different_settings(first: Run, second: Run) -> Iterator[tuple[str, Any, Any]]:
     """Versions, thread settings and inputs that differ: what may explain a change that the code does not."""
+    for name in sorted(set(first.options) | set(second.options)):
+        if first.options.get(name) != second.options.get(name):
+            yield name.replace("_", " "), first.options.get(name), second.options.get(name)
     if first.audio != second.audio:
         yield "input", first.audio, second.audio
     if first.threads != second.threads:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from itertools import pairwise
 
 from benchmarks.report import formats, noise
 from benchmarks.report.standing import Ratio, Row, contender_order, label, rows
 from benchmarks.results import Cell, Run
 
+VALUED, FLAGS = ("--audio", "--layers", "--onnx", "--input"), ("--cold-cache", "--denormals")  # options that change what a cell is
 WORDS = {"ok": "ok", "wrong": "wrong", "refused": "refused", "over_budget": "over budget", "failed": "failed"}
 
 
@@ -36,6 +38,7 @@ COLUMNS = (
     Column("share", "Limit", True, "", "share of this machine's limit"),
     Column("naive", "vs naive", True, "", "speed relative to the plain Python loops"),
     Column("workspace", "Workspace", True, "bytes", "scratch memory of one call"),
+    Column("peak", "Peak memory", True, "bytes", "by which the process grew at most while preparing and in the first call"),
     Column("prepare", "Prepare", True, "s", "compiling, packing weights, opening a session: outside the timer"),
     Column("first", "First call", True, "s", "the first call after preparing"),
     Column("reason", "Reason", title="why there is no time, or a remark"),
@@ -74,6 +77,7 @@ def _entry(cell: Cell, row: Row, run: Run) -> Entry:
     bound = f"bound {formats.error(cell.error_bound)}" if cell.error_bound is not None else ""
     workload = label(row, run)
     time = formats.seconds(cell.median_s) + (f" {noise.MARK}" if noise.is_noisy(cell) else "")
+    fresh = f"in a process of its own, after {formats.seconds(cell.import_s)} of imports" if cell.import_s is not None else ""
     values = {
         "workload": Value(workload, workload, cell.problem),
         "contender": Value(cell.contender, cell.contender),
@@ -87,7 +91,8 @@ def _entry(cell: Cell, row: Row, run: Run) -> Entry:
         "share": Value(formats.share(share), share),
         "naive": _naive(cell, row),
         "workspace": Value(formats.size(cell.workspace_bytes), cell.workspace_bytes),
-        "prepare": Value(formats.seconds(cell.prepare_s), cell.prepare_s),
+        "peak": Value(formats.size(cell.peak_bytes), cell.peak_bytes),
+        "prepare": Value(formats.seconds(cell.prepare_s), cell.prepare_s, fresh),
         "first": Value(formats.seconds(cell.first_call_s), cell.first_call_s),
         "reason": Value(reason, reason or None),
         "command": Value(reproducer(cell, run), None),
@@ -115,11 +120,16 @@ def _naive(cell: Cell, row: Row) -> Value:
 def reproducer(cell: Cell, run: Run) -> str:
     """The command that runs one cell again, with what this run set otherwise than by default."""
     words = ["python", "-m", "benchmarks", "run", "--workload", cell.workload, "--contender", cell.contender]
-    given = [part for word in run.command for part in word.split("=", 1)]
+    if run.preset != "quick":  # its budget decides how long a call may take
+        words += ["--preset", run.preset]
+    given = [part for word in run.command for part in (word.split("=", 1) if word.startswith("--") else [word])]
     if "--threads" in given or len({other.threads for other in run.cells}) > 1:
         words += ["--threads", str(cell.threads)]
     if cell.batch != 1:
         words += ["--batch", str(cell.batch)]
-    if "--audio" in given[:-1]:
-        words += ["--audio", given[given.index("--audio") + 1]]
+    for option, value in pairwise([*given, ""]):
+        if option in VALUED and value:
+            words += [option, value]
+        elif option in FLAGS:
+            words.append(option)
     return shlex.join(words)

@@ -55,7 +55,8 @@ def _fields(cell: Cell, row: Row, run: Run) -> dict[str, object]:
         "samples": sum(map(len, cell.samples)), "speed_vs_best_peer": peer and peer.value, "speed_low": peer and peer.low,
         "speed_high": peer and peer.high, "best_peer": row.best_peer.contender if row.best_peer else None, "error": cell.error,
         "error_bound": cell.error_bound, "gflops": cell.gflops, "gbs": cell.gbs, "share_of_limit": cell.share_of_limit(run.limits),
-        "speed_vs_naive": naive and naive.value, "workspace_bytes": cell.workspace_bytes, "prepare_s": cell.prepare_s,
+        "speed_vs_naive": naive and naive.value, "workspace_bytes": cell.workspace_bytes, "peak_bytes": cell.peak_bytes,
+        "import_s": cell.import_s, "prepare_s": cell.prepare_s,
         "first_call_s": cell.first_call_s, "predicted_s": cell.predicted_s, "op": cell.op, "flops": cell.flops, "bytes": cell.bytes,
         "problem": cell.problem, "reason": formats.reason(cell), "command": entries.reproducer(cell, run),
     }  # fmt: skip

@@ -41,11 +41,11 @@ def markdown(run: Run) -> str:
 
 
 def newest_core(folders: Iterable[Path]) -> Run | None:
-    """The newest run of the whole core preset, which is what README shows; runs of chosen workloads or contenders do not count."""
+    """The newest run of the whole core preset, which README shows; what stopped or ran chosen workloads or contenders does not count."""
     for folder in sorted(folders, reverse=True):
         asked = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         words = {word.partition("=")[0] for word in asked["command"]}
-        if asked["preset"] == "core" and not words & {"--workload", "--contender"}:
+        if asked["preset"] == "core" and not words & {"--workload", "--contender"} and not asked.get("stopped"):
             return load(folder)
     return None
 

@@ -61,6 +61,7 @@ def siblings(run: Run) -> tuple[Run, ...]:
         except (OSError, ValueError, KeyError, TypeError):  # the index says which folders cannot be read
             continue
         same = all(run.environment.get(name) == other.environment.get(name) for name in (*MACHINE, "commit", "dirty"))
+        same = same and all(run.options.get(name) == other.options.get(name) for name in ("cold_cache", "denormals", "audio"))
         if other.id != run.id and same and not run.environment.get("dirty"):
             found.append(other)
     return tuple(found)
