@@ -259,7 +259,8 @@ class Plan:
             return f"{name}: {', '.join([*words, *known])}"
 
         taken = "taken, measured fastest" if measured else "taken"
-        lines = [str(self.problem), figures(choice.name, taken, f"{self.threads} threads, workspace {self.workspace_bytes:,} bytes")]
+        used = f"{self.threads} thread{'s' * (self.threads > 1)}, workspace {self.workspace_bytes:,} bytes"
+        lines = [str(self.problem), figures(choice.name, taken, used)]
         if prepared.note:
             lines.append(f"  {prepared.note}")
         for name, sentence in choice.refusals.items():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,15 @@ def test_the_winner_is_kept(monkeypatch: pytest.MonkeyPatch, clock: Clock, file:
     before = clock.now
     assert measure.measure(LAYER, 1, 0.5) == found and clock.now == before, "what is known is not measured again"
     assert choose(LAYER, "auto", 1, found).name == "better"
+
+
+def test_threads_that_ask_at_once_measure_once(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    runs = fake(monkeypatch, clock, good=0.01, better=0.005)
+    entered: list[int] = []
+    runs["good"] = lambda out: entered.append(threading.get_ident())
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: measure.measure(LAYER, 1, 0.5), range(4)))
+    assert len({id(each) for each in found}) == 1 and len(set(entered)) == 1
 
 
 def test_long_calls_leave_out_the_least_promising(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:

@@ -267,7 +267,7 @@ def test_auto_takes_what_was_measured(file: Path) -> None:
     tuning.remember(LAYER, 1, Measured("naive", {"naive": 0.0015, estimated: 0.002}))
     plan = planned()
     assert plan.implementation == "naive"
-    assert "naive: taken, measured fastest, 1 threads" in plan.explain() and "of one core, measured 1.5 ms" in plan.explain()
+    assert "naive: taken, measured fastest, 1 thread," in plan.explain() and "of one core, measured 1.5 ms" in plan.explain()
     assert f"{estimated}: able, estimated " in plan.explain() and "measured 2 ms" in plan.explain()
     assert planned(implementation="jit").implementation == "jit"
     tuning.forget(LAYER)
