@@ -19,6 +19,7 @@ from kernels.machine import machine
 from kernels.microkernels.across import tile
 from kernels.problem import Conv
 from kernels.scratch import ALIGNMENT, Scratch, whole
+from kernels.slabs import slabs
 from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
 from kernels.weights import packer
 
@@ -93,7 +94,7 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking) -> Prepared:
     geometry = record({
         **common(problem, packed, starts, line_offset), "rows": block.rows, "k": problem.summands, "m": block.m, "panels": panels,
         "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "turned_offset": turned_offset,
-        "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data,
+        "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data, **slabs(problem, packed, False, 0, 0, 0)[0],
     })  # fmt: skip
     turn = packer(problem.c_out, problem.summands, 1, block.n, problem.dtype, threads, lanes)
 

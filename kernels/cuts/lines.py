@@ -175,7 +175,7 @@ def in_blocks(problem: Conv, threads: int) -> Iterator[Cut]:
         span = min(parts, max(2 * blocks, spec.l3 // 3 // column))
         if column * (span + blocks) > HELD:
             continue
-        for n in (1, 2, 3, 4):
+        for n in (1, 2, 3, 4, 6):  # 6: a fifth quicker than 4 where a group has one output channel
             most = (spec.registers - 2 - 2 * n) // (2 * n)
             if most < 1:
                 continue
