@@ -54,7 +54,7 @@ def run_command(
     threads: Threads = "",
     batch: Batch = 1,
     passes: Annotated[int | None, typer.Option(help="Passes over the whole matrix; the preset's if not given.")] = None,
-    layers: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Your own layers: rows or problem lines.")] = None,
+    layers: Annotated[Path | None, typer.Option(metavar="FILE", help="Your own layers: problem lines, or rows.")] = None,
     onnx: Annotated[Path | None, typer.Option(metavar="MODEL.onnx", help="Your own model's convolution and pooling layers.")] = None,
     input: Annotated[list[str], typer.Option(metavar="NAME=1x1x96x1366", help="Fixes free axes of --onnx; may repeat.")] = [],  # noqa: B006
     minutes: Annotated[float | None, typer.Option(help="What the run may take; the preset's if not given.")] = None,

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks import contenders, environment, fresh, onnx_layers, own, passes, signals, workloads
+from benchmarks import contenders, environment, fresh, own, passes, signals, workloads
 from benchmarks.cell import Spec
 from benchmarks.own import Own
 
@@ -16,7 +16,7 @@ PATHS = ("audio", "layers", "onnx")
 NOT_KEPT = ("out", "command")  # where a run lies and how it was typed are no part of what was measured
 
 
-_from_onnx = cache(onnx_layers.read)  # a model of many megabytes is read once
+_read = cache(own.read)  # a model of many megabytes is read once
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Options:
         if self.inputs and not self.onnx:
             raise ValueError("--input fixes the free axes of a model that --onnx names")
         if self.onnx:
-            return _from_onnx(self.onnx, self.inputs)
-        return own.read(self.layers) if self.layers else Own(())
+            return _read(self.onnx, self.inputs)
+        return _read(self.layers) if self.layers else Own(())
 
     def thread_counts(self) -> tuple[int, ...]:
         from numba import config

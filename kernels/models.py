@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import importlib
 import json
 import math
 import re
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from kernels.errors import ProblemError
+from kernels.planes import dilated
 from kernels.problem import Conv, ConvTranspose, Pool, Problem, parse
 from kernels.request import request
 
@@ -102,6 +104,8 @@ def from_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] | None = Non
         raise ImportError("reading an ONNX model needs the package onnx: pip install onnx") from error
     try:
         model = onnx.load(str(path), load_external_data=False)
+        if model.functions:  # a call of one hides the layers in it
+            model = importlib.import_module("onnx.inliner").inline_local_functions(model)  # no part of what `import onnx` brings
         graph = onnx.shape_inference.infer_shapes(_fixed(model, dict(inputs or {})), data_prop=True).graph
     except (OSError, ProblemError):
         raise
@@ -173,7 +177,9 @@ def _problem(node: Any, attributes: dict[str, Any], shapes: list[Shape | None], 
         options["groups"] = attributes.get("group", 1)
         if operator == "Conv":
             return request(f"conv{axes}d", x_shape, dtype, (weight, *bias), options).problem
-        options |= {"output_padding": attributes.get("output_padding", 0), "output_size": attributes.get("output_shape")}
+        options["output_padding"] = attributes.get("output_padding", [0] * axes)
+        if "output_shape" in attributes:
+            options |= _cropped_to(attributes, x_shape[2:], weight.shape[2:])
         return request(f"conv_transpose{axes}d", x_shape, dtype, (weight, *bias), options).problem
     options |= {"ceil_mode": bool(attributes.get("ceil_mode", 0))}
     if operator == "AveragePool":
@@ -182,6 +188,21 @@ def _problem(node: Any, attributes: dict[str, Any], shapes: list[Shape | None], 
         options |= {"return_indices": True}
     name = "avg" if operator == "AveragePool" else "max"
     return request(f"{name}_pool{axes}d", x_shape, dtype, (attributes["kernel_shape"],), options).problem
+
+
+def _cropped_to(attributes: dict[str, Any], size: Shape, kernel: Shape) -> dict[str, Any]:
+    """Padding and output padding that give a transposed convolution its `output_shape`; then the node's own padding is not read.
+
+    An odd crop takes one more before, unless the node says SAME_UPPER, as in the specification.
+    """
+    axes, padding, more = len(size), [], list(attributes.get("output_padding", [0] * len(size)))
+    strides, dilations = (attributes.get(name, [1] * axes) for name in ("strides", "dilations"))
+    for axis, wanted in enumerate(attributes["output_shape"][-axes:]):
+        total = (size[axis] - 1) * strides[axis] + dilated(kernel[axis], dilations[axis]) + more[axis] - wanted
+        less, rest = max(total, 0) // 2, -(-max(total, 0) // 2)
+        padding.append((less, rest) if attributes.get("auto_pad") == b"SAME_UPPER" else (rest, less))
+        more[axis] += max(-total, 0)
+    return {"padding": padding, "output_padding": more}
 
 
 def _with_epilogue(problem: Problem, node: Any, readers: Mapping[str, list[Any]], value_of: Any) -> Problem:

@@ -120,3 +120,16 @@ def test_what_is_no_onnx_model(tmp_path: Path) -> None:
         from_onnx(tmp_path / "m.onnx")
     with pytest.raises(FileNotFoundError):
         from_onnx(tmp_path / "none.onnx")
+
+
+def test_layers_inside_a_models_functions_are_found(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    node, opset = onnx.helper.make_node, onnx.helper.make_opsetid
+    path = model(tmp_path / "m.onnx", [node("Block", ["x", "w"], ["y"], domain="mine")], (1, 2, 50), {"w": (3, 2, 5)})
+    whole = onnx.load(path)
+    whole.opset_import.append(opset("mine", 1))
+    inside = [node("Conv", ["a", "b"], ["c"])]
+    whole.functions.append(onnx.helper.make_function("mine", "Block", ["a", "b"], ["c"], inside, whole.opset_import[:1]))
+    onnx.save(whole, path)
+    (layer,) = from_onnx(path)
+    assert layer.problem == parse("conv1d n1 c2 1x50 -> c3 k1x5 s1x1 p0+0x0+0 d1x1 g1 float32")
