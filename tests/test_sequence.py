@@ -158,6 +158,18 @@ def test_weights_are_copied_and_empty_batches_stay_empty() -> None:
     assert nothing.shape == (1, 20) and not np.shares_memory(nothing, x)
 
 
+def test_what_is_left_to_auto_is_measured_if_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[tuple[str, int, float]] = []
+    monkeypatch.setattr("kernels.measure.measure", lambda problem, threads, budget: measured.append((problem.op, threads, budget)))
+    layers = [CONV, layer("conv2d", normal(4, 4, 1, 1), implementation="naive"), layer("max_pool2d", 3, 1)]
+    kernels.sequence(layers, (1, 1, 10, 8), threads=1)
+    assert measured == []
+    kernels.sequence(layers, (1, 1, 10, 8), effort="measure", budget=0.25, threads=1)
+    assert measured == [("conv2d", 1, 0.25), ("max_pool2d", 1, 0.25)]
+    with pytest.raises(ProblemError, match="sequence: effort is 'most'"):
+        kernels.sequence(layers, (1, 1, 10, 8), effort="most")
+
+
 CONV = layer("conv2d", normal(4, 1, 3, 3))
 WRONG: list[tuple[Any, type[Exception], str]] = [
     ([CONV, CONV], ProblemError, r"layer 1: conv2d: x has 4 channels"),
