@@ -60,11 +60,16 @@ def _depthwise(problem: Conv) -> float:
     return 4 * vectors / machine().lanes(problem.itemsize) / calibration().clock + _memory(problem)
 
 
+# Seconds that a product by BLAS costs whoever comes next: its threads spin on for 30 ms beside them. Three such layers took SampleCNN
+# from 27 to 167 ms; a layer of its own that gains more than this may still have it.
+SPINNING = 2e-3
+
+
 def _im2col(problem: Conv) -> float:
     # unfolding writes and reads taps copies of the input; groups run one product after another, 5 us each
     unfolded = problem.n * problem.c_in * problem.taps * math.prod(problem.conv_size) * problem.itemsize
     unfolding = 2 * unfolded / calibration().bandwidth
-    return problem.flops / _rate(problem, 0.25) + unfolding + 5e-6 * problem.groups * problem.n + _memory(problem)
+    return problem.flops / _rate(problem, 0.25) + unfolding + 5e-6 * problem.groups * problem.n + _memory(problem) + SPINNING
 
 
 def _fft(problem: Conv) -> float:
