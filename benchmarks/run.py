@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,12 +121,23 @@ def free_name(folder: Path, pass_: int) -> Path:
 
 def one_pass(suite: Suite, json: Path) -> bool:
     """Run the cells once under pytest-benchmark, whose JSON (raw samples included) goes to `json`; False if the user stopped it."""
-    status = pytest.main(arguments(json), plugins=[_Named(suite)])
+    with _nobody_elses():
+        status = pytest.main(arguments(json), plugins=[_Named(suite)])
     if status == pytest.ExitCode.INTERRUPTED and not suite.problems:
         return False
     if suite.problems or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError("pytest could not run the cells:\n" + ("\n".join(suite.problems) or f"exit status {status}"))
     return True
+
+
+@contextlib.contextmanager
+def _nobody_elses() -> Iterator[None]:
+    """Options that the environment adds are hidden from a pass; and pytest-benchmark times nothing in a worker of pytest-xdist."""
+    held = {name: os.environ.pop(name) for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER") if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(held)
 
 
 class _Named:

@@ -6,7 +6,7 @@ import numpy as np
 
 from kernels.jit import njit
 from kernels.machine import machine
-from kernels.microkernels.window import MAXIMUM, SUM, TILED_STRIDES, line, plane, window
+from kernels.microkernels.window import TILED_STRIDES, code, line, plane, window
 from kernels.problem import Conv
 from kernels.scratch import whole
 from kernels.slabs import put_channels
@@ -69,13 +69,13 @@ def pool_record(problem: Conv, rows: int, columns: int) -> tuple[dict[str, int],
     if not problem.pool:
         return dict.fromkeys((*names, *sizes), 0), []
     kind, kernel, stride = problem.pool
-    lanes, size, code = machine().lanes(problem.itemsize), problem.itemsize, MAXIMUM if kind == "max" else SUM
+    lanes, size, combined = machine().lanes(problem.itemsize), problem.itemsize, code(kind)
     lines = kernel[0] == 1 and stride[0] == 1 and kernel[1] == columns
     shape = window(kernel, stride, (1, 1), (True, True))
-    pool = line(code, lanes, size) if lines else plane(code, shape, lanes, size)
+    pool = line(combined, lanes, size) if lines else plane(combined, shape, lanes, size)
     down = np.full(rows, kernel[0], problem.dtype)
     across = np.full(columns + lanes, kernel[1], problem.dtype)
-    fields = (pool, code, shape.stride, shape.tall, lines, down.ctypes.data, across.ctypes.data)
+    fields = (pool, combined, shape.stride, shape.tall, lines, down.ctypes.data, across.ctypes.data)
     values = (*kernel, *stride, *problem.out_shape[2:])
     return {**dict(zip(names, fields)), **dict(zip(sizes, values))}, [down, across]
 

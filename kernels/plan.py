@@ -53,12 +53,12 @@ def forget() -> None:
     _prepared.forget()
 
 
-def prepare(problem: Problem, choice: Choice, threads: int) -> Prepared:
-    """What the implementation prepares for the whole problem, remembered."""
-    key = problem, choice.name, threads, machine()
+def prepare(problem: Problem, choice: Choice, threads: int, *, last: bool = False) -> Prepared:
+    """What the implementation prepares for the whole problem, remembered; last: for arrays with channels last."""
+    key = problem, choice.name, threads, last, machine()
     found = _prepared.get(key)
     if found is None:
-        found = _composed(problem, choice.implementation, threads)
+        found = _with_channels_last(problem, choice, threads) if last else _composed(problem, choice.implementation, threads)
         _prepared.put(key, found, found.workspace_bytes)
     return found
 
@@ -113,7 +113,7 @@ def thread_count(op: str, threads: int | None) -> int:
     return min(int(threads), cores())
 
 
-def _prepare_last(problem: Problem, choice: Choice, threads: int) -> Prepared:
+def _with_channels_last(problem: Problem, choice: Choice, threads: int) -> Prepared:
     """The same for channels last: by the implementation itself where it knows how, else turned over before and after."""
     from kernels.relayout import channels_last  # brings Numba, see `load`
 
@@ -140,8 +140,7 @@ class Outline:
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
         self._plain = None if self._indices or signature.dtype != self._dtype else signature.x_shape
         nothing = Prepared(without_operands(lambda *arrays: None))
-        step = _prepare_last if signature.channels_last else prepare
-        self.prepared = nothing if problem.n == 0 else step(problem, self.choice, self.threads)
+        self.prepared = nothing if problem.n == 0 else prepare(problem, self.choice, self.threads, last=signature.channels_last)
         self._x_shape, self._out_shape = problem.x_shape, problem.out_shape  # of what runs
         if signature.channels_last:
             from kernels.relayout import last  # brings Numba, see `load`

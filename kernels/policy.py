@@ -112,9 +112,9 @@ def _points(problem: Conv) -> float:
 
 def _spectra(problem: Conv) -> float:
     cut = lines.by_lines(problem)
-    by_scipy = tiles.layout(problem)
     if cut:
         return BIND + SPECTRAL * problem.c_out * lines.summands(problem, cut) * cut.length
+    by_scipy = tiles.layout(problem)
     return BIND + SPECTRAL * (by_scipy.weight_bytes / problem.itemsize if by_scipy else 0)
 
 
@@ -125,12 +125,13 @@ _PACKING: dict[str, Callable[[Any], float]] = {
 
 
 def _packing(problem: Problem, implementation: Implementation) -> float:
-    """Seconds of one core to pack the operands, once."""
+    """Seconds of one core to pack the operands of all parts, once."""
     if not isinstance(problem, Conv) or implementation.name not in _PACKING:
         return 0.0
     parts = implementation.parts(problem)
-    cycles = _PACKING[implementation.name]
-    return sum(map(cycles, [problem] if parts is None else [part for part, _ in parts])) / calibration().clock
+    if parts is not None:  # which may have parts of their own: a transposed volume is volumes, a volume is images
+        return sum(_packing(part, registry.get(part, implementation.name)) for part, _ in parts)
+    return _PACKING[implementation.name](problem) / calibration().clock
 
 
 def _estimate(problem: Problem, implementation: Implementation) -> float | None:
@@ -192,7 +193,9 @@ def choose(problem: Problem, name: str = "auto", threads: int = 1, measured: Mea
         if sentence is None and known[key].error_bound(problem) > bound:
             refusals[key] = f"its error bound {known[key].error_bound(problem):.1e} exceeds {bound:.1e}"
     considered = {key: _estimate(problem, known[key]) for key, sentence in refusals.items() if sentence is None}
-    estimates = {key: seconds + packs * _packing(problem, known[key]) for key, seconds in considered.items() if seconds is not None}
+    estimates = {key: seconds for key, seconds in considered.items() if seconds is not None}
+    if packs:
+        estimates = {key: seconds + _packing(problem, known[key]) for key, seconds in estimates.items()}
     if not estimates:
         reasons = "; ".join(f"{key}: {why}" for key, why in refusals.items())
         raise ProblemError(f"{problem.op}: no implementation can do {problem}: {reasons}")

@@ -19,7 +19,7 @@ from kernels.machine import machine
 from kernels.microkernels.flat import flat
 from kernels.microkernels.lines import ALONG, bring, put
 from kernels.microkernels.stacked import stacked
-from kernels.microkernels.window import MAXIMUM, SUM
+from kernels.microkernels.window import MAXIMUM, code
 from kernels.problem import Pool
 from kernels.scratch import ALIGNMENT, Scratch, handle, whole
 from kernels.vector import call, flush_denormals, restore_denormals, take_next
@@ -77,6 +77,17 @@ def stacks(threads, x, out, scratch, scratch_bytes, bring_kernel, kernel, put_ke
         restore_denormals(state)
 
 
+def planes_of_job(problem: Pool, threads: int) -> int:
+    """Planes that a thread takes at a time."""
+    return max(1, min(JOB_BYTES // (math.prod(problem.size) * problem.itemsize), -(-problem.n * problem.c_in // threads)))
+
+
+def geometry(problem: Pool) -> tuple[int, ...]:
+    """What a micro-kernel is told of a plane and its windows: oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw."""
+    (top, _), (left, _) = problem.padding
+    return *problem.out_size, *problem.size, *problem.kernel, *problem.stride, top, left, *problem.dilation
+
+
 def in_strips(problem: Pool) -> bool:
     """Whether windows lie side by side without padding, in rows of outputs that fill at most half a vector."""
     lanes, (kh, kw), ow = machine().lanes(problem.itemsize), problem.kernel, problem.out_size[1]
@@ -88,10 +99,10 @@ def in_strips(problem: Pool) -> bool:
 def prepare_strips(problem: Pool, threads: int) -> Prepared:
     """The pooling of narrow planes as they lie in memory."""
     size, planes = problem.itemsize, problem.n * problem.c_in
-    lanes, kind = machine().lanes(size), MAXIMUM if problem.kind == "max" else SUM
+    lanes, kind = machine().lanes(size), code(problem.kind)
     (kh, kw), (h, w), (oh, ow) = problem.kernel, problem.size, problem.out_size
     divisor = np.full(1, problem.divisor_override or problem.taps, problem.dtype)
-    per_job = max(1, min(JOB_BYTES // (h * w * size), -(-planes // threads)))
+    per_job = planes_of_job(problem, threads)
     used = min(threads, -(-planes // per_job))
     rest = flat(kind, problem.kernel, w, ow, lanes, size), kind, kh, kw, w, ow, lanes, size, divisor.ctypes.data, planes, per_job, h, oh
     launch = strips.ready(used, used, 0, 0, 0, *rest)
@@ -114,7 +125,7 @@ def stacks_planes(problem: Pool) -> bool:
 def prepare_stacks(problem: Pool, threads: int, down: Array, across: Array) -> Prepared:
     """The pooling of planes one in each lane."""
     size, planes = problem.itemsize, problem.n * problem.c_in
-    lanes, kind = machine().lanes(size), MAXIMUM if problem.kind == "max" else SUM
+    lanes, kind = machine().lanes(size), code(problem.kind)
     area, produced = math.prod(problem.size), math.prod(problem.out_size)
     places = np.zeros((2, 5, lanes), np.int64)
     for table, live in zip(places, (lanes, planes % lanes)):
@@ -123,8 +134,7 @@ def prepare_stacks(problem: Pool, threads: int, down: Array, across: Array) -> P
     half = whole((max(area, produced) + lanes) * lanes * size)  # lines are turned in blocks of as many as there are lanes
     used = min(threads, -(-planes // lanes))
     scratch = Scratch(2 * used * half + ALIGNMENT)
-    place = *problem.kernel, *problem.stride, problem.padding[0][0], problem.padding[1][0], *problem.dilation
-    sizes = (kind, lanes, size, *problem.out_size, *problem.size, *place)
+    sizes = (kind, lanes, size, *geometry(problem))
     kernels = bring(ALONG, lanes, size), stacked(kind, lanes, size), put(ALONG, False, lanes, size)
     held = down, across, places, np.zeros(1, problem.dtype)
     rest = 2 * half, *kernels, sizes, *(array.ctypes.data for array in held), planes

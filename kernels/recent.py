@@ -36,9 +36,6 @@ class Recent(Generic[Value]):
             self._values.clear()
             self._sizes.clear()
 
-    def __len__(self) -> int:
-        return len(self._sizes)
-
     def _drop(self, key: Hashable) -> None:
         self._values.pop(key, None)
         self._sizes.pop(key, None)

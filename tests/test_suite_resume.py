@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from benchmarks.plugin import Suite
 from benchmarks.results import Line, Run
 from benchmarks.signals import Clip
 
-OWN = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_XDIST", "PYTEST_ADDOPTS"))}
 LINE = Line("effat.preemph", "jit", 1, 1, "conv1d", "conv1d n1 …", 2000, 400, "ok", seconds=(1e-6,))
 SMALL = workloads.by_id("effat.preemph")
 CLIP = Clip("test", 32000, np.ones((2, 32000), np.float32))
@@ -30,7 +28,7 @@ CLIP = Clip("test", 32000, np.ones((2, 32000), np.float32))
 
 def begin(out: Path, *arguments: str) -> subprocess.Popen[str]:
     full = [sys.executable, "-m", "benchmarks", *arguments, "--out", str(out)]
-    return subprocess.Popen(full, cwd=environment.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=OWN)
+    return subprocess.Popen(full, cwd=environment.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def wait_for(out: Path, count: int, process: subprocess.Popen[str]) -> None:

@@ -108,16 +108,19 @@ def unfold(x, columns, image, group, position, summand, c_in, kernel, stride, be
         unfold_tap(plane, columns[n, g, row % summands], position, kh, kw, stride, before, dilation, out_width)
 
 
+def _dense_pointwise(problem: Conv) -> bool:
+    return problem.taps == 1 and max(problem.stride) == 1
+
+
 def is_stored(problem: Conv) -> bool:
     """Whether the layer is a product of x just as it lies in memory: a 1x1 kernel, or one window that is the whole input."""
-    pointwise = problem.taps == 1 and max(problem.stride) == 1
-    return not any(map(sum, problem.padding)) and (pointwise or problem.kernel == problem.size)
+    return not any(map(sum, problem.padding)) and (_dense_pointwise(problem) or problem.kernel == problem.size)
 
 
 def as_stored(problem: Conv, weight: Array, threads: int) -> Run:
     """The layer as that product, weight being (groups, c_out/groups, summands)."""
     groups = problem.groups
-    if problem.taps == 1 and max(problem.stride) == 1:
+    if _dense_pointwise(problem):
 
         def pointwise(x: Array, out: Array) -> None:
             with bounded(threads):

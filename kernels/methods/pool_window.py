@@ -21,8 +21,8 @@ from kernels.implementation import Implementation, Prepared, rounding_bound, wit
 from kernels.jit import njit, region
 from kernels.machine import machine
 from kernels.microkernels.argmax import plane_positions
-from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, SUM, TILED_STRIDES, line, plane, window
-from kernels.pool_narrow import JOB_BYTES, in_strips, prepare_stacks, prepare_strips, stacks_planes
+from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, TILED_STRIDES, code, line, plane, window
+from kernels.pool_narrow import JOB_BYTES, geometry, in_strips, planes_of_job, prepare_stacks, prepare_strips, stacks_planes
 from kernels.problem import Pool, Problem, dilated
 from kernels.scratch import ALIGNMENT, Scratch, handle, whole
 from kernels.vector import call, flush_denormals, restore_denormals, take_next
@@ -130,9 +130,8 @@ def _prepare_positions(problem: Pool, threads: int) -> Prepared:
     lanes = machine().lanes(size)
     step = problem.stride[1] if problem.stride[1] <= TILED_STRIDES else 0
     kernel = plane_positions(step, lanes, size)
-    place = *problem.kernel, *problem.stride, problem.padding[0][0], problem.padding[1][0], *problem.dilation
-    sizes = (step, lanes, size, *problem.out_size, *problem.size, *place)
-    per_job = max(1, min(JOB_BYTES // (math.prod(problem.size) * size), -(-planes // threads)))
+    sizes = (step, lanes, size, *geometry(problem))
+    per_job = planes_of_job(problem, threads)
     used = min(threads, -(-planes // per_job))
     rest = kernel, sizes, planes, per_job
     launch = positions.ready(used, used, 0, 0, 0, *rest, 0)
@@ -151,8 +150,8 @@ def prepare(problem: Pool, threads: int) -> Prepared:
         return _prepare_positions(problem, threads)
     size = problem.itemsize
     lanes = machine().lanes(size)
-    kind = MAXIMUM if problem.kind == "max" else SUM
-    (h, w), (oh, ow) = problem.size, problem.out_size
+    kind = code(problem.kind)
+    w, (oh, ow) = problem.size[1], problem.out_size
     row_counts, counts = divisors(problem, 0), divisors(problem, 1)
     if problem.divisor_override:
         row_counts, counts = np.full(oh, problem.divisor_override), np.ones(ow)
@@ -192,11 +191,10 @@ def prepare(problem: Pool, threads: int) -> Prepared:
     # from the first tap of the last output on, a vector of taps or of outputs
     needed = (ow - 1) * problem.stride[1] + dilated(problem.kernel[1], problem.dilation[1]) + lanes * max(shape.stride, 1)
     row_bytes = whole(max(needed, left + w + lanes) * size)
-    per_job = max(1, min(JOB_BYTES // (h * w * size), -(-planes // threads)))
+    per_job = planes_of_job(problem, threads)
     used = min(threads, -(-planes // per_job))
     scratch = Scratch(used * row_bytes + ALIGNMENT)
-    place = oh, ow, h, w, *problem.kernel, *problem.stride, problem.padding[0][0], left, *problem.dilation
-    sizes = (kind, shape.stride, shape.tall, lanes, size, *place)
+    sizes = (kind, shape.stride, shape.tall, lanes, size, *geometry(problem))
 
     arguments = row_bytes, kernel, sizes, *divisors_at, planes, per_job
     launch = windows.ready(used, used, 0, 0, 0, *arguments)

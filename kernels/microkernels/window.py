@@ -31,6 +31,11 @@ MERGED = 1024  # lines up to this length are combined `lanes` at a time: the ste
 AHEAD = 4096  # bytes between asking for input and using it: planes follow one another in memory, and the hardware asks too late by itself
 
 
+def code(kind: str) -> int:
+    """MAXIMUM for "max", SUM for "avg"."""
+    return MAXIMUM if kind == "max" else SUM
+
+
 class Combine:
     """The two kinds of pooling as algebra on vectors."""
 
