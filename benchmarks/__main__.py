@@ -27,6 +27,9 @@ WorkloadGlob = Annotated[list[str], typer.Option("--workload", metavar="GLOB", h
 ContenderGlob = Annotated[list[str], typer.Option("--contender", metavar="GLOB", help="Contenders by name; may repeat.")]
 Threads = Annotated[str, typer.Option(metavar="N[,N]", help="Thread counts; every usable core if not given.")]
 Batch = Annotated[int, typer.Option(help="How many inputs at once.")]
+Layers = Annotated[Path | None, typer.Option(metavar="FILE", help="Your own layers: problem lines, or rows.")]
+Onnx = Annotated[Path | None, typer.Option(metavar="MODEL.onnx", help="Your own model's convolution and pooling layers.")]
+Inputs = Annotated[list[str], typer.Option("--input", metavar="NAME=1x1x96x1366", help="Fixes free axes of --onnx; may repeat.")]
 Audio = Annotated[Path | None, typer.Option(metavar="FILE.wav", help="First layers hear this clip instead of the synthesised one.")]
 
 
@@ -54,9 +57,9 @@ def run_command(
     threads: Threads = "",
     batch: Batch = 1,
     passes: Annotated[int | None, typer.Option(help="Passes over the whole matrix; the preset's if not given.")] = None,
-    layers: Annotated[Path | None, typer.Option(metavar="FILE", help="Your own layers: problem lines, or rows.")] = None,
-    onnx: Annotated[Path | None, typer.Option(metavar="MODEL.onnx", help="Your own model's convolution and pooling layers.")] = None,
-    input: Annotated[list[str], typer.Option(metavar="NAME=1x1x96x1366", help="Fixes free axes of --onnx; may repeat.")] = [],  # noqa: B006
+    layers: Layers = None,
+    onnx: Onnx = None,
+    inputs: Inputs = [],  # noqa: B006
     minutes: Annotated[float | None, typer.Option(help="What the run may take; the preset's if not given.")] = None,
     audio: Audio = None,
     cold_cache: Annotated[bool, typer.Option("--cold-cache", help="Empty the caches before each sample.")] = False,
@@ -71,7 +74,7 @@ def run_command(
 
     options = replace(
         _options(preset, workload, contender, threads, batch, audio),
-        passes=passes, minutes=minutes, layers=layers, onnx=onnx, inputs=tuple(input), cold_cache=cold_cache, denormals=denormals,
+        passes=passes, minutes=minutes, layers=layers, onnx=onnx, inputs=tuple(inputs), cold_cache=cold_cache, denormals=denormals,
         fresh=fresh, out=out,
     )  # fmt: skip
     screen = Console(stderr=True) if json else console
@@ -98,12 +101,21 @@ def run_command(
 
 
 @app.command("list")
-def list_command(preset: Preset = "full") -> None:
-    """Show the workloads of a preset and every contender."""
-    if preset not in workloads.PRESETS:
-        _stop(f"no preset {preset!r}; there are {', '.join(workloads.PRESETS)}")
-    table = Table("workload", "what", "input", title=f"{preset}: workloads", title_justify="left")
-    for each in workloads.preset(preset):
+def list_command(
+    preset: Annotated[str, typer.Option(help="quick, core or full; every workload there is if not given.")] = "",
+    layers: Layers = None,
+    onnx: Onnx = None,
+    inputs: Inputs = [],  # noqa: B006
+) -> None:
+    """Show the workloads of a preset, or your own, and every contender."""
+    options = replace(_options(preset or "full", [], [], "", 1, None), layers=layers, onnx=onnx, inputs=tuple(inputs))
+    try:
+        own = options.own().workloads
+    except ValueError as error:
+        _stop(error)
+    shown = workloads.select(preset or "full", () if own or preset else ("*",), own)
+    table = Table("workload", "what", "input", title=f"{preset} workloads".strip(), title_justify="left")
+    for each in shown:
         table.add_row(each.id + (" *" if each.core else ""), each.describe(), str(dict(each.input)["kind"]) if each.input else "normal")
     console.print(table, "* in the core preset", "")
     table = Table("contender", "version", "inside the timer", title="contenders", title_justify="left")
@@ -120,10 +132,13 @@ def check_command(
     contender: ContenderGlob = [],  # noqa: B006
     threads: Threads = "",
     batch: Batch = 1,
+    layers: Layers = None,
+    onnx: Onnx = None,
+    inputs: Inputs = [],  # noqa: B006
     audio: Audio = None,
 ) -> None:
     """Compare answers with float64 and time nothing; status 1 if any is wrong."""
-    options = _options(preset, workload, contender, threads, batch, audio)
+    options = replace(_options(preset, workload, contender, threads, batch, audio), layers=layers, onnx=onnx, inputs=tuple(inputs))
     try:
         matrix = options.matrix()
         bench = Bench(options.clip(), passes_.PRESETS[preset].budget)

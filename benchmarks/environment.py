@@ -109,6 +109,7 @@ def collect(contenders: Iterable[Any] = ()) -> dict[str, Any]:
         "threading_layer": _safely(numba.threading_layer),
         "numba_threads": numba.config.NUMBA_NUM_THREADS,
         "thread_variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(THREAD_VARIABLES)},
+        "tuning": os.environ.get("KERNELS_TUNING"),
         "commit": commit(),
         "dirty": dirty(),
         "kernels": getattr(kernels, "__version__", None),

@@ -18,6 +18,7 @@ from typing import Any
 
 SCHEMA = 1
 PEERS = ("torch", "torch_channels_last", "onnxruntime", "openvino", "scipy")  # the suite's own, in the order that reports show
+CHOOSERS = ("auto", "measured")  # of ours: another implementation by another name
 STATUSES = ("ok", "wrong", "refused", "over_budget", "failed")
 
 Limits = Mapping[str, Mapping[str, float]]

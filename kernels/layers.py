@@ -48,8 +48,8 @@ def layer(op: str, *args: Any, **options: Any) -> Layer:
     - "batch_norm", mean, var, gamma=None, beta=None, eps=1e-5, axis=1: at inference, (x - mean) / sqrt(var + eps) * gamma + beta
     - "activation", name or (name, slope): those of convolutions
     - "flatten": (N, …) to (N, product of the rest), channels slowest
-    - "linear", weight (out, in), bias=None, activation=None, implementation="blas": along the last axis; by BLAS, which reads the
-      weights as they are, or by a convolution's implementation, which packs them once
+    - "linear", weight (out, in), bias=None, activation=None, implementation="auto": along the last axis, as a convolution of one
+      tap whose positions are the rows
     - "concatenate", branch, branch, …: lists of layers that all get the same input; their outputs, joined along channels
     - "add", branch, branch, …: their sum; an empty list is the input itself, so layer("add", [...], []) is a residual block
 
@@ -118,7 +118,7 @@ class Pointwise(Stage):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Linear(Stage):
-    """A product with weight (out, in) along the last axis, + bias, activation; by BLAS, or as a convolution at single positions."""
+    """A product with weight (out, in) along the last axis, + bias, activation; and which implementation was asked for."""
 
     weight: Array
     bias: Array | None
@@ -234,7 +234,7 @@ def _flatten(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implement
 
 
 def _linear(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implementation: str) -> list[Stage]:
-    def arguments(weight: Any, bias: Any = None, activation: Any = None, implementation: str = "blas") -> Stage:
+    def arguments(weight: Any, bias: Any = None, activation: Any = None, implementation: str = "auto") -> Stage:
         weight = intake("linear", "weight", weight)
         if weight.ndim != 2 or weight.shape[1] != x_shape[-1]:
             hint = "; put layer('flatten') before it" if weight.ndim == 2 and weight.shape[1] == math.prod(x_shape[1:]) else ""

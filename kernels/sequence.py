@@ -1,6 +1,6 @@
 """A stack of layers planned for one input shape: one call runs them all, and what lies between them shares one block of memory.
 
-Every stage (`layers`) becomes a step: a plan's bare `run`, a product by BLAS, a pass over finished numbers. Steps read and write views that
+Every stage (`layers`) becomes a step: a plan's bare `run`, a pass over finished numbers. Steps read and write views that
 are made once for each block of memory, so that between two layers there is nothing but a Python call. The first step reads the caller's
 x, the last writes the caller's out, and concatenated branches of one image write straight into their channels. A block serves one call at a
 time; concurrent calls take others.
@@ -141,6 +141,6 @@ def sequence(
     (1, 1, 8, 8) -> (1, 3) float32, 1 thread, arena 128 bytes (apart: 128), scratch ... bytes
     0+1+2  conv2d relu max_pool2d  (1, 2, 4, 4)  direct ...  arena 0 + 128 bytes
     3      flatten                 (1, 32)       view   ...  arena 0 + 128 bytes
-    4      linear sigmoid          (1, 3)        blas   ...  out
+    4      linear sigmoid          (1, 3)        direct ...  out
     """
     return Sequence(layers, x_shape, dtype, implementation, measuring("sequence", effort, budget), threads)

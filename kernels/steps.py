@@ -11,7 +11,6 @@ import numpy as np
 from kernels import epilogue
 from kernels.arena import offsets
 from kernels.arrays import canonical
-from kernels.blas import bounded
 from kernels.calibration import calibration
 from kernels.fusing import Choosing
 from kernels.implementation import Operands, rounding_bound
@@ -210,27 +209,13 @@ class Steps:
         bias = None if stage.bias is None else np.array(stage.bias, self.dtype)
         rows, (c_out, c_in) = max(math.prod(stage.x_shape[:-1]), 1), weight.shape  # an empty batch is planned for one row, never run
         reads, write = [View(value.memory, (rows, c_in))], self._new((rows, c_out))
-        if stage.implementation != "blas":
-            with named(stage.index):
-                plan = self._positions(stage, rows, Operands(weight.reshape(c_out, c_in, 1, 1), bias))
-            run = plan.run if rows == 1 else _turned(plan, rows)
-            flat = [View(value.memory, plan.problem.x_shape)] if rows == 1 else reads
-            into = View(write.memory, plan.problem.out_shape) if rows == 1 else write
-            scratch = plan.workspace_bytes + (0 if rows == 1 else rows * (c_in + c_out) * self.dtype.itemsize)
-            return self._step(stage, run, flat, into, plan.implementation, plan.seconds, scratch, plan.error_bound)
-        after = Pointwise(stage.where, stage.words, stage.out_shape, stage.out_shape, stage.dtype, activation=stage.activation)
-        follow = epilogue.prepare(after.problem(self.dtype.name), self.threads)(Operands()) if stage.activation else None
-
-        def product(x: Array, y: Array) -> None:
-            with bounded(self.threads):
-                np.matmul(x, weight.T, out=y)
-            if bias is not None:
-                np.add(y, bias, out=y)
-            if follow:
-                follow(y)
-
-        seconds = self._moved(weight.shape, stage.x_shape, stage.out_shape)
-        return self._step(stage, product, reads, write, "blas", seconds, bound=4 * float(np.finfo(self.dtype).eps) * c_in**0.5)
+        with named(stage.index):
+            plan = self._positions(stage, rows, Operands(weight.reshape(c_out, c_in, 1, 1), bias))
+        if rows == 1:
+            reads, write = [View(value.memory, plan.problem.x_shape)], View(write.memory, plan.problem.out_shape)
+        run = plan.run if rows == 1 else _turned(plan, rows)
+        scratch = plan.workspace_bytes + (rows > 1) * rows * (c_in + c_out) * self.dtype.itemsize
+        return self._step(stage, run, reads, write, plan.implementation, plan.seconds, scratch, plan.error_bound)
 
     def _positions(self, stage: Linear, rows: int, operands: Operands) -> Plan:
         """The product as a convolution of one tap, whose positions are the rows: weights are read once for all of them."""
@@ -238,6 +223,7 @@ class Steps:
         problem = Conv("linear", 1, c_in, (1, rows), ones, ones, none, ones, self.dtype.name, c_out, bias=operands.bias is not None,
                        activation=stage.activation)  # fmt: skip
         signature = Signature(problem.x_shape, problem.out_shape, self.dtype, 2)
+        self.choosing.choice(problem, stage.implementation)
         return Plan(Outline(problem, signature, stage.implementation, self.threads), operands)
 
     def _join(self, stage: Join, value: View) -> View:

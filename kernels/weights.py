@@ -1,4 +1,7 @@
-"""Weights as tiles read them, [group][tile][summand][channel of the tile]: what a plan does once and a function call each time."""
+"""Weights as tiles read them, [group][tile][summand][channel of the tile]: what a plan does once and a function call each time.
+
+Winograd's are transformed on the way, and lie so at every point: [point][group][tile][summand][channel of the tile].
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,13 @@ from kernels.calibration import worth
 from kernels.cuts.direct import even
 from kernels.jit import region
 from kernels.scratch import handle
+from kernels.toomcook import matrices
 
 Array = np.ndarray
 
 PIECE = 64  # summands of a tile turned at a time: what is written stays in the first-level cache until its lines are full
 CYCLES = 2  # to move one number
+POINT = 3  # to transform and move one point
 
 
 @region
@@ -48,6 +53,53 @@ def packer(c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, un
     def pack(weight: Array) -> Array:
         packed = make(number, kind)
         launch(handle(weight), handle(packed), *rest)
+        return packed
+
+    return pack
+
+
+@region
+def _interpolate(weights, matrix, packed, groups, parts, base, extra):
+    """packed from weights (c_out, k, taps): at every point the sum of taps, each times its number in matrix (points, taps)."""
+    points, taps = matrix.shape
+    c_out, k, _ = weights.shape
+    pieces = (k + PIECE - 1) // PIECE
+    for unit in prange(groups * parts * pieces):
+        t, first = unit // pieces, unit % pieces * PIECE
+        group, tile = t // parts, t % parts
+        j, m = group * (c_out // groups) + tile * base + min(tile, extra), base + (tile < extra)
+        count = min(PIECE, k - first)
+        lines, sums = np.zeros((taps, PIECE)), np.empty(PIECE)
+        for c in range(j, j + m):
+            for i in range(count):
+                for tap in range(taps):
+                    lines[tap, i] = weights[c, first + i, tap]
+            for point in range(points):
+                sums[:] = 0
+                for tap in range(taps):
+                    factor = matrix[point, tap]
+                    for i in range(PIECE):
+                        sums[i] += factor * lines[tap, i]
+                to = (point * c_out + j) * k + first * m + c - j
+                for i in range(count):
+                    packed[to + i * m] = sums[i]
+
+
+def transformer(c_out: int, k: int, groups: int, m: int, tile: tuple[int, int], kernel: tuple[int, ...], dtype: str,
+                threads: int) -> Callable[[Any], Array]:  # fmt: skip
+    """What transforms contiguous weights (c_out, k, *kernel) for outputs of `tile`, G g G' in float64 and rounded once, and packs every
+    point as `packer` does."""
+    rows, columns = (np.array(matrices(*sizes)[1], np.float64) for sizes in zip(tile, kernel))
+    matrix = np.kron(rows, columns)
+    parts, base, extra = even(c_out // groups, m)
+    threads = worth(threads, POINT * len(matrix) * c_out * k)
+    shape = c_out, k, matrix.shape[1]
+    rest = groups, parts, base, extra
+    launch = _interpolate.ready(threads, np.empty((0, 0, 0), dtype), matrix, np.empty(0, dtype), *rest)
+
+    def pack(weight: Array) -> Array:
+        packed = np.empty(len(matrix) * c_out * k, dtype)
+        launch(weight.reshape(shape), matrix, packed, *rest)
         return packed
 
     return pack

@@ -10,10 +10,11 @@ from scipy import signal
 
 from benchmarks import contenders, reference, workloads
 from benchmarks.contenders import Contender, scipy_cpu
-from benchmarks.results import PEERS
+from benchmarks.results import CHOOSERS, PEERS
 from benchmarks.signals import Clip
 from benchmarks.tensors import Tensors, tensors
 from benchmarks.workloads import Workload
+from kernels import tuning
 
 CLIP = Clip("test", 8000, np.ones((2, 8000), np.float32))
 CONV, CONV1D = workloads.by_id("vggish.conv1"), workloads.by_id("beattcn.d256c1")
@@ -131,7 +132,7 @@ def test_what_would_take_minutes_is_predicted_from_a_shorter_layer() -> None:
     reverb = workloads.by_id("signals.reverb32")
     for contender in contenders.installed():
         small = contender.pilot(reverb)
-        assert small is None if contender.name in ("fft", "auto") else small is not None and small.flops < reverb.flops, contender.name
+        assert small is None if contender.name in ("fft", *CHOOSERS) else small is not None and small.flops < reverb.flops, contender.name
     assert all(each.pilot(CONV) is None for each in contenders.installed() if each.name in ("torch", "direct", "onnxruntime"))
 
 
@@ -172,7 +173,9 @@ def test_answers_are_remembered_per_workload_and_clip() -> None:
 
 def test_every_registered_implementation_is_a_contender() -> None:
     names = [each.name for each in contenders.everyone()]
-    assert {"naive", "jit", "auto", *PEERS} <= set(names)
+    assert {"naive", "jit", *CHOOSERS, *PEERS} <= set(names)
+    assert "measured" not in [each.name for each in contenders.select()]
+    assert [each.name for each in contenders.select(["meas*"])] == ["measured"]
     assert len(set(names)) == len(names)
     assert all(each.inside_timer.endswith(".") for each in contenders.everyone())
 
@@ -188,11 +191,13 @@ def test_globs_and_absent_contenders(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "torch" not in [each.name for each in contenders.select(["torch*", "scipy"])]
 
 
-def test_auto_says_what_it_chose() -> None:
-    auto = next(each for each in contenders.everyone() if each.name == "auto")
+@pytest.mark.parametrize("name", CHOOSERS)
+def test_what_chooses_says_what(name: str) -> None:
+    chooser = next(each for each in contenders.everyone() if each.name == name)
     workload = KINDS["first layer"]
-    chosen = auto.prepare(workload, tensors(workload, CLIP), 1).remark
-    assert chosen.removeprefix("chose ") in [each.name for each in contenders.everyone()]
+    chosen = chooser.prepare(workload, tensors(workload, CLIP), 1).remark
+    assert chosen.removeprefix("chose ").partition(":")[0] in [each.name for each in contenders.everyone()]
+    assert not tuning._table, "what one contender measured must not help the next"
 
 
 def test_operations_the_library_lacks_are_refused_by_name() -> None:

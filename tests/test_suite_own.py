@@ -201,3 +201,14 @@ def test_a_run_over_a_model_ends_with_its_time(tmp_path: Path, monkeypatch: pyte
     ])  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "net.onnx: 1 layers, 1 of them differ" in done.output and "your model, 1 thread" in done.output and "1 of 1" in done.output
+
+
+def test_own_layers_are_listed_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([LINES[1]]))
+    for command in (["list", "--layers", str(path)], ["check", "--layers", str(path), "--contender=jit"]):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0 and "mine.line-1" in done.output and "effat" not in done.output, done.output
+    every, core = (CliRunner().invoke(app, ["list", *preset]).output for preset in ([], ["--preset", "core"]))
+    assert "network.vggish" in every and "signals.reverb" in every and "signals.reverb" not in core
+    assert "there are quick, core, full" in CliRunner().invoke(app, ["list", "--preset", "none"]).output

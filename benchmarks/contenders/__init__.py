@@ -36,9 +36,10 @@ def installed() -> tuple[Contender, ...]:
 
 
 def select(globs: Sequence[str] = ()) -> tuple[Contender, ...]:
-    """The installed contenders that a glob fits, all without globs. A glob that fits only absent ones is an error with the reason."""
+    """The installed contenders that a glob fits; without globs all but those that run only when asked for. A glob that fits only absent
+    ones is an error with the reason."""
     if not globs:
-        return installed()
+        return tuple(each for each in installed() if not each.asked_only)
     for glob in globs:
         fitting = [each for each in everyone() if each.name in matching([each.name for each in everyone()], [glob], "contender", shown=99)]
         if all(each.available() for each in fitting):

@@ -1,10 +1,11 @@
-"""Our own implementations, one contender per registered name, and "auto", which lets the library choose.
+"""Our own implementations, one contender per registered name, "auto", which lets the library choose, and "measured", where it times first.
 
 They are found by asking the library, so a new implementation appears here by being registered.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,17 @@ import numpy as np
 import kernels
 from benchmarks.contenders.base import Contender, Prepared
 from benchmarks.networks import Network
+from benchmarks.results import CHOOSERS
 from benchmarks.tensors import Tensors, aligned
 from benchmarks.workloads import Workload
-from kernels import api
+from kernels import api, tuning
 
 # Loops in plain Python run at some 1e6 to 1e7 operations a second, plain compiled loops at 1e9: a pilot of a tenth of a second each.
 PILOT_FLOPS = {"naive": 200_000, "jit": 50_000_000}
-TRANSFORMED = ("fft", "auto")  # their time is not in proportion to the flops of the definition, and never minutes
+TRANSFORMED = ("fft", "auto", "measured")  # their time is not in proportion to the flops of the definition, and never minutes
+
+# "auto" decides by its built-in estimates here, as it does for whoever begins, not by what this machine's user once measured or calibrated
+os.environ.setdefault("KERNELS_TUNING", "off")
 
 
 class Ours(Contender):
@@ -28,7 +33,8 @@ class Ours(Contender):
     inside_timer = "One call of a prepared plan into an allocated output; weights packed, kernels compiled, scratch sized before."
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name, self.asked_only = name, name == "measured"
+        self.effort = "measure" if name == "measured" else "estimate"
 
     def available(self) -> str | None:
         return None  # the suite cannot be started without the library
@@ -46,13 +52,13 @@ class Ours(Contender):
 
     def refuse(self, workload: Workload) -> str | None:
         if isinstance(workload, Network):
-            return None if self.name == "auto" else 'of a network every layer takes what suits it; "auto" runs it'
+            return None if self.name in CHOOSERS else 'of a network every layer takes what suits it; "auto" runs it'
         if not hasattr(kernels, workload.op):
             return f"kernels has no operation {workload.op}"
         weight = None if workload.weight_shape is None else np.zeros(workload.weight_shape, np.float32)
         bias = np.zeros(workload.c_out, np.float32) if workload.bias else None
         able = api.implementations(workload.op, workload.x_shape, *_arguments(workload, weight, bias), **_options(workload))
-        if self.name == "auto":
+        if self.name in CHOOSERS:
             return None if None in able.values() else "no implementation takes this problem"
         if self.name not in able:
             return f"{self.name} is no implementation of {workload.op}; there are {', '.join(able)}"
@@ -61,7 +67,8 @@ class Ours(Contender):
 
     def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
         if isinstance(workload, Network):
-            network = kernels.sequence(workload.layers, workload.x_shape, threads=threads)
+            network = kernels.sequence(workload.layers, workload.x_shape, threads=threads, effort=self.effort)
+            _forget()
             x, out = given.x, aligned(workload.out_shape)
             return Prepared(
                 run=lambda: network(x, out=out), answer=np.asarray, error_bound=network.error_bound,
@@ -69,14 +76,21 @@ class Ours(Contender):
             )  # fmt: skip
         plan = api.plan(
             workload.op, workload.x_shape, *_arguments(workload, given.weight, given.bias), **_options(workload),
-            implementation=self.name, threads=threads, dtype="float32",
+            implementation="auto" if self.name in CHOOSERS else self.name, threads=threads, dtype="float32", effort=self.effort,
         )  # fmt: skip
+        _forget()
         out = aligned(workload.out_shape)  # full of NaN, so that whatever is left unwritten shows
         x = given.x
         return Prepared(
             run=lambda: plan(x, out=out), answer=np.asarray, problem=str(plan.problem), error_bound=float(plan.error_bound),
-            workspace_bytes=int(plan.workspace_bytes), remark=f"chose {plan.implementation}" if self.name == "auto" else "",
+            workspace_bytes=int(plan.workspace_bytes), remark=f"chose {plan.implementation}" if self.name in CHOOSERS else "",
         )  # fmt: skip
+
+
+def _forget() -> None:
+    """ "auto" shall not profit from what "measured" found out, unless the user named a file for it."""
+    if tuning.path() is None:
+        tuning.forget()
 
 
 def _arguments(workload: Workload, weight: Any, bias: Any) -> tuple[Any, ...]:
@@ -114,7 +128,7 @@ def problem_text(workload: Workload) -> str:
 
 
 def contenders() -> tuple[Ours, ...]:
-    """Every implementation of convolution and pooling that the library names, then "auto"."""
+    """Every implementation of convolution and pooling that the library names, then "auto" and "measured"."""
     conv = api.implementations("conv2d", (1, 1, 4, 4), np.zeros((1, 1, 3, 3), np.float32))
     pool = api.implementations("max_pool2d", (1, 1, 4, 4), 2)
-    return tuple(Ours(name) for name in (*dict.fromkeys((*conv, *pool)), "auto"))
+    return tuple(Ours(name) for name in (*dict.fromkeys((*conv, *pool)), *CHOOSERS))

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from benchmarks.report import formats
 from benchmarks.report.standing import Row, contender_order, label, rows
-from benchmarks.results import Cell, Run
+from benchmarks.results import CHOOSERS, Cell, Run
 
 BEST = "best of each layer"
 
@@ -30,8 +30,9 @@ def of_model(cell: Cell) -> float:
 
 
 def best(row: Row) -> Cell | None:
-    """Whoever is fastest, of ours or of the peers; "auto" is one of ours by another name."""
-    timed = [cell for cell in row.cells if cell.median_s and cell.contender != "auto"] or [cell for cell in row.cells if cell.median_s]
+    """Whoever is fastest, of ours or of the peers; what chooses is one of ours by another name."""
+    timed = [cell for cell in row.cells if cell.median_s]
+    timed = [cell for cell in timed if cell.contender not in CHOOSERS] or timed
     return min(timed, key=of_model, default=None)
 
 

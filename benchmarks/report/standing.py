@@ -15,7 +15,7 @@ from math import exp, log
 
 import numpy as np
 
-from benchmarks.results import Cell, Run
+from benchmarks.results import CHOOSERS, Cell, Run
 
 RESAMPLES = 2000  # the ends of a 95 % interval then rest on 50 draws each
 
@@ -85,9 +85,9 @@ class Row:
 
     @cached_property
     def best_ours(self) -> Cell | None:
-        """The fastest implementation by name; "auto" only stands in where no other ran, since it is one of them by another name."""
+        """The fastest implementation by name; what chooses one only stands in where no other ran: it is one of them."""
         ours = [cell for cell in self.cells if not cell.is_peer]
-        return _fastest(cell for cell in ours if cell.contender != "auto") or _fastest(ours)
+        return _fastest(cell for cell in ours if cell.contender not in CHOOSERS) or _fastest(ours)
 
     @property
     def speedup(self) -> Ratio | None:

@@ -40,9 +40,8 @@ from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch, whole
 from kernels.slabs import NOTE, slabs
-from kernels.toomcook import matrices
 from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
-from kernels.weights import packer
+from kernels.weights import transformer
 
 Array = np.ndarray
 
@@ -155,13 +154,6 @@ def run_jobs(threads, x, out, weights, bias, scale, shift, geometry, jobs, scrat
         restore_denormals(state)
 
 
-def transform_weights(weight: Array, mh: int, mw: int) -> Array:
-    """weight (c_out, ins, kh, kw) as (points, c_out, ins): G g G' at every point, in float64 and rounded once."""
-    rows, columns = (np.array(matrices(m, r)[1], np.float64) for m, r in zip((mh, mw), weight.shape[2:]))
-    points = np.einsum("pa,jcab,qb->pqjc", rows, weight.astype(np.float64), columns, optimize=True)
-    return points.reshape(-1, *weight.shape[:2]).astype(weight.dtype, order="C")
-
-
 def ends(total: int, step: int) -> set[int]:
     """Lengths of the parts of `total` cut every `step`: the full one and the last."""
     return {step, total % step or step}
@@ -213,12 +205,10 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
         "m_offset": m_offset, "turns_offset": turns_offset, "row_offset": row_offset, "conv_offset": conv_offset,
         "offsets": offsets.ctypes.data, "entries": entries.ctypes.data, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1],
     })  # fmt: skip
-    turn = packer(problem.c_out, ins, problem.groups, cut.m, problem.dtype, threads)
+    transform = transformer(problem.c_out, ins, problem.groups, cut.m, (cut.mh, cut.mw), problem.kernel, problem.dtype, threads)
 
     def pack(operands: Operands) -> Packed:
-        assert operands.weight is not None
-        transformed = transform_weights(operands.weight, cut.mh, cut.mw)
-        return np.concatenate([turn(point) for point in transformed]), *operands[1:]
+        return transform(operands.weight), *operands[1:]
 
     bind = launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, (starts, factors, offsets, entries, tiles))
     return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}{NOTE * last}")
