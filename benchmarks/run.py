@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import environment, fresh, limits, passes, resume
+from benchmarks import environment, fresh, interrupt, limits, passes, resume
 from benchmarks.cell import Bench, Clock
 from benchmarks.flush import Flush
 from benchmarks.options import Options
@@ -70,14 +70,15 @@ def _measure(kept: Run, folder: Path, options: Options, console: Console, clock:
     progress = passes.Progress(matrix, options.passes or preset.passes, clock, resume.finished(folder))
     console.print(f"{len(matrix)} cells, {progress.passes} passes, at most {options.total_s / 60:.3g} minutes")
 
-    def over() -> bool:
-        return progress.elapsed > options.total_s
-
     stopped = ""
-    with Screen(console, progress) as screen:
+    with interrupt.watched() as interrupted, Screen(console, progress) as screen:
+
+        def over() -> bool:
+            return interrupted() or progress.elapsed > options.total_s
+
         while not stopped and progress.another(options.total_s):
             suite = Suite(bench, progress.begin_pass(), progress.pass_, folder, screen.begin, screen.end, over)
-            if suite.cells and not one_pass(suite, free_name(folder, progress.pass_)):
+            if suite.cells and (not one_pass(suite, free_name(folder, progress.pass_)) or interrupted()):
                 stopped = INTERRUPTED
                 resume.AtWork(folder).end()
             elif progress.missing:
