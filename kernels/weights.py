@@ -21,8 +21,9 @@ from kernels.toomcook import matrices
 Array = np.ndarray
 
 PIECE = 64  # summands of a tile turned at a time: what is written stays in the first-level cache until its lines are full
+LINE = 32  # summands transformed at a time: nine taps of 14 channels fill the first-level cache
 CYCLES = 2  # to move one number
-POINT = 3  # to transform and move one point
+POINT = 6  # to transform and move one point
 
 
 @region
@@ -63,26 +64,26 @@ def _interpolate(weights, matrix, packed, groups, parts, base, extra):
     """packed from weights (c_out, k, taps): at every point the sum of taps, each times its number in matrix (points, taps)."""
     points, taps = matrix.shape
     c_out, k, _ = weights.shape
-    pieces = (k + PIECE - 1) // PIECE
+    pieces = (k + LINE - 1) // LINE
     for unit in prange(groups * parts * pieces):
-        t, first = unit // pieces, unit % pieces * PIECE
+        t, first = unit // pieces, unit % pieces * LINE
         group, tile = t // parts, t % parts
         j, m = group * (c_out // groups) + tile * base + min(tile, extra), base + (tile < extra)
-        count = min(PIECE, k - first)
-        lines, sums = np.zeros((taps, PIECE)), np.empty(PIECE)
-        for c in range(j, j + m):
-            for i in range(count):
+        count = min(LINE, k - first) * m
+        lines, sums = np.empty((taps, count)), np.empty(count)
+        for c in range(m):
+            for i in range(count // m):
                 for tap in range(taps):
-                    lines[tap, i] = weights[c, first + i, tap]
-            for point in range(points):
-                sums[:] = 0
-                for tap in range(taps):
-                    factor = matrix[point, tap]
-                    for i in range(PIECE):
-                        sums[i] += factor * lines[tap, i]
-                to = (point * c_out + j) * k + first * m + c - j
+                    lines[tap, i * m + c] = weights[j + c, first + i, tap]
+        for point in range(points):
+            sums[:] = 0
+            for tap in range(taps):
+                factor, line = matrix[point, tap], lines[tap]
                 for i in range(count):
-                    packed[to + i * m] = sums[i]
+                    sums[i] += factor * line[i]
+            to = (point * c_out + j) * k + first * m
+            for i in range(count):
+                packed[to + i] = sums[i]
 
 
 def transformer(c_out: int, k: int, groups: int, m: int, tile: tuple[int, int], kernel: tuple[int, ...], dtype: str,
