@@ -14,7 +14,7 @@ from numba import prange
 
 from kernels.addresses import pointed, write_index
 from kernels.cuts.direct import Blocking, Layout, even, layout, pooled_size, tallest
-from kernels.finishing import bend, finish_channels, pool_bytes, pool_record
+from kernels.finishing import bend, bends_maxima, finish_channels, pool_bytes, pool_record
 from kernels.implementation import Bind, Operands, Prepared, Run
 from kernels.jit import Region, njit, region
 from kernels.machine import machine
@@ -42,6 +42,13 @@ def pack_channel(g, to, block, x, image, channel, c, channels, row, column, posi
         (g.step, g.lanes, g.itemsize, to, block + g.line_offset, g.columns_table, g.planes, g.column_stride, g.phases, g.phase_stride,
          positions, g.pitch, g.count, g.span, source, row, g.row_step, column, g.column_step, h, w),
     )  # fmt: skip
+
+
+@njit
+def pack_line(g, to, block, source, count):
+    """Pack one line of `count` numbers."""
+    table = (g.columns_table, 1, 0, 1, 0, 1, 0, count, count)
+    call(g.pack, (g.step, g.lanes, g.itemsize, to, block + g.line_offset, *table, source, 0, 1, 0, 1, 1, count))
 
 
 @njit
@@ -96,7 +103,7 @@ def run_job(job, x, out, operands, geometry, block):
                     (m, n, g.lanes, size, taps, a, block, g.offsets, y, y_row, entries + first, stage,
                      bias, scale, shift, g.activation, g.slope),
                 )  # fmt: skip
-            if stage & LAST:
+            if stage & LAST and g.form and not g.bends_maxima:
                 bend(g, m, y, y_row, columns if g.pool or g.last_out else g.ow, rows, columns)
             full = stage & LAST and (t == last_tile - 1 or held + m + g.tall + 1 > g.held)
             held = finish_channels(g, m, held, y, y_row, out, image, j, row, column, rows, columns, block, full)
@@ -179,6 +186,7 @@ def common(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> di
         "column_step": packed.column_step, "positions_per_row": packed.positions_per_row,
         "step": packed.picked_step, "pack": pack(packed.picked_step, lanes, size), "line_offset": line_offset,
         "activation": activation, "slope": slope, "form": form, "bend": lines(form, lanes, size) if form else 0,
+        "bends_maxima": bends_maxima(problem),
     }  # fmt: skip
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from numba import prange
 
 from kernels.addresses import pointed, write_index
-from kernels.blocks import Packed, common, epilogue_of, launcher, line_bytes, pack_channel, padded, record
-from kernels.cuts.direct import Blocking, even, layout
+from kernels.blocks import Packed, common, epilogue_of, launcher, line_bytes, pack_channel, pack_line, padded, record
+from kernels.cuts.direct import Blocking, even, narrow_layout
 from kernels.finishing import bend
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
@@ -36,8 +36,11 @@ def run_job(job, x, out, operands, geometry, block):
     row = row_block * g.rows
     rows = min(g.rows, g.oh - row)
     positions = g.positions - (g.rows - rows) * g.positions_per_row
-    for c in range(g.ins):
-        pack_channel(g, block + c * g.channel_stride * size, block, x, image, 0, c, g.ins, row * g.sh, 0, positions)
+    if g.one_line:
+        pack_line(g, block, block, x + image * g.span * size, g.span)
+    else:
+        for c in range(g.ins):
+            pack_channel(g, block + c * g.channel_stride * size, block, x, image, 0, c, g.ins, row * g.sh, 0, positions)
     number = rows * g.ow
     first_panel, last_panel = split(chunk * g.panels, g.chunks)[0], split((chunk + 1) * g.panels, g.chunks)[0]
     for t in range(first_panel, last_panel):
@@ -53,7 +56,8 @@ def run_job(job, x, out, operands, geometry, block):
                 (g.m, n, g.lanes, size, g.k, a, block + first * size, g.offsets, y + first * size, g.oh * g.ow,
                  min(g.m, number - first), channels, block + g.turned_offset, bias, scale, shift, g.activation, g.slope),
             )  # fmt: skip
-        bend(g, channels, y, g.oh * g.ow, number, 1, number)
+        if g.form:
+            bend(g, channels, y, g.oh * g.ow, number, 1, number)
 
 
 @region
@@ -75,8 +79,8 @@ def run_jobs(threads, x, out, weights, bias, scale, shift, geometry, jobs, scrat
 def prepare_narrow(problem: Conv, threads: int, block: Blocking) -> Prepared:
     """Lay out weights and scratch for a blocking with lanes along output channels."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
-    oh, ow = problem.conv_size
-    packed = layout(problem, True, block.rows, ow, lanes, problem.c_in)
+    oh = problem.conv_size[0]
+    packed = narrow_layout(problem, block.rows)
     row_blocks = -(-oh // block.rows)
     jobs = problem.n * row_blocks * block.chunks
     line_offset = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
@@ -93,7 +97,8 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking) -> Prepared:
         tiles[n] = tile(block.m, n, lanes, size)
     geometry = record({
         **common(problem, packed, starts, line_offset), "rows": block.rows, "k": problem.summands, "m": block.m, "panels": panels,
-        "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "turned_offset": turned_offset,
+        "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "one_line": packed.span == packed.size,
+        "turned_offset": turned_offset,
         "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data, **slabs(problem, packed, False, 0, 0, 0)[0],
     })  # fmt: skip
     turn = packer(problem.c_out, problem.summands, 1, block.n, problem.dtype, threads, lanes)

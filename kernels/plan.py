@@ -5,6 +5,7 @@ What does not depend on the operands' values is an `Outline`, which is made once
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import math
@@ -67,41 +68,49 @@ def _composed(problem: Problem, implementation: Implementation, threads: int) ->
     """The implementation's own preparation, followed by whatever of the epilogue it does not fuse."""
     if not isinstance(problem, Conv) or problem == problem.bare() or implementation.fuses(problem):
         return implementation.prepare(problem, threads)
+    return _pooled(problem, implementation, threads) if problem.pool else _followed(problem, implementation, threads)
+
+
+def _followed(problem: Conv, implementation: Implementation, threads: int) -> Prepared:
+    """The bare convolution, then scale, shift and activation in place."""
     from kernels import epilogue  # brings Numba, see `load`
 
     bare = implementation.prepare(problem.bare(), threads)
     steps = epilogue.prepare(problem, threads)
-    if not problem.pool:
 
-        def bind_elementwise(operands: Operands) -> Run:
-            convolve, follow = bare.bind(Operands(operands.weight, operands.bias)), steps(operands)
+    def bind(operands: Operands) -> Run:
+        convolve, follow = bare.bind(Operands(operands.weight, operands.bias)), steps(operands)
 
-            def elementwise(x: Array, out: Array) -> None:
-                convolve(x, out)
-                follow(out)
+        def followed(x: Array, out: Array) -> None:
+            convolve(x, out)
+            follow(out)
 
-            return elementwise
+        return followed
 
-        return Prepared(bind_elementwise, bare.workspace_bytes, bare.note)
+    return Prepared(bind, bare.workspace_bytes, bare.note)
+
+
+def _pooled(problem: Conv, implementation: Implementation, threads: int) -> Prepared:
+    """The convolution with all but its pool, then the pool."""
+    unpooled = _composed(dataclasses.replace(problem, pool=None), implementation, threads)
     pooling = pool_problem(problem)
     pool = prepare(pooling, choice_for(pooling, "auto", threads), threads)
     before_pool = math.prod(problem.conv_shape) * problem.itemsize
     scratch = Scratch(before_pool)
 
     def bind(operands: Operands) -> Run:
-        convolve, follow, reduce = bare.bind(Operands(operands.weight, operands.bias)), steps(operands), pool.bind(Operands())
+        convolve, reduce = unpooled.bind(operands), pool.bind(Operands())
 
-        def composed(x: Array, out: Array) -> None:
+        def pooled(x: Array, out: Array) -> None:
             buffer = scratch.take()
             y = buffer.view(problem.dtype).reshape(problem.conv_shape)
             convolve(x, y)
-            follow(y)
             reduce(y, out)
             scratch.give(buffer)
 
-        return composed
+        return pooled
 
-    return Prepared(bind, bare.workspace_bytes + pool.workspace_bytes + before_pool, bare.note)
+    return Prepared(bind, unpooled.workspace_bytes + pool.workspace_bytes + before_pool, unpooled.note)
 
 
 def thread_count(op: str, threads: int | None) -> int:

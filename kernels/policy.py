@@ -54,6 +54,11 @@ def _memory(problem: Problem) -> float:
     return problem.compulsory_bytes / calibration().bandwidth
 
 
+def _maps(problem: Conv) -> float:
+    """Input and output alone, for cuts whose cycles count how weights are read."""
+    return (problem.compulsory_bytes - math.prod(problem.weight_shape) * problem.itemsize) / calibration().bandwidth
+
+
 def _depthwise(problem: Conv) -> float:
     # one load a multiply-add, and every plane packed first: 4 cycles per vector of either
     vectors = problem.n * (problem.c_in * math.prod(problem.size) + problem.c_out * math.prod(problem.conv_size) * problem.taps)
@@ -61,8 +66,8 @@ def _depthwise(problem: Conv) -> float:
 
 
 # Seconds that a product by BLAS costs whoever comes next: its threads spin on for 30 ms beside them. Three such layers took SampleCNN
-# from 27 to 167 ms; a layer of its own that gains more than this may still have it.
-SPINNING = 2e-3
+# from 27 to 167 ms, two took VGGish from 22 to 48; a layer of its own that gains half of that may still have it.
+SPINNING = 15e-3
 
 
 def _im2col(problem: Conv) -> float:
@@ -80,9 +85,9 @@ def _fft(problem: Conv) -> float:
 
 _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
     "conv": {
-        "direct": lambda problem: direct.best(problem, 1).cycles / calibration().clock + _memory(problem),
+        "direct": lambda problem: direct.best(problem, 1).cycles / calibration().clock + _maps(problem),
         "depthwise": _depthwise,
-        "winograd": lambda problem: winograd.best(problem, 1).cycles / calibration().clock + _memory(problem),
+        "winograd": lambda problem: winograd.best(problem, 1).cycles / calibration().clock + _maps(problem),
         "fft": _fft,
         "im2col": _im2col,
         "jit": lambda problem: problem.flops / 5e8 + _memory(problem),

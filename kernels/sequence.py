@@ -141,6 +141,6 @@ def sequence(
     (1, 1, 8, 8) -> (1, 3) float32, 1 thread, arena 128 bytes (apart: 128), scratch ... bytes
     0+1+2  conv2d relu max_pool2d  (1, 2, 4, 4)  direct ...  arena 0 + 128 bytes
     3      flatten                 (1, 32)       view   ...  arena 0 + 128 bytes
-    4      linear sigmoid          (1, 3)        direct ...  out
+    4      linear sigmoid          (1, 3)        ...  out
     """
     return Sequence(layers, x_shape, dtype, implementation, measuring("sequence", effort, budget), threads)

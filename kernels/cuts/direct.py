@@ -24,7 +24,7 @@ JOB_COST = 2000  # cycles to take a job
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
 PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
-L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 8.0, 3.0  # bytes per cycle and core; there and back for the second level
+L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 8.0, 3.5  # bytes per cycle and core; there and back for the second level
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,6 +215,17 @@ def job_cycles(compute: float, stream: float, rest: float) -> float:
     return max(compute, stream) + 0.1 * min(compute, stream) + rest + JOB_COST
 
 
+def narrow_layout(problem: Conv, rows: int) -> Layout:
+    """The packed block for tiles with lanes along output channels, which read it number by number; where an image is packed as it lies in
+    memory, it is one line."""
+    packed = layout(problem, True, rows, problem.conv_size[1], machine().lanes(problem.itemsize), problem.c_in)
+    if problem.taps > 1 or max(problem.stride) > 1 or any(map(sum, problem.padding)) or rows < problem.size[0]:
+        return packed
+    plane = math.prod(problem.size)
+    total = problem.c_in * plane
+    return dataclasses.replace(packed, positions=1, channel_stride=plane, pitch=total, size=total, count=total, span=total)
+
+
 def narrow(problem: Conv, threads: int) -> Iterator[Blocking]:
     """Blockings with lanes along output channels, for maps of few positions, with their estimates."""
     spec = machine()
@@ -223,12 +234,14 @@ def narrow(problem: Conv, threads: int) -> Iterator[Blocking]:
         return
     vectors = -(-problem.c_out // lanes)
     for rows in sorted({oh, -(-oh // threads)}):
-        packed = layout(problem, True, rows, ow, lanes, problem.c_in)
+        packed = narrow_layout(problem, rows)
         if packed.size * problem.itemsize > spec.l2 // 2:
             continue
-        pack = problem.c_in * packed.phases * packed.positions * line_cycles(packed, lanes)
+        lines = 1 if packed.span == packed.size else problem.c_in * packed.phases * packed.positions
+        pack = lines * line_cycles(packed, lanes)
         for n in range(1, min(4, vectors) + 1):
-            m = min((spec.registers - 1 - n) // n, 12)  # one height for each n, so there are few tiles; the last may be partly idle
+            # few heights for each n, so there are few tiles; the last may be partly idle
+            m = min((spec.registers - 1 - n) // n, 12, 1 << (rows * ow - 1).bit_length())
             for chunks in sorted({1, min(threads, vectors)}):
                 panels = -(-vectors // chunks / n)
                 tap = max(m * n / 2, 0.6 * (m + 2 * n + 1)) + 0.15 * m + 0.4
@@ -252,11 +265,13 @@ def kinds(problem: Conv, threads: int) -> list[str]:
 
 @functools.lru_cache(maxsize=512)
 def best(problem: Conv, threads: int, only: str = "") -> Blocking:
-    """The blocking with the lowest estimate; lanes along output channels only where they gain a sixth, more than the estimate's error.
-    only: of this kind, if there is one."""
+    """The blocking with the lowest estimate; lanes along output channels only where they gain a sixth, more than the estimate's error, or
+    where most lanes would be idle otherwise (4096 to 4096 at one position: 12 against 20 GB/s of weights). only: of this kind, if there is
+    one."""
     found = [*candidates(problem, threads), *narrow(problem, threads)]
     of_kind = [block for block in found if kind(block) == only]
-    return min(of_kind or found, key=lambda block: block.cycles * (1.2 if block.across else 1.0))
+    doubt = 1.2 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
+    return min(of_kind or found, key=lambda block: block.cycles * (doubt if block.across else 1.0))
 
 
 def pooled_size(problem: Conv) -> tuple[int, int]:
@@ -269,10 +284,16 @@ def pooled_size(problem: Conv) -> tuple[int, int]:
     return (down - 1) * stride[0] + kernel[0], (across - 1) * stride[1] + kernel[1]
 
 
+def pool_apart(problem: Conv, threads: int) -> float:
+    """Cycles of a thread to write what a pool reads and to read it again, where both are done apart."""
+    total = math.prod(problem.conv_shape) * problem.itemsize
+    return 2 * total / threads / L2_BYTES + stream_cycles(total, 2 * total / threads, machine())
+
+
 @functools.lru_cache(maxsize=512)
 def best_pooled(problem: Conv, threads: int, only: str = "") -> Blocking | None:
-    """The blocking with the lowest estimate of those whose blocks hold whole windows and finish their sums at once; None: there is none.
-    only: of this kind, if there is one.
+    """The blocking with the lowest estimate of those whose blocks hold whole windows and finish their sums at once; None: there is none,
+    or the best of all with a pool of its own costs less. only: of this kind, if there is one.
 
     Windows may not overlap, because the rows they share would be computed twice.
     """
@@ -295,5 +316,8 @@ def best_pooled(problem: Conv, threads: int, only: str = "") -> Blocking | None:
         return block.cycles + (leaving if block.m * block.rows * block.columns > fast else 0.0)
 
     block = min([block for block in able if kind(block) == only] or able, key=cycles)
+    # cnn14's last layer, 31x2 from 2048 channels: 228 ms in blocks that hold them all, 22 ms and a pool in others
+    if not only and cycles(block) > best(problem, threads).cycles + pool_apart(problem, threads):
+        return None
     columns = across if block.columns == ow else block.columns // stride[1] * stride[1]
     return dataclasses.replace(block, rows=min(block.rows // stride[0] * stride[0], down), columns=columns)

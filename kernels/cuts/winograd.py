@@ -19,6 +19,7 @@ from kernels.cuts.direct import (
     job_cycles,
     layout,
     line_cycles,
+    pool_apart,
     stream_cycles,
     tallest,
     tap_cycles,
@@ -74,12 +75,13 @@ def kinds(problem: Conv, threads: int) -> list[str]:
 
 @functools.lru_cache(maxsize=512)
 def best(problem: Conv, threads: int, only: str = "") -> Cut:
-    """The cut with the lowest estimate, of those whose jobs hold whole windows of a pool if there are any, and of these, of those with a
-    tolerable error if there are any. only: of this kind, if there is one."""
+    """The cut with the lowest estimate, of those with a tolerable error if there are any; where jobs do not hold whole windows of a pool
+    that follows, its cost counts. only: of this kind, if there is one."""
     cuts = _cuts(problem, threads)
     cuts = [cut for cut in cuts if kind(cut) == only] or cuts
-    cuts = [cut for cut in cuts if holds_windows(problem, cut)] or cuts
-    return min([cut for cut in cuts if error(problem, cut) <= TOLERABLE] or cuts, key=lambda cut: cut.cycles)
+    cuts = [cut for cut in cuts if error(problem, cut) <= TOLERABLE] or cuts
+    apart = pool_apart(problem, threads)
+    return min(cuts, key=lambda cut: cut.cycles + (0.0 if holds_windows(problem, cut) else apart))
 
 
 def holds_windows(problem: Conv, cut: Cut) -> bool:

@@ -133,7 +133,8 @@ def run_job(job, x, out, operands, geometry, block):
             call(g.output, (*shape, *place, products + channel * padded * size, channels * padded, block + g.turns_offset,
                             bias, scale, shift, g.activation, g.slope))  # fmt: skip
             sums = plane + row * g.mh * pitch * size
-            bend(g, 1, sums, 0, pitch, high, broad)
+            if g.form and not g.bends_maxima:
+                bend(g, 1, sums, 0, pitch, high, broad)
             full = held + 1 == g.held or (channel == channels - 1 and round_end == last_tile)
             held = finish_channels(g, 1, held, sums, 0, out, image, j, row * g.mh, column * g.mw, high, broad, block, full)
 
