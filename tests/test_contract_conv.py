@@ -31,6 +31,9 @@ WIDE = [
     "groups_3_of_5_to_7", "depthwise_stride_2", "depthwise_dilated_1d", "tall_16x3", "wide_3x39", "padding_uneven",
 ]  # fmt: skip
 
+# those whose jobs turn arrays over in different ways: a map in one block and in several, strides, groups, channels left over
+TURNED = ["first_layer", "inner_layer", "blocks_of_every_kind", "width_17_stride_2", "groups_3_of_5_to_7", "channels_in_17"]
+
 
 @functools.cache
 def answers(name: str, dtype: str) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +108,7 @@ def test_every_vector_width(name: str, case: ConvCase, vector_bytes: int, poison
 
 
 @pytest.mark.parametrize("vector_bytes", [16, 32, 64])
-@pytest.mark.parametrize("case", [CASES[name] for name in (*WIDE, "inner_layer", "channels_in_17")], ids=str)
+@pytest.mark.parametrize("case", [CASES[name] for name in TURNED], ids=TURNED)
 @pytest.mark.parametrize("name", [name for name in NAMES if registry.every("conv")[name].prepare_last])
 def test_channels_last_inside_a_job(name: str, case: ConvCase, vector_bytes: int, poisoned_scratch: None) -> None:
     """Methods that turn arrays over themselves, with and without a pool that they fuse."""
