@@ -141,6 +141,26 @@ def test_fused_windows(size: Any, kernel: Any, pool: Any, name: str, poisoned_sc
     assert float(np.abs(plan(x) - separate).max()) <= (plan.error_bound + 1e-6) * float(np.abs(y).max())
 
 
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("activation", ["elu", ("elu", -0.5), "tanh", "hardsigmoid", "silu"], ids=str)
+@pytest.mark.parametrize("name", ["direct", "winograd"])
+def test_maxima_of_activations(name: str, activation: Any, layout: str, poisoned_scratch: None) -> None:
+    """Activations that only rise may follow the pool, those that fall somewhere may not; NaN comes through either way."""
+    draw = np.random.default_rng(6)
+    x = draw.standard_normal((1, 9, 21, 30)).astype(np.float32)
+    weight = draw.standard_normal((20, 9, 3, 3)).astype(np.float32) / 9
+    x[0, 4, 10, 10] = np.nan
+    options: dict[str, Any] = {"padding": 1, "activation": activation}
+    expected = kernels.max_pool2d(kernels.conv2d(x, weight, implementation="jit", **options), (3, 4), implementation="jit")
+    if layout == "channels_last":
+        x, weight = np.moveaxis(x, 1, -1), np.moveaxis(weight, (1, 0), (-2, -1))
+    y = kernels.conv2d(x, weight, pool=("max", (3, 4)), layout=layout, implementation=name, **options)
+    y = np.moveaxis(y, -1, 1) if layout == "channels_last" else y
+    finite = np.isfinite(y)
+    assert not finite[np.isnan(expected)].any() and finite.mean() > 0.5
+    np.testing.assert_allclose(y[finite], expected[finite], rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "size", "channels", "kernel", "groups", "pool"),
     [("winograd", (19, 23), (9, 20), (3, 3), 1, None), ("winograd", (9, 700), (9, 20), (3, 3), 1, None),

@@ -28,7 +28,11 @@ CLIP = Clip("test", 32000, np.ones((2, 32000), np.float32))
 
 def begin(out: Path, *arguments: str) -> subprocess.Popen[str]:
     full = [sys.executable, "-m", "benchmarks", *arguments, "--out", str(out)]
-    return subprocess.Popen(full, cwd=environment.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def listen() -> None:  # shells start what runs in the background deaf to Ctrl-C, and its children inherit that
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(full, cwd=environment.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=listen)
 
 
 def wait_for(out: Path, count: int, process: subprocess.Popen[str]) -> None:
