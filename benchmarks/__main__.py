@@ -38,7 +38,10 @@ def _stop(message: object) -> NoReturn:
     raise typer.Exit(2)
 
 
-def _options(preset: str, workload: list[str], contender: list[str], threads: str, batch: int, audio: Path | None) -> Options:
+def _options(
+    preset: str, workload: list[str], contender: list[str], threads: str, batch: int, layers: Path | None, onnx: Path | None,
+    inputs: list[str], audio: Path | None,
+) -> Options:  # fmt: skip
     if preset not in workloads.PRESETS:
         _stop(f"no preset {preset!r}; there are {', '.join(workloads.PRESETS)}")
     try:
@@ -46,7 +49,9 @@ def _options(preset: str, workload: list[str], contender: list[str], threads: st
     except ValueError:
         _stop(f"--threads {threads!r}: whole numbers separated by commas, e.g. 1,2")
     typed = ("python", "-m", "benchmarks", *sys.argv[1:])
-    return Options(preset, tuple(workload), tuple(contender), counts, batch, audio=audio, command=typed)
+    return Options(
+        preset, tuple(workload), tuple(contender), counts, batch, audio=audio, layers=layers, onnx=onnx, inputs=tuple(inputs), command=typed
+    )
 
 
 @app.command("run")
@@ -73,9 +78,8 @@ def run_command(
     from benchmarks.report import index, model, page, tables
 
     options = replace(
-        _options(preset, workload, contender, threads, batch, audio),
-        passes=passes, minutes=minutes, layers=layers, onnx=onnx, inputs=tuple(inputs), cold_cache=cold_cache, denormals=denormals,
-        fresh=fresh, out=out,
+        _options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio),
+        passes=passes, minutes=minutes, cold_cache=cold_cache, denormals=denormals, fresh=fresh, out=out,
     )  # fmt: skip
     screen = Console(stderr=True) if json else console
     try:
@@ -108,12 +112,12 @@ def list_command(
     inputs: Inputs = [],  # noqa: B006
 ) -> None:
     """Show the workloads of a preset, or your own, and every contender."""
-    options = replace(_options(preset or "full", [], [], "", 1, None), layers=layers, onnx=onnx, inputs=tuple(inputs))
+    options = _options(preset or "full", [], [], "", 1, layers, onnx, inputs, None)
     try:
         own = options.own().workloads
     except ValueError as error:
         _stop(error)
-    shown = workloads.select(preset or "full", () if own or preset else ("*",), own)
+    shown = workloads.select(options.preset, () if own or preset else ("*",), own)
     table = Table("workload", "what", "input", title=f"{preset} workloads".strip(), title_justify="left")
     for each in shown:
         table.add_row(each.id + (" *" if each.core else ""), each.describe(), str(dict(each.input)["kind"]) if each.input else "normal")
@@ -138,7 +142,7 @@ def check_command(
     audio: Audio = None,
 ) -> None:
     """Compare answers with float64 and time nothing; status 1 if any is wrong."""
-    options = replace(_options(preset, workload, contender, threads, batch, audio), layers=layers, onnx=onnx, inputs=tuple(inputs))
+    options = _options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio)
     try:
         matrix = options.matrix()
         bench = Bench(options.clip(), passes_.PRESETS[preset].budget)

@@ -97,7 +97,7 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking) -> Prepared:
         tiles[n] = tile(block.m, n, lanes, size)
     geometry = record({
         **common(problem, packed, starts, line_offset), "rows": block.rows, "k": problem.summands, "m": block.m, "panels": panels,
-        "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "one_line": packed.span == packed.size,
+        "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "one_line": packed.one_line,
         "turned_offset": turned_offset,
         "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data, **slabs(problem, packed, False, 0, 0, 0)[0],
     })  # fmt: skip

@@ -1,9 +1,9 @@
 """A stack of layers planned for one input shape: one call runs them all, and what lies between them shares one block of memory.
 
-Every stage (`layers`) becomes a step: a plan's bare `run`, a pass over finished numbers. Steps read and write views that
-are made once for each block of memory, so that between two layers there is nothing but a Python call. The first step reads the caller's
-x, the last writes the caller's out, and concatenated branches of one image write straight into their channels. A block serves one call at a
-time; concurrent calls take others.
+Every stage (`layers`) becomes a step: a plan's bare `run`, or a pass over finished numbers. Steps read and write views that are made once
+for each block of memory, so that between two layers there is nothing but a Python call. The first step reads the caller's x, the last
+writes the caller's out, and concatenated branches of one image write straight into their channels. A block serves one call at a time;
+concurrent calls take others.
 """
 
 from __future__ import annotations

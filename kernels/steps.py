@@ -17,7 +17,7 @@ from kernels.implementation import Operands, rounding_bound
 from kernels.layers import Flatten, Join, Linear, Pointwise, Shape, Stage, Window, named
 from kernels.options import Signature
 from kernels.plan import Outline, Plan
-from kernels.problem import Conv
+from kernels.problem import Conv, Problem
 from kernels.scratch import Scratch
 
 Array = np.ndarray
@@ -162,11 +162,15 @@ class Steps:
                 value = self._join(stage, value)
         return value
 
+    def _plan(self, problem: Problem, signature: Signature, implementation: str, operands: Operands) -> Plan:
+        """A plan of what is chosen, measured first where that was asked for."""
+        self.choosing.choice(problem, implementation)
+        return Plan(Outline(problem, signature, implementation, self.threads), operands)
+
     def _window(self, stage: Window, value: View) -> View:
         asked = stage.asked
         with named(stage.index):
-            self.choosing.choice(asked.problem, stage.implementation)
-            plan = Plan(Outline(asked.problem, asked.signature, stage.implementation, self.threads), asked.operands.copy())
+            plan = self._plan(asked.problem, asked.signature, stage.implementation, asked.operands.copy())
         problem = plan.problem
         write = View(Memory(math.prod(stage.out_shape)), problem.out_shape)
         return self._step(stage, plan.run, [View(value.memory, problem.x_shape)], write, plan.implementation, plan.seconds,
@@ -223,8 +227,7 @@ class Steps:
         problem = Conv("linear", 1, c_in, (1, rows), ones, ones, none, ones, self.dtype.name, c_out, bias=operands.bias is not None,
                        activation=stage.activation)  # fmt: skip
         signature = Signature(problem.x_shape, problem.out_shape, self.dtype, 2)
-        self.choosing.choice(problem, stage.implementation)
-        return Plan(Outline(problem, signature, stage.implementation, self.threads), operands)
+        return self._plan(problem, signature, stage.implementation, operands)
 
     def _join(self, stage: Join, value: View) -> View:
         self._held.append(value.memory.root()[0])

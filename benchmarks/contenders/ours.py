@@ -20,7 +20,7 @@ from kernels import api, tuning
 
 # Loops in plain Python run at some 1e6 to 1e7 operations a second, plain compiled loops at 1e9: a pilot of a tenth of a second each.
 PILOT_FLOPS = {"naive": 200_000, "jit": 50_000_000}
-TRANSFORMED = ("fft", "auto", "measured")  # their time is not in proportion to the flops of the definition, and never minutes
+TRANSFORMED = ("fft", *CHOOSERS)  # their time is not in proportion to the flops of the definition, and never minutes
 
 # "auto" decides by its built-in estimates here, as it does for whoever begins, not by what this machine's user once measured or calibrated
 os.environ.setdefault("KERNELS_TUNING", "off")

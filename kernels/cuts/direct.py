@@ -79,6 +79,11 @@ class Layout:
     taps: tuple[int, ...]
 
     @property
+    def one_line(self) -> bool:
+        """Whether all channels are packed as one line, as they lie in memory."""
+        return self.span == self.size
+
+    @property
     def picked_step(self) -> int:
         """The column step where it is picked out of whole vectors, 0 where numbers are picked one by one."""
         return self.column_step if self.column_step <= PICKED else 0
@@ -237,7 +242,7 @@ def narrow(problem: Conv, threads: int) -> Iterator[Blocking]:
         packed = narrow_layout(problem, rows)
         if packed.size * problem.itemsize > spec.l2 // 2:
             continue
-        lines = 1 if packed.span == packed.size else problem.c_in * packed.phases * packed.positions
+        lines = 1 if packed.one_line else problem.c_in * packed.phases * packed.positions
         pack = lines * line_cycles(packed, lanes)
         for n in range(1, min(4, vectors) + 1):
             # few heights for each n, so there are few tiles; the last may be partly idle
