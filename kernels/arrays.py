@@ -53,6 +53,8 @@ def frozen(array: np.ndarray) -> np.ndarray:
 
 
 PLAIN = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED; one look at the flags where their names take one each
+TAKES = PLAIN | 0x400  # and NPY_ARRAY_WRITEABLE
+OWNS = 0x4  # NPY_ARRAY_OWNDATA
 
 
 def plain(array: np.ndarray) -> bool:

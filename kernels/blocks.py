@@ -110,10 +110,10 @@ def run_job(job, x, out, operands, geometry, block):
 
 
 @region
-def run_jobs(threads, x, out, weights, bias, scale, shift, geometry, jobs, scratch, scratch_bytes):
-    """Every job of one convolution; threads take them one by one from a counter behind their scratch. geometry is a record that holds the
-    addresses of what `prepare_blocks` made, all other arrays are handles; each thread has scratch_bytes."""
-    block = pointed(scratch)
+def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
+    """Every job of one convolution; threads take them one by one from a counter behind their scratch. geometry is the record of `launcher`,
+    the other arrays are handles."""
+    scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
     counter = block + threads * scratch_bytes
     write_index(counter, threads)  # the first job that no thread begins with
     for thread in prange(threads):
@@ -229,36 +229,39 @@ def prepare_blocks(
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
     cuts, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool or last else ow, segment or lanes)
     tiles = tile_table(problem.c_out // problem.groups, block.m, cuts, lanes, size, tile_of)
-    geometry = record({
+    sizes = {
         **common(problem, packed, starts, line_offset), **pooling, **fields, "oh": oh, "ow": ow, "rows": block.rows,
         "columns": block.columns, "channels": block.channels, "k": problem.summands, "kernel_taps": problem.taps, "down": down,
         "tall": tall, "taller": taller, "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
         "row_offset": row_offset, "conv_offset": conv_offset, "offsets": offsets.ctypes.data, "cuts": cuts.ctypes.data,
         "vectors": vectors.ctypes.data, "vectors_each": vectors[0].nbytes, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1],
-    })  # fmt: skip
+        "jobs": jobs, "scratch_bytes": scratch_bytes,
+    }  # fmt: skip
     turn = packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
 
     def pack(operands: Operands) -> Packed:
         return turn(operands.weight), *operands[1:]
 
     held = starts, factors, offsets, cuts, vectors, tiles
-    return Prepared(launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, held), scratch.nbytes, f"{block}{NOTE * last}")
+    return Prepared(launcher(run_jobs, pack, used, sizes, scratch, held), scratch.nbytes, f"{block}{NOTE * last}")
 
 
 def launcher(
-    jobs_of: Region, pack: Callable[[Operands], Packed], threads: int, geometry: Array, jobs: int, scratch: Scratch, scratch_bytes: int,
-    held: Any,
-) -> Bind:  # fmt: skip
-    """The `bind` of a region with the arguments of `run_jobs`; held: all that the record points into. Handles are taken in place."""
-    launch = jobs_of.ready(threads, threads, 0, 0, 0, 0, 0, 0, geometry, jobs, 0, scratch_bytes)
+    jobs_of: Region, pack: Callable[[Operands], Packed], threads: int, sizes: dict[str, int], scratch: Scratch, held: Any
+) -> Bind:
+    """The `bind` of a region with the arguments of `run_jobs`; sizes: what becomes its record, among them `jobs` and each thread's
+    `scratch_bytes`; held: all that they point into. Arguments take 50 ns each, so whatever no operand changes is in the record, and
+    handles are taken in place."""
+    geometry = record(sizes)
+    launch = jobs_of.ready(threads, threads, 0, 0, 0, geometry, 0, 0, 0, 0)
 
     def bind(operands: Operands) -> Run:
         packed = pack(operands)
-        addresses = tuple(map(handle, packed))
+        weights, bias, scale, shift = map(handle, packed)
 
         def run(x: Array, out: Array, held: Any = (packed, held)) -> None:
             buffer = scratch.take()
-            launch(threads, id(x) + HEADER, id(out) + HEADER, *addresses, geometry, jobs, id(buffer) + HEADER, scratch_bytes)
+            launch(threads, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, weights, bias, scale, shift)
             scratch.give(buffer)
 
         return run

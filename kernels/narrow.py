@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from kernels.addresses import pointed, write_index
-from kernels.blocks import Packed, common, epilogue_of, launcher, line_bytes, pack_channel, pack_line, padded, record
+from kernels.blocks import Packed, common, epilogue_of, launcher, line_bytes, pack_channel, pack_line, padded
 from kernels.cuts.direct import Blocking, even, narrow_layout
 from kernels.finishing import bend
 from kernels.implementation import Operands, Prepared
@@ -61,9 +61,9 @@ def run_job(job, x, out, operands, geometry, block):
 
 
 @region
-def run_jobs(threads, x, out, weights, bias, scale, shift, geometry, jobs, scratch, scratch_bytes):
+def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
     """Every job of one convolution; arguments as in `kernels.blocks.run_jobs`."""
-    block = pointed(scratch)
+    scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
     counter = block + threads * scratch_bytes
     write_index(counter, threads)  # the first job that no thread begins with
     for thread in prange(threads):
@@ -95,16 +95,16 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking) -> Prepared:
     tiles = np.zeros(block.n + 1, np.int64)  # by vectors of channels
     for n in {wide, wide + (wider > 0)}:
         tiles[n] = tile(block.m, n, lanes, size)
-    geometry = record({
+    sizes = {
         **common(problem, packed, starts, line_offset), "rows": block.rows, "k": problem.summands, "m": block.m, "panels": panels,
         "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "one_line": packed.one_line,
-        "turned_offset": turned_offset,
+        "turned_offset": turned_offset, "jobs": jobs, "scratch_bytes": scratch_bytes,
         "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data, **slabs(problem, packed, False, 0, 0, 0)[0],
-    })  # fmt: skip
+    }  # fmt: skip
     turn = packer(problem.c_out, problem.summands, 1, block.n, problem.dtype, threads, lanes)
 
     def pack(operands: Operands) -> Packed:
         return turn(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:])
 
-    bind = launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, (starts, offsets, tiles))
+    bind = launcher(run_jobs, pack, used, sizes, scratch, (starts, offsets, tiles))
     return Prepared(bind, scratch.nbytes, f"{block}")

@@ -25,7 +25,6 @@ from kernels.blocks import (
     launcher,
     line_bytes,
     pack_channel,
-    record,
     tile_table,
 )
 from kernels.calibration import worth
@@ -140,9 +139,9 @@ def run_job(job, x, out, operands, geometry, block):
 
 
 @region
-def run_jobs(threads, x, out, weights, bias, scale, shift, geometry, jobs, scratch, scratch_bytes):
+def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
     """Every job of one convolution; arguments as in `kernels.blocks.run_jobs`."""
-    block = pointed(scratch)
+    scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
     counter = block + threads * scratch_bytes
     write_index(counter, threads)  # the first job that no thread begins with
     for thread in prange(threads):
@@ -197,7 +196,7 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     entries = np.arange(most)[:, None] * (lanes, lanes, 0) + (0, 0, lanes)  # vectors lie side by side and are whole
     counts = {-(-rows * columns // lanes) for rows in ends(down, cut.rows) for columns in ends(across, cut.columns)}
     tiles = tile_table(outs, cut.m, np.array([even(count, cut.n) for count in counts]), lanes, size, tile)
-    geometry = record({
+    sizes = {
         **common(problem, packed, starts, line_offset), **pooling, **fields, "oh": oh, "ow": ow, "down": down, "across": across,
         "rows": cut.rows, "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks, "points": points,
         "mh": cut.mh, "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "m": cut.m, "tile_n": cut.n, "flat": cut.flat,
@@ -205,13 +204,14 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
         "input": input_transform(shape, lanes, size), "output": output_transform(shape, lanes, size), "v_offset": v_offset,
         "m_offset": m_offset, "turns_offset": turns_offset, "row_offset": row_offset, "conv_offset": conv_offset,
         "offsets": offsets.ctypes.data, "entries": entries.ctypes.data, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1],
-    })  # fmt: skip
+        "jobs": jobs, "scratch_bytes": scratch_bytes,
+    }  # fmt: skip
     transform = transformer(problem.c_out, ins, problem.groups, cut.m, (cut.mh, cut.mw), problem.kernel, problem.dtype, threads)
 
     def pack(operands: Operands) -> Packed:
         return transform(operands.weight), *operands[1:]
 
-    bind = launcher(run_jobs, pack, used, geometry, jobs, scratch, scratch_bytes, (starts, factors, offsets, entries, tiles))
+    bind = launcher(run_jobs, pack, used, sizes, scratch, (starts, factors, offsets, entries, tiles))
     return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}{NOTE * last}")
 
 
