@@ -1,6 +1,6 @@
-"""Driver of the tile for narrow maps: jobs taken by threads, input packed flat, lanes along output channels.
+"""Driver of the tile with lanes along output channels: jobs taken by threads, input packed flat.
 
-The counterpart of `blocks` for maps of few positions: a job packs all channels of some rows, then every tile of output channels passes over
+The counterpart of `blocks` for maps of few positions and for channels last: a job packs all channels of some rows, then every tile of output channels passes over
 all positions while its weights are at hand.
 """
 
@@ -19,7 +19,7 @@ from kernels.machine import machine
 from kernels.microkernels.across import tile
 from kernels.problem import Conv
 from kernels.scratch import ALIGNMENT, Scratch, whole
-from kernels.slabs import slabs
+from kernels.slabs import NOTE, slabs
 from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
 from kernels.weights import packer
 
@@ -47,17 +47,24 @@ def run_job(job, x, out, operands, geometry, block):
         j = (t * g.wide + min(t, g.wider)) * g.lanes
         n = g.wide + (t < g.wider)
         channels = min(n * g.lanes, g.outs - j)
-        y = out + ((image * g.c_out + j) * g.oh + row) * g.ow * size
+        if g.last_out:
+            y, y_row, step, turned = out + ((image * g.oh + row) * g.ow * g.c_out + j) * size, g.c_out, g.c_out, 0
+        else:
+            y, y_row, step = out + ((image * g.c_out + j) * g.oh + row) * g.ow * size, g.oh * g.ow, 1
+            turned = block + g.turned_offset
         a = operands[0] + j * g.k * size
         bias, scale, shift = epilogue_of(g, operands, j)
         for first in range(0, number, g.m):
             call(
                 read_index(g.tiles, n),
-                (g.m, n, g.lanes, size, g.k, a, block + first * size, g.offsets, y + first * size, g.oh * g.ow,
-                 min(g.m, number - first), channels, block + g.turned_offset, bias, scale, shift, g.activation, g.slope),
+                (g.m, n, g.lanes, size, g.k, a, block + first * size, g.offsets, y + first * step * size, y_row,
+                 min(g.m, number - first), channels, turned, bias, scale, shift, g.activation, g.slope),
             )  # fmt: skip
         if g.form:
-            bend(g, channels, y, g.oh * g.ow, number, 1, number)
+            if g.last_out:
+                bend(g, 1, y, 0, y_row, number, channels)
+            else:
+                bend(g, channels, y, y_row, number, 1, number)
 
 
 @region
@@ -76,16 +83,17 @@ def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
         restore_denormals(state)
 
 
-def prepare_narrow(problem: Conv, threads: int, block: Blocking) -> Prepared:
-    """Lay out weights and scratch for a blocking with lanes along output channels."""
+def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool = False) -> Prepared:
+    """Lay out weights and scratch for a blocking with lanes along output channels; `last`: channels are the last axis of x and of the
+    output, which is then written as it is summed."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     oh = problem.conv_size[0]
-    packed = narrow_layout(problem, block.rows)
+    packed = narrow_layout(problem, block.rows, last)
     row_blocks = -(-oh // block.rows)
     jobs = problem.n * row_blocks * block.chunks
     line_offset = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
     turned_offset = line_offset + line_bytes(packed, lanes, size)
-    scratch_bytes = turned_offset + whole(block.m * block.n * lanes * size)
+    fields, scratch_bytes = slabs(problem, packed, last, 0, 0, turned_offset + whole(block.m * block.n * lanes * size))
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     vectors = -(-problem.c_out // lanes)
@@ -99,7 +107,7 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking) -> Prepared:
         **common(problem, packed, starts, line_offset), "rows": block.rows, "k": problem.summands, "m": block.m, "panels": panels,
         "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "one_line": packed.one_line,
         "turned_offset": turned_offset, "jobs": jobs, "scratch_bytes": scratch_bytes,
-        "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data, **slabs(problem, packed, False, 0, 0, 0)[0],
+        "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data, **fields,
     }  # fmt: skip
     turn = packer(problem.c_out, problem.summands, 1, block.n, problem.dtype, threads, lanes)
 
@@ -107,4 +115,4 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking) -> Prepared:
         return turn(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:])
 
     bind = launcher(run_jobs, pack, used, sizes, scratch, (starts, offsets, tiles))
-    return Prepared(bind, scratch.nbytes, f"{block}")
+    return Prepared(bind, scratch.nbytes, f"{block}{NOTE * last}")

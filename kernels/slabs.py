@@ -16,7 +16,7 @@ from kernels.problem import Conv
 from kernels.scratch import ALIGNMENT, whole
 from kernels.vector import call
 
-NOTE = "; channels last: every job turns over what it reads and writes, in cache"
+NOTE = "; channels last, turned over in cache where lanes do not run along them"
 _FIELDS = "last_in", "last_out", "turn", "turned", "slab_offset", "slab_pitch", "held", "held_offset", "held_pitch"
 
 

@@ -23,6 +23,7 @@ TILE_COST = 100  # cycles to call a tile and start its loop
 JOB_COST = 2000  # cycles to take a job
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
 PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
+TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
 L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 8.0, 3.5  # bytes per cycle and core; there and back for the second level
 
@@ -220,26 +221,29 @@ def job_cycles(compute: float, stream: float, rest: float) -> float:
     return max(compute, stream) + 0.1 * min(compute, stream) + rest + JOB_COST
 
 
-def narrow_layout(problem: Conv, rows: int) -> Layout:
+def narrow_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
     """The packed block for tiles with lanes along output channels, which read it number by number; where an image is packed as it lies in
-    memory, it is one line."""
+    memory, it is one line. last: channels are the last axis."""
     packed = layout(problem, True, rows, problem.conv_size[1], machine().lanes(problem.itemsize), problem.c_in)
     if problem.taps > 1 or max(problem.stride) > 1 or any(map(sum, problem.padding)) or rows < problem.size[0]:
         return packed
     plane = math.prod(problem.size)
     total = problem.c_in * plane
+    if last and total > max(problem.c_in, plane):
+        return packed
     return dataclasses.replace(packed, positions=1, channel_stride=plane, pitch=total, size=total, count=total, span=total)
 
 
-def narrow(problem: Conv, threads: int) -> Iterator[Blocking]:
-    """Blockings with lanes along output channels, for maps of few positions, with their estimates."""
+def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking]:
+    """Blockings with lanes along output channels, with their estimates: for maps of few positions, and for any with channels last, which
+    need not be turned."""
     spec = machine()
     lanes, (oh, ow) = spec.lanes(problem.itemsize), problem.conv_size
-    if problem.groups > 1 or oh * ow > NARROW * lanes:
+    if problem.groups > 1 or (oh * ow > NARROW * lanes and not last):
         return
     vectors = -(-problem.c_out // lanes)
-    for rows in sorted({oh, -(-oh // threads)}):
-        packed = narrow_layout(problem, rows)
+    for rows in _row_counts(oh, threads) if last else sorted({oh, -(-oh // threads)}):
+        packed = narrow_layout(problem, rows, last)
         if packed.size * problem.itemsize > spec.l2 // 2:
             continue
         lines = 1 if packed.one_line else problem.c_in * packed.phases * packed.positions
@@ -250,7 +254,7 @@ def narrow(problem: Conv, threads: int) -> Iterator[Blocking]:
             for chunks in sorted({1, min(threads, vectors)}):
                 panels = -(-vectors // chunks / n)
                 tap = max(m * n / 2, 0.6 * (m + 2 * n + 1)) + 0.15 * m + 0.4
-                turning = 2.0 * m * n * lanes  # numbers copied one by one
+                turning = 2.0 * m * n * (1 if last else lanes)  # vectors stored, or numbers copied one by one
                 compute = math.ceil(rows * ow / m) * math.ceil(panels) * (problem.summands * tap + TILE_COST + turning)
                 job = job_cycles(compute, _stream(problem, spec, chunks), pack)
                 cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * job
@@ -269,14 +273,15 @@ def kinds(problem: Conv, threads: int) -> list[str]:
 
 
 @functools.lru_cache(maxsize=512)
-def best(problem: Conv, threads: int, only: str = "") -> Blocking:
+def best(problem: Conv, threads: int, only: str = "", last: bool = False) -> Blocking:
     """The blocking with the lowest estimate; lanes along output channels only where they gain a sixth, more than the estimate's error, or
     where most lanes would be idle otherwise (4096 to 4096 at one position: 12 against 20 GB/s of weights). only: of this kind, if there is
-    one."""
-    found = [*candidates(problem, threads), *narrow(problem, threads)]
+    one. last: channels are the last axis."""
+    found = [*candidates(problem, threads), *narrow(problem, threads, last)]
     of_kind = [block for block in found if kind(block) == only]
     doubt = 1.2 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
-    return min(of_kind or found, key=lambda block: block.cycles * (doubt if block.across else 1.0))
+    turned = TURNED * math.prod(problem.conv_shape) / threads if last else 0.0
+    return min(of_kind or found, key=lambda block: block.cycles * doubt if block.across else block.cycles + turned)
 
 
 def pooled_size(problem: Conv) -> tuple[int, int]:

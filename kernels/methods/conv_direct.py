@@ -19,22 +19,20 @@ from kernels.machine import cores
 from kernels.microkernels.outer import tile
 from kernels.narrow import prepare_narrow
 from kernels.problem import Conv
-from kernels.relayout import channels_last
 
 
 def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) -> Prepared:
     """Choose a blocking (of one kind only), compile its tiles."""
     threads = worth(threads, best(problem, 1).cycles)
-    block = best_pooled(problem, threads, only) if problem.pool else best(problem, threads, only)
+    block = best_pooled(problem, threads, only) if problem.pool else best(problem, threads, only, last)
     assert block is not None
     if block.across:
-        narrow = prepare_narrow(problem, threads, block)
-        return channels_last(narrow, problem, threads) if last else narrow
+        return prepare_narrow(problem, threads, block, last=last)
     return prepare_blocks(problem, threads, block, tile, last=last)
 
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
-    """The same for channels last, turned over in each job; as a whole where maps are few positions."""
+    """The same for channels last, turned over in each job where lanes do not run along channels."""
     return prepare(problem, threads, last=True)
 
 

@@ -3,8 +3,8 @@
     c[i][q] += x[offsets[t] + i] * a[t][q]        for t < k, i < m positions, q < n vectors of channels
 
 The outer tile with its sides exchanged: lanes run along output channels, so maps of 6 or 12 positions leave none idle. Weights are packed
-in whole vectors and asked for ahead, because they are most of what is read. The sums lie with channels innermost and are turned on
-their way out, through scratch that stays in the first-level cache.
+in whole vectors and asked for ahead, because they are most of what is read. The sums lie with channels innermost, as channels last wants
+them; for channels first they are turned on their way out, through scratch that stays in the first-level cache.
 """
 
 from __future__ import annotations
@@ -59,13 +59,22 @@ def across_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: A
         finish(w, c, scale, shift, activation, slope, _of_vector)
 
         line, out = w.pointer(turned), w.pointer(y)
-        for i in range(m):
-            for q in range(n):
-                w.store(w.get(c[i][q]), w.at(line, (i * n + q) * lanes))
-        with w.loop(channels) as channel:
-            source, to = w.at(line, channel), w.at(out, builder.mul(channel, y_row))
-            with w.loop(positions) as i:
-                builder.store(w.load_scalar(w.at(source, builder.mul(i, i64(n * lanes)))), w.at(to, i))
+        with builder.if_else(builder.icmp_signed("!=", turned, i64(0))) as (channels_first, channels_last):
+            with channels_first:
+                for i in range(m):
+                    for q in range(n):
+                        w.store(w.get(c[i][q]), w.at(line, (i * n + q) * lanes))
+                with w.loop(channels) as channel:
+                    source, to = w.at(line, channel), w.at(out, builder.mul(channel, y_row))
+                    with w.loop(positions) as i:
+                        builder.store(w.load_scalar(w.at(source, builder.mul(i, i64(n * lanes)))), w.at(to, i))
+            with channels_last:
+                masks = [w.first(channels, q * lanes) for q in range(n)]
+                for i in range(m):
+                    with w.when(builder.icmp_signed(">", positions, i64(i))):
+                        to = w.at(out, builder.mul(y_row, i64(i)))
+                        for q in range(n):
+                            w.store_first(w.get(c[i][q]), w.at(to, q * lanes), masks[q])
         return context.get_dummy_value()
 
     return types.void(*literals, *(types.int64,) * 14), codegen
@@ -81,7 +90,8 @@ def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
 
     It takes, all int64: the four sizes again; k taps; a, address of the weights [k][n*lanes]; x, address of the input; offsets, address of
     k int64 element offsets into x; y, address of the output, whose channels are y_row elements apart; positions and channels, how many of
-    the m and of the n*lanes are written; turned, address of scratch for m*n vectors; bias, scale, shift, addresses of n*lanes numbers or
-    0; activation and slope as for the outer tile. Reads m numbers at each offset whatever `positions` says.
+    the m and of the n*lanes are written; turned, address of scratch for m*n vectors, or 0 for an output with channels last, whose positions
+    are then y_row elements apart; bias, scale, shift, addresses of n*lanes numbers or 0; activation and slope as for the outer tile. Reads
+    m numbers at each offset whatever `positions` says.
     """
     return address(_tile, (m, n, lanes, itemsize), (types.int64,) * 14)
