@@ -71,7 +71,7 @@ def test_outer_tile(m: int, n: int, lanes: int, dtype: str) -> None:
 @words
 @pytest.mark.parametrize(("m", "n"), [(6, 4), (12, 1)])
 def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
-    """Lanes along output channels: the last vector of channels full or short, the output turned on its way out."""
+    """Lanes along output channels: the last vector of channels full or short, the output turned on its way out, or not."""
     size = np.dtype(dtype).itemsize
     address = across.tile(m, n, lanes, size)
     y_row = m + 3
@@ -89,6 +89,11 @@ def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
         np.testing.assert_array_equal(y.array[:, :positions], np.maximum(sums[:channels], 0)[:, :positions])
         assert np.isnan(y.array[:, positions:]).all()
         assert y.zones_untouched()
+        last = Guarded((positions, channels + 2), dtype)  # channels last: the same sums, stored as they lie
+        invoke(address, m, n, lanes, size, k, at(a), at(x.array), at(offsets), at(last.array), channels + 2, positions, channels, 0, *finish)
+        np.testing.assert_array_equal(last.array[:, :channels], y.array[:, :positions].T)
+        assert np.isnan(last.array[:, channels:]).all()
+        assert last.zones_untouched()
 
 
 @words

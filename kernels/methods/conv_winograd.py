@@ -38,7 +38,7 @@ from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch, whole
-from kernels.slabs import NOTE, slabs
+from kernels.slabs import NOTE, slabs, together
 from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
 from kernels.weights import transformer
 
@@ -183,7 +183,7 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     high, broad = cut.rows * cut.mh, min(cut.columns * cut.mw, ow)
     conv_offset = row_offset + pool_bytes(problem, 1, broad)
     held_offset = conv_offset + pool_bytes(problem, high, broad)
-    fields, scratch_bytes = slabs(problem, packed, last, ALIGNMENT // size, high * broad, held_offset)
+    fields, scratch_bytes = slabs(problem, packed, last, together(outs, high * broad, size), high * broad, held_offset)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
