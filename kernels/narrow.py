@@ -6,6 +6,8 @@ all positions while its weights are at hand.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import prange
 
@@ -47,21 +49,20 @@ def run_job(job, x, out, operands, geometry, block):
         j = (t * g.wide + min(t, g.wider)) * g.lanes
         n = g.wide + (t < g.wider)
         channels = min(n * g.lanes, g.outs - j)
-        if g.last_out:
-            y, y_row, step, turned = out + ((image * g.oh + row) * g.ow * g.c_out + j) * size, g.c_out, g.c_out, 0
+        if g.side_by_side:
+            y, y_row, step = out + ((image * g.oh + row) * g.ow * g.c_out + j) * size, g.c_out, g.c_out
         else:
             y, y_row, step = out + ((image * g.c_out + j) * g.oh + row) * g.ow * size, g.oh * g.ow, 1
-            turned = block + g.turned_offset
         a = operands[0] + j * g.k * size
         bias, scale, shift = epilogue_of(g, operands, j)
         for first in range(0, number, g.m):
             call(
                 read_index(g.tiles, n),
                 (g.m, n, g.lanes, size, g.k, a, block + first * size, g.offsets, y + first * step * size, y_row,
-                 min(g.m, number - first), channels, turned, bias, scale, shift, g.activation, g.slope),
+                 min(g.m, number - first), channels, g.side_by_side, bias, scale, shift, g.activation, g.slope),
             )  # fmt: skip
         if g.form:
-            if g.last_out:
+            if g.side_by_side:
                 bend(g, 1, y, 0, y_row, number, channels)
             else:
                 bend(g, channels, y, y_row, number, 1, number)
@@ -92,8 +93,7 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool =
     row_blocks = -(-oh // block.rows)
     jobs = problem.n * row_blocks * block.chunks
     line_offset = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
-    turned_offset = line_offset + line_bytes(packed, lanes, size)
-    fields, scratch_bytes = slabs(problem, packed, last, 0, 0, turned_offset + whole(block.m * block.n * lanes * size))
+    fields, scratch_bytes = slabs(problem, packed, last, 0, 0, line_offset + line_bytes(packed, lanes, size))
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     vectors = -(-problem.c_out // lanes)
@@ -106,7 +106,7 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool =
     sizes = {
         **common(problem, packed, starts, line_offset), "rows": block.rows, "k": problem.summands, "m": block.m, "panels": panels,
         "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "one_line": packed.one_line,
-        "turned_offset": turned_offset, "jobs": jobs, "scratch_bytes": scratch_bytes,
+        "side_by_side": last or math.prod(problem.conv_size) == 1, "jobs": jobs, "scratch_bytes": scratch_bytes,
         "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data, **fields,
     }  # fmt: skip
     turn = packer(problem.c_out, problem.summands, 1, block.n, problem.dtype, threads, lanes)

@@ -15,7 +15,7 @@ from kernels.addresses import move, pointed
 from kernels.calibration import worth
 from kernels.cuts.direct import even
 from kernels.jit import region
-from kernels.scratch import handle
+from kernels.scratch import aligned, handle
 from kernels.toomcook import matrices
 
 Array = np.ndarray
@@ -49,10 +49,11 @@ def packer(c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, un
     kind, number = np.dtype(dtype), groups * units * unit * k
     rest = kind.itemsize, c_out, k, groups, parts, base, extra, unit
     launch = _turn.ready(threads, 0, 0, *rest)
-    make = np.empty if number == c_out * k else np.zeros
 
     def pack(weight: Array) -> Array:
-        packed = make(number, kind)
+        packed = aligned(number * kind.itemsize).view(kind)  # whole vectors of them are read by `across`
+        if number > c_out * k:
+            packed.fill(0)
         launch(handle(weight), handle(packed), *rest)
         return packed
 

@@ -249,12 +249,11 @@ def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking
         lines = 1 if packed.one_line else problem.c_in * packed.phases * packed.positions
         pack = lines * line_cycles(packed, lanes)
         for n in range(1, min(4, vectors) + 1):
-            # few heights for each n, so there are few tiles; the last may be partly idle
-            m = min((spec.registers - 1 - n) // n, 12, 1 << (rows * ow - 1).bit_length())
+            m = tallest(rows * ow, min((spec.registers - 1 - n) // n, 16))
             for chunks in sorted({1, min(threads, vectors)}):
                 panels = -(-vectors // chunks / n)
                 tap = max(m * n / 2, 0.6 * (m + 2 * n + 1)) + 0.15 * m + 0.4
-                turning = 2.0 * m * n * (1 if last else lanes)  # vectors stored, or numbers copied one by one
+                turning = 2.0 * m * n if last else 4.0 * n * lanes * -(-m // lanes)  # vectors stored, or turned and stored
                 compute = math.ceil(rows * ow / m) * math.ceil(panels) * (problem.summands * tap + TILE_COST + turning)
                 job = job_cycles(compute, _stream(problem, spec, chunks), pack)
                 cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * job
