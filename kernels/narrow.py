@@ -1,7 +1,7 @@
 """Driver of the tile with lanes along output channels: jobs taken by threads, input packed flat.
 
-The counterpart of `blocks` for maps of few positions and for channels last: a job packs all channels of some rows, then every tile of output channels passes over
-all positions while its weights are at hand.
+The counterpart of `blocks` for maps of few positions and for channels last: a job packs all channels of some rows, then every tile of
+output channels passes over all positions while its weights are at hand.
 """
 
 from __future__ import annotations

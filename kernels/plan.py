@@ -164,14 +164,16 @@ class Outline:
 
     def compute(self, run: Run, x: Any, out: Any) -> Any:
         """What `run` makes of x as the user has it; see `Plan.__call__`."""
-        if type(x) is np.ndarray and x.shape == self._plain and x.dtype is self._dtype and (flags := x.flags.num) & PLAIN == PLAIN:
-            if out is None or self._takes(out, x, flags):
-                y = np.empty(self._result, self._dtype) if out is None else out
-                if self._reshaped:
-                    run(x.reshape(self._x_shape), y.reshape(self._out_shape))
-                else:
-                    run(x, y)
-                return y
+        if (
+            type(x) is np.ndarray and x.shape == self._plain and x.dtype is self._dtype and (flags := x.flags.num) & PLAIN == PLAIN
+            and (out is None or self._takes(out, x, flags))
+        ):  # fmt: skip
+            y = np.empty(self._result, self._dtype) if out is None else out
+            if self._reshaped:
+                run(x.reshape(self._x_shape), y.reshape(self._out_shape))
+            else:
+                run(x, y)
+            return y
         op, signature = self.problem.op, self.signature
         x = intake(op, "x", x)
         if x.shape != signature.x_shape:

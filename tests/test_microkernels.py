@@ -89,7 +89,8 @@ def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
         assert np.isnan(y.array[:, positions:]).all()
         assert y.zones_untouched()
         last = Guarded((positions, channels + 2), dtype)  # channels last: the same sums, stored as they lie
-        invoke(address, m, n, lanes, size, k, at(a), at(x.array), at(offsets), at(last.array), channels + 2, positions, channels, 1, *finish)
+        place = at(last.array), channels + 2, positions, channels, 1
+        invoke(address, m, n, lanes, size, k, at(a), at(x.array), at(offsets), *place, *finish)
         np.testing.assert_array_equal(last.array[:, :channels], y.array[:, :positions].T)
         assert np.isnan(last.array[:, channels:]).all()
         assert last.zones_untouched()
