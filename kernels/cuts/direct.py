@@ -318,11 +318,12 @@ def best_pooled(problem: Conv, threads: int, only: str = "") -> Blocking | None:
     ]  # fmt: skip
     if not able:
         return None
-    fast = machine().l1 // 2 // problem.itemsize
-    leaving = math.prod(problem.conv_shape) * problem.itemsize / L2_BYTES / threads  # written to the second-level cache and read again
+    spec, total = machine(), math.prod(problem.conv_shape) * problem.itemsize / threads
 
     def cycles(block: Blocking) -> float:
-        return block.cycles + (leaving if block.m * block.rows * block.columns > fast else 0.0)
+        waiting = block.m * block.rows * block.columns * problem.itemsize  # written to a cache that it leaves the one before, and read again
+        leaving = total / L2_BYTES * (waiting > spec.l1 / 2) + 2 * total / L3_BYTES * (waiting > spec.l2 / 3)
+        return block.cycles + leaving
 
     block = min([block for block in able if kind(block) == only] or able, key=cycles)
     # cnn14's last layer, 31x2 from 2048 channels: 228 ms in blocks that hold them all, 22 ms and a pool in others
