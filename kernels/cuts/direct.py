@@ -254,8 +254,12 @@ def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking
                 panels = -(-vectors // chunks / n)
                 tap = max(m * n / 2, 0.6 * (m + 2 * n + 1)) + 0.15 * m + 0.4
                 turning = 2.0 * m * n if last else 4.0 * n * lanes * -(-m // lanes)  # vectors stored, or turned and stored
-                compute = math.ceil(rows * ow / m) * math.ceil(panels) * (problem.summands * tap + TILE_COST + turning)
-                job = job_cycles(compute, _stream(problem, spec, chunks), pack)
+                passes = math.ceil(rows * ow / m)
+                compute = passes * math.ceil(panels) * (problem.summands * tap + TILE_COST + turning)
+                # a panel that leaves the second-level cache comes back for every tile of positions: 8 rows of 12288 to 4096, 18 against 10 ms
+                leaves = problem.summands * n * lanes * problem.itemsize > spec.l2 / 2
+                again = leaves * (passes - 1) * problem.summands * problem.c_out * problem.itemsize / chunks / L3_BYTES
+                job = job_cycles(compute, _stream(problem, spec, chunks) + again, pack)
                 cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * job
                 yield Blocking(True, rows, ow, problem.c_in, m, n, chunks, True, cycles)
 
