@@ -38,12 +38,15 @@ def run_job(job, x, out, operands, geometry, block):
     row = row_block * g.rows
     rows = min(g.rows, g.oh - row)
     positions = g.positions - (g.rows - rows) * g.positions_per_row
-    if g.one_line:
-        pack_line(g, block, block, x + image * g.span * size, g.span)
+    number = rows * g.ow
+    if g.one_line and g.last_in:
+        source = x + (image * g.h + row) * g.w * g.ins * size
+        call(g.turn, (g.lanes, size, block, g.channel_stride, source, g.ins, number, g.ins))
+    elif g.one_line:
+        pack_line(g, block, block, x + (image * g.h + row) * g.w * g.ins * size, number * g.ins)
     else:
         for c in range(g.ins):
             pack_channel(g, block + c * g.channel_stride * size, block, x, image, 0, c, g.ins, row * g.sh, 0, positions)
-    number = rows * g.ow
     first_panel, last_panel = split(chunk * g.panels, g.chunks)[0], split((chunk + 1) * g.panels, g.chunks)[0]
     for t in range(first_panel, last_panel):
         j = (t * g.wide + min(t, g.wider)) * g.lanes

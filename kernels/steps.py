@@ -18,7 +18,6 @@ from kernels.layers import Flatten, Join, Linear, Pointwise, Shape, Stage, Windo
 from kernels.options import Signature
 from kernels.plan import Outline, Plan
 from kernels.problem import Conv, Problem
-from kernels.scratch import Scratch
 
 Array = np.ndarray
 
@@ -212,21 +211,17 @@ class Steps:
         weight = np.array(stage.weight, self.dtype, order="C")
         bias = None if stage.bias is None else np.array(stage.bias, self.dtype)
         rows, (c_out, c_in) = max(math.prod(stage.x_shape[:-1]), 1), weight.shape  # an empty batch is planned for one row, never run
-        reads, write = [View(value.memory, (rows, c_in))], self._new((rows, c_out))
         with named(stage.index):
             plan = self._positions(stage, rows, Operands(weight.reshape(c_out, c_in, 1, 1), bias))
-        if rows == 1:
-            reads, write = [View(value.memory, plan.problem.x_shape)], View(write.memory, plan.problem.out_shape)
-        run = plan.run if rows == 1 else _turned(plan, rows)
-        scratch = plan.workspace_bytes + (rows > 1) * rows * (c_in + c_out) * self.dtype.itemsize
-        return self._step(stage, run, reads, write, plan.implementation, plan.seconds, scratch, plan.error_bound)
+        reads, write = [View(value.memory, (1, 1, rows, c_in))], self._new((1, 1, rows, c_out))
+        return self._step(stage, plan.run, reads, write, plan.implementation, plan.seconds, plan.workspace_bytes, plan.error_bound)
 
     def _positions(self, stage: Linear, rows: int, operands: Operands) -> Plan:
-        """The product as a convolution of one tap, whose positions are the rows: weights are read once for all of them."""
+        """The product as a convolution of one tap with channels last, whose positions are the rows: weights are read once for all."""
         (c_out, c_in), ones, none = stage.weight.shape, (1, 1), ((0, 0), (0, 0))
         problem = Conv("linear", 1, c_in, (1, rows), ones, ones, none, ones, self.dtype.name, c_out, bias=operands.bias is not None,
                        activation=stage.activation)  # fmt: skip
-        signature = Signature(problem.x_shape, problem.out_shape, self.dtype, 2)
+        signature = Signature((1, 1, rows, c_in), (1, 1, rows, c_out), self.dtype, 2, channels_last=True)
         return self._plan(problem, signature, stage.implementation, operands)
 
     def _join(self, stage: Join, value: View) -> View:
@@ -264,21 +259,3 @@ class Steps:
             self._step(stage, np.add, [View(first.memory, first.shape), end], write, "add", self._moved(*[first.shape] * 3))
             first = write
         return first
-
-
-def _turned(plan: Plan, rows: int) -> Callable[[Array, Array], None]:
-    """The plan between rows (rows, c_in) and (rows, c_out), which it takes and gives as columns."""
-    problem = plan.problem
-    c_in, c_out = problem.x_shape[1], problem.out_shape[1]
-    scratch = Scratch((c_in + c_out) * rows * problem.itemsize)
-
-    def run(x: Array, y: Array) -> None:
-        buffer = scratch.take()
-        numbers = buffer.view(problem.dtype)
-        columns, sums = numbers[: c_in * rows].reshape(c_in, rows), numbers[c_in * rows :].reshape(c_out, rows)
-        np.copyto(columns, x.T)
-        plan.run(columns.reshape(problem.x_shape), sums.reshape(problem.out_shape))
-        np.copyto(y, sums.T)
-        scratch.give(buffer)
-
-    return run

@@ -222,15 +222,13 @@ def job_cycles(compute: float, stream: float, rest: float) -> float:
 
 
 def narrow_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
-    """The packed block for tiles with lanes along output channels, which read it number by number; where an image is packed as it lies in
-    memory, it is one line. last: channels are the last axis."""
+    """The packed block for tiles with lanes along output channels, which read it number by number; where what it holds lies in memory
+    without gaps, it is one line. last: channels are the last axis."""
     packed = layout(problem, True, rows, problem.conv_size[1], machine().lanes(problem.itemsize), problem.c_in)
-    if problem.taps > 1 or max(problem.stride) > 1 or any(map(sum, problem.padding)) or rows < problem.size[0]:
+    if problem.taps > 1 or max(problem.stride) > 1 or any(map(sum, problem.padding)) or (rows < problem.size[0] and not last):
         return packed
-    plane = math.prod(problem.size)
+    plane = rows * problem.size[1]
     total = problem.c_in * plane
-    if last and total > max(problem.c_in, plane):
-        return packed
     return dataclasses.replace(packed, positions=1, channel_stride=plane, pitch=total, size=total, count=total, span=total)
 
 
@@ -247,7 +245,7 @@ def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking
         if packed.size * problem.itemsize > spec.l2 // 2:
             continue
         lines = 1 if packed.one_line else problem.c_in * packed.phases * packed.positions
-        pack = lines * line_cycles(packed, lanes)
+        pack = TURNED * packed.size if packed.one_line and last else lines * line_cycles(packed, lanes)
         for n in range(1, min(4, vectors) + 1):
             m = tallest(rows * ow, min((spec.registers - 1 - n) // n, 16))
             for chunks in sorted({1, min(threads, vectors)}):
@@ -256,7 +254,7 @@ def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking
                 turning = 2.0 * m * n if last else 4.0 * n * lanes * -(-m // lanes)  # vectors stored, or turned and stored
                 passes = math.ceil(rows * ow / m)
                 compute = passes * math.ceil(panels) * (problem.summands * tap + TILE_COST + turning)
-                # a panel that leaves the second-level cache comes back for every tile of positions: 8 rows of 12288 to 4096, 18 against 10 ms
+                # a panel that leaves the second-level cache comes back for every tile of positions: 8 rows of 12288, 18 against 10 ms
                 leaves = problem.summands * n * lanes * problem.itemsize > spec.l2 / 2
                 again = leaves * (passes - 1) * problem.summands * problem.c_out * problem.itemsize / chunks / L3_BYTES
                 job = job_cycles(compute, _stream(problem, spec, chunks) + again, pack)
@@ -325,7 +323,7 @@ def best_pooled(problem: Conv, threads: int, only: str = "") -> Blocking | None:
     spec, total = machine(), math.prod(problem.conv_shape) * problem.itemsize / threads
 
     def cycles(block: Blocking) -> float:
-        waiting = block.m * block.rows * block.columns * problem.itemsize  # written to a cache that it leaves the one before, and read again
+        waiting = block.m * block.rows * block.columns * problem.itemsize  # what leaves a cache is written to the next and read again
         leaving = total / L2_BYTES * (waiting > spec.l1 / 2) + 2 * total / L3_BYTES * (waiting > spec.l2 / 3)
         return block.cycles + leaving
 
