@@ -185,6 +185,9 @@ CONV = [
     conv("padding_after_only", (6, 18), (4, 5), 2, 6, padding=((0, 3), (0, 4))),
     conv("same_even_2x4", (7, 18), (2, 4), 3, 4, padding=((0, 1), (1, 2))),
     conv("same_even_4x6_stride_2", (9, 21), (4, 6), 2, 3, padding=((1, 2), (2, 3)), stride=2),
+    conv("same_even_2x2", (11, 43), (2, 2), 9, 10, padding=((0, 1), (1, 0))),
+    conv("same_even_2_of_93", (93,), (2,), 17, 8, padding=((1, 0),), n=2),
+    conv("taps_2x3", (12, 21), (2, 3), 8, 11, padding=((1, 1), (0, 1))),
     conv("padding_past_the_kernel", (5, 6), (3, 3), 2, 3, padding=5),
     conv("padding_past_the_input", (2, 3), (3, 3), 2, 3, padding=4),
     # extremes

@@ -195,7 +195,7 @@ def test_lines(length: int, kind: int, lanes: int, dtype: str) -> None:
 
 
 @words
-@pytest.mark.parametrize("shape", [(2, 3, 2, 3), (4, 3, 6, 3), (1, 1, 4, 5)])
+@pytest.mark.parametrize("shape", [(2, 3, 2, 3), (4, 3, 6, 3), (1, 1, 4, 5), (3, 2, 5, 2)])
 def test_winograd_transforms(shape: tuple[int, int, int, int], lanes: int, dtype: str) -> None:
     """Both transforms against their matrices; the output clipped at the plane's right and lower edge."""
     size = np.dtype(dtype).itemsize

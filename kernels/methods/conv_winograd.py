@@ -55,7 +55,7 @@ def refuse(problem: Problem) -> str | None:
     if any(d > 1 and k > 1 for d, k in zip(problem.dilation, problem.kernel)):
         return f"its patches are dense, this has dilation {problem.dilation}; direct does it"
     if any(k not in cutting.TILES for k in problem.kernel) or problem.taps == 1:
-        return f"it has tiles for kernels of 3 and 5 (1 along one axis), this is {problem.kernel}; direct or fft does it"
+        return f"it has tiles for kernels of 2, 3 and 5 (1 along one axis), this is {problem.kernel}; direct or fft does it"
     channels = min(problem.c_in, problem.c_out) // problem.groups
     if channels < LEAST_CHANNELS:
         return f"its transforms pay from {LEAST_CHANNELS} channels a group on either side, this has {channels}; direct does it"
