@@ -1,4 +1,4 @@
-"""What compiled drivers do with addresses: follow an array's handle, count jobs, move numbers whose type they do not know."""
+"""What compiled drivers do with addresses: follow an array's handle, count jobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kernels.vector import I32, I64, i64
+from kernels.vector import I64, i64
 
 
 @intrinsic
@@ -19,21 +19,6 @@ def write_index(typing_context: Any, address: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), codegen
-
-
-@intrinsic
-def move(typing_context: Any, to: Any, source: Any, itemsize: Any) -> Any:
-    """Copy one element of 4 or 8 bytes from one address to another."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        with builder.if_else(builder.icmp_signed("==", values[2], i64(4))) as (narrow, broad):
-            for case, kind in ((narrow, I32), (broad, I64)):
-                with case:
-                    to, source = (builder.inttoptr(address, kind.as_pointer()) for address in values[:2])
-                    builder.store(builder.load(source, align=kind.width // 8), to, align=kind.width // 8)
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 3), codegen
 
 
 @intrinsic

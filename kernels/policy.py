@@ -15,7 +15,7 @@ from typing import Any
 
 from kernels import registry
 from kernels.calibration import calibration
-from kernels.cuts import direct, lines, winograd
+from kernels.cuts import depthwise, direct, lines, winograd
 from kernels.cuts import fft as tiles
 from kernels.errors import ProblemError, RefusedError
 from kernels.implementation import Implementation, operation, rounding_bound
@@ -59,12 +59,6 @@ def _maps(problem: Conv) -> float:
     return (problem.compulsory_bytes - math.prod(problem.weight_shape) * problem.itemsize) / calibration().bandwidth
 
 
-def _depthwise(problem: Conv) -> float:
-    # one load a multiply-add, and every plane packed first: 4 cycles per vector of either
-    vectors = problem.n * (problem.c_in * math.prod(problem.size) + problem.c_out * math.prod(problem.conv_size) * problem.taps)
-    return 4 * vectors / machine().lanes(problem.itemsize) / calibration().clock + _memory(problem)
-
-
 # Seconds that a product by BLAS costs whoever comes next: its threads spin on for 30 ms beside them. Three such layers took SampleCNN
 # from 27 to 167 ms, two took VGGish from 22 to 48; a layer of its own that gains half of that may still have it.
 SPINNING = 15e-3
@@ -77,16 +71,20 @@ def _im2col(problem: Conv) -> float:
     return problem.flops / _rate(problem, 0.25) + unfolding + 5e-6 * problem.groups * problem.n + _memory(problem) + SPINNING
 
 
+GROUP = 3000  # cycles that groups take beyond their transforms: 512 of 62x4 took 2.2 ms of a core, not 1.2
+
+
 def _fft(problem: Conv) -> float:
     by_scipy = tiles.layout(problem)
     cut = lines.by_lines(problem)
-    return (cut.cycles if cut else by_scipy.cycles if by_scipy else math.inf) / calibration().clock + _memory(problem)
+    cycles = cut.cycles if cut else by_scipy.cycles if by_scipy else math.inf
+    return (cycles + GROUP * problem.n * problem.groups) / calibration().clock + _memory(problem)
 
 
 _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
     "conv": {
         "direct": lambda problem: direct.best(problem, 1).cycles / calibration().clock + _maps(problem),
-        "depthwise": _depthwise,
+        "depthwise": lambda problem: depthwise.best(problem).cycles / calibration().clock + _maps(problem),
         "winograd": lambda problem: winograd.best(problem, 1).cycles / calibration().clock + _maps(problem),
         "fft": _fft,
         "im2col": _im2col,

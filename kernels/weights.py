@@ -11,33 +11,33 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.addresses import move, pointed
+from kernels.addresses import pointed
 from kernels.calibration import worth
 from kernels.cuts.direct import even
 from kernels.jit import region
+from kernels.machine import machine
+from kernels.microkernels.transpose import transpose
 from kernels.scratch import aligned, handle
 from kernels.toomcook import matrices
+from kernels.vector import call
 
 Array = np.ndarray
 
-PIECE = 64  # summands of a tile turned at a time: what is written stays in the first-level cache until its lines are full
 LINE = 32  # summands transformed at a time: nine taps of 14 channels fill the first-level cache
-CYCLES = 2  # to move one number
+CYCLES = 1  # to move one number
 POINT = 6  # to transform and move one point
 
 
 @region
-def _turn(weights, packed, size, c_out, k, groups, parts, base, extra, unit):
-    """packed from weights (c_out, k), both handles of elements of `size` bytes; packed is zero where there are no rows."""
+def _turn(weights, packed, kernel, lanes, size, c_out, k, groups, parts, base, extra, unit):
+    """packed from weights (c_out, k), both handles of elements of `size` bytes, every tile a matrix turned over by the kernel at an
+    address; packed is zero where there are no rows."""
     outs = (parts * base + extra) * unit
     for t in prange(groups * parts):
         group, tile = t // parts, t % parts
         j, m = group * outs + (tile * base + min(tile, extra)) * unit, (base + (tile < extra)) * unit
-        for first in range(0, k, PIECE):
-            for c in range(min(m, c_out - j)):
-                to, source = pointed(packed) + (j * k + c) * size, pointed(weights) + (j + c) * k * size
-                for i in range(first, min(first + PIECE, k)):
-                    move(to + i * m * size, source + i * size, size)
+        to, source = pointed(packed) + j * k * size, pointed(weights) + j * k * size
+        call(kernel, (lanes, size, to, m, source, k, min(m, c_out - j), k))
 
 
 def packer(c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, unit: int = 1) -> Callable[[Any], Array]:
@@ -47,7 +47,8 @@ def packer(c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, un
     parts, base, extra = even(units, m)
     threads = worth(threads, CYCLES * c_out * k)
     kind, number = np.dtype(dtype), groups * units * unit * k
-    rest = kind.itemsize, c_out, k, groups, parts, base, extra, unit
+    lanes = machine().lanes(kind.itemsize)
+    rest = transpose(lanes, kind.itemsize), lanes, kind.itemsize, c_out, k, groups, parts, base, extra, unit
     launch = _turn.ready(threads, 0, 0, *rest)
 
     def pack(weight: Array) -> Array:

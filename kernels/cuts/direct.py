@@ -20,7 +20,7 @@ from kernels.machine import Machine, machine
 from kernels.problem import Conv, dilated
 
 TILE_COST = 100  # cycles to call a tile and start its loop
-JOB_COST = 2000  # cycles to take a job
+JOB_COST = 800  # cycles to take a job; 512 planes of 6x4 took 1400 each, all told
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
 PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
 TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector

@@ -14,12 +14,12 @@ import math
 from kernels import registry
 from kernels.blocks import prepare_blocks
 from kernels.calibration import worth
-from kernels.cuts.direct import Blocking, layout
+from kernels.cuts.depthwise import best
 from kernels.implementation import Implementation, Prepared, rounding_bound
 from kernels.machine import machine
 from kernels.microkernels.row import row
 from kernels.microkernels.smooth import codes
-from kernels.problem import Conv, Problem, dilated
+from kernels.problem import Conv, Problem
 
 
 def refuse(problem: Problem) -> str | None:
@@ -30,30 +30,12 @@ def refuse(problem: Problem) -> str | None:
     return None
 
 
-def _blocking(problem: Conv) -> Blocking:
-    """Whole planes where a packed one fits half of L1, else as many rows, else one row in pieces of columns; flat where rows are so
-    narrow that their last vector would be mostly idle."""
-    spec = machine()
-    lanes = spec.lanes(problem.itemsize)
-    oh, ow = problem.conv_size
-    budget = spec.l1 // 2 // problem.itemsize
-    flat = ow < 2 * lanes and problem.kernel[1] <= 7
-    rows, columns = oh, ow
-    while layout(problem, flat, rows, columns, lanes).size > budget and rows > 1:
-        rows = -(-rows // 2)
-    if rows == 1 and not flat:
-        spare = budget // dilated(problem.kernel[0], problem.dilation[0]) - dilated(problem.kernel[1], problem.dilation[1])
-        columns = min(ow, max(spare // problem.stride[1] // lanes * lanes, 8 * lanes))
-    return Blocking(flat, rows, columns, 1, 1, 1, 1)
-
-
 def prepare(problem: Conv, threads: int) -> Prepared:
     """Cut into blocks, compile the row."""
     # results that another pass reads must stay in cache
     stream = math.prod(problem.conv_shape) * problem.itemsize > machine().l3 and not codes(problem.activation)[0]
-    block = _blocking(problem)
-    # a load and half a store a cycle: taps from the first-level cache, the rest from further away
-    threads = worth(threads, problem.flops / 2 / machine().lanes(problem.itemsize) + problem.compulsory_bytes / 4)
+    block = best(problem)
+    threads = worth(threads, block.cycles)
     line = block.rows * block.columns
     return prepare_blocks(problem, threads, block, lambda m, n, lanes, itemsize: row(stream, lanes, itemsize), line)
 
