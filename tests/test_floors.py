@@ -21,7 +21,7 @@ FLOORS = [
     {"pooling", "store"},
     {"problem", "calibration"},
     {"jit", "implementation", "batchnorm", "cuts", "cuts.direct", "cuts.fft", "cuts.phases"},
-    {"vector", "cuts.winograd", "cuts.lines"},
+    {"vector", "cuts.depthwise", "cuts.winograd", "cuts.lines"},
     {"registry", "addresses", "microkernels", "microkernels.outer"},
     {"microkernels.row", "microkernels.winograd", "microkernels.packing", "microkernels.window", "microkernels.smooth",
      "microkernels.fourier", "microkernels.lines", "microkernels.product", "microkernels.transpose", "microkernels.peak"},
