@@ -138,11 +138,11 @@ def _packing(problem: Problem, implementation: Implementation) -> float:
     return _PACKING[implementation.name](problem) / calibration().clock
 
 
-def _estimate(problem: Problem, implementation: Implementation) -> float | None:
+def estimate(problem: Problem, implementation: Implementation) -> float | None:
     """Seconds of one core, of all parts where there are some; None where no estimate is known."""
     parts = implementation.parts(problem)
     if parts is not None:  # there may be none: outputs that no tap reaches
-        seconds = [_estimate(part, registry.get(part, implementation.name)) for part, _ in parts]
+        seconds = [estimate(part, registry.get(part, implementation.name)) for part, _ in parts]
         return None if None in seconds else _memory(problem) + sum(t * n for t, (_, n) in zip(seconds, parts) if t is not None)
     kind = "conv" if isinstance(problem, Conv) else "pool"
     known = _ESTIMATES[kind].get(implementation.name)
@@ -196,7 +196,7 @@ def choose(problem: Problem, name: str = "auto", threads: int = 1, measured: Mea
     for key, sentence in refusals.items():
         if sentence is None and known[key].error_bound(problem) > bound:
             refusals[key] = f"its error bound {known[key].error_bound(problem):.1e} exceeds {bound:.1e}"
-    considered = {key: _estimate(problem, known[key]) for key, sentence in refusals.items() if sentence is None}
+    considered = {key: estimate(problem, known[key]) for key, sentence in refusals.items() if sentence is None}
     estimates = {key: seconds for key, seconds in considered.items() if seconds is not None}
     if packs:
         estimates = {key: seconds + _packing(problem, known[key]) for key, seconds in estimates.items()}

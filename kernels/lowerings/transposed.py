@@ -18,13 +18,13 @@ from kernels.calibration import worth
 from kernels.cuts.phases import Part, parts
 from kernels.implementation import Implementation, Operands, Prepared, Run
 from kernels.jit import region
+from kernels.policy import estimate
 from kernels.problem import ConvTranspose
 from kernels.scratch import Scratch
 
 Array = np.ndarray
 
 BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
-PADDED = 1.2  # one convolution with zero taps may do this many times the products of several without: it packs once, has more channels
 WOVEN = 2048  # outputs woven at a time, which stay in the first-level cache while every phase adds its own
 
 
@@ -56,18 +56,19 @@ def images(problem: ConvTranspose) -> int:
 
 
 def pieces(problem: ConvTranspose, engine: str) -> tuple[Part, ...]:
-    """The convolutions that the method called `engine` is given: all phases in one where that wastes little or it takes only that (as
-    methods with few kernel sizes do), else one for each kind of window."""
+    """The convolutions that the method called `engine` is given: all phases in one, where it packs once and has more channels, or one for
+    each kind of window, without zero taps; what it does not refuse, and of both what is estimated to cost less."""
 
-    def flops(some: tuple[Part, ...]) -> int:
-        return sum(part.conv.flops for part in some)
+    def cost(some: tuple[Part, ...]) -> float:
+        seconds = [estimate(part.conv, registry.get(part.conv, engine)) for part in some]
+        return sum(part.conv.flops if each is None else each for part, each in zip(some, seconds))
 
     def refused(some: tuple[Part, ...]) -> bool:
         return any(registry.get(part.conv, engine).refuse(part.conv) for part in some)
 
-    one, several = (parts(problem, images(problem), together) for together in (True, False))
-    first, second = (one, several) if flops(one) <= PADDED * flops(several) else (several, one)
-    return second if refused(first) and not refused(second) else first
+    choices = [parts(problem, images(problem), together) for together in (True, False)]
+    able = [some for some in choices if not refused(some)] or choices[:1]
+    return min(able, key=cost) if len(able) > 1 else able[0]
 
 
 def _places(problem: ConvTranspose, part: Part, axis: int) -> Array:
