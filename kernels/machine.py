@@ -11,8 +11,12 @@ import dataclasses
 import functools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # compared by identity, which costs tables of recent calls nothing
@@ -71,6 +75,17 @@ _pretended: list[Machine] = []
 def machine() -> Machine:
     """The machine to compile for."""
     return _pretended[-1] if _pretended else _detected()
+
+
+def remembered(function: Callable[P, T]) -> Callable[P, T]:
+    """Remember results for recent arguments on this machine: what depends on both, such as the cut of a problem."""
+    known: Any = functools.lru_cache(maxsize=512)(lambda _, *args, **options: function(*args, **options))
+
+    @functools.wraps(function)
+    def recall(*args: P.args, **options: P.kwargs) -> T:
+        return known(machine(), *args, **options)  # type: ignore[no-any-return]
+
+    return recall
 
 
 @contextlib.contextmanager

@@ -39,11 +39,11 @@ def run_job(job, x, out, operands, geometry, block):
     rows = min(g.rows, g.oh - row)
     positions = g.positions - (g.rows - rows) * g.positions_per_row
     number = rows * g.ow
+    source = x + (image * g.h + row) * g.w * g.ins * size  # of one line
     if g.one_line and g.last_in:
-        source = x + (image * g.h + row) * g.w * g.ins * size
         call(g.turn, (g.lanes, size, block, g.channel_stride, source, g.ins, number, g.ins))
     elif g.one_line:
-        pack_line(g, block, block, x + (image * g.h + row) * g.w * g.ins * size, number * g.ins)
+        pack_line(g, block, block, source, number * g.ins)
     else:
         for c in range(g.ins):
             pack_channel(g, block + c * g.channel_stride * size, block, x, image, 0, c, g.ins, row * g.sh, 0, positions)

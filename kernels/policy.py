@@ -84,7 +84,7 @@ def _fft(problem: Conv) -> float:
 _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
     "conv": {
         "direct": lambda problem: direct.best(problem, 1).cycles / calibration().clock + _maps(problem),
-        "depthwise": lambda problem: depthwise.best(problem).cycles / calibration().clock + _maps(problem),
+        "depthwise": lambda problem: depthwise.cycles(problem) / calibration().clock + _maps(problem),
         "winograd": lambda problem: winograd.best(problem, 1).cycles / calibration().clock + _maps(problem),
         "fft": _fft,
         "im2col": _im2col,

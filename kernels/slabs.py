@@ -75,9 +75,9 @@ def slabs(problem: Conv, packed: Layout, last: bool, held: int, area: int, start
     last_in = problem.c_in > 1  # else the order is the same
     if packed.one_line:  # turned over where it is packed
         return {**dict.fromkeys(_FIELDS, 0), "last_in": last_in, "last_out": 1, "turn": transpose(lanes, size)}, start
-    high = min((packed.positions - 1) * packed.row_step + packed.phases, problem.size[0])
-    turned = together(problem.c_in // problem.groups, high * min(packed.span, problem.size[1]), size)
-    slab_pitch, held_pitch = _pitch(high * min(packed.span, problem.size[1]), lanes), _pitch(area, lanes)
+    seen = min((packed.positions - 1) * packed.row_step + packed.phases, problem.size[0]) * min(packed.span, problem.size[1])
+    turned = together(problem.c_in // problem.groups, seen, size)
+    slab_pitch, held_pitch = _pitch(seen, lanes), _pitch(area, lanes)
     held_offset = start + whole(last_in * turned * slab_pitch * size)
     values = last_in, 1, transpose(lanes, size), turned, start, slab_pitch, held, held_offset, held_pitch
     return dict(zip(_FIELDS, values)), held_offset + whole(held * held_pitch * size)

@@ -161,6 +161,9 @@ CONV = [
     conv("depthwise_stride_2", (12, 19), (3, 3), 5, 5, groups=5, padding=1, stride=2),
     conv("depthwise_multiplier_2", (8, 13), (3, 3), 4, 8, groups=4, padding=1),
     conv("depthwise_multiplier_3_5x5", (9, 11), (5, 5), 3, 9, groups=3, padding=2, n=2),
+    conv("line_of_whole_vectors", (46,), (3,), 1, 7, padding=1),
+    conv("depthwise_20_channels", (6, 4), (3, 3), 20, 20, groups=20, padding=1, n=2),
+    conv("depthwise_rows_cut", (40, 3), (3, 2), 17, 34, groups=17, padding=(1, 1), stride=(2, 1), dilation=(2, 1)),
     conv("depthwise_dilated_1d", (700,), (3,), 6, 6, groups=6, dilation=64, padding=64),
     conv("depthwise_wide_1d", (90,), (9,), 5, 5, groups=5, padding=4),
     # one dimension

@@ -32,7 +32,10 @@ WIDE = [
 ]  # fmt: skip
 
 # those whose jobs turn arrays over in different ways: a map in one block and in several, strides, groups, channels left over
-TURNED = ["first_layer", "inner_layer", "blocks_of_every_kind", "width_17_stride_2", "groups_3_of_5_to_7", "channels_in_17"]
+TURNED = [
+    "first_layer", "inner_layer", "blocks_of_every_kind", "width_17_stride_2", "groups_3_of_5_to_7", "channels_in_17",
+    "line_of_whole_vectors", "depthwise_20_channels", "depthwise_multiplier_2", "depthwise_stride_2", "depthwise_wide_1d",
+]  # fmt: skip
 
 
 @functools.cache
@@ -108,6 +111,21 @@ def test_every_vector_width(name: str, case: ConvCase, vector_bytes: int, poison
 
 
 @pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+@pytest.mark.parametrize("case", [case for case in CONV if case.groups == case.c_in], ids=lambda case: case.name)
+def test_both_layouts_of_depthwise(case: ConvCase, vector_bytes: int, poisoned_scratch: None) -> None:
+    """Lanes along rows and along channels, whichever is estimated faster."""
+    for dtype in ("float32", "float64"):
+        x, weight, bias = case.arrays(dtype)
+        with pretend(vector_bytes=vector_bytes, registers=32 if vector_bytes == 64 else 16):
+            problem = kernels.plan(case.op, x.shape, weight, bias, dtype=dtype, implementation="depthwise", **case.options).problem
+            others = registry.get(problem, "depthwise").variants(problem, 2)
+            assert set(others) < {"rows", "stacks"}
+            for name in ("depthwise", *(f"depthwise:{other}" for other in others)):
+                plan = kernels.plan(case.op, x.shape, weight, bias, dtype=dtype, implementation=name, threads=2, **case.options)
+                check(plan, case, dtype, x, bias)
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
 @pytest.mark.parametrize("case", [CASES[name] for name in TURNED], ids=TURNED)
 @pytest.mark.parametrize("name", [name for name in NAMES if registry.every("conv")[name].prepare_last])
 def test_channels_last_inside_a_job(name: str, case: ConvCase, vector_bytes: int, poisoned_scratch: None) -> None:
@@ -130,7 +148,8 @@ def test_channels_last_inside_a_job(name: str, case: ConvCase, vector_bytes: int
             np.testing.assert_array_equal(np.moveaxis(target.array, -1, 1), first(x))
             assert source.unchanged() and target.zones_untouched()
             assert "channels last" in last.explain()
-            assert "across=True" in last.explain() or last.workspace_bytes > first.workspace_bytes  # such lanes turn nothing over
+            as_they_lie = "across=True", "as they lie"  # lanes along channels turn nothing over
+            assert any(words in last.explain() for words in as_they_lie) or last.workspace_bytes > first.workspace_bytes
 
 
 @pytest.mark.parametrize("name", NAMES)

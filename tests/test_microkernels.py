@@ -12,7 +12,7 @@ from memory import Guarded, given
 
 from kernels import spectra
 from kernels.machine import pretend
-from kernels.microkernels import across, flat, fourier, lines, outer, packing, product, row, stacked, transpose, window, winograd
+from kernels.microkernels import across, flat, fourier, lines, outer, packing, product, stacked, transpose, window, winograd
 from kernels.problem import dilated
 from kernels.toomcook import matrices
 
@@ -94,27 +94,6 @@ def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
         np.testing.assert_array_equal(last.array[:, :channels], y.array[:, :positions].T)
         assert np.isnan(last.array[:, channels:]).all()
         assert last.zones_untouched()
-
-
-@words
-@pytest.mark.parametrize("stream", [False, True])
-def test_depthwise_row(stream: bool, lanes: int, dtype: str) -> None:
-    """Lines from one number to several turns, at every alignment of the output."""
-    size = np.dtype(dtype).itemsize
-    address = row.row(stream, lanes, size)
-    k = 3
-    offsets = np.append(np.array([0, 2, 5]), np.zeros(outer.AHEAD)).astype(np.int64)
-    a, bias = numbers(k, dtype=dtype, seed=1), numbers(1, dtype=dtype, seed=2)
-    counts = 1, lanes - 1, lanes, lanes + 1, row.UNROLL * lanes, 3 * row.UNROLL * lanes + 7
-    for count, start in itertools.product(counts, (0, 1, lanes - 1)):
-        x = numbers(count + 5 + (row.UNROLL + 1) * lanes, dtype=dtype)
-        y = Guarded((start + count,), dtype)
-        entries = np.array([0, start, count], np.int64)
-        invoke(address, stream, 1, lanes, size, k, at(a), at(x), at(offsets), at(y.array), 0, at(entries), 3, at(bias), 0, 0, 1, 0)
-        expected = bias[0] + sum(a[t] * x[offsets[t] : offsets[t] + count] for t in range(k))
-        np.testing.assert_array_equal(y.array[start:], np.maximum(expected, 0))
-        assert np.isnan(y.array[:start]).all()
-        assert y.zones_untouched()
 
 
 @words

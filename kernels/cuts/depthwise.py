@@ -1,20 +1,37 @@
-"""How a depthwise convolution is cut into jobs, and what that costs: planes are packed in parts, then each output line is summed."""
+"""How a depthwise convolution is cut into jobs, and what that costs.
+
+Two layouts. Rows: planes are packed in parts, then each output line is summed, with lanes along it. Stacks: as many planes as there are
+lanes are turned over together, so that lanes are channels; short rows leave none idle, and channels last lie so in memory.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
+from collections.abc import Iterator
 
-from kernels.cuts.direct import JOB_COST, TILE_COST, Blocking, layout, line_cycles
-from kernels.machine import machine
+from kernels.cuts.direct import JOB_COST, TILE_COST, Blocking, layout, packing_cycles, row_counts
+from kernels.machine import machine, remembered
+from kernels.planes import Size
 from kernels.problem import Conv, dilated
 
 FLAT = 0.6  # of what `line_cycles` says: short rows whose copies overlap in time; 62x4 took 39 cycles a row, not 72
 TAP, VECTOR = 0.6, 6  # cycles for a load and its multiply-add, and to finish a vector
+ROWS, STACKS = "rows", "stacks"
+TURN, TURN_LINE = 10.5, 270  # cycles to turn over `lanes` lines, for each vector of theirs, and to begin and end so many lines
+COPIED, SUM_TAP, SUM = 3.5, 0.8, 11.0  # cycles to copy a vector, to add a tap to one, to begin and end it
 
 
-@functools.lru_cache(maxsize=512)
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """rows, columns: outputs of a job's block, of as many channels as there are lanes. cycles: the estimate, of one core."""
+
+    rows: int
+    columns: int
+    cycles: float
+
+
+@remembered
 def best(problem: Conv) -> Blocking:
     """Whole planes where a packed one fits half of L1, else as many rows, else one row in pieces of columns; flat where rows are so
     narrow that their last vector would be mostly idle."""
@@ -40,8 +57,53 @@ def _cycles(problem: Conv, block: Blocking) -> float:
     packed = layout(problem, block.flat, block.rows, block.columns, lanes)
     row_blocks, column_blocks = -(-problem.conv_size[0] // block.rows), -(-problem.conv_size[1] // block.columns)
     rows, columns = problem.conv_size[0] / row_blocks, problem.conv_size[1] / column_blocks
-    lines = packed.phases * (packed.positions - (block.rows - rows) * packed.positions_per_row)
-    packing = lines * line_cycles(packed, lanes) * (FLAT if block.flat else 1.0)
+    packing = packing_cycles(packed, block, rows, lanes) * (FLAT if block.flat else 1.0)
     calls, vectors = (1, math.ceil(rows * columns / lanes)) if block.flat else (rows, rows * math.ceil(columns / lanes))
     sums = problem.c_out // problem.groups * (calls * TILE_COST + vectors * (problem.taps * TAP + VECTOR))
     return problem.n * problem.groups * row_blocks * column_blocks * (JOB_COST + packing + sums)
+
+
+def reach(problem: Conv, rows: int, columns: int) -> tuple[int, int]:
+    """Input rows and columns, padding included, that a block of outputs reads."""
+    axes = zip((rows, columns), problem.stride, problem.kernel, problem.dilation)
+    high, wide = ((count - 1) * step + dilated(kernel, dilation) for count, step, kernel, dilation in axes)
+    return high, wide
+
+
+def _turning(rows: int, columns: int, size: Size, lanes: int) -> float:
+    """Cycles to turn over as many planes of `size` as there are lanes, rows x columns of each; whole rows are one line."""
+    rows, columns = min(rows, size[0]), min(columns, size[1])
+    lines, line = (1, rows * columns) if columns == size[1] else (rows, columns)
+    return lines * (TURN_LINE + TURN * lanes * -(-line // lanes))
+
+
+def _stacks(problem: Conv, threads: int, last: bool) -> Iterator[Stack]:
+    """Every cut into stacks that is considered."""
+    spec = machine()
+    lanes, (oh, ow) = spec.lanes(problem.itemsize), problem.conv_size
+    groups, multiplier = problem.n * -(-problem.c_in // lanes), problem.c_out // problem.c_in
+    for rows in row_counts(oh, threads):
+        for columns in sorted({ow, *(2**i for i in range(12) if 2**i < ow)} if rows == 1 or ow > 256 else {ow}):
+            high, wide = reach(problem, rows, columns)
+            bed, number = high * wide, rows * columns
+            if (bed + (0 if last else bed + number)) * lanes * problem.itemsize > spec.l2 // 2:
+                continue
+            turned = 0.0
+            if not last:
+                turned = _turning(high, wide, problem.size, lanes) + multiplier * _turning(rows, columns, problem.conv_size, lanes)
+            sums = multiplier * number * (problem.taps * SUM_TAP + SUM)
+            jobs = groups * -(-oh // rows) * -(-ow // columns)
+            cycles = JOB_COST + turned + COPIED * bed + sums
+            yield Stack(rows, columns, -(-jobs // threads) * threads * cycles)
+
+
+@remembered
+def best_stack(problem: Conv, threads: int, last: bool = False) -> Stack | None:
+    """The cut into stacks with the lowest estimate; None where not even one window of each lane stays in the second-level cache."""
+    return min(_stacks(problem, threads, last), key=lambda stack: stack.cycles, default=None)
+
+
+def cycles(problem: Conv) -> float:
+    """Estimated cycles of one core, of the better layout."""
+    stack = best_stack(problem, 1)
+    return min(best(problem).cycles, stack.cycles if stack else math.inf)

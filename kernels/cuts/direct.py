@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator
 
 from kernels.cuts.kinds import rivals
-from kernels.machine import Machine, machine
+from kernels.machine import Machine, machine, remembered
 from kernels.problem import Conv, dilated
 
 TILE_COST = 100  # cycles to call a tile and start its loop
@@ -62,7 +62,8 @@ class Layout:
     """The packed block, in elements: channels are channel_stride apart, `size` in all. A channel has planes for `columns` (the input
     columns where their lines start, before padding) times `phases` (input rows that take turns), column_stride and phase_stride apart; a
     plane has `positions` lines of `count`, pitch apart, stepping by row_step and column_step through the input, of which a line covers
-    `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset."""
+    `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset. one_line: all channels are packed as one
+    line, as they lie in memory."""
 
     columns: tuple[int, ...]
     column_stride: int
@@ -78,11 +79,7 @@ class Layout:
     column_step: int
     positions_per_row: int
     taps: tuple[int, ...]
-
-    @property
-    def one_line(self) -> bool:
-        """Whether all channels are packed as one line, as they lie in memory."""
-        return self.span == self.size
+    one_line: bool = False
 
     @property
     def picked_step(self) -> int:
@@ -148,7 +145,14 @@ def line_cycles(packed: Layout, lanes: int) -> float:
     return copied + len(packed.columns) * (8 + -(-packed.count // lanes) * (VECTOR_PICKED + picked))
 
 
-def _row_counts(oh: int, threads: int) -> list[int]:
+def packing_cycles(packed: Layout, block: Blocking, rows: float, lanes: int) -> float:
+    """Cycles to pack one channel of a job that has `rows` of the block's output rows."""
+    positions = packed.positions - (block.rows - rows) * packed.positions_per_row
+    return packed.phases * positions * line_cycles(packed, lanes)
+
+
+def row_counts(oh: int, threads: int) -> list[int]:
+    """Rows of a block that are considered: powers of two, and what shares all rows evenly."""
     counts = {oh, *(2**i for i in range(12) if 2**i < oh), *(-(-oh // (threads * i)) for i in range(1, 9))}
     return sorted(counts)
 
@@ -176,8 +180,7 @@ def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: 
     calling = TILE_COST + 2 * block.m * block.n + (calls - 1) * (TILE_COST + 6 * block.m * block.n)
     per_tile = summed * tap_cycles(outs / block.chunks / down, vectors / across) + calling
     compute = across * down * per_tile
-    positions = (rows - 1) * packed.positions_per_row + packed.positions - (block.rows - 1) * packed.positions_per_row
-    pack = ins * packed.phases * positions * line_cycles(packed, lanes)
+    pack = ins * packing_cycles(packed, block, rows, lanes)
     job = job_cycles(compute, _stream(problem, spec, block.chunks), pack)
     return math.ceil(jobs / threads) * job
 
@@ -190,7 +193,7 @@ def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
     oh, ow = problem.conv_size
     for m, n in _tiles(outs, spec.registers):
         for flat in (False, True):
-            for rows in _row_counts(oh, threads):
+            for rows in row_counts(oh, threads):
                 for columns in [ow] if flat else _column_counts(ow, lanes, n):
                     packed = layout(problem, flat, rows, columns, lanes)
                     budget = spec.l2 // 2 // item
@@ -229,7 +232,7 @@ def narrow_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
         return packed
     plane = rows * problem.size[1]
     total = problem.c_in * plane
-    return dataclasses.replace(packed, positions=1, channel_stride=plane, pitch=total, size=total, count=total, span=total)
+    return dataclasses.replace(packed, positions=1, channel_stride=plane, pitch=total, size=total, count=total, span=total, one_line=True)
 
 
 def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking]:
@@ -240,7 +243,7 @@ def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking
     if problem.groups > 1 or (oh * ow > NARROW * lanes and not last):
         return
     vectors = -(-problem.c_out // lanes)
-    for rows in _row_counts(oh, threads) if last else sorted({oh, -(-oh // threads)}):
+    for rows in row_counts(oh, threads) if last else sorted({oh, -(-oh // threads)}):
         packed = narrow_layout(problem, rows, last)
         if packed.size * problem.itemsize > spec.l2 // 2:
             continue
@@ -273,7 +276,7 @@ def kinds(problem: Conv, threads: int) -> list[str]:
     return rivals(((kind(block), block.cycles) for block in found), kind(best(problem, threads)))
 
 
-@functools.lru_cache(maxsize=512)
+@remembered
 def best(problem: Conv, threads: int, only: str = "", last: bool = False) -> Blocking:
     """The blocking with the lowest estimate; lanes along output channels only where they gain a sixth, more than the estimate's error, or
     where most lanes would be idle otherwise (4096 to 4096 at one position: 12 against 20 GB/s of weights). only: of this kind, if there is
@@ -301,7 +304,7 @@ def pool_apart(problem: Conv, threads: int) -> float:
     return 2 * total / threads / L2_BYTES + stream_cycles(total, 2 * total / threads, machine())
 
 
-@functools.lru_cache(maxsize=512)
+@remembered
 def best_pooled(problem: Conv, threads: int, only: str = "") -> Blocking | None:
     """The blocking with the lowest estimate of those whose blocks hold whole windows and finish their sums at once; None: there is none,
     or the best of all with a pool of its own costs less. only: of this kind, if there is one.

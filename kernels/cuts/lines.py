@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from kernels.cuts.direct import L2_BYTES, L3_BYTES, MEMORY_BYTES, tallest
 from kernels.cuts.fft import layout
 from kernels.cuts.kinds import rivals
-from kernels.machine import machine
+from kernels.machine import machine, remembered
 from kernels.problem import Conv
 
 LONGEST = 1024  # two buffers of vectors of this length still fit the second-level cache; SciPy does longer ones
@@ -91,14 +91,14 @@ def kinds(problem: Conv, threads: int) -> list[str]:
     return rivals(costs + ([(SCIPY, by_scipy.cycles)] if by_scipy else []), own)
 
 
-@functools.lru_cache(maxsize=512)
+@remembered
 def best(problem: Conv, threads: int, only: str = "") -> Cut | None:
     """The cut with the lowest estimate; None where there is none. only: of this kind, if there is one."""
     found = [*candidates(problem, threads), *in_blocks(problem, threads)]
     return min([cut for cut in found if kind(cut) == only] or found, key=lambda cut: cut.cycles, default=None)
 
 
-@functools.lru_cache(maxsize=512)
+@remembered
 def by_lines(problem: Conv, only: str = "") -> Cut | None:
     """The cut for one thread, or None where SciPy's transforms are estimated lower, or are the only kind."""
     cut, other = best(problem, 1, only), layout(problem)

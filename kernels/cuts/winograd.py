@@ -7,7 +7,6 @@ transforms per point and vector, products by the outer tile, transformed weights
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 
 import numpy as np
@@ -25,7 +24,7 @@ from kernels.cuts.direct import (
     tap_cycles,
 )
 from kernels.cuts.kinds import rivals
-from kernels.machine import machine
+from kernels.machine import machine, remembered
 from kernels.problem import Conv
 
 TILES = {1: (1,), 2: (5, 3), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and axis that are considered, by kernel length
@@ -73,7 +72,7 @@ def kinds(problem: Conv, threads: int) -> list[str]:
     return rivals(((kind(cut), cut.cycles) for cut in _cuts(problem, threads)), kind(best(problem, threads)))
 
 
-@functools.lru_cache(maxsize=512)
+@remembered
 def best(problem: Conv, threads: int, only: str = "") -> Cut:
     """The cut with the lowest estimate, of those with a tolerable error if there are any; where jobs do not hold whole windows of a pool
     that follows, its cost counts. only: of this kind, if there is one."""

@@ -18,6 +18,7 @@ from kernels.calibration import worth
 from kernels.cuts.phases import Part, parts
 from kernels.implementation import Implementation, Operands, Prepared, Run
 from kernels.jit import region
+from kernels.machine import remembered
 from kernels.policy import estimate
 from kernels.problem import ConvTranspose
 from kernels.scratch import Scratch
@@ -55,6 +56,7 @@ def images(problem: ConvTranspose) -> int:
     return max(1, min(problem.n, BUDGET // each))
 
 
+@remembered
 def pieces(problem: ConvTranspose, engine: str) -> tuple[Part, ...]:
     """The convolutions that the method called `engine` is given: all phases in one, where it packs once and has more channels, or one for
     each kind of window, without zero taps; what it does not refuse, and of both what is estimated to cost less."""

@@ -1,10 +1,12 @@
-"""Depthwise convolution by rows: each output channel sees one input channel, so there is no sum over channels to share.
+"""Depthwise convolution by rows or stacks: each output channel sees one input channel, so there is no sum over channels to share.
 
-Every output line is a sum of kh*kw shifted input vectors, times one weight each; packing puts zeros where padding is and strided
+Rows: every output line is a sum of kh*kw shifted input vectors, times one weight each; packing puts zeros where padding is and strided
 columns side by side, and the arithmetic hides behind memory. Long lines go through in pieces that stay in the first-level cache, and
-results that will not fit the last-level cache bypass it. It loses on many taps over few channels, which pay for one load each, and
-refuses more input channels per group, where register tiles over several output channels reuse what they load. Reference: P. Zhang, E.
-Lo, B. Lu, "High performance depthwise and pointwise convolutions on mobile devices", AAAI 2020, arXiv 2001.02504.
+results that will not fit the last-level cache bypass it. Stacks: as many channels as there are lanes are turned over together, and each
+lane sums one of them. Rows too short to fill vectors take a fifth of the time so, and channels last need no turning. It loses on many
+taps over few channels, which pay for one load each, and refuses more input channels per group, where register tiles over several output
+channels reuse what they load. Reference: P. Zhang, E. Lo, B. Lu, "High performance depthwise and pointwise convolutions on mobile
+devices", AAAI 2020, arXiv 2001.02504.
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ import math
 from kernels import registry
 from kernels.blocks import prepare_blocks
 from kernels.calibration import worth
-from kernels.cuts.depthwise import best
+from kernels.cuts.depthwise import ROWS, STACKS, Stack, best, best_stack, cycles
+from kernels.cuts.direct import TURNED
 from kernels.implementation import Implementation, Prepared, rounding_bound
 from kernels.machine import machine
 from kernels.microkernels.row import row
 from kernels.microkernels.smooth import codes
 from kernels.problem import Conv, Problem
+from kernels.relayout import channels_last
+from kernels.stacks import prepare_stacks
 
 
 def refuse(problem: Problem) -> str | None:
@@ -30,14 +35,33 @@ def refuse(problem: Problem) -> str | None:
     return None
 
 
-def prepare(problem: Conv, threads: int) -> Prepared:
-    """Cut into blocks, compile the row."""
+def _stack(problem: Conv, threads: int, only: str, last: bool) -> Stack | None:
+    """The cut into stacks where that is estimated faster, or is the only kind asked for."""
+    stack = best_stack(problem, threads, last)
+    if stack is None or only == ROWS:
+        return None
+    turned = TURNED * (math.prod(problem.x_shape) + math.prod(problem.conv_shape)) if last else 0.0
+    return stack if only == STACKS or stack.cycles < best(problem).cycles + turned else None
+
+
+def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
+    """Cut into rows or stacks (or one kind only), compile."""
+    threads = worth(threads, cycles(problem))
+    stack = _stack(problem, threads, only, False)
+    if stack:
+        return prepare_stacks(problem, threads, stack)
     # results that another pass reads must stay in cache
     stream = math.prod(problem.conv_shape) * problem.itemsize > machine().l3 and not codes(problem.activation)[0]
     block = best(problem)
-    threads = worth(threads, block.cycles)
     line = block.rows * block.columns
     return prepare_blocks(problem, threads, block, lambda m, n, lanes, itemsize: row(stream, lanes, itemsize), line)
+
+
+def prepare_last(problem: Conv, threads: int) -> Prepared:
+    """The same for channels last: as stacks, of which nothing is turned over."""
+    threads = worth(threads, cycles(problem))
+    stack = _stack(problem, threads, "", True)
+    return prepare_stacks(problem, threads, stack, last=True) if stack else channels_last(prepare(problem, threads), problem, threads)
 
 
 def fuses(problem: Conv) -> bool:
@@ -45,4 +69,11 @@ def fuses(problem: Conv) -> bool:
     return problem.pool is None
 
 
-registry.add(Implementation("depthwise", "conv", refuse, prepare, rounding_bound, fuses))
+def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
+    """The other layout."""
+    other = ROWS if _stack(problem, worth(threads, cycles(problem)), "", False) else STACKS
+    return {other: DEPTHWISE.only(other, "prepare")}
+
+
+DEPTHWISE = Implementation("depthwise", "conv", refuse, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last)
+registry.add(DEPTHWISE)
