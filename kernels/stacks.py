@@ -1,7 +1,7 @@
 """Driver of depthwise layers with lanes along channels: jobs of as many planes as there are lanes, some rows and columns of each.
 
-    x ─ transpose ─► [position][lane] ─ spread ─► with its padding ─ sums ─► [position][lane] ─ transpose ─► y       channels first
-    x ──────────────────────────────── spread ─► with its padding ─ sums ─► y                                       channels last
+    x ─ fill ───► bed [row][column][lane] ─ sums ─► [position][lane] ─ transpose ─► y       channels first
+    x ─ spread ─► bed [row][column][lane] ─ sums ─► y                                       channels last
 
 The counterpart of `blocks` with `microkernels.row` for maps of short rows, and for channels last, where nothing is turned over.
 """
@@ -15,17 +15,17 @@ from numba import prange
 
 from kernels.addresses import pointed, write_index
 from kernels.blocks import Packed, launcher
-from kernels.cuts.depthwise import Stack, reach
+from kernels.cuts.depthwise import SIDES, Stack, reach
 from kernels.finishing import bend
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import machine
-from kernels.microkernels.depthwise import FIELDS, spread, sums
+from kernels.microkernels.depthwise import FIELDS, RUNS, border, fill, spread, sums
 from kernels.microkernels.smooth import codes, lines
 from kernels.microkernels.transpose import transpose
 from kernels.problem import Conv
 from kernels.scratch import ALIGNMENT, Scratch, aligned, whole
-from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
+from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
 
 Array = np.ndarray
 
@@ -34,21 +34,24 @@ NOTE = "; channels last, as they lie"
 
 @njit
 def bring(g, x, image, channel, live, row, column, block):
-    """Some channels of the input that a block reads from a row and column on (before padding), with their zeros, to the job's bed."""
+    """Some channels of the input that a block reads from a row and column on (before padding), with their zeros, to the bed at `block`."""
     size = g.itemsize
     row, column = row - g.pad_h, column - g.pad_w
     top, left = min(max(row, 0), g.h), min(max(column, 0), g.w)
     h, w = max(min(row + g.high, g.h) - top, 0), max(min(column + g.wide, g.w) - left, 0)
+    above, before = top - row, left - column
+    if h < g.high or w < g.wide:
+        call(g.border, (g.lanes, size, block, g.high, g.wide, above, h, before, w))
+    to = block + (above * g.wide + before) * g.lanes * size
     if g.last:
-        source, row_pitch, pitch = x + (((image * g.h + top) * g.w + left) * g.c_in + channel) * size, g.w * g.c_in, g.c_in
-    else:
-        source, row_pitch, pitch = block + g.turned_offset, w * g.lanes, g.lanes
-        start = x + (((image * g.c_in + channel) * g.h + top) * g.w + left) * size
-        number, line = (1, h * w) if w == g.w else (h, w)
-        for r in range(number):
-            to = source + r * line * g.lanes * size
-            call(g.turn, (g.lanes, size, to, g.lanes, start + r * g.w * size, g.h * g.w, live, line))
-    call(g.spread, (g.lanes, size, block, g.high, g.wide, top - row, h, left - column, w, source, row_pitch, pitch, live))
+        source = x + (((image * g.h + top) * g.w + left) * g.c_in + channel) * size
+        call(g.spread, (g.lanes, size, to, g.wide, source, g.w * g.c_in, g.c_in, live, h, w))
+        return
+    source = x + (((image * g.c_in + channel) * g.h + top) * g.w + left) * size
+    lines, line = (1, h * w) if w == g.w else (h, w)
+    for r in range(lines):
+        place = to + r * g.wide * g.lanes * size, g.places, source + r * g.w * size
+        call(g.fill, (g.lanes, size, *place, g.h * g.w, live, line))
 
 
 @njit
@@ -62,7 +65,9 @@ def run_job(job, x, out, operands, geometry, block):
     row, column, channel = row_block * g.rows, column_block * g.columns, group * g.lanes
     rows, columns, live = min(g.rows, g.oh - row), min(g.columns, g.ow - column), min(g.lanes, g.c_in - channel)
     bring(g, x, image, channel, live, row * g.sh, column * g.sw, block)
-    table = g.tables + (columns < g.columns) * g.table_bytes
+    edge = int(columns < g.columns)
+    sums, run, runs = read_index(g.runs, 3 * edge), read_index(g.runs, 3 * edge + 1), rows * read_index(g.runs, 3 * edge + 2)
+    y_step, spacing = (g.c_out, g.multiplier) if g.last else (g.lanes, 1)
     weights, bias, scale, shift = operands
     number, position = rows * columns, row * g.ow + column
     for i in range(g.multiplier):
@@ -72,14 +77,14 @@ def run_job(job, x, out, operands, geometry, block):
             y = out + ((image * g.oh * g.ow + position) * g.c_out + channel * g.multiplier + i) * size
         else:
             y = block + g.summed_offset
-        place = g.offsets, y, g.multiplier if g.last else 1, table, number, live
-        call(g.sums, (g.lanes, size, g.k, weights + at * g.k, block, *place, *finish, g.activation, g.slope))
+        place = g.offsets, y, y_step, spacing, g.tables + edge * g.table_bytes, runs, live
+        call(sums, (run, g.step, g.side, g.lanes, size, g.k, weights + at * g.taps, block, *place, *finish, g.activation, g.slope))
         if not g.last:
             if g.form:
                 bend(g, 1, y, 0, 0, 1, number * g.lanes)
             to = out + ((image * g.c_out + channel * g.multiplier + i) * g.oh * g.ow + position) * size
-            count, line = (1, number) if columns == g.ow else (rows, columns)
-            for r in range(count):
+            lines, line = (1, number) if columns == g.ow else (rows, columns)
+            for r in range(lines):
                 source = y + r * line * g.lanes * size
                 call(g.turn, (g.lanes, size, to + r * g.ow * size, g.multiplier * g.oh * g.ow, source, g.lanes, line, live))
     if g.last and g.form:
@@ -119,15 +124,25 @@ def _stacked(array: Array | None, multiplier: int, lanes: int) -> Array | None:
     return result
 
 
-def _tables(problem: Conv, block: Stack, wide: int, lanes: int, last: bool) -> Array:
-    """For blocks of full and of last columns, by position: its window's place in the bed, its place in the output."""
+def _run(columns: int, step: int) -> int:
+    """Positions of a run in rows of so many: runs end with the row, so the last two may overlap."""
+    able = [run for run in RUNS.get(step, (1,)) if run <= columns]
+    return min(able, key=lambda run: -(-columns // run) * (run + 1), default=1)  # each costs about one more
+
+
+def _tables(problem: Conv, block: Stack, wide: int, lanes: int, last: bool) -> tuple[Array, Array]:
+    """For blocks of full and of last columns: (run, runs in a row); and for every run the place of its first window in the bed and of its
+    first position in the output."""
     (sh, sw), ow = problem.stride, problem.conv_size[1]
-    tables = np.zeros((2, block.rows * block.columns, FIELDS), np.int64)
-    for table, columns in zip(tables, (block.columns, ow % block.columns)):
-        r, c = (axis.ravel() for axis in np.indices((block.rows, columns)))
+    shapes, tables = np.zeros((2, 2), np.int64), np.zeros((2, block.rows * block.columns, FIELDS), np.int64)
+    for shape, table, columns in zip(shapes, tables, (block.columns, ow % block.columns)):
+        run = _run(columns, sw)
+        starts = np.minimum(np.arange(0, columns, run), columns - run)
+        r, c = np.repeat(np.arange(block.rows), len(starts)), np.tile(starts, block.rows)
         places = (r * sh * wide + c * sw) * lanes, (r * ow + c) * problem.c_out if last else (r * columns + c) * lanes
         table[: len(r)] = np.stack(places, 1)
-    return tables
+        shape[:] = run, len(starts)
+    return shapes, tables
 
 
 def prepare_stacks(problem: Conv, threads: int, block: Stack, *, last: bool = False) -> Prepared:
@@ -139,26 +154,30 @@ def prepare_stacks(problem: Conv, threads: int, block: Stack, *, last: bool = Fa
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     jobs = problem.n * groups * row_blocks * column_blocks
     used = min(threads, jobs)
-    read = min(high, problem.size[0]) * min(wide, problem.size[1])
-    turned_offset = whole(high * wide * lanes * size)
-    summed_offset = turned_offset + (0 if last else whole(read * lanes * size))
+    summed_offset = whole(high * wide * lanes * size)
     scratch_bytes = summed_offset + (0 if last else whole(block.rows * block.columns * lanes * size))
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
-    offsets = np.array([(y * dh * wide + x * dw) * lanes for y, x in itertools.product(range(kh), range(kw))])
-    tables = _tables(problem, block, wide, lanes, last)
+    side = kw if kw in SIDES and dw == 1 else 1
+    offsets = np.array([(y * dh * wide + x * dw) * lanes for y, x in itertools.product(range(kh), range(0, kw, side))])
+    shapes, tables = _tables(problem, block, wide, lanes, last)
+    step = sw if sw in RUNS else 1  # of runs of one position it says nothing
+    runs = np.array([[sums(run, step, side, lanes, size), run, count] for run, count in shapes.tolist()])
+    h, w = min(high, problem.size[0]), problem.size[1]
+    places = np.add.outer(np.arange(h) * wide, np.arange(w)).ravel() * lanes
     form, activation, slope = codes(problem.activation)
     sizes = {
         "itemsize": size, "lanes": lanes, "groups": groups, "c_in": problem.c_in, "c_out": problem.c_out, "multiplier": multiplier,
         "h": problem.size[0], "w": problem.size[1], "oh": oh, "ow": ow, "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0],
         "sh": sh, "sw": sw, "rows": block.rows, "columns": block.columns, "row_blocks": row_blocks, "column_blocks": column_blocks,
-        "high": high, "wide": wide, "k": problem.taps, "last": last, "turned_offset": turned_offset, "summed_offset": summed_offset,
-        "offsets": offsets.ctypes.data, "tables": tables.ctypes.data, "table_bytes": tables[0].nbytes, "turn": transpose(lanes, size),
-        "spread": spread(lanes, size), "sums": sums(lanes, size), "activation": activation, "slope": slope, "form": form,
-        "bend": lines(form, lanes, size) if form else 0, "jobs": jobs, "scratch_bytes": scratch_bytes,
+        "high": high, "wide": wide, "k": len(offsets), "taps": problem.taps, "last": last, "step": step, "side": side,
+        "offsets": offsets.ctypes.data, "tables": tables.ctypes.data, "table_bytes": tables[0].nbytes, "runs": runs.ctypes.data,
+        "places": places.ctypes.data, "border": border(lanes, size), "fill": fill(lanes, size), "spread": spread(lanes, size),
+        "turn": transpose(lanes, size), "activation": activation, "slope": slope, "form": form,
+        "bend": lines(form, lanes, size) if form else 0, "summed_offset": summed_offset, "jobs": jobs, "scratch_bytes": scratch_bytes,
     }  # fmt: skip
 
     def pack(operands: Operands) -> Packed:
         return tuple(_stacked(array, multiplier, lanes) for array in operands)
 
     note = f"{lanes} channels at a time, {block.rows} rows of {block.columns}{NOTE * last}"
-    return Prepared(launcher(run_jobs, pack, used, sizes, scratch, (offsets, tables)), scratch.nbytes, note)
+    return Prepared(launcher(run_jobs, pack, used, sizes, scratch, (offsets, tables, runs, places)), scratch.nbytes, note)

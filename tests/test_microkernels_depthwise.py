@@ -1,4 +1,4 @@
-"""The two micro-kernels of depthwise layers by their own contracts, as in `test_microkernels`."""
+"""The micro-kernels of depthwise layers by their own contracts, as in `test_microkernels`."""
 
 from __future__ import annotations
 
@@ -34,31 +34,50 @@ def test_depthwise_row(stream: bool, lanes: int, dtype: str) -> None:
 
 
 @words
-def test_depthwise_stack(lanes: int, dtype: str) -> None:
-    """Planes with their zeros, then sums of one position and of several turns; some lanes dead, lanes side by side or apart."""
+def test_beds_of_stacks(lanes: int, dtype: str) -> None:
+    """Planes one a lane with zeros around them, from channels first and last, some lanes without a plane."""
     size = np.dtype(dtype).itemsize
-    spread, sums = depthwise.spread(lanes, size), depthwise.sums(lanes, size)
-    h, w, above, before, high, wide = 5, 6, 2, 1, 8, 9
-    for live, pitch in itertools.product((1, lanes - 1, lanes), (lanes, lanes + 3)):
-        plane = given(numbers(h, w, pitch, dtype=dtype))
-        bed = Guarded((high, wide, lanes), dtype)
-        invoke(spread, lanes, size, at(bed.array), high, wide, above, h, before, w, at(plane.array), w * pitch, pitch, live)
-        padded = np.zeros((high, wide, lanes), dtype)
-        padded[above : above + h, before : before + w, :live] = plane.array[:, :, :live]
-        np.testing.assert_array_equal(bed.array, padded)
-        assert bed.zones_untouched()
-        k, flat = 3, padded.reshape(-1, lanes)
-        a, bias, scale, shift = (numbers(*shape, dtype=dtype, seed=seed) for seed, shape in enumerate(((k, lanes), *((lanes,),) * 3), 1))
-        taps = np.array([0, 1, wide])
-        for count, spacing in itertools.product((1, depthwise.POSITIONS - 1, 3 * depthwise.POSITIONS + 2), (1, 2)):
-            starts = np.arange(count) * 2
-            y = Guarded((count, lanes * spacing + 1), dtype)
-            table = np.stack([starts * lanes, np.arange(count) * y.array.shape[1]], 1).astype(np.int64)
-            offsets = (taps * lanes).astype(np.int64)
-            place = at(offsets), at(y.array), spacing, at(table), count, live
-            invoke(sums, lanes, size, k, at(a), at(bed.array), *place, at(bias), at(scale), at(shift), outer.ACTIVATIONS["relu"], 0)
-            expected = (bias + sum(a[t] * flat[starts + taps[t]] for t in range(k))) * scale + shift
-            np.testing.assert_array_equal(y.array[:, : live * spacing : spacing], np.maximum(expected, 0)[:, :live])
-            y.array[:, : live * spacing : spacing] = np.nan
-            assert np.isnan(y.array).all(), "something was written between or after the lanes"
-            assert y.zones_untouched()
+    h, w, above, before, high, wide = 5, 7, 2, 1, 8, 9
+    places = (np.add.outer(np.arange(h) * wide, np.arange(w)).ravel() * lanes).astype(np.int64)
+    for live, more in itertools.product((1, lanes - 1, lanes), (0, 3)):
+        planes = given(numbers(live, h, w, dtype=dtype))
+        expected = np.zeros((high, wide, lanes), dtype)
+        expected[above : above + h, before : before + w, :live] = np.moveaxis(planes.array, 0, -1)
+        turned = given(np.moveaxis(np.pad(planes.array, ((0, more), (0, 0), (0, 0)), constant_values=np.nan), 0, -1).copy())
+        for last in (False, True):
+            bed = Guarded((high, wide, lanes), dtype)
+            first = at(bed.array) + (above * wide + before) * lanes * size
+            invoke(depthwise.border(lanes, size), lanes, size, at(bed.array), high, wide, above, h, before, w)
+            if last:
+                source = at(turned.array), w * (live + more), live + more, live, h, w
+                invoke(depthwise.spread(lanes, size), lanes, size, first, wide, *source)
+            else:
+                invoke(depthwise.fill(lanes, size), lanes, size, first, at(places), at(planes.array), h * w, live, h * w)
+            np.testing.assert_array_equal(bed.array[..., :live], expected[..., :live])
+            assert bed.zones_untouched()
+
+
+@words
+@pytest.mark.parametrize(("run", "step", "columns"), [(8, 1, 3), (4, 2, 3), (2, 1, 5), (1, 1, 1), (8, 2, 1)])
+def test_sums_of_stacks(run: int, step: int, columns: int, lanes: int, dtype: str) -> None:
+    """A few runs and several turns of them, lanes side by side and apart, some not written."""
+    size = np.dtype(dtype).itemsize
+    sums, k = depthwise.sums(run, step, columns, lanes, size), 2
+    a, each = numbers(k, columns, lanes, dtype=dtype, seed=1), (numbers(lanes, dtype=dtype, seed=seed) for seed in (2, 3, 4))
+    bias, scale, shift = each
+    for count, spacing, live in itertools.product((1, 8 // run, 2 * (8 // run) + 1), (1, 2), (1, lanes)):
+        x = given(numbers(count * 3 + (run - 1) * step + columns + 4, lanes, dtype=dtype))
+        starts, rows = np.arange(count) * 3, np.array([0, 4])
+        offsets = (rows * lanes).astype(np.int64)
+        y = Guarded((count, run, lanes * spacing + 1), dtype)
+        table = np.stack([starts * lanes, np.arange(count) * y.array[0].size], 1).astype(np.int64)
+        place = at(x.array), at(offsets), at(y.array), y.array.shape[2], spacing, at(table), count, live
+        finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["relu"], 0
+        invoke(sums, run, step, columns, lanes, size, k, at(a), *place, *finish)
+        at_run = starts[:, None] + np.arange(run) * step
+        total = bias + sum(a[r, c] * x.array[at_run + rows[r] + c] for r in range(k) for c in range(columns))
+        written = y.array[:, :, : live * spacing : spacing]
+        np.testing.assert_array_equal(written, np.maximum(total * scale + shift, 0)[..., :live])
+        written[...] = np.nan
+        assert np.isnan(y.array).all(), "something was written between or after the lanes"
+        assert y.zones_untouched()

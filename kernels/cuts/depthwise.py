@@ -18,8 +18,10 @@ from kernels.problem import Conv, dilated
 FLAT = 0.6  # of what `line_cycles` says: short rows whose copies overlap in time; 62x4 took 39 cycles a row, not 72
 TAP, VECTOR = 0.6, 6  # cycles for a load and its multiply-add, and to finish a vector
 ROWS, STACKS = "rows", "stacks"
+SIDES = 3, 5  # taps side by side that share what they load
 TURN, TURN_LINE = 10.5, 270  # cycles to turn over `lanes` lines, for each vector of theirs, and to begin and end so many lines
-COPIED, SUM_TAP, SUM = 3.5, 0.8, 11.0  # cycles to copy a vector, to add a tap to one, to begin and end it
+# cycles to copy a vector, to add a tap to one (beside others, or alone), to begin and end it
+COPIED, SUM_TAP, SUM_ALONE, SUM = 2.0, 0.6, 1.2, 8.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,18 +84,20 @@ def _stacks(problem: Conv, threads: int, last: bool) -> Iterator[Stack]:
     spec = machine()
     lanes, (oh, ow) = spec.lanes(problem.itemsize), problem.conv_size
     groups, multiplier = problem.n * -(-problem.c_in // lanes), problem.c_out // problem.c_in
+    tap = SUM_TAP if problem.kernel[1] in SIDES and problem.dilation[1] == 1 else SUM_ALONE
     for rows in row_counts(oh, threads):
         for columns in sorted({ow, *(2**i for i in range(12) if 2**i < ow)} if rows == 1 or ow > 256 else {ow}):
             high, wide = reach(problem, rows, columns)
             bed, number = high * wide, rows * columns
-            if (bed + (0 if last else bed + number)) * lanes * problem.itemsize > spec.l2 // 2:
+            if (bed + (0 if last else number)) * lanes * problem.itemsize > spec.l2 // 2:
                 continue
-            turned = 0.0
+            moved = COPIED * bed  # with channels last all of it, else its border
             if not last:
-                turned = _turning(high, wide, problem.size, lanes) + multiplier * _turning(rows, columns, problem.conv_size, lanes)
-            sums = multiplier * number * (problem.taps * SUM_TAP + SUM)
+                moved -= COPIED * min(high, problem.size[0]) * min(wide, problem.size[1])
+                moved += _turning(high, wide, problem.size, lanes) + multiplier * _turning(rows, columns, problem.conv_size, lanes)
+            sums = multiplier * number * (problem.taps * tap + SUM)
             jobs = groups * -(-oh // rows) * -(-ow // columns)
-            cycles = JOB_COST + turned + COPIED * bed + sums
+            cycles = JOB_COST + moved + sums
             yield Stack(rows, columns, -(-jobs // threads) * threads * cycles)
 
 
