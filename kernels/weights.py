@@ -101,7 +101,7 @@ def transformer(c_out: int, k: int, groups: int, m: int, tile: tuple[int, int], 
     launch = _interpolate.ready(threads, np.empty((0, 0, 0), dtype), matrix, np.empty(0, dtype), *rest)
 
     def pack(weight: Array) -> Array:
-        packed = np.empty(len(matrix) * c_out * k, dtype)
+        packed = aligned(len(matrix) * c_out * k * weight.itemsize).view(dtype)
         launch(weight.reshape(shape), matrix, packed, *rest)
         return packed
 

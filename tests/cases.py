@@ -161,6 +161,8 @@ CONV = [
     conv("depthwise_stride_2", (12, 19), (3, 3), 5, 5, groups=5, padding=1, stride=2),
     conv("depthwise_multiplier_2", (8, 13), (3, 3), 4, 8, groups=4, padding=1),
     conv("depthwise_multiplier_3_5x5", (9, 11), (5, 5), 3, 9, groups=3, padding=2, n=2),
+    conv("images_share_a_job", (4, 5), (3, 3), 32, 48, n=4, padding=1),
+    conv("images_of_one_tile", (2, 3), (3, 3), 16, 64, n=9, padding=1),
     conv("line_of_whole_vectors", (46,), (3,), 1, 7, padding=1),
     conv("depthwise_20_channels", (6, 4), (3, 3), 20, 20, groups=20, padding=1, n=2),
     conv("depthwise_rows_cut", (40, 3), (3, 2), 17, 34, groups=17, padding=(1, 1), stride=(2, 1), dilation=(2, 1)),

@@ -24,6 +24,7 @@ JOB_COST = 800  # cycles to take a job; 512 planes of 6x4 took 1400 each, all to
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
 PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
 TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
+TOGETHER = 128  # positions up to which images share a job, and each weight that is read
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
 L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 8.0, 3.5  # bytes per cycle and core; there and back for the second level
 
@@ -32,7 +33,7 @@ L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 8.0, 3.5  # bytes per cycle and core; t
 class Blocking:
     """rows, columns: outputs of a job's block. channels: input channels packed at a time. m, n: the largest tile,
     channels by vectors. chunks: parts of the output channels, each a job of its own. across: lanes run along output channels, m counts
-    positions and n vectors of channels. cycles: the estimate."""
+    positions and n vectors of channels, and a job takes `images` whole images, or rows of one. cycles: the estimate."""
 
     flat: bool
     rows: int
@@ -42,6 +43,7 @@ class Blocking:
     n: int
     chunks: int
     across: bool = False
+    images: int = 1
     cycles: float = math.inf
 
 
@@ -134,6 +136,12 @@ def tap_cycles(m: float, n: float) -> float:
     and a little for every weight. Fitted to tiles run from the second-level cache: 6x4 took 13.3 cycles, 9x3 15.0, 12x2 13.9, 5x5 14.7,
     4x6 15.0, 3x7 14.9, 6x2 8.1."""
     return max(m * n / 2, 0.6 * (m + 3 * n + 1)) + 0.15 * m + 0.4
+
+
+def across_cycles(m: int, n: int, last: bool, lanes: int) -> tuple[float, float]:
+    """Cycles per tap of a tile of m positions by n vectors of channels, and to call it; its sums are stored, or turned and stored."""
+    storing = 2.0 * m * n if last else 4.0 * n * lanes * -(-m // lanes)
+    return max(m * n / 2, 0.6 * (m + 2 * n + 1)) + 0.15 * m + 0.4, TILE_COST + storing
 
 
 def line_cycles(packed: Layout, lanes: int) -> float:
@@ -243,26 +251,27 @@ def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking
     if problem.groups > 1 or (oh * ow > NARROW * lanes and not last):
         return
     vectors = -(-problem.c_out // lanes)
-    for rows in row_counts(oh, threads) if last else sorted({oh, -(-oh // threads)}):
+    together = [count for count in range(2, problem.n + 1) if problem.n % count == 0 and count * oh * ow <= TOGETHER]
+    parts = row_counts(oh, threads) if last else sorted({oh, -(-oh // threads)})
+    for rows, images in [*((rows, 1) for rows in parts), *((oh, count) for count in together)]:
         packed = narrow_layout(problem, rows, last)
-        if packed.size * problem.itemsize > spec.l2 // 2:
+        if images * packed.size * problem.itemsize > spec.l2 // 2:
             continue
         lines = 1 if packed.one_line else problem.c_in * packed.phases * packed.positions
-        pack = TURNED * packed.size if packed.one_line and last else lines * line_cycles(packed, lanes)
+        pack = images * (TURNED * packed.size if packed.one_line and last else lines * line_cycles(packed, lanes))
         for n in range(1, min(4, vectors) + 1):
             m = tallest(rows * ow, min((spec.registers - 1 - n) // n, 16))
             for chunks in sorted({1, min(threads, vectors)}):
                 panels = -(-vectors // chunks / n)
-                tap = max(m * n / 2, 0.6 * (m + 2 * n + 1)) + 0.15 * m + 0.4
-                turning = 2.0 * m * n if last else 4.0 * n * lanes * -(-m // lanes)  # vectors stored, or turned and stored
-                passes = math.ceil(rows * ow / m)
-                compute = passes * math.ceil(panels) * (problem.summands * tap + TILE_COST + turning)
+                tap, calling = across_cycles(m, n, last, lanes)
+                passes = images * math.ceil(rows * ow / m)
+                compute = passes * math.ceil(panels) * (problem.summands * tap + calling)
                 # a panel that leaves the second-level cache comes back for every tile of positions: 8 rows of 12288, 18 against 10 ms
                 leaves = problem.summands * n * lanes * problem.itemsize > spec.l2 / 2
                 again = leaves * (passes - 1) * problem.summands * problem.c_out * problem.itemsize / chunks / L3_BYTES
                 job = job_cycles(compute, _stream(problem, spec, chunks) + again, pack)
-                cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * job
-                yield Blocking(True, rows, ow, problem.c_in, m, n, chunks, True, cycles)
+                cycles = math.ceil(problem.n // images * -(-oh // rows) * chunks / threads) * job
+                yield Blocking(True, rows, ow, problem.c_in, m, n, chunks, True, images, cycles)
 
 
 def kind(block: Blocking) -> str:

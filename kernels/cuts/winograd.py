@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from kernels.cuts.direct import (
     L3_BYTES,
     MEMORY_BYTES,
     TILE_COST,
+    across_cycles,
     job_cycles,
     layout,
     line_cycles,
@@ -32,13 +34,16 @@ TILES = {1: (1,), 2: (5, 3), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and ax
 # and rectified input in two dimensions, the largest of all outputs: 0.1 and 2.6 for F(3,2) and F(5,2), 0.3, 2.3, 4.0 for F(2,3), F(4,3)
 # and F(6,3), 0.9 and 2.6 for F(2,5) and F(4,5); the squares below are 2 to 5 times that, or more
 GROWTH = {(1, 1): 1.0, (3, 2): 1.2, (5, 2): 3.0, (2, 3): 1.2, (4, 3): 2.5, (6, 3): 3.0, (2, 5): 2.0, (4, 5): 3.0}
+TOGETHER, FEW = 16, 3  # vectors of tiles up to which images share a job, and up to which products may have lanes along output channels
+CALLED = 150  # cycles to begin and end a transform: 2x3 outputs took 400 in all, of which 90 are its points
 TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below are preferred
 
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """mh, mw: outputs per tile. rows, columns: tiles per job. channels: output channels per round of products. flat: layout of the packed
-    input. m, n: the outer tile. chunks: parts of the output channels, each a job of its own. cycles: the estimate."""
+    """mh, mw: outputs per tile. rows, columns: tiles per job, of each of `images` whole images or of a part of one. channels: output
+    channels per round of products. flat: layout of the packed input. m, n: the outer tile. chunks: parts of the output channels, each a
+    job of its own. across: lanes run along output channels in products, m counts tiles and n vectors of channels. cycles: the estimate."""
 
     mh: int
     mw: int
@@ -49,7 +54,23 @@ class Cut:
     m: int
     n: int
     chunks: int
+    images: int = 1
+    across: bool = False
     cycles: float = math.inf
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of a job."""
+        return self.images * self.rows * self.columns
+
+    def height(self, lanes: int) -> int:
+        """Output channels of the largest tile of products."""
+        return self.n * lanes if self.across else self.m
+
+    def pitch(self, lanes: int) -> int:
+        """Vectors that hold the tiles of a job, image after image without gaps, where those of each are written in whole vectors."""
+        number = self.rows * self.columns
+        return -(-((self.images - 1) * number + -(-number // lanes) * lanes) // lanes)
 
 
 def tiling(problem: Conv, cut: Cut) -> Conv:
@@ -112,31 +133,45 @@ def _cuts(problem: Conv, threads: int) -> list[Cut]:
         for mw in TILES[problem.kernel[1]]:
             down, across = -(-oh // mh), -(-ow // mw)
             points = (mh + problem.kernel[0] - 1) * (mw + problem.kernel[1] - 1)
-            for rows, columns in _blocks(down, across, lanes, threads):
-                packing = _packing(problem, Cut(mh, mw, rows, columns, 0, across < lanes, 0, 0, 0))
-                for n in (1, 2, 3, 4):
-                    largest = min((spec.registers - 1 - n) // n, outs, 16)
-                    for chunks in sorted({1, min(threads, outs)}):
-                        m = tallest(max(1, outs // chunks), largest)
-                        padded = -(-rows * columns // lanes) * lanes
-                        v_bytes = points * ins * padded * size
-                        # output channels per round: what the second-level cache has left for products
-                        fitting = max(m, min(outs, int((spec.l2 * 0.8 - v_bytes) // (points * padded * size)) // m * m))
-                        for channels in {fitting, outs}:  # or all at once, products then lying in the third-level cache
-                            cut = Cut(mh, mw, rows, columns, channels, across < lanes, m, n, chunks)
-                            found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, packing, threads)))
+            for rows, columns, images in _blocks(problem.n, down, across, lanes, threads):
+                whole = Cut(mh, mw, rows, columns, 0, across < lanes, 0, 0, 0, images)
+                packing = _packing(problem, whole)
+                padded = whole.pitch(lanes) * lanes
+                v_bytes = points * ins * padded * size
+                for tiled in _tiled(whole, outs, lanes, threads):
+                    # output channels per round: what the second-level cache has left for products
+                    tall = tiled.height(lanes)
+                    fitting = max(tall, min(outs, int((spec.l2 * 0.8 - v_bytes) // (points * padded * size)) // tall * tall))
+                    for channels in {fitting, outs}:  # or all at once, products then lying in the third-level cache
+                        cut = dataclasses.replace(tiled, channels=channels)
+                        found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, packing, threads)))
     return found
 
 
-def _blocks(down: int, across: int, lanes: int, threads: int) -> list[tuple[int, int]]:
-    """Tiles of a job, rows by columns, that are considered: whole rows, or parts of one row where one holds many vectors."""
+def _tiled(cut: Cut, outs: int, lanes: int, threads: int) -> Iterator[Cut]:
+    """The cut with every tile of products that is considered, and with output channels in one part or one for each thread. Lanes along
+    output channels where those fill vectors and tiles hardly do."""
+    registers = machine().registers
+    for n in (1, 2, 3, 4):
+        largest = min((registers - 1 - n) // n, 16)
+        for chunks in sorted({1, min(threads, outs)}):
+            yield dataclasses.replace(cut, m=tallest(max(1, outs // chunks), min(largest, outs)), n=n, chunks=chunks)
+            if cut.tiles <= FEW * lanes and outs % (n * lanes) == 0 and outs >= chunks * n * lanes:
+                yield dataclasses.replace(cut, m=tallest(cut.tiles, largest), n=n, chunks=chunks, across=True)
+
+
+def _blocks(n: int, down: int, across: int, lanes: int, threads: int) -> list[tuple[int, int, int]]:
+    """Tiles of a job, rows by columns, and images, that are considered: whole rows, or parts of one row where one holds many vectors; or
+    several whole images whose tiles are few, so that they share vectors and each weight that is read."""
     rows = {min(down, count) for count in (down, *(-(-down // (threads * i)) for i in (1, 2, 3, 4, 6, 8, 12, 16, 32)), 1, 2, 3, 4)}
     parts = {lanes * vectors for vectors in (2, 3, 4, 6, 8, 12) if lanes * vectors < across}
-    return sorted({(count, across) for count in rows} | {(1, part) for part in parts})
+    together = {count for count in range(2, n + 1) if n % count == 0 and count * down * across <= TOGETHER * lanes}
+    of_one = {(count, across, 1) for count in rows} | {(1, part, 1) for part in parts}
+    return sorted(of_one | {(down, across, count) for count in together})
 
 
 def _packing(problem: Conv, cut: Cut) -> float:
-    """Estimated cycles to pack one channel of a job."""
+    """Estimated cycles to pack one channel of an image."""
     lanes = machine().lanes(problem.itemsize)
     packed = layout(tiling(problem, cut), cut.flat, cut.rows, cut.columns, lanes)
     return packed.phases * packed.positions * line_cycles(packed, lanes)
@@ -150,18 +185,24 @@ def _cycles(problem: Conv, cut: Cut, packing: float, threads: int) -> float:
     oh, ow = problem.conv_size
     th, tw = cut.mh + problem.kernel[0] - 1, cut.mw + problem.kernel[1] - 1
     down, across = -(-oh // cut.mh), -(-ow // cut.mw)
-    jobs = problem.n * problem.groups * -(-down // cut.rows) * -(-across // cut.columns) * cut.chunks
+    jobs = problem.n // cut.images * problem.groups * -(-down // cut.rows) * -(-across // cut.columns) * cut.chunks
     rows = down / -(-down // cut.rows)
     columns = across / -(-across // cut.columns)
-    vectors = math.ceil(rows * columns / lanes)
+    vectors = math.ceil(cut.images * rows * columns / lanes)
+    each = math.ceil(rows * columns / lanes)  # of an image
     share = outs / cut.chunks
-    transform_vectors = vectors if cut.flat else rows * math.ceil(columns / lanes)
+    transform_vectors = cut.images * (each if cut.flat else rows * math.ceil(columns / lanes))
     point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
-    before = transform_vectors * ins * th * tw * point_cost
-    after = vectors * share * (th * tw * point_cost + cut.mh * cut.mw * 3)
-    n = vectors / -(-vectors // cut.n)
-    tiles = -(-share // cut.m) * (vectors / n)
-    products = th * tw * tiles * (ins * tap_cycles(cut.m, n) + TILE_COST + 2 * cut.m * n)
+    before = ins * (transform_vectors * th * tw * point_cost + cut.images * CALLED)
+    after = cut.images * share * (each * (th * tw * point_cost + cut.mh * cut.mw * 3) + CALLED)
+    if cut.across:
+        tap, calling = across_cycles(cut.m, cut.n, False, lanes)
+        tiles = -(-share // cut.height(lanes)) * -(-cut.tiles // cut.m)
+    else:
+        n = vectors / -(-vectors // cut.n)
+        tap, calling = tap_cycles(cut.m, n), TILE_COST + 2 * cut.m * n
+        tiles = -(-share // cut.m) * (vectors / n)
+    products = th * tw * tiles * (ins * tap + calling)
     v_bytes, m_bytes = (th * tw * count * vectors * lanes * size for count in (ins, share))
     if v_bytes + m_bytes * min(1, cut.channels / share) > 0.8 * spec.l2:
         # both go out to the third-level cache, or where they fill too much of it, to memory; each round reads the transformed input once.
@@ -170,5 +211,5 @@ def _cycles(problem: Conv, cut: Cut, packing: float, threads: int) -> float:
         products += (v_bytes * (1 + math.ceil(share / cut.channels)) + 2 * m_bytes) / rate
     weights = th * tw * ins * share * size
     total = th * tw * ins * problem.c_out * size
-    job = job_cycles(products, stream_cycles(total, weights, spec), ins * packing + before + after)
+    job = job_cycles(products, stream_cycles(total, weights, spec), cut.images * ins * packing + before + after)
     return math.ceil(jobs / threads) * job

@@ -2,8 +2,8 @@
 
 F(m x m, r x r) computes a tile of m x m outputs from a patch of t x t inputs, t = m + r - 1: patch and kernel are transformed to t*t
 points, the channels are summed at each point by t*t matrix products (t*t multiplications per channel instead of m*m*r*r), and the
-result is transformed back. Patches of neighbouring tiles sit in the lanes of vectors, blocks of tiles go through all three steps while
-they are in the second-level cache, and bias, scale, shift and the ReLU family are applied on the way out. It loses where transforms are
+result is transformed back. Patches of neighbouring tiles, of several images where maps are small, sit in the lanes of vectors; products
+may have lanes along output channels instead. Blocks of tiles go through all three steps while they are in the second-level cache, and bias, scale, shift and the ReLU family are applied on the way out. It loses where transforms are
 not shared by many channels, where maps are so small that tiles overhang them or that transformed weights, t*t / (r*r) times as many,
 take longer to read than the products to compute. A NaN or inf spreads over the outputs of the tiles whose patches hold it. Sources: A.
 Lavin and S. Gray, arXiv 1509.09308; blocks after Z. Jia et al., "Towards optimal Winograd convolution on manycores", arXiv 1912.02165.
@@ -34,6 +34,7 @@ from kernels.finishing import bend, finish_channels, pool_bytes, pool_record
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit, region
 from kernels.machine import cores, machine
+from kernels.microkernels import across as across_tiles
 from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
@@ -80,31 +81,45 @@ def run_job(job, x, out, operands, geometry, block):
     image, group = split(rest, g.groups)
     row, column = row_block * g.rows, column_block * g.columns
     rows, columns = min(g.rows, g.down - row), min(g.columns, g.across - column)
-    number = rows * columns
-    vectors = (number + g.lanes - 1) // g.lanes
-    padded = vectors * g.lanes
+    first_image, number = image * g.images, rows * columns
+    vectors = (g.images * number + g.lanes - 1) // g.lanes
+    pitch_vectors = g.pitch_vectors if g.images > 1 else vectors
+    padded = pitch_vectors * g.lanes
     positions = g.positions - (g.rows - rows) * g.positions_per_row
     v, products = block + g.v_offset, block + g.m_offset
     shape = g.mh, g.rh, g.mw, g.rw, g.lanes, size
     point_stride = g.ins * padded + g.lanes  # the last line of the last channel ends in a whole vector
     lines, line = (1, number) if g.flat else (rows, columns)
     high, broad = min(rows * g.mh, g.oh - row * g.mh), min(columns * g.mw, g.ow - column * g.mw)
-    for c in range(g.ins):
-        pack_channel(g, block, block, x, image, group * g.ins, c, g.ins, row * g.mh, column * g.mw, positions)
+    for at in range(g.images * g.ins):
+        # a slab belongs to one image; else one channel's tiles are written together. Images ascend: vectors reach into the next one's tiles
+        i, c = split(at, g.ins) if g.last_in else split(at, g.images)[::-1]
+        pack_channel(g, block, block, x, first_image + i, group * g.ins, c, g.ins, row * g.mh, column * g.mw, positions)
         for r in range(lines):
             start = block + r * g.positions_per_row * g.pitch * size
-            call(g.input, (*shape, v + (c * padded + r * columns) * size, point_stride, start, g.offsets, line))
+            call(g.input, (*shape, v + (c * padded + i * number + r * columns) * size, point_stride, start, g.offsets, line))
     first_tile, last_tile = split(chunk * g.parts, g.chunks)[0], split((chunk + 1) * g.parts, g.chunks)[0]
-    per_round = max(1, split(g.channels, g.m)[0])
+    per_round = max(1, split(g.channels, g.tallest)[0])
     across = split(vectors + g.tile_n - 1, g.tile_n)[0]
     wide, wider = split(vectors, across)
-    table = g.offsets + (g.points + (vectors - 1) * g.ins) * 8
+    table = g.offsets + (g.points + (pitch_vectors - 1) * g.ins) * 8
     held = 0
     for round_start in range(first_tile, last_tile, per_round):
         round_end = min(round_start + per_round, last_tile)
         base = round_start * g.tall + min(round_start, g.taller)
         channels = round_end * g.tall + min(round_end, g.taller) - base
         for p in range(g.points):
+            source = v + p * point_stride * size
+            if g.across_m:
+                for t in range(round_start, round_end):
+                    j = t * g.tall
+                    a = operands[0] + (((p * g.groups + group) * g.outs + j) * g.ins) * size
+                    y = products + (p * channels + j - base) * padded * size
+                    for first in range(0, g.images * number, g.across_m):
+                        count, done = min(g.across_m, g.images * number - first), (0, 0, 0, 0, 0, 0)  # nothing follows
+                        place = source + first * size, table, y + first * size, padded, count, g.tall
+                        call(g.across_tile, (g.across_m, g.tile_n, g.lanes, size, g.ins, a, *place, *done))
+                continue
             for q in range(across):
                 first = q * wide + min(q, wider)
                 n = wide + (q < wider)
@@ -113,13 +128,13 @@ def run_job(job, x, out, operands, geometry, block):
                     m = g.tall + (t < g.taller)
                     a = operands[0] + (((p * g.groups + group) * g.outs + j) * g.ins) * size
                     y = products + (p * channels + j - base) * padded * size
-                    source = v + p * point_stride * size
                     done = FROM_BIAS + LAST, 0, 0, 0, 0, 0  # sums start at zero and nothing follows
                     entries = g.entries + first * FIELDS * 8
                     tile = read_index(g.tiles, m * g.tiles_each + n)
                     call(tile, (m, n, g.lanes, size, g.ins, a, source, table, y, padded, entries, *done))
-        for channel in range(channels):
-            j = group * g.outs + base + channel
+        for at in range(g.images * channels):
+            i, channel = split(at, channels)
+            image, j = first_image + i, group * g.outs + base + channel
             pitch = g.ow
             if g.pool or g.last_out:  # as if the plane began so far before the scratch that this job's rows fall on it
                 pitch = broad
@@ -129,12 +144,12 @@ def run_job(job, x, out, operands, geometry, block):
                 plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
             bias, scale, shift = epilogue_of(g, operands, j)
             place = plane, g.oh, pitch, g.ow - column * g.mw, row, columns, number
-            call(g.output, (*shape, *place, products + channel * padded * size, channels * padded, block + g.turns_offset,
+            call(g.output, (*shape, *place, products + (channel * padded + i * number) * size, channels * padded, block + g.turns_offset,
                             bias, scale, shift, g.activation, g.slope))  # fmt: skip
             sums = plane + row * g.mh * pitch * size
             if g.form and not g.bends_maxima:
                 bend(g, 1, sums, 0, pitch, high, broad)
-            full = held + 1 == g.held or (channel == channels - 1 and round_end == last_tile)
+            full = held + 1 == g.held or (channel == channels - 1 and (round_end == last_tile or g.images > 1))
             held = finish_channels(g, 1, held, sums, 0, out, image, j, row * g.mh, column * g.mw, high, broad, block, full)
 
 
@@ -172,12 +187,12 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     packed = layout(patches, cut.flat, cut.rows, cut.columns, lanes)
     points = patches.taps
     row_blocks, column_blocks = -(-down // cut.rows), -(-across // cut.columns)
-    most = -(-cut.rows * cut.columns // lanes)
-    jobs = problem.n * problem.groups * row_blocks * column_blocks * cut.chunks
+    most = cut.pitch(lanes)
+    jobs = problem.n // cut.images * problem.groups * row_blocks * column_blocks * cut.chunks
 
     v_offset = whole((packed.size + 2 * lanes) * size)
     m_offset = v_offset + whole(points * (ins * most + 1) * lanes * size)
-    turns_offset = m_offset + whole(points * (cut.channels + cut.m) * most * lanes * size)
+    turns_offset = m_offset + whole(points * (cut.channels + cut.height(lanes)) * most * lanes * size)
     line_offset = turns_offset + whole(cut.mh * cut.mw * lanes * size)
     row_offset = line_offset + line_bytes(packed, lanes, size)
     high, broad = cut.rows * cut.mh, min(cut.columns * cut.mw, ow)
@@ -188,25 +203,29 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
     starts = np.array(packed.columns)
-    parts, tall, taller = even(outs, cut.m)
+    parts, tall, taller = even(outs, cut.height(lanes))
     pooling, factors = pool_record(problem, high, broad)
     # offsets of the patch's points, then the tables of c_in * vectors * lanes for each number of vectors
     tables = np.arange(ins) * lanes * np.arange(1, most + 1)[:, None]
     offsets = np.concatenate([np.array(packed.taps), tables.ravel(), np.zeros(AHEAD)]).astype(np.int64)
     entries = np.arange(most)[:, None] * (lanes, lanes, 0) + (0, 0, lanes)  # vectors lie side by side and are whole
-    counts = {-(-rows * columns // lanes) for rows in ends(down, cut.rows) for columns in ends(across, cut.columns)}
-    tiles = tile_table(outs, cut.m, np.array([even(count, cut.n) for count in counts]), lanes, size, tile)
+    counts = {-(-cut.images * rows * columns // lanes) for rows in ends(down, cut.rows) for columns in ends(across, cut.columns)}
+    tiles = np.zeros((1, 1), np.int64)
+    if not cut.across:
+        tiles = tile_table(outs, cut.m, np.array([even(count, cut.n) for count in counts]), lanes, size, tile)
     sizes = {
         **common(problem, packed, starts, line_offset), **pooling, **fields, "oh": oh, "ow": ow, "down": down, "across": across,
         "rows": cut.rows, "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks, "points": points,
-        "mh": cut.mh, "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "m": cut.m, "tile_n": cut.n, "flat": cut.flat,
-        "parts": parts, "tall": tall, "taller": taller, "channels": cut.channels, "chunks": cut.chunks,
+        "mh": cut.mh, "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "flat": cut.flat, "tile_n": cut.n, "parts": parts,
+        "tall": tall, "taller": taller, "tallest": cut.height(lanes), "channels": cut.channels, "chunks": cut.chunks, "images": cut.images,
+        "pitch_vectors": most, "across_m": cut.m if cut.across else 0,
+        "across_tile": across_tiles.tile(cut.m, cut.n, lanes, size) if cut.across else 0,
         "input": input_transform(shape, lanes, size), "output": output_transform(shape, lanes, size), "v_offset": v_offset,
         "m_offset": m_offset, "turns_offset": turns_offset, "row_offset": row_offset, "conv_offset": conv_offset,
         "offsets": offsets.ctypes.data, "entries": entries.ctypes.data, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1],
         "jobs": jobs, "scratch_bytes": scratch_bytes,
     }  # fmt: skip
-    transform = transformer(problem.c_out, ins, problem.groups, cut.m, (cut.mh, cut.mw), problem.kernel, problem.dtype, threads)
+    transform = transformer(problem.c_out, ins, problem.groups, cut.height(lanes), (cut.mh, cut.mw), problem.kernel, problem.dtype, threads)
 
     def pack(operands: Operands) -> Packed:
         return transform(operands.weight), *operands[1:]

@@ -1,0 +1,68 @@
+"""Cuts that estimates would rarely choose together: every combination of images, layouts, rounds and parts answers right."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from memory import Guarded
+
+from kernels.cuts import direct, winograd
+from kernels.implementation import Operands
+from kernels.machine import machine
+from kernels.methods import conv_direct, conv_winograd
+from kernels.plan import load
+from kernels.problem import Conv, parse
+
+load()
+SHARED = "conv2d n4 c18 5x7 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias relu:0.0 float32"
+WIDE = "conv2d n3 c9 4x37 -> c20 k3x3 s1x1 p1+0x0+1 d1x1 g1 bias float32"
+GROUPED = "conv2d n2 c36 6x5 -> c96 k3x3 s1x1 p1+1x1+1 d1x1 g2 bias tanh:0.0 float32"
+
+
+def distinct(cuts: Any, *fields: str) -> list[Any]:
+    """One cut of each combination of these fields."""
+    return list({tuple(getattr(cut, field) for field in fields): cut for cut in cuts}.values())
+
+
+def check(problem: Conv, prepared: Any, *, last: bool = False) -> None:
+    """One call into guarded, poisoned memory, compared with the reference."""
+    draw = np.random.default_rng(5)
+    x, weight = (draw.standard_normal(shape).astype(problem.dtype) for shape in (problem.x_shape, problem.weight_shape))
+    bias = draw.standard_normal(problem.c_out).astype(problem.dtype)
+    expected = reference.conv(x, weight, bias, problem.stride, problem.padding, problem.dilation, problem.groups)
+    expected = np.maximum(expected, 0) if "relu" in str(problem) else np.tanh(expected) if "tanh" in str(problem) else expected
+    n, c, *size = problem.conv_shape
+    out = Guarded((n, *size, c) if last else problem.conv_shape, problem.dtype)
+    prepared.bind(Operands(weight, bias))(np.ascontiguousarray(np.moveaxis(x, 1, -1)) if last else x, out.array)
+    result = np.moveaxis(out.array, -1, 1) if last else out.array
+    assert reference.share(result, expected) <= 5e-5  # of outputs that tanh caps; sums go to 50
+    assert out.zones_untouched()
+
+
+@pytest.mark.parametrize("line", [SHARED, WIDE, GROUPED])
+def test_winograd(line: str, monkeypatch: pytest.MonkeyPatch, poisoned_scratch: None) -> None:
+    problem = parse(line)
+    lanes = machine().lanes(problem.itemsize)
+    few = (cut for cut in winograd._cuts(problem, 2) if (cut.mh, cut.mw) in ((2, 2), (4, 2)))
+    rounds = (dataclasses.replace(cut, channels=min(cut.channels, 2 * cut.height(lanes))) for cut in few)
+    cuts = distinct(rounds, "mh", "images", "across", "chunks", "rows", "columns")
+    assert {cut.across for cut in cuts} == {False, True} or problem.c_out // problem.groups % lanes
+    assert max(cut.images for cut in cuts) == problem.n
+    for cut in cuts:
+        monkeypatch.setattr(winograd, "best", lambda *args, cut=cut: cut)
+        for last in (False, True):
+            check(problem, conv_winograd.prepare(problem, 2, last=last), last=last)
+
+
+@pytest.mark.parametrize("line", [SHARED, "conv2d n6 c130 1x3 -> c33 k1x1 s1x1 p0+0x0+0 d1x1 g1 bias float32"])
+def test_lanes_along_output_channels(line: str, poisoned_scratch: None) -> None:
+    problem = parse(line)
+    for last in (False, True):
+        blocks = distinct(direct.narrow(problem, 2, last), "images", "rows", "n", "chunks")
+        assert max(block.images for block in blocks) > 1
+        for block in blocks:
+            check(problem, conv_direct.prepare_narrow(problem, 2, block, last=last), last=last)
