@@ -3,10 +3,11 @@
 F(m x m, r x r) computes a tile of m x m outputs from a patch of t x t inputs, t = m + r - 1: patch and kernel are transformed to t*t
 points, the channels are summed at each point by t*t matrix products (t*t multiplications per channel instead of m*m*r*r), and the
 result is transformed back. Patches of neighbouring tiles, of several images where maps are small, sit in the lanes of vectors; products
-may have lanes along output channels instead. Blocks of tiles go through all three steps while they are in the second-level cache, and bias, scale, shift and the ReLU family are applied on the way out. It loses where transforms are
-not shared by many channels, where maps are so small that tiles overhang them or that transformed weights, t*t / (r*r) times as many,
-take longer to read than the products to compute. A NaN or inf spreads over the outputs of the tiles whose patches hold it. Sources: A.
-Lavin and S. Gray, arXiv 1509.09308; blocks after Z. Jia et al., "Towards optimal Winograd convolution on manycores", arXiv 1912.02165.
+may have lanes along output channels instead. Blocks of tiles go through all three steps while they are in the second-level cache, and
+bias, scale, shift and the ReLU family are applied on the way out. It loses where transforms are not shared by many channels, where maps
+are so small that tiles overhang them or that transformed weights, t*t / (r*r) times as many, take longer to read than the products to
+compute. A NaN or inf spreads over the outputs of the tiles whose patches hold it. Sources: A. Lavin and S. Gray, arXiv 1509.09308;
+blocks after Z. Jia et al., "Towards optimal Winograd convolution on manycores", arXiv 1912.02165.
 """
 
 from __future__ import annotations
