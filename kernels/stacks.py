@@ -39,6 +39,8 @@ def bring(g, x, image, channel, live, row, column, block):
     row, column = row - g.pad_h, column - g.pad_w
     top, left = min(max(row, 0), g.h), min(max(column, 0), g.w)
     h, w = max(min(row + g.high, g.h) - top, 0), max(min(column + g.wide, g.w) - left, 0)
+    if not h or not w:  # a block may see nothing but padding
+        h, w, top, left = 0, 0, row, column
     above, before = top - row, left - column
     if h < g.high or w < g.wide:
         call(g.border, (g.lanes, size, block, g.high, g.wide, above, h, before, w))
@@ -162,8 +164,9 @@ def prepare_stacks(problem: Conv, threads: int, block: Stack, *, last: bool = Fa
     shapes, tables = _tables(problem, block, wide, lanes, last)
     step = sw if sw in RUNS else 1  # of runs of one position it says nothing
     runs = np.array([[sums(run, step, side, lanes, size), run, count] for run, count in shapes.tolist()])
-    h, w = min(high, problem.size[0]), problem.size[1]
-    places = np.add.outer(np.arange(h) * wide, np.arange(w)).ravel() * lanes
+    seen = np.arange(min(wide, problem.size[1]))  # of one row where a block does not see all columns, which are filled row by row
+    rows = np.arange(min(high, problem.size[0]) if len(seen) == problem.size[1] else 1)
+    places = np.add.outer(rows * wide, seen).ravel() * lanes
     form, activation, slope = codes(problem.activation)
     sizes = {
         "itemsize": size, "lanes": lanes, "groups": groups, "c_in": problem.c_in, "c_out": problem.c_out, "multiplier": multiplier,

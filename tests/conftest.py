@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import hypothesis
 import numpy as np
 import pytest
+from memory import MARK, ZONE
 
 from kernels import api, scratch
 
@@ -33,12 +34,20 @@ def nothing_remembered(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def poisoned_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every scratch buffer is all ones in bits (NaN in both precisions) whenever it is lent, not only when it is new."""
-    take = scratch.Scratch.take
+    """Every scratch buffer is all ones in bits (NaN in both precisions) whenever it is lent, and lies between zones that must stay."""
+    lent: dict[int, np.ndarray] = {}
 
     def lend(self: scratch.Scratch) -> np.ndarray:
-        buffer = take(self)
+        raw = scratch.aligned(self.nbytes + 2 * ZONE)
+        raw.fill(MARK)
+        buffer = raw[ZONE : ZONE + self.nbytes]
         buffer.fill(255)
+        lent[id(buffer)] = raw
         return buffer
 
+    def take_back(self: scratch.Scratch, buffer: np.ndarray) -> None:
+        raw = lent.pop(id(buffer))
+        assert (raw[:ZONE] == MARK).all() and (raw[ZONE + self.nbytes :] == MARK).all(), "something was written outside the scratch"
+
     monkeypatch.setattr(scratch.Scratch, "take", lend)
+    monkeypatch.setattr(scratch.Scratch, "give", take_back)

@@ -232,6 +232,12 @@ def job_cycles(compute: float, stream: float, rest: float) -> float:
     return max(compute, stream) + 0.1 * min(compute, stream) + rest + JOB_COST
 
 
+def some_divisors(n: int, limit: int) -> list[int]:
+    """Divisors of n from 2 to `limit`, at most one between each power of two and the next: the largest."""
+    largest = {count.bit_length(): count for count in range(2, min(n, limit) + 1) if n % count == 0}
+    return sorted(largest.values())
+
+
 def narrow_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
     """The packed block for tiles with lanes along output channels, which read it number by number; where what it holds lies in memory
     without gaps, it is one line. last: channels are the last axis."""
@@ -251,7 +257,7 @@ def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking
     if problem.groups > 1 or (oh * ow > NARROW * lanes and not last):
         return
     vectors = -(-problem.c_out // lanes)
-    together = [count for count in range(2, problem.n + 1) if problem.n % count == 0 and count * oh * ow <= TOGETHER]
+    together = some_divisors(problem.n, TOGETHER // (oh * ow))
     parts = row_counts(oh, threads) if last else sorted({oh, -(-oh // threads)})
     for rows, images in [*((rows, 1) for rows in parts), *((oh, count) for count in together)]:
         packed = narrow_layout(problem, rows, last)

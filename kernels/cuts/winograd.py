@@ -21,6 +21,7 @@ from kernels.cuts.direct import (
     layout,
     line_cycles,
     pool_apart,
+    some_divisors,
     stream_cycles,
     tallest,
     tap_cycles,
@@ -68,9 +69,13 @@ class Cut:
         return self.n * lanes if self.across else self.m
 
     def pitch(self, lanes: int) -> int:
-        """Vectors that hold the tiles of a job, image after image without gaps, where those of each are written in whole vectors."""
+        """Vectors that hold the tiles of a job, image after image without gaps; lines of tiles are written in whole vectors, and those of
+        the last image must not reach into the next channel, whose first image may be there already."""
         number = self.rows * self.columns
-        return -(-((self.images - 1) * number + -(-number // lanes) * lanes) // lanes)
+        if self.images == 1:
+            return -(-number // lanes)
+        line = number if self.flat else self.columns
+        return -(-(self.images * number - line + -(-line // lanes) * lanes) // lanes)
 
 
 def tiling(problem: Conv, cut: Cut) -> Conv:
@@ -165,7 +170,7 @@ def _blocks(n: int, down: int, across: int, lanes: int, threads: int) -> list[tu
     several whole images whose tiles are few, so that they share vectors and each weight that is read."""
     rows = {min(down, count) for count in (down, *(-(-down // (threads * i)) for i in (1, 2, 3, 4, 6, 8, 12, 16, 32)), 1, 2, 3, 4)}
     parts = {lanes * vectors for vectors in (2, 3, 4, 6, 8, 12) if lanes * vectors < across}
-    together = {count for count in range(2, n + 1) if n % count == 0 and count * down * across <= TOGETHER * lanes}
+    together = some_divisors(n, TOGETHER * lanes // (down * across))
     of_one = {(count, across, 1) for count in rows} | {(1, part, 1) for part in parts}
     return sorted(of_one | {(down, across, count) for count in together})
 

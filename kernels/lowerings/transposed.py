@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from kernels import epilogue, registry
-from kernels.calibration import worth
+from kernels.calibration import calibration, worth
 from kernels.cuts.phases import Part, parts
 from kernels.implementation import Implementation, Operands, Prepared, Run
 from kernels.jit import region
@@ -56,8 +56,13 @@ def images(problem: ConvTranspose) -> int:
     return max(1, min(problem.n, BUDGET // each))
 
 
-@remembered
 def pieces(problem: ConvTranspose, engine: str) -> tuple[Part, ...]:
+    """See `_pieces`; a choice asks for them sixteen times."""
+    return _pieces(problem, engine, calibration().clock, calibration().bandwidth)
+
+
+@remembered
+def _pieces(problem: ConvTranspose, engine: str, *_: float) -> tuple[Part, ...]:
     """The convolutions that the method called `engine` is given: all phases in one, where it packs once and has more channels, or one for
     each kind of window, without zero taps; what it does not refuse, and of both what is estimated to cost less."""
 

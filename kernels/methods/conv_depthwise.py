@@ -59,8 +59,8 @@ def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
     """The same for channels last: as stacks, of which nothing is turned over."""
-    threads = worth(threads, cycles(problem))
-    stack = _stack(problem, threads, "", True)
+    stack = _stack(problem, worth(threads, cycles(problem)), "", True)
+    threads = worth(threads, stack.cycles if stack else cycles(problem))
     return prepare_stacks(problem, threads, stack, last=True) if stack else channels_last(prepare(problem, threads), problem, threads)
 
 
@@ -70,7 +70,9 @@ def fuses(problem: Conv) -> bool:
 
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
-    """The other layout."""
+    """The other layout, where both can."""
+    if best_stack(problem, 1) is None:
+        return {}
     other = ROWS if _stack(problem, worth(threads, cycles(problem)), "", False) else STACKS
     return {other: DEPTHWISE.only(other, "prepare")}
 
