@@ -58,11 +58,11 @@ def images(problem: ConvTranspose) -> int:
 
 def pieces(problem: ConvTranspose, engine: str) -> tuple[Part, ...]:
     """See `_pieces`; a choice asks for them sixteen times."""
-    return _pieces(problem, engine, calibration().clock, calibration().bandwidth)
+    return _pieces(problem, engine, images(problem), calibration().clock, calibration().bandwidth)
 
 
 @remembered
-def _pieces(problem: ConvTranspose, engine: str, *_: float) -> tuple[Part, ...]:
+def _pieces(problem: ConvTranspose, engine: str, together: int, *_: float) -> tuple[Part, ...]:
     """The convolutions that the method called `engine` is given: all phases in one, where it packs once and has more channels, or one for
     each kind of window, without zero taps; what it does not refuse, and of both what is estimated to cost less."""
 
@@ -73,7 +73,7 @@ def _pieces(problem: ConvTranspose, engine: str, *_: float) -> tuple[Part, ...]:
     def refused(some: tuple[Part, ...]) -> bool:
         return any(registry.get(part.conv, engine).refuse(part.conv) for part in some)
 
-    choices = [parts(problem, images(problem), together) for together in (True, False)]
+    choices = [parts(problem, together, joined) for joined in (True, False)]
     able = [some for some in choices if not refused(some)] or choices[:1]
     return min(able, key=cost) if len(able) > 1 else able[0]
 
