@@ -29,37 +29,26 @@ Array = np.ndarray
 
 
 @njit
-def bring(g, x, image, row, rows, to, block):
-    """Pack all channels of some output rows' input to `to`; the job's scratch is at `block`."""
-    size, number = g.itemsize, rows * g.ow
-    source = x + (image * g.h + row) * g.w * g.ins * size  # of one line
-    if g.one_line and g.last_in:
-        call(g.turn, (g.lanes, size, to, g.channel_stride, source, g.ins, number, g.ins))
-    elif g.one_line:
-        pack_line(g, to, block, source, number * g.ins)
-    else:
-        positions = g.positions - (g.rows - rows) * g.positions_per_row
-        for c in range(g.ins):
-            pack_channel(g, to + c * g.channel_stride * size, block, x, image, 0, c, g.ins, row * g.sh, 0, positions)
-
-
-@njit
 def run_job(job, x, out, operands, geometry, block):
     """One job; arguments as in `kernels.blocks.run_job`."""
     g = geometry[0]
     size = g.itemsize
     rest, chunk = split(job, g.chunks)
-    first_image, row_block = split(rest, g.row_blocks)
-    first_image *= g.images
+    image, row_block = split(rest, g.row_blocks)
     row = row_block * g.rows
     rows = min(g.rows, g.oh - row)
+    positions = g.positions - (g.rows - rows) * g.positions_per_row
     number = rows * g.ow
-    for i in range(g.images):
-        bring(g, x, first_image + i, row, rows, block + i * g.image_bytes, block)
+    source = x + (image * g.h + row) * g.w * g.ins * size  # of one line
+    if g.one_line and g.last_in:
+        call(g.turn, (g.lanes, size, block, g.channel_stride, source, g.ins, number, g.ins))
+    elif g.one_line:
+        pack_line(g, block, block, source, number * g.ins)
+    else:
+        for c in range(g.ins):
+            pack_channel(g, block + c * g.channel_stride * size, block, x, image, 0, c, g.ins, row * g.sh, 0, positions)
     first_panel, last_panel = split(chunk * g.panels, g.chunks)[0], split((chunk + 1) * g.panels, g.chunks)[0]
-    for at in range(g.images * first_panel, g.images * last_panel):  # every image while a panel of weights is at hand
-        t, i = split(at, g.images)
-        image, packed = first_image + i, block + i * g.image_bytes
+    for t in range(first_panel, last_panel):
         j = (t * g.wide + min(t, g.wider)) * g.lanes
         n = g.wide + (t < g.wider)
         channels = min(n * g.lanes, g.outs - j)
@@ -72,7 +61,7 @@ def run_job(job, x, out, operands, geometry, block):
         for first in range(0, number, g.m):
             call(
                 read_index(g.tiles, n),
-                (g.m, n, g.lanes, size, g.k, a, packed + first * size, g.offsets, y + first * step * size, y_row,
+                (g.m, n, g.lanes, size, g.k, a, block + first * size, g.offsets, y + first * step * size, y_row,
                  min(g.m, number - first), channels, g.side_by_side, bias, scale, shift, g.activation, g.slope),
             )  # fmt: skip
         if g.form:
@@ -105,9 +94,8 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool =
     oh = problem.conv_size[0]
     packed = narrow_layout(problem, block.rows, last)
     row_blocks = -(-oh // block.rows)
-    jobs = problem.n // block.images * row_blocks * block.chunks
-    image_bytes = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
-    line_offset = block.images * image_bytes
+    jobs = problem.n * row_blocks * block.chunks
+    line_offset = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
     fields, scratch_bytes = slabs(problem, packed, last, 0, 0, line_offset + line_bytes(packed, lanes, size))
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
@@ -120,7 +108,6 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool =
         tiles[n] = tile(block.m, n, lanes, size)
     sizes = {
         **common(problem, packed, starts, line_offset), "rows": block.rows, "k": problem.summands, "m": block.m, "panels": panels,
-        "images": block.images, "image_bytes": image_bytes,
         "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "one_line": packed.one_line,
         "side_by_side": last or math.prod(problem.conv_size) == 1, "jobs": jobs, "scratch_bytes": scratch_bytes,
         "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data, **fields,

@@ -24,7 +24,6 @@ JOB_COST = 800  # cycles to take a job; 512 planes of 6x4 took 1400 each, all to
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
 PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
 TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
-TOGETHER = 128  # positions up to which images share a job, and each weight that is read
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
 L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 8.0, 3.5  # bytes per cycle and core; there and back for the second level
 
@@ -33,7 +32,7 @@ L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 8.0, 3.5  # bytes per cycle and core; t
 class Blocking:
     """rows, columns: outputs of a job's block. channels: input channels packed at a time. m, n: the largest tile,
     channels by vectors. chunks: parts of the output channels, each a job of its own. across: lanes run along output channels, m counts
-    positions and n vectors of channels, and a job takes `images` whole images, or rows of one. cycles: the estimate."""
+    positions and n vectors of channels. cycles: the estimate."""
 
     flat: bool
     rows: int
@@ -43,7 +42,6 @@ class Blocking:
     n: int
     chunks: int
     across: bool = False
-    images: int = 1
     cycles: float = math.inf
 
 
@@ -232,12 +230,6 @@ def job_cycles(compute: float, stream: float, rest: float) -> float:
     return max(compute, stream) + 0.1 * min(compute, stream) + rest + JOB_COST
 
 
-def some_divisors(n: int, limit: int) -> list[int]:
-    """Divisors of n from 2 to `limit`, at most one between each power of two and the next: the largest."""
-    largest = {count.bit_length(): count for count in range(2, min(n, limit) + 1) if n % count == 0}
-    return sorted(largest.values())
-
-
 def narrow_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
     """The packed block for tiles with lanes along output channels, which read it number by number; where what it holds lies in memory
     without gaps, it is one line. last: channels are the last axis."""
@@ -257,27 +249,25 @@ def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking
     if problem.groups > 1 or (oh * ow > NARROW * lanes and not last):
         return
     vectors = -(-problem.c_out // lanes)
-    together = some_divisors(problem.n, TOGETHER // (oh * ow))
-    parts = row_counts(oh, threads) if last else sorted({oh, -(-oh // threads)})
-    for rows, images in [*((rows, 1) for rows in parts), *((oh, count) for count in together)]:
+    for rows in row_counts(oh, threads) if last else sorted({oh, -(-oh // threads)}):
         packed = narrow_layout(problem, rows, last)
-        if images * packed.size * problem.itemsize > spec.l2 // 2:
+        if packed.size * problem.itemsize > spec.l2 // 2:
             continue
         lines = 1 if packed.one_line else problem.c_in * packed.phases * packed.positions
-        pack = images * (TURNED * packed.size if packed.one_line and last else lines * line_cycles(packed, lanes))
+        pack = TURNED * packed.size if packed.one_line and last else lines * line_cycles(packed, lanes)
         for n in range(1, min(4, vectors) + 1):
             m = tallest(rows * ow, min((spec.registers - 1 - n) // n, 16))
             for chunks in sorted({1, min(threads, vectors)}):
                 panels = -(-vectors // chunks / n)
                 tap, calling = across_cycles(m, n, last, lanes)
-                passes = images * math.ceil(rows * ow / m)
+                passes = math.ceil(rows * ow / m)
                 compute = passes * math.ceil(panels) * (problem.summands * tap + calling)
                 # a panel that leaves the second-level cache comes back for every tile of positions: 8 rows of 12288, 18 against 10 ms
                 leaves = problem.summands * n * lanes * problem.itemsize > spec.l2 / 2
                 again = leaves * (passes - 1) * problem.summands * problem.c_out * problem.itemsize / chunks / L3_BYTES
                 job = job_cycles(compute, _stream(problem, spec, chunks) + again, pack)
-                cycles = math.ceil(problem.n // images * -(-oh // rows) * chunks / threads) * job
-                yield Blocking(True, rows, ow, problem.c_in, m, n, chunks, True, images, cycles)
+                cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * job
+                yield Blocking(True, rows, ow, problem.c_in, m, n, chunks, True, cycles)
 
 
 def kind(block: Blocking) -> str:

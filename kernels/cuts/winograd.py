@@ -21,7 +21,6 @@ from kernels.cuts.direct import (
     layout,
     line_cycles,
     pool_apart,
-    some_divisors,
     stream_cycles,
     tallest,
     tap_cycles,
@@ -170,9 +169,15 @@ def _blocks(n: int, down: int, across: int, lanes: int, threads: int) -> list[tu
     several whole images whose tiles are few, so that they share vectors and each weight that is read."""
     rows = {min(down, count) for count in (down, *(-(-down // (threads * i)) for i in (1, 2, 3, 4, 6, 8, 12, 16, 32)), 1, 2, 3, 4)}
     parts = {lanes * vectors for vectors in (2, 3, 4, 6, 8, 12) if lanes * vectors < across}
-    together = some_divisors(n, TOGETHER * lanes // (down * across))
+    together = _some_divisors(n, TOGETHER * lanes // (down * across))
     of_one = {(count, across, 1) for count in rows} | {(1, part, 1) for part in parts}
     return sorted(of_one | {(down, across, count) for count in together})
+
+
+def _some_divisors(n: int, limit: int) -> list[int]:
+    """Divisors of n from 2 to `limit`, at most one between each power of two and the next: the largest."""
+    largest = {count.bit_length(): count for count in range(2, min(n, limit) + 1) if n % count == 0}
+    return sorted(largest.values())
 
 
 def _packing(problem: Conv, cut: Cut) -> float:
