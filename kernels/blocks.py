@@ -109,21 +109,30 @@ def run_job(job, x, out, operands, geometry, block):
             held = finish_channels(g, m, held, y, y_row, out, image, j, row, column, rows, columns, block, full)
 
 
-@region
-def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
-    """Every job of one convolution; threads take them one by one from a counter behind their scratch. geometry is the record of `launcher`,
-    the other arrays are handles."""
-    scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
-    counter = block + threads * scratch_bytes
-    write_index(counter, threads)  # the first job that no thread begins with
-    for thread in prange(threads):
-        state = flush_denormals()
-        operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
-        job = np.int64(thread)  # its first job is always the same, so its part of the weights is still in its cache from the call before
-        while job < jobs:
-            run_job(job, pointed(x), pointed(out), operands, geometry, block + thread * scratch_bytes)
-            job = take_next(counter)
-        restore_denormals(state)
+def every_job(run_job: Any) -> Region:
+    """The region that does every job of one convolution by a driver's compiled `run_job`; threads take them one by one from a counter
+    behind their scratch. geometry is the record of `launcher`, the other arrays are handles."""
+
+    def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
+        scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
+        counter = block + threads * scratch_bytes
+        write_index(counter, threads)  # the first job that no thread begins with
+        for thread in prange(threads):
+            state = flush_denormals()
+            operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
+            # its first job is always the same, so its part of the weights is still in its cache from the call before
+            job = np.int64(thread)
+            while job < jobs:
+                run_job(job, pointed(x), pointed(out), operands, geometry, block + thread * scratch_bytes)
+                job = take_next(counter)
+            restore_denormals(state)
+
+    # compiled code is kept under this name
+    run_jobs.__module__, run_jobs.__qualname__ = run_job.__module__, "run_jobs"
+    return region(run_jobs)
+
+
+run_jobs = every_job(run_job)
 
 
 def padded(array: Array | None, length: int) -> Array | None:

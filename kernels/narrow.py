@@ -9,20 +9,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
-from kernels.addresses import pointed, write_index
-from kernels.blocks import Packed, common, epilogue_of, launcher, line_bytes, pack_channel, pack_line, padded
+from kernels.blocks import Packed, common, epilogue_of, every_job, launcher, line_bytes, pack_channel, pack_line, padded
 from kernels.cuts.direct import Blocking, even, narrow_layout
 from kernels.finishing import bend
 from kernels.implementation import Operands, Prepared
-from kernels.jit import njit, region
+from kernels.jit import njit
 from kernels.machine import machine
 from kernels.microkernels.across import tile
 from kernels.problem import Conv
 from kernels.scratch import ALIGNMENT, Scratch, whole
 from kernels.slabs import NOTE, slabs
-from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
+from kernels.vector import call, read_index, split
 from kernels.weights import packer
 
 Array = np.ndarray
@@ -71,20 +69,7 @@ def run_job(job, x, out, operands, geometry, block):
                 bend(g, channels, y, y_row, number, 1, number)
 
 
-@region
-def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
-    """Every job of one convolution; arguments as in `kernels.blocks.run_jobs`."""
-    scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
-    counter = block + threads * scratch_bytes
-    write_index(counter, threads)  # the first job that no thread begins with
-    for thread in prange(threads):
-        state = flush_denormals()
-        operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
-        job = np.int64(thread)  # its first job is always the same, so its part of the weights is still in its cache from the call before
-        while job < jobs:
-            run_job(job, pointed(x), pointed(out), operands, geometry, block + thread * scratch_bytes)
-            job = take_next(counter)
-        restore_denormals(state)
+run_jobs = every_job(run_job)
 
 
 def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool = False) -> Prepared:

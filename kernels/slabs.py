@@ -21,6 +21,13 @@ _FIELDS = "last_in", "last_out", "turn", "turned", "slab_offset", "slab_pitch", 
 
 
 @njit
+def inside(first, count, size):
+    """(where they begin, how many they are) of the positions from `first` on, `count` of them, that an axis of `size` has."""
+    begin = min(max(first, 0), size)
+    return begin, max(min(first + count, size) - begin, 0)
+
+
+@njit
 def plane_of(g, x, image, channel, c, channels, row, column, positions, block):
     """The plane that the c-th of `channels` from `channel` on is packed from, for a block from an input row and column on (before
     padding): its address, that row and column counted from its first, its height and width. Called for one c after the other."""
@@ -28,9 +35,7 @@ def plane_of(g, x, image, channel, c, channels, row, column, positions, block):
     row, column = row - g.pad_h, column - g.pad_w
     if not g.last_in:
         return x + (image * g.c_in + channel + c) * g.h * g.w * size, row, column, g.h, g.w
-    top, left = min(max(row, 0), g.h), min(max(column, 0), g.w)
-    h = max(min(row + (positions - 1) * g.row_step + g.phases, g.h) - top, 0)
-    w = max(min(column + g.span, g.w) - left, 0)
+    (top, h), (left, w) = inside(row, (positions - 1) * g.row_step + g.phases, g.h), inside(column, g.span, g.w)
     slab = block + g.slab_offset
     within = c % g.turned
     if within == 0:

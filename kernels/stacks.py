@@ -11,21 +11,20 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from numba import prange
 
-from kernels.addresses import pointed, write_index
-from kernels.blocks import Packed, launcher
-from kernels.cuts.depthwise import SIDES, Stack, reach
+from kernels.blocks import Packed, epilogue_of, every_job, launcher
+from kernels.cuts.depthwise import Stack, reach, taps_beside
 from kernels.finishing import bend
 from kernels.implementation import Operands, Prepared
-from kernels.jit import njit, region
+from kernels.jit import njit
 from kernels.machine import machine
 from kernels.microkernels.depthwise import FIELDS, RUNS, border, fill, spread, sums
 from kernels.microkernels.smooth import codes, lines
 from kernels.microkernels.transpose import transpose
 from kernels.problem import Conv
 from kernels.scratch import ALIGNMENT, Scratch, aligned, whole
-from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
+from kernels.slabs import inside
+from kernels.vector import call, read_index, split
 
 Array = np.ndarray
 
@@ -37,8 +36,7 @@ def bring(g, x, image, channel, live, row, column, block):
     """Some channels of the input that a block reads from a row and column on (before padding), with their zeros, to the bed at `block`."""
     size = g.itemsize
     row, column = row - g.pad_h, column - g.pad_w
-    top, left = min(max(row, 0), g.h), min(max(column, 0), g.w)
-    h, w = max(min(row + g.high, g.h) - top, 0), max(min(column + g.wide, g.w) - left, 0)
+    (top, h), (left, w) = inside(row, g.high, g.h), inside(column, g.wide, g.w)
     if not h or not w:  # a block may see nothing but padding
         h, w, top, left = 0, 0, row, column
     above, before = top - row, left - column
@@ -70,17 +68,16 @@ def run_job(job, x, out, operands, geometry, block):
     edge = int(columns < g.columns)
     sums, run, runs = read_index(g.runs, 3 * edge), read_index(g.runs, 3 * edge + 1), rows * read_index(g.runs, 3 * edge + 2)
     y_step, spacing = (g.c_out, g.multiplier) if g.last else (g.lanes, 1)
-    weights, bias, scale, shift = operands
     number, position = rows * columns, row * g.ow + column
     for i in range(g.multiplier):
-        at = (group * g.multiplier + i) * g.lanes * size
-        finish = bias + at if bias else 0, scale + at if scale else 0, shift + at if shift else 0
+        j = (group * g.multiplier + i) * g.lanes  # of its operands, which are filled up to whole vectors
         if g.last:
             y = out + ((image * g.oh * g.ow + position) * g.c_out + channel * g.multiplier + i) * size
         else:
             y = block + g.summed_offset
         place = g.offsets, y, y_step, spacing, g.tables + edge * g.table_bytes, runs, live
-        call(sums, (run, g.step, g.side, g.lanes, size, g.k, weights + at * g.taps, block, *place, *finish, g.activation, g.slope))
+        weights, finish = operands[0] + j * g.taps * size, epilogue_of(g, operands, j)
+        call(sums, (run, g.step, g.side, g.lanes, size, g.k, weights, block, *place, *finish, g.activation, g.slope))
         if not g.last:
             if g.form:
                 bend(g, 1, y, 0, 0, 1, number * g.lanes)
@@ -95,20 +92,7 @@ def run_job(job, x, out, operands, geometry, block):
             bend(g, 1, y, 0, g.c_out, columns, live * g.multiplier)
 
 
-@region
-def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
-    """Every job of one convolution; arguments as in `kernels.blocks.run_jobs`."""
-    scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
-    counter = block + threads * scratch_bytes
-    write_index(counter, threads)  # the first job that no thread begins with
-    for thread in prange(threads):
-        state = flush_denormals()
-        operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
-        job = np.int64(thread)
-        while job < jobs:
-            run_job(job, pointed(x), pointed(out), operands, geometry, block + thread * scratch_bytes)
-            job = take_next(counter)
-        restore_denormals(state)
+run_jobs = every_job(run_job)
 
 
 def _stacked(array: Array | None, multiplier: int, lanes: int) -> Array | None:
@@ -159,7 +143,7 @@ def prepare_stacks(problem: Conv, threads: int, block: Stack, *, last: bool = Fa
     summed_offset = whole(high * wide * lanes * size)
     scratch_bytes = summed_offset + (0 if last else whole(block.rows * block.columns * lanes * size))
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
-    side = kw if kw in SIDES and dw == 1 else 1
+    side = taps_beside(problem)
     offsets = np.array([(y * dh * wide + x * dw) * lanes for y, x in itertools.product(range(kh), range(0, kw, side))])
     shapes, tables = _tables(problem, block, wide, lanes, last)
     step = sw if sw in RUNS else 1  # of runs of one position it says nothing

@@ -59,10 +59,15 @@ def _cycles(problem: Conv, block: Blocking) -> float:
     packed = layout(problem, block.flat, block.rows, block.columns, lanes)
     row_blocks, column_blocks = -(-problem.conv_size[0] // block.rows), -(-problem.conv_size[1] // block.columns)
     rows, columns = problem.conv_size[0] / row_blocks, problem.conv_size[1] / column_blocks
-    packing = packing_cycles(packed, block, rows, lanes) * (FLAT if block.flat else 1.0)
+    packing = packing_cycles(packed, lanes, block.rows - rows) * (FLAT if block.flat else 1.0)
     calls, vectors = (1, math.ceil(rows * columns / lanes)) if block.flat else (rows, rows * math.ceil(columns / lanes))
     sums = problem.c_out // problem.groups * (calls * TILE_COST + vectors * (problem.taps * TAP + VECTOR))
     return problem.n * problem.groups * row_blocks * column_blocks * (JOB_COST + packing + sums)
+
+
+def taps_beside(problem: Conv) -> int:
+    """Taps of a kernel row that are summed together: all of a dense one of some lengths, else one."""
+    return problem.kernel[1] if problem.kernel[1] in SIDES and problem.dilation[1] == 1 else 1
 
 
 def reach(problem: Conv, rows: int, columns: int) -> tuple[int, int]:
@@ -84,7 +89,7 @@ def _stacks(problem: Conv, threads: int, last: bool) -> Iterator[Stack]:
     spec = machine()
     lanes, (oh, ow) = spec.lanes(problem.itemsize), problem.conv_size
     groups, multiplier = problem.n * -(-problem.c_in // lanes), problem.c_out // problem.c_in
-    tap = SUM_TAP if problem.kernel[1] in SIDES and problem.dilation[1] == 1 else SUM_ALONE
+    tap = SUM_TAP if taps_beside(problem) > 1 else SUM_ALONE
     for rows in row_counts(oh, threads):
         for columns in sorted({ow, *(2**i for i in range(12) if 2**i < ow)} if rows == 1 or ow > 256 else {ow}):
             high, wide = reach(problem, rows, columns)

@@ -151,10 +151,9 @@ def line_cycles(packed: Layout, lanes: int) -> float:
     return copied + len(packed.columns) * (8 + -(-packed.count // lanes) * (VECTOR_PICKED + picked))
 
 
-def packing_cycles(packed: Layout, block: Blocking, rows: float, lanes: int) -> float:
-    """Cycles to pack one channel of a job that has `rows` of the block's output rows."""
-    positions = packed.positions - (block.rows - rows) * packed.positions_per_row
-    return packed.phases * positions * line_cycles(packed, lanes)
+def packing_cycles(packed: Layout, lanes: int, without: float = 0) -> float:
+    """Cycles to pack one channel of a job that has all output rows of its block but `without`."""
+    return packed.phases * (packed.positions - without * packed.positions_per_row) * line_cycles(packed, lanes)
 
 
 def row_counts(oh: int, threads: int) -> list[int]:
@@ -186,7 +185,7 @@ def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: 
     calling = TILE_COST + 2 * block.m * block.n + (calls - 1) * (TILE_COST + 6 * block.m * block.n)
     per_tile = summed * tap_cycles(outs / block.chunks / down, vectors / across) + calling
     compute = across * down * per_tile
-    pack = ins * packing_cycles(packed, block, rows, lanes)
+    pack = ins * packing_cycles(packed, lanes, block.rows - rows)
     job = job_cycles(compute, _stream(problem, spec, block.chunks), pack)
     return math.ceil(jobs / threads) * job
 

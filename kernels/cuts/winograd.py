@@ -19,7 +19,7 @@ from kernels.cuts.direct import (
     across_cycles,
     job_cycles,
     layout,
-    line_cycles,
+    packing_cycles,
     pool_apart,
     stream_cycles,
     tallest,
@@ -183,8 +183,7 @@ def _some_divisors(n: int, limit: int) -> list[int]:
 def _packing(problem: Conv, cut: Cut) -> float:
     """Estimated cycles to pack one channel of an image."""
     lanes = machine().lanes(problem.itemsize)
-    packed = layout(tiling(problem, cut), cut.flat, cut.rows, cut.columns, lanes)
-    return packed.phases * packed.positions * line_cycles(packed, lanes)
+    return packing_cycles(layout(tiling(problem, cut), cut.flat, cut.rows, cut.columns, lanes), lanes)
 
 
 def _cycles(problem: Conv, cut: Cut, packing: float, threads: int) -> float:

@@ -15,14 +15,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from numba import prange
 
 from kernels import registry
-from kernels.addresses import pointed, write_index
 from kernels.blocks import (
     Packed,
     common,
     epilogue_of,
+    every_job,
     launcher,
     line_bytes,
     pack_channel,
@@ -33,7 +32,7 @@ from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import even, layout, pooled_size
 from kernels.finishing import bend, finish_channels, pool_bytes, pool_record
 from kernels.implementation import Implementation, Operands, Prepared
-from kernels.jit import njit, region
+from kernels.jit import njit
 from kernels.machine import cores, machine
 from kernels.microkernels import across as across_tiles
 from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST, tile
@@ -41,7 +40,7 @@ from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch, whole
 from kernels.slabs import NOTE, slabs, together
-from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
+from kernels.vector import call, read_index, split
 from kernels.weights import transformer
 
 Array = np.ndarray
@@ -154,20 +153,7 @@ def run_job(job, x, out, operands, geometry, block):
             held = finish_channels(g, 1, held, sums, 0, out, image, j, row * g.mh, column * g.mw, high, broad, block, full)
 
 
-@region
-def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
-    """Every job of one convolution; arguments as in `kernels.blocks.run_jobs`."""
-    scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
-    counter = block + threads * scratch_bytes
-    write_index(counter, threads)  # the first job that no thread begins with
-    for thread in prange(threads):
-        state = flush_denormals()
-        operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
-        job = np.int64(thread)  # its first job is always the same, so its part of the weights is still in its cache from the call before
-        while job < jobs:
-            run_job(job, pointed(x), pointed(out), operands, geometry, block + thread * scratch_bytes)
-            job = take_next(counter)
-        restore_denormals(state)
+run_jobs = every_job(run_job)
 
 
 def ends(total: int, step: int) -> set[int]:

@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 
 from kernels.jit import address, njit
 from kernels.microkernels.outer import finish
+from kernels.microkernels.transpose import turned
 from kernels.vector import Words, i64
 
 POSITIONS = 8  # sums in flight: twice four cycles for two units
@@ -70,18 +71,13 @@ def _fill_block(typing_context: Any, whole_: Any, lanes_: Any, itemsize_: Any, d
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, places, src, pitch, live, count = values[3:]
         w = Words(builder, lanes, itemsize)
-        to, source, across = w.pointer(dst), w.pointer(src), w.first(count)
-        lines = []
-        for i in range(lanes):  # planes past the last are read from the first, for lanes that nobody writes out
-            inside = i64(i) if whole else builder.select(builder.icmp_signed(">", live, i64(i)), i64(i), i64(0))
-            line = w.at(source, builder.mul(pitch, inside))
-            lines.append(w.load(line) if whole else w.load_first(line, across))
-        for i, turned in enumerate(w.transposed(lines)):
+        to = w.pointer(dst)
+        for i, column in enumerate(turned(w, whole, src, pitch, live, count)):
             if whole:
-                w.store(turned, w.at(to, w.load_index(places, i64(i))))
+                w.store(column, w.at(to, w.load_index(places, i64(i))))
                 continue
             with w.when(builder.icmp_signed(">", count, i64(i))):
-                w.store(turned, w.at(to, w.load_index(places, i64(i))))
+                w.store(column, w.at(to, w.load_index(places, i64(i))))
         return context.get_dummy_value()
 
     return types.void(*literals, *(types.int64,) * 6), codegen

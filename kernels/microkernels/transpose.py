@@ -10,11 +10,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.jit import address, njit
 from kernels.vector import Words, i64
+
+
+def turned(w: Words, whole: int, src: ir.Value, pitch: ir.Value, rows: ir.Value, columns: ir.Value) -> list[ir.Value]:
+    """The columns of up to lanes x lanes numbers at src, whose rows are pitch elements apart; `whole`: of exactly so many, none is masked.
+    Rows past the last are read from the first, for lanes that are not written or that nobody reads."""
+    if whole:
+        return w.transposed([w.load(w.pointer(src, w.b.mul(pitch, i64(i)))) for i in range(w.lanes)])
+    across, lines = w.first(columns), []
+    for i in range(w.lanes):
+        inside = w.b.select(w.b.icmp_signed(">", rows, i64(i)), i64(i), i64(0))
+        lines.append(w.load_first(w.pointer(src, w.b.mul(pitch, inside)), across))
+    return w.transposed(lines)
 
 
 @intrinsic(prefer_literal=True)
@@ -27,22 +40,14 @@ def _block(typing_context: Any, whole_: Any, lanes_: Any, itemsize_: Any, dst: A
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, dst_pitch, src, src_pitch, rows, columns = values[3:]
         w = Words(builder, lanes, itemsize)
-
-        def line(start: Any, pitch: Any, i: Any) -> Any:
-            return w.pointer(start, builder.mul(pitch, i))
-
-        if whole:
-            for i, turned in enumerate(w.transposed([w.load(line(src, src_pitch, i64(i))) for i in range(lanes)])):
-                w.store(turned, line(dst, dst_pitch, i64(i)))
-            return context.get_dummy_value()
-        across, down = w.first(columns), w.first(rows)
-        source = []
-        for i in range(lanes):  # lines past the last are read from the first, and not written
-            inside = builder.select(builder.icmp_signed(">", rows, i64(i)), i64(i), i64(0))
-            source.append(w.load_first(line(src, src_pitch, inside), across))
-        for i, turned in enumerate(w.transposed(source)):
+        down = w.first(rows)
+        for i, column in enumerate(turned(w, whole, src, src_pitch, rows, columns)):
+            to = w.pointer(dst, builder.mul(dst_pitch, i64(i)))
+            if whole:
+                w.store(column, to)
+                continue
             with w.when(builder.icmp_signed(">", columns, i64(i))):
-                w.store_first(turned, line(dst, dst_pitch, i64(i)), down)
+                w.store_first(column, to, down)
         return context.get_dummy_value()
 
     return types.void(*literals, *(types.int64,) * 6), codegen
