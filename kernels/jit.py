@@ -80,13 +80,13 @@ class Region:
         self.__doc__ = function.__doc__
 
     def __call__(self, threads: int, *args: Any) -> Any:
-        return _launch(threads, self._parallel, self._serial, args)
+        return _launch(min(threads, maximum_threads()), self._parallel, self._serial, args)
 
     def ready(self, threads: int, *args: Any) -> Callable[..., Any]:
         """Compile for arguments of the types of these; the result is called with all of `args` anew and skips the look-up by type, which
         takes 60 us where a record is among them. **Warning**: arguments of other types are misread."""
         signature = tuple(numba.typeof(argument) for argument in args)
-        serial = _Late(self._serial, signature)
+        serial, threads = _Late(self._serial, signature), min(threads, maximum_threads())
         if threads <= 1:
             return serial.entry()
         parallel = _Late(self._parallel, signature).entry()
@@ -113,9 +113,9 @@ class _Late:
 
 def _launch(threads: int, parallel: Callable[..., Any], serial: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Run one of the two builds; see `Region`."""
-    if threads <= 1 or _state["forked"] or maximum_threads() == 1:
+    if threads <= 1 or _state["forked"]:
         return serial(*args)
-    if threading_layer() != "workqueue":
+    if (_state["layer"] or threading_layer()) != "workqueue":
         return _on(threads, parallel, args)
     if not _workqueue.acquire(blocking=False):
         return serial(*args)
@@ -127,11 +127,10 @@ def _launch(threads: int, parallel: Callable[..., Any], serial: Callable[..., An
 
 def _on(threads: int, parallel: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     _state["launched"] = True
-    before = numba.get_num_threads()
-    wanted = min(threads, maximum_threads())
-    if before == wanted:
+    before = numba_parallel._get_num_threads()  # numba.get_num_threads takes locks first, 2 to 4 us of a launch's 10
+    if before == threads:
         return parallel(*args)
-    numba.set_num_threads(wanted)
+    numba.set_num_threads(threads)
     try:
         return parallel(*args)
     finally:

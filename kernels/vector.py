@@ -196,9 +196,11 @@ class Words:
         return self._call(f"llvm.fma.{self._suffix}", self.vector, a, b, c)
 
     def maximum(self, a: ir.Value, b: ir.Value) -> ir.Value:
-        """The larger, NaN if either is."""
-        larger = self.b.select(self.b.fcmp_ordered(">", a, b), a, b)
-        return self.b.select(self.b.fcmp_unordered("uno", a, a), a, larger)
+        """The larger, NaN if either is; of two zeros either."""
+        function = cgutils.get_or_insert_function(
+            self.b.module, ir.FunctionType(self.vector, [self.vector] * 2), f"llvm.maximum.{self._suffix}"
+        )
+        return self.b.call(function, [a, b], fastmath=("nsz",))
 
     def absolute(self, a: ir.Value) -> ir.Value:
         """|a|."""

@@ -59,7 +59,7 @@ def _cycles(problem: Conv, block: Blocking) -> float:
     packed = layout(problem, block.flat, block.rows, block.columns, lanes)
     row_blocks, column_blocks = -(-problem.conv_size[0] // block.rows), -(-problem.conv_size[1] // block.columns)
     rows, columns = problem.conv_size[0] / row_blocks, problem.conv_size[1] / column_blocks
-    packing = packing_cycles(packed, lanes, block.rows - rows) * (FLAT if block.flat else 1.0)
+    packing = packing_cycles(packed, lanes, block.rows - rows) * (FLAT if block.flat and not packed.as_wide else 1.0)
     calls, vectors = (1, math.ceil(rows * columns / lanes)) if block.flat else (rows, rows * math.ceil(columns / lanes))
     sums = problem.c_out // problem.groups * (calls * TILE_COST + vectors * (problem.taps * TAP + VECTOR))
     return problem.n * problem.groups * row_blocks * column_blocks * (JOB_COST + packing + sums)

@@ -22,6 +22,7 @@ from kernels.problem import Conv, dilated
 TILE_COST = 100  # cycles to call a tile and start its loop
 JOB_COST = 800  # cycles to take a job; 512 planes of 6x4 took 1400 each, all told
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
+PLANE_COST, VECTOR_MOVED = 90, 5  # cycles per plane and per vector where lines are as long as the input's rows
 PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
 TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
@@ -62,8 +63,9 @@ class Layout:
     """The packed block, in elements: channels are channel_stride apart, `size` in all. A channel has planes for `columns` (the input
     columns where their lines start, before padding) times `phases` (input rows that take turns), column_stride and phase_stride apart; a
     plane has `positions` lines of `count`, pitch apart, stepping by row_step and column_step through the input, of which a line covers
-    `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset. one_line: all channels are packed as one
-    line, as they lie in memory."""
+    `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset. as_wide: lines are as
+    long as the input's rows and step by one, so a plane is the input's moved on. one_line: all channels are packed as one line, as they
+    lie in memory."""
 
     columns: tuple[int, ...]
     column_stride: int
@@ -79,6 +81,7 @@ class Layout:
     column_step: int
     positions_per_row: int
     taps: tuple[int, ...]
+    as_wide: bool = False
     one_line: bool = False
 
     @property
@@ -106,7 +109,8 @@ def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, chann
         starts = tuple(x * dw for x in range(kw))
         channel = kw * phases * plane
         return Layout(
-            starts, phases * plane, phases, plane, positions, channel, columns, channels * channel, columns, span, sh, sw, 1, taps
+            starts, phases * plane, phases, plane, positions, channel, columns, channels * channel, columns, span, sh, sw, 1, taps,
+            as_wide=columns == problem.size[1] and sh == sw == 1,
         )  # fmt: skip
     starts = tuple(sorted({x * dw % sw for x in range(kw)}))  # the column phases that some tap sees
     count = columns + (span_w - 1) // sw
@@ -153,7 +157,10 @@ def line_cycles(packed: Layout, lanes: int) -> float:
 
 def packing_cycles(packed: Layout, lanes: int, without: float = 0) -> float:
     """Cycles to pack one channel of a job that has all output rows of its block but `without`."""
-    return packed.phases * (packed.positions - without * packed.positions_per_row) * line_cycles(packed, lanes)
+    rows = packed.positions - without * packed.positions_per_row
+    if packed.as_wide:
+        return PLANE_COST + len(packed.columns) * -(-rows * packed.pitch // lanes) * VECTOR_MOVED
+    return packed.phases * rows * line_cycles(packed, lanes)
 
 
 def row_counts(oh: int, threads: int) -> list[int]:
@@ -237,7 +244,8 @@ def narrow_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
         return packed
     plane = rows * problem.size[1]
     total = problem.c_in * plane
-    return dataclasses.replace(packed, positions=1, channel_stride=plane, pitch=total, size=total, count=total, span=total, one_line=True)
+    return dataclasses.replace(packed, positions=1, channel_stride=plane, pitch=total, size=total, count=total, span=total, as_wide=False,
+                               one_line=True)
 
 
 def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking]:
@@ -252,8 +260,9 @@ def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking
         packed = narrow_layout(problem, rows, last)
         if packed.size * problem.itemsize > spec.l2 // 2:
             continue
-        lines = 1 if packed.one_line else problem.c_in * packed.phases * packed.positions
-        pack = TURNED * packed.size if packed.one_line and last else lines * line_cycles(packed, lanes)
+        pack = packing_cycles(packed, lanes) * (1 if packed.one_line else problem.c_in)
+        if packed.one_line and last:
+            pack = TURNED * packed.size
         for n in range(1, min(4, vectors) + 1):
             m = tallest(rows * ow, min((spec.registers - 1 - n) // n, 16))
             for chunks in sorted({1, min(threads, vectors)}):

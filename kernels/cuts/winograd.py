@@ -35,7 +35,7 @@ TILES = {1: (1,), 2: (5, 3), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and ax
 # and F(6,3), 0.9 and 2.6 for F(2,5) and F(4,5); the squares below are 2 to 5 times that, or more
 GROWTH = {(1, 1): 1.0, (3, 2): 1.2, (5, 2): 3.0, (2, 3): 1.2, (4, 3): 2.5, (6, 3): 3.0, (2, 5): 2.0, (4, 5): 3.0}
 TOGETHER, FEW = 16, 3  # vectors of tiles up to which images share a job, and up to which products may have lanes along output channels
-CALLED = 150  # cycles to begin and end a transform: 2x3 outputs took 400 in all, of which 90 are its points
+CALLED = 300  # cycles to call, begin and end a transform: 2x3 outputs took 400 in all, of which 90 are its points
 TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below are preferred
 
 
@@ -220,5 +220,8 @@ def _cycles(problem: Conv, cut: Cut, packing: float, threads: int) -> float:
         products += (v_bytes * (1 + math.ceil(share / cut.channels)) + 2 * m_bytes) / rate
     weights = th * tw * ins * share * size
     total = th * tw * ins * problem.c_out * size
-    job = job_cycles(products, stream_cycles(total, weights, spec), cut.images * ins * packing + before + after)
+    stream = stream_cycles(total, weights, spec)
+    if cut.across:  # few tiles a weight, and each product begins anew: 256 to 512 channels of 2x3 took the sum of both
+        products, stream = products + stream, 0.0
+    job = job_cycles(products, stream, cut.images * ins * packing + before + after)
     return math.ceil(jobs / threads) * job

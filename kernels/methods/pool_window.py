@@ -29,7 +29,7 @@ from kernels.vector import call, flush_denormals, restore_denormals, take_next
 
 Array = np.ndarray
 
-BYTES_PER_CYCLE = 4  # of input and output on one core, roughly
+BYTES_PER_CYCLE, L2_BYTES = 4, 10  # of input and output on one core, roughly, and where both may still be in the second-level cache
 
 
 @njit
@@ -145,7 +145,8 @@ def _prepare_positions(problem: Pool, threads: int) -> Prepared:
 
 def prepare(problem: Pool, threads: int) -> Prepared:
     """Compile the micro-kernel, count the divisors, lay out the scratch rows."""
-    threads = worth(threads, problem.compulsory_bytes / BYTES_PER_CYCLE)
+    near = problem.compulsory_bytes < machine().l2 / 2
+    threads = worth(threads, problem.compulsory_bytes / (L2_BYTES if near else BYTES_PER_CYCLE))
     if problem.return_indices:
         return _prepare_positions(problem, threads)
     size = problem.itemsize

@@ -4,13 +4,15 @@
 
 This is where padding and stride disappear: whoever reads the scratch reads whole vectors at unit stride. Each input row is first copied
 to a line with its zeros, then picked apart: with one to ten shuffles a vector, where gathering would take twenty cycles or, on CPUs that
-had to slow it down, many times that.
+had to slow it down, many times that. Lines as long as the plane's rows, one behind the other, are the plane moved on by some numbers with
+zeros where a row has none: whole vectors, however short the rows.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
@@ -56,6 +58,39 @@ def _pick(typing_context: Any, step_: Any, lanes_: Any, itemsize_: Any, dst: Any
     return types.void(step_, lanes_, itemsize_, *(types.int64,) * 4), codegen
 
 
+@intrinsic(prefer_literal=True)
+def _moved(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, column_stride: Any, src: Any, first_column: Any, offsets: Any,
+           columns: Any, width: Any, count: Any, low: Any, high: Any) -> Any:  # fmt: skip
+    """dst[u][j] = src[j + m], m = first_column + offsets[u], where low <= j < high and 0 <= j % width + m < width, else 0; for j < count
+    rounded up to whole vectors; addresses."""
+    lanes, itemsize = lanes_.literal_value, itemsize_.literal_value
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        dst, column_stride, src, first_column, offsets, columns, width, count, low, high = values[2:]
+        b, w = builder, Words(builder, lanes, itemsize)
+        wide, step = w.positions(width, 0), w.positions(b.srem(i64(lanes), width), 0)
+
+        def wrapped(column: ir.Value) -> ir.Value:
+            less = b.sub(column, wide)  # below zero it is a large number
+            return b.select(b.icmp_unsigned("<", less, column), less, column)
+
+        first = w.variable(w.positions(i64(0), 1))
+        with w.loop(b.sdiv(i64(lanes - 1), width)):
+            w.set(first, wrapped(w.get(first)))
+        with w.loop(columns) as u:
+            by = b.add(first_column, w.load_index(offsets, u))
+            to, source = w.pointer(dst, b.mul(u, column_stride)), w.pointer(src, by)
+            column = w.variable(w.get(first))
+            with w.loop(b.sdiv(b.add(count, i64(lanes - 1)), i64(lanes))) as vector:
+                j = b.mul(vector, i64(lanes))
+                there = b.icmp_unsigned("<", b.add(w.get(column), w.positions(by, 0)), wide)
+                w.store(w.load_first(w.at(source, j), b.and_(there, w.between(j, low, high))), w.at(to, j))
+                w.set(column, wrapped(b.add(w.get(column), step)))
+        return context.get_dummy_value()
+
+    return types.void(lanes_, itemsize_, *(types.int64,) * 10), codegen
+
+
 @njit
 def _pack(
     step, lanes, itemsize, dst, line, offsets, columns, column_stride, phases, phase_stride, positions, pitch, count, span, src, first_row,
@@ -63,10 +98,13 @@ def _pack(
 ):  # fmt: skip
     low, high = max(-first_column, 0), max(width - first_column, 0)
     alone = step == 1 and columns == 1
-    if alone and phases == row_step == 1 and first_column == 0 and span == width == pitch:  # whole rows one behind the other: one line
-        above, below = max(-first_row, 0), min(max(height - first_row, 0), positions)
-        start = src + first_row * width * itemsize
-        _line(lanes, itemsize, dst, start, positions * width, above * width, max(above, below) * width)
+    if phases == row_step == column_step == 1 and count == pitch == width:
+        start, above, below = src + first_row * width * itemsize, max(-first_row, 0), max(min(height - first_row, positions), 0)
+        total, begin, end = positions * width, above * width, max(above, below) * width
+        if alone and first_column == 0:
+            _line(lanes, itemsize, dst, start, total, begin, end)
+        else:
+            _moved(lanes, itemsize, dst, column_stride, start, first_column, offsets, columns, width, total, begin, end)
         return
     for v in range(phases):
         for p in range(positions):
