@@ -123,12 +123,12 @@ def calls(tree: ast.AST) -> list[str]:
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_flags_and_prints(file: Path) -> None:
-    """Nothing prints; only jit.py calls Numba's compiler; nowhere is fastmath switched on."""
+    """Nothing prints; only jit.py calls Numba's compiler; nowhere is fastmath switched on, but that maxima take either of two zeros."""
     tree = ast.parse(file.read_text())
     assert "print" not in calls(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "fastmath":
-            assert isinstance(node.value, ast.Constant) and node.value.value is False
+            assert ast.unparse(node.value) in ("False", "('nsz',)")
         if isinstance(node, ast.Dict):
             assert not any(isinstance(key, ast.Constant) and key.value == "fastmath" for key in node.keys)
     if file.name != "jit.py":
