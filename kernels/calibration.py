@@ -22,8 +22,8 @@ KIND = "calibration"
 @dataclasses.dataclass(frozen=True)
 class Calibration:
     """clock: cycles a second at which vectors are computed, two multiply-adds each. bandwidth: bytes a second and core, read and written.
-    waking: seconds until a sleeping thread of the pool runs. factors: measured over estimated
-    seconds by "conv winograd" and so on, where they were measured."""
+    waking: seconds until a sleeping thread of the pool runs. factors: measured over estimated seconds by "conv winograd" and so on, where
+    they were measured."""
 
     clock: float
     bandwidth: float

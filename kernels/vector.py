@@ -270,7 +270,8 @@ class Words:
         return self.pick(vectors, [start + lane * len(vectors) for lane in range(self.lanes)])
 
     def across_each(self, vectors: list[ir.Value], combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
-        """One vector whose lane l is all lanes of vectors[l] combined: neighbours in pairs of vectors, log2(lanes) times."""
+        """Runs of as many numbers as there are vectors, a power of two up to lanes, each combined into one lane: neighbours in pairs of
+        vectors until one is left. Of `lanes` vectors, lane l is all of vectors[l]."""
         while len(vectors) > 1:
             vectors = [combine(self.every([a, b], 0), self.every([a, b], 1)) for a, b in zip(vectors[::2], vectors[1::2])]
         return vectors[0]

@@ -64,9 +64,9 @@ class Layout:
     """The packed block, in elements: channels are channel_stride apart, `size` in all. A channel has planes for `columns` (the input
     columns where their lines start, before padding) times `phases` (input rows that take turns), column_stride and phase_stride apart; a
     plane has `positions` lines of `count`, pitch apart, stepping by row_step and column_step through the input, of which a line covers
-    `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset. as_wide: lines are as
-    long as the input's rows and step by one, so a plane is the input's moved on. one_line: all channels are packed as one line, as they
-    lie in memory."""
+    `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset. as_wide: lines are as long
+    as the input's rows and step by one, so a plane is the input's moved on. one_line: all channels are packed as one line, as they lie in
+    memory."""
 
     columns: tuple[int, ...]
     column_stride: int

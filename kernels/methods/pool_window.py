@@ -17,6 +17,7 @@ from numba import prange
 from kernels import registry
 from kernels.addresses import pointed, write_index
 from kernels.calibration import worth
+from kernels.cuts.direct import L2_BYTES
 from kernels.implementation import Implementation, Prepared, rounding_bound, without_operands
 from kernels.jit import njit, region
 from kernels.machine import machine
@@ -29,7 +30,7 @@ from kernels.vector import call, flush_denormals, restore_denormals, take_next
 
 Array = np.ndarray
 
-BYTES_PER_CYCLE, L2_BYTES = 4, 10  # of input and output on one core, roughly, and where both may still be in the second-level cache
+BYTES_PER_CYCLE = 4  # of input and output on one core, roughly, where they are not still in the second-level cache
 
 
 @njit
