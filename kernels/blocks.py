@@ -179,9 +179,8 @@ def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
     return whole((packed.span + (lanes + 1) * max(packed.picked_step, 1) + lanes) * itemsize)
 
 
-def common(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> dict[str, int]:
-    """What the record of any driver of packed blocks holds: sizes, the packed block, packing, activation. It points into `starts`, the
-    table of packed.columns; line_offset is where a job's scratch has room for `line_bytes`."""
+def common(problem: Conv) -> dict[str, int]:
+    """What the record of any driver of a convolution's jobs holds: sizes and activation."""
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     form, activation, slope = codes(problem.activation)
     (h, w), (oh, ow) = problem.size, problem.conv_size
@@ -189,13 +188,21 @@ def common(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> di
         "itemsize": size, "lanes": lanes, "groups": problem.groups, "c_in": problem.c_in, "ins": problem.c_in // problem.groups,
         "c_out": problem.c_out, "outs": problem.c_out // problem.groups, "h": h, "w": w, "oh": oh, "ow": ow,
         "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0], "sh": problem.stride[0], "sw": problem.stride[1],
+        "activation": activation, "slope": slope, "form": form, "bend": lines(form, lanes, size) if form else 0,
+        "bends_maxima": bends_maxima(problem),
+    }  # fmt: skip
+
+
+def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> dict[str, int]:
+    """What that of drivers of packed blocks holds besides. It points into `starts`, the table of packed.columns; line_offset is where a
+    job's scratch has room for `line_bytes`."""
+    size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
+    return {
         "planes": len(packed.columns), "columns_table": starts.ctypes.data, "column_stride": packed.column_stride,
         "phases": packed.phases, "phase_stride": packed.phase_stride, "positions": packed.positions, "pitch": packed.pitch,
         "channel_stride": packed.channel_stride, "count": packed.count, "span": packed.span, "row_step": packed.row_step,
         "column_step": packed.column_step, "positions_per_row": packed.positions_per_row,
         "step": packed.picked_step, "pack": pack(packed.picked_step, lanes, size), "line_offset": line_offset,
-        "activation": activation, "slope": slope, "form": form, "bend": lines(form, lanes, size) if form else 0,
-        "bends_maxima": bends_maxima(problem),
     }  # fmt: skip
 
 
@@ -239,7 +246,7 @@ def prepare_blocks(
     cuts, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool or last else ow, segment or lanes)
     tiles = tile_table(problem.c_out // problem.groups, block.m, cuts, lanes, size, tile_of)
     sizes = {
-        **common(problem, packed, starts, line_offset), **pooling, **fields, "oh": oh, "ow": ow, "rows": block.rows,
+        **common(problem), **packing(problem, packed, starts, line_offset), **pooling, **fields, "oh": oh, "ow": ow, "rows": block.rows,
         "columns": block.columns, "channels": block.channels, "k": problem.summands, "kernel_taps": problem.taps, "down": down,
         "tall": tall, "taller": taller, "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
         "row_offset": row_offset, "conv_offset": conv_offset, "offsets": offsets.ctypes.data, "cuts": cuts.ctypes.data,

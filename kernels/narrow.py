@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from kernels.blocks import Packed, common, epilogue_of, every_job, launcher, line_bytes, pack_channel, pack_line, padded
+from kernels.blocks import Packed, common, epilogue_of, every_job, launcher, line_bytes, pack_channel, pack_line, packing, padded
 from kernels.cuts.direct import Blocking, even, narrow_layout
 from kernels.finishing import bend
 from kernels.implementation import Operands, Prepared
@@ -92,7 +92,8 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool =
     for n in {wide, wide + (wider > 0)}:
         tiles[n] = tile(block.m, n, lanes, size)
     sizes = {
-        **common(problem, packed, starts, line_offset), "rows": block.rows, "k": problem.summands, "m": block.m, "panels": panels,
+        **common(problem), **packing(problem, packed, starts, line_offset), "rows": block.rows, "k": problem.summands,
+        "m": block.m, "panels": panels,
         "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "one_line": packed.one_line,
         "side_by_side": last or math.prod(problem.conv_size) == 1, "jobs": jobs, "scratch_bytes": scratch_bytes,
         "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data, **fields,

@@ -15,7 +15,7 @@ from numba.core import cgutils, types
 from numba.core.types.containers import UniTuple
 from numba.extending import intrinsic
 
-I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+I1, I32, I64 = (ir.IntType(bits) for bits in (1, 32, 64))
 SCALARS = {4: (ir.FloatType(), "f32"), 8: (ir.DoubleType(), "f64")}
 
 
@@ -74,14 +74,6 @@ class Words:
         """One vector to memory."""
         self.b.store(value, self.b.bitcast(pointer, self.vector.as_pointer()), align=self.itemsize)
 
-    def store_interleaved(self, values: list[ir.Value], pointer: ir.Value) -> None:
-        """Vectors to memory with their lanes in turns: lane 0 of each, lane 1 of each, and so on."""
-        count, lanes = len(values), self.lanes
-        joined = self._joined(values)
-        turns = ir.Constant(ir.VectorType(I32, count * lanes), [v * lanes + lane for lane in range(lanes) for v in range(count)])
-        wide = self.b.shuffle_vector(joined, ir.Constant(joined.type, ir.Undefined), turns)
-        self.b.store(wide, self.b.bitcast(pointer, wide.type.as_pointer()), align=self.itemsize)
-
     def positions(self, start: ir.Value, stride: int) -> ir.Value:
         """start + lane * stride in every lane, as int32."""
         kind = ir.VectorType(I32, self.lanes)
@@ -113,23 +105,26 @@ class Words:
         arguments = value, pointers, ir.Constant(I32, self.itemsize), mask
         self._call(f"llvm.masked.scatter.{self._suffix}.v{self.lanes}p0", ir.VoidType(), *arguments)
 
-    def transposed(self, rows: list[ir.Value]) -> list[ir.Value]:
-        """`lanes` vectors become `lanes` vectors whose lanes were theirs: result[i] has lane i of every row. log2(lanes) rounds of
-        interleaving the first half of the rows with the second."""
-        half, lanes = self.lanes // 2, self.lanes
-        orders = ([start + i // 2 + lanes * (i % 2) for i in range(lanes)] for start in (0, half))
+    def interleaved(self, rows: list[ir.Value]) -> list[ir.Value]:
+        """The lanes of n vectors in turns: lane 0 of each, lane 1 of each, and so on, in n vectors one behind the other; of `lanes` vectors
+        that turns a square over. A power of two takes log2(n) rounds of interleaving the first half of the rows with the second."""
+        count, half, lanes = len(rows), len(rows) // 2, self.lanes
+        if count & (count - 1):
+            places = [place % count * lanes + place // count for place in range(count * lanes)]
+            return [self.pick(rows, places[first : first + lanes]) for first in range(0, len(places), lanes)]
+        orders = ([start + i // 2 + lanes * (i % 2) for i in range(lanes)] for start in (0, lanes // 2))
         low, high = (ir.Constant(ir.VectorType(I32, lanes), order) for order in orders)
-        for _ in range(lanes.bit_length() - 1):
+        for _ in range(count.bit_length() - 1):
             pairs = list(zip(rows[:half], rows[half:]))
             rows = [self.b.shuffle_vector(a, b, order) for a, b in pairs for order in (low, high)]
         return rows
 
-    def prefetch(self, pointer: ir.Value) -> None:
-        """Ask for the cache line of this element; any address may be asked for."""
+    def prefetch(self, pointer: ir.Value, write: bool = False) -> None:
+        """Ask for the cache line of this element, to be read or written; any address may be asked for."""
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
         function = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
-        read, keep, data = (ir.Constant(I32, value) for value in (0, 3, 1))
-        self.b.call(function, [self.b.bitcast(pointer, ir.IntType(8).as_pointer()), read, keep, data])
+        access, keep, data = (ir.Constant(I32, value) for value in (int(write), 3, 1))
+        self.b.call(function, [self.b.bitcast(pointer, ir.IntType(8).as_pointer()), access, keep, data])
 
     def copy(self, to: ir.Value, source: ir.Value, count: ir.Value) -> None:
         """`count` numbers from one place to another that does not overlap it."""
@@ -160,9 +155,10 @@ class Words:
         lanes = b.add(past, ir.Constant(kind, list(range(self.lanes))))
         return b.icmp_unsigned("<", lanes, self._splat(b.trunc(b.sub(high, low), I32), kind))  # below low wraps to a large number
 
-    def load_first(self, pointer: ir.Value, mask: ir.Value, otherwise: float = 0.0) -> ir.Value:
+    def load_first(self, pointer: ir.Value, mask: ir.Value, otherwise: ir.Value | float = 0.0) -> ir.Value:
         """One vector; lanes outside the mask are `otherwise` and are not read."""
-        arguments = self.b.bitcast(pointer, self.vector.as_pointer()), ir.Constant(I32, self.itemsize), mask, self.constant(otherwise)
+        otherwise = self.constant(otherwise) if isinstance(otherwise, float) else otherwise
+        arguments = self.b.bitcast(pointer, self.vector.as_pointer()), ir.Constant(I32, self.itemsize), mask, otherwise
         return self._call(f"llvm.masked.load.{self._suffix}.p0", self.vector, *arguments)
 
     def store_first(self, value: ir.Value, pointer: ir.Value, mask: ir.Value) -> None:

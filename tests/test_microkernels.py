@@ -12,9 +12,8 @@ from memory import Guarded, given
 
 from kernels import spectra
 from kernels.machine import pretend
-from kernels.microkernels import across, flat, fourier, lines, outer, packing, product, stacked, transpose, window, winograd
+from kernels.microkernels import across, flat, fourier, lines, outer, packing, product, stacked, transpose, window
 from kernels.problem import dilated
-from kernels.toomcook import matrices
 
 Array = np.ndarray
 WORDS = [(4, "float32"), (8, "float32"), (16, "float32"), (8, "float64")]
@@ -197,39 +196,6 @@ def test_lines(length: int, kind: int, lanes: int, dtype: str) -> None:
         invoke(window.line(kind, lanes, size), kind, lanes, size, at(y.array), at(x.array), at(one), at(divisor), count, length)
         np.testing.assert_allclose(y.array, reduced(kind, x.array, (1,)), rtol=1e-6)
         assert y.zones_untouched()
-
-
-@words
-@pytest.mark.parametrize("shape", [(2, 3, 2, 3), (4, 3, 6, 3), (1, 1, 4, 5), (3, 2, 5, 2)])
-def test_winograd_transforms(shape: tuple[int, int, int, int], lanes: int, dtype: str) -> None:
-    """Both transforms against their matrices; the output clipped at the plane's right and lower edge."""
-    size = np.dtype(dtype).itemsize
-    mh, rh, mw, rw = shape
-    (ah, _, bh), (aw, _, bw) = (tuple(np.array(matrix, np.float64) for matrix in matrices(m, r)) for m, r in ((mh, rh), (mw, rw)))
-    th, tw = mh + rh - 1, mw + rw - 1
-    columns, rows = lanes // 2 + 1, 2
-    tiles = columns * rows
-    padded = -(-tiles // lanes) * lanes
-
-    planes = numbers(th * tw, padded, dtype=dtype)
-    offsets = (np.arange(th * tw) * padded).astype(np.int64)
-    v = Guarded((th * tw, padded), dtype)
-    invoke(winograd.input_transform(shape, lanes, size), *shape, lanes, size, at(v.array), padded, at(planes), at(offsets), tiles)
-    patches = planes.reshape(th, tw, padded).astype(np.float64)
-    expected = np.einsum("pi,ijt,qj->pqt", bh, patches, bw).reshape(th * tw, padded)
-    np.testing.assert_allclose(v.array[:, :tiles], expected[:, :tiles], atol=1e-4, rtol=1e-4)
-    assert v.zones_untouched()
-
-    oh, ow = rows * mh - (mh > 1), columns * mw - (mw > 1)
-    y = Guarded((oh, ow), dtype)
-    line = np.zeros(mh * mw * lanes, dtype)
-    bias = numbers(1, dtype=dtype, seed=3)
-    place = at(y.array), oh, ow, ow, 0, columns, tiles
-    invoke(winograd.output_transform(shape, lanes, size), *shape, lanes, size, *place, at(planes), padded, at(line), at(bias), 0, 0, 1, 0)
-    whole = np.einsum("ip,pqt,jq->ijt", ah, patches, aw)[:, :, :tiles].reshape(mh, mw, rows, columns).transpose(2, 0, 3, 1)
-    expected = np.maximum(whole.reshape(rows * mh, columns * mw)[:oh, :ow] + bias[0], 0)
-    np.testing.assert_allclose(y.array, expected, atol=1e-3, rtol=1e-4)
-    assert y.zones_untouched()
 
 
 @words

@@ -1,7 +1,7 @@
 """How a Winograd convolution is cut up: which tile, how many rows of tiles to a job, how many output channels to a round of products.
 
-All of a job's transformed input and one round's products share the second-level cache. The estimate counts cycles of one core: packing,
-transforms per point and vector, products by the outer tile, transformed weights by bandwidth where they outgrow the caches.
+All of a job's transformed input and one round's products share the second-level cache. The estimate counts cycles of one core: transforms
+per point and vector, products by the outer tile, transformed weights by bandwidth where they outgrow the caches.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from kernels.cuts.direct import (
     TILE_COST,
     across_cycles,
     job_cycles,
-    layout,
-    packing_cycles,
     pool_apart,
     stream_cycles,
     tallest,
@@ -35,6 +33,7 @@ TILES = {1: (1,), 2: (5, 3), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and ax
 # and F(6,3), 0.9 and 2.6 for F(2,5) and F(4,5); the squares below are 2 to 5 times that, or more
 GROWTH = {(1, 1): 1.0, (3, 2): 1.2, (5, 2): 3.0, (2, 3): 1.2, (4, 3): 2.5, (6, 3): 3.0, (2, 5): 2.0, (4, 5): 3.0}
 TOGETHER, FEW = 16, 3  # vectors of tiles up to which images share a job, and up to which products may have lanes along output channels
+BROUGHT, MORE_BROUGHT = 7.5, 0.06  # cycles per point and vector to bring and transform patches: 8.1 of 16 points, 9.2 of 36, 11.4 of 64
 CALLED = 300  # cycles to call, begin and end a transform: 2x3 outputs took 400 in all, of which 90 are its points
 TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below are preferred
 
@@ -42,7 +41,7 @@ TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below
 @dataclasses.dataclass(frozen=True)
 class Cut:
     """mh, mw: outputs per tile. rows, columns: tiles per job, of each of `images` whole images or of a part of one. channels: output
-    channels per round of products. flat: layout of the packed input. m, n: the outer tile. chunks: parts of the output channels, each a
+    channels per round of products. m, n: the outer tile. chunks: parts of the output channels, each a
     job of its own. across: lanes run along output channels in products, m counts tiles and n vectors of channels. cycles: the estimate."""
 
     mh: int
@@ -50,7 +49,6 @@ class Cut:
     rows: int
     columns: int
     channels: int
-    flat: bool
     m: int
     n: int
     chunks: int
@@ -63,6 +61,11 @@ class Cut:
         """Tiles of a job."""
         return self.images * self.rows * self.columns
 
+    def patch(self, problem: Conv) -> tuple[int, int]:
+        """Rows and columns of a tile's patch."""
+        kh, kw = problem.kernel
+        return self.mh + kh - 1, self.mw + kw - 1
+
     def height(self, lanes: int) -> int:
         """Output channels of the largest tile of products."""
         return self.n * lanes if self.across else self.m
@@ -73,7 +76,7 @@ class Cut:
         number = self.rows * self.columns
         if self.images == 1:
             return -(-number // lanes)
-        line = number if self.flat else self.columns
+        line = number if self.mw > 1 else self.columns  # see microkernels.tile_patches
         return -(-(self.images * number - line + -(-line // lanes) * lanes) // lanes)
 
 
@@ -138,8 +141,7 @@ def _cuts(problem: Conv, threads: int) -> list[Cut]:
             down, across = -(-oh // mh), -(-ow // mw)
             points = (mh + problem.kernel[0] - 1) * (mw + problem.kernel[1] - 1)
             for rows, columns, images in _blocks(problem.n, down, across, lanes, threads):
-                whole = Cut(mh, mw, rows, columns, 0, across < lanes, 0, 0, 0, images)
-                packing = _packing(problem, whole)
+                whole = Cut(mh, mw, rows, columns, 0, 0, 0, 0, images)
                 padded = whole.pitch(lanes) * lanes
                 v_bytes = points * ins * padded * size
                 for tiled in _tiled(whole, outs, lanes, threads):
@@ -148,7 +150,7 @@ def _cuts(problem: Conv, threads: int) -> list[Cut]:
                     fitting = max(tall, min(outs, int((spec.l2 * 0.8 - v_bytes) // (points * padded * size)) // tall * tall))
                     for channels in {fitting, outs}:  # or all at once, products then lying in the third-level cache
                         cut = dataclasses.replace(tiled, channels=channels)
-                        found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, packing, threads)))
+                        found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, threads)))
     return found
 
 
@@ -180,19 +182,13 @@ def _some_divisors(n: int, limit: int) -> list[int]:
     return sorted(largest.values())
 
 
-def _packing(problem: Conv, cut: Cut) -> float:
-    """Estimated cycles to pack one channel of an image."""
-    lanes = machine().lanes(problem.itemsize)
-    return packing_cycles(layout(tiling(problem, cut), cut.flat, cut.rows, cut.columns, lanes), lanes)
-
-
-def _cycles(problem: Conv, cut: Cut, packing: float, threads: int) -> float:
-    """Estimated cycles of the slowest thread: packing, transforms per point and vector, products by the tile, weights by bandwidth."""
+def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
+    """Estimated cycles of the slowest thread: transforms per point and vector, products by the tile, weights by bandwidth."""
     spec = machine()
     lanes, size = spec.lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = problem.conv_size
-    th, tw = cut.mh + problem.kernel[0] - 1, cut.mw + problem.kernel[1] - 1
+    th, tw = cut.patch(problem)
     down, across = -(-oh // cut.mh), -(-ow // cut.mw)
     jobs = problem.n // cut.images * problem.groups * -(-down // cut.rows) * -(-across // cut.columns) * cut.chunks
     rows = down / -(-down // cut.rows)
@@ -200,9 +196,9 @@ def _cycles(problem: Conv, cut: Cut, packing: float, threads: int) -> float:
     vectors = math.ceil(cut.images * rows * columns / lanes)
     each = math.ceil(rows * columns / lanes)  # of an image
     share = outs / cut.chunks
-    transform_vectors = cut.images * (each if cut.flat else rows * math.ceil(columns / lanes))
+    lines = cut.images * (each if cut.mw > 1 else rows * math.ceil(columns / lanes))
+    before = ins * (lines * th * tw * (BROUGHT + MORE_BROUGHT * th * tw) + cut.images * CALLED)
     point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
-    before = ins * (transform_vectors * th * tw * point_cost + cut.images * CALLED)
     after = cut.images * share * (each * (th * tw * point_cost + cut.mh * cut.mw * 3) + CALLED)
     if cut.across:
         tap, calling = across_cycles(cut.m, cut.n, False, lanes)
@@ -223,5 +219,5 @@ def _cycles(problem: Conv, cut: Cut, packing: float, threads: int) -> float:
     stream = stream_cycles(total, weights, spec)
     if cut.across:  # few tiles a weight, and each product begins anew: 256 to 512 channels of 2x3 took the sum of both
         products, stream = products + stream, 0.0
-    job = job_cycles(products, stream, cut.images * ins * packing + before + after)
+    job = job_cycles(products, stream, before + after)
     return math.ceil(jobs / threads) * job

@@ -13,20 +13,12 @@ blocks after Z. Jia et al., "Towards optimal Winograd convolution on manycores",
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
 from kernels import registry
-from kernels.blocks import (
-    Packed,
-    common,
-    epilogue_of,
-    every_job,
-    launcher,
-    line_bytes,
-    pack_channel,
-    tile_table,
-)
+from kernels.blocks import Packed, common, epilogue_of, every_job, launcher, tile_table
 from kernels.calibration import worth
 from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import even, layout, pooled_size
@@ -35,11 +27,12 @@ from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit
 from kernels.machine import cores, machine
 from kernels.microkernels import across as across_tiles
+from kernels.microkernels import tile_outputs, tile_patches
 from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
 from kernels.scratch import ALIGNMENT, Scratch, whole
-from kernels.slabs import NOTE, slabs, together
+from kernels.slabs import NOTE, plane_of, slabs, together
 from kernels.vector import call, read_index, split
 from kernels.weights import transformer
 
@@ -71,8 +64,8 @@ def error_bound(problem: Conv, only: str = "") -> float:
 
 @njit
 def run_job(job, x, out, operands, geometry, block):
-    """One job; arguments as in `kernels.blocks.run_job`. Its scratch: packed channel, transformed input V, products M, one line of
-    outputs."""
+    """One job; arguments as in `kernels.blocks.run_job`. Its scratch: where its tiles lie, transformed input V, products M, one
+    line of outputs."""
     g = geometry[0]
     size = g.itemsize
     rest, chunk = split(job, g.chunks)
@@ -85,25 +78,29 @@ def run_job(job, x, out, operands, geometry, block):
     vectors = (g.images * number + g.lanes - 1) // g.lanes
     pitch_vectors = g.pitch_vectors if g.images > 1 else vectors
     padded = pitch_vectors * g.lanes
-    positions = g.positions - (g.rows - rows) * g.positions_per_row
     v, products = block + g.v_offset, block + g.m_offset
     shape = g.mh, g.rh, g.mw, g.rw, g.lanes, size
     point_stride = g.ins * padded + g.lanes  # the last line of the last channel ends in a whole vector
-    lines, line = (1, number) if g.flat else (rows, columns)
+    th, tw = g.mh + g.rh - 1, g.mw + g.rw - 1
     high, broad = min(rows * g.mh, g.oh - row * g.mh), min(columns * g.mw, g.ow - column * g.mw)
     for at in range(g.images * g.ins):
         # a slab belongs to one image; else one channel's tiles are written together. Images ascend: vectors reach into the next one's tiles
         i, c = split(at, g.ins) if g.last_in else split(at, g.images)[::-1]
-        pack_channel(g, block, block, x, first_image + i, group * g.ins, c, g.ins, row * g.mh, column * g.mw, positions)
-        for r in range(lines):
-            start = block + r * g.positions_per_row * g.pitch * size
-            call(g.input, (*shape, v + (c * padded + i * number + r * columns) * size, point_stride, start, g.offsets, line))
+        place = x, first_image + i, group * g.ins, c, g.ins, row * g.mh, column * g.mw, (rows - 1) * g.mh + th
+        plane, top, left, h, w = plane_of(g, *place, block)
+        if at == 0:
+            entries = block, g.entry_words, rows, columns, top, left, h, w, g.mh, g.mw, th, tw, g.lanes, g.block
+            count = tile_patches.write_entries(*entries)
+        call(g.input, (*shape, v + (c * padded + i * number) * size, point_stride, plane, w, g.ahead, block, count))
     first_tile, last_tile = split(chunk * g.parts, g.chunks)[0], split((chunk + 1) * g.parts, g.chunks)[0]
     per_round = max(1, split(g.channels, g.tallest)[0])
     across = split(vectors + g.tile_n - 1, g.tile_n)[0]
     wide, wider = split(vectors, across)
-    table = g.offsets + (g.points + (pitch_vectors - 1) * g.ins) * 8
-    held = 0
+    table = g.offsets + (pitch_vectors - 1) * g.ins * 8
+    outputs, held = block + g.outputs_offset, 0
+    pitch = broad if g.pool or g.last_out else g.ow
+    place = rows, columns, row, pitch, g.oh, g.ow - column * g.mw, g.mh, g.mw, g.lanes
+    written = tile_outputs.write_entries(outputs, g.output_words, *place)
     for round_start in range(first_tile, last_tile, per_round):
         round_end = min(round_start + per_round, last_tile)
         base = round_start * g.tall + min(round_start, g.taller)
@@ -135,17 +132,15 @@ def run_job(job, x, out, operands, geometry, block):
         for at in range(g.images * channels):
             i, channel = split(at, channels)
             image, j = first_image + i, group * g.outs + base + channel
-            pitch = g.ow
             if g.pool or g.last_out:  # as if the plane began so far before the scratch that this job's rows fall on it
-                pitch = broad
                 start = g.conv_offset if g.pool else g.held_offset + held * g.held_pitch * size
                 plane = block + start - row * g.mh * pitch * size
             else:
                 plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
             bias, scale, shift = epilogue_of(g, operands, j)
-            place = plane, g.oh, pitch, g.ow - column * g.mw, row, columns, number
-            call(g.output, (*shape, *place, products + (channel * padded + i * number) * size, channels * padded, block + g.turns_offset,
-                            bias, scale, shift, g.activation, g.slope))  # fmt: skip
+            source = products + (channel * padded + i * number) * size
+            place = plane, pitch, g.ahead_out, outputs, written, source, channels * padded
+            call(g.output, (*shape, *place, bias, scale, shift, g.activation, g.slope))
             sums = plane + row * g.mh * pitch * size
             if g.form and not g.bends_maxima:
                 bend(g, 1, sums, 0, pitch, high, broad)
@@ -170,54 +165,56 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     oh, ow = pooled_size(problem)
     down, across = -(-oh // cut.mh), -(-ow // cut.mw)
     cut = dataclasses.replace(cut, rows=min(cut.rows, down), columns=min(cut.columns, across))  # a pool may leave out the last
-    patches = cutting.tiling(problem, cut)
-    packed = layout(patches, cut.flat, cut.rows, cut.columns, lanes)
-    points = patches.taps
+    seen = layout(cutting.tiling(problem, cut), False, cut.rows, cut.columns, lanes)
+    th, tw = cut.patch(problem)
+    points = th * tw
+    words, output_words = tile_patches.entry_words(th, tw, lanes), tile_outputs.entry_words(cut.mw, lanes)
     row_blocks, column_blocks = -(-down // cut.rows), -(-across // cut.columns)
     most = cut.pitch(lanes)
     jobs = problem.n // cut.images * problem.groups * row_blocks * column_blocks * cut.chunks
 
-    v_offset = whole((packed.size + 2 * lanes) * size)
+    of_image = -(-cut.rows * cut.columns // lanes)
+    outputs_offset = whole(words * 8 * max(of_image, cut.rows * -(-cut.columns // lanes)))
+    v_offset = outputs_offset + whole(output_words * 8 * of_image)
     m_offset = v_offset + whole(points * (ins * most + 1) * lanes * size)
-    turns_offset = m_offset + whole(points * (cut.channels + cut.height(lanes)) * most * lanes * size)
-    line_offset = turns_offset + whole(cut.mh * cut.mw * lanes * size)
-    row_offset = line_offset + line_bytes(packed, lanes, size)
+    row_offset = m_offset + whole(points * (cut.channels + cut.height(lanes)) * most * lanes * size)
     high, broad = cut.rows * cut.mh, min(cut.columns * cut.mw, ow)
     conv_offset = row_offset + pool_bytes(problem, 1, broad)
     held_offset = conv_offset + pool_bytes(problem, high, broad)
-    fields, scratch_bytes = slabs(problem, packed, last, together(outs, high * broad, size), high * broad, held_offset)
+    fields, scratch_bytes = slabs(problem, seen, last, together(outs, high * broad, size), high * broad, held_offset)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes + ALIGNMENT)
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
-    starts = np.array(packed.columns)
     parts, tall, taller = even(outs, cut.height(lanes))
     pooling, factors = pool_record(problem, high, broad)
-    # offsets of the patch's points, then the tables of c_in * vectors * lanes for each number of vectors
-    tables = np.arange(ins) * lanes * np.arange(1, most + 1)[:, None]
-    offsets = np.concatenate([np.array(packed.taps), tables.ravel(), np.zeros(AHEAD)]).astype(np.int64)
+    # where a point's channels lie, for each number of vectors
+    offsets = np.append(np.arange(ins) * lanes * np.arange(1, most + 1)[:, None], np.zeros(AHEAD)).astype(np.int64)
     entries = np.arange(most)[:, None] * (lanes, lanes, 0) + (0, 0, lanes)  # vectors lie side by side and are whole
     counts = {-(-cut.images * rows * columns // lanes) for rows in ends(down, cut.rows) for columns in ends(across, cut.columns)}
     tiles = np.zeros((1, 1), np.int64)
     if not cut.across:
         tiles = tile_table(outs, cut.m, np.array([even(count, cut.n) for count in counts]), lanes, size, tile)
+    beyond = math.prod(problem.size) * (problem.c_in if cut.images > 1 else 1)  # from what is brought to what is next
     sizes = {
-        **common(problem, packed, starts, line_offset), **pooling, **fields, "oh": oh, "ow": ow, "down": down, "across": across,
-        "rows": cut.rows, "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks, "points": points,
-        "mh": cut.mh, "mw": cut.mw, "rh": problem.kernel[0], "rw": problem.kernel[1], "flat": cut.flat, "tile_n": cut.n, "parts": parts,
+        **common(problem), **pooling, **fields, "oh": oh, "ow": ow, "down": down, "across": across, "rows": cut.rows,
+        "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks, "points": points, "mh": cut.mh, "mw": cut.mw,
+        "rh": problem.kernel[0], "rw": problem.kernel[1], "row_step": 1, "phases": 1, "span": seen.span, "tile_n": cut.n, "parts": parts,
         "tall": tall, "taller": taller, "tallest": cut.height(lanes), "channels": cut.channels, "chunks": cut.chunks, "images": cut.images,
         "pitch_vectors": most, "across_m": cut.m if cut.across else 0,
         "across_tile": across_tiles.tile(cut.m, cut.n, lanes, size) if cut.across else 0,
-        "input": input_transform(shape, lanes, size), "output": output_transform(shape, lanes, size), "v_offset": v_offset,
-        "m_offset": m_offset, "turns_offset": turns_offset, "row_offset": row_offset, "conv_offset": conv_offset,
-        "offsets": offsets.ctypes.data, "entries": entries.ctypes.data, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1],
-        "jobs": jobs, "scratch_bytes": scratch_bytes,
+        "input": input_transform(shape, lanes, size), "output": output_transform(shape, lanes, size), "entry_words": words,
+        "output_words": output_words, "block": tile_patches.BLOCK // size, "ahead": 0 if fields["last_in"] else beyond,
+        "ahead_out": 0 if problem.pool or last else oh * ow, "outputs_offset": outputs_offset, "v_offset": v_offset,
+        "m_offset": m_offset, "row_offset": row_offset, "conv_offset": conv_offset, "offsets": offsets.ctypes.data,
+        "entries": entries.ctypes.data, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1], "jobs": jobs,
+        "scratch_bytes": scratch_bytes,
     }  # fmt: skip
     transform = transformer(problem.c_out, ins, problem.groups, cut.height(lanes), (cut.mh, cut.mw), problem.kernel, problem.dtype, threads)
 
     def pack(operands: Operands) -> Packed:
         return transform(operands.weight), *operands[1:]
 
-    bind = launcher(run_jobs, pack, used, sizes, scratch, (starts, factors, offsets, entries, tiles))
+    bind = launcher(run_jobs, pack, used, sizes, scratch, (factors, offsets, entries, tiles))
     return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}{NOTE * last}")
 
 

@@ -73,7 +73,7 @@ def across_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: A
                     mask = w.first(positions, start)
                     for q in range(n):
                         sums = [w.get(row[q]) for row in c[start : start + lanes]]
-                        for lane, line in enumerate(w.transposed(sums + [w.zero()] * (lanes - len(sums)))):
+                        for lane, line in enumerate(w.interleaved(sums + [w.zero()] * (lanes - len(sums)))):
                             channel = q * lanes + lane
                             with w.when(builder.icmp_signed(">", channels, i64(channel))):
                                 w.store_first(line, w.at(out, builder.add(builder.mul(y_row, i64(channel)), i64(start))), mask)

@@ -55,7 +55,7 @@ def _emit_bring(typing_context: Any, way_: Any, lanes_: Any, itemsize_: Any, row
                     base, first, size = (w.load_index(table, i64(lane)) for table in tables)
                     mask = w.between(builder.add(builder.add(first, start), t), i64(0), size)
                     lines.append(w.load_first(w.at(source, builder.add(base, t)), mask))
-                for i, row in enumerate(w.transposed(lines)):
+                for i, row in enumerate(w.interleaved(lines)):
                     w.store(row, w.at(to, builder.mul(builder.add(t, i64(i)), i64(lanes))))
             return context.get_dummy_value()
         base, first, size = (w.load_indices(table) for table in tables)
@@ -114,7 +114,7 @@ def _emit_put(typing_context: Any, way_: Any, each_: Any, lanes_: Any, itemsize_
             numbers = [w.variable(builder.fadd(w.load(w.at(at, (i ^ 1) * lanes)), added)) for i in range(lanes)]
             finish(w, [numbers], scale, shift, activation, slope, of)
             if way == ALONG:
-                for lane, line in enumerate(w.transposed([w.get(number) for number in numbers])):
+                for lane, line in enumerate(w.interleaved([w.get(number) for number in numbers])):
                     start, end = (w.load_index(table, i64(lane)) for table in (bases, ends))
                     w.store_first(line, w.at(to, builder.add(start, t)), w.between(t, i64(0), _less(w, end, count)))
             else:

@@ -22,12 +22,12 @@ def turned(w: Words, whole: int, src: ir.Value, pitch: ir.Value, rows: ir.Value,
     """The columns of up to lanes x lanes numbers at src, whose rows are pitch elements apart; `whole`: of exactly so many, none is masked.
     Rows past the last are read from the first, for lanes that are not written or that nobody reads."""
     if whole:
-        return w.transposed([w.load(w.pointer(src, w.b.mul(pitch, i64(i)))) for i in range(w.lanes)])
+        return w.interleaved([w.load(w.pointer(src, w.b.mul(pitch, i64(i)))) for i in range(w.lanes)])
     across, lines = w.first(columns), []
     for i in range(w.lanes):
         inside = w.b.select(w.b.icmp_signed(">", rows, i64(i)), i64(i), i64(0))
         lines.append(w.load_first(w.pointer(src, w.b.mul(pitch, inside)), across))
-    return w.transposed(lines)
+    return w.interleaved(lines)
 
 
 @intrinsic(prefer_literal=True)

@@ -17,6 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.jit import address, njit
+from kernels.microkernels import tile_outputs, tile_patches
 from kernels.microkernels.outer import finish
 from kernels.toomcook import Matrix, matrices
 from kernels.vector import Words, i64
@@ -74,118 +75,95 @@ def both_axes(w: Words, rows: Matrix, columns: Matrix, values: list[Vectors]) ->
 
 @intrinsic(prefer_literal=True)
 def _input(typing_context: Any, mh_: Any, rh_: Any, mw_: Any, rw_: Any, lanes_: Any, itemsize_: Any,
-           dst: Any, point_stride: Any, src: Any, offsets: Any, count: Any) -> Any:  # fmt: skip
+           dst: Any, point_stride: Any, src: Any, pitch: Any, ahead: Any, entries: Any, count: Any) -> Any:  # fmt: skip
     """See `input_transform`."""
     literals = mh_, rh_, mw_, rw_, lanes_, itemsize_
     mh, rh, mw, rw, lanes, itemsize = (literal.literal_value for literal in literals)
     rows, columns = matrices(mh, rh)[2], matrices(mw, rw)[2]
+    th, tw = len(rows), len(columns)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, point_stride, src, offsets, count = values[6:]
+        dst, point_stride, src, pitch, ahead, entries, count = values[6:]
         w = Words(builder, lanes, itemsize)
-        source, to = w.pointer(src), w.pointer(dst)
-        tw = len(columns)
-        starts = [[w.at(source, w.load_index(offsets, i64(i * tw + j))) for j in range(tw)] for i in range(len(rows))]
-        blocks = builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))
-        with w.loop(blocks) as block:
-            q = builder.mul(block, i64(lanes))
-            patch = [[w.load(w.at(start, q)) for start in line] for line in starts]
-            out = w.at(to, q)
-            for i, line in enumerate(both_axes(w, rows, columns, patch)):
-                for j, value in enumerate(line):
-                    w.store(value, w.at(out, builder.mul(i64(i * tw + j), point_stride)))
+        plane, to = tile_patches.Plane(w.pointer(src), pitch, ahead), w.pointer(dst)
+        with w.loop(count) as vector:
+            entry = builder.add(entries, builder.mul(vector, i64(8 * tile_patches.entry_words(th, tw, lanes))))
+            out = w.at(to, w.load_index(entry, i64(tile_patches.PLACE)))
+
+            def transform(inner: bool) -> None:
+                across = [product(w, columns, row) for row in tile_patches.patches(w, plane, entry, th, tw, mw, inner)]
+                for j in range(tw):
+                    for i, value in enumerate(product(w, rows, [line[j] for line in across])):
+                        w.store(value, w.at(out, builder.mul(i64(i * tw + j), point_stride)))
+
+            with builder.if_else(builder.icmp_signed("!=", w.load_index(entry, i64(tile_patches.INNER)), i64(0))) as (inside, edge):
+                with inside:
+                    transform(True)
+                with edge:
+                    transform(False)
         return context.get_dummy_value()
 
-    return types.void(*literals, *(types.int64,) * 5), codegen
+    return types.void(*literals, *(types.int64,) * 7), codegen
 
 
 @njit
-def _input_transform(mh, rh, mw, rw, lanes, itemsize, dst, point_stride, src, offsets, count):
-    _input(mh, rh, mw, rw, lanes, itemsize, dst, point_stride, src, offsets, count)
+def _input_transform(mh, rh, mw, rw, lanes, itemsize, dst, point_stride, src, pitch, ahead, entries, count):
+    _input(mh, rh, mw, rw, lanes, itemsize, dst, point_stride, src, pitch, ahead, entries, count)
 
 
 def input_transform(shape: tuple[int, int, int, int], lanes: int, itemsize: int) -> int:
     """Address of the compiled input transform of F(mh x mw, rh x rw), `shape` being (mh, rh, mw, rw).
 
     It takes, all int64: the six sizes again; dst, address of the results [point][tile], point_stride elements from point to point; src,
-    address of one packed channel; offsets, address of the int64 element offsets of the patch's th*tw elements; count, how many tiles.
-    Whole vectors are read and written.
+    address of a plane, rows `pitch` elements apart; ahead, how many elements further lies what comes next; entries, address of what
+    `tile_patches.write_entries` wrote; count, how many vectors of tiles. Whole vectors are written, ascending.
     """
-    return address(_input_transform, (*shape, lanes, itemsize), (types.int64,) * 5)
+    return address(_input_transform, (*shape, lanes, itemsize), (types.int64,) * 7)
 
 
 @intrinsic(prefer_literal=True)
 def _output(typing_context: Any, mh_: Any, rh_: Any, mw_: Any, rw_: Any, lanes_: Any, itemsize_: Any,
-            dst: Any, dst_row: Any, src: Any, point_stride: Any, bias: Any, scale: Any, shift: Any, activation: Any,
-           slope: Any) -> Any:  # fmt: skip
-    """One vector of tiles: mh lines of mw*lanes outputs at dst, dst_row elements apart; see `output_transform`."""
+            dst: Any, pitch: Any, ahead: Any, entries: Any, count: Any, src: Any, point_stride: Any, bias: Any, scale: Any, shift: Any,
+            activation: Any, slope: Any) -> Any:  # fmt: skip
+    """See `output_transform`."""
     literals = mh_, rh_, mw_, rw_, lanes_, itemsize_
     mh, rh, mw, rw, lanes, itemsize = (literal.literal_value for literal in literals)
     rows, columns = matrices(mh, rh)[0], matrices(mw, rw)[0]
+    th, tw = len(rows[0]), len(columns[0])
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, dst_row, src, point_stride, bias, scale, shift, activation, slope = values[6:]
+        dst, pitch, ahead, entries, count, src, point_stride, bias, scale, shift, activation, slope = values[6:]
         w = Words(builder, lanes, itemsize)
-        source, to = w.pointer(src), w.pointer(dst)
-        tw = len(columns[0])
-        points = [[w.load(w.at(source, builder.mul(i64(i * tw + j), point_stride))) for j in range(tw)] for i in range(len(rows[0]))]
-        start = w.variable(w.zero())
+        plane = tile_outputs.Plane(w.pointer(dst), pitch, ahead)
+        first = w.variable(w.zero())
         with w.when(builder.icmp_signed("!=", bias, i64(0))):
-            w.set(start, w.splat(w.load_scalar(w.pointer(bias))))
-        first = w.get(start)
-        sums = [[w.variable(w.b.fadd(value, first)) for line in both_axes(w, rows, columns, points) for value in line]]
-        finish(w, sums, scale, shift, activation, slope)
-        finished = [w.get(slot) for slot in sums[0]]
-        for i in range(mh):
-            w.store_interleaved(finished[i * mw : (i + 1) * mw], w.at(to, builder.mul(i64(i), dst_row)))
+            w.set(first, w.splat(w.load_scalar(w.pointer(bias))))
+        with w.loop(count) as vector:
+            entry = builder.add(entries, builder.mul(vector, i64(8 * tile_outputs.entry_words(mw, lanes))))
+            tile_outputs.ask(w, plane, entry, mh, mw)
+            source = w.at(w.pointer(src), w.load_index(entry, i64(tile_outputs.PLACE)))
+            points = [[w.load(w.at(source, builder.mul(i64(i * tw + j), point_stride))) for j in range(tw)] for i in range(th)]
+            sums = [[w.variable(w.add(value, w.get(first))) for value in line] for line in both_axes(w, rows, columns, points)]
+            finish(w, [[slot for line in sums for slot in line]], scale, shift, activation, slope)
+            tile_outputs.put(w, plane, entry, [[w.get(slot) for slot in line] for line in sums])
         return context.get_dummy_value()
 
-    return types.void(*literals, *(types.int64,) * 9), codegen
+    return types.void(*literals, *(types.int64,) * 12), codegen
 
 
 @njit
 def _output_transform(
-    mh, rh, mw, rw, lanes, itemsize, out, oh, ow, width, row, across, tiles, src, point_stride, line, bias, scale, shift, activation, slope
+    mh, rh, mw, rw, lanes, itemsize, dst, pitch, ahead, entries, count, src, point_stride, bias, scale, shift, activation, slope
 ):
-    for first in range(0, tiles, lanes):
-        source = src + first * itemsize
-        down, column = first // across, first % across
-        to = out + ((row + down) * mh * ow + column * mw) * itemsize
-        if column + lanes <= across and (column + lanes) * mw <= width and (row + down + 1) * mh <= oh:
-            _output(mh, rh, mw, rw, lanes, itemsize, to, ow, source, point_stride, bias, scale, shift, activation, slope)
-            continue
-        _output(mh, rh, mw, rw, lanes, itemsize, line, mw * lanes, source, point_stride, bias, scale, shift, activation, slope)
-        tile = first
-        last = min(tiles, first + lanes)
-        while tile < last:  # the part of one row of tiles that this vector holds
-            down, column = tile // across, tile % across
-            number = min(last - tile, across - column)
-            count = min(number * mw, width - column * mw)
-            for i in range(min(mh, oh - (row + down) * mh)):
-                to = out + (((row + down) * mh + i) * ow + column * mw) * itemsize
-                _copy_line(lanes, itemsize, to, line + (i * mw * lanes + (tile - first) * mw) * itemsize, count)
-            tile += number
-
-
-@intrinsic(prefer_literal=True)
-def _copy_line(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, count: Any) -> Any:
-    """dst[j] = src[j] for j < count; addresses."""
-    lanes, itemsize = lanes_.literal_value, itemsize_.literal_value
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        w = Words(builder, lanes, itemsize)
-        w.copy(w.pointer(values[2]), w.pointer(values[3]), values[4])
-        return context.get_dummy_value()
-
-    return types.void(lanes_, itemsize_, *(types.int64,) * 3), codegen
+    _output(mh, rh, mw, rw, lanes, itemsize, dst, pitch, ahead, entries, count, src, point_stride, bias, scale, shift, activation, slope)
 
 
 def output_transform(shape: tuple[int, int, int, int], lanes: int, itemsize: int) -> int:
     """Address of the compiled output transform of one channel, `shape` being (mh, rh, mw, rw).
 
-    It takes, all int64: the six sizes again; out, address of the (oh, ow) plane from the first column on; oh, ow; width, columns from
-    there to the plane's edge; row, the first row of tiles; across, tiles per row; tiles, how many; src, address of the products
-    [point][tile], point_stride elements from point to point; line, address of scratch for mh*mw vectors; bias, scale, shift, addresses
-    of one number or 0; activation, slope as for the outer tile.
+    It takes, all int64: the six sizes again; dst, address of the plane from the first column on; pitch, elements from row to row; ahead,
+    how many elements further lies what is written next; entries, address of what `tile_outputs.write_entries` wrote; count, how many
+    entries; src, address of the products [point][tile], point_stride elements from point to point; bias, scale, shift, addresses of one
+    number or 0; activation, slope as for the outer tile.
     """
-    return address(_output_transform, (*shape, lanes, itemsize), (types.int64,) * 15)
+    return address(_output_transform, (*shape, lanes, itemsize), (types.int64,) * 12)

@@ -1,0 +1,105 @@
+"""Outputs of Winograd tiles, one tile per lane, to where they lie in a plane: tiles side by side, and every edge a mask.
+
+The lanes of a row of outputs in turns are its numbers, in as many vectors as a tile has columns. Vectors of tiles that lie side by side
+with nothing cut off are stored whole. Others hold pieces of several rows of tiles, or reach past the plane; where the pieces of each
+vector belong stands in an entry, which all channels of a job share.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llvmlite import ir
+
+from kernels.addresses import write_index
+from kernels.jit import njit
+from kernels.vector import Words, i64, read_index
+
+LINE = 64  # bytes that go to memory together
+PLACE, WHOLE, START, PIECES = range(4)  # int64s of an entry
+OFFSET, ROWS, NUMBERS, FROM, FIELDS = range(5)  # int64s of a piece, and how many
+
+
+def _pieces(mw: int, lanes: int) -> int:
+    """Rows of tiles that one vector of outputs touches at most."""
+    return min(lanes, (lanes - 2) // mw + 2)
+
+
+def entry_words(mw: int, lanes: int) -> int:
+    """Int64s of one entry: the first tile's place among the products, whether all outputs lie side by side, where then; for each of mw
+    vectors how many pieces it has, and the pieces: where lane 0 would lie, rows, numbers, the first lane."""
+    return PIECES + mw * (1 + FIELDS * _pieces(mw, lanes))
+
+
+@njit
+def write_entries(to, words, rows, columns, row, pitch, height, width, mh, mw, lanes):
+    """Entries of `words` int64s at the address `to` for rows x columns tiles, in a plane of `height` rows, `pitch` apart, from row `row` of
+    tiles on; its first `width` columns from the first tile on are written. How many entries there are."""
+    number, each, count = rows * columns, (words - PIECES) // mw, 0
+    for first in range(0, number, lanes):
+        entry, last = to + count * words * 8, min(first + lanes, number)
+        down, across = first // columns, first % columns
+        start = (row + down) * mh * pitch + across * mw
+        whole = first + lanes <= number and across + lanes <= columns
+        whole = whole and (across + lanes) * mw <= width and (row + down + 1) * mh <= height
+        for word, value in enumerate((first, int(whole), start)):
+            write_index(entry + word * 8, value)
+        for v in range(mw):
+            write_index(entry + (PIECES + v * each) * 8, 0)
+        tile = first
+        while tile < last:
+            down, across = tile // columns, tile % columns
+            tiles = min(last - tile, columns - across)
+            begin = (tile - first) * mw
+            end = begin + max(0, min(tiles * mw, width - across * mw))
+            start, live = (row + down) * mh * pitch + across * mw, min(mh, height - (row + down) * mh)
+            for v in range(begin // lanes, (end + lanes - 1) // lanes):
+                pieces = entry + (PIECES + v * each) * 8
+                known = read_index(pieces, 0)
+                low, high = max(begin, v * lanes), min(end, (v + 1) * lanes)
+                for field, value in enumerate((start + v * lanes - begin, live, high - low, low - v * lanes)):
+                    write_index(pieces + (1 + known * FIELDS + field) * 8, value)
+                write_index(pieces, known + 1)
+            tile += tiles
+        count += 1
+    return count
+
+
+class Plane(NamedTuple):
+    """Where outputs go, as values of a micro-kernel: pointer; elements from row to row, and to what is written next."""
+
+    target: ir.Value
+    pitch: ir.Value
+    ahead: ir.Value
+
+
+def ask(w: Words, plane: Plane, entry: ir.Value, mh: int, mw: int) -> None:
+    """Ask for the lines that what comes after this vector of tiles will be written to, so that stores need not wait for them."""
+    start = w.at(w.at(plane.target, w.load_index(entry, i64(START))), plane.ahead)
+    for i in range(mh):
+        row = w.at(start, w.b.mul(i64(i), plane.pitch))
+        for first in range(0, mw * w.lanes, LINE // w.itemsize):
+            w.prefetch(w.at(row, first), write=True)
+
+
+def put(w: Words, plane: Plane, entry: ir.Value, outputs: list[list[ir.Value]]) -> None:
+    """outputs[i][j], row i and column j of every tile, to where the entry at an address says."""
+    b, (mh, mw) = w.b, (len(outputs), len(outputs[0]))
+    rows = [w.interleaved(row) for row in outputs]
+    with b.if_else(b.icmp_signed("!=", w.load_index(entry, i64(WHOLE)), i64(0))) as (whole, cut):
+        with whole:
+            start = w.at(plane.target, w.load_index(entry, i64(START)))
+            for i, vectors in enumerate(rows):
+                for v, vector in enumerate(vectors):
+                    w.store(vector, w.at(w.at(start, b.mul(i64(i), plane.pitch)), v * w.lanes))
+        with cut:
+            for v in range(mw):
+                first = PIECES + v * (1 + FIELDS * _pieces(mw, w.lanes))
+                with w.loop(w.load_index(entry, i64(first))) as piece:
+                    at = b.add(b.mul(piece, i64(FIELDS)), i64(first + 1))
+                    offset, live, numbers, low = (w.load_index(entry, b.add(at, i64(field))) for field in range(FIELDS))
+                    mask = w.between(i64(0), low, b.add(low, numbers))
+                    for i in range(mh):
+                        with w.when(b.icmp_signed(">", live, i64(i))):
+                            to = w.at(plane.target, b.add(offset, b.mul(i64(i), plane.pitch)))
+                            w.store_first(rows[i][v], to, mask)

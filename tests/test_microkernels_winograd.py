@@ -1,0 +1,76 @@
+"""Winograd's transforms by their own contract: every lane width, tiles of one row and of several, every edge, nothing read or written
+outside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from memory import Guarded
+from test_microkernels import Array, at, invoke, numbers, words
+
+from kernels.microkernels import tile_outputs, tile_patches, winograd
+from kernels.toomcook import matrices
+
+SHAPES = [(2, 3, 2, 3), (4, 3, 6, 3), (1, 1, 4, 5), (6, 3, 1, 1), (3, 2, 5, 2)]
+
+
+def exact(m: int, r: int) -> tuple[Array, ...]:
+    """The matrices of F(m, r) in float64."""
+    return tuple(np.array(matrix, np.float64) for matrix in matrices(m, r))
+
+
+@words
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("rows", "columns", "pad"), [(3, 3, 1), (1, 37, 2), (5, 2, 0), (4, 5, 9)])
+def test_input_transform(shape: tuple[int, ...], rows: int, columns: int, pad: int, lanes: int, dtype: str) -> None:
+    """Tiles that begin before the plane, lie inside it and reach past it; what lies round the plane is NaN."""
+    size = np.dtype(dtype).itemsize
+    mh, rh, mw, rw = shape
+    th, tw = mh + rh - 1, mw + rw - 1
+    h, w = max(1, (rows - 1) * mh + th - 2 * pad), max(1, (columns - 1) * mw + tw - 2 * pad)
+    around = np.full(h * w + 2 * tile_patches.WIDEST, np.nan, dtype)
+    x = around[tile_patches.WIDEST :][: h * w].reshape(h, w)
+    x[...] = numbers(h, w, dtype=dtype)
+    padded = np.pad(x.astype(np.float64), ((pad, pad + mh * rows + th), (pad, pad + mw * columns + tw)))
+
+    tiles = rows * columns
+    pitch = tiles + lanes
+    words = tile_patches.entry_words(th, tw, lanes)
+    entries = np.zeros((tiles, words), np.int64)
+    place = rows, columns, -pad, -pad, h, w, mh, mw, th, tw, lanes, tile_patches.BLOCK // size
+    count = tile_patches.write_entries(at(entries), words, *place)
+    v = Guarded((th * tw, pitch), dtype)
+    invoke(winograd.input_transform(shape, lanes, size), *shape, lanes, size, at(v.array), pitch, at(x), w, 0, at(entries), count)
+
+    (_, _, down), (_, _, across) = exact(mh, rh), exact(mw, rw)
+    for tile in range(tiles):
+        top, left = tile // columns * mh, tile % columns * mw
+        expected = down @ padded[top : top + th, left : left + tw] @ across.T
+        np.testing.assert_allclose(v.array[:, tile], expected.ravel(), atol=1e-4, rtol=1e-4)
+    assert v.zones_untouched()
+
+
+@words
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("rows", "columns", "less"), [(2, 3, 0), (2, 37, 1), (5, 2, 1), (7, 1, 1)])
+def test_output_transform(shape: tuple[int, ...], rows: int, columns: int, less: int, lanes: int, dtype: str) -> None:
+    """Rows of tiles that share vectors, in a plane that ends inside the last tiles; the second of two blocks of columns."""
+    size = np.dtype(dtype).itemsize
+    mh, rh, mw, rw = shape
+    points, tiles, first = (mh + rh - 1) * (mw + rw - 1), rows * columns, 3
+    oh, ow = rows * mh - less * (mh > 1), columns * mw - less * (mw > 1)
+    pitch = tiles + lanes
+    products, bias = numbers(points, pitch, dtype=dtype), numbers(1, dtype=dtype, seed=3)
+    words = tile_outputs.entry_words(mw, lanes)
+    entries = np.zeros((tiles, words), np.int64)
+    count = tile_outputs.write_entries(at(entries), words, rows, columns, 0, first + ow, oh, ow, mh, mw, lanes)
+    y = Guarded((oh, first + ow), dtype)
+    place = at(y.array[:, first:]), first + ow, 0, at(entries), count, at(products), pitch
+    invoke(winograd.output_transform(shape, lanes, size), *shape, lanes, size, *place, at(bias), 0, 0, 1, 0)
+
+    (down, _, _), (across, _, _) = exact(mh, rh), exact(mw, rw)
+    planes = products[:, :tiles].astype(np.float64).reshape(mh + rh - 1, mw + rw - 1, rows, columns)
+    sums = np.einsum("ip,pqrc,jq->ricj", down, planes, across).reshape(rows * mh, columns * mw)[:oh, :ow]
+    np.testing.assert_allclose(y.array[:, first:], np.maximum(sums + bias[0], 0), atol=1e-3, rtol=1e-4)
+    assert np.isnan(y.array[:, :first]).all()
+    assert y.zones_untouched()
