@@ -17,7 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.jit import address, njit
-from kernels.microkernels.outer import AHEAD, finish, in_turns
+from kernels.microkernels.outer import finish, in_turns, taps_ahead
 from kernels.vector import Words, i64
 
 
@@ -44,11 +44,13 @@ def across_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: A
                 for q in range(n):
                     w.set(c[i][q], _of_vector(w, bias, i, q))
 
+        far = taps_ahead(m, n, n * lanes * itemsize)
+
         # sum: c[i][q] += x[offsets[t] + i] * a[t][q]
         def add_tap(t: ir.Value) -> None:
             places = [w.at(weights, builder.add(builder.mul(t, i64(n * lanes)), i64(q * lanes))) for q in range(n)]
             for place in places:
-                w.prefetch(w.at(place, AHEAD * n * lanes))
+                w.prefetch(w.at(place, far * n * lanes))
             vectors = [w.load(place) for place in places]
             tap = w.at(inputs, w.load_index(offsets, t))
             for i in range(m):

@@ -27,6 +27,8 @@ FIELDS = 3  # numbers per entry of the table of vectors
 UNROLL = 3  # taps per turn of the loop; three of 6x4 gained 5 % over one, more gained nothing
 AHEAD = 18  # taps between asking for input and using it: 18 * 12 cycles outlast the way from the second- and third-level cache. Without it
 # a tile fell from 144 to 113 GFLOP/s where its input does not fit the first-level cache, with it it stays at 140
+FAR, FAR_BYTES = 1000, 8192  # cycles between asking for weights and using them, which may come from memory, and at most how far beyond.
+# Weights of 38 and 268 MB were waited for at 18 taps: 4.1 and 9.9 ms, at 80 and 128 taps 3.0 and 5.9
 FROM_BIAS, LAST = 1, 2  # bits of `stage`: sums start from the bias rather than from y; sums are finished after these taps
 
 
@@ -45,6 +47,11 @@ def in_turns(w: Words, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None
     summed = b.mul(rounds, i64(UNROLL))
     with w.loop(b.sub(k, summed)) as rest:
         add_tap(b.add(summed, rest))
+
+
+def taps_ahead(m: int, n: int, nbytes: int) -> int:
+    """Taps between asking for weights, `nbytes` of them a tap, and their use by m x n multiply-adds a tap."""
+    return max(AHEAD, min(2 * FAR // (m * n), FAR_BYTES // nbytes))
 
 
 def slope_of(w: Words, bits: ir.Value) -> ir.Value:
@@ -118,7 +125,7 @@ def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: An
         each(lambda sums, place, mask: w.prefetch(w.at(place, lanes - 1), write=True))
 
         # sum: c[i][q] += a[t][i] * x[vectors[q] + offsets[t]]
-        weights = w.pointer(a)
+        weights, far = w.pointer(a), taps_ahead(m, n, m * itemsize)
 
         def add_tap(t: ir.Value) -> None:
             ahead = w.load_index(offsets, builder.add(t, i64(AHEAD)))
@@ -126,7 +133,7 @@ def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: An
                 w.prefetch(w.at(w.at(start, ahead), lanes - 1))
             offset = w.load_index(offsets, t)
             column = w.at(weights, builder.mul(t, i64(m)))
-            w.prefetch(w.at(column, AHEAD * m))
+            w.prefetch(w.at(column, far * m))
             values = [w.load(w.at(start, offset)) for start in inputs]
             for i in range(m):
                 weight = w.splat(w.load_scalar(w.at(column, i)))
