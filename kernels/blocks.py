@@ -12,19 +12,20 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.addresses import pointed, write_index
+from kernels.addresses import pointed
 from kernels.cuts.direct import Blocking, Layout, even, layout, pooled_size, tallest
 from kernels.finishing import bend, bends_maxima, finish_channels, pool_bytes, pool_record
 from kernels.implementation import Bind, Operands, Prepared, Run
 from kernels.jit import Region, njit, region
+from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job
 from kernels.machine import machine
 from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST
 from kernels.microkernels.packing import pack
 from kernels.microkernels.smooth import codes, lines
 from kernels.problem import Conv, Size
-from kernels.scratch import ALIGNMENT, HEADER, Scratch, handle, whole
+from kernels.scratch import HEADER, Scratch, handle, whole
 from kernels.slabs import NOTE, plane_of, slabs
-from kernels.vector import call, flush_denormals, read_index, restore_denormals, split, take_next
+from kernels.vector import call, flush_denormals, read_index, restore_denormals, split
 from kernels.weights import packer
 
 Array = np.ndarray
@@ -64,7 +65,7 @@ def run_job(job, x, out, operands, geometry, block):
     """One job; all are addresses but the record: `block` that of its scratch, operands those of weights, biases, scales and shifts."""
     g = geometry[0]
     size = g.itemsize
-    rest, chunk = split(job, g.chunks)
+    chunk, rest = split(job, split(g.jobs, g.chunks)[0])  # a thread's jobs share weights
     rest, column_block = split(rest, g.column_blocks)
     rest, row_block = split(rest, g.row_blocks)
     image, group = split(rest, g.groups)
@@ -110,21 +111,20 @@ def run_job(job, x, out, operands, geometry, block):
 
 
 def every_job(run_job: Any) -> Region:
-    """The region that does every job of one convolution by a driver's compiled `run_job`; threads take them one by one from a counter
-    behind their scratch. geometry is the record of `launcher`, the other arrays are handles."""
+    """The region that does every job of one convolution by a driver's compiled `run_job`; their counters lie behind the threads'
+    scratch. geometry is the record of `launcher`, the other arrays are handles."""
 
     def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
         scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
-        counter = block + threads * scratch_bytes
-        write_index(counter, threads)  # the first job that no thread begins with
+        counters = block + threads * scratch_bytes
+        begin_jobs(counters, threads)
         for thread in prange(threads):
             state = flush_denormals()
             operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
-            # its first job is always the same, so its part of the weights is still in its cache from the call before
-            job = np.int64(thread)
+            job = next_job(counters, thread, threads, jobs)
             while job < jobs:
                 run_job(job, pointed(x), pointed(out), operands, geometry, block + thread * scratch_bytes)
-                job = take_next(counter)
+                job = next_job(counters, thread, threads, jobs)
             restore_denormals(state)
 
     # compiled code is kept under this name
@@ -237,7 +237,7 @@ def prepare_blocks(
     held_offset = conv_offset + pool_bytes(problem, block.m * block.rows, block.columns)
     fields, scratch_bytes = slabs(problem, packed, last, _held(problem, block), block.rows * block.columns, held_offset)
     used = min(threads, jobs)
-    scratch = Scratch(used * scratch_bytes + ALIGNMENT)
+    scratch = Scratch(used * (scratch_bytes + COUNTER_BYTES))
     starts = np.array(packed.columns)
     pooling, factors = pool_record(problem, block.rows, block.columns)
     down, tall, taller = even(problem.c_out // problem.groups, block.m)

@@ -15,10 +15,11 @@ from kernels.cuts.direct import Blocking, even, narrow_layout
 from kernels.finishing import bend
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit
+from kernels.jobs import COUNTER_BYTES
 from kernels.machine import machine
 from kernels.microkernels.across import tile
 from kernels.problem import Conv
-from kernels.scratch import ALIGNMENT, Scratch, whole
+from kernels.scratch import Scratch, whole
 from kernels.slabs import NOTE, slabs
 from kernels.vector import call, read_index, split
 from kernels.weights import packer
@@ -31,7 +32,7 @@ def run_job(job, x, out, operands, geometry, block):
     """One job; arguments as in `kernels.blocks.run_job`."""
     g = geometry[0]
     size = g.itemsize
-    rest, chunk = split(job, g.chunks)
+    chunk, rest = split(job, split(g.jobs, g.chunks)[0])  # a thread's jobs share weights
     image, row_block = split(rest, g.row_blocks)
     row = row_block * g.rows
     rows = min(g.rows, g.oh - row)
@@ -83,7 +84,7 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool =
     line_offset = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
     fields, scratch_bytes = slabs(problem, packed, last, 0, 0, line_offset + line_bytes(packed, lanes, size))
     used = min(threads, jobs)
-    scratch = Scratch(used * scratch_bytes + ALIGNMENT)
+    scratch = Scratch(used * (scratch_bytes + COUNTER_BYTES))
     vectors = -(-problem.c_out // lanes)
     panels, wide, wider = even(vectors, block.n)
     starts = np.array(packed.columns)

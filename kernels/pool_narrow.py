@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.addresses import pointed, write_index
+from kernels.addresses import pointed
 from kernels.implementation import Prepared, without_operands
 from kernels.jit import region
+from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job
 from kernels.machine import machine
 from kernels.microkernels.flat import flat
 from kernels.microkernels.lines import ALONG, bring, put
 from kernels.microkernels.stacked import stacked
 from kernels.microkernels.window import MAXIMUM, code
 from kernels.problem import Pool
-from kernels.scratch import ALIGNMENT, Scratch, handle, whole
-from kernels.vector import call, flush_denormals, restore_denormals, take_next
+from kernels.scratch import Scratch, handle, whole
+from kernels.vector import call, flush_denormals, restore_denormals
 
 Array = np.ndarray
 
@@ -31,24 +32,24 @@ STRIP = 16  # vectors of input under a vector of outputs: as many shuffles, all 
 
 
 @region
-def strips(threads, x, out, counters, kernel, kind, kh, kw, w, ow, lanes, size, divisor, planes, per_job, h, oh):
+def strips(threads, x, out, counting, kernel, kind, kh, kw, w, ow, lanes, size, divisor, planes, per_job, h, oh):
     """Every plane of windows side by side (see `microkernels.flat`); a job's planes are one run of strips where no row is left over.
-    Arguments as for `methods.pool_window.windows`, counters the handle of one int64, divisor the address of a number."""
-    counter = pointed(counters)
-    write_index(counter, 0)
-    for _ in prange(threads):
+    Arguments as for `methods.pool_window.windows`, counting a handle of the counters, divisor the address of a number."""
+    counters, jobs = pointed(counting), -(-planes // per_job)
+    begin_jobs(counters, threads)
+    for thread in prange(threads):
         state = flush_denormals()
         if kind == MAXIMUM:  # which is one of its inputs, however small
             restore_denormals(state)
-        first = take_next(counter) * per_job
-        while first < planes:
-            last = min(first + per_job, planes)
+        job = next_job(counters, thread, threads, jobs)
+        while job < jobs:
+            first, last = job * per_job, min((job + 1) * per_job, planes)
             run = last - first if oh * kh == h else 1
             for p in range(first, last, run):
                 to, source = pointed(out) + p * oh * ow * size, pointed(x) + p * h * w * size
                 there = (planes - p) * h * w
                 call(kernel, (kind, kh, kw, w, ow, lanes, size, to, source, run * oh * ow, there, divisor))
-            first = take_next(counter) * per_job
+            job = next_job(counters, thread, threads, jobs)
         restore_denormals(state)
 
 
@@ -57,23 +58,24 @@ def stacks(threads, x, out, scratch, scratch_bytes, bring_kernel, kernel, put_ke
     """Every plane, as many at a time as there are lanes; places ([0]: all of them, [1]: those of the last time) say where each lane's
     plane begins and ends, in and out; nothing is the address of a bias of zero; other arguments as for `methods.pool_window.windows`."""
     start = pointed(scratch)
-    counter = start + threads * scratch_bytes
-    write_index(counter, 0)
     kind, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
+    counters, jobs = start + threads * scratch_bytes, -(-planes // lanes)
+    begin_jobs(counters, threads)
     for thread in prange(threads):
         state = flush_denormals()
         if kind == MAXIMUM:  # which is one of its inputs, however small
             restore_denormals(state)
         block = start + thread * scratch_bytes
         pooled = block + scratch_bytes // 2
-        first = take_next(counter) * lanes
-        while first < planes:
+        job = next_job(counters, thread, threads, jobs)
+        while job < jobs:
+            first = job * lanes
             table = places + int(first + lanes > planes) * 5 * lanes * 8
             call(bring_kernel, (ALONG, lanes, size, block, h * w, pointed(x) + first * h * w * size, table, 1, 0, 1))
             call(kernel, (kind, lanes, size, pooled, block, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
             to = pointed(out) + first * oh * ow * size
             call(put_kernel, (ALONG, 0, lanes, size, pooled, oh * ow, to, table + 3 * lanes * 8, 1, nothing, 0, 0, 0, 0))
-            first = take_next(counter) * lanes
+            job = next_job(counters, thread, threads, jobs)
         restore_denormals(state)
 
 
@@ -108,8 +110,8 @@ def prepare_strips(problem: Pool, threads: int) -> Prepared:
     launch = strips.ready(used, used, 0, 0, 0, *rest)
 
     def run(x: Array, out: Array, held: Any = divisor) -> None:
-        counter = np.empty(1, np.int64)
-        launch(used, handle(x), handle(out), handle(counter), *rest)
+        counters = np.empty(used * COUNTER_BYTES, np.uint8)
+        launch(used, handle(x), handle(out), handle(counters), *rest)
 
     return Prepared(without_operands(run), 0, f"{lanes // ow} rows of outputs at a time")
 
@@ -133,7 +135,7 @@ def prepare_stacks(problem: Pool, threads: int, down: Array, across: Array) -> P
         table[2, :live], table[4, :live] = area, produced
     half = whole((max(area, produced) + lanes) * lanes * size)  # lines are turned in blocks of as many as there are lanes
     used = min(threads, -(-planes // lanes))
-    scratch = Scratch(2 * used * half + ALIGNMENT)
+    scratch = Scratch(used * (2 * half + COUNTER_BYTES))
     sizes = (kind, lanes, size, *geometry(problem))
     kernels = bring(ALONG, lanes, size), stacked(kind, lanes, size), put(ALONG, False, lanes, size)
     held = down, across, places, np.zeros(1, problem.dtype)

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.addresses import pointed, write_index
+from kernels.addresses import pointed
 from kernels.blocks import epilogue_of, padded, record
 from kernels.calibration import worth
 from kernels.columns import channel_places, column_places, pack_lanes, pack_rows, ways_of, weight_spectra
 from kernels.cuts.lines import Cut, frequencies, shifts, summands, taps, wide
 from kernels.implementation import Operands, Prepared, Run
 from kernels.jit import njit, region
+from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job
 from kernels.machine import machine
 from kernels.microkernels.fourier import AFTER, BEFORE, NEVER, factors, line, places, radix_pass, spectrum
 from kernels.microkernels.lines import ALONG, APART, NEIGHBOURS, bring, put
@@ -29,8 +30,8 @@ from kernels.microkernels.outer import AHEAD
 from kernels.microkernels.product import product
 from kernels.microkernels.smooth import codes
 from kernels.problem import Conv
-from kernels.scratch import ALIGNMENT, Scratch, handle, whole
-from kernels.vector import call, flush_denormals, restore_denormals, split, take_next
+from kernels.scratch import Scratch, handle, whole
+from kernels.vector import call, flush_denormals, restore_denormals, split
 
 Array = np.ndarray
 
@@ -87,19 +88,19 @@ def one_in(job, x, spectra, passes, places, ways, shifts, geometry, band, block)
 
 @region
 def into_spectra(threads, x, passes, places, ways, shifts, geometry, band, jobs, scratch, scratch_bytes):
-    """Spectra of the chunk that begins at `band`, to the beginning of scratch; each thread has scratch_bytes behind them, the jobs' counter
-    is last. x and scratch are handles; passes as `pass_tables` says; places and shifts as `kernels.columns` says, ways as `ways_of`;
+    """Spectra of the chunk that begins at `band`, to the beginning of scratch; each thread has scratch_bytes behind them, counters come
+    last. x and scratch are handles; passes as `pass_tables` says; places and shifts as `kernels.columns` says, ways as `ways_of`;
     geometry a record."""
     spectra = pointed(scratch)
     block = spectra + geometry[0].spectra_bytes
-    counter = block + threads * scratch_bytes
-    write_index(counter, threads)
+    counters = block + threads * scratch_bytes
+    begin_jobs(counters, threads)
     for thread in prange(threads):
         state = flush_denormals()
-        job = np.int64(thread)
+        job = next_job(counters, thread, threads, jobs)
         while job < jobs:
             one_in(job, pointed(x), spectra, passes, places, ways, shifts, geometry, band, block + thread * scratch_bytes)
-            job = take_next(counter)
+            job = next_job(counters, thread, threads, jobs)
         restore_denormals(state)
 
 
@@ -163,16 +164,16 @@ def out_of_spectra(
     """Outputs of the chunk that begins at `band`; arguments as for `into_spectra`, offsets those of the summands' vectors."""
     spectra = pointed(scratch)
     block = spectra + geometry[0].spectra_bytes
-    counter = block + threads * scratch_bytes
-    write_index(counter, threads)
+    counters = block + threads * scratch_bytes
+    begin_jobs(counters, threads)
     for thread in prange(threads):
         state = flush_denormals()
         operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
         fixed = passes, offsets, places, ways, shifts, geometry, band
-        job = np.int64(thread)
+        job = next_job(counters, thread, threads, jobs)
         while job < jobs:
             one_out(job, spectra, pointed(out), operands, *fixed, block + thread * scratch_bytes)
-            job = take_next(counter)
+            job = next_job(counters, thread, threads, jobs)
         restore_denormals(state)
 
 
@@ -238,7 +239,7 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
     scratch_bytes = product_bytes + rows * lanes * size
     spectra_bytes = whole((f * frequency_stride + across.reach + (cut.n + 1) * lanes) * size)
     used = min(worth(threads, cut.cycles), max(jobs_in, jobs_out))
-    scratch = Scratch(spectra_bytes + used * scratch_bytes + ALIGNMENT)
+    scratch = Scratch(spectra_bytes + used * (scratch_bytes + COUNTER_BYTES))
     passes_in, passes_out, roots = pass_tables(cut.length, size)
     halves, order = pairs(np.arange(cut.length // 4 + 1), cut.length, problem.dtype), np.array(places(factors(cut.length // 2)))
     step_in, step_out = problem.stride[cut.axis] * pitch, (problem.conv_size[1], 1)[cut.axis]

@@ -17,12 +17,13 @@ from kernels.cuts.depthwise import Stack, reach, taps_beside
 from kernels.finishing import bend
 from kernels.implementation import Operands, Prepared
 from kernels.jit import njit
+from kernels.jobs import COUNTER_BYTES
 from kernels.machine import machine
 from kernels.microkernels.depthwise import FIELDS, RUNS, border, fill, spread, sums
 from kernels.microkernels.smooth import codes, lines
 from kernels.microkernels.transpose import transpose
 from kernels.problem import Conv
-from kernels.scratch import ALIGNMENT, Scratch, aligned, whole
+from kernels.scratch import Scratch, aligned, whole
 from kernels.slabs import inside
 from kernels.vector import call, read_index, split
 
@@ -142,7 +143,7 @@ def prepare_stacks(problem: Conv, threads: int, block: Stack, *, last: bool = Fa
     used = min(threads, jobs)
     summed_offset = whole(high * wide * lanes * size)
     scratch_bytes = summed_offset + (0 if last else whole(block.rows * block.columns * lanes * size))
-    scratch = Scratch(used * scratch_bytes + ALIGNMENT)
+    scratch = Scratch(used * (scratch_bytes + COUNTER_BYTES))
     side = taps_beside(problem)
     offsets = np.array([(y * dh * wide + x * dw) * lanes for y, x in itertools.product(range(kh), range(0, kw, side))])
     shapes, tables = _tables(problem, block, wide, lanes, last)

@@ -316,17 +316,6 @@ def call(typing_context: Any, function: Any, args: Any) -> Any:
 
 
 @intrinsic
-def take_next(typing_context: Any, counter: Any) -> Any:
-    """Add one to the int64 at address `counter`, atomically; the value before. Threads share out jobs with it."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        pointer = builder.inttoptr(values[0], I64.as_pointer())
-        return builder.atomic_rmw("add", pointer, i64(1), "monotonic")
-
-    return types.int64(types.int64), codegen
-
-
-@intrinsic
 def split(typing_context: Any, number: Any, by: Any) -> Any:
     """(quotient, remainder) of int64s between 0 and 2^32; a 64-bit division takes 40 to 90 cycles on older CPUs, this one 26."""
 

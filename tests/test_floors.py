@@ -23,7 +23,7 @@ FLOORS = [
     {"jit", "implementation", "batchnorm", "cuts", "cuts.direct", "cuts.fft", "cuts.phases"},
     {"vector", "cuts.depthwise", "cuts.winograd", "cuts.lines"},
     {"registry", "addresses", "microkernels", "microkernels.outer"},
-    {"microkernels.tile_patches", "microkernels.tile_outputs"},
+    {"jobs", "microkernels.tile_patches", "microkernels.tile_outputs"},
     {"microkernels.row", "microkernels.winograd", "microkernels.packing", "microkernels.window", "microkernels.smooth",
      "microkernels.fourier", "microkernels.lines", "microkernels.product", "microkernels.transpose", "microkernels.peak"},
     {"microkernels.argmax", "microkernels.flat", "weights", "microkernels.across", "microkernels.stacked", "microkernels.depthwise",

@@ -25,13 +25,14 @@ from kernels.cuts.direct import even, layout, pooled_size
 from kernels.finishing import bend, finish_channels, pool_bytes, pool_record
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit
+from kernels.jobs import COUNTER_BYTES
 from kernels.machine import cores, machine
 from kernels.microkernels import across as across_tiles
 from kernels.microkernels import tile_outputs, tile_patches
 from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
-from kernels.scratch import ALIGNMENT, Scratch, whole
+from kernels.scratch import Scratch, whole
 from kernels.slabs import NOTE, plane_of, slabs, together
 from kernels.vector import call, read_index, split
 from kernels.weights import transformer
@@ -68,7 +69,7 @@ def run_job(job, x, out, operands, geometry, block):
     line of outputs."""
     g = geometry[0]
     size = g.itemsize
-    rest, chunk = split(job, g.chunks)
+    chunk, rest = split(job, split(g.jobs, g.chunks)[0])  # a thread's jobs share weights
     rest, column_block = split(rest, g.column_blocks)
     rest, row_block = split(rest, g.row_blocks)
     image, group = split(rest, g.groups)
@@ -183,7 +184,7 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     held_offset = conv_offset + pool_bytes(problem, high, broad)
     fields, scratch_bytes = slabs(problem, seen, last, together(outs, high * broad, size), high * broad, held_offset)
     used = min(threads, jobs)
-    scratch = Scratch(used * scratch_bytes + ALIGNMENT)
+    scratch = Scratch(used * (scratch_bytes + COUNTER_BYTES))
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
     parts, tall, taller = even(outs, cut.height(lanes))
     pooling, factors = pool_record(problem, high, broad)

@@ -15,18 +15,19 @@ import numpy as np
 from numba import prange
 
 from kernels import registry
-from kernels.addresses import pointed, write_index
+from kernels.addresses import pointed
 from kernels.calibration import worth
 from kernels.cuts.direct import L2_BYTES
 from kernels.implementation import Implementation, Prepared, rounding_bound, without_operands
 from kernels.jit import njit, region
+from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job
 from kernels.machine import machine
 from kernels.microkernels.argmax import plane_positions
 from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, TILED_STRIDES, code, line, plane, window
 from kernels.pool_narrow import JOB_BYTES, geometry, in_strips, planes_of_job, prepare_stacks, prepare_strips, stacks_planes
 from kernels.problem import Pool, Problem, dilated
-from kernels.scratch import ALIGNMENT, Scratch, handle, whole
-from kernels.vector import call, flush_denormals, restore_denormals, take_next
+from kernels.scratch import Scratch, handle, whole
+from kernels.vector import call, flush_denormals, restore_denormals
 
 Array = np.ndarray
 
@@ -43,54 +44,55 @@ def _planes(first, last, x, out, row, kernel, sizes, row_counts, counts):
 
 @region
 def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts, planes, planes_per_job):
-    """Every plane; threads take jobs of some planes from a counter behind `rows`, one scratch row a thread. x, out and rows are handles,
+    """Every plane; jobs are of some planes, their counters behind `rows`, of which each thread has one. x, out and rows are handles,
     row_counts and counts addresses of arrays of numbers, kernel an address."""
     row = pointed(rows)
-    counter = row + threads * row_bytes
-    write_index(counter, 0)
+    counters, jobs = row + threads * row_bytes, -(-planes // planes_per_job)
+    begin_jobs(counters, threads)
     for thread in prange(threads):
         state = flush_denormals()
         if sizes[0] == MAXIMUM:  # which is one of its inputs, however small
             restore_denormals(state)
-        first = take_next(counter) * planes_per_job
-        while first < planes:
-            last = min(first + planes_per_job, planes)
+        job = next_job(counters, thread, threads, jobs)
+        while job < jobs:
+            first, last = job * planes_per_job, min((job + 1) * planes_per_job, planes)
             _planes(first, last, pointed(x), pointed(out), row + thread * row_bytes, kernel, sizes, row_counts, counts)
-            first = take_next(counter) * planes_per_job
+            job = next_job(counters, thread, threads, jobs)
         restore_denormals(state)
 
 
 @region
-def positions(threads, x, out, where, kernel, sizes, planes, planes_per_job, counters):
-    """Every plane, with positions of maxima into `where` (int64); arguments as for `windows`, counters the handle of one int64."""
-    counter = pointed(counters)
-    write_index(counter, 0)
+def positions(threads, x, out, where, kernel, sizes, planes, planes_per_job, counting):
+    """Every plane, with positions of maxima into `where` (int64); arguments as for `windows`, counting a handle of the counters."""
+    counters, jobs = pointed(counting), -(-planes // planes_per_job)
+    begin_jobs(counters, threads)
     stride, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
-    for _ in prange(threads):
-        first = take_next(counter) * planes_per_job
-        while first < planes:
-            for p in range(first, min(first + planes_per_job, planes)):
+    for thread in prange(threads):
+        job = next_job(counters, thread, threads, jobs)
+        while job < jobs:
+            for p in range(job * planes_per_job, min((job + 1) * planes_per_job, planes)):
                 to, found = pointed(out) + p * oh * ow * size, pointed(where) + p * oh * ow * 8
                 source = pointed(x) + p * h * w * size
                 call(kernel, (stride, lanes, size, to, found, source, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
-            first = take_next(counter) * planes_per_job
+            job = next_job(counters, thread, threads, jobs)
 
 
 @region
-def lines(threads, x, out, counters, kernel, kind, lanes, size, row_counts, counts, count, per_job, length):
-    """Every line of `length`; arguments as for `windows`, counters the handle of one int64."""
-    counter = pointed(counters)
-    write_index(counter, 0)
-    for _ in prange(threads):
+def lines(threads, x, out, counting, kernel, kind, lanes, size, row_counts, counts, count, per_job, length):
+    """Every line of `length`; arguments as for `positions`."""
+    counters, jobs = pointed(counting), -(-count // per_job)
+    begin_jobs(counters, threads)
+    for thread in prange(threads):
         state = flush_denormals()
         if kind == MAXIMUM:  # which is one of its inputs, however small
             restore_denormals(state)
-        first = take_next(counter) * per_job
-        while first < count:
+        job = next_job(counters, thread, threads, jobs)
+        while job < jobs:
+            first = job * per_job
             number = min(per_job, count - first)
             to, source = pointed(out) + first * size, pointed(x) + first * length * size
             call(kernel, (kind, lanes, size, to, source, row_counts, counts, number, length))
-            first = take_next(counter) * per_job
+            job = next_job(counters, thread, threads, jobs)
         restore_denormals(state)
 
 
@@ -138,8 +140,8 @@ def _prepare_positions(problem: Pool, threads: int) -> Prepared:
     launch = positions.ready(used, used, 0, 0, 0, *rest, 0)
 
     def run(x: Array, out: Array, where: Array) -> None:
-        counter = np.empty(1, np.int64)
-        launch(used, handle(x), handle(out), handle(where), *rest, handle(counter))
+        counters = np.empty(used * COUNTER_BYTES, np.uint8)
+        launch(used, handle(x), handle(out), handle(where), *rest, handle(counters))
 
     return Prepared(without_operands(run))
 
@@ -173,8 +175,8 @@ def prepare(problem: Pool, threads: int) -> Prepared:
         launch_lines = lines.ready(used, used, 0, 0, 0, *rest)
 
         def run_lines(x: Array, out: Array, held: Any = held) -> None:
-            counter = np.empty(1, np.int64)
-            launch_lines(used, handle(x), handle(out), handle(counter), *rest)
+            counters = np.empty(used * COUNTER_BYTES, np.uint8)
+            launch_lines(used, handle(x), handle(out), handle(counters), *rest)
 
         return Prepared(without_operands(run_lines), 0, f"whole lines of {length}")
     if in_strips(problem):
@@ -195,7 +197,7 @@ def prepare(problem: Pool, threads: int) -> Prepared:
     row_bytes = whole(max(needed, left + w + lanes) * size)
     per_job = planes_of_job(problem, threads)
     used = min(threads, -(-planes // per_job))
-    scratch = Scratch(used * row_bytes + ALIGNMENT)
+    scratch = Scratch(used * (row_bytes + COUNTER_BYTES))
     sizes = (kind, shape.stride, shape.tall, lanes, size, *geometry(problem))
 
     arguments = row_bytes, kernel, sizes, *divisors_at, planes, per_job
@@ -205,7 +207,7 @@ def prepare(problem: Pool, threads: int) -> Prepared:
     def run(x: Array, out: Array, held: Any = held) -> None:
         rows = scratch.take()
         if not all(inside):  # a scratch row's margins are padding
-            rows[:-ALIGNMENT].view(problem.dtype)[...] = neutral
+            rows[: used * row_bytes].view(problem.dtype)[...] = neutral
         launch(used, handle(x), handle(out), handle(rows), *arguments)
         scratch.give(rows)
 
