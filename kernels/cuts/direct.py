@@ -27,7 +27,8 @@ PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6
 TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
 L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 8.0, 3.5  # bytes per cycle and core; there and back for the second level
-STREAMED = 4.5  # the same of weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, where a cycle stands for 64
+STREAMED = 5.5  # the same of weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, 52 of two that do 280
+HIDDEN = 0.15  # of the shorter of arithmetic and reading, what the longer does not hide
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,13 +139,13 @@ def tap_cycles(m: float, n: float) -> float:
     """Cycles per tap of an m x n tile: two FMAs a cycle, or the loads: a weight each row, for each vector two cache lines and a prefetch;
     and a little for every weight. Fitted to tiles run from the second-level cache: 6x4 took 13.3 cycles, 9x3 15.0, 12x2 13.9, 5x5 14.7,
     4x6 15.0, 3x7 14.9, 6x2 8.1."""
-    return max(m * n / 2, 0.6 * (m + 3 * n + 1)) + 0.15 * m + 0.4
+    return max(m * n / 2, 0.5 * (m + 3 * n + 1)) + 0.08 * m + 0.4
 
 
 def across_cycles(m: int, n: int, last: bool, lanes: int) -> tuple[float, float]:
     """Cycles per tap of a tile of m positions by n vectors of channels, and to call it; its sums are stored, or turned and stored."""
     storing = 2.0 * m * n if last else 4.0 * n * lanes * -(-m // lanes)
-    return max(m * n / 2, 0.6 * (m + 2 * n + 1)) + 0.15 * m + 0.4, TILE_COST + storing
+    return max(m * n / 2, 0.5 * (m + 2 * n + 1)) + 0.08 * m + 0.4, TILE_COST + storing
 
 
 def line_cycles(packed: Layout, lanes: int) -> float:
@@ -232,9 +233,26 @@ def stream_cycles(total: float, share: float, spec: Machine) -> float:
     return share / (L3_BYTES if total < spec.l3 / 2 else STREAMED)
 
 
+def job_shapes(size: tuple[int, int], block: tuple[int, int]) -> Iterator[tuple[int, int, int]]:
+    """(rows, columns, how many) of the blocks that a plane is cut into: whole ones first, then those at its ends."""
+    ends = [((step, total // step), (total % step, 1)) for total, step in zip(size, block)]
+    for (rows, down), (columns, across) in itertools.product(*ends):
+        if rows and columns and down and across:
+            yield rows, columns, down * across
+
+
+def slowest(jobs: list[tuple[float, int]], planes: int, chunks: int, threads: int) -> float:
+    """Cycles of the slowest thread: jobs are (cycles, how many) of one chunk of a plane. Threads have equal numbers of them, the first the
+    whole ones."""
+    number = sum(count for _, count in jobs)
+    rounds = math.ceil(number * planes * chunks / threads)
+    average = sum(cycles * count for cycles, count in jobs) / number
+    return rounds * (max(cycles for cycles, _ in jobs) if planes == 1 and chunks % threads else average)
+
+
 def job_cycles(compute: float, stream: float, rest: float) -> float:
-    """Cycles of one job: arithmetic and streamed weights hide nine tenths of the shorter; `rest` comes before and after."""
-    return max(compute, stream) + 0.1 * min(compute, stream) + rest + JOB_COST
+    """Cycles of one job: arithmetic and what comes from further away hide most of the shorter; `rest` comes before and after."""
+    return max(compute, stream) + HIDDEN * min(compute, stream) + rest + JOB_COST
 
 
 def narrow_layout(problem: Conv, rows: int, last: bool = False) -> Layout:

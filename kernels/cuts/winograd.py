@@ -18,7 +18,9 @@ from kernels.cuts.direct import (
     TILE_COST,
     across_cycles,
     job_cycles,
+    job_shapes,
     pool_apart,
+    slowest,
     stream_cycles,
     tallest,
     tap_cycles,
@@ -183,41 +185,42 @@ def _some_divisors(n: int, limit: int) -> list[int]:
 
 
 def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
-    """Estimated cycles of the slowest thread: transforms per point and vector, products by the tile, weights by bandwidth."""
+    """Estimated cycles of the slowest thread."""
+    oh, ow = problem.conv_size
+    shapes = list(job_shapes((-(-oh // cut.mh), -(-ow // cut.mw)), (cut.rows, cut.columns)))
+    planes = problem.n // cut.images * problem.groups
+    return slowest([(_job(problem, cut, rows, columns, threads), count) for rows, columns, count in shapes], planes, cut.chunks, threads)
+
+
+def _job(problem: Conv, cut: Cut, rows: int, columns: int, threads: int) -> float:
+    """Estimated cycles of a job of rows x columns tiles: transforms per point and vector, products by the tile, what leaves the caches by
+    bandwidth."""
     spec = machine()
     lanes, size = spec.lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
-    oh, ow = problem.conv_size
     th, tw = cut.patch(problem)
-    down, across = -(-oh // cut.mh), -(-ow // cut.mw)
-    jobs = problem.n // cut.images * problem.groups * -(-down // cut.rows) * -(-across // cut.columns) * cut.chunks
-    rows = down / -(-down // cut.rows)
-    columns = across / -(-across // cut.columns)
+    points, share = th * tw, outs / cut.chunks
     vectors = math.ceil(cut.images * rows * columns / lanes)
     each = math.ceil(rows * columns / lanes)  # of an image
-    share = outs / cut.chunks
-    lines = cut.images * (each if cut.mw > 1 else rows * math.ceil(columns / lanes))
-    before = ins * (lines * th * tw * (BROUGHT + MORE_BROUGHT * th * tw) + cut.images * CALLED)
+    brought = cut.images * (each if cut.mw > 1 else rows * math.ceil(columns / lanes))
+    before = ins * (brought * points * (BROUGHT + MORE_BROUGHT * points) + cut.images * CALLED)
     point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
-    after = cut.images * share * (each * (th * tw * point_cost + cut.mh * cut.mw * 3) + CALLED)
+    after = cut.images * share * (each * (points * point_cost + cut.mh * cut.mw * 3) + CALLED)
     if cut.across:
         tap, calling = across_cycles(cut.m, cut.n, False, lanes)
-        tiles = -(-share // cut.height(lanes)) * -(-cut.tiles // cut.m)
+        tiles = -(-share // cut.height(lanes)) * -(-cut.images * rows * columns // cut.m)
     else:
         n = vectors / -(-vectors // cut.n)
         tap, calling = tap_cycles(cut.m, n), TILE_COST + 2 * cut.m * n
         tiles = -(-share // cut.m) * (vectors / n)
-    products = th * tw * tiles * (ins * tap + calling)
-    v_bytes, m_bytes = (th * tw * count * vectors * lanes * size for count in (ins, share))
+    products = points * tiles * (ins * tap + calling)
+    # what leaves the second-level cache: transformed input is written, and read by each round; so is what a round makes
+    stream = stream_cycles(points * ins * problem.c_out * size, points * ins * share * size, spec)
+    v_bytes, m_bytes = (points * count * vectors * lanes * size for count in (ins, share))
     if v_bytes + m_bytes * min(1, cut.channels / share) > 0.8 * spec.l2:
-        # both go out to the third-level cache, or where they fill too much of it, to memory; each round reads the transformed input once.
-        # cnn14.b4c2 took 13 ms where the threads kept 10 MB in 33 MB of cache, 25 ms where they kept 19 MB
-        rate = L3_BYTES if threads * (v_bytes + m_bytes) < spec.l3 / 3 else MEMORY_BYTES
-        products += (v_bytes * (1 + math.ceil(share / cut.channels)) + 2 * m_bytes) / rate
-    weights = th * tw * ins * share * size
-    total = th * tw * ins * problem.c_out * size
-    stream = stream_cycles(total, weights, spec)
-    if cut.across:  # few tiles a weight, and each product begins anew: 256 to 512 channels of 2x3 took the sum of both
-        products, stream = products + stream, 0.0
-    job = job_cycles(products, stream, before + after)
-    return math.ceil(jobs / threads) * job
+        traffic = v_bytes * (1 + math.ceil(share / cut.channels)) + 2 * m_bytes
+        if threads * (v_bytes + m_bytes) < 0.45 * spec.l3:
+            stream += traffic / L3_BYTES
+        else:  # cnn14.b4c2 took 13 ms with 10 MB in 33 MB of cache, 25 ms with 19 MB; on another machine 14 MB did no harm
+            after += traffic / MEMORY_BYTES / 2
+    return job_cycles(products, stream, before + after)
