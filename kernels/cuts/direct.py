@@ -26,7 +26,7 @@ PLANE_COST, VECTOR_MOVED = 90, 5  # cycles per plane and per vector where lines 
 PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
 TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
-L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 8.0, 3.5  # bytes per cycle and core; there and back for the second level
+L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 12.0, 3.5  # bytes per cycle and core; there and back for the second level
 STREAMED = 5.5  # the same of weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, 52 of two that do 280
 HIDDEN = 0.15  # of the shorter of arithmetic and reading, what the longer does not hide
 
@@ -137,9 +137,9 @@ def _tiles(outs: int, registers: int) -> Iterator[tuple[int, int]]:
 
 def tap_cycles(m: float, n: float) -> float:
     """Cycles per tap of an m x n tile: two FMAs a cycle and a little for every weight; or two loads a cycle: a weight each row, for each
-    vector two cache lines and a prefetch. Fitted to tiles run from the second-level cache: on Zen 4 6x4 took 13.3 cycles, 9x3 15.0,
+    vector two cache lines and a prefetch, and now and then another. Fitted to tiles run from the second-level cache: on Zen 4 6x4 took 13.3 cycles, 9x3 15.0,
     12x2 13.9, 5x5 14.7, 4x6 15.0, on Zen 5 12.9, 14.5, 12.8, 13.6, 13.3, and 14x1 9.0, 12x1 8.0, 3x4 7.4."""
-    return max(m * n / 2 + 0.08 * m + 0.4, 0.5 * (m + 3 * n + 1))
+    return max(m * n / 2 + 0.08 * m + 0.4, 0.5 * (m + 3.5 * n + 1))
 
 
 def across_cycles(m: int, n: int, last: bool, lanes: int) -> tuple[float, float]:
@@ -310,12 +310,12 @@ def kinds(problem: Conv, threads: int) -> list[str]:
 
 @remembered
 def best(problem: Conv, threads: int, only: str = "", last: bool = False) -> Blocking:
-    """The blocking with the lowest estimate; lanes along output channels only where they gain a sixth, more than the estimate's error, or
-    where most lanes would be idle otherwise (4096 to 4096 at one position: 12 against 20 GB/s of weights). only: of this kind, if there is
+    """The blocking with the lowest estimate; lanes along output channels only where they gain a twentieth, the estimate's error, or where
+    most lanes would be idle otherwise (4096 to 4096 at one position: 12 against 20 GB/s of weights). only: of this kind, if there is
     one. last: channels are the last axis."""
     found = [*candidates(problem, threads), *narrow(problem, threads, last)]
     of_kind = [block for block in found if kind(block) == only]
-    doubt = 1.2 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
+    doubt = 1.05 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
     turned = TURNED * math.prod(problem.conv_shape) / threads if last else 0.0
     return min(of_kind or found, key=lambda block: block.cycles * doubt if block.across else block.cycles + turned)
 
