@@ -6,6 +6,7 @@ outputs from packed input. `cuts` decides the sizes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +42,7 @@ def pack_channel(g, to, block, x, image, channel, c, channels, row, column, posi
     call(
         g.pack,
         (g.step, g.lanes, g.itemsize, to, block + g.line_offset, g.columns_table, g.planes, g.column_stride, g.phases, g.phase_stride,
-         positions, g.pitch, g.count, g.span, source, row, g.row_step, column, g.column_step, h, w),
+         positions, g.pitch, g.count, g.span, source, row, g.row_step, column, g.column_step, h, w, g.ahead),
     )  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def pack_channel(g, to, block, x, image, channel, c, channels, row, column, posi
 def pack_line(g, to, block, source, count):
     """Pack one line of `count` numbers."""
     table = (g.columns_table, 1, 0, 1, 0, 1, 0, count, count)
-    call(g.pack, (g.step, g.lanes, g.itemsize, to, block + g.line_offset, *table, source, 0, 1, 0, 1, 1, count))
+    call(g.pack, (g.step, g.lanes, g.itemsize, to, block + g.line_offset, *table, source, 0, 1, 0, 1, 1, count, 0))
 
 
 @njit
@@ -203,6 +204,7 @@ def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> d
         "channel_stride": packed.channel_stride, "count": packed.count, "span": packed.span, "row_step": packed.row_step,
         "column_step": packed.column_step, "positions_per_row": packed.positions_per_row,
         "step": packed.picked_step, "pack": pack(packed.picked_step, lanes, size), "line_offset": line_offset,
+        "ahead": math.prod(problem.size),
     }  # fmt: skip
 
 

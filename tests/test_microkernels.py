@@ -114,7 +114,7 @@ def test_packing(step: int, lanes: int, dtype: str) -> None:
         starts = np.array(columns, np.int64)
         invoke(
             address, literal, lanes, size, at(out.array), at(line.array), at(starts), len(columns), phases * phase_stride, phases,
-            phase_stride, positions, pitch, count, span, at(plane.array), first_row, row_step, first_column, step, height, width,
+            phase_stride, positions, pitch, count, span, at(plane.array), first_row, row_step, first_column, step, height, width, 9,
         )  # fmt: skip
         for u, v, p, j in np.ndindex(len(columns), phases, positions, count):
             y, x = first_row + v + p * row_step, first_column + columns[u] + j * step
@@ -140,7 +140,7 @@ def test_packing_lines_as_long_as_rows(width: int, lanes: int, dtype: str) -> No
         starts = np.array(columns, np.int64)
         invoke(
             address, 1, lanes, size, at(out.array), at(line.array), at(starts), len(columns), stride, 1, 0, positions, width, width,
-            width + columns[-1], at(plane.array), first_row, 1, first_column, 1, height, width,
+            width + columns[-1], at(plane.array), first_row, 1, first_column, 1, height, width, 9,
         )  # fmt: skip
         for u, p, j in np.ndindex(len(columns), positions, width):
             y, x = first_row + p, first_column + columns[u] + j

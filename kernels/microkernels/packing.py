@@ -21,20 +21,21 @@ from kernels.vector import Words, i64, read_index
 
 
 @intrinsic(prefer_literal=True)
-def _line(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, count: Any, low: Any, high: Any) -> Any:
-    """dst[j] = src[j] for low <= j < high, else 0, for j < count rounded up to whole vectors; addresses."""
+def _line(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, count: Any, low: Any, high: Any, ahead: Any) -> Any:
+    """dst[j] = src[j] for low <= j < high, else 0, for j < count rounded up to whole vectors; addresses. src[j + ahead] is asked for."""
     lanes, itemsize = lanes_.literal_value, itemsize_.literal_value
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, src, count, low, high = values[2:]
+        dst, src, count, low, high, ahead = values[2:]
         w = Words(builder, lanes, itemsize)
         to, source = w.pointer(dst), w.pointer(src)
         with w.loop(builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))) as vector:
             j = builder.mul(vector, i64(lanes))
+            w.prefetch(w.at(w.at(source, j), ahead))
             w.store(w.load_first(w.at(source, j), w.between(j, low, high)), w.at(to, j))
         return context.get_dummy_value()
 
-    return types.void(lanes_, itemsize_, *(types.int64,) * 5), codegen
+    return types.void(lanes_, itemsize_, *(types.int64,) * 6), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -60,13 +61,13 @@ def _pick(typing_context: Any, step_: Any, lanes_: Any, itemsize_: Any, dst: Any
 
 @intrinsic(prefer_literal=True)
 def _moved(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, column_stride: Any, src: Any, first_column: Any, offsets: Any,
-           columns: Any, width: Any, count: Any, low: Any, high: Any) -> Any:  # fmt: skip
+           columns: Any, width: Any, count: Any, low: Any, high: Any, ahead: Any) -> Any:  # fmt: skip
     """dst[u][j] = src[j + m], m = first_column + offsets[u], where low <= j < high and 0 <= j % width + m < width, else 0; for j < count
-    rounded up to whole vectors; addresses."""
+    rounded up to whole vectors; addresses. src[j + ahead] is asked for."""
     lanes, itemsize = lanes_.literal_value, itemsize_.literal_value
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, column_stride, src, first_column, offsets, columns, width, count, low, high = values[2:]
+        dst, column_stride, src, first_column, offsets, columns, width, count, low, high, ahead = values[2:]
         b, w = builder, Words(builder, lanes, itemsize)
         wide, step = w.positions(width, 0), w.positions(b.srem(i64(lanes), width), 0)
 
@@ -77,6 +78,8 @@ def _moved(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, column_st
         first = w.variable(w.positions(i64(0), 1))
         with w.loop(b.sdiv(i64(lanes - 1), width)):
             w.set(first, wrapped(w.get(first)))
+        with w.loop(b.sdiv(b.add(count, i64(lanes - 1)), i64(lanes))) as vector:
+            w.prefetch(w.at(w.pointer(src, ahead), b.mul(vector, i64(lanes))))
         with w.loop(columns) as u:
             by = b.add(first_column, w.load_index(offsets, u))
             to, source = w.pointer(dst, b.mul(u, column_stride)), w.pointer(src, by)
@@ -88,13 +91,13 @@ def _moved(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, column_st
                 w.set(column, wrapped(b.add(w.get(column), step)))
         return context.get_dummy_value()
 
-    return types.void(lanes_, itemsize_, *(types.int64,) * 10), codegen
+    return types.void(lanes_, itemsize_, *(types.int64,) * 11), codegen
 
 
 @njit
 def _pack(
     step, lanes, itemsize, dst, line, offsets, columns, column_stride, phases, phase_stride, positions, pitch, count, span, src, first_row,
-    row_step, first_column, column_step, height, width,
+    row_step, first_column, column_step, height, width, ahead,
 ):  # fmt: skip
     low, high = max(-first_column, 0), max(width - first_column, 0)
     alone = step == 1 and columns == 1
@@ -102,9 +105,9 @@ def _pack(
         start, above, below = src + first_row * width * itemsize, max(-first_row, 0), max(min(height - first_row, positions), 0)
         total, begin, end = positions * width, above * width, max(above, below) * width
         if alone and first_column == 0:
-            _line(lanes, itemsize, dst, start, total, begin, end)
+            _line(lanes, itemsize, dst, start, total, begin, end, ahead)
         else:
-            _moved(lanes, itemsize, dst, column_stride, start, first_column, offsets, columns, width, total, begin, end)
+            _moved(lanes, itemsize, dst, column_stride, start, first_column, offsets, columns, width, total, begin, end, ahead)
         return
     for v in range(phases):
         for p in range(positions):
@@ -112,7 +115,7 @@ def _pack(
             to = dst + (v * phase_stride + p * pitch) * itemsize
             inside = 0 <= row < height
             start = src + (row * width + first_column) * itemsize
-            _line(lanes, itemsize, to if alone else line, start, span, low, high if inside else low)
+            _line(lanes, itemsize, to if alone else line, start, span, low, high if inside else low, ahead)
             if not alone:
                 for u in range(columns):
                     source = line + read_index(offsets, u) * itemsize
@@ -125,7 +128,7 @@ def pack(step: int, lanes: int, itemsize: int) -> int:
     It takes, all int64: the literals (step: the column step, 0 for those that are picked one by one); dst; line, address of scratch for
     `span` numbers and step + 1 vectors more; offsets, address of the first columns of the `columns` planes, which are column_stride
     apart; phases, the rows that take turns, phase_stride apart; positions, lines of a plane, pitch apart; count, numbers in a line; span,
-    input columns that all lines of a row cover; src, first_row, row_step, first_column, column_step, height, width. Whole vectors are
-    written, so up to a vector past each line's end, ascending within a plane.
+    input columns that all lines of a row cover; src, first_row, row_step, first_column, column_step, height, width; ahead, how many
+    elements further lies what is packed next, which is asked for: 2.0 to 1.2 ms for 28 MB. Whole vectors are written, so up to a vector past each line's end, ascending within a plane.
     """
-    return address(_pack, (step, lanes, itemsize), (types.int64,) * 18)
+    return address(_pack, (step, lanes, itemsize), (types.int64,) * 19)
