@@ -97,14 +97,15 @@ def run_job(job, x, out, operands, geometry, block):
                 y = out + (((image * g.c_out + j) * g.oh + row) * g.ow + column) * size
             a = operands[0] + (j * g.k + summed * m) * size
             bias, scale, shift = epilogue_of(g, operands, j)
-            for q in range(across):
-                first = (q * wide + min(q, wider)) * FIELDS * 8
-                n = wide + (q < wider)
-                call(
-                    read_index(g.tiles, m * g.tiles_each + n),
-                    (m, n, g.lanes, size, taps, a, block, g.offsets, y, y_row, entries + first, stage,
-                     bias, scale, shift, g.activation, g.slope),
-                )  # fmt: skip
+            first = entries
+            for n, times in ((wide + 1, wider), (wide, across - wider)):
+                if times:
+                    call(
+                        read_index(g.tiles, m * g.tiles_each + n),
+                        (m, n, g.lanes, size, taps, a, block, g.offsets, y, y_row, first, stage, bias, scale, shift, g.activation, g.slope,
+                         times, 0, 0, n * FIELDS * 8),
+                    )  # fmt: skip
+                    first += times * n * FIELDS * 8
             if stage & LAST and g.form and not g.bends_maxima:
                 bend(g, m, y, y_row, columns if g.pool or g.last_out else g.ow, rows, columns)
             full = stage & LAST and (t == last_tile - 1 or held + m + g.tall + 1 > g.held)

@@ -54,7 +54,8 @@ def test_outer_tile(m: int, n: int, lanes: int, dtype: str) -> None:
         stage = outer.LAST + (0 if resumed else outer.FROM_BIAS)
         slope = struct.unpack("q", struct.pack("d", 0.5))[0]
         finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["leaky_relu"], slope
-        invoke(address, m, n, lanes, size, k, at(a), at(x.array), at(offsets), at(y.array), y_row, at(entries), stage, *finish)
+        place = at(a), at(x.array), at(offsets), at(y.array), y_row, at(entries), stage
+        invoke(address, m, n, lanes, size, k, *place, *finish, 1, 0, 0, 0)
 
         columns = (n - 1) * lanes + last
         windows = np.stack([x.array[t * 3 : t * 3 + columns] for t in range(k)])
@@ -65,6 +66,26 @@ def test_outer_tile(m: int, n: int, lanes: int, dtype: str) -> None:
         np.testing.assert_array_equal(untouched, before[:, columns:] if resumed else np.full_like(untouched, np.nan))
         assert y.zones_untouched()
         assert x.unchanged()
+
+
+@words
+@pytest.mark.parametrize("along", ["channels", "vectors"])
+def test_outer_tiles_in_one_call(along: str, lanes: int, dtype: str) -> None:
+    """Three tiles one after the other: each with weights and rows of its own, or with vectors of its own."""
+    size, m, n, k, times = np.dtype(dtype).itemsize, 3, 2, 4, 3
+    a, x = numbers(times, k, m, dtype=dtype), numbers(k, times * n * lanes, dtype=dtype, seed=1)
+    offsets = np.append(np.arange(k) * x.shape[1], np.zeros(outer.AHEAD)).astype(np.int64)
+    entries = np.array([(q * lanes, q * lanes, lanes) for q in range(times * n)], np.int64)
+    if along == "channels":
+        y, steps = Guarded((times * m, n * lanes), dtype), (a[0].nbytes, m * n * lanes * size, 0)
+        expected = np.concatenate([part.T @ x[:, : n * lanes] for part in a])
+    else:
+        y, steps = Guarded((m, times * n * lanes), dtype), (0, 0, n * entries[0].nbytes)
+        expected = a[0].T @ x
+    place = at(a), at(x), at(offsets), at(y.array), y.array.shape[1], at(entries), outer.FROM_BIAS + outer.LAST
+    invoke(outer.tile(m, n, lanes, size), m, n, lanes, size, k, *place, 0, 0, 0, 0, 0, times, *steps)
+    np.testing.assert_array_equal(y.array, expected)
+    assert y.zones_untouched()
 
 
 @words

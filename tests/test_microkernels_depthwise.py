@@ -15,7 +15,7 @@ from kernels.microkernels import depthwise, outer, row
 @words
 @pytest.mark.parametrize("stream", [False, True])
 def test_depthwise_row(stream: bool, lanes: int, dtype: str) -> None:
-    """Lines from one number to several turns, at every alignment of the output."""
+    """Two lines from one number to several turns, at every alignment of the output."""
     size = np.dtype(dtype).itemsize
     address = row.row(stream, lanes, size)
     k = 3
@@ -24,11 +24,12 @@ def test_depthwise_row(stream: bool, lanes: int, dtype: str) -> None:
     counts = 1, lanes - 1, lanes, lanes + 1, row.UNROLL * lanes, 3 * row.UNROLL * lanes + 7
     for count, start in itertools.product(counts, (0, 1, lanes - 1)):
         x = numbers(count + 5 + (row.UNROLL + 1) * lanes, dtype=dtype)
-        y = Guarded((start + count,), dtype)
-        entries = np.array([0, start, count], np.int64)
-        invoke(address, stream, 1, lanes, size, k, at(a), at(x), at(offsets), at(y.array), 0, at(entries), 3, at(bias), 0, 0, 1, 0)
-        expected = bias[0] + sum(a[t] * x[offsets[t] : offsets[t] + count] for t in range(k))
-        np.testing.assert_array_equal(y.array[start:], np.maximum(expected, 0))
+        y = Guarded((start + 2 * count,), dtype)
+        entries = np.array([(0, start, count), (1, start + count, count)], np.int64)
+        place = at(a), at(x), at(offsets), at(y.array), 0, at(entries), 3
+        invoke(address, stream, 1, lanes, size, k, *place, at(bias), 0, 0, 1, 0, 2, 0, 0, entries[0].nbytes)
+        expected = bias[0] + np.array([sum(a[t] * x[i + offsets[t] :][:count] for t in range(k)) for i in (0, 1)])
+        np.testing.assert_array_equal(y.array[start:], np.maximum(expected, 0).ravel())
         assert np.isnan(y.array[:start]).all()
         assert y.zones_untouched()
 

@@ -19,7 +19,7 @@ from kernels.cuts.kinds import rivals
 from kernels.machine import Machine, machine, remembered
 from kernels.problem import Conv, dilated
 
-TILE_COST = 100  # cycles to call a tile and start its loop
+TILE_COST, CALL_COST = 40, 100  # cycles to start a tile's loop, one of several in a call, and to call one and do so
 JOB_COST = 800  # cycles to take a job; 512 planes of 6x4 took 1400 each, all told
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
 PLANE_COST, VECTOR_MOVED = 90, 5  # cycles per plane and per vector where lines are as long as the input's rows
@@ -137,15 +137,15 @@ def _tiles(outs: int, registers: int) -> Iterator[tuple[int, int]]:
 
 def tap_cycles(m: float, n: float) -> float:
     """Cycles per tap of an m x n tile: two FMAs a cycle and a little for every weight; or two loads a cycle: a weight each row, for each
-    vector two cache lines and a prefetch, and now and then another. Fitted to tiles run from the second-level cache: on Zen 4 6x4 took 13.3 cycles, 9x3 15.0,
-    12x2 13.9, 5x5 14.7, 4x6 15.0, on Zen 5 12.9, 14.5, 12.8, 13.6, 13.3, and 14x1 9.0, 12x1 8.0, 3x4 7.4."""
+    vector two cache lines and a prefetch, and now and then another. Fitted to tiles run from the second-level cache: on Zen 4 6x4 took
+    13.3 cycles, 9x3 15.0, 12x2 13.9, 5x5 14.7, 4x6 15.0, on Zen 5 12.9, 14.5, 12.8, 13.6, 13.3, and 14x1 9.0, 12x1 8.0, 3x4 7.4."""
     return max(m * n / 2 + 0.08 * m + 0.4, 0.5 * (m + 3.5 * n + 1))
 
 
 def across_cycles(m: int, n: int, last: bool, lanes: int) -> tuple[float, float]:
     """Cycles per tap of a tile of m positions by n vectors of channels, and to call it; its sums are stored, or turned and stored."""
     storing = 2.0 * m * n if last else 4.0 * n * lanes * -(-m // lanes)
-    return max(m * n / 2 + 0.08 * m + 0.4, 0.5 * (m + 2 * n + 1)), TILE_COST + storing
+    return max(m * n / 2 + 0.08 * m + 0.4, 0.5 * (m + 2 * n + 1)), CALL_COST + storing
 
 
 def line_cycles(packed: Layout, lanes: int) -> float:
@@ -191,7 +191,7 @@ def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: 
     summed = ins * problem.taps
     calls = -(-ins // block.channels)
     # a tile that resumes sums reads and writes them past the first-level cache
-    calling = TILE_COST + 2 * block.m * block.n + (calls - 1) * (TILE_COST + 6 * block.m * block.n)
+    calling = TILE_COST + block.m * block.n / 2 + (calls - 1) * (TILE_COST + 6 * block.m * block.n)
     per_tile = summed * tap_cycles(outs / block.chunks / down, vectors / across) + calling
     compute = across * down * per_tile
     pack = ins * packing_cycles(packed, lanes, block.rows - rows)

@@ -211,7 +211,7 @@ def _job(problem: Conv, cut: Cut, rows: int, columns: int, threads: int) -> floa
         tiles = -(-share // cut.height(lanes)) * -(-cut.images * rows * columns // cut.m)
     else:
         n = vectors / -(-vectors // cut.n)
-        tap, calling = tap_cycles(cut.m, n), TILE_COST + 2 * cut.m * n
+        tap, calling = tap_cycles(cut.m, n), TILE_COST + cut.m * n / 2
         tiles = -(-share // cut.m) * (vectors / n)
     products = points * tiles * (ins * tap + calling)
     # what leaves the second-level cache: transformed input is written, and read by each round; so is what a round makes

@@ -119,17 +119,19 @@ def run_job(job, x, out, operands, geometry, block):
                         call(g.across_tile, (g.across_m, g.tile_n, g.lanes, size, g.ins, a, *place, *done))
                 continue
             for q in range(across):
-                first = q * wide + min(q, wider)
                 n = wide + (q < wider)
-                for t in range(round_start, round_end):
-                    j = t * g.tall + min(t, g.taller)
+                entries = g.entries + (q * wide + min(q, wider)) * FIELDS * 8
+                t = round_start
+                while t < round_end:  # the taller tiles, then the others
                     m = g.tall + (t < g.taller)
+                    times = (min(g.taller, round_end) if t < g.taller else round_end) - t
+                    j = t * g.tall + min(t, g.taller)
                     a = operands[0] + (((p * g.groups + group) * g.outs + j) * g.ins) * size
                     y = products + (p * channels + j - base) * padded * size
                     done = FROM_BIAS + LAST, 0, 0, 0, 0, 0  # sums start at zero and nothing follows
-                    entries = g.entries + first * FIELDS * 8
-                    tile = read_index(g.tiles, m * g.tiles_each + n)
-                    call(tile, (m, n, g.lanes, size, g.ins, a, source, table, y, padded, entries, *done))
+                    tile, steps = read_index(g.tiles, m * g.tiles_each + n), (times, m * g.ins * size, m * padded * size, 0)
+                    call(tile, (m, n, g.lanes, size, g.ins, a, source, table, y, padded, entries, *done, *steps))
+                    t += times
         for at in range(g.images * channels):
             i, channel = split(at, channels)
             image, j = first_image + i, group * g.outs + base + channel

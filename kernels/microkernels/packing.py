@@ -129,6 +129,7 @@ def pack(step: int, lanes: int, itemsize: int) -> int:
     `span` numbers and step + 1 vectors more; offsets, address of the first columns of the `columns` planes, which are column_stride
     apart; phases, the rows that take turns, phase_stride apart; positions, lines of a plane, pitch apart; count, numbers in a line; span,
     input columns that all lines of a row cover; src, first_row, row_step, first_column, column_step, height, width; ahead, how many
-    elements further lies what is packed next, which is asked for: 2.0 to 1.2 ms for 28 MB. Whole vectors are written, so up to a vector past each line's end, ascending within a plane.
+    elements further lies what is packed next, which is asked for: 2.0 to 1.2 ms for 28 MB. Whole vectors are written, so up to a vector
+    past each line's end, ascending within a plane.
     """
     return address(_pack, (step, lanes, itemsize), (types.int64,) * 19)

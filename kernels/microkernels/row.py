@@ -79,11 +79,15 @@ def row_of(typing_context: Any, stream_: Any, lanes_: Any, itemsize_: Any,
 
 
 @njit
-def _row(stream, n, lanes, itemsize, k, a, x, offsets, y, y_row, vectors, stage, bias, scale, shift, activation, slope):
-    row_of(stream, lanes, itemsize, k, a, x, offsets, y, vectors, bias, scale, shift, activation, slope)
+def _row(
+    stream, n, lanes, itemsize, k, a, x, offsets, y, y_row, vectors, stage, bias, scale, shift, activation, slope, times, a_step, y_step,
+    vectors_step,
+):  # fmt: skip
+    for i in range(times):
+        row_of(stream, lanes, itemsize, k, a, x, offsets, y, vectors + i * vectors_step, bias, scale, shift, activation, slope)
 
 
 def row(stream: bool, lanes: int, itemsize: int) -> int:
     """Address of the compiled row. It is called as the outer tile is, with m = n = 1 and a table of one vector whose count is the
-    line's length; y_row and stage are unused, all taps come at once."""
-    return address(_row, (int(stream), 1, lanes, itemsize), (types.int64,) * 13)
+    line's length; y_row, stage, a_step and y_step are unused, all taps come at once."""
+    return address(_row, (int(stream), 1, lanes, itemsize), (types.int64,) * 17)
