@@ -55,8 +55,11 @@ def _memory(problem: Problem) -> float:
 
 
 def _maps(problem: Conv) -> float:
-    """Input and output alone, for cuts whose cycles count how weights are read."""
-    return (problem.compulsory_bytes - math.prod(problem.weight_shape) * problem.itemsize) / calibration().bandwidth
+    """Input and output alone, for cuts whose cycles count how weights are read; an output that outgrows the caches is fetched before it is
+    written, which only depthwise rows avoid."""
+    output = math.prod(problem.conv_shape) * problem.itemsize
+    moved = problem.compulsory_bytes - math.prod(problem.weight_shape) * problem.itemsize + (output if output > machine().l3 else 0)
+    return moved / calibration().bandwidth
 
 
 # Seconds that a product by BLAS costs whoever comes next: its threads spin on for 30 ms beside them. Three such layers took SampleCNN
@@ -78,13 +81,13 @@ def _fft(problem: Conv) -> float:
     by_scipy = tiles.layout(problem)
     cut = lines.by_lines(problem)
     cycles = cut.cycles if cut else by_scipy.cycles if by_scipy else math.inf
-    return (cycles + GROUP * problem.n * problem.groups) / calibration().clock + _memory(problem)
+    return (cycles + GROUP * problem.n * problem.groups) / calibration().clock + _maps(problem)
 
 
 _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
     "conv": {
         "direct": lambda problem: direct.best(problem, 1).cycles / calibration().clock + _maps(problem),
-        "depthwise": lambda problem: depthwise.cycles(problem) / calibration().clock + _maps(problem),
+        "depthwise": lambda problem: depthwise.cycles(problem) / calibration().clock + _memory(problem),
         "winograd": lambda problem: winograd.best(problem, 1).cycles / calibration().clock + _maps(problem),
         "fft": _fft,
         "im2col": _im2col,

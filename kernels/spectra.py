@@ -26,7 +26,7 @@ from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job
 from kernels.machine import machine
 from kernels.microkernels.fourier import AFTER, BEFORE, NEVER, factors, line, places, radix_pass, spectrum
 from kernels.microkernels.lines import ALONG, APART, NEIGHBOURS, bring, put
-from kernels.microkernels.outer import AHEAD
+from kernels.microkernels.outer import AHEAD, taps_ahead
 from kernels.microkernels.product import product
 from kernels.microkernels.smooth import codes
 from kernels.problem import Conv
@@ -117,7 +117,7 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
             (g.m, g.n, g.lanes, size, g.frequencies, g.stack, g.summands,
              spectra, g.frequency_stride, 2 * g.m * g.planes_wide, 1, 2 * g.planes_wide, g.planes_wide,
              operands[0] + job * g.weights_job * size, g.summands * y_step, offsets.ctypes.data, g.n * g.lanes,
-             block, y_step, g.y_row, g.n * g.lanes),
+             block, y_step, g.y_row, g.n * g.lanes, 0, g.weights_ahead),
         )  # fmt: skip
         first_vector, group, rows = job * g.n, 0, min(g.columns, (g.all_bands - band) * g.wide)
     else:
@@ -131,7 +131,7 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
              operands[0] + (group * g.parts + part) * g.weights_job * size,
              g.stack * 2 * g.m * g.summands, 2 * g.m * g.summands, 2 * g.m, 2, 1,
              source, g.frequency_stride, offsets.ctypes.data, g.columns,
-             block, y_step, g.y_row, g.n * g.lanes),
+             block, y_step, g.y_row, g.n * g.lanes, g.weights_ahead, 0),
         )  # fmt: skip
         rows = min(g.stack * g.m, g.outs - first_row)
     for i in range(rows):
@@ -233,6 +233,7 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         jobs_in, jobs_out = problem.c_in * phases * len(across.phases) * vectors, groups_of_vectors * problem.groups * parts
     frequency_stride += lanes * (frequency_stride // lanes % 2 == 0)  # an odd number of vectors: powers of two would share cache sets
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
+    width = 2 * (cut.n * lanes if cut.each else cut.m)  # of the weights of a summand
     y_row = f * 2 * cut.n * lanes + lanes
     rows = -(-cut.length // lanes) * lanes
     product_bytes = whole(cut.stack * cut.m * y_row * size)
@@ -253,7 +254,9 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         "vectors_in": vectors if cut.each else vectors * len(across.phases), "vectors_out": vectors_out,
         "group_planes": ins * phases * len(across.phases), "groups": problem.groups, "outs": outs,
         "out_plane": math.prod(problem.conv_size), "outputs": cut.outputs, "m": cut.m, "n": cut.n, "stack": cut.stack, "parts": parts,
-        "summands": products, "weights_job": weights_job, "spectra_bytes": spectra_bytes, "y_row": y_row, "product_bytes": product_bytes,
+        "summands": products, "weights_job": weights_job,
+        "weights_ahead": width * taps_ahead(2 * cut.m, 2 * cut.n, width * size), "spectra_bytes": spectra_bytes, "y_row": y_row,
+        "product_bytes": product_bytes,
         "step_in": step_in, "step_out": step_out, "stride": problem.stride[cut.axis], "way_in": way_in, "way_out": way_out,
         "bring": bring(way_in, lanes, size), "bring_near": bring(NEIGHBOURS, lanes, size), "spectrum": spectrum(lanes, size),
         "line": line(lanes, size), "put": put(way_out, cut.each, lanes, size), "put_near": put(NEIGHBOURS, cut.each, lanes, size),

@@ -251,8 +251,8 @@ def test_transform_there_and_back(n: int, lanes: int, dtype: str) -> None:
 
 
 @words
-@pytest.mark.parametrize(("m", "n"), [(1, 1), (4, 2), (13, 1)])
-def test_product_of_spectra(m: int, n: int, lanes: int, dtype: str) -> None:
+@pytest.mark.parametrize(("m", "n", "ahead"), [(1, 1, (0, 0)), (4, 2, (40, 0)), (13, 1, (0, 70))])
+def test_product_of_spectra(m: int, n: int, ahead: tuple[int, int], lanes: int, dtype: str) -> None:
     """Two tiles of rows at three frequencies, against NumPy's complex product of small whole numbers."""
     size = np.dtype(dtype).itemsize
     frequencies, tiles, k, width = 3, 2, 5, n * lanes
@@ -262,7 +262,7 @@ def test_product_of_spectra(m: int, n: int, lanes: int, dtype: str) -> None:
     y = Guarded((frequencies, tiles * m, 2, width + 2), dtype)
     place = at(a), tiles * k * m * 2, k * m * 2, 2 * m, 2, 1, at(x.array), k * 2 * (width + 1), at(offsets), width + 1
     out = at(y.array), tiles * m * 2 * (width + 2), 2 * (width + 2), width + 2
-    invoke(product.product(m, n, lanes, size), m, n, lanes, size, frequencies, tiles, k, *place, *out)
+    invoke(product.product(m, n, lanes, size), m, n, lanes, size, frequencies, tiles, k, *place, *out, *ahead)
     weights, inputs = a[..., 0] + 1j * a[..., 1], x.array[:, :, 0, 1:] + 1j * x.array[:, :, 1, 1:]
     expected = np.einsum("ftki,fkq->ftiq", weights, inputs).reshape(frequencies, tiles * m, width)
     np.testing.assert_array_equal(y.array[:, :, 0, :width], expected.real)

@@ -16,7 +16,8 @@ from kernels.planes import Size
 from kernels.problem import Conv, dilated
 
 FLAT = 0.6  # of what `line_cycles` says: short rows whose copies overlap in time; 62x4 took 39 cycles a row, not 72
-TAP, VECTOR = 0.6, 6  # cycles for a load and its multiply-add, and to finish a vector
+TOGETHER, TAP, ALONE = 6, 1.0, 4.0  # vectors that are summed together; cycles for a tap of one of them, and of one by itself, which waits
+VECTOR = 6  # cycles to finish a vector
 ROWS, STACKS = "rows", "stacks"
 SIDES = 3, 5  # taps side by side that share what they load
 TURN, TURN_LINE = 10.5, 270  # cycles to turn over `lanes` lines, for each vector of theirs, and to begin and end so many lines
@@ -60,8 +61,10 @@ def _cycles(problem: Conv, block: Blocking) -> float:
     row_blocks, column_blocks = -(-problem.conv_size[0] // block.rows), -(-problem.conv_size[1] // block.columns)
     rows, columns = problem.conv_size[0] / row_blocks, problem.conv_size[1] / column_blocks
     packing = packing_cycles(packed, lanes, block.rows - rows) * (FLAT if block.flat and not packed.as_wide else 1.0)
-    calls, vectors = (1, math.ceil(rows * columns / lanes)) if block.flat else (rows, rows * math.ceil(columns / lanes))
-    sums = problem.c_out // problem.groups * (calls * TILE_COST + vectors * (problem.taps * TAP + VECTOR))
+    calls, vectors = (1, math.ceil(rows * columns / lanes)) if block.flat else (rows, math.ceil(columns / lanes))
+    rest = vectors % TOGETHER
+    tap = (vectors - rest) * TAP + rest * ALONE
+    sums = problem.c_out // problem.groups * calls * (TILE_COST + problem.taps * tap + vectors * VECTOR)
     return problem.n * problem.groups * row_blocks * column_blocks * (JOB_COST + packing + sums)
 
 

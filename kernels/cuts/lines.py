@@ -16,7 +16,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from kernels.cuts.direct import L2_BYTES, L3_BYTES, MEMORY_BYTES, tallest
+from kernels.cuts.direct import L2_BYTES, L3_BYTES, MEMORY_BYTES, STREAMED, tallest
 from kernels.cuts.fft import layout
 from kernels.cuts.kinds import rivals
 from kernels.machine import machine, remembered
@@ -231,7 +231,8 @@ def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
     kept = 2.0 * f * cut.stack * cut.m * cut.n * (1.0 if f * cut.stack * cut.m * cut.n * 2 * lanes * size <= spec.l1 else 6.0)
     products = f * cut.stack * (summed * tap + 4 * cut.m + 20) + kept
     part = weights / (jobs_out if cut.each else groups * parts)
-    reading = held * _bytes_per(spectra) / 64 + part * _bytes_per(weights) / 64
+    per_weight = min(_bytes_per(weights) / 64, 1 / STREAMED) if cut.each else _bytes_per(weights) / 64  # whole lines in order, or numbers
+    reading = held * _bytes_per(spectra) / 64 + part * per_weight
     if cut.each:  # every further tile of columns reads the weights anew, from the second-level cache
         reading += part * (cut.stack - 1) / L2_BYTES
     back = lines * (transform_cycles(cut.length) + cut.outputs * put + 4 * CALL)

@@ -17,19 +17,20 @@ from kernels.jit import address, njit
 from kernels.microkernels.outer import AHEAD
 from kernels.vector import Words, i64
 
-ARGUMENTS = 17
+ARGUMENTS = 19
 
 
 @intrinsic(prefer_literal=True)
 def _emit(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any,
           frequencies: Any, tiles: Any, k: Any, a: Any, a_f: Any, a_tile: Any, a_k: Any, a_i: Any, a_part: Any,
-          x: Any, x_f: Any, offsets: Any, x_part: Any, y: Any, y_f: Any, y_i: Any, y_part: Any) -> Any:  # fmt: skip
+          x: Any, x_f: Any, offsets: Any, x_part: Any, y: Any, y_f: Any, y_i: Any, y_part: Any, a_ahead: Any,
+          x_ahead: Any) -> Any:  # fmt: skip
     """See `product`."""
     literals = m_, n_, lanes_, itemsize_
     m, n, lanes, itemsize = (literal.literal_value for literal in literals)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        frequencies, tiles, k, a, a_f, a_tile, a_k, a_i, a_part, x, x_f, offsets, x_part, y, y_f, y_i, y_part = values[4:]
+        frequencies, tiles, k, a, a_f, a_tile, a_k, a_i, a_part, x, x_f, offsets, x_part, y, y_f, y_i, y_part, a_ahead, x_ahead = values[4:]
         w = Words(builder, lanes, itemsize)
         sums = [[(w.variable(w.zero()), w.variable(w.zero())) for _ in range(n)] for _ in range(m)]
         with w.loop(frequencies) as f, w.loop(tiles) as tile:
@@ -40,14 +41,16 @@ def _emit(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any,
             scalars = [w.at(w.pointer(a), builder.add(start, builder.mul(i64(i), a_i))) for i in range(m)]
             source = w.at(w.pointer(x), builder.mul(f, x_f))
             with w.loop(k) as t:
-                coming = w.at(source, w.load_index(offsets, builder.add(t, i64(AHEAD))))
                 base = w.at(source, w.load_index(offsets, t))
+                coming = w.at(source, w.load_index(offsets, builder.add(t, i64(AHEAD))))
+                coming = builder.select(builder.icmp_signed("!=", x_ahead, i64(0)), w.at(base, x_ahead), coming)
                 vectors = []
                 for q in range(n):
                     for place, ahead in ((base, coming), (w.at(base, x_part), w.at(coming, x_part))):
                         vectors.append(w.load(w.at(place, q * lanes)))
                         w.prefetch(w.at(ahead, q * lanes))
                 at = builder.mul(t, a_k)
+                w.prefetch(w.at(w.at(scalars[0], at), a_ahead))
                 for scalar, row in zip(scalars, sums):
                     first = w.at(scalar, at)
                     real, imaginary = w.splat(w.load_scalar(first)), w.splat(w.load_scalar(w.at(first, a_part)))
@@ -70,8 +73,10 @@ def _emit(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any,
 
 
 @njit
-def _product(m, n, lanes, itemsize, fs, tiles, k, a, a_f, a_tile, a_k, a_i, a_part, x, x_f, offsets, x_part, y, y_f, y_i, y_part):
-    _emit(m, n, lanes, itemsize, fs, tiles, k, a, a_f, a_tile, a_k, a_i, a_part, x, x_f, offsets, x_part, y, y_f, y_i, y_part)
+def _product(m, n, lanes, itemsize, fs, tiles, k, a, a_f, a_tile, a_k, a_i, a_part, x, x_f, offsets, x_part, y, y_f, y_i, y_part,
+             a_ahead, x_ahead):  # fmt: skip
+    _emit(m, n, lanes, itemsize, fs, tiles, k, a, a_f, a_tile, a_k, a_i, a_part, x, x_f, offsets, x_part, y, y_f, y_i, y_part,
+          a_ahead, x_ahead)  # fmt: skip
 
 
 def product(m: int, n: int, lanes: int, itemsize: int) -> int:
@@ -80,6 +85,7 @@ def product(m: int, n: int, lanes: int, itemsize: int) -> int:
     It takes, all int64: the four literals again; frequencies; tiles of m rows, one below the other; k summands; a, an address, and its
     steps in elements from frequency to frequency, tile to tile, summand to summand, row to row, real part to imaginary part; x, an address,
     its step from frequency to frequency, the address of k int64 element offsets and AHEAD more (any values), and its step from real parts
-    to imaginary parts; y, an address, and its steps from frequency to frequency, row to row, real parts to imaginary parts.
+    to imaginary parts; y, an address, and its steps from frequency to frequency, row to row, real parts to imaginary parts; a_ahead and
+    x_ahead, how many elements beyond what is used now something is asked for, of x 0 for what comes AHEAD summands later.
     """
     return address(_product, (m, n, lanes, itemsize), (types.int64,) * ARGUMENTS)
