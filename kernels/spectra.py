@@ -212,7 +212,8 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
     if cut.each:
         weights_job = f * products * 2 * cut.n * lanes
         inputs, outputs, shifts_in, shifts_out = channel_places(problem, cut, lanes)
-        vectors, vectors_out, plane_numbers = len(inputs), len(outputs), len(inputs) * lanes
+        # an odd number of vectors from column to column: those of a tile, a power of two apart, would share cache sets
+        vectors, vectors_out, plane_numbers = len(inputs), len(outputs), (len(inputs) | 1) * lanes
         part, frequency_stride = plane_numbers, cut.stack * cut.m * 2 * plane_numbers
         offsets = np.arange(products) * 2 * cut.n * lanes
         jobs_in, jobs_out, parts, all_vectors = columns * vectors, -(-vectors_out // cut.n), 1, 0
