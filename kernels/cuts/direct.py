@@ -136,10 +136,10 @@ def _tiles(outs: int, registers: int) -> Iterator[tuple[int, int]]:
 
 
 def tap_cycles(m: float, n: float) -> float:
-    """Cycles per tap of an m x n tile: two FMAs a cycle and a little for every weight; or two loads a cycle: a weight each row, for each
+    """Cycles per tap of an m x n tile: two FMAs a cycle and a little for every load; or two loads a cycle: a weight each row, for each
     vector two cache lines and a prefetch, and now and then another. Fitted to tiles run from the second-level cache: on Zen 4 6x4 took
     13.3 cycles, 9x3 15.0, 12x2 13.9, 5x5 14.7, 4x6 15.0, on Zen 5 12.9, 14.5, 12.8, 13.6, 13.3, and 14x1 9.0, 12x1 8.0, 3x4 7.4."""
-    return max(m * n / 2 + 0.08 * m + 0.4, 0.5 * (m + 3.5 * n + 1))
+    return max(m * n / 2 + 0.05 * m + 0.2 * n, 0.5 * (m + 3.5 * n + 1))
 
 
 def across_cycles(m: int, n: int, last: bool, lanes: int) -> tuple[float, float]:
