@@ -71,12 +71,17 @@ def finish(
         for i, sums in enumerate(c):
             for q, value in enumerate(sums):
                 w.set(value, w.fma(w.get(value), of(w, scale, i, q), of(w, shift, i, q)))
-    with w.when(b.icmp_signed("!=", activation, i64(0))):
+    every = [value for sums in c for value in sums]
+    with w.when(b.icmp_signed("==", activation, i64(ACTIVATIONS["relu"]))):  # one instruction a vector, where all three take six
+        for value in every:
+            number = w.get(value)
+            w.set(value, b.select(b.fcmp_ordered(">", w.zero(), number), w.zero(), number))
+    with w.when(b.icmp_signed(">", activation, i64(ACTIVATIONS["relu"]))):
         six, below = w.constant(6.0), w.splat(slope_of(w, slope))
         capped, leaky = (w.splat_bit(b.icmp_signed("==", activation, i64(ACTIVATIONS[name]))) for name in ("relu6", "leaky_relu"))
-        for value in (value for sums in c for value in sums):
+        for value in every:
             number = w.get(value)
-            # not number * slope for relu: -inf * 0 is NaN
+            # not number * slope for relu6: -inf * 0 is NaN
             low = b.select(leaky, b.fmul(number, below), w.zero())
             number = b.select(b.fcmp_ordered("<", number, w.zero()), low, number)
             w.set(value, b.select(b.and_(b.fcmp_ordered(">", number, six), capped), six, number))
