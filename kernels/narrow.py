@@ -18,6 +18,7 @@ from kernels.jit import njit
 from kernels.jobs import COUNTER_BYTES
 from kernels.machine import machine
 from kernels.microkernels.across import tile
+from kernels.microkernels.outer import AHEAD
 from kernels.problem import Conv
 from kernels.scratch import Scratch, whole
 from kernels.slabs import NOTE, slabs
@@ -88,7 +89,8 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool =
     vectors = -(-problem.c_out // lanes)
     panels, wide, wider = even(vectors, block.n)
     starts = np.array(packed.columns)
-    offsets = (np.arange(problem.c_in)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel().astype(np.int64)
+    offsets = (np.arange(problem.c_in)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel()
+    offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
     tiles = np.zeros(block.n + 1, np.int64)  # by vectors of channels
     for n in {wide, wide + (wider > 0)}:
         tiles[n] = tile(block.m, n, lanes, size)

@@ -98,7 +98,7 @@ def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
     for k, last, positions in itertools.product((1, 3, 7), (1, lanes - 1, lanes), {1, m}):
         x = given(numbers(k * 2 + m, dtype=dtype))
         a, bias, scale, shift = (numbers(*shape, dtype=dtype, seed=s) for s, shape in enumerate(((k, n * lanes), *[(n * lanes,)] * 3), 1))
-        offsets = (np.arange(k) * 2).astype(np.int64)
+        offsets = np.append(np.arange(k) * 2, np.zeros(outer.AHEAD)).astype(np.int64)
         channels = (n - 1) * lanes + last
         y = Guarded((channels, y_row), dtype)
         finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["relu"], 0

@@ -17,7 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.jit import address, njit
-from kernels.microkernels.outer import finish, in_turns, taps_ahead
+from kernels.microkernels.outer import AHEAD, finish, in_turns, taps_ahead
 from kernels.vector import Words, i64
 
 
@@ -52,6 +52,7 @@ def across_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: A
             for place in places:
                 w.prefetch(w.at(place, far * n * lanes))
             vectors = [w.load(place) for place in places]
+            w.prefetch(w.at(inputs, w.load_index(offsets, builder.add(t, i64(AHEAD)))))
             tap = w.at(inputs, w.load_index(offsets, t))
             for i in range(m):
                 value = w.splat(w.load_scalar(w.at(tap, i)))
@@ -93,9 +94,9 @@ def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
     """Address of the compiled tile of m positions by n vectors of channels.
 
     It takes, all int64: the four sizes again; k taps; a, address of the weights [k][n*lanes]; x, address of the input; offsets, address of
-    k int64 element offsets into x; y, address of the output, whose channels are y_row elements apart; positions and channels, how many of
-    the m and of the n*lanes are written; last, whether channels lie side by side and positions y_row elements apart instead; bias, scale,
-    shift, addresses of n*lanes numbers or 0; activation and slope as for the outer tile. Reads m numbers at each offset whatever
-    `positions` says.
+    k int64 element offsets into x and AHEAD more (any values); y, address of the output, whose channels are y_row elements apart; positions
+    and channels, how many of the m and of the n*lanes are written; last, whether channels lie side by side and positions y_row elements
+    apart instead; bias, scale, shift, addresses of n*lanes numbers or 0; activation and slope as for the outer tile. Reads m numbers at
+    each offset whatever `positions` says.
     """
     return address(_tile, (m, n, lanes, itemsize), (types.int64,) * 14)
