@@ -27,7 +27,7 @@ PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6
 TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
 L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 12.0, 3.5  # bytes per cycle and core; there and back for the second level
-STREAMED = 5.5  # the same of weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, 52 of two that do 280
+STREAMED = 6.0  # the same of weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, 52 of two that do 280
 HIDDEN = 0.15  # of the shorter of arithmetic and reading, what the longer does not hide
 
 
