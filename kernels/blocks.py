@@ -35,22 +35,25 @@ Packed = tuple[Array | None, ...]  # weight, bias, scale, shift as a driver read
 
 
 @njit
-def pack_channel(g, to, block, x, image, channel, c, channels, row, column, positions):
-    """Pack the c-th of `channels` input channels from `channel` on, from an input row and column on (before padding), to `to`; the job's
-    scratch is at `block`."""
-    source, row, column, h, w = plane_of(g, x, image, channel, c, channels, row, column, positions, block)
-    call(
-        g.pack,
-        (g.step, g.lanes, g.itemsize, to, block + g.line_offset, g.columns_table, g.planes, g.column_stride, g.phases, g.phase_stride,
-         positions, g.pitch, g.count, g.span, source, row, g.row_step, column, g.column_step, h, w, g.ahead),
-    )  # fmt: skip
+def pack_channels(g, block, x, image, channel, channels, row, column, positions):
+    """Pack `channels` input channels from `channel` on, from an input row and column on (before padding), to the beginning of the job's
+    scratch at `block`; in one call, unless they are turned over one by one."""
+    together = 1 if g.last_in else channels
+    for c in range(0, channels, together):
+        source, top, left, h, w = plane_of(g, x, image, channel, c, channels, row, column, positions, block)
+        to = block + c * g.channel_stride * g.itemsize
+        call(
+            g.pack,
+            (g.step, g.lanes, g.itemsize, to, block + g.line_offset, g.columns_table, g.planes, g.column_stride, g.phases, g.phase_stride,
+             positions, g.pitch, g.count, g.span, source, top, g.row_step, left, g.column_step, h, w, g.ahead, together, g.channel_stride),
+        )  # fmt: skip
 
 
 @njit
 def pack_line(g, to, block, source, count):
     """Pack one line of `count` numbers."""
     table = (g.columns_table, 1, 0, 1, 0, 1, 0, count, count)
-    call(g.pack, (g.step, g.lanes, g.itemsize, to, block + g.line_offset, *table, source, 0, 1, 0, 1, 1, count, 0))
+    call(g.pack, (g.step, g.lanes, g.itemsize, to, block + g.line_offset, *table, source, 0, 1, 0, 1, 1, count, 0, 1, 0))
 
 
 @njit
@@ -80,9 +83,7 @@ def run_job(job, x, out, operands, geometry, block):
     y_row = g.rows * g.columns if g.pool else g.held_pitch if g.last_out else g.oh * g.ow
     for channel in range(0, g.ins, g.channels):
         channels = min(g.channels, g.ins - channel)
-        for c in range(channels):
-            place = x, image, group * g.ins + channel, c, channels, row * g.sh, column * g.sw, positions
-            pack_channel(g, block + c * g.channel_stride * size, block, *place)
+        pack_channels(g, block, x, image, group * g.ins + channel, channels, row * g.sh, column * g.sw, positions)
         summed, taps = channel * g.kernel_taps, channels * g.kernel_taps
         held = 0
         stage = (FROM_BIAS if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)

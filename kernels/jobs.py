@@ -1,8 +1,7 @@
 """How threads share out jobs: each has a run of its own, in order, and then helps the others with what is left of theirs.
 
-The same thread does the same jobs in every call, so what it read and wrote lies in its own caches, and neighbours share their halo: where
-the two cores have a last-level cache each, 16 channels of 3000 took 24 us so, 44 from one counter. A thread that is held up, or that begins
-late because it slept, does fewer.
+The same thread does the same jobs in every call, so what it read and wrote lies in its own caches, and neighbours share their halo. A
+thread that is held up, or that begins late because it slept, does fewer.
 """
 
 from __future__ import annotations

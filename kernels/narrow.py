@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from kernels.blocks import Packed, common, epilogue_of, every_job, launcher, line_bytes, pack_channel, pack_line, packing, padded
+from kernels.blocks import Packed, common, epilogue_of, every_job, launcher, line_bytes, pack_channels, pack_line, packing, padded
 from kernels.cuts.direct import Blocking, even, narrow_layout
 from kernels.finishing import bend
 from kernels.implementation import Operands, Prepared
@@ -45,8 +45,7 @@ def run_job(job, x, out, operands, geometry, block):
     elif g.one_line:
         pack_line(g, block, block, source, number * g.ins)
     else:
-        for c in range(g.ins):
-            pack_channel(g, block + c * g.channel_stride * size, block, x, image, 0, c, g.ins, row * g.sh, 0, positions)
+        pack_channels(g, block, x, image, 0, g.ins, row * g.sh, 0, positions)
     first_panel, last_panel = split(chunk * g.panels, g.chunks)[0], split((chunk + 1) * g.panels, g.chunks)[0]
     for t in range(first_panel, last_panel):
         j = (t * g.wide + min(t, g.wider)) * g.lanes

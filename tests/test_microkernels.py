@@ -135,7 +135,7 @@ def test_packing(step: int, lanes: int, dtype: str) -> None:
         starts = np.array(columns, np.int64)
         invoke(
             address, literal, lanes, size, at(out.array), at(line.array), at(starts), len(columns), phases * phase_stride, phases,
-            phase_stride, positions, pitch, count, span, at(plane.array), first_row, row_step, first_column, step, height, width, 9,
+            phase_stride, positions, pitch, count, span, at(plane.array), first_row, row_step, first_column, step, height, width, 9, 1, 0,
         )  # fmt: skip
         for u, v, p, j in np.ndindex(len(columns), phases, positions, count):
             y, x = first_row + v + p * row_step, first_column + columns[u] + j * step
@@ -148,25 +148,26 @@ def test_packing(step: int, lanes: int, dtype: str) -> None:
 @words
 @pytest.mark.parametrize("width", [1, 2, 3, 7, 15, 16, 17, 40])
 def test_packing_lines_as_long_as_rows(width: int, lanes: int, dtype: str) -> None:
-    """Planes moved by some columns and rows, before, inside and past the plane; lines lie one behind the other."""
+    """Two planes moved by some columns and rows, before, inside and past the plane; lines lie one behind the other."""
     size = np.dtype(dtype).itemsize
     address = packing.pack(1, lanes, size)
     height, positions = 5, 6
-    plane = given(numbers(height, width, dtype=dtype))
+    planes = given(numbers(2, height, width, dtype=dtype))
     for columns, first_column, first_row in itertools.product(([0], [0, 1, 2], [0, 3]), (-3, -1, 0, 1), (-7, -2, 0, 3, 6)):
         total = positions * width
         stride = -(-total // lanes) * lanes
-        out = Guarded((len(columns), stride), dtype)
+        out = Guarded((2, len(columns), stride), dtype)
         line = Guarded((width + columns[-1] + 2 * lanes + 1,), dtype)
         starts = np.array(columns, np.int64)
         invoke(
             address, 1, lanes, size, at(out.array), at(line.array), at(starts), len(columns), stride, 1, 0, positions, width, width,
-            width + columns[-1], at(plane.array), first_row, 1, first_column, 1, height, width, 9,
+            width + columns[-1], at(planes.array), first_row, 1, first_column, 1, height, width, 9, 2,
+            len(columns) * stride,
         )  # fmt: skip
-        for u, p, j in np.ndindex(len(columns), positions, width):
+        for c, u, p, j in np.ndindex(2, len(columns), positions, width):
             y, x = first_row + p, first_column + columns[u] + j
-            expected = plane.array[y, x] if 0 <= y < height and 0 <= x < width else 0.0
-            assert out.array[u, p * width + j] == expected, (columns, first_column, first_row, u, p, j)
+            expected = planes.array[c, y, x] if 0 <= y < height and 0 <= x < width else 0.0
+            assert out.array[c, u, p * width + j] == expected, (c, columns, first_column, first_row, u, p, j)
         assert out.zones_untouched()
         assert line.zones_untouched()
 

@@ -177,7 +177,7 @@ def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
     int64 element offsets into x and AHEAD more (any values); y, address of the output, y_row elements from row to row; vectors, address
     of n int64 triples: element offset into x, element offset into y, how many of the lanes are written (and read, when resumed); stage,
     the bits FROM_BIAS and LAST; bias, scale, shift, addresses of m numbers or 0; activation, a code of ACTIVATIONS; slope, the bits of a
-    float64; times, how many such tiles, each a_step, y_step and vectors_step bytes further, because calling one takes 90 cycles, of which
-    the next in the same call takes 40. Reads whole vectors of x whatever the counts say.
+    float64; times, how many such tiles, each a_step, y_step and vectors_step bytes further, because calling one takes 90 cycles and
+    the next in the same call 23. Reads whole vectors of x whatever the counts say.
     """
     return address(_tile, (m, n, lanes, itemsize), (types.int64,) * 17)
