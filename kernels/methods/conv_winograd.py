@@ -65,8 +65,7 @@ def error_bound(problem: Conv, only: str = "") -> float:
 
 @njit
 def run_job(job, x, out, operands, geometry, block):
-    """One job; arguments as in `kernels.blocks.run_job`. Its scratch: where its tiles lie, transformed input V, products M, one
-    line of outputs."""
+    """One job; arguments as in `kernels.blocks.run_job`. Its scratch: where its tiles lie, transformed input V, products M."""
     g = geometry[0]
     size = g.itemsize
     chunk, rest = split(job, split(g.jobs, g.chunks)[0])  # a thread's jobs share weights
