@@ -113,8 +113,7 @@ def _weights(problem: Conv) -> float:
 
 def _points(problem: Conv) -> float:
     cut = winograd.best(problem, 1)
-    points = math.prod(m + k - 1 for m, k in zip((cut.mh, cut.mw), problem.kernel))
-    return BIND + TRANSFORMED * points * math.prod(problem.weight_shape) / problem.taps
+    return BIND + TRANSFORMED * math.prod(cut.patch(problem)) * math.prod(problem.weight_shape) / problem.taps
 
 
 def _spectra(problem: Conv) -> float:

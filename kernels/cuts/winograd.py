@@ -84,7 +84,7 @@ class Cut:
 
 def tiling(problem: Conv, cut: Cut) -> Conv:
     """Tiles as a convolution: its kernel is the patch, its stride the tile, so packing and offsets are those of any strided layer."""
-    kernel = tuple(m + r - 1 for m, r in zip((cut.mh, cut.mw), problem.kernel))
+    kernel = cut.patch(problem)
     sizes, pads = [], []
     for n, (before, after), out, m, t in zip(problem.size, problem.padding, problem.conv_size, (cut.mh, cut.mw), kernel):
         sizes.append(n)
