@@ -38,14 +38,16 @@ BUILT_IN = {
     32: Calibration(3.2e9, 10e9, 60e-6),
     16: Calibration(2.6e9, 15e9, 60e-6),
 }
-
+# Intel's servers: transforms, which go through the second-level cache more than once, took 0.93 of their estimate where direct took 0.76,
+# median of 394 layers on Granite Rapids, and 0.85 once the estimates knew of the mesh
+MESH = dataclasses.replace(BUILT_IN[64], factors={"conv fft": 1.1, "conv winograd": 1.1})
 
 _using: list[Calibration] = []
 
 
 def calibration() -> Calibration:
     """The numbers of this machine, read once a process."""
-    return _using[-1] if _using else _known(machine().vector_bytes)
+    return _using[-1] if _using else _known(machine().vector_bytes, machine().mesh)
 
 
 @contextlib.contextmanager
@@ -78,13 +80,18 @@ def keep(measured: Calibration) -> bool:
     return file is not None and store.change(KIND, file, put)
 
 
+def built_in(vector_bytes: int, mesh: bool) -> Calibration:
+    """What serves until somebody measures."""
+    return MESH if mesh and vector_bytes == 64 else BUILT_IN.get(vector_bytes, BUILT_IN[16])
+
+
 @functools.cache
-def _known(vector_bytes: int) -> Calibration:
+def _known(vector_bytes: int, mesh: bool) -> Calibration:
     file = store.where(KIND)
     section = store.read(KIND, file) if file is not None and store.exists(file) else None
     entry = (section or {}).get(f"{vector_bytes} bytes")
     if entry is None:
-        return BUILT_IN.get(vector_bytes, BUILT_IN[16])
+        return built_in(vector_bytes, mesh)
     try:
         factors = {str(name): float(value) for name, value in entry["factors"].items()}
         found = Calibration(float(entry["clock"]), float(entry["bandwidth"]), float(entry["waking"]), factors)
@@ -93,4 +100,4 @@ def _known(vector_bytes: int) -> Calibration:
         return found
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         warnings.warn(f"calibration file {file} is damaged and not used: {error!r}", RuntimeWarning, stacklevel=2)
-        return BUILT_IN.get(vector_bytes, BUILT_IN[16])
+        return built_in(vector_bytes, mesh)

@@ -16,7 +16,7 @@ from test_tuning import start_anew
 import kernels
 from kernels import __main__ as command
 from kernels import calibrate, calibration, measure, parse, store, tuning
-from kernels.calibration import BUILT_IN, Calibration, worth
+from kernels.calibration import BUILT_IN, MESH, Calibration, built_in, worth
 from kernels.machine import machine, pretend
 from kernels.plan import load
 from kernels.policy import choose
@@ -50,11 +50,16 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     tuning._state["generation"] += 1
 
 
+def ours() -> Calibration:
+    """What is built in for this machine."""
+    return built_in(machine().vector_bytes, machine().mesh)
+
+
 def test_built_in() -> None:
-    assert calibration.calibration() is BUILT_IN[machine().vector_bytes]
-    for vector_bytes in (16, 32, 64):
-        with pretend(vector_bytes=vector_bytes):
-            assert calibration.calibration() is BUILT_IN[vector_bytes]
+    assert calibration.calibration() is ours()
+    for vector_bytes, mesh, known in ((16, False, BUILT_IN[16]), (32, True, BUILT_IN[32]), (64, False, BUILT_IN[64]), (64, True, MESH)):
+        with pretend(vector_bytes=vector_bytes, mesh=mesh):
+            assert calibration.calibration() is known
             assert math.isfinite(choose(LAYER).estimates["direct"])
 
 
@@ -65,7 +70,7 @@ def test_what_was_measured_is_kept_and_decides(file: Path) -> None:
     assert calibration.calibration() == MEASURED and worth(2, 5e4) == 2
     assert choose(LAYER).name != "winograd" and choose(LAYER).estimates["winograd"] > 10 * estimate
     with pretend(vector_bytes=machine().vector_bytes // 2):
-        assert calibration.calibration() is BUILT_IN[machine().vector_bytes], "measured for other vectors"
+        assert calibration.calibration() is ours(), "measured for other vectors"
     with calibration.using(BUILT_IN[64]):
         assert calibration.calibration() is BUILT_IN[64]
     assert calibration.calibration() == MEASURED
@@ -84,13 +89,13 @@ def test_wrong_numbers_warn_and_are_not_used(file: Path, name: str) -> None:
     file.write_text(json.dumps(held))
     calibration._known.cache_clear()
     with pytest.warns(RuntimeWarning, match="damaged and not used"):
-        assert calibration.calibration() is BUILT_IN[machine().vector_bytes]
+        assert calibration.calibration() is ours()
 
 
 def test_a_foreign_file_warns_and_stays(file: Path) -> None:
     file.write_text("{}")
     with pytest.warns(RuntimeWarning, match="is not used"):
-        assert calibration.calibration() is BUILT_IN[machine().vector_bytes]
+        assert calibration.calibration() is ours()
     with pytest.warns(RuntimeWarning, match="is left alone"):
         assert not calibration.keep(MEASURED)
     assert file.read_text() == "{}"
@@ -130,7 +135,7 @@ def test_the_machines_own_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrate, "ASLEEP", 0.0)
     assert calibrate.multiply_adds() == pytest.approx(200_000 * 12 * machine().lanes(4) / 0.001)
     assert calibrate.bandwidth() == pytest.approx(2 * (1 << 16) / 0.001)
-    assert calibrate.waking() in (calibrate.SLOWEST_WAKING, BUILT_IN[machine().vector_bytes].waking)
+    assert calibrate.waking() in (calibrate.SLOWEST_WAKING, ours().waking)
 
 
 def test_every_layer_of_the_calibration_is_able_to_tell() -> None:

@@ -59,7 +59,11 @@ def test_winograd(line: str, monkeypatch: pytest.MonkeyPatch, poisoned_scratch: 
             check(problem, conv_winograd.prepare(problem, 2, last=last), last=last)
 
 
-@pytest.mark.parametrize("line", [SHARED, "conv2d n6 c130 1x3 -> c33 k1x1 s1x1 p0+0x0+0 d1x1 g1 bias float32"])
+@pytest.mark.parametrize(
+    "line",
+    [SHARED, "conv2d n6 c130 1x3 -> c33 k1x1 s1x1 p0+0x0+0 d1x1 g1 bias float32",
+     "conv1d n2 c7 1x20 -> c40 k1x9 s1x2 p0+0x5+4 d1x2 g1 bias float32"],
+)  # fmt: skip
 def test_lanes_along_output_channels(line: str, poisoned_scratch: None) -> None:
     problem = parse(line)
     for last in (False, True):

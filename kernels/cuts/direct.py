@@ -20,14 +20,17 @@ from kernels.machine import Machine, machine, remembered
 from kernels.problem import Conv, dilated
 
 TILE_COST, CALL_COST = 40, 100  # cycles to start a tile's loop, one of several in a call, and to call one and do so
+RESUMED = 6  # cycles to read and write a vector of sums in the second-level cache
 JOB_COST = 800  # cycles to take a job; 512 planes of 6x4 took 1400 each, all told
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
 PLANE_COST, VECTOR_MOVED = 90, 5  # cycles per plane and per vector where lines are as long as the input's rows
 PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
 TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
-L2_BYTES, L3_BYTES, MEMORY_BYTES = 10.0, 12.0, 3.5  # bytes per cycle and core; there and back for the second level
-STREAMED = 6.0  # the same of weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, 52 of two that do 280
+L2_BYTES, MEMORY_BYTES = 10.0, 3.5  # bytes per cycle and core; there and back for the second level
+L3_BYTES = {False: 12.0, True: 7.5}  # by whether a mesh is between: 28 GB/s a core of Granite Rapids
+# weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, 52 of two of 280; over a mesh 18 to 27 of two of 230
+STREAMED = {False: 6.0, True: 3.0}
 HIDDEN = 0.15  # of the shorter of arithmetic and reading, what the longer does not hide
 
 
@@ -138,8 +141,10 @@ def _tiles(outs: int, registers: int) -> Iterator[tuple[int, int]]:
 def tap_cycles(m: float, n: float) -> float:
     """Cycles per tap of an m x n tile: two FMAs a cycle and a little for every load; or two loads a cycle: a weight each row, for each
     vector two cache lines and a prefetch, and now and then another. Fitted to tiles run from the second-level cache: on Zen 4 6x4 took
-    13.3 cycles, 9x3 15.0, 12x2 13.9, 5x5 14.7, 4x6 15.0, on Zen 5 12.9, 14.5, 12.8, 13.6, 13.3, and 14x1 9.0, 12x1 8.0, 3x4 7.4."""
-    return max(m * n / 2 + 0.05 * m + 0.2 * n, 0.5 * (m + 3.5 * n + 1))
+    13.3 cycles, 9x3 15.0, 12x2 13.9, 5x5 14.7, 4x6 15.0, on Zen 5 12.9, 14.5, 12.8, 13.6, 13.3, and 14x1 9.0, 12x1 8.0, 3x4 7.4; on
+    Granite Rapids, where vectors cost more, 12x2 13.6, 14x2 15.8, 8x3 14.7, 9x3 16.8, 6x4 15.4 of what a cycle of FMAs takes there."""
+    loading = 0.9 * n if machine().mesh else 0.05 * m + 0.2 * n
+    return max(m * n / 2 + loading, 0.5 * (m + 3.5 * n + 1))
 
 
 def across_cycles(m: int, n: int, last: bool, lanes: int) -> tuple[float, float]:
@@ -171,9 +176,10 @@ def row_counts(oh: int, threads: int) -> list[int]:
     return sorted(counts)
 
 
-def _column_counts(ow: int, lanes: int, n: int) -> list[int]:
+def _column_counts(ow: int, lanes: int, n: int, threads: int) -> list[int]:
     step = lanes * n
-    return sorted({ow, *(step * i for i in (1, 2, 4, 8, 16, 32, 64) if step * i < ow)})
+    shared = {step * -(-ow // (step * threads * i)) for i in (1, 2, 3)}
+    return sorted({ow, *(step * i for i in (1, 2, 4, 8, 16, 32, 64) if step * i < ow), *(count for count in shared if count < ow)})
 
 
 def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: Machine) -> float:
@@ -184,19 +190,23 @@ def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: 
     oh, ow = problem.conv_size
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     jobs = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
-    rows, columns = oh / row_blocks, ow / column_blocks
+    rounds = math.ceil(jobs / threads)
+    few = rounds < row_blocks * column_blocks  # some thread has whole blocks only
+    rows, columns = (block.rows, block.columns) if few else (oh / row_blocks, ow / column_blocks)
     vectors = math.ceil(rows * columns / lanes) if block.flat else rows * math.ceil(columns / lanes)
     across = math.ceil(vectors / block.n)
     down = even(-(-outs // block.chunks), block.m)[0]
     summed = ins * problem.taps
     calls = -(-ins // block.channels)
-    # a tile that resumes sums reads and writes them past the first-level cache
-    calling = TILE_COST + block.m * block.n / 2 + (calls - 1) * (TILE_COST + 6 * block.m * block.n)
+    # a tile that resumes sums reads and writes them past the first-level cache, or past the second where a job's outputs and block fill it
+    held = problem.itemsize * (rows * columns * outs / block.chunks + packed.size)
+    resumed = RESUMED if held < 0.8 * spec.l2 else 2 * spec.vector_bytes / L3_BYTES[spec.mesh]
+    calling = TILE_COST + block.m * block.n / 2 + (calls - 1) * (TILE_COST + resumed * block.m * block.n)
     per_tile = summed * tap_cycles(outs / block.chunks / down, vectors / across) + calling
     compute = across * down * per_tile
     pack = ins * packing_cycles(packed, lanes, block.rows - rows)
     job = job_cycles(compute, _stream(problem, spec, block.chunks), pack)
-    return math.ceil(jobs / threads) * job
+    return rounds * job
 
 
 def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
@@ -208,7 +218,7 @@ def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
     for m, n in _tiles(outs, spec.registers):
         for flat in (False, True):
             for rows in row_counts(oh, threads):
-                for columns in [ow] if flat else _column_counts(ow, lanes, n):
+                for columns in [ow] if flat else _column_counts(ow, lanes, n, threads):
                     packed = layout(problem, flat, rows, columns, lanes)
                     budget = spec.l2 // 2 // item
                     if packed.size > budget and (rows, columns) != (1, min(columns, lanes * n)):
@@ -230,7 +240,14 @@ def stream_cycles(total: float, share: float, spec: Machine) -> float:
     """Cycles to read `share` bytes once, of weights that are `total` bytes; none where they stay in the second-level cache."""
     if total <= spec.l2 / 4:
         return 0.0
-    return share / (L3_BYTES if total < spec.l3 / 2 else STREAMED)
+    return share * far_cycles(total, STREAMED[spec.mesh], spec)
+
+
+def far_cycles(total: float, memory: float, spec: Machine) -> float:
+    """Cycles a byte of `total` bytes, gone through again and again: from the last cache up to half of it, from memory, at `memory` bytes a
+    cycle, from one and a half of it on. Between, 131 MB came from a cache of 128 at 18 GB/s a core, where 64 took 26 and 262 took 15."""
+    missed = min(1.0, max(0.0, total / spec.l3 - 0.5))
+    return (1 - missed) / L3_BYTES[spec.mesh] + missed / memory
 
 
 def job_shapes(size: tuple[int, int], block: tuple[int, int]) -> Iterator[tuple[int, int, int]]:
@@ -258,7 +275,7 @@ def job_cycles(compute: float, stream: float, rest: float) -> float:
 def narrow_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
     """The packed block for tiles with lanes along output channels, which read it number by number; where what it holds lies in memory
     without gaps, it is one line. last: channels are the last axis."""
-    packed = layout(problem, True, rows, problem.conv_size[1], machine().lanes(problem.itemsize), problem.c_in)
+    packed = layout(problem, rows > 1, rows, problem.conv_size[1], machine().lanes(problem.itemsize), problem.c_in)
     if problem.taps > 1 or max(problem.stride) > 1 or any(map(sum, problem.padding)) or (rows < problem.size[0] and not last):
         return packed
     plane = rows * problem.size[1]
@@ -291,7 +308,8 @@ def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking
                 compute = passes * math.ceil(panels) * (problem.summands * tap + calling)
                 # a panel that leaves the second-level cache comes back for every tile of positions: 8 rows of 12288, 18 against 10 ms
                 leaves = problem.summands * n * lanes * problem.itemsize > spec.l2 / 2
-                again = leaves * (passes - 1) * problem.summands * problem.c_out * problem.itemsize / chunks / L3_BYTES
+                again = (passes - 1) * problem.summands * problem.c_out * problem.itemsize / chunks
+                again /= L3_BYTES[spec.mesh] if leaves else 4 * L2_BYTES
                 job = job_cycles(compute, _stream(problem, spec, chunks) + again, pack)
                 cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * job
                 yield Blocking(True, rows, ow, problem.c_in, m, n, chunks, True, cycles)
@@ -359,7 +377,7 @@ def best_pooled(problem: Conv, threads: int, only: str = "") -> Blocking | None:
 
     def cycles(block: Blocking) -> float:
         waiting = block.m * block.rows * block.columns * problem.itemsize  # what leaves a cache is written to the next and read again
-        leaving = total / L2_BYTES * (waiting > spec.l1 / 2) + 2 * total / L3_BYTES * (waiting > spec.l2 / 3)
+        leaving = total / L2_BYTES * (waiting > spec.l1 / 2) + 2 * total / L3_BYTES[spec.mesh] * (waiting > spec.l2 / 3)
         return block.cycles + leaving
 
     block = min([block for block in able if kind(block) == only] or able, key=cycles)

@@ -220,7 +220,7 @@ def _job(problem: Conv, cut: Cut, rows: int, columns: int, threads: int) -> floa
     if v_bytes + m_bytes * min(1, cut.channels / share) > 0.8 * spec.l2:
         traffic = v_bytes * (1 + math.ceil(share / cut.channels)) + 2 * m_bytes
         if threads * (v_bytes + m_bytes) < 0.45 * spec.l3:
-            stream += traffic / L3_BYTES
+            stream += traffic / L3_BYTES[spec.mesh]
         else:  # cnn14.b4c2 took 13 ms with 10 MB in 33 MB of cache, 25 ms with 19 MB; on another machine 14 MB did no harm
             after += traffic / MEMORY_BYTES / 2
     return job_cycles(products, stream, before + after)
