@@ -30,6 +30,7 @@ HELD = 256 << 20  # bytes of input spectra at a time where a kernel is cut into 
 SCIPY = "scipy"  # the kind that is not cut here
 CALL, LAUNCH = 40, 27000  # cycles to call a micro-kernel and start its loops, to launch a region
 BESIDE, ALONG, APART = 12.0, 10.0, 25.0  # cycles to bring or put a vector, by how its numbers lie in memory
+HIDDEN = 0.35  # of the shorter of products and reading, what the longer does not hide
 TURNED = 8.0  # more where lanes hold channels: without it such transforms took 1.1 to 1.5 of the estimate where others took 1.0
 
 
@@ -242,7 +243,7 @@ def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
     if cut.each:  # every further tile of columns reads the weights anew, from the second-level cache
         reading += part * (cut.stack - 1) / L2_BYTES
     back = lines * (transform_cycles(cut.length) + cut.outputs * put + 4 * CALL)
-    out = max(products, reading) + 0.1 * min(products, reading) + back + kept + 500
+    out = max(products, reading) + HIDDEN * min(products, reading) + back + kept + 500
     launches = 2 * LAUNCH if threads > 1 else 0.0
     return chunks * (-(-jobs_in // threads) * into + -(-jobs_out // threads) * out + launches)
 
