@@ -96,7 +96,7 @@ def run_job(job, x, out, operands, geometry, block):
                 y = block + g.held_offset + held * y_row * size
             else:
                 y = out + (((image * g.c_out + j) * g.oh + row) * g.ow + column) * size
-            a = operands[0] + (j * g.k + summed * m) * size
+            a = operands[0] + (j * g.k + summed * (1 if g.a_row else m)) * size
             bias, scale, shift = epilogue_of(g, operands, j)
             first = entries
             for n, times in ((wide + 1, wider), (wide, across - wider)):
@@ -104,7 +104,7 @@ def run_job(job, x, out, operands, geometry, block):
                     call(
                         read_index(g.tiles, m * g.tiles_each + n),
                         (m, n, g.lanes, size, taps, a, block, g.offsets, y, y_row, first, stage, bias, scale, shift, g.activation, g.slope,
-                         times, 0, 0, n * FIELDS * 8),
+                         times, g.a_row, 0, n * FIELDS * 8),
                     )  # fmt: skip
                     first += times * n * FIELDS * 8
             if stage & LAST and g.form and not g.bends_maxima:
@@ -225,11 +225,11 @@ def _held(problem: Conv, block: Blocking) -> int:
 
 
 def prepare_blocks(
-    problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None, *, last: bool = False
+    problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None, *, last: bool = False, as_given: bool = False
 ) -> Prepared:
     """Lay out weights and scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
     that is called as `microkernels.outer.tile` is, with vectors of at most `segment` outputs (None: one register). `last`: channels are
-    the last axis of x and of the output."""
+    the last axis of x and of the output. as_given: weights are not packed, the micro-kernel takes rows of them."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     packed = layout(problem, block.flat, block.rows, block.columns, lanes, block.channels)
     oh, ow = pooled_size(problem)
@@ -255,12 +255,12 @@ def prepare_blocks(
         "tall": tall, "taller": taller, "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
         "row_offset": row_offset, "conv_offset": conv_offset, "offsets": offsets.ctypes.data, "cuts": cuts.ctypes.data,
         "vectors": vectors.ctypes.data, "vectors_each": vectors[0].nbytes, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1],
-        "jobs": jobs, "scratch_bytes": scratch_bytes,
+        "jobs": jobs, "scratch_bytes": scratch_bytes, "a_row": problem.summands * size if as_given else 0,
     }  # fmt: skip
-    turn = packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
+    turn = None if as_given else packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
 
     def pack(operands: Operands) -> Packed:
-        return turn(operands.weight), *operands[1:]
+        return turn(operands.weight) if turn else operands.weight, *operands[1:]
 
     held = starts, factors, offsets, cuts, vectors, tiles
     return Prepared(launcher(run_jobs, pack, used, sizes, scratch, held), scratch.nbytes, f"{block}{NOTE * last}")

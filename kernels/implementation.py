@@ -58,6 +58,7 @@ class Implementation:
     convolution and the plan does the rest. parts(problem): what it is lowered to, each with how often it runs; None where it is
     done as it stands. prepare_last: prepare for x (n, *size, c_in) and out (n, *out_size, c_out) where the method reads and writes these
     itself; None where the plan turns them over.
+    prepare_once: prepare for operands that serve one call, which need not be packed; None where they are packed all the same.
     variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
     for measuring. Each gets a problem of the operation.
     """
@@ -70,12 +71,13 @@ class Implementation:
     fuses: Callable[[Any], bool] = lambda problem: False
     parts: Callable[[Any], tuple[tuple[Any, int], ...] | None] = lambda problem: None
     prepare_last: Callable[[Any, int], Prepared] | None = None
+    prepare_once: Callable[[Any, int], Prepared] | None = None
     variants: Callable[[Any, int], dict[str, Implementation]] = lambda problem, threads: {}
 
     def only(self, kind: str, *steps: str) -> Implementation:
         """The method with `only=kind` passed to these of its functions."""
         changes: dict[str, Any] = {step: functools.partial(getattr(self, step), only=kind) for step in steps}
-        return dataclasses.replace(self, **changes)
+        return dataclasses.replace(self, prepare_once=None, **changes)
 
 
 def operation(problem: Problem) -> str:

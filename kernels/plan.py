@@ -54,12 +54,16 @@ def forget() -> None:
     _prepared.forget()
 
 
-def prepare(problem: Problem, choice: Choice, threads: int, *, last: bool = False) -> Prepared:
-    """What the implementation prepares for the whole problem, remembered; last: for arrays with channels last."""
-    key = problem, choice.name, threads, last, machine()
+def prepare(problem: Problem, choice: Choice, threads: int, *, last: bool = False, packs: bool = False) -> Prepared:
+    """What the implementation prepares for the whole problem, remembered; last: for arrays with channels last; packs: for calls that bring
+    operands of their own."""
+    key = problem, choice.name, threads, last, packs, machine()
     found = _prepared.get(key)
     if found is None:
-        found = _with_channels_last(problem, choice, threads) if last else _composed(problem, choice.implementation, threads)
+        method = choice.implementation
+        if packs and method.prepare_once:
+            method = dataclasses.replace(method, prepare=method.prepare_once)
+        found = _with_channels_last(problem, choice, threads) if last else _composed(problem, method, threads)
         _prepared.put(key, found, found.workspace_bytes)
     return found
 
@@ -149,7 +153,9 @@ class Outline:
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
         self._plain = None if self._indices or signature.dtype != self._dtype else signature.x_shape
         nothing = Prepared(without_operands(lambda *arrays: None))
-        self.prepared = nothing if problem.n == 0 else prepare(problem, self.choice, self.threads, last=signature.channels_last)
+        self.prepared = nothing if problem.n == 0 else prepare(
+            problem, self.choice, self.threads, last=signature.channels_last, packs=packs
+        )
         self._x_shape, self._out_shape = problem.x_shape, problem.out_shape  # of what runs
         if signature.channels_last:
             from kernels.relayout import last  # brings Numba, see `load`

@@ -102,13 +102,18 @@ _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
 }
 
 
-# cycles, measured: to pack a weight (2.7 to 5.6), for a point of Winograd's (4.5 to 10), for a number of a spectrum (50 to 200)
-PACKED, TRANSFORMED, SPECTRAL = 4.0, 7.0, 60.0
+# cycles, measured: for a point of Winograd's weights (4.5 to 10), for a number of a spectrum (50 to 200)
+TRANSFORMED, SPECTRAL = 7.0, 60.0
 BIND = 10_000  # cycles to begin packing
 
 
 def _weights(problem: Conv) -> float:
-    return BIND + PACKED * math.prod(problem.weight_shape)
+    return BIND + direct.PACKED * math.prod(problem.weight_shape)
+
+
+def _rows(problem: Conv) -> float:
+    given = direct.best_as_given(problem, 1)
+    return BIND + max(0.0, given.cycles - direct.best(problem, 1).cycles) if given else _weights(problem)
 
 
 def _points(problem: Conv) -> float:
@@ -126,7 +131,7 @@ def _spectra(problem: Conv) -> float:
 
 # cycles of one core that operands take to be packed or transformed, in every call of a function; none where they are taken as they are
 _PACKING: dict[str, Callable[[Any], float]] = {
-    "direct": _weights, "depthwise": _weights, "winograd": _points, "fft": _spectra,
+    "direct": _rows, "depthwise": _weights, "winograd": _points, "fft": _spectra,
 }  # fmt: skip
 
 

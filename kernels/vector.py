@@ -126,6 +126,10 @@ class Words:
         access, keep, data = (ir.Constant(I32, value) for value in (int(write), 3, 1))
         self.b.call(function, [self.b.bitcast(pointer, ir.IntType(8).as_pointer()), access, keep, data])
 
+    def barrier(self) -> None:
+        """No load or store is moved across this point by the compiler; it costs nothing."""
+        self.b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], side_effect=True)
+
     def copy(self, to: ir.Value, source: ir.Value, count: ir.Value) -> None:
         """`count` numbers from one place to another that does not overlap it."""
         whole = self.b.sdiv(count, i64(self.lanes))

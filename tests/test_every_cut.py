@@ -10,10 +10,12 @@ import pytest
 import reference
 from memory import Guarded
 
+from kernels.blocks import prepare_blocks
 from kernels.cuts import depthwise, direct, winograd
 from kernels.implementation import Operands
 from kernels.machine import machine
 from kernels.methods import conv_depthwise, conv_direct, conv_winograd
+from kernels.microkernels.outer import tile_of_rows
 from kernels.plan import load
 from kernels.problem import Conv, parse
 
@@ -71,6 +73,15 @@ def test_lanes_along_output_channels(line: str, poisoned_scratch: None) -> None:
         assert len(blocks) > 2
         for block in blocks:
             check(problem, conv_direct.prepare_narrow(problem, 2, block, last=last), last=last)
+
+
+@pytest.mark.parametrize("line", [WIDE, LINES, GROUPED, "conv1d n2 c7 1x90 -> c40 k1x9 s1x2 p0+0x5+4 d1x2 g1 bias float64"])
+def test_weights_as_they_are_given(line: str, poisoned_scratch: None) -> None:
+    problem = parse(line)
+    blocks = distinct((block for block in direct.candidates(problem, 2) if block.m <= direct.GIVEN), "flat", "m", "n", "chunks")
+    for block in blocks[:: max(1, len(blocks) // 12)]:
+        for last in (False, True):
+            check(problem, prepare_blocks(problem, 2, block, tile_of_rows, last=last, as_given=True), last=last)
 
 
 @pytest.mark.parametrize(

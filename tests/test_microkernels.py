@@ -36,11 +36,12 @@ def numbers(*shape: int, dtype: str, seed: int = 0) -> Array:
 
 
 @words
-@pytest.mark.parametrize(("m", "n"), [(1, 8), (6, 4), (14, 2)])
-def test_outer_tile(m: int, n: int, lanes: int, dtype: str) -> None:
-    """Two rows of outputs in one tile, their last vectors full or short; taps in turns of three and the rest; sums begun and resumed."""
+@pytest.mark.parametrize(("m", "n", "of_rows"), [(1, 8, False), (6, 4, False), (14, 2, False), (1, 1, True), (8, 3, True)])
+def test_outer_tile(m: int, n: int, of_rows: bool, lanes: int, dtype: str) -> None:
+    """Two rows of outputs in one tile, their last vectors full or short; taps in turns of three and the rest; sums begun and resumed;
+    weights packed, or as given, where the other weights of a row follow."""
     size = np.dtype(dtype).itemsize
-    address = outer.tile(m, n, lanes, size)
+    address = (outer.tile_of_rows if of_rows else outer.tile)(m, n, lanes, size)
     y_row = n * lanes + 5
     for k, last, resumed in itertools.product((1, 3, 7), (1, lanes - 1, lanes), (False, True)):
         x = given(numbers(k * 3 + n * lanes, dtype=dtype))
@@ -54,8 +55,10 @@ def test_outer_tile(m: int, n: int, lanes: int, dtype: str) -> None:
         stage = outer.LAST + (0 if resumed else outer.FROM_BIAS)
         slope = struct.unpack("q", struct.pack("d", 0.5))[0]
         finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["leaky_relu"], slope
-        place = at(a), at(x.array), at(offsets), at(y.array), y_row, at(entries), stage
-        invoke(address, m, n, lanes, size, k, *place, *finish, 1, 0, 0, 0)
+        rows = np.ascontiguousarray(np.pad(a.T, ((0, 0), (0, 2)), constant_values=np.nan))
+        weights, step = (rows, rows.strides[0]) if of_rows else (a, 0)
+        place = at(weights), at(x.array), at(offsets), at(y.array), y_row, at(entries), stage
+        invoke(address, m, n, lanes, size, k, *place, *finish, 1, step, 0, 0)
 
         columns = (n - 1) * lanes + last
         windows = np.stack([x.array[t * 3 : t * 3 + columns] for t in range(k)])

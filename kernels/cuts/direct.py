@@ -31,6 +31,8 @@ L2_BYTES, MEMORY_BYTES = 10.0, 3.5  # bytes per cycle and core; there and back f
 L3_BYTES = {False: 12.0, True: 7.5}  # by whether a mesh is between: 28 GB/s a core of Granite Rapids
 # weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, 52 of two of 280; over a mesh 18 to 27 of two of 230
 STREAMED = {False: 6.0, True: 3.0}
+PACKED = 4.0  # cycles to pack a weight, measured 2.7 to 5.6
+GIVEN = 8  # channels of a tile that reads each one's weights where they lie: 8x3 keeps the addresses in registers, 9x3 and 14x2 spill sums
 HIDDEN = 0.15  # of the shorter of arithmetic and reading, what the longer does not hide
 
 
@@ -324,6 +326,16 @@ def kinds(problem: Conv, threads: int) -> list[str]:
     """Kinds that are estimated not much higher than the best."""
     found = itertools.chain(candidates(problem, threads), narrow(problem, threads))
     return rivals(((kind(block), block.cycles) for block in found), kind(best(problem, threads)))
+
+
+@remembered
+def best_as_given(problem: Conv, threads: int) -> Blocking | None:
+    """The blocking with the lowest estimate for weights that serve one call and are not packed; None where packing them costs less."""
+    if problem.pool:
+        return None
+    given = min((block for block in candidates(problem, threads) if block.m <= GIVEN), key=lambda block: block.cycles)
+    packing = PACKED * math.prod(problem.weight_shape) / threads
+    return given if given.cycles < best(problem, threads).cycles + packing else None
 
 
 @remembered

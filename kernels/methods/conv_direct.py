@@ -13,10 +13,10 @@ from __future__ import annotations
 from kernels import registry
 from kernels.blocks import prepare_blocks
 from kernels.calibration import worth
-from kernels.cuts.direct import best, best_pooled, kinds
+from kernels.cuts.direct import best, best_as_given, best_pooled, kinds
 from kernels.implementation import Implementation, Prepared, rounding_bound
 from kernels.machine import cores
-from kernels.microkernels.outer import tile
+from kernels.microkernels.outer import tile, tile_of_rows
 from kernels.narrow import prepare_narrow
 from kernels.problem import Conv
 
@@ -36,6 +36,13 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
     return prepare(problem, threads, last=True)
 
 
+def prepare_once(problem: Conv, threads: int) -> Prepared:
+    """The same for weights that serve one call, read where they lie if that costs less than packing them."""
+    threads = worth(threads, best(problem, 1).cycles)
+    block = best_as_given(problem, threads)
+    return prepare_blocks(problem, threads, block, tile_of_rows, as_given=True) if block else prepare(problem, threads)
+
+
 def fuses(problem: Conv) -> bool:
     """Scale, shift and the ReLU family are applied in registers; other activations, and pools of windows that do not overlap, while the
     block is in cache."""
@@ -49,6 +56,7 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
 
 
 DIRECT = Implementation(
-    "direct", "conv", lambda problem: None, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last
-)
+    "direct", "conv", lambda problem: None, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last,
+    prepare_once=prepare_once,
+)  # fmt: skip
 registry.add(DIRECT)

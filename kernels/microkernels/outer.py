@@ -38,12 +38,14 @@ def _of_row(w: Words, array: ir.Value, i: int, q: int = 0) -> ir.Value:
 
 
 def in_turns(w: Words, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
-    """add_tap(t) for every t < k, UNROLL of them in each turn of the loop."""
+    """add_tap(t) for every t < k, UNROLL of them in each turn of the loop, none begun before the one before is done: with the next tap's
+    loads among this one's multiply-adds 9x3 was a register short and kept a sum on the stack, at some stack addresses at half the speed."""
     b = w.b
     rounds = b.sdiv(k, i64(UNROLL))
     with w.loop(rounds) as turn:
         for u in range(UNROLL):
             add_tap(b.add(b.mul(turn, i64(UNROLL)), i64(u)))
+            w.barrier()
     summed = b.mul(rounds, i64(UNROLL))
     with w.loop(b.sub(k, summed)) as rest:
         add_tap(b.add(summed, rest))
@@ -88,15 +90,15 @@ def finish(
 
 
 @intrinsic(prefer_literal=True)
-def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any,
+def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any, apart_: Any, a_row: Any,
                k: Any, a: Any, x: Any, offsets: Any, y: Any, y_row: Any, vectors: Any, stage: Any, bias: Any, scale: Any, shift: Any,
                activation: Any, slope: Any) -> Any:  # fmt: skip
     """See `tile` for the arguments."""
-    literals = m_, n_, lanes_, itemsize_
-    m, n, lanes, itemsize = (literal.literal_value for literal in literals)
+    literals = m_, n_, lanes_, itemsize_, apart_
+    m, n, lanes, itemsize, apart = (literal.literal_value for literal in literals)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        k, a, x, offsets, y, y_row, vectors, stage, bias, scale, shift, activation, slope = values[4:]
+        a_row, k, a, x, offsets, y, y_row, vectors, stage, bias, scale, shift, activation, slope = values[5:]
         w = Words(builder, lanes, itemsize)
         in_x, in_y, counts = ([w.load_index(vectors, i64(FIELDS * q + field)) for q in range(n)] for field in range(FIELDS))
         inputs = [w.at(w.pointer(x), start) for start in in_x]
@@ -131,17 +133,22 @@ def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: An
 
         # sum: c[i][q] += a[t][i] * x[vectors[q] + offsets[t]]
         weights, far = w.pointer(a), taps_ahead(m, n, m * itemsize)
+        weight_rows = [w.pointer(builder.add(a, builder.mul(a_row, i64(i)))) for i in range(m)] if apart else []
 
         def add_tap(t: ir.Value) -> None:
             ahead = w.load_index(offsets, builder.add(t, i64(AHEAD)))
             for start in inputs:
                 w.prefetch(w.at(w.at(start, ahead), lanes - 1))
             offset = w.load_index(offsets, t)
-            column = w.at(weights, builder.mul(t, i64(m)))
-            w.prefetch(w.at(column, far * m))
+            if apart:  # which the machine asks for ahead by itself, rows being read in order
+                column = [w.at(row, t) for row in weight_rows]
+            else:
+                first = w.at(weights, builder.mul(t, i64(m)))
+                w.prefetch(w.at(first, far * m))
+                column = [w.at(first, i) for i in range(m)]
             values = [w.load(w.at(start, offset)) for start in inputs]
-            for i in range(m):
-                weight = w.splat(w.load_scalar(w.at(column, i)))
+            for i, place in enumerate(column):
+                weight = w.splat(w.load_scalar(place))
                 for q in range(n):
                     w.set(c[i][q], w.fma(weight, values[q], w.get(c[i][q])))
 
@@ -157,7 +164,7 @@ def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: An
                 each(lambda sums, place, mask: w.store_first(w.get(sums), place, mask), masked=True)
         return context.get_dummy_value()
 
-    return types.void(*literals, *(types.int64,) * 13), codegen
+    return types.void(*literals, *(types.int64,) * 14), codegen
 
 
 @njit
@@ -167,7 +174,19 @@ def _tile(
 ):  # fmt: skip
     for i in range(times):
         own_a, own_y, own_vectors = a + i * a_step, y + i * y_step, vectors + i * vectors_step
-        outer_tile(m, n, lanes, itemsize, k, own_a, x, offsets, own_y, y_row, own_vectors, stage, bias, scale, shift, activation, slope)
+        outer_tile(m, n, lanes, itemsize, 0, 0, k, own_a, x, offsets, own_y, y_row, own_vectors, stage, bias, scale, shift, activation,
+                   slope)  # fmt: skip
+
+
+@njit
+def _tile_of_rows(
+    m, n, lanes, itemsize, k, a, x, offsets, y, y_row, vectors, stage, bias, scale, shift, activation, slope, times, a_row, y_step,
+    vectors_step,
+):  # fmt: skip
+    for i in range(times):
+        own_y, own_vectors = y + i * y_step, vectors + i * vectors_step
+        outer_tile(m, n, lanes, itemsize, 1, a_row, k, a, x, offsets, own_y, y_row, own_vectors, stage, bias, scale, shift, activation,
+                   slope)  # fmt: skip
 
 
 def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
@@ -181,3 +200,8 @@ def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
     the next in the same call 23. Reads whole vectors of x whatever the counts say.
     """
     return address(_tile, (m, n, lanes, itemsize), (types.int64,) * 17)
+
+
+def tile_of_rows(m: int, n: int, lanes: int, itemsize: int) -> int:
+    """Address of the same for weights as users have them, [m][k or more], rows `a_step` bytes apart, which all tiles of a call share."""
+    return address(_tile_of_rows, (m, n, lanes, itemsize), (types.int64,) * 17)
