@@ -119,11 +119,11 @@ class Words:
             rows = [self.b.shuffle_vector(a, b, order) for a, b in pairs for order in (low, high)]
         return rows
 
-    def prefetch(self, pointer: ir.Value, write: bool = False) -> None:
-        """Ask for the cache line of this element, to be read or written; any address may be asked for."""
+    def prefetch(self, pointer: ir.Value, write: bool = False, level: int = 1) -> None:
+        """Ask for the cache line of this element, to be read or written, in the cache of this level; any address may be asked for."""
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
         function = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
-        access, keep, data = (ir.Constant(I32, value) for value in (int(write), 3, 1))
+        access, keep, data = (ir.Constant(I32, value) for value in (int(write), 4 - level, 1))
         self.b.call(function, [self.b.bitcast(pointer, ir.IntType(8).as_pointer()), access, keep, data])
 
     def barrier(self) -> None:
