@@ -39,7 +39,7 @@ def _of_row(w: Words, array: ir.Value, i: int, q: int = 0) -> ir.Value:
 
 def in_turns(w: Words, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
     """add_tap(t) for every t < k, UNROLL of them in each turn of the loop, none begun before the one before is done: with the next tap's
-    loads among this one's multiply-adds 9x3 was a register short and kept a sum on the stack, at some stack addresses at half the speed."""
+    loads among this one's multiply-adds 9x3 was a register short, kept a sum on the stack, and in some processes ran at half its speed."""
     b = w.b
     rounds = b.sdiv(k, i64(UNROLL))
     with w.loop(rounds) as turn:
