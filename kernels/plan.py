@@ -57,12 +57,13 @@ def forget() -> None:
 def prepare(problem: Problem, choice: Choice, threads: int, *, last: bool = False, packs: bool = False) -> Prepared:
     """What the implementation prepares for the whole problem, remembered; last: for arrays with channels last; packs: for calls that bring
     operands of their own."""
-    key = problem, choice.name, threads, last, packs, machine()
+    method = choice.implementation
+    once = None if last or not packs else method.prepare_once
+    key = problem, choice.name, threads, last, once is None, machine()  # most methods have one preparation for plans and calls
     found = _prepared.get(key)
     if found is None:
-        method = choice.implementation
-        if packs and method.prepare_once:
-            method = dataclasses.replace(method, prepare=method.prepare_once)
+        if once:
+            method = dataclasses.replace(method, prepare=once)
         found = _with_channels_last(problem, choice, threads) if last else _composed(problem, method, threads)
         _prepared.put(key, found, found.workspace_bytes)
     return found

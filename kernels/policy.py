@@ -131,18 +131,22 @@ def _spectra(problem: Conv) -> float:
 
 # cycles of one core that operands take to be packed or transformed, in every call of a function; none where they are taken as they are
 _PACKING: dict[str, Callable[[Any], float]] = {
-    "direct": _rows, "depthwise": _weights, "winograd": _points, "fft": _spectra,
+    "direct": _weights, "depthwise": _weights, "winograd": _points, "fft": _spectra,
 }  # fmt: skip
 
 
-def _packing(problem: Problem, implementation: Implementation) -> float:
+# the same of methods that do better where a problem is done as it stands (`prepare_once`); its parts are packed
+_ONCE: dict[str, Callable[[Any], float]] = {"direct": _rows}
+
+
+def _packing(problem: Problem, implementation: Implementation, cycles: dict[str, Callable[[Any], float]] = _PACKING | _ONCE) -> float:
     """Seconds of one core to pack the operands of all parts, once."""
     if not isinstance(problem, Conv) or implementation.name not in _PACKING:
         return 0.0
     parts = implementation.parts(problem)
     if parts is not None:  # which may have parts of their own: a transposed volume is volumes, a volume is images
-        return sum(_packing(part, registry.get(part, implementation.name)) for part, _ in parts)
-    return _PACKING[implementation.name](problem) / calibration().clock
+        return sum(_packing(part, registry.get(part, implementation.name), _PACKING) for part, _ in parts)
+    return cycles[implementation.name](problem) / calibration().clock
 
 
 def estimate(problem: Problem, implementation: Implementation) -> float | None:

@@ -181,7 +181,7 @@ def row_counts(oh: int, threads: int) -> list[int]:
 def _column_counts(ow: int, lanes: int, n: int, threads: int) -> list[int]:
     step = lanes * n
     shared = {step * -(-ow // (step * threads * i)) for i in (1, 2, 3)}
-    return sorted({ow, *(step * i for i in (1, 2, 4, 8, 16, 32, 64) if step * i < ow), *(count for count in shared if count < ow)})
+    return sorted({min(count, ow) for count in (*(step * 2**i for i in range(7)), *shared, ow)})
 
 
 def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: Machine) -> float:

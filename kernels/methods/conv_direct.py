@@ -21,9 +21,14 @@ from kernels.narrow import prepare_narrow
 from kernels.problem import Conv
 
 
+def _worth(problem: Conv, threads: int) -> int:
+    """How many threads the problem is worth."""
+    return worth(threads, best(problem, 1).cycles)
+
+
 def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) -> Prepared:
     """Choose a blocking (of one kind only), compile its tiles."""
-    threads = worth(threads, best(problem, 1).cycles)
+    threads = _worth(problem, threads)
     block = best_pooled(problem, threads, only) if problem.pool else best(problem, threads, only, last)
     assert block is not None
     if block.across:
@@ -38,7 +43,7 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
 
 def prepare_once(problem: Conv, threads: int) -> Prepared:
     """The same for weights that serve one call, read where they lie if that costs less than packing them."""
-    threads = worth(threads, best(problem, 1).cycles)
+    threads = _worth(problem, threads)
     block = best_as_given(problem, threads)
     return prepare_blocks(problem, threads, block, tile_of_rows, as_given=True) if block else prepare(problem, threads)
 
@@ -51,7 +56,7 @@ def fuses(problem: Conv) -> bool:
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """Other layouts and tiles."""
-    names = kinds(problem, worth(threads, best(problem, 1).cycles))
+    names = kinds(problem, _worth(problem, threads))
     return {name: DIRECT.only(name, "prepare") for name in names}
 
 
