@@ -100,7 +100,7 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool =
         "side_by_side": last or math.prod(problem.conv_size) == 1, "jobs": jobs, "scratch_bytes": scratch_bytes,
         "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data, **fields,
     }  # fmt: skip
-    turn = packer(problem.c_out, problem.summands, 1, block.n, problem.dtype, threads, lanes)
+    turn = packer(problem.c_out, problem.summands, 1, 1, problem.dtype, threads, lanes)
 
     def pack(operands: Operands) -> Packed:
         return turn(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:])

@@ -100,14 +100,14 @@ def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
     y_row = m + 3
     for k, last, positions in itertools.product((1, 3, 7), (1, lanes - 1, lanes), {1, m}):
         x = given(numbers(k * 2 + m, dtype=dtype))
-        a, bias, scale, shift = (numbers(*shape, dtype=dtype, seed=s) for s, shape in enumerate(((k, n * lanes), *[(n * lanes,)] * 3), 1))
+        a, bias, scale, shift = (numbers(*shape, dtype=dtype, seed=s) for s, shape in enumerate(((n, k, lanes), *[(n * lanes,)] * 3), 1))
         offsets = np.append(np.arange(k) * 2, np.zeros(outer.AHEAD)).astype(np.int64)
         channels = (n - 1) * lanes + last
         y = Guarded((channels, y_row), dtype)
         finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["relu"], 0
         invoke(address, m, n, lanes, size, k, at(a), at(x.array), at(offsets), at(y.array), y_row, positions, channels, 0, *finish)
         windows = np.stack([x.array[t * 2 : t * 2 + m] for t in range(k)])
-        sums = (bias[:, None] + a.T @ windows) * scale[:, None] + shift[:, None]
+        sums = (bias[:, None] + a.transpose(0, 2, 1).reshape(n * lanes, k) @ windows) * scale[:, None] + shift[:, None]
         np.testing.assert_array_equal(y.array[:, :positions], np.maximum(sums[:channels], 0)[:, :positions])
         assert np.isnan(y.array[:, positions:]).all()
         assert y.zones_untouched()

@@ -211,7 +211,8 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
         "entries": entries.ctypes.data, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1], "jobs": jobs,
         "scratch_bytes": scratch_bytes,
     }  # fmt: skip
-    transform = transformer(problem.c_out, ins, problem.groups, cut.height(lanes), (cut.mh, cut.mw), problem.kernel, problem.dtype, threads)
+    tallest = lanes if cut.across else cut.m  # across tiles read every vector's summands together
+    transform = transformer(problem.c_out, ins, problem.groups, tallest, (cut.mh, cut.mw), problem.kernel, problem.dtype, threads)
 
     def pack(operands: Operands) -> Packed:
         return transform(operands.weight), *operands[1:]
