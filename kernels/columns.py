@@ -42,12 +42,12 @@ def pack_rows(spectra: Array, groups: int, stack: int, m: int) -> Array:
 
 
 def pack_lanes(spectra: Array, width: int) -> Array:
-    """Spectra (c_out, summands, f) as [part][f][summand][real, imaginary][channel], parts of `width` channels, zeros after the last."""
+    """Spectra (c_out, summands, f) as [part][real, imaginary][f][summand][channel], parts of `width` channels, zeros after the last."""
     c_out, summands, f = spectra.shape
     channels = padded(spectra, -(-c_out // width) * width)
     assert channels is not None
     order = channels.reshape(-1, width, summands, f).transpose(0, 3, 2, 1)
-    return np.ascontiguousarray(np.stack([order.real, order.imag], -2))
+    return np.ascontiguousarray(np.stack([order.real, order.imag], 1))
 
 
 def ways_of(places: Array, way: int) -> Array:

@@ -116,7 +116,7 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
             g.product,
             (g.m, g.n, g.lanes, size, g.frequencies, g.stack, g.summands,
              spectra, g.frequency_stride, 2 * g.m * g.planes_wide, 1, 2 * g.planes_wide, g.planes_wide,
-             operands[0] + job * g.weights_job * size, g.summands * y_step, offsets.ctypes.data, g.n * g.lanes,
+             operands[0] + job * g.weights_job * size, g.summands * g.n * g.lanes, offsets.ctypes.data, split(g.weights_job, 2)[0],
              block, y_step, g.y_row, g.n * g.lanes, 0, g.weights_ahead),
         )  # fmt: skip
         first_vector, group, rows = job * g.n, 0, min(g.columns, (g.all_bands - band) * g.wide)
@@ -215,7 +215,7 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         # an odd number of vectors from column to column: those of a tile, a power of two apart, would share cache sets
         vectors, vectors_out, plane_numbers = len(inputs), len(outputs), (len(inputs) | 1) * lanes
         part, frequency_stride = plane_numbers, cut.stack * cut.m * 2 * plane_numbers
-        offsets = np.arange(products) * 2 * cut.n * lanes
+        offsets = np.arange(products) * cut.n * lanes
         jobs_in, jobs_out, parts, all_vectors = columns * vectors, -(-vectors_out // cut.n), 1, 0
     else:
         weights_job = f * products * 2 * cut.stack * cut.m
@@ -256,7 +256,7 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         "group_planes": ins * phases * len(across.phases), "groups": problem.groups, "outs": outs,
         "out_plane": math.prod(problem.conv_size), "outputs": cut.outputs, "m": cut.m, "n": cut.n, "stack": cut.stack, "parts": parts,
         "summands": products, "weights_job": weights_job,
-        "weights_ahead": width * taps_ahead(2 * cut.m, 2 * cut.n, width * size), "spectra_bytes": spectra_bytes, "y_row": y_row,
+        "weights_ahead": (width // 2 if cut.each else width) * taps_ahead(2 * cut.m, 2 * cut.n, width * size), "spectra_bytes": spectra_bytes, "y_row": y_row,
         "product_bytes": product_bytes,
         "step_in": step_in, "step_out": step_out, "stride": problem.stride[cut.axis], "way_in": way_in, "way_out": way_out,
         "bring": bring(way_in, lanes, size), "bring_near": bring(NEIGHBOURS, lanes, size), "spectrum": spectrum(lanes, size),
