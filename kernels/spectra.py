@@ -25,7 +25,7 @@ from kernels.jit import njit, region
 from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job
 from kernels.machine import machine
 from kernels.microkernels.fourier import AFTER, BEFORE, NEVER, factors, line, places, radix_pass, spectrum
-from kernels.microkernels.lines import ALONG, APART, NEIGHBOURS, bring, put
+from kernels.microkernels.lines import ALONG, APART, NEIGHBOURS, ask, bring, put
 from kernels.microkernels.outer import AHEAD, taps_ahead
 from kernels.microkernels.product import product
 from kernels.microkernels.smooth import codes
@@ -147,12 +147,14 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
             if way < 0:
                 continue
             source = block + (i * g.y_row + q * g.lanes) * size
+            target = out + offset * size
+            call(g.ask if way == g.way_out else g.ask_near, (way, g.lanes, size, count, target, places[entry].ctypes.data, g.step_out))
             call(g.line, (1, g.lanes, size, source, here, g.length // 2, y_step, g.n * g.lanes, g.halves, g.places))
             transform(g, passes, here)
             bias, scale, shift = epilogue_of(g, operands, channel)
             call(
                 g.put if way == g.way_out else g.put_near,
-                (way, g.each, g.lanes, size, here, count, out + offset * size, places[entry].ctypes.data, g.step_out,
+                (way, g.each, g.lanes, size, here, count, target, places[entry].ctypes.data, g.step_out,
                  bias, scale, shift, g.activation, g.slope),
             )  # fmt: skip
 
@@ -260,7 +262,8 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         "product_bytes": product_bytes,
         "step_in": step_in, "step_out": step_out, "stride": problem.stride[cut.axis], "way_in": way_in, "way_out": way_out,
         "bring": bring(way_in, lanes, size), "bring_near": bring(NEIGHBOURS, lanes, size), "spectrum": spectrum(lanes, size),
-        "line": line(lanes, size), "put": put(way_out, cut.each, lanes, size), "put_near": put(NEIGHBOURS, cut.each, lanes, size),
+        "line": line(lanes, size), "ask": ask(way_out, lanes, size), "ask_near": ask(NEIGHBOURS, lanes, size),
+        "put": put(way_out, cut.each, lanes, size), "put_near": put(NEIGHBOURS, cut.each, lanes, size),
         "product": product(cut.m, cut.n, lanes, size), "halves": halves.ctypes.data, "places": order.ctypes.data,
         "fast": machine().l1 * 7 // 8,
         "activation": activation, "slope": slope,

@@ -1,6 +1,7 @@
-"""Lines between where users keep them and vectors with one line in each lane: `bring` and `put`.
+"""Lines between where users keep them and vectors with one line in each lane: `bring`, `put` and, before it, `ask`.
 
     bring: rows[t][lane] = number first + t*stride of that lane's line, 0 before and after the line
+    ask:   have what `put` will write brought to the second-level cache
     put:   number t of that lane's line = activation((rows[t ^ 1][lane] + bias) * scale + shift), for t < high
 
 Each lane has a place of its own (a base and its limits, from a table), so lanes may be neighbouring columns, rows, tiles, channels or
@@ -87,6 +88,41 @@ def bring(way: int, lanes: int, itemsize: int) -> int:
     lane's first position; stride, positions from row to row.
     """
     return address(_bring, (way, lanes, itemsize), (types.int64,) * 7)
+
+
+@intrinsic(prefer_literal=True)
+def _emit_ask(typing_context: Any, way_: Any, lanes_: Any, itemsize_: Any, count: Any, out: Any, places: Any, step: Any) -> Any:
+    """See `ask`."""
+    literals = way_, lanes_, itemsize_
+    way, lanes, itemsize = (literal.literal_value for literal in literals)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        count, out, places, step = values[3:]
+        w = Words(builder, lanes, itemsize)
+        first = [w.at(w.pointer(out), w.load_index(places, i64(lane))) for lane in range(lanes)]
+        if way == ALONG:
+            with w.loop(builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))) as block:
+                for start in first:
+                    w.prefetch(w.at(start, builder.mul(block, i64(lanes))), level=2)
+        elif way == NEIGHBOURS:
+            with w.loop(count) as t:
+                w.prefetch(w.at(first[0], builder.mul(t, step)), level=2)
+        return context.get_dummy_value()
+
+    return types.void(*literals, *(types.int64,) * 4), codegen
+
+
+@njit
+def _ask(way, lanes, itemsize, count, out, places, step):
+    _emit_ask(way, lanes, itemsize, count, out, places, step)
+
+
+def ask(way: int, lanes: int, itemsize: int) -> int:
+    """Address of compiled `ask`, which does nothing for numbers that lie APART.
+
+    It takes, all int64: the three literals again; count, out, places and step as for `put`.
+    """
+    return address(_ask, (way, lanes, itemsize), (types.int64,) * 4)
 
 
 @intrinsic(prefer_literal=True)
