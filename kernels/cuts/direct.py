@@ -31,6 +31,7 @@ L2_BYTES, MEMORY_BYTES = 10.0, 3.5  # bytes per cycle and core; there and back f
 L3_BYTES = {False: 12.0, True: 7.5}  # by whether a mesh is between: 28 GB/s a core of Granite Rapids
 # weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, 52 of two of 280; over a mesh 18 to 27 of two of 230
 STREAMED = {False: 6.0, True: 3.0}
+STREAMS = {False: 6.0, True: 4.5}  # the same where a tile reads several streams at once: 33 to 45 GB/s
 PACKED = 4.0  # cycles to pack a weight, measured 2.7 to 5.6
 GIVEN = 8  # channels of a tile that reads each one's weights where they lie: 8x3 keeps the addresses in registers, 9x3 and 14x2 spill sums
 HIDDEN = 0.15  # of the shorter of arithmetic and reading, what the longer does not hide
@@ -232,17 +233,18 @@ def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
                             yield dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec))
 
 
-def _stream(problem: Conv, spec: Machine, chunks: int) -> float:
+def _stream(problem: Conv, spec: Machine, chunks: int, across: bool = False) -> float:
     """Cycles to read one chunk's weights once."""
     total = problem.summands * problem.c_out * problem.itemsize
-    return stream_cycles(total, total / problem.groups / chunks, spec)
+    return stream_cycles(total, total / problem.groups / chunks, spec, across)
 
 
-def stream_cycles(total: float, share: float, spec: Machine) -> float:
-    """Cycles to read `share` bytes once, of weights that are `total` bytes; none where they stay in the second-level cache."""
+def stream_cycles(total: float, share: float, spec: Machine, several: bool = False) -> float:
+    """Cycles to read `share` bytes once, of weights that are `total` bytes, in several streams or one; none where they stay in the
+    second-level cache."""
     if total <= spec.l2 / 4:
         return 0.0
-    return share * far_cycles(total, STREAMED[spec.mesh], spec)
+    return share * far_cycles(total, (STREAMS if several else STREAMED)[spec.mesh], spec)
 
 
 def far_cycles(total: float, memory: float, spec: Machine) -> float:
@@ -312,7 +314,7 @@ def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking
                 leaves = problem.summands * n * lanes * problem.itemsize > spec.l2 / 2
                 again = (passes - 1) * problem.summands * problem.c_out * problem.itemsize / chunks
                 again /= L3_BYTES[spec.mesh] if leaves else 4 * L2_BYTES
-                job = job_cycles(compute, _stream(problem, spec, chunks) + again, pack)
+                job = job_cycles(compute, _stream(problem, spec, chunks, across=True) + again, pack)
                 cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * job
                 yield Blocking(True, rows, ow, problem.c_in, m, n, chunks, True, cycles)
 

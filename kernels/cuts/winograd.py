@@ -215,7 +215,7 @@ def _job(problem: Conv, cut: Cut, rows: int, columns: int, threads: int) -> floa
         tiles = -(-share // cut.m) * (vectors / n)
     products = points * tiles * (ins * tap + calling)
     # what leaves the second-level cache: transformed input is written, and read by each round; so is what a round makes
-    stream = stream_cycles(points * ins * problem.c_out * size, points * ins * share * size, spec)
+    stream = stream_cycles(points * ins * problem.c_out * size, points * ins * share * size, spec, cut.across)
     v_bytes, m_bytes = (points * count * vectors * lanes * size for count in (ins, share))
     if v_bytes + m_bytes * min(1, cut.channels / share) > 0.8 * spec.l2:
         traffic = v_bytes * (1 + math.ceil(share / cut.channels)) + 2 * m_bytes
