@@ -271,9 +271,11 @@ def slowest(jobs: list[tuple[float, int]], planes: int, chunks: int, threads: in
     return rounds * (max(cycles for cycles, _ in jobs) if planes == 1 and chunks % threads else average)
 
 
-def job_cycles(compute: float, stream: float, rest: float) -> float:
-    """Cycles of one job: arithmetic and what comes from further away hide most of the shorter; `rest` comes before and after."""
-    return max(compute, stream) + HIDDEN * min(compute, stream) + rest + JOB_COST
+def job_cycles(compute: float, stream: float, rest: float, passes: int = 1) -> float:
+    """Cycles of one job: arithmetic and what comes from further away hide most of the shorter; `rest` comes before and after. Of several
+    passes over each panel of weights only the first has something to wait for."""
+    first = compute / passes
+    return max(first, stream) + HIDDEN * min(first, stream) + compute - first + rest + JOB_COST
 
 
 def narrow_layout(problem: Conv, rows: int, last: bool = False) -> Layout:

@@ -208,10 +208,11 @@ def _job(problem: Conv, cut: Cut, rows: int, columns: int, threads: int) -> floa
     after = cut.images * share * (each * (points * point_cost + cut.mh * cut.mw * 3) + CALLED)
     if cut.across:
         tap, calling = across_cycles(cut.m, cut.n, False, lanes)
-        tiles = -(-share // cut.height(lanes)) * -(-cut.images * rows * columns // cut.m)
+        passes = -(-cut.images * rows * columns // cut.m)
+        tiles = -(-share // cut.height(lanes)) * passes
     else:
         n = vectors / -(-vectors // cut.n)
-        tap, calling = tap_cycles(cut.m, n), TILE_COST + cut.m * n / 2
+        tap, calling, passes = tap_cycles(cut.m, n), TILE_COST + cut.m * n / 2, 1
         tiles = -(-share // cut.m) * (vectors / n)
     products = points * tiles * (ins * tap + calling)
     # what leaves the second-level cache: transformed input is written, and read by each round; so is what a round makes
@@ -223,4 +224,4 @@ def _job(problem: Conv, cut: Cut, rows: int, columns: int, threads: int) -> floa
             stream += traffic / L3_BYTES[spec.mesh]
         else:  # cnn14.b4c2 took 13 ms with 10 MB in 33 MB of cache, 25 ms with 19 MB; on another machine 14 MB did no harm
             after += traffic / MEMORY_BYTES / 2
-    return job_cycles(products, stream, before + after)
+    return job_cycles(products, stream, before + after, passes)
