@@ -33,7 +33,8 @@ L3_BYTES = {False: 12.0, True: 7.5}  # by whether a mesh is between: 28 GB/s a c
 STREAMED = {False: 6.0, True: 3.0}
 STREAMS = {False: 6.0, True: 4.5}  # the same where a tile reads several streams at once: 33 to 45 GB/s
 PACKED = 4.0  # cycles to pack a weight, measured 2.7 to 5.6
-GIVEN = 8  # channels of a tile that reads each one's weights where they lie: 8x3 keeps the addresses in registers, 9x3 and 14x2 spill sums
+TALLEST = 16  # channels of a tile
+GIVEN = 8  # of one that reads each one's weights where they lie: 8x3 keeps the addresses in registers, 9x3 and 14x2 spill sums
 HIDDEN = 0.15  # of the shorter of arithmetic and reading, what the longer does not hide
 
 
@@ -133,10 +134,10 @@ def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, chann
     )  # fmt: skip
 
 
-def _tiles(outs: int, registers: int) -> Iterator[tuple[int, int]]:
-    """Tiles of m channels by n vectors that fit the registers: m*n sums, n inputs, one weight."""
+def _tiles(outs: int, registers: int, most: int) -> Iterator[tuple[int, int]]:
+    """Tiles of m channels, at most so many, by n vectors that fit the registers: m*n sums, n inputs, one weight."""
     for n in range(1, 9):
-        largest = min((registers - 1 - n) // n, outs, 16)
+        largest = min((registers - 1 - n) // n, outs, most)
         if largest >= 1:
             yield tallest(outs, largest), n
 
@@ -212,13 +213,13 @@ def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: 
     return rounds * job
 
 
-def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
-    """Every blocking that is considered, with its estimate."""
+def candidates(problem: Conv, threads: int, most: int = TALLEST) -> Iterator[Blocking]:
+    """Every blocking with tiles of at most `most` channels that is considered, with its estimate."""
     spec = machine()
     lanes, item = spec.lanes(problem.itemsize), problem.itemsize
     outs, ins = problem.c_out // problem.groups, problem.c_in // problem.groups
     oh, ow = problem.conv_size
-    for m, n in _tiles(outs, spec.registers):
+    for m, n in _tiles(outs, spec.registers, most):
         for flat in (False, True):
             for rows in row_counts(oh, threads):
                 for columns in [ow] if flat else _column_counts(ow, lanes, n, threads):
@@ -337,7 +338,7 @@ def best_as_given(problem: Conv, threads: int) -> Blocking | None:
     """The blocking with the lowest estimate for weights that serve one call and are not packed; None where packing them costs less."""
     if problem.pool:
         return None
-    given = min((block for block in candidates(problem, threads) if block.m <= GIVEN), key=lambda block: block.cycles)
+    given = min(candidates(problem, threads, GIVEN), key=lambda block: block.cycles)
     packing = PACKED * math.prod(problem.weight_shape) / threads
     return given if given.cycles < best(problem, threads).cycles + packing else None
 
