@@ -1,4 +1,4 @@
-"""What a convolution by transforms of one axis hands its micro-kernels: packed spectra of the weights, and where every line begins."""
+"""Where every line of a convolution by transforms of one axis begins."""
 
 from __future__ import annotations
 
@@ -6,48 +6,11 @@ import math
 
 import numpy as np
 
-from kernels.blocks import padded
 from kernels.cuts.lines import Cut, shifts, taps, wide
 from kernels.microkernels.lines import NEIGHBOURS
 from kernels.problem import Conv
 
 Array = np.ndarray
-
-
-def weight_spectra(problem: Conv, cut: Cut, weight: Array) -> Array:
-    """Conjugate spectra of weight (c_out, ins, kh, kw) as complex (c_out, summands, frequencies), scaled so that the way back needs no
-    scaling; summands are [channel][phase][tap on the other axis, or block]."""
-    phases = np.array(taps(problem, cut.axis).phases)
-    lines = np.moveaxis(weight, 2 + cut.axis, -1)  # (c_out, ins, other axis, transformed axis)
-    sparse = np.zeros((*lines.shape[:2], len(phases), cut.blocks or lines.shape[2], cut.length), weight.dtype)
-    index, phase = np.divmod(np.arange(problem.kernel[cut.axis]) * problem.dilation[cut.axis], problem.stride[cut.axis])
-    phase = np.searchsorted(phases, phase)
-    if cut.blocks:
-        sparse[:, :, phase, index // cut.outputs, index % cut.outputs] = lines[:, :, 0]
-    else:
-        sparse[:, :, phase, :, index] = np.moveaxis(lines, -1, 0)
-    from scipy import fft  # 0.35 s at import, needed by this method only
-
-    return np.conj(fft.rfft(sparse.reshape(len(weight), -1, cut.length))) / np.asarray(2 * cut.length, weight.dtype)
-
-
-def pack_rows(spectra: Array, groups: int, stack: int, m: int) -> Array:
-    """Spectra (c_out, summands, f) as [group][part][f][tile][summand][row of the tile][real, imaginary], zeros after a group's last row."""
-    c_out, summands, f = spectra.shape
-    parts = -(-(c_out // groups) // (stack * m))
-    rows = padded(np.moveaxis(spectra.reshape(groups, -1, summands, f), 1, 0), parts * stack * m)
-    assert rows is not None
-    order = rows.reshape(parts, stack, m, groups, summands, f).transpose(3, 0, 5, 1, 4, 2)
-    return np.ascontiguousarray(order).view(spectra.real.dtype)
-
-
-def pack_lanes(spectra: Array, width: int) -> Array:
-    """Spectra (c_out, summands, f) as [part][real, imaginary][f][summand][channel], parts of `width` channels, zeros after the last."""
-    c_out, summands, f = spectra.shape
-    channels = padded(spectra, -(-c_out // width) * width)
-    assert channels is not None
-    order = channels.reshape(-1, width, summands, f).transpose(0, 3, 2, 1)
-    return np.ascontiguousarray(np.stack([order.real, order.imag], 1))
 
 
 def ways_of(places: Array, way: int) -> Array:

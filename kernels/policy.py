@@ -102,8 +102,8 @@ _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
 }
 
 
-# cycles, measured: for a point of Winograd's weights (4.5 to 10), for a number of a spectrum (50 to 200)
-TRANSFORMED, SPECTRAL = 7.0, 60.0
+# cycles, measured: for a point of Winograd's weights (4.5 to 10), for a number of a line of whole vectors (3 to 13), by SciPy (50 to 200)
+TRANSFORMED, SPECTRAL, BY_SCIPY = 7.0, 6.0, 60.0
 BIND = 10_000  # cycles to begin packing
 
 
@@ -124,9 +124,11 @@ def _points(problem: Conv) -> float:
 def _spectra(problem: Conv) -> float:
     cut = lines.by_lines(problem)
     if cut:
-        return BIND + SPECTRAL * problem.c_out * lines.summands(problem, cut) * cut.length
+        lanes = machine().lanes(problem.itemsize)
+        channels = problem.groups * -(-problem.c_out // problem.groups // lanes) * lanes
+        return BIND + SPECTRAL * channels * lines.summands(problem, cut) * cut.length
     by_scipy = tiles.layout(problem)
-    return BIND + SPECTRAL * (by_scipy.weight_bytes / problem.itemsize if by_scipy else 0)
+    return BIND + BY_SCIPY * (by_scipy.weight_bytes / problem.itemsize if by_scipy else 0)
 
 
 # cycles of one core that operands take to be packed or transformed, in every call of a function; none where they are taken as they are

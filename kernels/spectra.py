@@ -18,46 +18,24 @@ from numba import prange
 from kernels.addresses import pointed
 from kernels.blocks import epilogue_of, padded, record
 from kernels.calibration import worth
-from kernels.columns import channel_places, column_places, pack_lanes, pack_rows, ways_of, weight_spectra
+from kernels.columns import channel_places, column_places, ways_of
 from kernels.cuts.lines import Cut, frequencies, shifts, summands, taps, wide
 from kernels.implementation import Operands, Prepared, Run
 from kernels.jit import njit, region
 from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job
 from kernels.machine import machine
-from kernels.microkernels.fourier import AFTER, BEFORE, NEVER, factors, line, places, radix_pass, spectrum
+from kernels.microkernels.fourier import factors, line, places, spectrum
 from kernels.microkernels.lines import ALONG, APART, NEIGHBOURS, ask, bring, put
 from kernels.microkernels.outer import AHEAD, taps_ahead
 from kernels.microkernels.product import product
 from kernels.microkernels.smooth import codes
+from kernels.passes import fast, pairs, pass_tables, transform
 from kernels.problem import Conv
 from kernels.scratch import Scratch, handle, whole
 from kernels.vector import call, flush_denormals, restore_denormals, split
+from kernels.weight_spectra import spectra_packer
 
 Array = np.ndarray
-
-
-@njit
-def one_pass(g, passes, i, x, parts):
-    """Pass i over a part of the complex vectors."""
-    radix, turn, m, blocks, roots, kernel = passes[i]
-    call(kernel, (radix, turn, g.lanes, g.itemsize, x, blocks // parts, m, roots))
-
-
-@njit
-def transform(g, passes, x):
-    """All passes over the complex vectors at x, in place. Where they outgrow g.fast bytes the long blocks' pass comes
-    alone, and then each of its blocks is finished while it is there."""
-    first = 0 if passes[0, 1] == AFTER else passes.shape[0] - 1
-    parts = passes[first, 0] if g.length * g.lanes * g.itemsize > g.fast else 1
-    if parts > 1 and first == 0:
-        one_pass(g, passes, 0, x, 1)
-    for part in range(parts):
-        here = x + part * (g.length // parts) * g.lanes * g.itemsize
-        for i in range(passes.shape[0]):
-            if parts == 1 or i != first:
-                one_pass(g, passes, i, here, parts)
-    if parts > 1 and first > 0:
-        one_pass(g, passes, first, x, 1)
 
 
 @njit
@@ -82,7 +60,7 @@ def one_in(job, x, spectra, passes, places, ways, shifts, geometry, band, block)
         g.bring if way == g.way_in else g.bring_near,
         (way, g.lanes, size, block, g.length, x + offset * size, places[entry].ctypes.data, g.step_in, start, g.stride),
     )  # fmt: skip
-    transform(g, passes, block)
+    transform(passes, block, g.length, g.lanes, size, g.fast)
     call(g.spectrum, (0, g.lanes, size, spectra + at * size, block, g.length // 2, g.frequency_stride, g.part, g.halves, g.places))
 
 
@@ -150,7 +128,7 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
             target = out + offset * size
             call(g.ask if way == g.way_out else g.ask_near, (way, g.lanes, size, count, target, places[entry].ctypes.data, g.step_out))
             call(g.line, (1, g.lanes, size, source, here, g.length // 2, y_step, g.n * g.lanes, g.halves, g.places))
-            transform(g, passes, here)
+            transform(passes, here, g.length, g.lanes, size, g.fast)
             bias, scale, shift = epilogue_of(g, operands, channel)
             call(
                 g.put if way == g.way_out else g.put_near,
@@ -177,30 +155,6 @@ def out_of_spectra(
             one_out(job, spectra, pointed(out), operands, *fixed, block + thread * scratch_bytes)
             job = next_job(counters, thread, threads, jobs)
         restore_denormals(state)
-
-
-def pass_tables(length: int, itemsize: int) -> tuple[Array, Array, list[Array]]:
-    """(passes forward, passes back, roots that they point into) for real lines of `length`: of each pass its radix, when it multiplies, m,
-    blocks, and the addresses of its roots and of its code."""
-    lanes, dtype = machine().lanes(itemsize), np.dtype(f"f{itemsize}")
-    left, blocks = length // 2, 1
-    forward: list[tuple[int, ...]] = []
-    back: list[tuple[int, ...]] = []
-    held: list[Array] = []
-    for radix in factors(left):
-        m = left // radix
-        held.append(pairs(np.arange(m)[:, None] * np.arange(1, radix), left, dtype))
-        for table, turn in ((forward, AFTER), (back, BEFORE)):
-            turn = turn if m > 1 else NEVER
-            table.append((radix, turn, m, blocks, held[-1].ctypes.data, radix_pass(radix, turn, lanes, itemsize)))
-        left, blocks = m, blocks * radix
-    return np.array(forward), np.array(back[::-1]), held
-
-
-def pairs(powers: Array, n: int, dtype: Any) -> Array:
-    """e^(-2 pi i power/n) as pairs of numbers."""
-    roots = np.exp(-2j * np.pi / n * (powers % n))
-    return np.stack([roots.real, roots.imag], -1).astype(dtype)
 
 
 def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
@@ -236,7 +190,8 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         jobs_in, jobs_out = problem.c_in * phases * len(across.phases) * vectors, groups_of_vectors * problem.groups * parts
     frequency_stride += lanes * (frequency_stride // lanes % 2 == 0)  # an odd number of vectors: powers of two would share cache sets
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
-    width = 2 * (cut.n * lanes if cut.each else cut.m)  # of the weights of a summand
+    stream = cut.n * lanes if cut.each else 2 * cut.m  # numbers of a summand's weights that lie together
+    width = 2 * (cut.n * lanes if cut.each else cut.m)
     y_row = f * 2 * cut.n * lanes + lanes
     rows = -(-cut.length // lanes) * lanes
     product_bytes = whole(cut.stack * cut.m * y_row * size)
@@ -258,25 +213,26 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         "group_planes": ins * phases * len(across.phases), "groups": problem.groups, "outs": outs,
         "out_plane": math.prod(problem.conv_size), "outputs": cut.outputs, "m": cut.m, "n": cut.n, "stack": cut.stack, "parts": parts,
         "summands": products, "weights_job": weights_job,
-        "weights_ahead": (width // 2 if cut.each else width) * taps_ahead(2 * cut.m, 2 * cut.n, width * size), "spectra_bytes": spectra_bytes, "y_row": y_row,
+        "weights_ahead": stream * taps_ahead(2 * cut.m, 2 * cut.n, width * size), "spectra_bytes": spectra_bytes, "y_row": y_row,
         "product_bytes": product_bytes,
         "step_in": step_in, "step_out": step_out, "stride": problem.stride[cut.axis], "way_in": way_in, "way_out": way_out,
         "bring": bring(way_in, lanes, size), "bring_near": bring(NEIGHBOURS, lanes, size), "spectrum": spectrum(lanes, size),
         "line": line(lanes, size), "ask": ask(way_out, lanes, size), "ask_near": ask(NEIGHBOURS, lanes, size),
         "put": put(way_out, cut.each, lanes, size), "put_near": put(NEIGHBOURS, cut.each, lanes, size),
         "product": product(cut.m, cut.n, lanes, size), "halves": halves.ctypes.data, "places": order.ctypes.data,
-        "fast": machine().l1 * 7 // 8,
+        "fast": fast(),
         "activation": activation, "slope": slope,
     })  # fmt: skip
     fixed_in, fixed_out = (passes_in, inputs, ways_in, shifts_in, geometry), (passes_out, offsets, outputs, ways_out, shifts_out, geometry)
     forward = into_spectra.ready(used, used, 0, *fixed_in, 0, jobs_in, 0, scratch_bytes)
     back = out_of_spectra.ready(used, used, 0, 0, 0, 0, 0, *fixed_out, 0, jobs_out, 0, scratch_bytes)
     whole_vectors = -(-problem.c_out // lanes) * lanes
+    weight_parts = jobs_out if cut.each else parts
+    pack = spectra_packer(problem, cut, weight_parts, weights_job, threads)
 
     def bind(operands: Operands) -> Run:
         assert operands.weight is not None
-        spectra = weight_spectra(problem, cut, operands.weight)
-        weights = pack_lanes(spectra, cut.n * lanes) if cut.each else pack_rows(spectra, problem.groups, cut.stack, cut.m)
+        weights = pack(operands.weight)
         bias = np.zeros(problem.c_out, problem.dtype) if operands.bias is None else operands.bias
         packed = [weights, *(padded(array, whole_vectors) for array in (bias, operands.scale, operands.shift))]
         addresses = [handle(array) for array in packed]
@@ -290,5 +246,5 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
 
         return run
 
-    weight_bytes = weights_job * (-(-vectors_out // cut.n) if cut.each else problem.groups * parts) * size
+    weight_bytes = weights_job * problem.groups * weight_parts * size
     return Prepared(bind, scratch.nbytes, f"{weight_bytes / 1e6:.3g} MB of weight spectra, {cut}")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from memory import Guarded, given
 
-from kernels import spectra
 from kernels.machine import pretend
 from kernels.microkernels import across, flat, fourier, lines, outer, packing, product, stacked, transpose, window
+from kernels.passes import pairs, pass_tables
 from kernels.problem import dilated
 
 Array = np.ndarray
@@ -230,8 +230,8 @@ def test_transform_there_and_back(n: int, lanes: int, dtype: str) -> None:
     size = np.dtype(dtype).itemsize
     length, radices, rounding = 2 * n, fourier.factors(n), 100 * np.finfo(dtype).eps
     with pretend(vector_bytes=lanes * size):
-        passes, back, held = spectra.pass_tables(length, size)
-    order, halves = np.array(fourier.places(radices)), spectra.pairs(np.arange(n // 2 + 1), length, dtype)
+        passes, back, held = pass_tables(length, size)
+    order, halves = np.array(fourier.places(radices)), pairs(np.arange(n // 2 + 1), length, dtype)
     real = np.random.default_rng(n).standard_normal((length, lanes)).astype(dtype)
     x = Guarded(real.shape, dtype)
     x.array[...] = real

@@ -10,7 +10,8 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
-from kernels.cuts.direct import JOB_COST, TILE_COST, Blocking, layout, packing_cycles, row_counts
+from kernels.cuts.costs import JOB_COST
+from kernels.cuts.direct import TILE_COST, Blocking, layout, packing_cycles, row_counts
 from kernels.machine import machine, remembered
 from kernels.planes import Size
 from kernels.problem import Conv, dilated

@@ -15,27 +15,21 @@ import itertools
 import math
 from collections.abc import Iterator
 
+from kernels.cuts.costs import L2_BYTES, L3_BYTES, job_cycles, stream_cycles
 from kernels.cuts.kinds import rivals
 from kernels.machine import Machine, machine, remembered
 from kernels.problem import Conv, dilated
 
 TILE_COST, CALL_COST = 40, 100  # cycles to start a tile's loop, one of several in a call, and to call one and do so
 RESUMED = 6  # cycles to read and write a vector of sums in the second-level cache
-JOB_COST = 800  # cycles to take a job; 512 planes of 6x4 took 1400 each, all told
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
 PLANE_COST, VECTOR_MOVED = 90, 5  # cycles per plane and per vector where lines are as long as the input's rows
 PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
-TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
-L2_BYTES, MEMORY_BYTES = 10.0, 3.5  # bytes per cycle and core; there and back for the second level
-L3_BYTES = {False: 12.0, True: 7.5}  # by whether a mesh is between: 28 GB/s a core of Granite Rapids
-# weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, 52 of two of 280; over a mesh 18 to 27 of two of 230
-STREAMED = {False: 6.0, True: 3.0}
-STREAMS = {False: 6.0, True: 4.5}  # the same where a tile reads several streams at once: 33 to 45 GB/s
+TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
 PACKED = 4.0  # cycles to pack a weight, measured 2.7 to 5.6
 TALLEST = 16  # channels of a tile
 GIVEN = 8  # of one that reads each one's weights where they lie: 8x3 keeps the addresses in registers, 9x3 and 14x2 spill sums
-HIDDEN = 0.15  # of the shorter of arithmetic and reading, what the longer does not hide
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,45 +232,6 @@ def _stream(problem: Conv, spec: Machine, chunks: int, across: bool = False) -> 
     """Cycles to read one chunk's weights once."""
     total = problem.summands * problem.c_out * problem.itemsize
     return stream_cycles(total, total / problem.groups / chunks, spec, across)
-
-
-def stream_cycles(total: float, share: float, spec: Machine, several: bool = False) -> float:
-    """Cycles to read `share` bytes once, of weights that are `total` bytes, in several streams or one; none where they stay in the
-    second-level cache."""
-    if total <= spec.l2 / 4:
-        return 0.0
-    return share * far_cycles(total, (STREAMS if several else STREAMED)[spec.mesh], spec)
-
-
-def far_cycles(total: float, memory: float, spec: Machine) -> float:
-    """Cycles a byte of `total` bytes, gone through again and again: from the last cache up to half of it, from memory, at `memory` bytes a
-    cycle, from one and a half of it on. Between, 131 MB came from a cache of 128 at 18 GB/s a core, where 64 took 26 and 262 took 15."""
-    missed = min(1.0, max(0.0, total / spec.l3 - 0.5))
-    return (1 - missed) / L3_BYTES[spec.mesh] + missed / memory
-
-
-def job_shapes(size: tuple[int, int], block: tuple[int, int]) -> Iterator[tuple[int, int, int]]:
-    """(rows, columns, how many) of the blocks that a plane is cut into: whole ones first, then those at its ends."""
-    ends = [((step, total // step), (total % step, 1)) for total, step in zip(size, block)]
-    for (rows, down), (columns, across) in itertools.product(*ends):
-        if rows and columns and down and across:
-            yield rows, columns, down * across
-
-
-def slowest(jobs: list[tuple[float, int]], planes: int, chunks: int, threads: int) -> float:
-    """Cycles of the slowest thread: jobs are (cycles, how many) of one chunk of a plane. Threads have equal numbers of them, the first the
-    whole ones."""
-    number = sum(count for _, count in jobs)
-    rounds = math.ceil(number * planes * chunks / threads)
-    average = sum(cycles * count for cycles, count in jobs) / number
-    return rounds * (max(cycles for cycles, _ in jobs) if planes == 1 and chunks % threads else average)
-
-
-def job_cycles(compute: float, stream: float, rest: float, passes: int = 1) -> float:
-    """Cycles of one job: arithmetic and what comes from further away hide most of the shorter; `rest` comes before and after. Of several
-    passes over each panel of weights only the first has something to wait for."""
-    first = compute / passes
-    return max(first, stream) + HIDDEN * min(first, stream) + compute - first + rest + JOB_COST
 
 
 def narrow_layout(problem: Conv, rows: int, last: bool = False) -> Layout:

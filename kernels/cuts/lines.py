@@ -16,7 +16,8 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from kernels.cuts.direct import L2_BYTES, L3_BYTES, MEMORY_BYTES, STREAMED, far_cycles, tallest
+from kernels.cuts.costs import L2_BYTES, L3_BYTES, MEMORY_BYTES, STREAMED, far_cycles
+from kernels.cuts.direct import tallest
 from kernels.cuts.fft import layout
 from kernels.cuts.kinds import rivals
 from kernels.machine import machine, remembered

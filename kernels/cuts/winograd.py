@@ -12,19 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kernels.cuts.direct import (
-    L3_BYTES,
-    MEMORY_BYTES,
-    TILE_COST,
-    across_cycles,
-    job_cycles,
-    job_shapes,
-    pool_apart,
-    slowest,
-    stream_cycles,
-    tallest,
-    tap_cycles,
-)
+from kernels.cuts.costs import L3_BYTES, MEMORY_BYTES, job_cycles, job_shapes, slowest, stream_cycles
+from kernels.cuts.direct import TILE_COST, across_cycles, pool_apart, tallest, tap_cycles
 from kernels.cuts.kinds import rivals
 from kernels.machine import machine, remembered
 from kernels.problem import Conv

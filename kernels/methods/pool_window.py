@@ -17,7 +17,7 @@ from numba import prange
 from kernels import registry
 from kernels.addresses import pointed
 from kernels.calibration import worth
-from kernels.cuts.direct import L2_BYTES
+from kernels.cuts.costs import L2_BYTES
 from kernels.implementation import Implementation, Prepared, rounding_bound, without_operands
 from kernels.jit import njit, region
 from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job

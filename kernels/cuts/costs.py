@@ -1,0 +1,56 @@
+"""What every method's estimate counts alike, in cycles of one core: what comes from further away, and how jobs fall to threads."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+from kernels.machine import Machine
+
+JOB_COST = 800  # cycles to take a job; 512 planes of 6x4 took 1400 each, all told
+L2_BYTES, MEMORY_BYTES = 10.0, 3.5  # bytes per cycle and core; there and back for the second level
+L3_BYTES = {False: 12.0, True: 7.5}  # by whether a mesh is between: 28 GB/s a core of Granite Rapids
+# weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, 52 of two of 280; over a mesh 18 to 27 of two of 230
+STREAMED = {False: 6.0, True: 3.0}
+STREAMS = {False: 6.0, True: 4.5}  # the same where a tile reads several streams at once: 33 to 45 GB/s
+HIDDEN = 0.15  # of the shorter of arithmetic and reading, what the longer does not hide
+
+
+def stream_cycles(total: float, share: float, spec: Machine, several: bool = False) -> float:
+    """Cycles to read `share` bytes once, of weights that are `total` bytes, in several streams or one; none where they stay in the
+    second-level cache."""
+    if total <= spec.l2 / 4:
+        return 0.0
+    return share * far_cycles(total, (STREAMS if several else STREAMED)[spec.mesh], spec)
+
+
+def far_cycles(total: float, memory: float, spec: Machine) -> float:
+    """Cycles a byte of `total` bytes, gone through again and again: from the last cache up to half of it, from memory, at `memory` bytes a
+    cycle, from one and a half of it on. Between, 131 MB came from a cache of 128 at 18 GB/s a core, where 64 took 26 and 262 took 15."""
+    missed = min(1.0, max(0.0, total / spec.l3 - 0.5))
+    return (1 - missed) / L3_BYTES[spec.mesh] + missed / memory
+
+
+def job_shapes(size: tuple[int, int], block: tuple[int, int]) -> Iterator[tuple[int, int, int]]:
+    """(rows, columns, how many) of the blocks that a plane is cut into: whole ones first, then those at its ends."""
+    ends = [((step, total // step), (total % step, 1)) for total, step in zip(size, block)]
+    for (rows, down), (columns, across) in itertools.product(*ends):
+        if rows and columns and down and across:
+            yield rows, columns, down * across
+
+
+def slowest(jobs: list[tuple[float, int]], planes: int, chunks: int, threads: int) -> float:
+    """Cycles of the slowest thread: jobs are (cycles, how many) of one chunk of a plane. Threads have equal numbers of them, the first the
+    whole ones."""
+    number = sum(count for _, count in jobs)
+    rounds = math.ceil(number * planes * chunks / threads)
+    average = sum(cycles * count for cycles, count in jobs) / number
+    return rounds * (max(cycles for cycles, _ in jobs) if planes == 1 and chunks % threads else average)
+
+
+def job_cycles(compute: float, stream: float, rest: float, passes: int = 1) -> float:
+    """Cycles of one job: arithmetic and what comes from further away hide most of the shorter; `rest` comes before and after. Of several
+    passes over each panel of weights only the first has something to wait for."""
+    first = compute / passes
+    return max(first, stream) + HIDDEN * min(first, stream) + compute - first + rest + JOB_COST

@@ -1,0 +1,67 @@
+"""The transform of a vector of lines in place: which passes, with what roots, in what order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels.jit import njit
+from kernels.machine import machine
+from kernels.microkernels.fourier import AFTER, BEFORE, NEVER, factors, radix_pass
+from kernels.vector import call
+
+Array = np.ndarray
+
+
+@njit
+def one_pass(passes, i, x, parts, lanes, itemsize):
+    """Pass i over a part of the complex vectors."""
+    radix, turn, m, blocks, roots, kernel = passes[i]
+    call(kernel, (radix, turn, lanes, itemsize, x, blocks // parts, m, roots))
+
+
+@njit
+def transform(passes, x, length, lanes, itemsize, fast):
+    """All passes over the complex vectors at x, lines of `length` numbers, in place. Where they outgrow `fast` bytes the long blocks' pass
+    comes alone, and then each of its blocks is finished while it is there."""
+    first = 0 if passes[0, 1] == AFTER else passes.shape[0] - 1
+    parts = passes[first, 0] if length * lanes * itemsize > fast else 1
+    if parts > 1 and first == 0:
+        one_pass(passes, 0, x, 1, lanes, itemsize)
+    for part in range(parts):
+        here = x + part * (length // parts) * lanes * itemsize
+        for i in range(passes.shape[0]):
+            if parts == 1 or i != first:
+                one_pass(passes, i, here, parts, lanes, itemsize)
+    if parts > 1 and first > 0:
+        one_pass(passes, first, x, 1, lanes, itemsize)
+
+
+def pass_tables(length: int, itemsize: int) -> tuple[Array, Array, list[Array]]:
+    """(passes forward, passes back, roots that they point into) for real lines of `length`: of each pass its radix, when it multiplies, m,
+    blocks, and the addresses of its roots and of its code."""
+    lanes, dtype = machine().lanes(itemsize), np.dtype(f"f{itemsize}")
+    left, blocks = length // 2, 1
+    forward: list[tuple[int, ...]] = []
+    back: list[tuple[int, ...]] = []
+    held: list[Array] = []
+    for radix in factors(left):
+        m = left // radix
+        held.append(pairs(np.arange(m)[:, None] * np.arange(1, radix), left, dtype))
+        for table, turn in ((forward, AFTER), (back, BEFORE)):
+            turn = turn if m > 1 else NEVER
+            table.append((radix, turn, m, blocks, held[-1].ctypes.data, radix_pass(radix, turn, lanes, itemsize)))
+        left, blocks = m, blocks * radix
+    return np.array(forward), np.array(back[::-1]), held
+
+
+def pairs(powers: Array, n: int, dtype: Any) -> Array:
+    """e^(-2 pi i power/n) as pairs of numbers."""
+    roots = np.exp(-2j * np.pi / n * (powers % n))
+    return np.stack([roots.real, roots.imag], -1).astype(dtype)
+
+
+def fast() -> int:
+    """Bytes of complex vectors that the first-level cache holds beside what else passes need."""
+    return machine().l1 * 7 // 8

@@ -1,0 +1,127 @@
+"""Spectra of weights as the product of spectra reads them: what a plan does once and a function call each time.
+
+A line is what one phase and one tap of the other axis, or one block of a long kernel, have of a kernel: its taps where they belong, in
+reverse, because a correlation multiplies by the conjugate spectrum, and scaled, so that nothing is on the way back. Lanes hold output
+channels. Where the product's lanes do so too, spectra go straight to their places; where it reads numbers, they are turned over.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numba import prange
+
+from kernels.blocks import record
+from kernels.calibration import worth
+from kernels.cuts.lines import Cut, frequencies, summands, taps, transform_cycles
+from kernels.jit import njit, region
+from kernels.machine import machine
+from kernels.microkernels.fourier import factors, places, spectrum
+from kernels.passes import fast, pairs, pass_tables, transform
+from kernels.problem import Conv
+from kernels.scratch import aligned
+from kernels.vector import call, split
+
+Array = np.ndarray
+SPREAD = 4  # cycles to put a number of a spectrum where the product reads it
+
+
+@njit
+def fill(weight, lines, scale, count, first, line, starts, rows, sources, ins, taps):
+    """lines[row][lane]: a line of `count` channels, each `ins` kernels of `taps` after the one before, and zeros."""
+    lines[:] = 0
+    for lane in range(count):  # outermost: kernels a power of two apart share cache sets
+        kernel = (first + lane * ins) * taps
+        for tap in range(starts[line], starts[line + 1]):
+            lines[rows[tap], lane] = weight[kernel + sources[tap]] * scale
+
+
+@njit
+def one_vector(unit, weight, packed, lines, spectra, scale, starts, rows, sources, passes, geometry):
+    """Spectra of one line of a vector of channels; lines, spectra: scratch [row][lane]."""
+    g = geometry[0]
+    size = g.itemsize
+    rest, summand = split(unit, g.summands)
+    group, v = split(rest, split(g.outs + g.lanes - 1, g.lanes)[0])
+    i, line = split(summand, g.lines)
+    count = min(g.lanes, g.outs - v * g.lanes)
+    fill(weight, lines, scale, count, (group * g.outs + v * g.lanes) * g.ins + i, line, starts, rows, sources, g.ins, g.taps)
+    transform(passes, lines.ctypes.data, g.length, g.lanes, size, g.fast)
+    if g.n:
+        part, q = split(v, g.n)
+        target = packed.ctypes.data + (part * g.job + (summand * g.n + q) * g.lanes) * size
+        place = target, lines.ctypes.data, split(g.length, 2)[0], g.summands * g.n * g.lanes, split(g.job, 2)[0]
+        call(g.spectrum, (0, g.lanes, size, *place, g.halves, g.places))
+        return
+    place = spectra.ctypes.data, lines.ctypes.data, split(g.length, 2)[0], 2 * g.lanes, g.lanes
+    call(g.spectrum, (0, g.lanes, size, *place, g.halves, g.places))
+    step = 2 * g.stack * g.m * g.summands  # from frequency to frequency
+    for lane in range(count):
+        part, row = split(v * g.lanes + lane, g.stack * g.m)
+        tile, row = split(row, g.m)
+        at = (group * g.parts + part) * g.job + 2 * ((tile * g.summands + summand) * g.m + row)
+        for f in range(g.frequencies):
+            packed[at + f * step], packed[at + f * step + 1] = spectra[2 * f, lane], spectra[2 * f + 1, lane]
+
+
+@region
+def _spectra(threads, weight, packed, scratch, units, length, scale, starts, rows, sources, passes, geometry):
+    """packed from weight, both flat. scratch [thread][row][lane]: room for a line of `length` and its spectrum. Line i of an input channel
+    has its taps, from `sources` of a kernel, at the rows from starts[i] to starts[i + 1]."""
+    for thread in prange(threads):
+        lines, spectra = scratch[thread, :length], scratch[thread, length:]
+        for unit in range(split(thread * units, threads)[0], split((thread + 1) * units, threads)[0]):
+            one_vector(unit, weight, packed, lines, spectra, scale, starts, rows, sources, passes, geometry)
+
+
+def _lines(problem: Conv, cut: Cut) -> tuple[Array, Array, Array]:
+    """(starts, rows, sources) for `_spectra`: lines are [phase][tap on the other axis, or block]."""
+    along, other = taps(problem, cut.axis), problem.kernel[1 - cut.axis]
+    step, apart = (problem.kernel[1], 1)[cut.axis], (problem.kernel[1], 1)[1 - cut.axis]
+    starts, rows, sources = [0], [], []
+    for phase, line in itertools.product(along.phases, range(cut.blocks or other)):
+        for tap, (own, index) in enumerate(zip(along.phase, along.index)):
+            block, row = divmod(index, cut.outputs) if cut.blocks else (line, index)
+            if (own, block) == (phase, line):
+                rows.append(-row % cut.length)
+                sources.append(tap * step + (0 if cut.blocks else line * apart))
+        starts.append(len(rows))
+    return np.array(starts), np.array(rows, np.int64), np.array(sources, np.int64)
+
+
+def spectra_packer(problem: Conv, cut: Cut, parts: int, job: int, threads: int) -> Callable[[Array], Array]:
+    """What makes of contiguous weights (c_out, ins, kh, kw) the spectra of every group's `parts`, `job` numbers each, zeros where a part
+    has no channels. Of a part: with lanes along channels [real, imaginary][f][summand][channel], else [f][tile][summand][row of the
+    tile][real, imaginary]."""
+    lanes, dtype = machine().lanes(problem.itemsize), np.dtype(problem.dtype)
+    outs, ins, f = problem.c_out // problem.groups, problem.c_in // problem.groups, frequencies(cut.length)
+    starts, rows, sources = _lines(problem, cut)
+    passes, _, roots = pass_tables(cut.length, problem.itemsize)
+    halves, order = pairs(np.arange(cut.length // 4 + 1), cut.length, dtype), np.array(places(factors(cut.length // 2)))
+    products, vectors = summands(problem, cut), -(-outs // lanes)
+    number = problem.groups * parts * job
+    units = problem.groups * vectors * products
+    threads = worth(threads, units * (2 * transform_cycles(cut.length) + SPREAD * 2 * f * lanes))
+    geometry = record({
+        "lanes": lanes, "itemsize": problem.itemsize, "length": cut.length, "frequencies": f, "groups": problem.groups, "outs": outs,
+        "ins": ins, "taps": problem.taps, "lines": len(starts) - 1, "summands": products, "n": cut.n if cut.each else 0, "m": cut.m,
+        "stack": cut.stack, "parts": parts, "job": job, "fast": fast(), "spectrum": spectrum(lanes, problem.itemsize),
+        "halves": halves.ctypes.data, "places": order.ctypes.data,
+    })  # fmt: skip
+    scale = dtype.type(1 / (4 * cut.length))  # steps to a spectrum and back double it each, and transforms multiply by half the length
+    fixed = units, cut.length, scale, starts, rows, sources, passes, geometry
+    room = (threads, cut.length + 2 * f, lanes)
+    launch = _spectra.ready(threads, threads, np.empty(0, dtype), np.empty(0, dtype), np.empty((0, 0, 0), dtype), *fixed)
+
+    def pack(weight: Array, held: object = (roots, halves, order)) -> Array:  # what geometry and passes point into
+        packed = aligned(number * dtype.itemsize).view(dtype)
+        if outs % (cut.n * lanes if cut.each else cut.stack * cut.m):
+            packed.fill(0)
+        scratch = aligned(math.prod(room) * dtype.itemsize).view(dtype).reshape(room)
+        launch(threads, weight.reshape(-1), packed, scratch, *fixed)
+        return packed
+
+    return pack
