@@ -102,8 +102,8 @@ _ESTIMATES: dict[str, dict[str, Callable[[Any], float]]] = {
 }
 
 
-# cycles, measured: for a point of Winograd's weights (4.5 to 10), for a number of a line of whole vectors (3 to 13), by SciPy (50 to 200)
-TRANSFORMED, SPECTRAL, BY_SCIPY = 7.0, 6.0, 60.0
+# cycles, measured: for a point of Winograd's weights (2.3 to 6), for a number of a line of whole vectors (3 to 13), by SciPy (50 to 200)
+TRANSFORMED, SPECTRAL, BY_SCIPY = 5.0, 6.0, 60.0
 BIND = 10_000  # cycles to begin packing
 
 
