@@ -93,6 +93,10 @@ class Words:
         """An int64 in every lane."""
         return self._splat(index, self._indices)
 
+    def counting(self) -> ir.Constant:
+        """0, 1, 2, … as int64s."""
+        return ir.Constant(self._indices, list(range(self.lanes)))
+
     def gather(self, addresses: ir.Value, mask: ir.Value) -> ir.Value:
         """One number from each lane's own int64 address; lanes outside the mask are zero and are not read."""
         pointers = self.b.inttoptr(addresses, ir.VectorType(self.scalar.as_pointer(), self.lanes))

@@ -73,6 +73,8 @@ CASES = [
     Case("stride_1_cropped_past_the_kernel", (9, 12), (3, 3), padding=((4, 3), (0, 5))),
     Case("quadrupling_1d", (37,), (8,), 8, 6, stride=(4,)),
     Case("frames_1d", (9,), (64,), 5, 1, stride=(16,), padding=((24, 24),)),
+    Case("frames_far_apart_1d", (33,), (50,), 3, 2, stride=(20,), padding=((7, 5),)),
+    Case("gaps_far_apart_1d", (5,), (3,), 2, 3, stride=(18,), more=(17,), n=2),
     Case("gaps_1d", (7,), (2,), stride=(5,), more=(4,)),
     Case("gaps_2d", (4, 5), (1, 2), stride=(3, 4), more=(2, 1), n=2),
     Case("strides_differ", (5, 6), (3, 4), stride=(1, 3), padding=((1, 0), (0, 2)), more=(0, 2)),

@@ -6,7 +6,7 @@ output gathers, as an ordinary convolution with some of the taps. Weaving the ph
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -14,40 +14,33 @@ import numpy as np
 from numba import prange
 
 from kernels import epilogue, registry
+from kernels.addresses import pointed
 from kernels.calibration import calibration, worth
 from kernels.cuts.phases import Part, parts
 from kernels.implementation import Implementation, Operands, Prepared, Run
 from kernels.jit import region
-from kernels.machine import remembered
+from kernels.machine import machine, remembered
+from kernels.microkernels.weave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST
+from kernels.microkernels.weave import weave as kernel
 from kernels.policy import estimate
 from kernels.problem import ConvTranspose
-from kernels.scratch import Scratch
+from kernels.scratch import Scratch, handle
+from kernels.vector import call, split
 
 Array = np.ndarray
 
 BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
-WOVEN = 2048  # outputs woven at a time, which stay in the first-level cache while every phase adds its own
 
 
 @region
-def weave(y, out, depths, heights, starts, stride):
-    """out (channels, d, h, w) from y (channels, phases of d, h and w, d, h, w). depths and heights (2, outputs): phase and place, phase -1
-    where y has none; starts: the column of out where each phase of w begins, stride further each."""
-    rows = depths.shape[1] * heights.shape[1]
-    width, count = out.shape[3], y.shape[6]
-    run = max(WOVEN // stride, 16)
-    for row in prange(out.shape[0] * rows):
-        channel, d, h = row // rows, row % rows // heights.shape[1], row % heights.shape[1]
-        if depths[0, d] < 0 or heights[0, h] < 0:
-            continue
-        source, target = y[channel, depths[0, d], heights[0, h]], out[channel, d, h]
-        for first in range(0, count, run):
-            for phase in range(starts.shape[0]):
-                line, start = source[phase, depths[1, d], heights[1, h]], starts[phase]
-                low = max(first, -(start // stride))
-                high = min(first + run, count, (width - 1 - start) // stride + 1)
-                for q in range(low, high):
-                    target[start + q * stride] = line[q]
+def weave(out, y, lines, missing, kernel, few, lanes, size, channels, width):
+    """Rows of `width` outputs of so many channels; out and y are handles, lines [row][phase] as `microkernels.weave` says, missing one
+    number a channel, which images repeat."""
+    rows, stride = lines.shape[:2]
+    for row in prange(channels * rows):
+        channel, r = split(row, rows)
+        place = pointed(out) + row * width * size, width, stride, pointed(y), lines[r].ctypes.data, channel
+        call(kernel, (few, lanes, size, *place, missing.ctypes.data + channel % len(missing) * size))
 
 
 def images(problem: ConvTranspose) -> int:
@@ -78,15 +71,28 @@ def _pieces(problem: ConvTranspose, engine: str, together: int, *_: float) -> tu
     return min(able, key=cost) if len(able) > 1 else able[0]
 
 
-def _places(problem: ConvTranspose, part: Part, axis: int) -> Array:
-    """(2, outputs) along an axis: the phase and the place in it, phase -1 where the part has none."""
-    places = np.full((2, problem.conv_size[axis]), -1, np.int64)
-    phases, stride = part.axes[axis], problem.stride[axis]
-    for phase, start in enumerate(phases.starts):
-        first = max(0, -(start // stride))
-        span = places[:, max(start + first * stride, 0) :: stride]
-        span[0], span[1] = phase, first + np.arange(span.shape[1])
-    return places
+def _lines(problem: ConvTranspose, given: tuple[Part, ...]) -> Array:
+    """[row of outputs][phase of its columns] as `microkernels.weave` says, of parts that lie one behind the other; rows of all axes but the
+    last."""
+    heights, (*steps, stride) = problem.conv_size[:-1], problem.stride
+    lines = np.zeros((*heights, stride, FIELDS), np.int64)
+    begin = 0
+    for part in given:
+        *others, last = part.axes
+        shape = tuple(len(axis.taps) for axis in part.axes) + part.conv.conv_size
+        each = math.prod(shape)
+        offsets = begin + np.arange(each).reshape(shape)
+        for phases in itertools.product(*(range(len(axis.taps)) for axis in part.axes)):
+            # outputs of this phase along every axis but the last: from which on, and from which place of the part
+            firsts = [max(0, -(axis.starts[phase] // step)) for axis, phase, step in zip(others, phases, steps)]
+            shift, residue = divmod(last.starts[phases[-1]], stride)
+            place: list[Any] = [slice(axis.starts[phase] + first * step, None, step)
+                                for axis, phase, first, step in zip(others, phases, firsts, steps)]  # fmt: skip
+            target = lines[(*place, residue)]
+            source = offsets[phases][tuple(slice(first, first + n) for first, n in zip(firsts, target.shape[:-1]))][..., 0]
+            target[..., OFFSET], target[..., EACH], target[..., SHIFT], target[..., COUNT] = source, each, shift, last.count
+        begin += part.conv.n * problem.c_out * each
+    return lines.reshape(-1, stride, FIELDS)
 
 
 def _operands(problem: ConvTranspose, part: Part, operands: Operands) -> Operands:
@@ -106,47 +112,43 @@ def _operands(problem: ConvTranspose, part: Part, operands: Operands) -> Operand
     return Operands(weight, *(None if value is None else np.repeat(value, each) for value in others))
 
 
-def _background(problem: ConvTranspose, operands: Operands) -> Array:
-    """(1, c_out, 1, 1): outputs without taps; what the steps after the sum make of 0."""
+def _missing(problem: ConvTranspose, operands: Operands) -> Array:
+    """What outputs without taps are, by channel: what the steps after the sum make of 0."""
     y = np.zeros((1, problem.c_out, *(1 for _ in problem.size)), problem.dtype)
     if operands.bias is not None:
         y += operands.bias.reshape(y.shape)
     epilogue.prepare(problem, 1)(operands)(y)
-    return y
+    return y.reshape(-1)
 
 
-def _part(problem: ConvTranspose, part: Part, engine: Implementation, threads: int) -> Prepared:
-    """What computes a part for some images of x and weaves it into theirs of out."""
-    prepared = engine.prepare(part.conv, threads)
-    scratch = Scratch(math.prod(part.conv.conv_shape) * problem.itemsize)
-    phases, depth = tuple(len(axis.taps) for axis in part.axes), 3 - len(part.axes)
-    places = [_places(problem, part, axis) for axis in range(len(part.axes))]
-    depths, heights = places[0] if not depth else np.zeros((2, 1), np.int64), places[-2]
-    starts = np.array(part.axes[-1].starts)
-    channels = part.conv.n * problem.c_out
-    shape = channels, *(1,) * depth, *phases, *(1,) * depth, *part.conv.conv_size
-    out_shape = channels, *(1,) * depth, *problem.conv_size
-    tables = depths, heights, starts, problem.stride[-1]
-    empty = np.empty((0, *shape[1:]), problem.dtype), np.empty((0, *out_shape[1:]), problem.dtype)
+def _woven(problem: ConvTranspose, given: tuple[Part, ...], prepared: list[Prepared], threads: int) -> Prepared:
+    """What computes all parts for some images of x and weaves them into theirs of out."""
+    size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
+    scratch = Scratch(sum(math.prod(part.conv.conv_shape) for part in given) * size)
+    lines, stride = _lines(problem, given), problem.stride[-1]
+    few = stride if stride <= WIDEST else 0
+    channels, width = images(problem) * problem.c_out, problem.conv_size[-1]
     used = worth(threads, 2 * channels * math.prod(problem.conv_size))  # cycles: a load and a store each, not all in cache
-    launch = weave.ready(used, *empty, *tables)
-    whole = max(problem.stride) == 1 and part.conv.conv_shape[1:] == problem.conv_shape[1:]
+    rest = kernel(few, lanes, size), few, lanes, size, channels, width
+    launch = weave.ready(used, 0, 0, lines, np.empty(0, problem.dtype), *rest)
 
     def bind(operands: Operands) -> Run:
-        convolve = prepared.bind(_operands(problem, part, operands))
-        if whole:
-            return convolve
+        runs = [one.bind(_operands(problem, part, operands)) for part, one in zip(given, prepared)]
+        missing = _missing(problem, operands)
 
         def run(x: Array, out: Array) -> None:
             buffer = scratch.take()
-            y = buffer.view(problem.dtype)
-            convolve(x, y.reshape(part.conv.conv_shape))
-            launch(y.reshape(shape), out.reshape(out_shape), *tables)
+            y, begin = buffer.view(problem.dtype), 0
+            for part, convolve in zip(given, runs):
+                count = math.prod(part.conv.conv_shape)
+                convolve(x, y[begin : begin + count].reshape(part.conv.conv_shape))
+                begin += count
+            launch(handle(out), handle(y), lines, missing, *rest)
             scratch.give(buffer)
 
         return run
 
-    return dataclasses.replace(prepared, bind=bind, workspace_bytes=prepared.workspace_bytes + (0 if whole else scratch.nbytes))
+    return Prepared(bind, scratch.nbytes + sum(one.workspace_bytes for one in prepared))
 
 
 def lowered(engine: str) -> Implementation:
@@ -167,28 +169,25 @@ def lowered(engine: str) -> Implementation:
 
     def prepare(problem: ConvTranspose, threads: int) -> Prepared:
         together, given = images(problem), pieces(problem, engine)
-        prepared = [_part(problem, part, registry.get(part.conv, engine), threads) for part in given]
-        covered = sum(math.prod(len(axis.taps) for axis in part.axes) for part in given)
-        phases = math.prod(min(s, length) for s, length in zip(problem.stride, problem.conv_size))
+        prepared = [registry.get(part.conv, engine).prepare(part.conv, threads) for part in given]
+        # stride 1 is one convolution, whose output is the layer's
+        plain = len(given) == 1 and max(problem.stride) == 1 and given[0].conv.conv_shape[1:] == problem.conv_shape[1:]
+        whole = prepared[0] if plain else _woven(problem, given, prepared, threads)
 
         def bind(operands: Operands) -> Run:
-            background = _background(problem, operands) if covered < phases else None
-            runs = [part.bind(operands) for part in prepared]
+            some = whole.bind(_operands(problem, given[0], operands) if plain else operands)
 
             def run(x: Array, out: Array) -> None:
-                if background is not None:
-                    out[...] = background
                 for first in range(0, problem.n, together):
                     block = slice(min(first, problem.n - together), min(first, problem.n - together) + together)
-                    for part in runs:
-                        part(x[block], out[block])
+                    some(x[block], out[block])
 
             return run
 
         note = f"{len(given)} convolutions of phases, {together} images at a time: " + "; ".join(
             f"{part.conv}{f' ({one.note})' if one.note else ''}" for part, one in zip(given, prepared)
         )
-        return Prepared(bind, sum(one.workspace_bytes for one in prepared), note)
+        return Prepared(bind, whole.workspace_bytes, note)
 
     return Implementation(engine, "conv_transpose", refuse, prepare, error_bound, fuses, cut)
 
