@@ -10,6 +10,7 @@ import pytest
 import reference
 from memory import Guarded
 
+from kernels import strides
 from kernels.blocks import prepare_blocks
 from kernels.cuts import depthwise, direct, winograd
 from kernels.implementation import Operands
@@ -82,6 +83,25 @@ def test_weights_as_they_are_given(line: str, poisoned_scratch: None) -> None:
     for block in blocks[:: max(1, len(blocks) // 12)]:
         for last in (False, True):
             check(problem, prepare_blocks(problem, 2, block, tile_of_rows, last=last, as_given=True), last=last)
+
+
+@pytest.mark.parametrize("stride", [(1, 2), (2, 2), (3, 1), (5, 4)])
+@pytest.mark.parametrize(
+    "rest",
+    ["c4 9x23 -> c6 k3x5 {} p1+2x0+3 d1x1 g2", "c3 12x30 -> c5 k4x2 {} p3+0x1+1 d2x3 g1", "c2 7x8 -> c3 k1x7 {} p0+0x6+6 d1x1 g1"],
+)
+def test_phases_of_a_stride(rest: str, stride: tuple[int, int], poisoned_scratch: None) -> None:
+    """Rows and columns left over, taps that few phases have, padding that a phase has alone."""
+    problem = parse(f"conv2d n2 {rest.format('s{}x{}'.format(*stride))} bias float32")
+    assert isinstance(problem, Conv)
+    slides = strides.dense(problem)
+    assert slides and slides.conv_shape == problem.conv_shape and slides.stride == slides.dilation == (1, 1)
+    check(problem, strides.prepare_dense(problem, 2, conv_direct.prepare))
+
+
+def test_no_phases_where_a_window_may_see_padding_only() -> None:
+    problem = parse("conv2d n1 c1 5x5 -> c1 k3x3 s2x2 p1+1x3+0 d1x1 g1 float32")
+    assert isinstance(problem, Conv) and strides.dense(problem) is None
 
 
 @pytest.mark.parametrize(

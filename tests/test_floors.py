@@ -28,7 +28,7 @@ FLOORS = [
      "microkernels.fourier", "microkernels.lines", "microkernels.product", "microkernels.transpose", "microkernels.peak",
      "microkernels.weave"},
     {"microkernels.argmax", "microkernels.flat", "weights", "microkernels.across", "microkernels.stacked", "microkernels.depthwise",
-     "epilogue", "relayout", "slabs", "passes"},
+     "epilogue", "relayout", "slabs", "passes", "strides"},
     {"finishing"},
     {"blocks"},
     {"narrow", "stacks", "columns", "tiles", "pool_narrow", "weight_spectra"},

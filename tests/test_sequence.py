@@ -183,7 +183,7 @@ WRONG: list[tuple[Any, type[Exception], str]] = [
     ([layer("max_pool1d", 2)], ProblemError, "layer 0: max_pool1d: x has shape"),
     ([CONV, layer("flaten")], ProblemError, "layer 1: operation 'flaten' does not exist; use one of .*flatten"),
     ([CONV, ("max_pool2d", 2)], ProblemError, "layer 1: is a tuple, must be made by kernels.layer"),
-    ([CONV, layer("conv2d", normal(8, 4, 3, 3), stride=2, implementation="winograd")], RefusedError, "layer 1: conv2d: .*stride"),
+    ([CONV, layer("conv2d", normal(8, 4, 3, 3), dilation=2, implementation="winograd")], RefusedError, "layer 1: conv2d: .*dilation"),
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ blocks after Z. Jia et al., "Towards optimal Winograd convolution on manycores",
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -32,8 +33,10 @@ from kernels.microkernels import tile_outputs, tile_patches
 from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST, tile
 from kernels.microkernels.winograd import input_transform, output_transform
 from kernels.problem import Conv, Problem
+from kernels.relayout import channels_last
 from kernels.scratch import Scratch, whole
 from kernels.slabs import NOTE, plane_of, slabs, together
+from kernels.strides import dense, prepare_dense
 from kernels.vector import call, read_index, split
 from kernels.weights import transformer
 
@@ -46,7 +49,11 @@ def refuse(problem: Problem) -> str | None:
     """Strides, dilations, kernels without a tile, few channels."""
     assert isinstance(problem, Conv)
     if max(problem.stride) > 1:
-        return f"its tiles slide by one, this has stride {problem.stride}; direct does it"
+        slides = dense(problem)
+        if slides is None:
+            return f"its tiles slide by one, this has stride {problem.stride} and padding as long as the kernel; direct does it"
+        sentence = refuse(slides)
+        return sentence and f"{sentence} (of the phases of stride {problem.stride})"
     if any(d > 1 and k > 1 for d, k in zip(problem.dilation, problem.kernel)):
         return f"its patches are dense, this has dilation {problem.dilation}; direct does it"
     if any(k not in cutting.TILES for k in problem.kernel) or problem.taps == 1:
@@ -57,9 +64,22 @@ def refuse(problem: Problem) -> str | None:
     return None
 
 
+def _sliding(problem: Conv) -> Conv:
+    """What is done: the problem, or that of its stride's phases."""
+    slides = dense(problem) if max(problem.stride) > 1 else problem
+    assert slides
+    return slides
+
+
+def parts(problem: Conv) -> tuple[tuple[Conv, int], ...] | None:
+    """The convolution of a stride's phases."""
+    return ((_sliding(problem), 1),) if max(problem.stride) > 1 else None
+
+
 def error_bound(problem: Conv, only: str = "") -> float:
     """The tile may differ with the threads; the largest of theirs. See `cuts.winograd.error`; B. Barabasz et al.,
     arXiv 1803.10986."""
+    problem = _sliding(problem)
     return max(cutting.error(problem, cutting.best(problem, threads, only)) for threads in range(1, cores() + 1))
 
 
@@ -160,6 +180,8 @@ def ends(total: int, step: int) -> set[int]:
 
 def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) -> Prepared:
     """Choose a cut (of one kind only), compile transforms and tiles."""
+    if max(problem.stride) > 1:
+        return prepare_dense(problem, threads, functools.partial(prepare, only=only))
     threads = worth(threads, cutting.best(problem, 1).cycles)
     cut = cutting.best(problem, threads, only)
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
@@ -222,21 +244,27 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
 
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
-    """The same for channels last, turned over in each job."""
+    """The same for channels last, turned over in each job, or before phases of a stride are set apart."""
+    if max(problem.stride) > 1:
+        return channels_last(prepare(problem, threads), problem, threads)
     return prepare(problem, threads, last=True)
 
 
 def fuses(problem: Conv, only: str = "") -> bool:
     """Scale, shift and activation are applied on the way out; pools where a job's tiles hold whole windows."""
+    problem = _sliding(problem)
     cuts = (cutting.best(problem, threads, only) for threads in range(1, cores() + 1))
     return problem.pool is None or all(cutting.holds_windows(problem, cut) for cut in cuts)
 
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """Other tiles."""
+    problem = _sliding(problem)
     names = cutting.kinds(problem, worth(threads, cutting.best(problem, 1).cycles))
     return {name: WINOGRAD.only(name, "prepare", "error_bound", "fuses") for name in names}
 
 
-WINOGRAD = Implementation("winograd", "conv", refuse, prepare, error_bound, fuses, variants=variants, prepare_last=prepare_last)
+WINOGRAD = Implementation(
+    "winograd", "conv", refuse, prepare, error_bound, fuses, parts, variants=variants, prepare_last=prepare_last
+)
 registry.add(WINOGRAD)
