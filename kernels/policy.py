@@ -15,7 +15,7 @@ from typing import Any
 
 from kernels import registry
 from kernels.calibration import calibration
-from kernels.cuts import depthwise, direct, lines, winograd
+from kernels.cuts import depthwise, direct, lines, strides, winograd
 from kernels.cuts import fft as tiles
 from kernels.errors import ProblemError, RefusedError
 from kernels.implementation import Implementation, operation, rounding_bound
@@ -156,7 +156,10 @@ def estimate(problem: Problem, implementation: Implementation) -> float | None:
     parts = implementation.parts(problem)
     if parts is not None:  # there may be none: outputs that no tap reaches
         seconds = [estimate(part, registry.get(part, implementation.name)) for part, _ in parts]
-        return None if None in seconds else _memory(problem) + sum(t * n for t, (_, n) in zip(seconds, parts) if t is not None)
+        apart = 0.0
+        if isinstance(problem, Conv) and implementation.operation == "conv":
+            apart = strides.cycles(problem) / calibration().clock
+        return None if None in seconds else apart + _memory(problem) + sum(t * n for t, (_, n) in zip(seconds, parts) if t is not None)
     kind = "conv" if isinstance(problem, Conv) else "pool"
     known = _ESTIMATES[kind].get(implementation.name)
     return None if known is None else known(problem) * calibration().factors.get(f"{kind} {implementation.name}", 1.0)

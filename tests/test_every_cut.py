@@ -10,15 +10,16 @@ import pytest
 import reference
 from memory import Guarded
 
-from kernels import strides
 from kernels.blocks import prepare_blocks
 from kernels.cuts import depthwise, direct, winograd
+from kernels.cuts.strides import dense
 from kernels.implementation import Operands
 from kernels.machine import machine
 from kernels.methods import conv_depthwise, conv_direct, conv_winograd
 from kernels.microkernels.outer import tile_of_rows
 from kernels.plan import load
 from kernels.problem import Conv, parse
+from kernels.strides import prepare_dense
 
 load()
 SHARED = "conv2d n4 c18 5x7 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias relu:0.0 float32"
@@ -94,14 +95,14 @@ def test_phases_of_a_stride(rest: str, stride: tuple[int, int], poisoned_scratch
     """Rows and columns left over, taps that few phases have, padding that a phase has alone."""
     problem = parse(f"conv2d n2 {rest.format('s{}x{}'.format(*stride))} bias float32")
     assert isinstance(problem, Conv)
-    slides = strides.dense(problem)
+    slides = dense(problem)
     assert slides and slides.conv_shape == problem.conv_shape and slides.stride == slides.dilation == (1, 1)
-    check(problem, strides.prepare_dense(problem, 2, conv_direct.prepare))
+    check(problem, prepare_dense(problem, 2, conv_direct.prepare))
 
 
 def test_no_phases_where_a_window_may_see_padding_only() -> None:
     problem = parse("conv2d n1 c1 5x5 -> c1 k3x3 s2x2 p1+1x3+0 d1x1 g1 float32")
-    assert isinstance(problem, Conv) and strides.dense(problem) is None
+    assert isinstance(problem, Conv) and dense(problem) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from memory import Guarded, given
 
 from kernels.machine import pretend
-from kernels.microkernels import across, flat, fourier, lines, outer, packing, product, stacked, transpose, weave, window
+from kernels.microkernels import across, flat, fourier, lines, outer, packing, product, stacked, transpose, window
 from kernels.passes import pairs, pass_tables
 from kernels.problem import dilated
 
@@ -117,29 +117,6 @@ def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
         np.testing.assert_array_equal(last.array[:, :channels], y.array[:, :positions].T)
         assert np.isnan(last.array[:, channels:]).all()
         assert last.zones_untouched()
-
-
-@words
-@pytest.mark.parametrize("stride", [1, 2, 3, 5, 16, 17])
-@pytest.mark.parametrize("width", [1, 4, 37, 100])
-def test_weaving(stride: int, width: int, lanes: int, dtype: str) -> None:
-    """Lines that begin before the row and end past it, one that is too short, one that is not there; the second of several channels."""
-    size, few = np.dtype(dtype).itemsize, stride if stride <= weave.WIDEST else 0
-    count, channel = width // stride + 4, 1
-    y = given(numbers(3 * stride * count, dtype=dtype))
-    lines = np.array([[r * count, stride * count, -(r % 3), count] for r in range(stride)])
-    lines[-1, weave.COUNT] = 0 if stride > 2 else count
-    lines[0, weave.COUNT] = min(count, 3)
-    missing, out = given(numbers(1, dtype=dtype, seed=1)), Guarded((width,), dtype)
-    place = at(out.array), width, stride, at(y.array), at(lines), channel, at(missing.array)
-    invoke(weave.weave(few, lanes, size), few, lanes, size, *place)
-    expected = np.full(width, missing.array[0])
-    for r, (offset, each, shift, numbers_of) in enumerate(lines.tolist()):
-        for q in range(numbers_of):
-            if 0 <= (column := (shift + q) * stride + r) < width:
-                expected[column] = y.array[offset + channel * each + q]
-    np.testing.assert_array_equal(out.array, expected)
-    assert out.zones_untouched()
 
 
 @words

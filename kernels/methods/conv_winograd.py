@@ -23,6 +23,7 @@ from kernels.blocks import Packed, common, epilogue_of, every_job, launcher, til
 from kernels.calibration import worth
 from kernels.cuts import winograd as cutting
 from kernels.cuts.direct import even, layout, pooled_size
+from kernels.cuts.strides import dense
 from kernels.finishing import bend, finish_channels, pool_bytes, pool_record
 from kernels.implementation import Implementation, Operands, Prepared
 from kernels.jit import njit
@@ -36,7 +37,7 @@ from kernels.problem import Conv, Problem
 from kernels.relayout import channels_last
 from kernels.scratch import Scratch, whole
 from kernels.slabs import NOTE, plane_of, slabs, together
-from kernels.strides import dense, prepare_dense
+from kernels.strides import prepare_dense
 from kernels.vector import call, read_index, split
 from kernels.weights import transformer
 

@@ -1,0 +1,63 @@
+"""A strided convolution as one that slides by one: every `stride`-th row and column of the input is a phase, an input channel of its own.
+
+    stride 2, kernel 5, padding 1:   taps at -1 0 1 2 3  =  even 0 2 and odd -1 1 3  ->  two channels, a kernel of 3 at bins -1 0 1
+
+Taps that a phase does not have are zero: 36 for 25 here, which is little beside what fast methods save.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from kernels.problem import Conv
+
+NUMBER, REGION = 0.8, 200_000  # cycles to set a number apart, and what it costs that other cores then want them (65,000 took 345,000)
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """taps: the phase and the place of each tap in the window. starts: of each phase, its first input position. size, kernel, padding:
+    of the convolution that slides by one."""
+
+    taps: tuple[tuple[int, int], ...]
+    starts: tuple[int, ...]
+    size: int
+    kernel: int
+    padding: tuple[int, int]
+
+
+def _axis(problem: Conv, axis: int) -> Axis | None:
+    """None where the padding is as long as the window: it may see nothing of the input."""
+    stride, reach = problem.stride[axis], (problem.kernel[axis] - 1) * problem.dilation[axis]
+    before, after = problem.padding[axis]
+    if max(before, after) > reach:
+        return None
+    bins = [divmod(tap * problem.dilation[axis] - before, stride) for tap in range(problem.kernel[axis])]
+    starts = tuple(sorted({start for _, start in bins}))
+    low, high = bins[0][0], bins[-1][0]
+    last = problem.conv_size[axis] - 1 + high  # the last bin that an output sees
+    size = min(-(-problem.size[axis] // stride), last + 1)
+    return Axis(tuple((starts.index(start), place - low) for place, start in bins), starts, size, high - low + 1, (-low, last + 1 - size))
+
+
+def axes(problem: Conv) -> list[Axis] | None:
+    """Both axes, or None."""
+    found = [axis for axis in (_axis(problem, 0), _axis(problem, 1)) if axis]
+    return found if len(found) == 2 else None
+
+
+def dense(problem: Conv) -> Conv | None:
+    """The convolution of the phases; None where there is none."""
+    found = axes(problem)
+    if found is None:
+        return None
+    size, kernel, padding = (tuple(getattr(axis, name) for axis in found) for name in ("size", "kernel", "padding"))
+    channels = problem.c_in * math.prod(len(axis.starts) for axis in found)
+    return dataclasses.replace(problem, c_in=channels, size=size, kernel=kernel, stride=(1, 1), dilation=(1, 1), padding=padding)
+
+
+def cycles(problem: Conv) -> float:
+    """Estimated cycles of one core to set the phases apart."""
+    slides = dense(problem)
+    return REGION + NUMBER * math.prod(slides.x_shape) if slides else math.inf
