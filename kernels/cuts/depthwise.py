@@ -17,7 +17,8 @@ from kernels.planes import Size
 from kernels.problem import Conv, dilated
 
 FLAT = 0.6  # of what `line_cycles` says: short rows whose copies overlap in time; 62x4 took 39 cycles a row, not 72
-TOGETHER, TAP, ALONE = 6, 1.0, 4.0  # vectors that are summed together; cycles for a tap of one of them, and of one by itself, which waits
+TOGETHER, TAP, ALONE = 6, 1.35, 4.0  # vectors that are summed together; cycles for a tap of one of them, whose loads cross cache lines, and
+# of one by itself, which waits
 VECTOR = 6  # cycles to finish a vector
 ROWS, STACKS = "rows", "stacks"
 SIDES = 3, 5  # taps side by side that share what they load
