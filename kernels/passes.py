@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kernels.jit import njit
 from kernels.machine import machine
-from kernels.microkernels.fourier import AFTER, BEFORE, NEVER, factors, radix_pass
+from kernels.microkernels.fourier import AFTER, BEFORE, NEVER, factors, places, radix_pass
 from kernels.vector import call
 
 Array = np.ndarray
@@ -60,6 +60,24 @@ def pairs(powers: Array, n: int, dtype: Any) -> Array:
     """e^(-2 pi i power/n) as pairs of numbers."""
     roots = np.exp(-2j * np.pi / n * (powers % n))
     return np.stack([roots.real, roots.imag], -1).astype(dtype)
+
+
+class Tables(NamedTuple):
+    """Of lines of one length: passes forward and back as `pass_tables` says; halves and order, the roots and places that `fourier.spectrum`
+    reads; and the roots that passes point into."""
+
+    forward: Array
+    back: Array
+    halves: Array
+    order: Array
+    roots: list[Array]
+
+
+def tables(length: int, itemsize: int) -> Tables:
+    """Those of real lines of `length`. Compiled code has their addresses: who gives it those keeps the tables."""
+    forward, back, roots = pass_tables(length, itemsize)
+    halves = pairs(np.arange(length // 4 + 1), length, np.dtype(f"f{itemsize}"))
+    return Tables(forward, back, halves, np.array(places(factors(length // 2))), roots)
 
 
 def fast() -> int:

@@ -24,12 +24,12 @@ from kernels.implementation import Operands, Prepared, Run
 from kernels.jit import njit, region
 from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job
 from kernels.machine import machine
-from kernels.microkernels.fourier import factors, line, places, spectrum
+from kernels.microkernels.fourier import line, spectrum
 from kernels.microkernels.lines import ALONG, APART, NEIGHBOURS, ask, bring, put
 from kernels.microkernels.outer import AHEAD, taps_ahead
 from kernels.microkernels.product import product
 from kernels.microkernels.smooth import codes
-from kernels.passes import fast, pairs, pass_tables, transform
+from kernels.passes import fast, tables, transform
 from kernels.problem import Conv
 from kernels.scratch import Scratch, handle, whole
 from kernels.vector import call, flush_denormals, restore_denormals, split
@@ -190,8 +190,8 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         jobs_in, jobs_out = problem.c_in * phases * len(across.phases) * vectors, groups_of_vectors * problem.groups * parts
     frequency_stride += lanes * (frequency_stride // lanes % 2 == 0)  # an odd number of vectors: powers of two would share cache sets
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
-    stream = cut.n * lanes if cut.each else 2 * cut.m  # numbers of a summand's weights that lie together
-    width = 2 * (cut.n * lanes if cut.each else cut.m)
+    width = 2 * (cut.n * lanes if cut.each else cut.m)  # of the weights of a summand,
+    stream = width // 2 if cut.each else width  # of which so many lie together
     y_row = f * 2 * cut.n * lanes + lanes
     rows = -(-cut.length // lanes) * lanes
     product_bytes = whole(cut.stack * cut.m * y_row * size)
@@ -199,8 +199,7 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
     spectra_bytes = whole((f * frequency_stride + across.reach + (cut.n + 1) * lanes) * size)
     used = min(worth(threads, cut.cycles), max(jobs_in, jobs_out))
     scratch = Scratch(spectra_bytes + used * (scratch_bytes + COUNTER_BYTES))
-    passes_in, passes_out, roots = pass_tables(cut.length, size)
-    halves, order = pairs(np.arange(cut.length // 4 + 1), cut.length, problem.dtype), np.array(places(factors(cut.length // 2)))
+    own = tables(cut.length, size)
     step_in, step_out = problem.stride[cut.axis] * pitch, (problem.conv_size[1], 1)[cut.axis]
     way_in, way_out = (ALONG if step == 1 else APART for step in (step_in, step_out))
     ways_in, ways_out = ways_of(inputs, way_in), ways_of(outputs, way_out)
@@ -219,16 +218,16 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         "bring": bring(way_in, lanes, size), "bring_near": bring(NEIGHBOURS, lanes, size), "spectrum": spectrum(lanes, size),
         "line": line(lanes, size), "ask": ask(way_out, lanes, size), "ask_near": ask(NEIGHBOURS, lanes, size),
         "put": put(way_out, cut.each, lanes, size), "put_near": put(NEIGHBOURS, cut.each, lanes, size),
-        "product": product(cut.m, cut.n, lanes, size), "halves": halves.ctypes.data, "places": order.ctypes.data,
+        "product": product(cut.m, cut.n, lanes, size), "halves": own.halves.ctypes.data, "places": own.order.ctypes.data,
         "fast": fast(),
         "activation": activation, "slope": slope,
     })  # fmt: skip
-    fixed_in, fixed_out = (passes_in, inputs, ways_in, shifts_in, geometry), (passes_out, offsets, outputs, ways_out, shifts_out, geometry)
+    fixed_in, fixed_out = (own.forward, inputs, ways_in, shifts_in, geometry), (own.back, offsets, outputs, ways_out, shifts_out, geometry)
     forward = into_spectra.ready(used, used, 0, *fixed_in, 0, jobs_in, 0, scratch_bytes)
     back = out_of_spectra.ready(used, used, 0, 0, 0, 0, 0, *fixed_out, 0, jobs_out, 0, scratch_bytes)
     whole_vectors = -(-problem.c_out // lanes) * lanes
     weight_parts = jobs_out if cut.each else parts
-    pack = spectra_packer(problem, cut, weight_parts, weights_job, threads)
+    pack = spectra_packer(problem, cut, weight_parts, weights_job, own, threads)
 
     def bind(operands: Operands) -> Run:
         assert operands.weight is not None
@@ -237,7 +236,7 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         packed = [weights, *(padded(array, whole_vectors) for array in (bias, operands.scale, operands.shift))]
         addresses = [handle(array) for array in packed]
 
-        def run(x: Array, out: Array, held: Any = (packed, roots, halves, order)) -> None:  # what geometry and passes point into
+        def run(x: Array, out: Array, held: Any = (packed, own)) -> None:  # what geometry and passes point into
             buffer = scratch.take()
             for band in range(0, bands, cut.bands):
                 forward(used, handle(x), *fixed_in, band, jobs_in, handle(buffer), scratch_bytes)

@@ -15,7 +15,8 @@ from kernels.cuts.strides import axes, dense
 from kernels.implementation import Operands, Prepared, Run
 from kernels.jit import region
 from kernels.machine import machine
-from kernels.microkernels.unweave import WIDEST, unweave
+from kernels.microkernels.unweave import unweave
+from kernels.microkernels.weave import WIDEST
 from kernels.problem import Conv
 from kernels.scratch import Scratch, handle
 from kernels.vector import call, split

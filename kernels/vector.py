@@ -97,6 +97,10 @@ class Words:
         """0, 1, 2, … as int64s."""
         return ir.Constant(self._indices, list(range(self.lanes)))
 
+    def addresses(self, array: ir.Value, indices: ir.Value) -> ir.Value:
+        """Address of one element of the array at an int64 address for every lane."""
+        return self.b.add(self.b.mul(indices, self.splat_index(i64(self.itemsize))), self.splat_index(array))
+
     def gather(self, addresses: ir.Value, mask: ir.Value) -> ir.Value:
         """One number from each lane's own int64 address; lanes outside the mask are zero and are not read."""
         pointers = self.b.inttoptr(addresses, ir.VectorType(self.scalar.as_pointer(), self.lanes))

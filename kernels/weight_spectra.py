@@ -19,8 +19,8 @@ from kernels.calibration import worth
 from kernels.cuts.lines import Cut, frequencies, summands, taps, transform_cycles
 from kernels.jit import njit, region
 from kernels.machine import machine
-from kernels.microkernels.fourier import factors, places, spectrum
-from kernels.passes import fast, pairs, pass_tables, transform
+from kernels.microkernels.fourier import spectrum
+from kernels.passes import Tables, fast, transform
 from kernels.problem import Conv
 from kernels.scratch import aligned
 from kernels.vector import call, split
@@ -92,15 +92,13 @@ def _lines(problem: Conv, cut: Cut) -> tuple[Array, Array, Array]:
     return np.array(starts), np.array(rows, np.int64), np.array(sources, np.int64)
 
 
-def spectra_packer(problem: Conv, cut: Cut, parts: int, job: int, threads: int) -> Callable[[Array], Array]:
+def spectra_packer(problem: Conv, cut: Cut, parts: int, job: int, own: Tables, threads: int) -> Callable[[Array], Array]:
     """What makes of contiguous weights (c_out, ins, kh, kw) the spectra of every group's `parts`, `job` numbers each, zeros where a part
     has no channels. Of a part: with lanes along channels [real, imaginary][f][summand][channel], else [f][tile][summand][row of the
-    tile][real, imaginary]."""
+    tile][real, imaginary]. own: the tables of lines of the cut's length."""
     lanes, dtype = machine().lanes(problem.itemsize), np.dtype(problem.dtype)
     outs, ins, f = problem.c_out // problem.groups, problem.c_in // problem.groups, frequencies(cut.length)
     starts, rows, sources = _lines(problem, cut)
-    passes, _, roots = pass_tables(cut.length, problem.itemsize)
-    halves, order = pairs(np.arange(cut.length // 4 + 1), cut.length, dtype), np.array(places(factors(cut.length // 2)))
     products, vectors = summands(problem, cut), -(-outs // lanes)
     number = problem.groups * parts * job
     units = problem.groups * vectors * products
@@ -109,14 +107,14 @@ def spectra_packer(problem: Conv, cut: Cut, parts: int, job: int, threads: int) 
         "lanes": lanes, "itemsize": problem.itemsize, "length": cut.length, "frequencies": f, "groups": problem.groups, "outs": outs,
         "ins": ins, "taps": problem.taps, "lines": len(starts) - 1, "summands": products, "n": cut.n if cut.each else 0, "m": cut.m,
         "stack": cut.stack, "parts": parts, "job": job, "fast": fast(), "spectrum": spectrum(lanes, problem.itemsize),
-        "halves": halves.ctypes.data, "places": order.ctypes.data,
+        "halves": own.halves.ctypes.data, "places": own.order.ctypes.data,
     })  # fmt: skip
     scale = dtype.type(1 / (4 * cut.length))  # steps to a spectrum and back double it each, and transforms multiply by half the length
-    fixed = units, cut.length, scale, starts, rows, sources, passes, geometry
+    fixed = units, cut.length, scale, starts, rows, sources, own.forward, geometry
     room = (threads, cut.length + 2 * f, lanes)
     launch = _spectra.ready(threads, threads, np.empty(0, dtype), np.empty(0, dtype), np.empty((0, 0, 0), dtype), *fixed)
 
-    def pack(weight: Array, held: object = (roots, halves, order)) -> Array:  # what geometry and passes point into
+    def pack(weight: Array, held: object = own) -> Array:  # what geometry and passes point into
         packed = aligned(number * dtype.itemsize).view(dtype)
         if outs % (cut.n * lanes if cut.each else cut.stack * cut.m):
             packed.fill(0)

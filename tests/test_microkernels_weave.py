@@ -38,7 +38,7 @@ def test_weaving(stride: int, width: int, lanes: int, dtype: str) -> None:
 @pytest.mark.parametrize(("width", "columns"), [(1, 1), (0, 3), (37, 9), (100, 40), (100, 2)])
 def test_unweaving(stride: int, width: int, columns: int, lanes: int, dtype: str) -> None:
     """Rows that end before the last column and after it, a phase that is not wanted, a row that is not there."""
-    size, few = np.dtype(dtype).itemsize, stride if stride <= unweave.WIDEST else 0
+    size, few = np.dtype(dtype).itemsize, stride if stride <= weave.WIDEST else 0
     row, out = given(numbers(max(width, 1), dtype=dtype)), Guarded((stride, columns), dtype)
     targets = np.arange(stride) * columns
     targets[-1] = -1 if stride > 2 else targets[-1]

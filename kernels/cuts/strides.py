@@ -8,6 +8,7 @@ Taps that a phase does not have are zero: 36 for 25 here, which is little beside
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 from kernels.problem import Conv
@@ -47,8 +48,9 @@ def axes(problem: Conv) -> list[Axis] | None:
     return found if len(found) == 2 else None
 
 
+@functools.lru_cache(maxsize=64)
 def dense(problem: Conv) -> Conv | None:
-    """The convolution of the phases; None where there is none."""
+    """The convolution of the phases; None where there is none. A choice asks for it a dozen times."""
     found = axes(problem)
     if found is None:
         return None

@@ -81,7 +81,7 @@ def _lines(problem: ConvTranspose, given: tuple[Part, ...]) -> Array:
         *others, last = part.axes
         shape = tuple(len(axis.taps) for axis in part.axes) + part.conv.conv_size
         each = math.prod(shape)
-        offsets = begin + np.arange(each).reshape(shape)
+        offsets = begin + np.arange(0, each, last.count).reshape(shape[:-1])  # of each line
         for phases in itertools.product(*(range(len(axis.taps)) for axis in part.axes)):
             # outputs of this phase along every axis but the last: from which on, and from which place of the part
             firsts = [max(0, -(axis.starts[phase] // step)) for axis, phase, step in zip(others, phases, steps)]
@@ -89,7 +89,7 @@ def _lines(problem: ConvTranspose, given: tuple[Part, ...]) -> Array:
             place: list[Any] = [slice(axis.starts[phase] + first * step, None, step)
                                 for axis, phase, first, step in zip(others, phases, firsts, steps)]  # fmt: skip
             target = lines[(*place, residue)]
-            source = offsets[phases][tuple(slice(first, first + n) for first, n in zip(firsts, target.shape[:-1]))][..., 0]
+            source = offsets[phases][tuple(slice(first, first + n) for first, n in zip(firsts, target.shape[:-1]))]
             target[..., OFFSET], target[..., EACH], target[..., SHIFT], target[..., COUNT] = source, each, shift, last.count
         begin += part.conv.n * problem.c_out * each
     return lines.reshape(-1, stride, FIELDS)

@@ -26,8 +26,7 @@ NEIGHBOURS, ALONG, APART = 0, 1, 2
 
 def _addresses(w: Words, array: ir.Value, bases: ir.Value, t: ir.Value, step: ir.Value) -> ir.Value:
     """Addresses of position t of every lane's line."""
-    b, size = w.b, i64(w.itemsize)
-    return b.add(b.mul(bases, w.splat_index(size)), w.splat_index(b.add(array, b.mul(b.mul(t, step), size))))
+    return w.addresses(w.b.add(array, w.b.mul(w.b.mul(t, step), i64(w.itemsize))), bases)
 
 
 def _less(w: Words, a: ir.Value, b: ir.Value) -> ir.Value:

@@ -1,6 +1,6 @@
 """A row's phases apart, the way back of `weave`: number j of phase q is column j * stride + q, zero past the row's end.
 
-As many vectors as the stride has phases are loaded and picked apart by shuffles. Strides beyond WIDEST gather phase after phase.
+As many vectors as the stride has phases are loaded and picked apart by shuffles. Strides beyond `weave.WIDEST` gather phase after phase.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.jit import address, njit
-from kernels.microkernels.weave import WIDEST
+from kernels.microkernels.weave import columns as places_of
 from kernels.vector import Words, i64
-
-__all__ = ["WIDEST", "unweave"]
 
 
 @intrinsic(prefer_literal=True)
@@ -40,17 +38,14 @@ def _emit(typing_context: Any, few_: Any, lanes_: Any, itemsize_: Any, out: Any,
                     vectors.append(w.load_first(w.at(source, column), w.between(column, i64(0), width)))
                 for phase, offset in enumerate(offsets):
                     with w.when(builder.icmp_signed(">=", offset, i64(0))):
-                        picked = w.pick(vectors, [phase + few * lane for lane in range(lanes)])
-                        w.store_first(picked, w.at(to, builder.add(offset, j)), mask)
+                        w.store_first(w.every(vectors, phase), w.at(to, builder.add(offset, j)), mask)
             return context.get_dummy_value()
         with w.loop(stride) as phase:
             offset = w.load_index(targets, phase)
             with w.when(builder.icmp_signed(">=", offset, i64(0))), w.loop(blocks) as block:
                 j = builder.mul(block, i64(lanes))
-                own = builder.mul(builder.add(w.splat_index(j), w.counting()), w.splat_index(stride))
-                column = builder.add(own, w.splat_index(phase))
-                addresses = builder.add(builder.mul(column, w.splat_index(i64(itemsize))), w.splat_index(row))
-                numbers = w.gather(addresses, builder.icmp_signed("<", column, w.splat_index(width)))
+                places = places_of(w, j, stride, phase)
+                numbers = w.gather(w.addresses(row, places), builder.icmp_signed("<", places, w.splat_index(width)))
                 w.store_first(numbers, w.at(to, builder.add(offset, j)), w.between(j, i64(0), columns))
         return context.get_dummy_value()
 
@@ -63,7 +58,7 @@ def _unweave(few, lanes, itemsize, out, columns, targets, row, width, stride):
 
 
 def unweave(few: int, lanes: int, itemsize: int) -> int:
-    """Address of compiled `unweave`; few: the stride where it is at most WIDEST, else 0.
+    """Address of compiled `unweave`; few: the stride where it is at most `weave.WIDEST`, else 0.
 
     It takes, all int64: the three literals again; out, an address; columns, how many numbers of each phase are written; targets, address of
     each phase's place from there on, negative where it is not wanted; row, address of `width` numbers; width, 0 for a row of zeros; stride.

@@ -36,6 +36,12 @@ class _Line:
         return w.load_first(w.at(self.start, q), w.between(q, i64(0), self.count), otherwise)
 
 
+def columns(w: Words, j: ir.Value, stride: ir.Value, phase: ir.Value) -> ir.Value:
+    """Where numbers j, j + 1, … of a phase are in a row."""
+    own = w.b.add(w.splat_index(j), w.counting())
+    return w.b.add(w.b.mul(own, w.splat_index(stride)), w.splat_index(phase))
+
+
 @intrinsic(prefer_literal=True)
 def _emit(typing_context: Any, few_: Any, lanes_: Any, itemsize_: Any, out: Any, width: Any, stride: Any, y: Any, lines: Any, channel: Any,
           missing: Any) -> Any:  # fmt: skip
@@ -48,10 +54,10 @@ def _emit(typing_context: Any, few_: Any, lanes_: Any, itemsize_: Any, out: Any,
         w = Words(builder, lanes, itemsize)
         to, otherwise = w.pointer(out), w.splat(w.load_scalar(w.pointer(missing)))
 
-        def blocks(columns: ir.Value, step: ir.Value) -> ir.Value:
+        def blocks(number: ir.Value, step: ir.Value) -> ir.Value:
             """How many blocks of `lanes` steps so many columns take."""
             whole = builder.mul(step, i64(lanes))
-            return builder.sdiv(builder.add(columns, builder.sub(whole, i64(1))), whole)
+            return builder.sdiv(builder.add(number, builder.sub(whole, i64(1))), whole)
 
         if few:
             found = [_Line(w, y, lines, i64(phase), channel) for phase in range(few)]
@@ -64,13 +70,11 @@ def _emit(typing_context: Any, few_: Any, lanes_: Any, itemsize_: Any, out: Any,
             return context.get_dummy_value()
         with w.loop(stride) as phase:
             line = _Line(w, y, lines, phase, channel)
-            columns = builder.sub(width, phase)
-            with w.loop(blocks(columns, stride)) as block:
+            with w.loop(blocks(builder.sub(width, phase), stride)) as block:
                 j = builder.mul(block, i64(lanes))
-                own = builder.add(w.splat_index(j), w.counting())
-                place = builder.add(builder.mul(own, w.splat_index(stride)), w.splat_index(phase))
-                addresses = builder.add(builder.mul(place, w.splat_index(i64(itemsize))), w.splat_index(out))
-                w.scatter(line.vector(w, j, otherwise), addresses, builder.icmp_signed("<", place, w.splat_index(width)))
+                places = columns(w, j, stride, phase)
+                inside = builder.icmp_signed("<", places, w.splat_index(width))
+                w.scatter(line.vector(w, j, otherwise), w.addresses(out, places), inside)
         return context.get_dummy_value()
 
     return types.void(*literals, *(types.int64,) * 7), codegen
