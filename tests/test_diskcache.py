@@ -110,21 +110,34 @@ def test_done_without_where_nothing_can_be_written(tmp_path: Path) -> None:
     assert wall.read_text() == ""
 
 
-def test_sources_and_cpu_are_in_the_folders_name(tmp_path: Path) -> None:
+def test_flags_and_cpu_are_in_the_folders_name(tmp_path: Path) -> None:
     code = "from kernels import diskcache; import sys; sys.stdout.write(diskcache.folder().name)"
 
     def name(**changes: str) -> str:
-        environment = os.environ | {"KERNELS_CACHE_DIR": str(tmp_path)} | changes
+        environment = os.environ | {"KERNELS_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)} | changes
         command = [sys.executable, "-c", code]
         return subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path, timeout=60).stdout
 
-    first = name(PYTHONPATH=str(ROOT))
-    assert name(PYTHONPATH=str(ROOT)) == first
-    assert name(PYTHONPATH=str(ROOT), NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") != first
-    assert name(PYTHONPATH=str(ROOT), NUMBA_OPT="2") != first
+    first = name()
+    assert name() == first
+    assert name(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") != first
+    assert name(NUMBA_OPT="2") != first
+
+
+def test_an_edit_compiles_anew_what_imports_the_edited_module_and_nothing_else(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "kernels", copy / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
-    assert name(PYTHONPATH=str(copy)) == first
+    modules = "kernels.blocks", "kernels.microkernels.outer", "kernels.microkernels.fourier"
+
+    def keys() -> list[str]:
+        code = f"from kernels import diskcache; print(*map(diskcache.closure, {modules}))"
+        command = [sys.executable, "-c", code]
+        environment = os.environ | {"PYTHONPATH": str(copy)}
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path, timeout=60).stdout.split()
+
+    first = keys()
+    assert keys() == first
     with (copy / "kernels" / "microkernels" / "outer.py").open("a") as source:
         source.write("# changed\n")
-    assert name(PYTHONPATH=str(copy)) != first
+    blocks, outer, fourier = (after != before for after, before in zip(keys(), first))
+    assert blocks and outer and not fourier
