@@ -87,8 +87,8 @@ def vectors(environ: Mapping[str, str]) -> Iterator[Finding]:
     """What code is generated for, and whether that is all the processor has."""
     import llvmlite.binding as llvm
 
-    from kernels.machine import cpu
-    from kernels.machine import machine as target
+    from kernels.runtime.machine import cpu
+    from kernels.runtime.machine import machine as target
 
     has = {name for name, there in llvm.get_host_cpu_features().items() if there}
     used = {word[1:] for word in cpu()[1].split(",") if word.startswith("+")}
@@ -129,7 +129,7 @@ def library() -> Iterator[Finding]:
 
 def layer(usable: int) -> Iterator[Finding]:
     """Which of Numba's threading layers runs, and with how many threads."""
-    from kernels.jit import maximum_threads, threading_layer
+    from kernels.runtime.jit import maximum_threads, threading_layer
 
     name, threads = threading_layer(), maximum_threads()
     if name == "workqueue":
@@ -144,7 +144,7 @@ def layer(usable: int) -> Iterator[Finding]:
 
 def cache(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     """Where compiled code is kept, whether it can be written, and its size."""
-    from kernels.diskcache import folder
+    from kernels.runtime.disk_cache import folder
 
     path = folder()
     if path is None:
@@ -173,7 +173,7 @@ def peers(everyone: Sequence[Any] | None = None) -> Iterator[Finding]:
 
 def blas() -> Iterator[Finding]:
     """Whether the library can bound the threads of matrix products."""
-    from kernels.blas import openblas
+    from kernels.runtime.blas import openblas
 
     for owner in ("numpy", "scipy"):
         found = openblas(owner)

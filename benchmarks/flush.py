@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from kernels.machine import machine
+from kernels.runtime.machine import machine
 
 
 class Flush:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.workloads import Workload
-from kernels import models
-from kernels.problem import AdaptivePool, Conv, ConvTranspose, Pool, Problem
+from kernels.network import models
+from kernels.problem.conv import Conv, ConvTranspose, Problem
+from kernels.problem.pool import AdaptivePool, Pool
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,13 @@
 """Convolution and pooling for music spectrograms on a CPU."""
 
-from kernels.api import implementations, plan
-from kernels.api_conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
-from kernels.api_pool import (
+import sys
+
+from kernels.api.batch_norm import fold_batch_norm
+from kernels.api.call import implementations, plan
+from kernels.api.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from kernels.api.geometry import ReceptiveField, receptive_field, same_padding
+from kernels.api.patches import channel_shuffle, fold, unfold
+from kernels.api.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
@@ -18,15 +23,16 @@ from kernels.api_pool import (
     max_pool2d,
     max_pool3d,
 )
-from kernels.batchnorm import fold_batch_norm
-from kernels.errors import ProblemError, RefusedError
-from kernels.geometry import ReceptiveField, receptive_field, same_padding
-from kernels.layers import Layer, layer
-from kernels.patches import channel_shuffle, fold, unfold
-from kernels.plan import Plan
-from kernels.problem import AdaptivePool, Conv, ConvTranspose, Pool, parse
-from kernels.separable import separable_conv1d, separable_conv2d
-from kernels.sequence import Sequence, sequence
+from kernels.api.separable import separable_conv1d, separable_conv2d
+from kernels.dispatch import tuning
+from kernels.dispatch.plan import Plan
+from kernels.network.layers import Layer, layer
+from kernels.network.sequence import Sequence, sequence
+from kernels.problem.conv import Conv, ConvTranspose, parse
+from kernels.problem.errors import ProblemError, RefusedError
+from kernels.problem.pool import AdaptivePool, Pool
+
+sys.modules["kernels.tuning"] = tuning  # its public name, wherever the file lies
 
 __version__ = "0.1.0"
 

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kernels import calibration, store, tuning
-from kernels.errors import ProblemError
-from kernels.machine import cores
-from kernels.models import Layer, from_layers, from_onnx
-from kernels.plan import load, thread_count
-from kernels.policy import choose
+from kernels.cost import calibration
+from kernels.dispatch import tuning
+from kernels.dispatch.heuristic import choose
+from kernels.dispatch.plan import load, thread_count
+from kernels.network.models import Layer, from_layers, from_onnx
+from kernels.problem.errors import ProblemError
+from kernels.runtime import store
+from kernels.runtime.machine import cores
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,7 +58,7 @@ def say(line: str) -> None:
 
 def calibrate() -> int:
     """Measure, and keep the numbers."""
-    from kernels.calibrate import calibrate  # brings Numba
+    from kernels.dispatch.calibrate import calibrate  # brings Numba
 
     kept = calibration.keep(calibrate(say))
     say(f"kept in {store.where(calibration.KIND)}" if kept else "not kept: no file can be written")
@@ -65,7 +67,7 @@ def calibrate() -> int:
 
 def tune(layers: Sequence[Layer], budget: float, threads: int, again: bool) -> int:
     """Measure each layer and say what won and what it gains over the estimate's choice, then the same for the model."""
-    from kernels.measure import measure  # brings Numba
+    from kernels.dispatch.measure import measure  # brings Numba
 
     load()
     before = after = 0.0

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from memory import MARK, ZONE
 
-from kernels import api, scratch
+from kernels.api import call as api
+from kernels.runtime import scratch
 
 os.environ["KERNELS_TUNING"] = "off"  # what was measured on the machine that runs the tests decides nothing in them
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kernels import registry
-from kernels.implementation import Implementation
-from kernels.plan import load
+from kernels.dispatch.plan import load
+from kernels.methods import registry
+from kernels.methods.contract import Implementation
 
 PAGE = Path(__file__).parent.parent / "kernels" / "README.md"
 BEGIN, END = "<!-- refusals:begin -->\n", "<!-- refusals:end -->\n"

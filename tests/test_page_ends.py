@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kernels import registry
-from kernels.plan import load
+from kernels.dispatch.plan import load
+from kernels.methods import registry
 
 load()
 

@@ -17,7 +17,7 @@ from benchmarks.plugin import Suite
 from benchmarks.signals import Clip
 from benchmarks.tensors import Tensors, tensors
 from benchmarks.workloads import Workload
-from kernels.machine import pretend
+from kernels.runtime.machine import pretend
 
 SMALL = replace(workloads.by_id("yamnet.pw8"), c_in=8, c_out=8)
 CLIP = Clip("test", 8000, np.ones((2, 8000), np.float32))

@@ -14,7 +14,7 @@ from benchmarks.results import CHOOSERS, PEERS
 from benchmarks.signals import Clip
 from benchmarks.tensors import Tensors, tensors
 from benchmarks.workloads import Workload
-from kernels import tuning
+from kernels.dispatch import tuning
 
 CLIP = Clip("test", 8000, np.ones((2, 8000), np.float32))
 CONV, CONV1D = workloads.by_id("vggish.conv1"), workloads.by_id("beattcn.d256c1")

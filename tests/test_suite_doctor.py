@@ -70,10 +70,10 @@ def test_what_else_runs() -> None:
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("kernels.diskcache.folder", lambda: None)
+    monkeypatch.setattr("kernels.runtime.disk_cache.folder", lambda: None)
     (found,) = doctor.cache({"KERNELS_CACHE_DIR": "/read/only"})
     assert found.level == "trap" and "/read/only" in found.found and "KERNELS_CACHE_DIR" in found.remedy
-    monkeypatch.setattr("kernels.diskcache.folder", lambda: tmp_path / "build")
+    monkeypatch.setattr("kernels.runtime.disk_cache.folder", lambda: tmp_path / "build")
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "f.bin").write_bytes(bytes(1 << 20))
     (found,) = doctor.cache({})
@@ -81,17 +81,17 @@ def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_threading_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernels.jit.threading_layer", lambda: "workqueue")
-    monkeypatch.setattr("kernels.jit.maximum_threads", lambda: 1)
+    monkeypatch.setattr("kernels.runtime.jit.threading_layer", lambda: "workqueue")
+    monkeypatch.setattr("kernels.runtime.jit.maximum_threads", lambda: 1)
     assert [(each.what, each.level) for each in doctor.layer(2)] == [("threading layer", "note"), ("threads", "trap")]
-    monkeypatch.setattr("kernels.jit.threading_layer", lambda: "omp")
+    monkeypatch.setattr("kernels.runtime.jit.threading_layer", lambda: "omp")
     assert [each.level for each in doctor.layer(1)] == ["ok"]
 
 
 def test_vectors_that_were_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {each.level for each in doctor.vectors({})} <= {"ok", "note"}
     monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: {"avx2": True, "fma": True, "sse2": True})
-    monkeypatch.setattr("kernels.machine.cpu", lambda: ("old", "+sse2,-avx2"))
+    monkeypatch.setattr("kernels.runtime.machine.cpu", lambda: ("old", "+sse2,-avx2"))
     (found,) = doctor.vectors({})
     assert found.level == "trap" and "the processor also has avx2, fma" in found.found and "NUMBA_CPU_FEATURES" in found.remedy
     traps = [each for each in doctor.vectors({"NUMBA_DISABLE_JIT": "1", "NUMBA_OPT": "0", "NUMBA_DEBUG": "0"}) if each.what == "compiler"]

@@ -19,7 +19,7 @@ from benchmarks.options import Options
 from benchmarks.report import model
 from benchmarks.results import Line
 from benchmarks.tensors import Tensors
-from kernels.problem import parse
+from kernels.problem.conv import parse
 from tests import fabricated_run
 
 onnx = pytest.importorskip("onnx")

@@ -16,7 +16,8 @@ from benchmarks.networks import Network
 from benchmarks.results import CHOOSERS
 from benchmarks.tensors import Tensors, aligned
 from benchmarks.workloads import Workload
-from kernels import api, tuning
+from kernels.api import call as api
+from kernels.dispatch import tuning
 
 # Loops in plain Python run at some 1e6 to 1e7 operations a second, plain compiled loops at 1e9: a pilot of a tenth of a second each.
 PILOT_FLOPS = {"naive": 200_000, "jit": 50_000_000}

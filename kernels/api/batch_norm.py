@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.arrays import intake, result_dtypes
-from kernels.errors import ProblemError
+from kernels.problem.arrays import intake, result_dtypes
+from kernels.problem.errors import ProblemError
 
 Array = np.ndarray
 

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from kernels import registry, tuning
-from kernels.arrays import PLAIN, intake
-from kernels.errors import ProblemError
-from kernels.implementation import Operands
-from kernels.machine import machine
-from kernels.plan import REMEMBERED, REMEMBERED_BYTES, Outline, Plan, load, thread_count
-from kernels.plan import forget as forget_problems
-from kernels.recent import Recent
-from kernels.request import request
+from kernels.dispatch import tuning
+from kernels.dispatch.plan import REMEMBERED, REMEMBERED_BYTES, Outline, Plan, load, thread_count
+from kernels.dispatch.plan import forget as forget_problems
+from kernels.methods import registry
+from kernels.problem.arrays import PLAIN, intake
+from kernels.problem.errors import ProblemError
+from kernels.problem.operands import Operands
+from kernels.problem.request import request
+from kernels.runtime.bounded_cache import Recent
+from kernels.runtime.machine import machine
 
 Array = np.ndarray
 
@@ -101,7 +102,7 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
     seconds = measuring(op, effort, budget)
     asked = request(op, x_shape, input_dtype(op, dtype), args, options)
     if seconds and implementation == "auto":
-        from kernels.measure import measure  # brings Numba
+        from kernels.dispatch.measure import measure  # brings Numba
 
         measure(asked.problem, thread_count(op, threads), seconds)
     return Plan(Outline(asked.problem, asked.signature, implementation, threads), asked.operands.copy())

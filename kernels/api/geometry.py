@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from kernels.errors import ProblemError
-from kernels.options import Ints, check_positive, flag, padding_pairs, per_axis
-from kernels.problem import Conv, ConvTranspose, Pairs, Pool, Size, dilated
-from kernels.problem import same_padding as same_padding_of_axis
+from kernels.problem.conv import Conv, ConvTranspose
+from kernels.problem.conv import same_padding as same_padding_of_axis
+from kernels.problem.errors import ProblemError
+from kernels.problem.options import Ints, check_positive, flag, padding_pairs, per_axis
+from kernels.problem.pool import Pool
+from kernels.problem.window import Pairs, Size, dilated
 
 _FIELDS = "kernel_size", "stride", "dilation", "padding", "transposed", "output_padding"
 _DEFAULTS = None, 1, 1, 0, False, 0

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from kernels.arrays import intake, result_dtypes, too_large
-from kernels.errors import ProblemError
-from kernels.machine import memory
-from kernels.options import Ints, check_positive, flat, is_channels_last, padding_pairs, per_axis, split_shape
-from kernels.problem import Conv, Size
+from kernels.problem.arrays import intake, result_dtypes, too_large
+from kernels.problem.conv import Conv
+from kernels.problem.errors import ProblemError
+from kernels.problem.options import Ints, check_positive, flat, is_channels_last, padding_pairs, per_axis, split_shape
+from kernels.problem.window import Size
+from kernels.runtime.machine import memory
 
 Array = np.ndarray
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.api import call
-from kernels.request import Ints
+from kernels.api.call import call
+from kernels.problem.options import Ints
 
 Array = np.ndarray
 

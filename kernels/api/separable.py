@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from kernels.api import apart, plan
-from kernels.arrays import intake, result_dtypes
-from kernels.errors import ProblemError
-from kernels.machine import machine
-from kernels.options import Signature, is_channels_last, split_shape
-from kernels.plan import Plan, check_out, thread_count
-from kernels.problem import Conv, dilated
-from kernels.request import Ints, request
+from kernels.api.call import apart, plan
+from kernels.dispatch.plan import Plan, check_out, thread_count
+from kernels.problem.arrays import intake, result_dtypes
+from kernels.problem.conv import Conv
+from kernels.problem.errors import ProblemError
+from kernels.problem.options import Ints, Signature, is_channels_last, split_shape
+from kernels.problem.request import request
+from kernels.problem.window import dilated
+from kernels.runtime.machine import machine
 
 Array = np.ndarray
 

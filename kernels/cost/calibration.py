@@ -1,7 +1,7 @@
 """How fast this kind of machine is, in the few numbers that cost estimates need: built in, or measured by `python -m kernels calibrate`.
 
 Estimates count cycles and bytes; these numbers make seconds of them. Choices need them only to rank, so the built-in ones serve until
-somebody measures; what was measured lies in calibration.json beside the tuning file (`kernels.store`).
+somebody measures; what was measured lies in calibration.json beside the tuning file (`kernels.runtime.store`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import math
 import warnings
 from collections.abc import Iterator
 
-from kernels import store
-from kernels.machine import machine
+from kernels.runtime import store
+from kernels.runtime.machine import machine
 
 KIND = "calibration"
 

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from kernels.machine import Machine
+from kernels.runtime.machine import Machine
 
 JOB_COST = 800  # cycles to take a job; 512 planes of 6x4 took 1400 each, all told
 L2_BYTES, MEMORY_BYTES = 10.0, 3.5  # bytes per cycle and core; there and back for the second level

@@ -8,8 +8,8 @@ from typing import Any
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.vector import Words
+from kernels.runtime.ir import Words
+from kernels.runtime.jit import address, njit
 
 SUMS = 12  # at 4 cycles a multiply-add and 2 a cycle, 8 keep the units busy; 12 and two factors still fit 16 registers
 

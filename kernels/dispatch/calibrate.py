@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.calibration import Calibration, calibration, using
-from kernels.implementation import operation
-from kernels.jit import region
-from kernels.machine import cores, machine
-from kernels.measure import checked, race, timed
-from kernels.microkernels.peak import SUMS, peak
-from kernels.plan import load
-from kernels.policy import choose
-from kernels.problem import parse
+from kernels.cost.calibration import Calibration, calibration, using
+from kernels.cost.peak import SUMS, peak
+from kernels.dispatch.heuristic import choose
+from kernels.dispatch.measure import checked, race, timed
+from kernels.dispatch.plan import load
+from kernels.methods.contract import operation
+from kernels.problem.conv import parse
+from kernels.runtime.jit import region
+from kernels.runtime.machine import cores, machine
 
 LAYERS = (
     "conv2d n1 c32 40x100 -> c48 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32",

@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from kernels import registry, tuning
-from kernels.arrays import frozen
-from kernels.implementation import Operands
-from kernels.machine import memory
-from kernels.plan import load, prepare
-from kernels.policy import candidates, choose
-from kernels.problem import Conv, Problem
-from kernels.tuning import Measured
+from kernels.dispatch import tuning
+from kernels.dispatch.heuristic import candidates, choose
+from kernels.dispatch.plan import load, prepare
+from kernels.dispatch.tuning import Measured
+from kernels.methods import registry
+from kernels.problem.arrays import frozen
+from kernels.problem.conv import Conv, Problem
+from kernels.problem.operands import Operands
+from kernels.runtime.machine import memory
 
 Array = np.ndarray
 

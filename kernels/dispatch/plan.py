@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import math
 from typing import Any
 
 import numpy as np
 
-from kernels import tuning
-from kernels.arrays import OWNS, PLAIN, TAKES, canonical, intake, plain, too_large
-from kernels.errors import ProblemError
-from kernels.implementation import Implementation, Operands, Prepared, Run, without_operands
-from kernels.machine import Machine, cores, machine, memory
-from kernels.policy import Choice, choose
-from kernels.problem import Conv, Problem, pool_problem
-from kernels.recent import Recent
-from kernels.request import Signature
-from kernels.scratch import Scratch
+from kernels import methods
+from kernels.dispatch import tuning
+from kernels.dispatch.heuristic import Choice, choose
+from kernels.methods.contract import Implementation
+from kernels.primitives.prepared import Prepared, Run, without_operands
+from kernels.problem.arrays import OWNS, PLAIN, TAKES, canonical, intake, plain, too_large
+from kernels.problem.conv import Conv, Problem, pool_problem
+from kernels.problem.errors import ProblemError
+from kernels.problem.operands import Operands
+from kernels.problem.options import Signature
+from kernels.runtime.bounded_cache import Recent
+from kernels.runtime.machine import Machine, cores, machine, memory
+from kernels.runtime.scratch import Scratch
 
 Array = np.ndarray
 
@@ -31,7 +33,7 @@ REMEMBERED, REMEMBERED_BYTES = 512, 256 << 20  # problems, and their scratch spa
 
 def load() -> None:
     """Import the implementations, which register themselves; done at the first plan because Numba alone takes 0.4 s to import."""
-    importlib.import_module("kernels.lowerings")
+    methods.load()
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
@@ -78,7 +80,7 @@ def _composed(problem: Problem, implementation: Implementation, threads: int) ->
 
 def _followed(problem: Conv, implementation: Implementation, threads: int) -> Prepared:
     """The bare convolution, then scale, shift and activation in place."""
-    from kernels import epilogue  # brings Numba, see `load`
+    from kernels.primitives import elementwise as epilogue  # brings Numba, see `load`
 
     bare = implementation.prepare(problem.bare(), threads)
     steps = epilogue.prepare(problem, threads)
@@ -129,7 +131,7 @@ def thread_count(op: str, threads: int | None) -> int:
 
 def _with_channels_last(problem: Problem, choice: Choice, threads: int) -> Prepared:
     """The same for channels last: by the implementation itself where it knows how, else turned over before and after."""
-    from kernels.relayout import channels_last  # brings Numba, see `load`
+    from kernels.primitives.channels_last import channels_last  # brings Numba, see `load`
 
     implementation = choice.implementation
     if implementation.prepare_last and isinstance(problem, Conv) and (problem == problem.bare() or implementation.fuses(problem)):
@@ -159,7 +161,7 @@ class Outline:
         )
         self._x_shape, self._out_shape = problem.x_shape, problem.out_shape  # of what runs
         if signature.channels_last:
-            from kernels.relayout import last  # brings Numba, see `load`
+            from kernels.primitives.channels_last import last  # brings Numba, see `load`
 
             self._x_shape, self._out_shape = last(problem.x_shape), last(problem.out_shape)
         self._reshaped = signature.x_shape != self._x_shape

@@ -1,8 +1,8 @@
 """Remembered choices: which way was measured fastest for a problem, in memory and in one small file that processes share.
 
 What `plan(..., effort="measure")` and `python -m kernels tune` find out is kept here, and "auto" takes it from then on. An entry holds
-for one problem (its line names shapes and dtype), one number of threads, and one environment; see `kernels.store`, which also says what
-the environment variable KERNELS_TUNING does.
+for one problem (its line names shapes and dtype), one number of threads, and one environment; see `runtime.store`, which also says what the
+environment variable KERNELS_TUNING does.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kernels import store
-from kernels.problem import Problem
-from kernels.store import Sections
+from kernels.problem.conv import Problem
+from kernels.runtime import store
+from kernels.runtime.store import Sections
 
 MOST = 4096  # problems that are remembered; those that were recalled or measured longest ago go first
 KIND = "tuning"

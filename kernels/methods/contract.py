@@ -5,47 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from kernels.problem import AdaptivePool, Conv, ConvTranspose, Problem
-
-Array = np.ndarray
-
-
-class Operands(NamedTuple):
-    """What a problem is computed with besides its input, canonical and contiguous: weight (c_out, c_in/groups, kh, kw), transposed
-    (c_in, c_out/groups, kh, kw); bias, scale and shift (c_out,)."""
-
-    weight: Array | None = None
-    bias: Array | None = None
-    scale: Array | None = None
-    shift: Array | None = None
-
-    def copy(self) -> Operands:
-        """The same numbers in memory of their own."""
-        return Operands(*(None if value is None else value.copy() for value in self))
-
-
-Run = Callable[..., None]
-Bind = Callable[[Operands], Run]
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """All that does not depend on the operands' values. `bind(operands)` packs them and gives `run(x, out)`, which computes a canonical,
-    contiguous x into out (pools with indices: `run(x, out, indices)`) and may be called from several Python threads at once.
-    `workspace_bytes` is the scratch space that one call uses; `note` says what was decided."""
-
-    bind: Bind
-    workspace_bytes: int = 0
-    note: str = ""
-
-
-def without_operands(run: Run) -> Bind:
-    """The `bind` of what has no operands."""
-    return lambda operands: run
+from kernels.primitives.prepared import Prepared
+from kernels.problem.conv import Conv, ConvTranspose, Problem
+from kernels.problem.pool import AdaptivePool
 
 
 @dataclasses.dataclass(frozen=True)

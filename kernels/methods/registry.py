@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kernels.errors import ProblemError
-from kernels.implementation import Implementation, operation
-from kernels.problem import Problem
+from kernels.methods.contract import Implementation, operation
+from kernels.problem.conv import Problem
+from kernels.problem.errors import ProblemError
 
 _all: dict[tuple[str, str], Implementation] = {}
 
@@ -18,8 +18,8 @@ def add(implementation: Implementation) -> None:
 
 
 def every(operation_name: str) -> dict[str, Implementation]:
-    """All implementations of "conv", "pool" or another operation by name, in order of registration."""
-    return {name: value for (kind, name), value in _all.items() if kind == operation_name}
+    """All implementations of "conv", "pool" or another operation by name, sorted by their names."""
+    return {name: value for (kind, name), value in sorted(_all.items()) if kind == operation_name}
 
 
 def operations() -> list[str]:

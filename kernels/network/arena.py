@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kernels.scratch import whole
+from kernels.runtime.scratch import whole
 
 Piece = tuple[int, int, int]  # bytes, first and last step that need them
 

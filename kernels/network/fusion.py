@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from kernels.arrays import canonical, result_dtypes
-from kernels.batchnorm import fold_batch_norm
-from kernels.implementation import Operands
-from kernels.layers import Join, Linear, Pointwise, Stage, Window, named
-from kernels.options import Request
-from kernels.plan import choice_for
-from kernels.policy import Choice
-from kernels.problem import Conv, ConvTranspose, Problem
+from kernels.api.batch_norm import fold_batch_norm
+from kernels.dispatch.heuristic import Choice
+from kernels.dispatch.plan import choice_for
+from kernels.network.layers import Join, Linear, Pointwise, Stage, Window, named
+from kernels.problem.arrays import canonical, result_dtypes
+from kernels.problem.conv import Conv, ConvTranspose, Problem
+from kernels.problem.operands import Operands
+from kernels.problem.options import Request
 
 Array = np.ndarray
 
@@ -36,7 +36,7 @@ class Choosing:
     def choice(self, problem: Problem, name: str) -> Choice:
         """What is taken for a problem, measured first where that was asked for."""
         if self.budget and name == "auto":
-            from kernels.measure import measure  # brings Numba
+            from kernels.dispatch.measure import measure  # brings Numba
 
             measure(problem, self.threads, self.budget)
         return choice_for(problem, name, self.threads)

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from kernels.arrays import intake, result_dtypes
-from kernels.batchnorm import fold_batch_norm
-from kernels.errors import ProblemError, RefusedError
-from kernels.options import Request, activation_pair, per_axis
-from kernels.problem import Conv, Pool
-from kernels.request import OPERATIONS, request
+from kernels.api.batch_norm import fold_batch_norm
+from kernels.problem.arrays import intake, result_dtypes
+from kernels.problem.conv import Conv
+from kernels.problem.errors import ProblemError, RefusedError
+from kernels.problem.options import Request, activation_pair, per_axis
+from kernels.problem.pool import Pool
+from kernels.problem.request import OPERATIONS, request
 
 Array = np.ndarray
 Shape = tuple[int, ...]

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from kernels.errors import ProblemError
-from kernels.planes import dilated
-from kernels.problem import Conv, ConvTranspose, Pool, Problem, parse
-from kernels.request import request
+from kernels.problem.conv import Conv, ConvTranspose, Problem, parse
+from kernels.problem.errors import ProblemError
+from kernels.problem.pool import Pool
+from kernels.problem.request import request
+from kernels.problem.window import dilated
 
 Shape = tuple[int, ...]
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from kernels.api import input_dtype, measuring
-from kernels.arrays import canonical, intake, plain, result_dtypes, too_large
-from kernels.errors import ProblemError
-from kernels.fusing import Choosing, fuse
-from kernels.layers import Layer, read
-from kernels.machine import memory
-from kernels.options import Signature, shape
-from kernels.plan import check_out, load, thread_count
-from kernels.scratch import aligned
+from kernels.api.call import input_dtype, measuring
+from kernels.dispatch.plan import check_out, load, thread_count
+from kernels.network.fusion import Choosing, fuse
+from kernels.network.layers import Layer, read
+from kernels.problem.arrays import canonical, intake, plain, result_dtypes, too_large
+from kernels.problem.errors import ProblemError
+from kernels.problem.options import Signature, shape
+from kernels.runtime.machine import memory
+from kernels.runtime.scratch import aligned
 
 Array = np.ndarray
 
@@ -40,7 +40,7 @@ class Sequence:
             raise ProblemError(f"sequence: x_shape is {lengths}; must be (N, C, *spatial)")
         if not isinstance(implementation, str):
             raise ProblemError(f"sequence: implementation is {implementation!r}, must be a name")
-        from kernels.steps import Steps  # brings Numba, as the methods do
+        from kernels.network.steps import Steps  # brings Numba, as the methods do
 
         load()
         stages = read(layers, lengths, given, implementation)

@@ -8,16 +8,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kernels import epilogue
-from kernels.arena import offsets
-from kernels.arrays import canonical
-from kernels.calibration import calibration
-from kernels.fusing import Choosing
-from kernels.implementation import Operands, rounding_bound
-from kernels.layers import Flatten, Join, Linear, Pointwise, Shape, Stage, Window, named
-from kernels.options import Signature
-from kernels.plan import Outline, Plan
-from kernels.problem import Conv, Problem
+from kernels.cost.calibration import calibration
+from kernels.dispatch.plan import Outline, Plan
+from kernels.methods.contract import rounding_bound
+from kernels.network.arena import offsets
+from kernels.network.fusion import Choosing
+from kernels.network.layers import Flatten, Join, Linear, Pointwise, Shape, Stage, Window, named
+from kernels.primitives import elementwise as epilogue
+from kernels.problem.arrays import canonical
+from kernels.problem.conv import Conv, Problem
+from kernels.problem.operands import Operands
+from kernels.problem.options import Signature
 
 Array = np.ndarray
 

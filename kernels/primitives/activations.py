@@ -27,9 +27,9 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.microkernels.outer import ACTIVATIONS, finish, slope_of
-from kernels.vector import Words, i64
+from kernels.primitives.register_post_ops import ACTIVATIONS, finish, slope_of
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 LN2 = Fraction("0.693147180559945309417232121458176568076")
 TERMS = {4: 7, 8: 13}  # of the series: the next is below 6e-9 and 5e-18 of the result

@@ -11,15 +11,16 @@ from collections.abc import Callable
 import numpy as np
 from numba import prange
 
-from kernels.addresses import pointed
-from kernels.calibration import worth
-from kernels.implementation import Operands, Prepared, Run
-from kernels.jit import region
-from kernels.machine import machine
-from kernels.microkernels.transpose import transpose
-from kernels.problem import Problem
-from kernels.scratch import Scratch, handle, whole
-from kernels.vector import call, split
+from kernels.cost.calibration import worth
+from kernels.primitives.prepared import Prepared, Run
+from kernels.primitives.transpose import transpose
+from kernels.problem.conv import Problem
+from kernels.problem.operands import Operands
+from kernels.runtime.ir import call, split
+from kernels.runtime.jit import region
+from kernels.runtime.machine import machine
+from kernels.runtime.pointers import pointed
+from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
 

@@ -8,13 +8,13 @@ time as stay in cache, so that few positions are visited twice.
 
 from __future__ import annotations
 
-from kernels.cuts.direct import Layout
-from kernels.jit import njit
-from kernels.machine import machine
-from kernels.microkernels.transpose import transpose
-from kernels.problem import Conv
-from kernels.scratch import ALIGNMENT, whole
-from kernels.vector import call
+from kernels.primitives.packed_layout import Layout
+from kernels.primitives.transpose import transpose
+from kernels.problem.conv import Conv
+from kernels.runtime.ir import call
+from kernels.runtime.jit import njit
+from kernels.runtime.machine import machine
+from kernels.runtime.scratch import ALIGNMENT, whole
 
 NOTE = "; channels last, turned over in cache where lanes do not run along them"
 _FIELDS = "last_in", "last_out", "turn", "turned", "slab_offset", "slab_pitch", "held", "held_offset", "held_pitch"

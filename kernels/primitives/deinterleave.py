@@ -10,9 +10,9 @@ from typing import Any
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.microkernels.weave import columns as places_of
-from kernels.vector import Words, i64
+from kernels.primitives.interleave import columns as places_of
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 
 @intrinsic(prefer_literal=True)

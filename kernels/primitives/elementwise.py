@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.addresses import pointed
-from kernels.calibration import worth
-from kernels.implementation import Operands
-from kernels.jit import region
-from kernels.machine import machine
-from kernels.microkernels.smooth import codes, lines
-from kernels.problem import Conv
-from kernels.scratch import handle
-from kernels.vector import call, flush_denormals, restore_denormals
+from kernels.cost.calibration import worth
+from kernels.primitives.activations import codes, lines
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.runtime.ir import call, flush_denormals, restore_denormals
+from kernels.runtime.jit import region
+from kernels.runtime.machine import machine
+from kernels.runtime.pointers import pointed
+from kernels.runtime.scratch import handle
 
 Array = np.ndarray
 

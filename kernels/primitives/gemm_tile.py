@@ -18,11 +18,10 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.vector import Words, i64
+from kernels.primitives.register_post_ops import broadcast_row, finish
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
-# what happens to a finished sum; the codes travel to the micro-kernel as a number, so one kernel serves all
-ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "leaky_relu": 3}
 FIELDS = 3  # numbers per entry of the table of vectors
 UNROLL = 3  # taps per turn of the loop; three of 6x4 gained 5 % over one, more gained nothing
 AHEAD = 18  # taps between asking for input and using it: 18 * 12 cycles outlast the way from the second- and third-level cache. Without it
@@ -30,11 +29,6 @@ AHEAD = 18  # taps between asking for input and using it: 18 * 12 cycles outlast
 FAR, FAR_BYTES = 1000, 8192  # cycles between asking for weights and using them, which may come from memory, and at most how far beyond.
 # Weights of 38 and 268 MB were waited for at 18 taps: 4.1 and 9.9 ms, at 80 and 128 taps 3.0 and 5.9
 FROM_BIAS, LAST = 1, 2  # bits of `stage`: sums start from the bias rather than from y; sums are finished after these taps
-
-
-def _of_row(w: Words, array: ir.Value, i: int, q: int = 0) -> ir.Value:
-    """Number i of the array at an address, in every lane of every vector."""
-    return w.splat(w.load_scalar(w.pointer(array, i)))
 
 
 def in_turns(w: Words, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
@@ -54,39 +48,6 @@ def in_turns(w: Words, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None
 def taps_ahead(m: int, n: int, nbytes: int) -> int:
     """Taps between asking for weights, `nbytes` of them a tap, and their use by m x n multiply-adds a tap."""
     return max(AHEAD, min(2 * FAR // (m * n), FAR_BYTES // nbytes))
-
-
-def slope_of(w: Words, bits: ir.Value) -> ir.Value:
-    """The slope below zero, sent as the bits of a float64."""
-    number = w.b.bitcast(bits, ir.DoubleType())
-    return number if w.itemsize == 8 else w.b.fptrunc(number, w.scalar)
-
-
-def finish(
-    w: Words, c: list[list[ir.Value]], scale: ir.Value, shift: ir.Value, activation: ir.Value, slope: ir.Value,
-    of: Callable[[Words, ir.Value, int, int], ir.Value] = _of_row,
-) -> None:  # fmt: skip
-    """c[i][q] = activation(c[i][q] * scale + shift); scale and shift are addresses or 0, of which `of` takes what belongs to i and q; see
-    `tile` for the others."""
-    b = w.b
-    with w.when(b.icmp_signed("!=", scale, i64(0))):
-        for i, sums in enumerate(c):
-            for q, value in enumerate(sums):
-                w.set(value, w.fma(w.get(value), of(w, scale, i, q), of(w, shift, i, q)))
-    every = [value for sums in c for value in sums]
-    with w.when(b.icmp_signed("==", activation, i64(ACTIVATIONS["relu"]))):  # one instruction a vector, where all three take six
-        for value in every:
-            number = w.get(value)
-            w.set(value, b.select(b.fcmp_ordered(">", w.zero(), number), w.zero(), number))
-    with w.when(b.icmp_signed(">", activation, i64(ACTIVATIONS["relu"]))):
-        six, below = w.constant(6.0), w.splat(slope_of(w, slope))
-        capped, leaky = (w.splat_bit(b.icmp_signed("==", activation, i64(ACTIVATIONS[name]))) for name in ("relu6", "leaky_relu"))
-        for value in every:
-            number = w.get(value)
-            # not number * slope for relu6: -inf * 0 is NaN
-            low = b.select(leaky, b.fmul(number, below), w.zero())
-            number = b.select(b.fcmp_ordered("<", number, w.zero()), low, number)
-            w.set(value, b.select(b.and_(b.fcmp_ordered(">", number, six), capped), six, number))
 
 
 @intrinsic(prefer_literal=True)
@@ -119,7 +80,7 @@ def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: An
         with builder.if_else(builder.icmp_signed("!=", builder.and_(stage, i64(FROM_BIAS)), i64(0))) as (fresh, resumed):
             with fresh, w.when(has_bias):
                 for i in range(m):
-                    value = _of_row(w, bias, i)
+                    value = broadcast_row(w, bias, i)
                     for q in range(n):
                         w.set(c[i][q], value)
             with resumed, builder.if_else(whole_vectors) as (whole, edge):

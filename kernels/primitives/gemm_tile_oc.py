@@ -17,9 +17,10 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.microkernels.outer import AHEAD, finish, in_turns, taps_ahead
-from kernels.vector import Words, i64
+from kernels.primitives.gemm_tile import AHEAD, in_turns, taps_ahead
+from kernels.primitives.register_post_ops import finish
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 
 def _of_vector(w: Words, array: ir.Value, i: int, q: int) -> ir.Value:

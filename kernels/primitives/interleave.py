@@ -14,8 +14,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.vector import Words, i64
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 WIDEST = 16  # vectors in registers
 OFFSET, EACH, SHIFT, COUNT, FIELDS = range(5)  # int64s of a line: of the first channel, from channel to channel; shift; numbers

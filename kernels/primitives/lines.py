@@ -17,9 +17,9 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.microkernels.outer import finish
-from kernels.vector import Words, i64
+from kernels.primitives.register_post_ops import finish
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 NEIGHBOURS, ALONG, APART = 0, 1, 2
 
@@ -176,6 +176,6 @@ def put(way: int, each: bool, lanes: int, itemsize: int) -> int:
     It takes, all int64: the four literals again; rows, address of the vectors, of which a multiple of lanes is read; count; out, address of
     the output; places, [base, high][lane]: element offset of number 0 and how many there are, at most count; step, elements from number
     to number; bias, address of one number or one for each lane; scale and shift, the
-    same or 0; activation and slope as in `microkernels.outer.tile`.
+    same or 0; activation and slope as in `primitives.gemm_tile.tile`.
     """
     return address(_put, (way, int(each), lanes, itemsize), (types.int64,) * 10)

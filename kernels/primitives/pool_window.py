@@ -19,9 +19,9 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.problem import Size
-from kernels.vector import Words, i64
+from kernels.problem.window import Size
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 MAXIMUM, SUM = 0, 1  # literal values of `kind`
 LANE_STRIDES = 4  # horizontal steps up to this fill the lanes with outputs

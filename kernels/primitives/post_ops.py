@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.jit import njit
-from kernels.machine import machine
-from kernels.microkernels.window import TILED_STRIDES, code, line, plane, window
-from kernels.problem import Conv
-from kernels.scratch import whole
-from kernels.slabs import put_channels
-from kernels.vector import call, split
+from kernels.primitives.channels_last_blocks import put_channels
+from kernels.primitives.pool_window import TILED_STRIDES, code, line, plane, window
+from kernels.problem.conv import Conv
+from kernels.runtime.ir import call, split
+from kernels.runtime.jit import njit
+from kernels.runtime.machine import machine
+from kernels.runtime.scratch import whole
 
 Array = np.ndarray
 

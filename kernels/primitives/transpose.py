@@ -14,8 +14,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.vector import Words, i64
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 
 def turned(w: Words, whole: int, src: ir.Value, pitch: ir.Value, rows: ir.Value, columns: ir.Value) -> list[ir.Value]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.errors import ProblemError
-from kernels.machine import memory
+from kernels.problem.errors import ProblemError
+from kernels.runtime.machine import memory
 
 
 def intake(op: str, name: str, value: Any) -> np.ndarray:

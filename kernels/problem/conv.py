@@ -11,9 +11,9 @@ import dataclasses
 import math
 from typing import Self
 
-from kernels.errors import ProblemError
-from kernels.planes import DTYPES, Pairs, Size, Window, by_x, dilated, pads
-from kernels.pooling import AdaptivePool, Pool, adaptive_window
+from kernels.problem.errors import ProblemError
+from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
+from kernels.problem.window import DTYPES, Pairs, Size, Window, by_x, dilated, pads
 
 __all__ = [
     "ACTIVATIONS", "DTYPES", "AdaptivePool", "Conv", "ConvTranspose", "Pairs", "Pool", "Problem", "Size", "adaptive_window", "dilated",

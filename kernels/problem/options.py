@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from kernels.arrays import canonical, intake, plain, too_large
-from kernels.errors import ProblemError
-from kernels.implementation import Operands
-from kernels.machine import memory
-from kernels.problem import AdaptivePool, Pairs, Problem, Size, same_padding
+from kernels.problem.arrays import canonical, intake, plain, too_large
+from kernels.problem.conv import Problem, same_padding
+from kernels.problem.errors import ProblemError
+from kernels.problem.operands import Operands
+from kernels.problem.pool import AdaptivePool
+from kernels.problem.window import Pairs, Size
+from kernels.runtime.machine import memory
 
 Array = np.ndarray
 Ints = int | Sequence[int]

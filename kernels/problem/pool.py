@@ -6,8 +6,8 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
-from kernels.errors import ProblemError
-from kernels.planes import LARGEST, Planes, Size, Window, by_x, dilated, pads
+from kernels.problem.errors import ProblemError
+from kernels.problem.window import LARGEST, Planes, Size, Window, by_x, dilated, pads
 
 
 class Pooling(Planes):

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from kernels.errors import ProblemError
-from kernels.options import Ints, Request, Signature, shape
-from kernels.request_conv import conv, conv_transpose
-from kernels.request_pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, global_pool, max_pool
+from kernels.problem.errors import ProblemError
+from kernels.problem.options import Ints, Request, Signature, shape
+from kernels.problem.request_conv import conv, conv_transpose
+from kernels.problem.request_pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, global_pool, max_pool
 
 __all__ = ["Ints", "Request", "Signature", "request"]
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from kernels.arrays import canonical, intake, result_dtypes
-from kernels.errors import ProblemError
-from kernels.implementation import Operands
-from kernels.options import (
+from kernels.problem.arrays import canonical, intake, result_dtypes
+from kernels.problem.conv import Conv, ConvTranspose
+from kernels.problem.errors import ProblemError
+from kernels.problem.operands import Operands
+from kernels.problem.options import (
     Array,
     Ints,
     Request,
@@ -29,7 +30,7 @@ from kernels.options import (
     split_shape,
     user_shape,
 )
-from kernels.problem import Conv, ConvTranspose, Pairs, Size, dilated
+from kernels.problem.window import Pairs, Size, dilated
 
 
 @dataclasses.dataclass(frozen=True)

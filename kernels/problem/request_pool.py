@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from kernels.arrays import result_dtypes
-from kernels.errors import ProblemError
-from kernels.implementation import Operands
-from kernels.options import (
+from kernels.problem.arrays import result_dtypes
+from kernels.problem.errors import ProblemError
+from kernels.problem.operands import Operands
+from kernels.problem.options import (
     Ints,
     Request,
     Signature,
@@ -25,7 +25,8 @@ from kernels.options import (
     split_shape,
     user_shape,
 )
-from kernels.problem import AdaptivePool, Pool, dilated
+from kernels.problem.pool import AdaptivePool, Pool
+from kernels.problem.window import dilated
 
 
 def _pool(

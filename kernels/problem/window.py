@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from kernels.errors import ProblemError
+from kernels.problem.errors import ProblemError
 
 Size = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]

@@ -27,19 +27,19 @@ import numpy as np
 from numba.core import config, serialize
 from numba.core.caching import CompileResultCacheImpl, _Cache
 
-from kernels.machine import cache_folder, cpu
+from kernels.runtime.machine import cache_folder, cpu
 
 
 @functools.cache
 def sources() -> str:
     """A hash of the library's sources."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.rglob("*.py")):
+    for source in sorted(Path(__file__).parent.parent.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
-ROOT = Path(__file__).parent.parent  # that `kernels` is imported from
+ROOT = Path(__file__).parent.parent.parent  # that `kernels` is imported from
 _IMPORT = re.compile(r"^\s*(?:from\s+(kernels[\w.]*)\s+import\s+(\([^)]*\)|[^\n#]*)|import\s+(kernels[\w.]*))", re.MULTILINE)
 
 

@@ -17,7 +17,7 @@ import numba
 from numba import types
 from numba.np.ufunc import parallel as numba_parallel
 
-from kernels.diskcache import DiskCache
+from kernels.runtime.disk_cache import DiskCache
 
 _FLAGS = {"nogil": True, "error_model": "numpy"}
 

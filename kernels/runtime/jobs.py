@@ -11,9 +11,9 @@ from typing import Any
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.addresses import write_index
-from kernels.jit import njit
-from kernels.vector import I64, i64, read_index
+from kernels.runtime.ir import I64, i64, read_index
+from kernels.runtime.jit import njit
+from kernels.runtime.pointers import write_index
 
 COUNTER_BYTES = 64  # one counter a cache line, so that threads do not wait for each other's
 

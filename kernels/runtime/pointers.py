@@ -7,7 +7,7 @@ from typing import Any
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kernels.vector import I64, i64
+from kernels.runtime.ir import I64, i64
 
 
 @intrinsic

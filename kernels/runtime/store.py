@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kernels.machine import cache_folder, cpu
+from kernels.runtime.machine import cache_folder, cpu
 
 ENVIRONMENTS = 8  # that a file keeps: a few machines and versions that share a home
 LARGEST = 64 << 20  # bytes; no file of measurements gets that long
@@ -49,7 +49,7 @@ def environment() -> str:
     import numba
     import numpy
 
-    from kernels.diskcache import sources  # brings Numba, which a plan needs anyway
+    from kernels.runtime.disk_cache import sources  # brings Numba, which a plan needs anyway
 
     name, features = cpu()
     digest = hashlib.sha256(features.encode()).hexdigest()[:8]

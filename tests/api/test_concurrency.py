@@ -5,40 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import reference
+from processes import at_once
 
 import kernels
-from kernels import implementations, registry
-from kernels.plan import load
+from kernels import implementations
+from kernels.dispatch.plan import load
+from kernels.methods import registry
 
 load()
 DRAW = np.random.default_rng(7)
 WEIGHT = DRAW.standard_normal((8, 8, 3, 3)).astype(np.float32)
 XS = [DRAW.standard_normal((1, 8, 20, 50)).astype(np.float32) for _ in range(8)]
 SAME = (1, 1), ((1, 1), (1, 1)), (1, 1)
-
-
-def at_once(functions: list[Any]) -> list[Any]:
-    """Results of functions that start together, one thread each."""
-    barrier, results = threading.Barrier(len(functions)), [None] * len(functions)
-
-    def work(i: int) -> None:
-        barrier.wait()
-        results[i] = functions[i]()
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(functions))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    assert not any(thread.is_alive() for thread in threads), "a thread hangs"
-    return results
 
 
 @pytest.mark.parametrize("name", registry.every("conv"))

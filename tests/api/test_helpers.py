@@ -9,7 +9,7 @@ import pytest
 import reference
 
 import kernels
-from kernels.machine import pretend
+from kernels.runtime.machine import pretend
 
 draw = np.random.default_rng(3).standard_normal
 

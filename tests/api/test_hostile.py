@@ -12,8 +12,8 @@ import pytest
 from memory import Guarded, given
 
 import kernels
-from kernels import registry
-from kernels.plan import load
+from kernels.dispatch.plan import load
+from kernels.methods import registry
 
 load()
 

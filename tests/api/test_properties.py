@@ -13,8 +13,9 @@ import reference
 import scipy.signal
 
 import kernels
-from kernels import implementations, registry
-from kernels.plan import load
+from kernels import implementations
+from kernels.dispatch.plan import load
+from kernels.methods import registry
 
 load()
 CONVS, POOLS = list(registry.every("conv")), list(registry.every("pool"))

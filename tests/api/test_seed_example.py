@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import Conv, implementations, registry
-from kernels.methods.conv_naive import add, filter_image, slide
-from kernels.plan import load
+from kernels import Conv, implementations
+from kernels.dispatch.plan import load
+from kernels.methods import registry
+from kernels.methods.reference.conv_naive import add, filter_image, slide
 
 load()
 

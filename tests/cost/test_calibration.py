@@ -11,15 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_tuning import start_anew
+from processes import start_anew
 
 import kernels
 from kernels import __main__ as command
-from kernels import calibrate, calibration, measure, parse, store, tuning
-from kernels.calibration import BUILT_IN, MESH, Calibration, built_in, worth
-from kernels.machine import machine, pretend
-from kernels.plan import load
-from kernels.policy import choose
+from kernels import parse
+from kernels.cost import calibration
+from kernels.cost.calibration import BUILT_IN, MESH, Calibration, built_in, worth
+from kernels.dispatch import calibrate, measure, tuning
+from kernels.dispatch.heuristic import choose
+from kernels.dispatch.plan import load
+from kernels.runtime import store
+from kernels.runtime.machine import machine, pretend
 
 load()
 LAYER = parse("conv2d n1 c64 20x60 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 float32")

@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from test_tuning import start_anew
+from processes import start_anew
 
 import kernels
-from kernels import measure, parse, registry, tuning
-from kernels.implementation import Implementation, Operands, Prepared, Run
-from kernels.plan import load
-from kernels.policy import candidates, choose
+from kernels import parse
+from kernels.dispatch import measure, tuning
+from kernels.dispatch.heuristic import candidates, choose
+from kernels.dispatch.plan import load
+from kernels.methods import registry
+from kernels.methods.contract import Implementation
+from kernels.primitives.prepared import Prepared, Run
+from kernels.problem.operands import Operands
 
 load()
 LAYER = parse("conv2d n1 c2 6x9 -> c4 k3x3 s1x1 p1+1x1+1 d1x1 g1 float32")

@@ -13,8 +13,9 @@ import pytest
 import reference
 
 import kernels
-from kernels import implementations, registry
-from kernels.plan import load
+from kernels import implementations
+from kernels.dispatch.plan import load
+from kernels.methods import registry
 
 load()
 DRAW = np.random.default_rng(4)
@@ -146,15 +147,16 @@ CALLS = """
 import json
 import numpy as np
 import kernels, kernels.api
-from kernels import diskcache, registry
-from kernels.plan import load
+from kernels.dispatch.plan import load
+from kernels.methods import registry
+from kernels.runtime import disk_cache
 
 asked = []
-original = diskcache.DiskCache.load_overload
+original = disk_cache.DiskCache.load_overload
 def load_overload(self, sig, target_context):
     asked.append((self._name, str(sig)))
     return original(self, sig, target_context)
-diskcache.DiskCache.load_overload = load_overload
+disk_cache.DiskCache.load_overload = load_overload
 
 load()
 draw = np.random.default_rng(4)

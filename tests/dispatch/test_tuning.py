@@ -12,20 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import start_anew
 
 import kernels
-from kernels import parse, store, tuning
-from kernels.tuning import Measured
+from kernels import parse
+from kernels.dispatch import tuning
+from kernels.dispatch.tuning import Measured
+from kernels.runtime import store
 
 LAYER = parse("conv2d n1 c3 6x9 -> c4 k3x3 s1x1 p1+1x1+1 d1x1 g1 float32")
 OTHER = parse("max_pool2d n1 c8 8x8 -> k2x2 s2x2 p0+0x0+0 d1x1 float32")
 FOUND = Measured("im2col", {"im2col": 0.001, "direct": 0.002})
-
-
-def start_anew() -> None:
-    """Memory as a new process has it."""
-    tuning._table.clear()
-    tuning._state.update(attended=None)
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from cases import POOL, PoolCase
 from memory import Guarded, given
 
 import kernels
-from kernels import implementations, registry
-from kernels.machine import pretend
-from kernels.plan import Plan, load
+from kernels import implementations
+from kernels.dispatch.plan import Plan, load
+from kernels.methods import registry
+from kernels.runtime.machine import pretend
 
 load()
 NAMES = list(registry.every("pool"))

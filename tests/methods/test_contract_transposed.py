@@ -14,9 +14,10 @@ import reference
 from memory import Guarded, given
 
 import kernels
-from kernels import implementations, registry
-from kernels.lowerings import transposed
-from kernels.plan import Plan, load
+from kernels import implementations
+from kernels.dispatch.plan import Plan, load
+from kernels.methods import registry
+from kernels.methods.lowered import transposed
 
 load()
 Array = np.ndarray

@@ -12,9 +12,10 @@ from cases import ConvCase, PoolCase, conv, pool
 from memory import Guarded, given
 
 import kernels
-from kernels import implementations, registry
-from kernels.lowerings import volume
-from kernels.plan import Plan, load
+from kernels import implementations
+from kernels.dispatch.plan import Plan, load
+from kernels.methods import registry
+from kernels.methods.lowered import volume
 
 load()
 Array = np.ndarray

@@ -9,11 +9,13 @@ import pytest
 import reference
 
 import kernels
-from kernels import epilogue, implementations, registry
-from kernels.implementation import Operands
-from kernels.machine import pretend
-from kernels.plan import load
-from kernels.problem import ACTIVATIONS
+from kernels import implementations
+from kernels.dispatch.plan import load
+from kernels.methods import registry
+from kernels.primitives import elementwise as epilogue
+from kernels.problem.conv import ACTIVATIONS
+from kernels.problem.operands import Operands
+from kernels.runtime.machine import pretend
 
 load()
 NAMES = list(registry.every("conv"))

@@ -10,16 +10,21 @@ import pytest
 import reference
 from memory import Guarded
 
-from kernels.blocks import prepare_blocks
-from kernels.cuts import depthwise, direct, winograd
-from kernels.cuts.strides import dense
-from kernels.implementation import Operands
-from kernels.machine import machine
-from kernels.methods import conv_depthwise, conv_direct, conv_winograd
-from kernels.microkernels.outer import tile_of_rows
-from kernels.plan import load
-from kernels.problem import Conv, parse
-from kernels.strides import prepare_dense
+from kernels.dispatch.plan import load
+from kernels.methods.depthwise import blocking as depthwise
+from kernels.methods.depthwise import driver_channels as conv_depthwise
+from kernels.methods.direct import blocking as direct
+from kernels.methods.direct import method as conv_direct
+from kernels.methods.direct.driver import prepare_blocks
+from kernels.methods.direct.driver_oc import prepare_narrow
+from kernels.methods.winograd import blocking as winograd
+from kernels.methods.winograd import driver as conv_winograd
+from kernels.methods.winograd.stride_phases import dense
+from kernels.methods.winograd.strided import prepare_dense
+from kernels.primitives.gemm_tile import tile_of_rows
+from kernels.problem.conv import Conv, parse
+from kernels.problem.operands import Operands
+from kernels.runtime.machine import machine
 
 load()
 SHARED = "conv2d n4 c18 5x7 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias relu:0.0 float32"
@@ -74,7 +79,7 @@ def test_lanes_along_output_channels(line: str, poisoned_scratch: None) -> None:
         blocks = distinct(direct.narrow(problem, 2, last), "rows", "n", "chunks")
         assert len(blocks) > 2
         for block in blocks:
-            check(problem, conv_direct.prepare_narrow(problem, 2, block, last=last), last=last)
+            check(problem, prepare_narrow(problem, 2, block, last=last), last=last)
 
 
 @pytest.mark.parametrize("line", [WIDE, LINES, GROUPED, "conv1d n2 c7 1x90 -> c40 k1x9 s1x2 p0+0x5+4 d1x2 g1 bias float64"])

@@ -11,12 +11,12 @@ import pytest
 import reference
 from memory import Guarded, given
 
-from kernels.cuts import lines
-from kernels.implementation import Operands
-from kernels.machine import pretend
-from kernels.problem import Conv
-from kernels.spectra import prepare_spectra
-from kernels.tiles import prepare_tiles
+from kernels.methods.fft import blocking as lines
+from kernels.methods.fft.driver import prepare_spectra
+from kernels.methods.fft.scipy_driver import prepare_tiles
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.runtime.machine import pretend
 
 PROBLEMS = {
     "tall, taps beside": Conv("conv2d", 2, 3, (40, 21), (12, 3), (1, 1), ((5, 6), (1, 1)), (1, 1), "float32", 5, 1, True),

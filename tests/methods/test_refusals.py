@@ -10,9 +10,9 @@ import refusals
 from cases import CONV, POOL, ConvCase, PoolCase
 
 import kernels
-from kernels import registry
-from kernels.implementation import operation
-from kernels.request import request
+from kernels.methods import registry
+from kernels.methods.contract import operation
+from kernels.problem.request import request
 
 
 def test_the_table_is_that_of_the_code() -> None:

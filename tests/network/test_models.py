@@ -12,7 +12,7 @@ import pytest
 from benchmarks import workloads
 from benchmarks.contenders.ours import problem_text
 from kernels import ProblemError, parse
-from kernels.models import from_layers, from_onnx
+from kernels.network.models import from_layers, from_onnx
 
 CONV = "conv2d n1 c1 96x64 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias relu:0.0 float32"
 POOL = "max_pool2d n1 c64 96x64 -> k2x2 s2x2 p0+0x0+0 d1x1 float32"

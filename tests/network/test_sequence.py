@@ -10,11 +10,11 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from test_concurrency import at_once
+from processes import at_once
 
 import kernels
 from kernels import Layer, ProblemError, RefusedError, layer
-from kernels.arena import offsets
+from kernels.network.arena import offsets
 
 DRAW = np.random.default_rng(8)
 Array = np.ndarray
@@ -160,7 +160,7 @@ def test_weights_are_copied_and_empty_batches_stay_empty() -> None:
 
 def test_what_is_left_to_auto_is_measured_if_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[tuple[str, int, float]] = []
-    monkeypatch.setattr("kernels.measure.measure", lambda problem, threads, budget: measured.append((problem.op, threads, budget)))
+    monkeypatch.setattr("kernels.dispatch.measure.measure", lambda problem, threads, budget: measured.append((problem.op, threads, budget)))
     layers = [CONV, layer("conv2d", normal(4, 4, 1, 1), implementation="naive"), layer("max_pool2d", 3, 1)]
     kernels.sequence(layers, (1, 1, 10, 8), threads=1)
     assert measured == []

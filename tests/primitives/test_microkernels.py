@@ -10,10 +10,19 @@ import numpy as np
 import pytest
 from memory import Guarded, given
 
-from kernels.machine import pretend
-from kernels.microkernels import across, flat, fourier, lines, outer, packing, product, stacked, transpose, window
-from kernels.passes import pairs, pass_tables
-from kernels.problem import dilated
+from kernels.methods.direct import pack_input as packing
+from kernels.methods.fft import codelets as fourier
+from kernels.methods.fft import complex_gemm_tile as product
+from kernels.methods.fft.passes import pairs, pass_tables
+from kernels.methods.pooling import planes_in_lanes as stacked
+from kernels.methods.pooling import strips as flat
+from kernels.primitives import gemm_tile as outer
+from kernels.primitives import gemm_tile_oc as across
+from kernels.primitives import lines, transpose
+from kernels.primitives import pool_window as window
+from kernels.primitives.register_post_ops import ACTIVATIONS
+from kernels.problem.window import dilated
+from kernels.runtime.machine import pretend
 
 Array = np.ndarray
 WORDS = [(4, "float32"), (8, "float32"), (16, "float32"), (8, "float64")]
@@ -54,7 +63,7 @@ def test_outer_tile(m: int, n: int, of_rows: bool, lanes: int, dtype: str) -> No
         y.array[...] = before if resumed else np.nan
         stage = outer.LAST + (0 if resumed else outer.FROM_BIAS)
         slope = struct.unpack("q", struct.pack("d", 0.5))[0]
-        finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["leaky_relu"], slope
+        finish = at(bias), at(scale), at(shift), ACTIVATIONS["leaky_relu"], slope
         rows = np.ascontiguousarray(np.pad(a.T, ((0, 0), (0, 2)), constant_values=np.nan))
         weights, step = (rows, rows.strides[0]) if of_rows else (a, 0)
         place = at(weights), at(x.array), at(offsets), at(y.array), y_row, at(entries), stage
@@ -104,7 +113,7 @@ def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
         offsets = np.append(np.arange(k) * 2, np.zeros(outer.AHEAD)).astype(np.int64)
         channels = (n - 1) * lanes + last
         y = Guarded((channels, y_row), dtype)
-        finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["relu"], 0
+        finish = at(bias), at(scale), at(shift), ACTIVATIONS["relu"], 0
         invoke(address, m, n, lanes, size, k, at(a), at(x.array), at(offsets), at(y.array), y_row, positions, channels, 0, *finish)
         windows = np.stack([x.array[t * 2 : t * 2 + m] for t in range(k)])
         sums = (bias[:, None] + a.transpose(0, 2, 1).reshape(n * lanes, k) @ windows) * scale[:, None] + shift[:, None]
@@ -303,7 +312,7 @@ def test_lines_in_and_out(way: int, lanes: int, dtype: str) -> None:
         table = np.stack([np.arange(lanes) * pitch, ends]).astype(np.int64)
         sums = numbers(-(-count // lanes) * lanes, lanes, dtype=dtype, seed=5)
         bias, scale, shift = (numbers(lanes if each else 1, dtype=dtype, seed=seed) for seed in (6, 7, 8))
-        finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["relu"], 0
+        finish = at(bias), at(scale), at(shift), ACTIVATIONS["relu"], 0
         kernel = lines.put(way, each, lanes, size)
         invoke(kernel, way, each, lanes, size, at(sums), count, at(out.array), at(table), step, *finish)
         wanted = np.maximum((sums[np.arange(len(sums)) ^ 1] + bias) * scale + shift, 0)[:count]

@@ -9,7 +9,10 @@ import pytest
 from memory import Guarded, given
 from test_microkernels import at, invoke, numbers, words
 
-from kernels.microkernels import depthwise, outer, row
+from kernels.methods.depthwise import channel_tile as depthwise
+from kernels.methods.depthwise import row_tile as row
+from kernels.primitives import gemm_tile as outer
+from kernels.primitives.register_post_ops import ACTIVATIONS
 
 
 @words
@@ -73,7 +76,7 @@ def test_sums_of_stacks(run: int, step: int, columns: int, lanes: int, dtype: st
         y = Guarded((count, run, lanes * spacing + 1), dtype)
         table = np.stack([starts * lanes, np.arange(count) * y.array[0].size], 1).astype(np.int64)
         place = at(x.array), at(offsets), at(y.array), y.array.shape[2], spacing, at(table), count, live
-        finish = at(bias), at(scale), at(shift), outer.ACTIVATIONS["relu"], 0
+        finish = at(bias), at(scale), at(shift), ACTIVATIONS["relu"], 0
         invoke(sums, run, step, columns, lanes, size, k, at(a), *place, *finish)
         at_run = starts[:, None] + np.arange(run) * step
         total = bias + sum(a[r, c] * x.array[at_run + rows[r] + c] for r in range(k) for c in range(columns))

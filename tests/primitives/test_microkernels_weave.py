@@ -7,7 +7,8 @@ import pytest
 from memory import Guarded, given
 from test_microkernels import at, invoke, numbers, words
 
-from kernels.microkernels import unweave, weave
+from kernels.primitives import deinterleave as unweave
+from kernels.primitives import interleave as weave
 
 
 @words

@@ -8,8 +8,10 @@ import pytest
 from memory import Guarded
 from test_microkernels import Array, at, invoke, numbers, words
 
-from kernels.microkernels import tile_outputs, tile_patches, winograd
-from kernels.toomcook import matrices
+from kernels.methods.winograd import tile_load as tile_patches
+from kernels.methods.winograd import tile_store as tile_outputs
+from kernels.methods.winograd import transforms as winograd
+from kernels.methods.winograd.matrices import matrices
 
 SHAPES = [(2, 3, 2, 3), (4, 3, 6, 3), (1, 1, 4, 5), (6, 3, 1, 1), (3, 2, 5, 2)]
 

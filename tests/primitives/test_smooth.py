@@ -12,7 +12,8 @@ import scipy.special
 from memory import Guarded
 from test_microkernels import at, invoke
 
-from kernels.microkernels import outer, smooth
+from kernels.primitives import activations as smooth
+from kernels.primitives import register_post_ops as outer
 
 Array = np.ndarray
 WIDEST = {"float32": 16, "float64": 8}

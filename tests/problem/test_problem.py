@@ -10,7 +10,7 @@ import pytest
 import reference
 
 from kernels import Conv, Pool, ProblemError, parse
-from kernels.problem import ACTIVATIONS, same_padding
+from kernels.problem.conv import ACTIVATIONS, same_padding
 
 LAYER = Conv(
     "conv2d", 2, 6, (20, 33), (3, 5), (2, 1), ((1, 0), (2, 3)), (1, 2), "float32", c_out=9, groups=3, bias=True, scale=True,

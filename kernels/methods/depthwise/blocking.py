@@ -10,11 +10,13 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
-from kernels.cuts.costs import JOB_COST
-from kernels.cuts.direct import TILE_COST, Blocking, layout, packing_cycles, row_counts
-from kernels.machine import machine, remembered
-from kernels.planes import Size
-from kernels.problem import Conv, dilated
+from kernels.cost.gemm import TILE_COST
+from kernels.cost.memory import JOB_COST
+from kernels.methods.direct.blocking import Blocking
+from kernels.primitives.packed_layout import layout, packing_cycles, row_counts
+from kernels.problem.conv import Conv
+from kernels.problem.window import Size, dilated
+from kernels.runtime.machine import machine, remembered
 
 FLAT = 0.6  # of what `line_cycles` says: short rows whose copies overlap in time; 62x4 took 39 cycles a row, not 72
 TOGETHER, TAP, ALONE = 6, 1.35, 4.0  # vectors that are summed together; cycles for a tap of one of them, whose loads cross cache lines, and

@@ -17,10 +17,10 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.microkernels.outer import finish
-from kernels.microkernels.transpose import turned
-from kernels.vector import Words, i64
+from kernels.primitives.register_post_ops import finish
+from kernels.primitives.transpose import turned
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 POSITIONS = 8  # sums in flight: twice four cycles for two units
 FIELDS = 2  # numbers per entry of the table of runs

@@ -3,7 +3,7 @@
     x ─ fill ───► bed [row][column][lane] ─ sums ─► [position][lane] ─ transpose ─► y       channels first
     x ─ spread ─► bed [row][column][lane] ─ sums ─► y                                       channels last
 
-The counterpart of `blocks` with `microkernels.row` for maps of short rows, and for channels last, where nothing is turned over.
+The counterpart of `blocks` with `methods.depthwise.row_tile` for maps of short rows, and for channels last, where nothing is turned over.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import itertools
 
 import numpy as np
 
-from kernels.blocks import Packed, epilogue_of, every_job, launcher
-from kernels.cuts.depthwise import Stack, reach, taps_beside
-from kernels.finishing import bend
-from kernels.implementation import Operands, Prepared
-from kernels.jit import njit
-from kernels.jobs import COUNTER_BYTES
-from kernels.machine import machine
-from kernels.microkernels.depthwise import FIELDS, RUNS, border, fill, spread, sums
-from kernels.microkernels.smooth import codes, lines
-from kernels.microkernels.transpose import transpose
-from kernels.problem import Conv
-from kernels.scratch import Scratch, aligned, whole
-from kernels.slabs import inside
-from kernels.vector import call, read_index, split
+from kernels.methods.depthwise.blocking import Stack, reach, taps_beside
+from kernels.methods.depthwise.channel_tile import FIELDS, RUNS, border, fill, spread, sums
+from kernels.primitives.activations import codes, lines
+from kernels.primitives.channels_last_blocks import inside
+from kernels.primitives.driver import Packed, epilogue_of, every_job, launcher
+from kernels.primitives.post_ops import bend
+from kernels.primitives.prepared import Prepared
+from kernels.primitives.transpose import transpose
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.runtime.ir import call, read_index, split
+from kernels.runtime.jit import njit
+from kernels.runtime.jobs import COUNTER_BYTES
+from kernels.runtime.machine import machine
+from kernels.runtime.scratch import Scratch, aligned, whole
 
 Array = np.ndarray
 

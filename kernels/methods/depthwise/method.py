@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import math
 
-from kernels import registry
-from kernels.blocks import prepare_blocks
-from kernels.calibration import worth
-from kernels.cuts.depthwise import ROWS, STACKS, Stack, best, best_stack, cycles
-from kernels.cuts.direct import TURNED
-from kernels.implementation import Implementation, Prepared, rounding_bound
-from kernels.machine import machine
-from kernels.microkernels.row import row
-from kernels.microkernels.smooth import codes
-from kernels.problem import Conv, Problem
-from kernels.relayout import channels_last
-from kernels.stacks import prepare_stacks
+from kernels.cost.calibration import worth
+from kernels.cost.gemm import TURNED
+from kernels.methods import registry
+from kernels.methods.contract import Implementation, rounding_bound
+from kernels.methods.depthwise.blocking import ROWS, STACKS, Stack, best, best_stack, cycles
+from kernels.methods.depthwise.driver_channels import prepare_stacks
+from kernels.methods.depthwise.row_tile import row
+from kernels.methods.direct.driver import prepare_blocks
+from kernels.primitives.activations import codes
+from kernels.primitives.channels_last import channels_last
+from kernels.primitives.prepared import Prepared
+from kernels.problem.conv import Conv, Problem
+from kernels.runtime.machine import machine
 
 
 def refuse(problem: Problem) -> str | None:

@@ -15,9 +15,10 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.microkernels.outer import FIELDS, finish
-from kernels.vector import I64, Words, i64
+from kernels.primitives.gemm_tile import FIELDS
+from kernels.primitives.register_post_ops import finish
+from kernels.runtime.ir import I64, Words, i64
+from kernels.runtime.jit import address, njit
 
 UNROLL = 6  # vectors in flight: six sums cover two FMA units waiting four cycles, less two loads a cycle
 

@@ -10,23 +10,19 @@ convolution for deep neural network", arXiv 1706.06873). The estimate counts cyc
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Iterator
 
-from kernels.cuts.costs import L2_BYTES, L3_BYTES, job_cycles, stream_cycles
-from kernels.cuts.kinds import rivals
-from kernels.machine import Machine, machine, remembered
-from kernels.problem import Conv, dilated
+from kernels.cost.gemm import TILE_COST, TURNED, across_cycles, even, pool_apart, pooled_size, tallest, tap_cycles
+from kernels.cost.memory import L2_BYTES, L3_BYTES, job_cycles, stream_cycles
+from kernels.cost.variants import rivals
+from kernels.primitives.packed_layout import Layout, layout, packing_cycles, row_counts
+from kernels.problem.conv import Conv
+from kernels.runtime.machine import Machine, machine, remembered
 
-TILE_COST, CALL_COST = 40, 100  # cycles to start a tile's loop, one of several in a call, and to call one and do so
 RESUMED = 6  # cycles to read and write a vector of sums in the second-level cache
-LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
-PLANE_COST, VECTOR_MOVED = 90, 5  # cycles per plane and per vector where lines are as long as the input's rows
-PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
-TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
 PACKED = 4.0  # cycles to pack a weight, measured 2.7 to 5.6
 TALLEST = 16  # channels of a tile
 GIVEN = 8  # of one that reads each one's weights where they lie: 8x3 keeps the addresses in registers, 9x3 and 14x2 spill sums
@@ -49,129 +45,12 @@ class Blocking:
     cycles: float = math.inf
 
 
-def even(total: int, largest: int) -> tuple[int, int, int]:
-    """(parts, base, extra): `total` cut into the fewest parts of at most `largest`; the first `extra` are base + 1, the others base."""
-    parts = -(-total // largest)
-    return parts, total // parts, total % parts
-
-
-def tallest(total: int, largest: int) -> int:
-    """The largest of the parts that `even` makes."""
-    _, base, extra = even(total, largest)
-    return base + (extra > 0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """The packed block, in elements: channels are channel_stride apart, `size` in all. A channel has planes for `columns` (the input
-    columns where their lines start, before padding) times `phases` (input rows that take turns), column_stride and phase_stride apart; a
-    plane has `positions` lines of `count`, pitch apart, stepping by row_step and column_step through the input, of which a line covers
-    `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset. as_wide: lines are as long
-    as the input's rows and step by one, so a plane is the input's moved on. one_line: all channels are packed as one line, as they lie in
-    memory."""
-
-    columns: tuple[int, ...]
-    column_stride: int
-    phases: int
-    phase_stride: int
-    positions: int
-    channel_stride: int
-    pitch: int
-    size: int
-    count: int
-    span: int
-    row_step: int
-    column_step: int
-    positions_per_row: int
-    taps: tuple[int, ...]
-    as_wide: bool = False
-    one_line: bool = False
-
-    @property
-    def picked_step(self) -> int:
-        """The column step where it is picked out of whole vectors, 0 where numbers are picked one by one."""
-        return self.column_step if self.column_step <= PICKED else 0
-
-
-@functools.lru_cache(maxsize=64)
-def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, channels: int = 1) -> Layout:
-    """The packed block of `channels` input channels for `rows` x `columns` outputs.
-
-    `flat` is [channel][column][phase][position], because a block's outputs are one line across positions; a vector lies between planes.
-    `lines` is [position][channel][column]: what one output line sums is then kh contiguous streams, where channels outermost would cost a
-    page a channel and row.
-    """
-    (kh, kw), (sh, sw), (dh, dw) = problem.kernel, problem.stride, problem.dilation
-    span_h, span_w = dilated(kh, dh), dilated(kw, dw)
-    span = (columns - 1) * sw + span_w
-    if flat:
-        phases = min(sh, span_h)
-        positions = rows + (span_h - 1) // sh
-        plane = (-(-positions * columns // lanes) + 1) * lanes
-        taps = tuple((x * phases + y * dh % sh) * plane + y * dh // sh * columns for y in range(kh) for x in range(kw))
-        starts = tuple(x * dw for x in range(kw))
-        channel = kw * phases * plane
-        return Layout(
-            starts, phases * plane, phases, plane, positions, channel, columns, channels * channel, columns, span, sh, sw, 1, taps,
-            as_wide=columns == problem.size[1] and sh == sw == 1,
-        )  # fmt: skip
-    starts = tuple(sorted({x * dw % sw for x in range(kw)}))  # the column phases that some tap sees
-    count = columns + (span_w - 1) // sw
-    line = -(-count // lanes) * lanes
-    pitch = channels * len(starts) * line
-    pitch += lanes * (pitch // lanes % 2 == 0)  # an odd number of vectors: rows a power of two apart would share cache sets
-    positions = (rows - 1) * sh + span_h
-    planes = {start: plane * line for plane, start in enumerate(starts)}
-    taps = tuple(planes[x * dw % sw] + y * dh * pitch + x * dw // sw for y in range(kh) for x in range(kw))
-    return Layout(
-        starts, line, 1, 0, positions, len(starts) * line, pitch, positions * pitch, count, span, 1, sw, sh, taps
-    )  # fmt: skip
-
-
 def _tiles(outs: int, registers: int, most: int) -> Iterator[tuple[int, int]]:
     """Tiles of m channels, at most so many, by n vectors that fit the registers: m*n sums, n inputs, one weight."""
     for n in range(1, 9):
         largest = min((registers - 1 - n) // n, outs, most)
         if largest >= 1:
             yield tallest(outs, largest), n
-
-
-def tap_cycles(m: float, n: float) -> float:
-    """Cycles per tap of an m x n tile: two FMAs a cycle and a little for every load; or two loads a cycle: a weight each row, for each
-    vector two cache lines and a prefetch, and now and then another. Fitted to tiles run from the second-level cache: on Zen 4 6x4 took
-    13.3 cycles, 9x3 15.0, 12x2 13.9, 5x5 14.7, 4x6 15.0, on Zen 5 12.9, 14.5, 12.8, 13.6, 13.3, and 14x1 9.0, 12x1 8.0, 3x4 7.4; on
-    Granite Rapids, where vectors cost more, 12x2 13.6, 14x2 15.8, 8x3 14.7, 9x3 16.8, 6x4 15.4 of what a cycle of FMAs takes there."""
-    loading = 0.9 * n if machine().mesh else 0.05 * m + 0.2 * n
-    return max(m * n / 2 + loading, 0.5 * (m + 3.5 * n + 1))
-
-
-def across_cycles(m: int, n: int, last: bool, lanes: int) -> tuple[float, float]:
-    """Cycles per tap of a tile of m positions by n vectors of channels, and to call it; its sums are stored, or turned and stored."""
-    storing = 2.0 * m * n if last else 4.0 * n * lanes * -(-m // lanes)
-    return max(m * n / 2 + 0.08 * m + 0.4, 0.5 * (m + 2 * n + 1)), CALL_COST + storing
-
-
-def line_cycles(packed: Layout, lanes: int) -> float:
-    """Cycles to pack one input row of one channel: its copy with zeros, then one pass for each line picked out of it."""
-    copied = LINE_COST + VECTOR_COPIED * -(-packed.span // lanes)
-    if packed.column_step == len(packed.columns) == 1:
-        return copied
-    picked = packed.picked_step or 2 * lanes
-    return copied + len(packed.columns) * (8 + -(-packed.count // lanes) * (VECTOR_PICKED + picked))
-
-
-def packing_cycles(packed: Layout, lanes: int, without: float = 0) -> float:
-    """Cycles to pack one channel of a job that has all output rows of its block but `without`."""
-    rows = packed.positions - without * packed.positions_per_row
-    if packed.as_wide:
-        return PLANE_COST + len(packed.columns) * -(-rows * packed.pitch // lanes) * VECTOR_MOVED
-    return packed.phases * rows * line_cycles(packed, lanes)
-
-
-def row_counts(oh: int, threads: int) -> list[int]:
-    """Rows of a block that are considered: powers of two, and what shares all rows evenly."""
-    counts = {oh, *(2**i for i in range(12) if 2**i < oh), *(-(-oh // (threads * i)) for i in range(1, 9))}
-    return sorted(counts)
 
 
 def _column_counts(ow: int, lanes: int, n: int, threads: int) -> list[int]:
@@ -308,22 +187,6 @@ def best(problem: Conv, threads: int, only: str = "", last: bool = False) -> Blo
     doubt = 1.05 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
     turned = TURNED * math.prod(problem.conv_shape) / threads if last else 0.0
     return min(of_kind or found, key=lambda block: block.cycles * doubt if block.across else block.cycles + turned)
-
-
-def pooled_size(problem: Conv) -> tuple[int, int]:
-    """Rows and columns of the convolution's output that a pool reads; all of them without one."""
-    oh, ow = problem.conv_size
-    if not problem.pool:
-        return oh, ow
-    _, kernel, stride = problem.pool
-    down, across = problem.out_shape[2:]
-    return (down - 1) * stride[0] + kernel[0], (across - 1) * stride[1] + kernel[1]
-
-
-def pool_apart(problem: Conv, threads: int) -> float:
-    """Cycles of a thread to write what a pool reads and to read it again, where both are done apart."""
-    total = math.prod(problem.conv_shape) * problem.itemsize
-    return 2 * total / threads / L2_BYTES + stream_cycles(total, 2 * total / threads, machine())
 
 
 @remembered

@@ -1,37 +1,35 @@
 """Running a packed-block convolution: jobs taken by threads, input packed into scratch, micro-kernels called by address.
 
 One driver serves every problem, dtype and vector width: it knows only sizes, strides and addresses, and calls whatever computes a line of
-outputs from packed input. `cuts` decides the sizes.
+outputs from packed input. `blocking` decides the sizes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import prange
 
-from kernels.addresses import pointed
-from kernels.cuts.direct import Blocking, Layout, even, layout, pooled_size, tallest
-from kernels.finishing import bend, bends_maxima, finish_channels, pool_bytes, pool_record
-from kernels.implementation import Bind, Operands, Prepared, Run
-from kernels.jit import Region, njit, region
-from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job
-from kernels.machine import machine
-from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST
-from kernels.microkernels.packing import pack
-from kernels.microkernels.smooth import codes, lines
-from kernels.problem import Conv, Size
-from kernels.scratch import HEADER, Scratch, handle, whole
-from kernels.slabs import NOTE, plane_of, slabs
-from kernels.vector import call, flush_denormals, read_index, restore_denormals, split
-from kernels.weights import packer
+from kernels.cost.gemm import even, pooled_size, tallest
+from kernels.methods.direct.blocking import Blocking
+from kernels.methods.direct.pack_input import pack
+from kernels.methods.direct.pack_weights import packer
+from kernels.primitives.channels_last_blocks import NOTE, plane_of, slabs
+from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_job, launcher, tile_table
+from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST
+from kernels.primitives.packed_layout import Layout, layout
+from kernels.primitives.post_ops import bend, finish_channels, pool_bytes, pool_record
+from kernels.primitives.prepared import Prepared
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.problem.window import Size
+from kernels.runtime.ir import call, read_index, split
+from kernels.runtime.jit import njit
+from kernels.runtime.jobs import COUNTER_BYTES
+from kernels.runtime.machine import machine
+from kernels.runtime.scratch import Scratch, whole
 
 Array = np.ndarray
-TileOf = Callable[[int, int, int, int], int]
-Packed = tuple[Array | None, ...]  # weight, bias, scale, shift as a driver reads them
 
 
 @njit
@@ -54,14 +52,6 @@ def pack_line(g, to, block, source, count):
     """Pack one line of `count` numbers."""
     table = (g.columns_table, 1, 0, 1, 0, 1, 0, count, count)
     call(g.pack, (g.step, g.lanes, g.itemsize, to, block + g.line_offset, *table, source, 0, 1, 0, 1, 1, count, 0, 1, 0))
-
-
-@njit
-def epilogue_of(g, operands, j):
-    """Addresses of channel j's bias, scale and shift, 0 where there is none; operands: those of weights, biases, scales and shifts."""
-    first = j * g.itemsize
-    _, bias, scale, shift = operands
-    return bias + first if bias else 0, scale + first if scale else 0, shift + first if shift else 0
 
 
 @njit
@@ -113,38 +103,7 @@ def run_job(job, x, out, operands, geometry, block):
             held = finish_channels(g, m, held, y, y_row, out, image, j, row, column, rows, columns, block, full)
 
 
-def every_job(run_job: Any) -> Region:
-    """The region that does every job of one convolution by a driver's compiled `run_job`; their counters lie behind the threads'
-    scratch. geometry is the record of `launcher`, the other arrays are handles."""
-
-    def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
-        scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
-        counters = block + threads * scratch_bytes
-        begin_jobs(counters, threads)
-        for thread in prange(threads):
-            state = flush_denormals()
-            operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
-            job = next_job(counters, thread, threads, jobs)
-            while job < jobs:
-                run_job(job, pointed(x), pointed(out), operands, geometry, block + thread * scratch_bytes)
-                job = next_job(counters, thread, threads, jobs)
-            restore_denormals(state)
-
-    # compiled code is kept under this name
-    run_jobs.__module__, run_jobs.__qualname__ = run_job.__module__, "run_jobs"
-    return region(run_jobs)
-
-
 run_jobs = every_job(run_job)
-
-
-def padded(array: Array | None, length: int) -> Array | None:
-    """The array with zeros after it along its first axis, or None."""
-    if array is None or len(array) == length:
-        return array
-    result = np.zeros((length, *array.shape[1:]), array.dtype)
-    result[: len(array)] = array
-    return result
 
 
 def vector_tables(block: Blocking, packed: Layout, size: Size, pitch: int | None, segment: int) -> tuple[Array, Array]:
@@ -166,34 +125,9 @@ def vector_tables(block: Blocking, packed: Layout, size: Size, pitch: int | None
     return np.array([even(len(table) or 1, block.n) for table in tables]), vectors  # blocks without columns do not occur
 
 
-def tile_table(outs: int, m: int, cuts: Array, lanes: int, itemsize: int, tile_of: TileOf) -> Array:
-    """Addresses of the tiles that `outs` channels by vectors cut as `cuts` says need, by [m][n]."""
-    _, base, extra = even(outs, m)
-    widths = {width + more for _, width, wider in cuts.tolist() for more in range(1 + (wider > 0))}
-    table = np.zeros((m + 2, max(widths) + 1), np.int64)
-    for height in {base, base + (extra > 0)}:
-        for width in widths:
-            table[height, width] = tile_of(height, width, lanes, itemsize)
-    return table
-
-
 def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
     """Scratch bytes for one input row with its zeros, and what picking reads beyond it."""
     return whole((packed.span + (lanes + 1) * max(packed.picked_step, 1) + lanes) * itemsize)
-
-
-def common(problem: Conv) -> dict[str, int]:
-    """What the record of any driver of a convolution's jobs holds: sizes and activation."""
-    size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
-    form, activation, slope = codes(problem.activation)
-    (h, w), (oh, ow) = problem.size, problem.conv_size
-    return {
-        "itemsize": size, "lanes": lanes, "groups": problem.groups, "c_in": problem.c_in, "ins": problem.c_in // problem.groups,
-        "c_out": problem.c_out, "outs": problem.c_out // problem.groups, "h": h, "w": w, "oh": oh, "ow": ow,
-        "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0], "sh": problem.stride[0], "sw": problem.stride[1],
-        "activation": activation, "slope": slope, "form": form, "bend": lines(form, lanes, size) if form else 0,
-        "bends_maxima": bends_maxima(problem),
-    }  # fmt: skip
 
 
 def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> dict[str, int]:
@@ -210,11 +144,6 @@ def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> d
     }  # fmt: skip
 
 
-def record(values: dict[str, int]) -> Array:
-    """One record of int64 fields, which compiled code reads by name."""
-    return np.array([tuple(values.values())], [(name, np.int64) for name in values])
-
-
 def _held(problem: Conv, block: Blocking) -> int:
     """Channels that wait to be written side by side, with channels last: all of a job's where sums are resumed, else as many as the
     second-level cache has room for, at least a tile's."""
@@ -228,7 +157,7 @@ def prepare_blocks(
     problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None, *, last: bool = False, as_given: bool = False
 ) -> Prepared:
     """Lay out weights and scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
-    that is called as `microkernels.outer.tile` is, with vectors of at most `segment` outputs (None: one register). `last`: channels are
+    that is called as `primitives.gemm_tile.tile` is, with vectors of at most `segment` outputs (None: one register). `last`: channels are
     the last axis of x and of the output. as_given: weights are not packed, the micro-kernel takes rows of them."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     packed = layout(problem, block.flat, block.rows, block.columns, lanes, block.channels)
@@ -266,24 +195,3 @@ def prepare_blocks(
     return Prepared(launcher(run_jobs, pack, used, sizes, scratch, held), scratch.nbytes, f"{block}{NOTE * last}")
 
 
-def launcher(
-    jobs_of: Region, pack: Callable[[Operands], Packed], threads: int, sizes: dict[str, int], scratch: Scratch, held: Any
-) -> Bind:
-    """The `bind` of a region with the arguments of `run_jobs`; sizes: what becomes its record, among them `jobs` and each thread's
-    `scratch_bytes`; held: all that they point into. Arguments take 50 ns each, so whatever no operand changes is in the record, and
-    handles are taken in place."""
-    geometry = record(sizes)
-    launch = jobs_of.ready(threads, threads, 0, 0, 0, geometry, 0, 0, 0, 0)
-
-    def bind(operands: Operands) -> Run:
-        packed = pack(operands)
-        weights, bias, scale, shift = map(handle, packed)
-
-        def run(x: Array, out: Array, held: Any = (packed, held)) -> None:
-            buffer = scratch.take()
-            launch(threads, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, weights, bias, scale, shift)
-            scratch.give(buffer)
-
-        return run
-
-    return bind

@@ -10,27 +10,30 @@ import math
 
 import numpy as np
 
-from kernels.blocks import Packed, common, epilogue_of, every_job, launcher, line_bytes, pack_channels, pack_line, packing, padded
-from kernels.cuts.direct import Blocking, even, narrow_layout
-from kernels.finishing import bend
-from kernels.implementation import Operands, Prepared
-from kernels.jit import njit
-from kernels.jobs import COUNTER_BYTES
-from kernels.machine import machine
-from kernels.microkernels.across import tile
-from kernels.microkernels.outer import AHEAD
-from kernels.problem import Conv
-from kernels.scratch import Scratch, whole
-from kernels.slabs import NOTE, slabs
-from kernels.vector import call, read_index, split
-from kernels.weights import packer
+from kernels.cost.gemm import even
+from kernels.methods.direct.blocking import Blocking, narrow_layout
+from kernels.methods.direct.driver import line_bytes, pack_channels, pack_line, packing
+from kernels.methods.direct.pack_weights import packer
+from kernels.primitives.channels_last_blocks import NOTE, slabs
+from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, padded
+from kernels.primitives.gemm_tile import AHEAD
+from kernels.primitives.gemm_tile_oc import tile
+from kernels.primitives.post_ops import bend
+from kernels.primitives.prepared import Prepared
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.runtime.ir import call, read_index, split
+from kernels.runtime.jit import njit
+from kernels.runtime.jobs import COUNTER_BYTES
+from kernels.runtime.machine import machine
+from kernels.runtime.scratch import Scratch, whole
 
 Array = np.ndarray
 
 
 @njit
 def run_job(job, x, out, operands, geometry, block):
-    """One job; arguments as in `kernels.blocks.run_job`."""
+    """One job; arguments as in `kernels.methods.direct.driver.run_job`."""
     g = geometry[0]
     size = g.itemsize
     chunk, rest = split(job, split(g.jobs, g.chunks)[0])  # a thread's jobs share weights

@@ -10,15 +10,16 @@ learning convolutions on SIMD architectures", SC 2018, arXiv 1808.05567; the pac
 
 from __future__ import annotations
 
-from kernels import registry
-from kernels.blocks import prepare_blocks
-from kernels.calibration import worth
-from kernels.cuts.direct import best, best_as_given, best_pooled, kinds
-from kernels.implementation import Implementation, Prepared, rounding_bound
-from kernels.machine import cores
-from kernels.microkernels.outer import tile, tile_of_rows
-from kernels.narrow import prepare_narrow
-from kernels.problem import Conv
+from kernels.cost.calibration import worth
+from kernels.methods import registry
+from kernels.methods.contract import Implementation, rounding_bound
+from kernels.methods.direct.blocking import best, best_as_given, best_pooled, kinds
+from kernels.methods.direct.driver import prepare_blocks
+from kernels.methods.direct.driver_oc import prepare_narrow
+from kernels.primitives.gemm_tile import tile, tile_of_rows
+from kernels.primitives.prepared import Prepared
+from kernels.problem.conv import Conv
+from kernels.runtime.machine import cores
 
 
 def _worth(problem: Conv, threads: int) -> int:

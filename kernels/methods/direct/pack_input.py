@@ -16,8 +16,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.vector import Words, i64, read_index
+from kernels.runtime.ir import Words, i64, read_index
+from kernels.runtime.jit import address, njit
 
 
 @intrinsic(prefer_literal=True)

@@ -16,12 +16,12 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from kernels.cuts.costs import L2_BYTES, L3_BYTES, MEMORY_BYTES, STREAMED, far_cycles
-from kernels.cuts.direct import tallest
-from kernels.cuts.fft import layout
-from kernels.cuts.kinds import rivals
-from kernels.machine import machine, remembered
-from kernels.problem import Conv
+from kernels.cost.gemm import tallest
+from kernels.cost.memory import L2_BYTES, L3_BYTES, MEMORY_BYTES, STREAMED, far_cycles
+from kernels.cost.variants import rivals
+from kernels.methods.fft.scipy_blocking import layout
+from kernels.problem.conv import Conv
+from kernels.runtime.machine import machine, remembered
 
 LONGEST = 1024  # two buffers of vectors of this length still fit the second-level cache; SciPy does longer ones
 LENGTHS = sorted({

@@ -26,8 +26,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.vector import Words, i64
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 RADICES = (8, 4, 5, 3, 2)  # in the order in which a length is divided; fewer passes are fewer trips to the first-level cache
 NEVER, AFTER, BEFORE = 0, 1, 2  # when a pass multiplies by roots

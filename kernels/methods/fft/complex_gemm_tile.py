@@ -13,9 +13,9 @@ from typing import Any
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.microkernels.outer import AHEAD
-from kernels.vector import Words, i64
+from kernels.primitives.gemm_tile import AHEAD
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 ARGUMENTS = 19
 

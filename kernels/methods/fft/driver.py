@@ -15,25 +15,26 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.addresses import pointed
-from kernels.blocks import epilogue_of, padded, record
-from kernels.calibration import worth
-from kernels.columns import channel_places, column_places, ways_of
-from kernels.cuts.lines import Cut, frequencies, shifts, summands, taps, wide
-from kernels.implementation import Operands, Prepared, Run
-from kernels.jit import njit, region
-from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job
-from kernels.machine import machine
-from kernels.microkernels.fourier import line, spectrum
-from kernels.microkernels.lines import ALONG, APART, NEIGHBOURS, ask, bring, put
-from kernels.microkernels.outer import AHEAD, taps_ahead
-from kernels.microkernels.product import product
-from kernels.microkernels.smooth import codes
-from kernels.passes import fast, tables, transform
-from kernels.problem import Conv
-from kernels.scratch import Scratch, handle, whole
-from kernels.vector import call, flush_denormals, restore_denormals, split
-from kernels.weight_spectra import spectra_packer
+from kernels.cost.calibration import worth
+from kernels.methods.fft.blocking import Cut, frequencies, shifts, summands, taps, wide
+from kernels.methods.fft.codelets import line, spectrum
+from kernels.methods.fft.complex_gemm_tile import product
+from kernels.methods.fft.offsets import channel_places, column_places, ways_of
+from kernels.methods.fft.pack_weights import spectra_packer
+from kernels.methods.fft.passes import fast, tables, transform
+from kernels.primitives.activations import codes
+from kernels.primitives.driver import epilogue_of, padded, record
+from kernels.primitives.gemm_tile import AHEAD, taps_ahead
+from kernels.primitives.lines import ALONG, APART, NEIGHBOURS, ask, bring, put
+from kernels.primitives.prepared import Prepared, Run
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.runtime.ir import call, flush_denormals, restore_denormals, split
+from kernels.runtime.jit import njit, region
+from kernels.runtime.jobs import COUNTER_BYTES, begin_jobs, next_job
+from kernels.runtime.machine import machine
+from kernels.runtime.pointers import pointed
+from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
 
@@ -67,7 +68,7 @@ def one_in(job, x, spectra, passes, places, ways, shifts, geometry, band, block)
 @region
 def into_spectra(threads, x, passes, places, ways, shifts, geometry, band, jobs, scratch, scratch_bytes):
     """Spectra of the chunk that begins at `band`, to the beginning of scratch; each thread has scratch_bytes behind them, counters come
-    last. x and scratch are handles; passes as `pass_tables` says; places and shifts as `kernels.columns` says, ways as `ways_of`;
+    last. x and scratch are handles; passes as `pass_tables` says; places and shifts as `methods.fft.offsets` says, ways as `ways_of`;
     geometry a record."""
     spectra = pointed(scratch)
     block = spectra + geometry[0].spectra_bytes

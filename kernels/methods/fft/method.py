@@ -6,8 +6,8 @@ cut into tiles that overlap by the kernel's reach (overlap-save), which bounds m
 into phases that join the channels (polyphase): the products are those of stride 1, the transforms of outputs are shorter. Taps of an axis
 that is not transformed join the channels too.
 
-Two routes, whichever `cuts.lines` estimates lower. One axis by the codelets of `microkernels.fourier`, a vector of lines at a time, up to
-1024 long: tall, wide and long kernels, where spectra stay in the caches and the epilogue is applied on the way out. A kernel longer than
+Two routes, whichever `blocking` estimates lower. One axis by the codelets of `codelets`, a vector of lines at a time, up to 1024
+long: tall, wide and long kernels, where spectra stay in the caches and the epilogue is applied on the way out. A kernel longer than
 that on a single line (an impulse response) is cut into blocks, whose products are summed before the one way back. SciPy's transforms, of
 one axis or both: maps whose kernel is longer than a transform, and square ones on few channels.
 
@@ -24,14 +24,16 @@ import math
 
 import numpy as np
 
-from kernels import registry
-from kernels.cuts.fft import layout
-from kernels.cuts.lines import best, by_lines, frequencies, kinds, summands
-from kernels.implementation import Implementation, Operands, Prepared, Run
-from kernels.microkernels.smooth import codes
-from kernels.problem import Conv
-from kernels.spectra import prepare_spectra
-from kernels.tiles import prepare_tiles
+from kernels.methods import registry
+from kernels.methods.contract import Implementation
+from kernels.methods.fft.blocking import best, by_lines, frequencies, kinds, summands
+from kernels.methods.fft.driver import prepare_spectra
+from kernels.methods.fft.scipy_blocking import layout
+from kernels.methods.fft.scipy_driver import prepare_tiles
+from kernels.primitives.activations import codes
+from kernels.primitives.prepared import Prepared, Run
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
 
 Array = np.ndarray
 

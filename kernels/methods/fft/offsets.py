@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from kernels.cuts.lines import Cut, shifts, taps, wide
-from kernels.microkernels.lines import NEIGHBOURS
-from kernels.problem import Conv
+from kernels.methods.fft.blocking import Cut, shifts, taps, wide
+from kernels.primitives.lines import NEIGHBOURS
+from kernels.problem.conv import Conv
 
 Array = np.ndarray
 

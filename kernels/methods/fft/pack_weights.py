@@ -14,16 +14,16 @@ from collections.abc import Callable
 import numpy as np
 from numba import prange
 
-from kernels.blocks import record
-from kernels.calibration import worth
-from kernels.cuts.lines import Cut, frequencies, summands, taps, transform_cycles
-from kernels.jit import njit, region
-from kernels.machine import machine
-from kernels.microkernels.fourier import spectrum
-from kernels.passes import Tables, fast, transform
-from kernels.problem import Conv
-from kernels.scratch import aligned
-from kernels.vector import call, split
+from kernels.cost.calibration import worth
+from kernels.methods.fft.blocking import Cut, frequencies, summands, taps, transform_cycles
+from kernels.methods.fft.codelets import spectrum
+from kernels.methods.fft.passes import Tables, fast, transform
+from kernels.primitives.driver import record
+from kernels.problem.conv import Conv
+from kernels.runtime.ir import call, split
+from kernels.runtime.jit import njit, region
+from kernels.runtime.machine import machine
+from kernels.runtime.scratch import aligned
 
 Array = np.ndarray
 SPREAD = 4  # cycles to put a number of a spectrum where the product reads it

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.jit import njit
-from kernels.machine import machine
-from kernels.microkernels.fourier import AFTER, BEFORE, NEVER, factors, places, radix_pass
-from kernels.vector import call
+from kernels.methods.fft.codelets import AFTER, BEFORE, NEVER, factors, places, radix_pass
+from kernels.runtime.ir import call
+from kernels.runtime.jit import njit
+from kernels.runtime.machine import machine
 
 Array = np.ndarray
 

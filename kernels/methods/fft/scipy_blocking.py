@@ -13,7 +13,7 @@ import functools
 import itertools
 import math
 
-from kernels.problem import Conv
+from kernels.problem.conv import Conv
 
 CHUNK = 32 << 20  # bytes that the tiles processed at a time may take in all their forms
 SLOW = 10  # transforms with their gathers reach 3 GFLOP/s a core, complex matrix products 30

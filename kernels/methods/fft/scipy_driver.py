@@ -1,6 +1,6 @@
 """Driver of convolution by SciPy's transforms, of one axis or both and of any length: whole tiles are gathered, transformed, multiplied by
 NumPy's complex matrix products or a plain loop, transformed back and scattered. It serves what is too long for the codelets of
-`microkernels.fourier`, and two-dimensional kernels where transforming both axes saves most."""
+`methods.fft.codelets`, and two-dimensional kernels where transforming both axes saves most."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import math
 import numpy as np
 from numba import prange
 
-from kernels.arrays import frozen
-from kernels.blas import bounded
-from kernels.cuts.fft import CHUNK, Layout, layout
-from kernels.implementation import Operands, Prepared, Run
-from kernels.jit import njit, region
-from kernels.problem import Conv
-from kernels.scratch import Scratch
+from kernels.methods.fft.scipy_blocking import CHUNK, Layout, layout
+from kernels.primitives.prepared import Prepared, Run
+from kernels.problem.arrays import frozen
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.runtime.blas import bounded
+from kernels.runtime.jit import njit, region
+from kernels.runtime.scratch import Scratch
 
 Array = np.ndarray
 

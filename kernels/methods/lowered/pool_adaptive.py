@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kernels import registry
-from kernels.errors import RefusedError
-from kernels.implementation import Implementation, Prepared, rounding_bound
-from kernels.problem import AdaptivePool
+from kernels.methods import registry
+from kernels.methods.contract import Implementation, rounding_bound
+from kernels.primitives.prepared import Prepared
+from kernels.problem.errors import RefusedError
+from kernels.problem.pool import AdaptivePool
 
 
 def refuse(problem: AdaptivePool) -> str:

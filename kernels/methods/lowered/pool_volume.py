@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from kernels import registry
-from kernels.implementation import Implementation, Operands, Prepared, without_operands
-from kernels.problem import Pool
-from kernels.scratch import Scratch
+from kernels.methods import registry
+from kernels.methods.contract import Implementation
+from kernels.primitives.prepared import Prepared, without_operands
+from kernels.problem.operands import Operands
+from kernels.problem.pool import Pool
+from kernels.runtime.scratch import Scratch
 
 Array = np.ndarray
 

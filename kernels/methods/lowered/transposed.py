@@ -1,6 +1,6 @@
 """Transposed convolution by any method: stride-1 convolutions whose output channels are the phases, then woven into the output.
 
-A transposed layer as it is defined scatters, and threads would meet in the outputs. `cuts.phases` turns it round: each phase of the
+A transposed layer as it is defined scatters, and threads would meet in the outputs. `transposed_phases` turns it round: each phase of the
 output gathers, as an ordinary convolution with some of the taps. Weaving the phases costs one pass over the output, some images at a time.
 """
 
@@ -13,19 +13,22 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels import epilogue, registry
-from kernels.addresses import pointed
-from kernels.calibration import calibration, worth
-from kernels.cuts.phases import Part, parts
-from kernels.implementation import Implementation, Operands, Prepared, Run
-from kernels.jit import region
-from kernels.machine import machine, remembered
-from kernels.microkernels.weave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST
-from kernels.microkernels.weave import weave as kernel
-from kernels.policy import estimate
-from kernels.problem import ConvTranspose
-from kernels.scratch import Scratch, handle
-from kernels.vector import call, split
+from kernels.cost.calibration import calibration, worth
+from kernels.methods import registry
+from kernels.methods.contract import Implementation
+from kernels.methods.estimate import estimate
+from kernels.methods.lowered.transposed_phases import Part, parts
+from kernels.primitives import elementwise as epilogue
+from kernels.primitives.interleave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST
+from kernels.primitives.interleave import weave as kernel
+from kernels.primitives.prepared import Prepared, Run
+from kernels.problem.conv import ConvTranspose
+from kernels.problem.operands import Operands
+from kernels.runtime.ir import call, split
+from kernels.runtime.jit import region
+from kernels.runtime.machine import machine, remembered
+from kernels.runtime.pointers import pointed
+from kernels.runtime.scratch import Scratch, handle
 
 Array = np.ndarray
 
@@ -34,7 +37,7 @@ BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
 
 @region
 def weave(out, y, lines, missing, kernel, few, lanes, size, channels, width):
-    """Rows of `width` outputs of so many channels; out and y are handles, lines [row][phase] as `microkernels.weave` says, missing one
+    """Rows of `width` outputs of so many channels; out and y are handles, lines [row][phase] as `primitives.interleave` says, missing one
     number a channel, which images repeat."""
     rows, stride = lines.shape[:2]
     for row in prange(channels * rows):
@@ -72,8 +75,8 @@ def _pieces(problem: ConvTranspose, engine: str, together: int, *_: float) -> tu
 
 
 def _lines(problem: ConvTranspose, given: tuple[Part, ...]) -> Array:
-    """[row of outputs][phase of its columns] as `microkernels.weave` says, of parts that lie one behind the other; rows of all axes but the
-    last."""
+    """[row of outputs][phase of its columns] as `primitives.interleave` says, of parts that lie one behind the other; rows of all axes
+    but the last."""
     heights, (*steps, stride) = problem.conv_size[:-1], problem.stride
     lines = np.zeros((*heights, stride, FIELDS), np.int64)
     begin = 0

@@ -15,7 +15,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from kernels.problem import Conv, ConvTranspose
+from kernels.problem.conv import Conv, ConvTranspose
 
 SPARSE = 4  # times the taps of the kernel that one window for all phases may have; dilation can put them any distance apart
 

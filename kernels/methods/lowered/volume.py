@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels import registry
-from kernels.calibration import worth
-from kernels.implementation import Implementation, Operands, Prepared, Run
-from kernels.jit import region
-from kernels.problem import Conv
-from kernels.scratch import Scratch
+from kernels.cost.calibration import worth
+from kernels.methods import registry
+from kernels.methods.contract import Implementation
+from kernels.primitives.prepared import Prepared, Run
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.runtime.jit import region
+from kernels.runtime.scratch import Scratch
 
 Array = np.ndarray
 

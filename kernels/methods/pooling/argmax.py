@@ -15,9 +15,9 @@ from typing import Any
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.microkernels.window import rows_inside
-from kernels.vector import Words, i64
+from kernels.primitives.pool_window import rows_inside
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 
 @intrinsic(prefer_literal=True)

@@ -1,7 +1,7 @@
 """Pooling of planes narrower than half a vector: strips where windows lie side by side, else as many planes at a time as there are lanes.
 
-A strip is what one row of outputs reads; `microkernels.flat` takes several at once from where they lie. Overlapping or padded windows go
-through `microkernels.stacked`: planes are turned so that each sits in a lane, pooled, and turned back.
+A strip is what one row of outputs reads; `strips` takes several at once from where they lie. Overlapping or padded windows go
+through `planes_in_lanes`: planes are turned so that each sits in a lane, pooled, and turned back.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels.addresses import pointed
-from kernels.implementation import Prepared, without_operands
-from kernels.jit import region
-from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job
-from kernels.machine import machine
-from kernels.microkernels.flat import flat
-from kernels.microkernels.lines import ALONG, bring, put
-from kernels.microkernels.stacked import stacked
-from kernels.microkernels.window import MAXIMUM, code
-from kernels.problem import Pool
-from kernels.scratch import Scratch, handle, whole
-from kernels.vector import call, flush_denormals, restore_denormals
+from kernels.methods.pooling.planes_in_lanes import stacked
+from kernels.methods.pooling.strips import flat
+from kernels.primitives.lines import ALONG, bring, put
+from kernels.primitives.pool_window import MAXIMUM, code
+from kernels.primitives.prepared import Prepared, without_operands
+from kernels.problem.pool import Pool
+from kernels.runtime.ir import call, flush_denormals, restore_denormals
+from kernels.runtime.jit import region
+from kernels.runtime.jobs import COUNTER_BYTES, begin_jobs, next_job
+from kernels.runtime.machine import machine
+from kernels.runtime.pointers import pointed
+from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
 
@@ -33,7 +33,7 @@ STRIP = 16  # vectors of input under a vector of outputs: as many shuffles, all 
 
 @region
 def strips(threads, x, out, counting, kernel, kind, kh, kw, w, ow, lanes, size, divisor, planes, per_job, h, oh):
-    """Every plane of windows side by side (see `microkernels.flat`); a job's planes are one run of strips where no row is left over.
+    """Every plane of windows side by side (see `methods.pooling.strips`); a job's planes are one run of strips where no row is left over.
     Arguments as for `methods.pool_window.windows`, counting a handle of the counters, divisor the address of a number."""
     counters, jobs = pointed(counting), -(-planes // per_job)
     begin_jobs(counters, threads)

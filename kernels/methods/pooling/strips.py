@@ -16,10 +16,10 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.microkernels.window import MAXIMUM, Combine
-from kernels.planes import Size
-from kernels.vector import Words, i64
+from kernels.primitives.pool_window import MAXIMUM, Combine
+from kernels.problem.window import Size
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 Loads = Callable[[int], ir.Value]
 

@@ -14,20 +14,23 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from kernels import registry
-from kernels.addresses import pointed
-from kernels.calibration import worth
-from kernels.cuts.costs import L2_BYTES
-from kernels.implementation import Implementation, Prepared, rounding_bound, without_operands
-from kernels.jit import njit, region
-from kernels.jobs import COUNTER_BYTES, begin_jobs, next_job
-from kernels.machine import machine
-from kernels.microkernels.argmax import plane_positions
-from kernels.microkernels.window import LANE_STRIDES, MAXIMUM, TILED_STRIDES, code, line, plane, window
-from kernels.pool_narrow import JOB_BYTES, geometry, in_strips, planes_of_job, prepare_stacks, prepare_strips, stacks_planes
-from kernels.problem import Pool, Problem, dilated
-from kernels.scratch import Scratch, handle, whole
-from kernels.vector import call, flush_denormals, restore_denormals
+from kernels.cost.calibration import worth
+from kernels.cost.memory import L2_BYTES
+from kernels.methods import registry
+from kernels.methods.contract import Implementation, rounding_bound
+from kernels.methods.pooling.argmax import plane_positions
+from kernels.methods.pooling.narrow import JOB_BYTES, geometry, in_strips, planes_of_job, prepare_stacks, prepare_strips, stacks_planes
+from kernels.primitives.pool_window import LANE_STRIDES, MAXIMUM, TILED_STRIDES, code, line, plane, window
+from kernels.primitives.prepared import Prepared, without_operands
+from kernels.problem.conv import Problem
+from kernels.problem.pool import Pool
+from kernels.problem.window import dilated
+from kernels.runtime.ir import call, flush_denormals, restore_denormals
+from kernels.runtime.jit import njit, region
+from kernels.runtime.jobs import COUNTER_BYTES, begin_jobs, next_job
+from kernels.runtime.machine import machine
+from kernels.runtime.pointers import pointed
+from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
 

@@ -17,13 +17,15 @@ from collections.abc import Iterator
 import numpy as np
 from numba import prange
 
-from kernels import registry
-from kernels.arrays import frozen
-from kernels.blas import bounded
-from kernels.implementation import Implementation, Operands, Prepared, Run, rounding_bound
-from kernels.jit import njit, region
-from kernels.problem import Conv
-from kernels.scratch import Scratch
+from kernels.methods import registry
+from kernels.methods.contract import Implementation, rounding_bound
+from kernels.primitives.prepared import Prepared, Run
+from kernels.problem.arrays import frozen
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.runtime.blas import bounded
+from kernels.runtime.jit import njit, region
+from kernels.runtime.scratch import Scratch
 
 Array = np.ndarray
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from kernels import registry
-from kernels.calibration import worth
-from kernels.implementation import Implementation, Operands, Prepared, Run, rounding_bound
-from kernels.jit import njit, region
-from kernels.problem import Conv
+from kernels.cost.calibration import worth
+from kernels.methods import registry
+from kernels.methods.contract import Implementation, rounding_bound
+from kernels.primitives.prepared import Prepared, Run
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.runtime.jit import njit, region
 
 Array = np.ndarray
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels import registry
-from kernels.implementation import Implementation, Operands, Prepared, Run, rounding_bound
-from kernels.problem import ConvTranspose
+from kernels.methods import registry
+from kernels.methods.contract import Implementation, rounding_bound
+from kernels.primitives.prepared import Prepared, Run
+from kernels.problem.conv import ConvTranspose
+from kernels.problem.operands import Operands
 
 Array = np.ndarray
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from kernels import registry
-from kernels.arrays import frozen
-from kernels.implementation import Implementation, Prepared, rounding_bound, without_operands
-from kernels.jit import njit, region
-from kernels.problem import AdaptivePool, Pool, adaptive_window
+from kernels.methods import registry
+from kernels.methods.contract import Implementation, rounding_bound
+from kernels.primitives.prepared import Prepared, without_operands
+from kernels.problem.arrays import frozen
+from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
+from kernels.runtime.jit import njit, region
 
 Array = np.ndarray
 

@@ -12,9 +12,10 @@ import math
 
 import numpy as np
 
-from kernels import registry
-from kernels.implementation import Implementation, Prepared, rounding_bound, without_operands
-from kernels.problem import AdaptivePool, Pool, adaptive_window
+from kernels.methods import registry
+from kernels.methods.contract import Implementation, rounding_bound
+from kernels.primitives.prepared import Prepared, without_operands
+from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
 
 Array = np.ndarray
 

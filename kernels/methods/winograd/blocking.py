@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kernels.cuts.costs import L3_BYTES, MEMORY_BYTES, job_cycles, job_shapes, slowest, stream_cycles
-from kernels.cuts.direct import TILE_COST, across_cycles, pool_apart, tallest, tap_cycles
-from kernels.cuts.kinds import rivals
-from kernels.machine import machine, remembered
-from kernels.problem import Conv
+from kernels.cost.gemm import TILE_COST, across_cycles, pool_apart, tallest, tap_cycles
+from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, job_cycles, job_shapes, slowest, stream_cycles
+from kernels.cost.variants import rivals
+from kernels.problem.conv import Conv
+from kernels.runtime.machine import machine, remembered
 
 TILES = {1: (1,), 2: (5, 3), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and axis that are considered, by kernel length
 # Growth of the rounding error per axis over that of direct summation. Measured on 32 to 512 channels of normal, heavy-tailed (fifth power)
@@ -67,7 +67,7 @@ class Cut:
         number = self.rows * self.columns
         if self.images == 1:
             return -(-number // lanes)
-        line = number if self.mw > 1 else self.columns  # see microkernels.tile_patches
+        line = number if self.mw > 1 else self.columns  # see methods.winograd.tile_load
         return -(-(self.images * number - line + -(-line // lanes) * lanes) // lanes)
 
 

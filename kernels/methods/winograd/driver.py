@@ -1,14 +1,4 @@
-"""Winograd convolution: small kernels by interpolation, with a half to a fifth of the definition's multiplications.
-
-F(m x m, r x r) computes a tile of m x m outputs from a patch of t x t inputs, t = m + r - 1: patch and kernel are transformed to t*t
-points, the channels are summed at each point by t*t matrix products (t*t multiplications per channel instead of m*m*r*r), and the
-result is transformed back. Patches of neighbouring tiles, of several images where maps are small, sit in the lanes of vectors; products
-may have lanes along output channels instead. Blocks of tiles go through all three steps while they are in the second-level cache, and
-bias, scale, shift and the ReLU family are applied on the way out. It loses where transforms are not shared by many channels, where maps
-are so small that tiles overhang them or that transformed weights, t*t / (r*r) times as many, take longer to read than the products to
-compute. A NaN or inf spreads over the outputs of the tiles whose patches hold it. Sources: A. Lavin and S. Gray, arXiv 1509.09308;
-blocks after Z. Jia et al., "Towards optimal Winograd convolution on manycores", arXiv 1912.02165.
-"""
+"""The driver of Winograd convolution: what a job does, and all that is chosen, compiled and laid out before one runs."""
 
 from __future__ import annotations
 
@@ -18,75 +8,35 @@ import math
 
 import numpy as np
 
-from kernels import registry
-from kernels.blocks import Packed, common, epilogue_of, every_job, launcher, tile_table
-from kernels.calibration import worth
-from kernels.cuts import winograd as cutting
-from kernels.cuts.direct import even, layout, pooled_size
-from kernels.cuts.strides import dense
-from kernels.finishing import bend, finish_channels, pool_bytes, pool_record
-from kernels.implementation import Implementation, Operands, Prepared
-from kernels.jit import njit
-from kernels.jobs import COUNTER_BYTES
-from kernels.machine import cores, machine
-from kernels.microkernels import across as across_tiles
-from kernels.microkernels import tile_outputs, tile_patches
-from kernels.microkernels.outer import AHEAD, FIELDS, FROM_BIAS, LAST, tile
-from kernels.microkernels.winograd import input_transform, output_transform
-from kernels.problem import Conv, Problem
-from kernels.relayout import channels_last
-from kernels.scratch import Scratch, whole
-from kernels.slabs import NOTE, plane_of, slabs, together
-from kernels.strides import prepare_dense
-from kernels.vector import call, read_index, split
-from kernels.weights import transformer
+from kernels.cost.calibration import worth
+from kernels.cost.gemm import even, pooled_size
+from kernels.methods.winograd import blocking as cutting
+from kernels.methods.winograd import tile_load as tile_patches
+from kernels.methods.winograd import tile_store as tile_outputs
+from kernels.methods.winograd.pack_weights import transformer
+from kernels.methods.winograd.strided import prepare_dense
+from kernels.methods.winograd.transforms import input_transform, output_transform
+from kernels.primitives import gemm_tile_oc as across_tiles
+from kernels.primitives.channels_last_blocks import NOTE, plane_of, slabs, together
+from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, tile_table
+from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, tile
+from kernels.primitives.packed_layout import layout
+from kernels.primitives.post_ops import bend, finish_channels, pool_bytes, pool_record
+from kernels.primitives.prepared import Prepared
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.runtime.ir import call, read_index, split
+from kernels.runtime.jit import njit
+from kernels.runtime.jobs import COUNTER_BYTES
+from kernels.runtime.machine import machine
+from kernels.runtime.scratch import Scratch, whole
 
 Array = np.ndarray
-
-LEAST_CHANNELS = 8  # below this on either side the transforms cost more than they save
-
-
-def refuse(problem: Problem) -> str | None:
-    """Strides, dilations, kernels without a tile, few channels."""
-    assert isinstance(problem, Conv)
-    if max(problem.stride) > 1:
-        slides = dense(problem)
-        if slides is None:
-            return f"its tiles slide by one, this has stride {problem.stride} and padding as long as the kernel; direct does it"
-        sentence = refuse(slides)
-        return sentence and f"{sentence} (of the phases of stride {problem.stride})"
-    if any(d > 1 and k > 1 for d, k in zip(problem.dilation, problem.kernel)):
-        return f"its patches are dense, this has dilation {problem.dilation}; direct does it"
-    if any(k not in cutting.TILES for k in problem.kernel) or problem.taps == 1:
-        return f"it has tiles for kernels of 2, 3 and 5 (1 along one axis), this is {problem.kernel}; direct or fft does it"
-    channels = min(problem.c_in, problem.c_out) // problem.groups
-    if channels < LEAST_CHANNELS:
-        return f"its transforms pay from {LEAST_CHANNELS} channels a group on either side, this has {channels}; direct does it"
-    return None
-
-
-def _sliding(problem: Conv) -> Conv:
-    """What is done: the problem, or that of its stride's phases."""
-    slides = dense(problem) if max(problem.stride) > 1 else problem
-    assert slides
-    return slides
-
-
-def parts(problem: Conv) -> tuple[tuple[Conv, int], ...] | None:
-    """The convolution of a stride's phases."""
-    return ((_sliding(problem), 1),) if max(problem.stride) > 1 else None
-
-
-def error_bound(problem: Conv, only: str = "") -> float:
-    """The tile may differ with the threads; the largest of theirs. See `cuts.winograd.error`; B. Barabasz et al.,
-    arXiv 1803.10986."""
-    problem = _sliding(problem)
-    return max(cutting.error(problem, cutting.best(problem, threads, only)) for threads in range(1, cores() + 1))
 
 
 @njit
 def run_job(job, x, out, operands, geometry, block):
-    """One job; arguments as in `kernels.blocks.run_job`. Its scratch: where its tiles lie, transformed input V, products M."""
+    """One job; arguments as in `methods.direct.driver.run_job`. Its scratch: where its tiles lie, transformed input V, products M."""
     g = geometry[0]
     size = g.itemsize
     chunk, rest = split(job, split(g.jobs, g.chunks)[0])  # a thread's jobs share weights
@@ -244,28 +194,3 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}{NOTE * last}")
 
 
-def prepare_last(problem: Conv, threads: int) -> Prepared:
-    """The same for channels last, turned over in each job, or before phases of a stride are set apart."""
-    if max(problem.stride) > 1:
-        return channels_last(prepare(problem, threads), problem, threads)
-    return prepare(problem, threads, last=True)
-
-
-def fuses(problem: Conv, only: str = "") -> bool:
-    """Scale, shift and activation are applied on the way out; pools where a job's tiles hold whole windows."""
-    problem = _sliding(problem)
-    cuts = (cutting.best(problem, threads, only) for threads in range(1, cores() + 1))
-    return problem.pool is None or all(cutting.holds_windows(problem, cut) for cut in cuts)
-
-
-def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
-    """Other tiles."""
-    problem = _sliding(problem)
-    names = cutting.kinds(problem, worth(threads, cutting.best(problem, 1).cycles))
-    return {name: WINOGRAD.only(name, "prepare", "error_bound", "fuses") for name in names}
-
-
-WINOGRAD = Implementation(
-    "winograd", "conv", refuse, prepare, error_bound, fuses, parts, variants=variants, prepare_last=prepare_last
-)
-registry.add(WINOGRAD)

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 
-from kernels.problem import Conv
+from kernels.problem.conv import Conv
 
 NUMBER, REGION = 0.8, 200_000  # cycles to set a number apart, and what it costs that other cores then want them (65,000 took 345,000)
 

@@ -1,4 +1,4 @@
-"""Sets the phases of a stride apart, for methods that slide by one; see `cuts.strides`."""
+"""Sets the phases of a stride apart, for methods that slide by one; see `methods.winograd.stride_phases`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from collections.abc import Callable
 import numpy as np
 from numba import prange
 
-from kernels.addresses import pointed
-from kernels.calibration import worth
-from kernels.cuts.strides import axes, dense
-from kernels.implementation import Operands, Prepared, Run
-from kernels.jit import region
-from kernels.machine import machine
-from kernels.microkernels.unweave import unweave
-from kernels.microkernels.weave import WIDEST
-from kernels.problem import Conv
-from kernels.scratch import Scratch, handle
-from kernels.vector import call, split
+from kernels.cost.calibration import worth
+from kernels.methods.winograd.stride_phases import axes, dense
+from kernels.primitives.deinterleave import unweave
+from kernels.primitives.interleave import WIDEST
+from kernels.primitives.prepared import Prepared, Run
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.runtime.ir import call, split
+from kernels.runtime.jit import region
+from kernels.runtime.machine import machine
+from kernels.runtime.pointers import pointed
+from kernels.runtime.scratch import Scratch, handle
 
 Array = np.ndarray
 

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.addresses import write_index
-from kernels.jit import njit
-from kernels.vector import I32, I64, Words, i64, read_index
+from kernels.runtime.ir import I32, I64, Words, i64, read_index
+from kernels.runtime.jit import njit
+from kernels.runtime.pointers import write_index
 
 WIDEST = 8  # numbers of a patch's row at most
 BLOCK, LINE = 16, 64  # bytes that shuffles keep together; bytes that come from memory together

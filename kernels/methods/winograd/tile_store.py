@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.addresses import write_index
-from kernels.jit import njit
-from kernels.vector import Words, i64, read_index
+from kernels.runtime.ir import Words, i64, read_index
+from kernels.runtime.jit import njit
+from kernels.runtime.pointers import write_index
 
 LINE = 64  # bytes that go to memory together
 PLACE, WHOLE, START, PIECES = range(4)  # int64s of an entry

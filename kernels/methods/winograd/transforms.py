@@ -16,11 +16,12 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.jit import address, njit
-from kernels.microkernels import tile_outputs, tile_patches
-from kernels.microkernels.outer import finish
-from kernels.toomcook import Matrix, matrices
-from kernels.vector import Words, i64
+from kernels.methods.winograd import tile_load as tile_patches
+from kernels.methods.winograd import tile_store as tile_outputs
+from kernels.methods.winograd.matrices import Matrix, matrices
+from kernels.primitives.register_post_ops import finish
+from kernels.runtime.ir import Words, i64
+from kernels.runtime.jit import address, njit
 
 Vectors = list[ir.Value]
 

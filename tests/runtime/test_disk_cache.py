@@ -11,23 +11,23 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 # computes with a compiled loop and a micro-kernel, checks the answers, and says what was compiled and what was loaded
 WORK = """
 import json
 import numpy as np
 import kernels
-from kernels import diskcache
+from kernels.runtime import disk_cache
 from numba.core import event
 
 loaded = []
-original = diskcache.DiskCache.load_overload
+original = disk_cache.DiskCache.load_overload
 def load_overload(self, sig, target_context):
     found = original(self, sig, target_context)
     loaded.append(found is not None)
     return found
-diskcache.DiskCache.load_overload = load_overload
+disk_cache.DiskCache.load_overload = load_overload
 
 x = np.arange(40, dtype=np.float32).reshape(1, 1, 4, 10)
 with event.install_recorder("numba:compile") as recorder:
@@ -36,7 +36,7 @@ with event.install_recorder("numba:compile") as recorder:
             y = kernels.conv2d(x, np.ones((1, 1, 2, 3), np.float32), implementation=name, threads=threads)
             expected = sum(x[0, 0, i : i + 3, j : j + 8] for i in range(2) for j in range(3))
             assert (y[0, 0] == expected).all(), name
-folder = diskcache.folder()
+folder = disk_cache.folder()
 started = sum(1 for _, entry in recorder.buffer if entry.is_start)
 print(json.dumps({"compiled": started, "loaded": sum(loaded), "asked": len(loaded), "folder": None if folder is None else str(folder)}))
 """
@@ -111,7 +111,7 @@ def test_done_without_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 
 def test_flags_and_cpu_are_in_the_folders_name(tmp_path: Path) -> None:
-    code = "from kernels import diskcache; import sys; sys.stdout.write(diskcache.folder().name)"
+    code = "from kernels.runtime import disk_cache; import sys; sys.stdout.write(disk_cache.folder().name)"
 
     def name(**changes: str) -> str:
         environment = os.environ | {"KERNELS_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)} | changes
@@ -127,17 +127,17 @@ def test_flags_and_cpu_are_in_the_folders_name(tmp_path: Path) -> None:
 def test_an_edit_compiles_anew_what_imports_the_edited_module_and_nothing_else(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "kernels", copy / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
-    modules = "kernels.blocks", "kernels.microkernels.outer", "kernels.microkernels.fourier"
+    modules = "kernels.methods.direct.driver", "kernels.primitives.gemm_tile", "kernels.methods.fft.codelets"
 
     def keys() -> list[str]:
-        code = f"from kernels import diskcache; print(*map(diskcache.closure, {modules}))"
+        code = f"from kernels.runtime import disk_cache; print(*map(disk_cache.closure, {modules}))"
         command = [sys.executable, "-c", code]
         environment = os.environ | {"PYTHONPATH": str(copy)}
         return subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path, timeout=60).stdout.split()
 
     first = keys()
     assert keys() == first
-    with (copy / "kernels" / "microkernels" / "outer.py").open("a") as source:
+    with (copy / "kernels" / "primitives" / "gemm_tile.py").open("a") as source:
         source.write("# changed\n")
     blocks, outer, fourier = (after != before for after, before in zip(keys(), first))
     assert blocks and outer and not fourier

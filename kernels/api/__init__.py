@@ -1,0 +1,1 @@
+"""What users call, and what puts their arguments in canonical form."""

@@ -1,0 +1,1 @@
+"""What every estimate counts alike: cycles, memory, calibration."""

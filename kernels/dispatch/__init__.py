@@ -1,0 +1,1 @@
+"""From a problem to a plan: estimates, measurements, choices and what is remembered of them."""

@@ -1,0 +1,1 @@
+"""Problems that are lowered to others: transposed convolutions, three axes, adaptive pools."""

@@ -1,0 +1,117 @@
+"""What the drivers share: the loop over jobs, the record that compiled code reads, operands as it reads them, the launcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from kernels.cost.gemm import even
+from kernels.primitives.activations import codes, lines
+from kernels.primitives.post_ops import bends_maxima
+from kernels.primitives.prepared import Bind, Run
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Array, Operands
+from kernels.runtime.ir import flush_denormals, restore_denormals
+from kernels.runtime.jit import Region, njit, region
+from kernels.runtime.jobs import begin_jobs, next_job
+from kernels.runtime.machine import machine
+from kernels.runtime.pointers import pointed
+from kernels.runtime.scratch import HEADER, Scratch, handle
+
+TileOf = Callable[[int, int, int, int], int]
+Packed = tuple[Array | None, ...]  # weight, bias, scale, shift as a driver reads them
+
+
+@njit
+def epilogue_of(g, operands, j):
+    """Addresses of channel j's bias, scale and shift, 0 where there is none; operands: those of weights, biases, scales and shifts."""
+    first = j * g.itemsize
+    _, bias, scale, shift = operands
+    return bias + first if bias else 0, scale + first if scale else 0, shift + first if shift else 0
+
+
+def every_job(run_job: Any) -> Region:
+    """The region that does every job of one convolution by a driver's compiled `run_job`; their counters lie behind the threads'
+    scratch. geometry is the record of `launcher`, the other arrays are handles."""
+
+    def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
+        scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
+        counters = block + threads * scratch_bytes
+        begin_jobs(counters, threads)
+        for thread in prange(threads):
+            state = flush_denormals()
+            operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
+            job = next_job(counters, thread, threads, jobs)
+            while job < jobs:
+                run_job(job, pointed(x), pointed(out), operands, geometry, block + thread * scratch_bytes)
+                job = next_job(counters, thread, threads, jobs)
+            restore_denormals(state)
+
+    # compiled code is kept under this name
+    run_jobs.__module__, run_jobs.__qualname__ = run_job.__module__, "run_jobs"
+    return region(run_jobs)
+
+
+def padded(array: Array | None, length: int) -> Array | None:
+    """The array with zeros after it along its first axis, or None."""
+    if array is None or len(array) == length:
+        return array
+    result = np.zeros((length, *array.shape[1:]), array.dtype)
+    result[: len(array)] = array
+    return result
+
+
+def tile_table(outs: int, m: int, cuts: Array, lanes: int, itemsize: int, tile_of: TileOf) -> Array:
+    """Addresses of the tiles that `outs` channels by vectors cut as `cuts` says need, by [m][n]."""
+    _, base, extra = even(outs, m)
+    widths = {width + more for _, width, wider in cuts.tolist() for more in range(1 + (wider > 0))}
+    table = np.zeros((m + 2, max(widths) + 1), np.int64)
+    for height in {base, base + (extra > 0)}:
+        for width in widths:
+            table[height, width] = tile_of(height, width, lanes, itemsize)
+    return table
+
+
+def common(problem: Conv) -> dict[str, int]:
+    """What the record of any driver of a convolution's jobs holds: sizes and activation."""
+    size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
+    form, activation, slope = codes(problem.activation)
+    (h, w), (oh, ow) = problem.size, problem.conv_size
+    return {
+        "itemsize": size, "lanes": lanes, "groups": problem.groups, "c_in": problem.c_in, "ins": problem.c_in // problem.groups,
+        "c_out": problem.c_out, "outs": problem.c_out // problem.groups, "h": h, "w": w, "oh": oh, "ow": ow,
+        "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0], "sh": problem.stride[0], "sw": problem.stride[1],
+        "activation": activation, "slope": slope, "form": form, "bend": lines(form, lanes, size) if form else 0,
+        "bends_maxima": bends_maxima(problem),
+    }  # fmt: skip
+
+
+def record(values: dict[str, int]) -> Array:
+    """One record of int64 fields, which compiled code reads by name."""
+    return np.array([tuple(values.values())], [(name, np.int64) for name in values])
+
+
+def launcher(
+    jobs_of: Region, pack: Callable[[Operands], Packed], threads: int, sizes: dict[str, int], scratch: Scratch, held: Any
+) -> Bind:
+    """The `bind` of a region with the arguments of `run_jobs`; sizes: what becomes its record, among them `jobs` and each thread's
+    `scratch_bytes`; held: all that they point into. Arguments take 50 ns each, so whatever no operand changes is in the record, and
+    handles are taken in place."""
+    geometry = record(sizes)
+    launch = jobs_of.ready(threads, threads, 0, 0, 0, geometry, 0, 0, 0, 0)
+
+    def bind(operands: Operands) -> Run:
+        packed = pack(operands)
+        weights, bias, scale, shift = map(handle, packed)
+
+        def run(x: Array, out: Array, held: Any = (packed, held)) -> None:
+            buffer = scratch.take()
+            launch(threads, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, weights, bias, scale, shift)
+            scratch.give(buffer)
+
+        return run
+
+    return bind

@@ -1,0 +1,103 @@
+"""How a block of input lies packed for the tiles, and what packing it costs, in cycles of one core."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from kernels.problem.conv import Conv
+from kernels.problem.window import dilated
+
+LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
+PLANE_COST, VECTOR_MOVED = 90, 5  # cycles per plane and per vector where lines are as long as the input's rows
+PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The packed block, in elements: channels are channel_stride apart, `size` in all. A channel has planes for `columns` (the input
+    columns where their lines start, before padding) times `phases` (input rows that take turns), column_stride and phase_stride apart; a
+    plane has `positions` lines of `count`, pitch apart, stepping by row_step and column_step through the input, of which a line covers
+    `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset. as_wide: lines are as long
+    as the input's rows and step by one, so a plane is the input's moved on. one_line: all channels are packed as one line, as they lie in
+    memory."""
+
+    columns: tuple[int, ...]
+    column_stride: int
+    phases: int
+    phase_stride: int
+    positions: int
+    channel_stride: int
+    pitch: int
+    size: int
+    count: int
+    span: int
+    row_step: int
+    column_step: int
+    positions_per_row: int
+    taps: tuple[int, ...]
+    as_wide: bool = False
+    one_line: bool = False
+
+    @property
+    def picked_step(self) -> int:
+        """The column step where it is picked out of whole vectors, 0 where numbers are picked one by one."""
+        return self.column_step if self.column_step <= PICKED else 0
+
+
+@functools.lru_cache(maxsize=64)
+def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, channels: int = 1) -> Layout:
+    """The packed block of `channels` input channels for `rows` x `columns` outputs.
+
+    `flat` is [channel][column][phase][position], because a block's outputs are one line across positions; a vector lies between planes.
+    `lines` is [position][channel][column]: what one output line sums is then kh contiguous streams, where channels outermost would cost a
+    page a channel and row.
+    """
+    (kh, kw), (sh, sw), (dh, dw) = problem.kernel, problem.stride, problem.dilation
+    span_h, span_w = dilated(kh, dh), dilated(kw, dw)
+    span = (columns - 1) * sw + span_w
+    if flat:
+        phases = min(sh, span_h)
+        positions = rows + (span_h - 1) // sh
+        plane = (-(-positions * columns // lanes) + 1) * lanes
+        taps = tuple((x * phases + y * dh % sh) * plane + y * dh // sh * columns for y in range(kh) for x in range(kw))
+        starts = tuple(x * dw for x in range(kw))
+        channel = kw * phases * plane
+        return Layout(
+            starts, phases * plane, phases, plane, positions, channel, columns, channels * channel, columns, span, sh, sw, 1, taps,
+            as_wide=columns == problem.size[1] and sh == sw == 1,
+        )  # fmt: skip
+    starts = tuple(sorted({x * dw % sw for x in range(kw)}))  # the column phases that some tap sees
+    count = columns + (span_w - 1) // sw
+    line = -(-count // lanes) * lanes
+    pitch = channels * len(starts) * line
+    pitch += lanes * (pitch // lanes % 2 == 0)  # an odd number of vectors: rows a power of two apart would share cache sets
+    positions = (rows - 1) * sh + span_h
+    planes = {start: plane * line for plane, start in enumerate(starts)}
+    taps = tuple(planes[x * dw % sw] + y * dh * pitch + x * dw // sw for y in range(kh) for x in range(kw))
+    return Layout(
+        starts, line, 1, 0, positions, len(starts) * line, pitch, positions * pitch, count, span, 1, sw, sh, taps
+    )  # fmt: skip
+
+
+def line_cycles(packed: Layout, lanes: int) -> float:
+    """Cycles to pack one input row of one channel: its copy with zeros, then one pass for each line picked out of it."""
+    copied = LINE_COST + VECTOR_COPIED * -(-packed.span // lanes)
+    if packed.column_step == len(packed.columns) == 1:
+        return copied
+    picked = packed.picked_step or 2 * lanes
+    return copied + len(packed.columns) * (8 + -(-packed.count // lanes) * (VECTOR_PICKED + picked))
+
+
+def packing_cycles(packed: Layout, lanes: int, without: float = 0) -> float:
+    """Cycles to pack one channel of a job that has all output rows of its block but `without`."""
+    rows = packed.positions - without * packed.positions_per_row
+    if packed.as_wide:
+        return PLANE_COST + len(packed.columns) * -(-rows * packed.pitch // lanes) * VECTOR_MOVED
+    return packed.phases * rows * line_cycles(packed, lanes)
+
+
+def row_counts(oh: int, threads: int) -> list[int]:
+    """Rows of a block that are considered: powers of two, and what shares all rows evenly."""
+    counts = {oh, *(2**i for i in range(12) if 2**i < oh), *(-(-oh // (threads * i)) for i in range(1, 9))}
+    return sorted(counts)

@@ -1,0 +1,27 @@
+"""What a method hands back when it is prepared for a problem."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from kernels.problem.operands import Operands
+
+Run = Callable[..., None]
+Bind = Callable[[Operands], Run]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """All that does not depend on the operands' values. `bind(operands)` packs them and gives `run(x, out)`, which computes a canonical,
+    contiguous x into out (pools with indices: `run(x, out, indices)`) and may be called from several Python threads at once.
+    `workspace_bytes` is the scratch space that one call uses; `note` says what was decided."""
+
+    bind: Bind
+    workspace_bytes: int = 0
+    note: str = ""
+
+
+def without_operands(run: Run) -> Bind:
+    """The `bind` of what has no operands."""
+    return lambda operands: run

@@ -1,0 +1,1 @@
+"""What lies under all: the machine, compiling, LLVM IR, threads, scratch memory, files."""
