@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import contenders, passes, signals, workloads
-from benchmarks.cell import Bench
-from benchmarks.plugin import NAME, Suite
+from benchmarks import contenders, workloads
+from benchmarks.inputs.synthesiser import synthesise
+from benchmarks.runner import schedule
+from benchmarks.runner.cell import Bench
+from benchmarks.runner.pytest_plugin import NAME, Suite
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,15 +26,15 @@ def _suite(config: pytest.Config) -> Suite:
 
         threads = config.getoption("--threads") or numba_config.NUMBA_NUM_THREADS
         try:
-            matrix = passes.specs(
+            matrix = schedule.specs(
                 workloads.select(config.getoption("--preset"), config.getoption("--workload")),
                 contenders.select(config.getoption("--contender")),
                 [threads],
             )
         except ValueError as error:
             raise pytest.UsageError(str(error)) from None
-        budget = passes.PRESETS[config.getoption("--preset")].budget
-        found = Suite(Bench(signals.synthesise(), budget), matrix)
+        budget = schedule.PRESETS[config.getoption("--preset")].budget
+        found = Suite(Bench(synthesise(), budget), matrix)
         config.pluginmanager.register(found, NAME)
     return found
 

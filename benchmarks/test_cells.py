@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cell import Spec
-from benchmarks.plugin import Suite
+from benchmarks.runner.cell import Spec
+from benchmarks.runner.pytest_plugin import Suite
 
 
 def test_cell(spec: Spec, benchmark: Any, suite: Suite) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from benchmarks.results import PEERS, Line, Run, append_cell
+from benchmarks.records.results import PEERS, Line, Run, append_cell
 
 OURS = ("naive", "jit", "im2col", "fft", "direct", "auto")
 # name, operation, problem text, flops, compulsory bytes

@@ -15,9 +15,9 @@ from typing import Any
 import fabricated_run as fabricated
 import pytest
 
+from benchmarks.records.results import Run, load
 from benchmarks.report import page
 from benchmarks.report.standing import contender_order
-from benchmarks.results import Run, load
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (

@@ -14,8 +14,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
+from benchmarks.records.results import Line, Run, load
 from benchmarks.report import changes, forest
-from benchmarks.results import Line, Run, load
 
 
 def again(drift: float = 1.0, slowed: str = "", by: float = 1.0, **changed: dict) -> list[Line]:
@@ -152,7 +152,7 @@ def test_drawn(speed: tuple[float, float, float] | None, line: str) -> None:
 
 @pytest.mark.parametrize(("text", "value"), [("10%", 0.1), ("10", 0.1), (" 2.5 %", 0.025), ("0", 0.0)])
 def test_percentages(text: str, value: float) -> None:
-    from benchmarks.reading import share
+    from benchmarks.commands.reporting import share
 
     assert share(text) == pytest.approx(value)
 

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.report import entries, files, formats
+from benchmarks.records.results import Run, load
+from benchmarks.report import entries, exports, formats
 from benchmarks.report.pictures import scaling
-from benchmarks.results import Run, load
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_csv_holds_every_cell_unrounded(run: Run, tmp_path: Path) -> None:
-    (path,) = files.write(run, "csv", tmp_path / "cells.csv")
+    (path,) = exports.write(run, "csv", tmp_path / "cells.csv")
     found = {(row["workload"], row["contender"]): row for row in csv.DictReader(path.open(encoding="utf-8"))}
     assert len(found) == len(run.cells)
     for cell in run.cells:
@@ -36,7 +36,7 @@ def test_csv_holds_every_cell_unrounded(run: Run, tmp_path: Path) -> None:
 
 
 def test_markdown_holds_every_cell(run: Run, tmp_path: Path) -> None:
-    (path,) = files.write(run, "md", tmp_path / "report.md")
+    (path,) = exports.write(run, "md", tmp_path / "report.md")
     text = path.read_text(encoding="utf-8")
     table = text.partition("## All cells")[2].partition("## Environment")[0].strip().splitlines()
     rows = [[field.strip() for field in line.strip("| ").split(" | ")] for line in table[2:]]
@@ -48,7 +48,7 @@ def test_markdown_holds_every_cell(run: Run, tmp_path: Path) -> None:
 
 
 def test_every_picture_is_an_svg_file(run: Run, tmp_path: Path) -> None:
-    written = files.write(run, "svg", tmp_path / "pictures")
+    written = exports.write(run, "svg", tmp_path / "pictures")
     assert [path.name for path in written] == ["heat-map.svg", "bars.svg", "roofline.svg", "error-and-speed.svg"]
     for path in written:
         text = path.read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def test_every_picture_is_an_svg_file(run: Run, tmp_path: Path) -> None:
 
 def test_pdf_has_a_page_for_the_table_and_one_for_each_picture(run: Run, tmp_path: Path) -> None:
     few = replace(run, cells=run.cells[:22])
-    (path,) = files.write(few, "pdf", tmp_path / "report.pdf")
+    (path,) = exports.write(few, "pdf", tmp_path / "report.pdf")
     data = path.read_bytes()
     assert data.startswith(b"%PDF") and data.count(b"/Type /Page ") == 5
 
@@ -82,7 +82,7 @@ def test_scaling_within_a_run_and_with_its_siblings(tmp_path: Path) -> None:
         first, last = panel.lines["torch"]
         cell = run.cell(name, "torch", threads=2)
         assert cell is not None and first == (1, cell.gflops) and last[0] == 8
-    written = files.write(run, "svg", tmp_path / "pictures")
+    written = exports.write(run, "svg", tmp_path / "pictures")
     assert [path.stem for path in written][-2:] == ["scaling-threads", "scaling-batch"]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import fabricated_run as fabricated
 import pytest
 
+from benchmarks.records.results import Run, load
 from benchmarks.report import entries, formats, noise, page
-from benchmarks.report.pictures import bars, errors, roofline, style, web
-from benchmarks.results import Run, load
+from benchmarks.report.pictures import bars, error_speed, roofline, style, web
 
 VOID = {"meta", "input", "br", "wbr", "link", "img", "hr"}
 AT = {column.key: place for place, column in enumerate(entries.COLUMNS)}
@@ -76,7 +76,7 @@ def test_every_cell_is_a_row_with_its_reproducer(run: Run, text: str) -> None:
     assert AT["error"] - AT["time"] <= 3  # beside the speed, not at the far end
 
 
-@pytest.mark.parametrize("picture", [roofline, errors])
+@pytest.mark.parametrize("picture", [roofline, error_speed])
 @pytest.mark.parametrize("size", [style.WIDE, style.NARROW])
 def test_every_timed_cell_is_a_point(run: Run, picture: Any, size: tuple[float, float]) -> None:
     timed = {f"#cell-{number}" for number, cell in enumerate(run.cells) if cell.median_s}
@@ -91,12 +91,12 @@ def test_every_timed_cell_is_a_point(run: Run, picture: Any, size: tuple[float, 
 
 
 def test_points_stand_where_speed_and_error_are(run: Run) -> None:
-    axis, places = errors.points(run)
+    axis, places = error_speed.points(run)
     assert axis.startswith("speed") and len(places) == sum(cell.median_s is not None for cell in run.cells)
     for cell, (speed, error) in places.items():
         best = min(other.median_s for other in run.cells if other.workload == cell.workload and other.is_peer and other.median_s)
         assert speed == pytest.approx(max(best / (cell.median_s or 0), 0.01)) and error == pytest.approx(3e-7)
-    axis, places = errors.points(replace(run, cells=tuple(cell for cell in run.cells if not cell.is_peer)))
+    axis, places = error_speed.points(replace(run, cells=tuple(cell for cell in run.cells if not cell.is_peer)))
     assert axis == "GFLOP/s" and all(speed == cell.gflops for cell, (speed, _) in places.items())
 
 

@@ -7,8 +7,8 @@ from statistics import median
 import fabricated_run as fabricated
 import pytest
 
+from benchmarks.records.results import Cell, Line, merge
 from benchmarks.report import formats, standing
-from benchmarks.results import Cell, Line, merge
 
 LAYER = fabricated.WORKLOADS[0]
 
@@ -91,7 +91,7 @@ def test_mean_over_compute_bound_rows_only() -> None:
 
 
 def test_mean_agrees_with_a_plain_computation(tmp_path: Path) -> None:
-    from benchmarks.results import load
+    from benchmarks.records.results import load
 
     run = load(fabricated.write(tmp_path / "run"))
     ratios = []

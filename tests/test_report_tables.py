@@ -8,8 +8,8 @@ import fabricated_run as fabricated
 import pytest
 from rich.console import Console
 
-from benchmarks.report import formats, index, tables
-from benchmarks.results import Run, load
+from benchmarks.records.results import Run, load
+from benchmarks.report import formats, list_of_runs, tables
 
 
 @pytest.fixture
@@ -106,10 +106,10 @@ def test_index_lists_runs_newest_first(tmp_path: Path) -> None:
     for day in days:
         fabricated.write(tmp_path / day, run=fabricated.header(id=f"run of {day}", created=f"{day}T10:00:00+00:00", preset="core"))
     (tmp_path / "not-a-run").mkdir()
-    text = index.write(tmp_path).read_text()
+    text = list_of_runs.write(tmp_path).read_text()
     places = [text.index(f"[run of {day}]({day}/index.html)") for day in sorted(days, reverse=True)]
     assert places == sorted(places) and text.count("| core |") == 3 and "not-a-run" not in text
-    assert index.write(tmp_path).read_text() == text
+    assert list_of_runs.write(tmp_path).read_text() == text
 
 
 def test_index_names_a_folder_that_cannot_be_read(tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ def test_index_names_a_folder_that_cannot_be_read(tmp_path: Path) -> None:
     for name, content in (("torn", '{"schema": 1, "id'), ("future", '{"schema": 99}')):
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(content)
-    text = index.write(tmp_path).read_text()
+    text = list_of_runs.write(tmp_path).read_text()
     assert "(good/index.html)" in text and "| torn | cannot be read" in text and "| future | cannot be read" in text and "99" in text
 
 
 def test_index_of_nothing(tmp_path: Path) -> None:
-    assert "No runs yet." in index.write(tmp_path).read_text()
+    assert "No runs yet." in list_of_runs.write(tmp_path).read_text()

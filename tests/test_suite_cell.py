@@ -9,14 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from benchmarks import memory, reference, test_cells, workloads
-from benchmarks.cell import LEAST_ROUNDS, MOST_ROUNDS, SETTLE_S, Bench, Budget, Clock, Spec
+from benchmarks import test_cells, workloads
 from benchmarks.contenders import Contender, Prepared
-from benchmarks.flush import Flush
-from benchmarks.plugin import Suite
-from benchmarks.signals import Clip
-from benchmarks.tensors import Tensors, tensors
-from benchmarks.workloads import Workload
+from benchmarks.host import peak_memory
+from benchmarks.host.cache_flush import Flush
+from benchmarks.inputs import expected
+from benchmarks.inputs.clip import Clip
+from benchmarks.inputs.tensors import Tensors, tensors
+from benchmarks.runner.cell import LEAST_ROUNDS, MOST_ROUNDS, SETTLE_S, Bench, Budget, Clock, Spec
+from benchmarks.runner.pytest_plugin import Suite
+from benchmarks.workloads.layer import Workload
 from kernels.runtime.machine import pretend
 
 SMALL = replace(workloads.by_id("yamnet.pw8"), c_in=8, c_out=8)
@@ -54,7 +56,7 @@ class Fake(Contender):
 
     def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
         self.clock.time += 1.0
-        answer = self.change(reference.answer(workload, given).astype(np.float32))
+        answer = self.change(expected.answer(workload, given).astype(np.float32))
 
         def run() -> np.ndarray:
             self.calls.append(workload)
@@ -98,7 +100,7 @@ def test_a_right_answer_is_timed_and_everything_has_its_column() -> None:
     assert asked == [16] and len(line.seconds) == 16, "0.25 s of calls of 1/64 s"
     assert line.seconds[0] == pytest.approx(1 / 64)
     assert line.prepare_s == pytest.approx(1.0) and line.first_call_s == pytest.approx(1 / 64)
-    assert line.error is not None and line.error < 1e-6 and line.error_bound == reference.tolerance(SMALL)
+    assert line.error is not None and line.error < 1e-6 and line.error_bound == expected.tolerance(SMALL)
     assert (line.flops, line.bytes) == (SMALL.flops, SMALL.bytes)
     assert clock.slept == [SETTLE_S]
 
@@ -132,8 +134,8 @@ def test_half_precision_is_caught() -> None:
     def rounded(array: np.ndarray) -> np.ndarray:
         return (array.view(np.uint32) + 0x8000 & 0xFFFF0000).astype(np.uint32).view(np.float32)
 
-    low = reference.answer(workload, Tensors(rounded(given.x), rounded(given.weight), None))
-    assert reference.error(low, reference.answer(workload, given)) > 5 * reference.tolerance(workload)
+    low = expected.answer(workload, Tensors(rounded(given.x), rounded(given.weight), None))
+    assert expected.error(low, expected.answer(workload, given)) > 5 * expected.tolerance(workload)
 
 
 def test_a_refusal_is_a_row_with_its_sentence() -> None:
@@ -231,7 +233,7 @@ def test_flushing_writes_more_than_every_cache_holds() -> None:
             assert all(array.nbytes >= 2 << 20 for array in flush._arrays) and sum(array.nbytes for array in flush._arrays) >= 4 << 20
 
 
-@pytest.mark.skipif(not memory.RESET.exists(), reason="only Linux counts the high water of a process")
+@pytest.mark.skipif(not peak_memory.RESET.exists(), reason="only Linux counts the high water of a process")
 def test_peak_memory_is_what_was_held_at_once_and_given_back() -> None:
     class Greedy(Fake):
         def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from benchmarks import contenders, reference, workloads
+from benchmarks import contenders, workloads
 from benchmarks.contenders import Contender, scipy_cpu
-from benchmarks.results import CHOOSERS, PEERS
-from benchmarks.signals import Clip
-from benchmarks.tensors import Tensors, tensors
-from benchmarks.workloads import Workload
+from benchmarks.inputs import expected
+from benchmarks.inputs.clip import Clip
+from benchmarks.inputs.tensors import Tensors, tensors
+from benchmarks.records.results import CHOOSERS, PEERS
+from benchmarks.workloads.layer import Workload
 from kernels.dispatch import tuning
 
 CLIP = Clip("test", 8000, np.ones((2, 8000), np.float32))
@@ -66,10 +67,10 @@ def test_answers_agree_with_the_reference(kind: str, contender: Contender) -> No
     prepared = contender.prepare(workload, given, threads=1)
     for _ in range(2):  # the second call must not find the first one's leftovers
         got = prepared.answer(prepared.run())
-        want = reference.answer(workload, given)
+        want = expected.answer(workload, given)
         assert got.shape == want.shape and got.dtype == np.float32
-        bound = reference.tolerance(workload) if prepared.error_bound is None else prepared.error_bound
-        assert reference.error(got, want) <= bound
+        bound = expected.tolerance(workload) if prepared.error_bound is None else prepared.error_bound
+        assert expected.error(got, want) <= bound
 
 
 def by_definition(workload: Workload, given: Tensors) -> np.ndarray:
@@ -107,7 +108,7 @@ def scattered(workload: Workload, given: Tensors) -> np.ndarray:
 def test_the_reference_is_the_definition(kind: str) -> None:
     workload = KINDS[kind]
     given = tensors(workload, CLIP)
-    np.testing.assert_allclose(reference.answer(workload, given), by_definition(workload, given), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(expected.answer(workload, given), by_definition(workload, given), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [name for name, each in KINDS.items() if each.is_conv and not each.is_transposed])
@@ -115,17 +116,17 @@ def test_sums_and_transforms_give_one_reference(kind: str) -> None:
     workload = KINDS[kind]
     given = tensors(workload, CLIP)
     x = given.x.astype(np.float64).reshape(workload.n, workload.c_in, workload.h, workload.w)
-    got = reference.transformed(workload, x, given).reshape(workload.out_shape)
-    np.testing.assert_allclose(got, reference.answer(workload, given), rtol=1e-12, atol=1e-12)
+    got = expected.transformed(workload, x, given).reshape(workload.out_shape)
+    np.testing.assert_allclose(got, expected.answer(workload, given), rtol=1e-12, atol=1e-12)
 
 
 def test_a_reverb_is_scipys_convolution_with_the_response_turned_round() -> None:
     whole = workloads.by_id("signals.reverb")
-    workload = replace(whole, w=9000, kw=reference.TAPS + 1, padding=((0, 0), (reference.TAPS, reference.TAPS)), input=None)
+    workload = replace(whole, w=9000, kw=expected.TAPS + 1, padding=((0, 0), (expected.TAPS, expected.TAPS)), input=None)
     given = tensors(workload, CLIP)
     assert given.weight is not None and whole.padding[1] == (whole.kw - 1, whole.kw - 1)
     want = signal.convolve(given.x[0, 0].astype(float), given.weight[0, 0, ::-1].astype(float))
-    np.testing.assert_allclose(reference.answer(workload, given)[0, 0], want, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(expected.answer(workload, given)[0, 0], want, rtol=1e-12, atol=1e-12)
 
 
 def test_what_would_take_minutes_is_predicted_from_a_shorter_layer() -> None:
@@ -145,7 +146,7 @@ def test_scipy_takes_the_quickest_of_its_ways(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(scipy_cpu, "perf_counter", lambda: next(names))
     prepared = scipy.prepare(workload, given, 2)
     assert prepared.remark == "chose fftconvolve"
-    assert reference.error(prepared.answer(prepared.run()), reference.answer(workload, given)) <= reference.tolerance(workload)
+    assert expected.error(prepared.answer(prepared.run()), expected.answer(workload, given)) <= expected.tolerance(workload)
 
 
 def test_the_reference_is_scipys_correlation() -> None:
@@ -153,22 +154,22 @@ def test_the_reference_is_scipys_correlation() -> None:
     given = tensors(workload, CLIP)
     assert given.weight is not None
     want = signal.correlate2d(given.x[0, 0].astype(float), given.weight[0, 0].astype(float), mode="valid")
-    np.testing.assert_allclose(reference.answer(workload, given)[0, 0], want, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(expected.answer(workload, given)[0, 0], want, rtol=1e-12, atol=1e-12)
 
 
 def test_pools_of_the_reference() -> None:
     x = np.arange(24, dtype=np.float32).reshape(1, 1, 4, 6)
     two = replace(POOL, c_in=1, c_out=1, h=4, w=6)
-    np.testing.assert_array_equal(reference.answer(two, Tensors(x, None, None))[0, 0], [[3.5, 5.5, 7.5], [15.5, 17.5, 19.5]])
+    np.testing.assert_array_equal(expected.answer(two, Tensors(x, None, None))[0, 0], [[3.5, 5.5, 7.5], [15.5, 17.5, 19.5]])
     two = replace(two, op="max_pool2d")
-    np.testing.assert_array_equal(reference.answer(two, Tensors(x, None, None))[0, 0], [[7, 9, 11], [19, 21, 23]])
+    np.testing.assert_array_equal(expected.answer(two, Tensors(x, None, None))[0, 0], [[7, 9, 11], [19, 21, 23]])
 
 
 def test_answers_are_remembered_per_workload_and_clip() -> None:
     given = tensors(CONV, CLIP)
-    first = reference.remembered(CONV, given, CLIP)
-    assert reference.remembered(CONV, given, CLIP) is first
-    assert reference.remembered(CONV, given, Clip("test", 8000, CLIP.samples)) is not first
+    first = expected.remembered(CONV, given, CLIP)
+    assert expected.remembered(CONV, given, CLIP) is first
+    assert expected.remembered(CONV, given, Clip("test", 8000, CLIP.samples)) is not first
 
 
 def test_every_registered_implementation_is_a_contender() -> None:

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import doctor
 from benchmarks.__main__ import app
+from benchmarks.runner import doctor
 
 NO_STEAL = "cpu  1000 0 100 9000 10 0 5 0 0 0\n"
 

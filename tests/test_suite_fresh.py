@@ -10,12 +10,14 @@ import pytest
 from rich.console import Console
 from scipy.io import wavfile
 
-from benchmarks import fresh, results, run, workloads
-from benchmarks.cell import Bench, Budget, Spec
+from benchmarks import workloads
 from benchmarks.contenders import select
-from benchmarks.options import Options
-from benchmarks.results import Line
-from benchmarks.signals import Clip
+from benchmarks.inputs.clip import Clip
+from benchmarks.records import results
+from benchmarks.records.results import Line
+from benchmarks.runner import fresh, run
+from benchmarks.runner.cell import Bench, Budget, Spec
+from benchmarks.runner.run_options import Options
 
 CLIP = Clip("test", 32000, np.ones((2, 32000), np.float32))
 SMALL = workloads.by_id("effat.preemph")

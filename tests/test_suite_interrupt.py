@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import interrupt
+from benchmarks.runner import interrupt
 
 
 @pytest.fixture(autouse=True)

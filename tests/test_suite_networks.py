@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import contenders, reference, workloads
+from benchmarks import contenders, workloads
 from benchmarks.contenders import Contender
-from benchmarks.networks import ELU, FLATTEN, RELU, Draw, Network, networks
-from benchmarks.results import CHOOSERS
-from benchmarks.signals import Clip
-from benchmarks.tensors import tensors
+from benchmarks.inputs import expected
+from benchmarks.inputs.clip import Clip
+from benchmarks.inputs.tensors import tensors
+from benchmarks.records.results import CHOOSERS
+from benchmarks.workloads.networks import ELU, FLATTEN, RELU, Draw, Network, networks
 from kernels import Layer, layer
 
 CLIP = Clip("test", 8000, np.ones((2, 8000), np.float32))
@@ -49,12 +50,12 @@ def test_answers_agree_with_the_reference(network: Network, contender: Contender
         pytest.skip(sentence)
     given = tensors(network, CLIP)
     prepared = contender.prepare(network, given, threads=1)
-    want = reference.answer(network, given)
+    want = expected.answer(network, given)
     for _ in range(2):  # the second call must not find the first one's leftovers
         got = prepared.answer(prepared.run())
         assert got.shape == want.shape == network.out_shape and got.dtype == np.float32
-        bound = reference.tolerance(network) if prepared.error_bound is None else prepared.error_bound
-        assert reference.error(got, want) <= bound
+        bound = expected.tolerance(network) if prepared.error_bound is None else prepared.error_bound
+        assert expected.error(got, want) <= bound
 
 
 @pytest.mark.parametrize("network", networks(), ids=lambda each: each.id)

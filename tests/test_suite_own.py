@@ -12,13 +12,15 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks import own, reference, results
 from benchmarks.__main__ import app
 from benchmarks.contenders.ours import problem_text
-from benchmarks.options import Options
-from benchmarks.report import model
-from benchmarks.results import Line
-from benchmarks.tensors import Tensors
+from benchmarks.inputs import expected
+from benchmarks.inputs.tensors import Tensors
+from benchmarks.records import results
+from benchmarks.records.results import Line
+from benchmarks.report import model_totals
+from benchmarks.runner.run_options import Options
+from benchmarks.workloads import users
 from kernels.problem.conv import parse
 from tests import fabricated_run
 
@@ -35,7 +37,7 @@ LINES = [
 @pytest.mark.parametrize("line", LINES)
 def test_a_problem_line_becomes_the_same_layer(line: str) -> None:
     problem = parse(line)
-    layer = own.from_problem(problem, "mine.1")
+    layer = users.from_problem(problem, "mine.1")
     canonical = (layer.n, layer.c_out, layer.oh, layer.ow)
     assert canonical == problem.out_shape and layer.flops == problem.flops
     assert problem_text(layer) == line
@@ -45,15 +47,15 @@ def test_equal_layers_are_counted_whatever_follows_them(tmp_path: Path) -> None:
     row = {"op": "conv1d", "n": 1, "c_in": 3, "h": 1, "w": 40, "c_out": 6, "kh": 1, "kw": 4}
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([row, LINES[0], row | {"id": "last"}, LINES[0].replace("bias", "bias relu:0.0"), row | {"n": 2}]))
-    found = own.read(path)
+    found = users.read(path)
     assert [(each.id, each.count) for each in found.workloads] == [("mine.row-1", 2), ("mine.line-2", 2), ("mine.row-5", 1)]
     assert found.workloads[0].x_shape == (1, 3, 40) and found.workloads[0].out_shape == (1, 6, 37)
     assert found.notes == ("mine.json: 5 layers, 3 of them differ",)
 
 
 def test_layers_that_share_a_name_get_numbers() -> None:
-    layer = own.from_problem(parse(LINES[0]), "net.conv")
-    assert [(each.id, each.count) for each in own.merged([layer, replace(layer, n=2), layer])] == [("net.conv", 2), ("net.conv-2", 1)]
+    layer = users.from_problem(parse(LINES[0]), "net.conv")
+    assert [(each.id, each.count) for each in users.merged([layer, replace(layer, n=2), layer])] == [("net.conv", 2), ("net.conv-2", 1)]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_a_node_becomes_the_layer_that_onnx_runtime_computes(kind: str, tmp_path
     constants = {each.name: onnx.numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer}
     x = np.random.default_rng(2).standard_normal(x_shape, dtype=np.float32)
     (want,) = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"x": x})
-    got = reference.answer(layer, Tensors(x, constants.get("w"), constants.get("b")))
+    got = expected.answer(layer, Tensors(x, constants.get("w"), constants.get("b")))
     np.testing.assert_allclose(got.reshape(want.shape), want, rtol=1e-4, atol=1e-5)
 
 
@@ -183,13 +185,13 @@ def test_totals_count_each_layer_as_often_as_the_model_has_it(tmp_path: Path) ->
         line("net.b", "direct", 0.5, 1), line("net.b", "torch", 1.0, 1), line("net.b", "winograd", 0.375, 1),
     ], fabricated_run.header(threads=(1,)))  # fmt: skip
     run = results.load(tmp_path)
-    found = model.totals(model.rows(run), model.contender_order(run))
+    found = model_totals.totals(model_totals.rows(run), model_totals.contender_order(run))
     assert [(each.contender, each.seconds, each.layers) for each in found] == [
         ("best of each layer", 0.25 + 0.375, 3), ("best of ours", 0.5 + 0.375, 3),
         ("direct", 1.0, 3), ("torch", 1.25, 3), ("auto", 0.25, 2), ("winograd", 0.375, 1),
     ]  # fmt: skip
     with (console := Console(width=100)).capture() as shown:
-        console.print(model.summary(run))
+        console.print(model_totals.summary(run))
     assert "your model, 1 thread" in shown.get() and "best of each layer" in shown.get() and "1 of 3" in shown.get()
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import contenders, environment, results, workloads
-from benchmarks.cell import Bench, Budget, Spec
-from benchmarks.signals import Clip
+from benchmarks import contenders, workloads
+from benchmarks.host import environment
+from benchmarks.inputs.clip import Clip
+from benchmarks.records import results
+from benchmarks.runner.cell import Bench, Budget, Spec
 
 README = (environment.ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
 CLIP = Clip("test", 16000, np.ones((2, 16000), np.float32))

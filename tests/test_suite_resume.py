@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from benchmarks import environment, passes, results, resume, workloads
-from benchmarks.cell import Bench, Budget, Spec
+from benchmarks import workloads
 from benchmarks.contenders import select
-from benchmarks.options import Options
-from benchmarks.plugin import Suite
-from benchmarks.results import Line, Run
-from benchmarks.signals import Clip
+from benchmarks.host import environment
+from benchmarks.inputs.clip import Clip
+from benchmarks.records import results
+from benchmarks.records.results import Line, Run
+from benchmarks.runner import resume, schedule
+from benchmarks.runner.cell import Bench, Budget, Spec
+from benchmarks.runner.pytest_plugin import Suite
+from benchmarks.runner.run_options import Options
 
 LINE = Line("effat.preemph", "jit", 1, 1, "conv1d", "conv1d n1 …", 2000, 400, "ok", seconds=(1e-6,))
 SMALL = workloads.by_id("effat.preemph")
@@ -79,7 +82,7 @@ def test_out_of_time_then_killed_then_interrupted_then_whole(tmp_path: Path) -> 
 
 
 def suite(folder: Path, names: list[str]) -> Suite:
-    matrix = passes.specs([SMALL], select(names), [1])
+    matrix = schedule.specs([SMALL], select(names), [1])
     return Suite(Bench(CLIP, Budget(0.01, 1.0)), matrix, 1, folder)
 
 
@@ -100,8 +103,8 @@ def test_a_cell_that_ends_the_process_twice_is_given_up(tmp_path: Path) -> None:
 def test_finished_cells_are_neither_run_nor_expected_again(tmp_path: Path) -> None:
     for name, pass_ in (("jit", 1), ("direct", 1), ("jit", 2)):
         results.append_cell(tmp_path, replace(LINE, contender=name, pass_=pass_))
-    matrix = passes.specs([SMALL], select(["jit", "direct", "im2col"]), [1])
-    progress = passes.Progress(matrix, 2, Clock(), resume.finished(tmp_path))
+    matrix = schedule.specs([SMALL], select(["jit", "direct", "im2col"]), [1])
+    progress = schedule.Progress(matrix, 2, Clock(), resume.finished(tmp_path))
 
     def names(cells: list[Spec]) -> list[str]:
         return [spec.contender.name for spec in cells]
@@ -114,7 +117,7 @@ def test_finished_cells_are_neither_run_nor_expected_again(tmp_path: Path) -> No
     assert sorted(names(progress.begin_pass())) == ["direct", "im2col"]
 
 
-class Clock(passes.Clock):
+class Clock(schedule.Clock):
     """Moves only when told to sleep."""
 
     time = 0.0

@@ -16,10 +16,11 @@ import pytest
 from scipy.io import wavfile
 from threadpoolctl import threadpool_limits
 
-from benchmarks import environment, limits, results
-from benchmarks.options import Options
-from benchmarks.results import Line, Run
-from benchmarks.run import run_id
+from benchmarks.host import environment, limits
+from benchmarks.records import results
+from benchmarks.records.results import Line, Run
+from benchmarks.runner.run import run_id
+from benchmarks.runner.run_options import Options
 
 LINE = Line("some.layer", "direct", 2, 1, "conv2d", "conv2d n1 …", 2000, 400, "ok", seconds=(1e-6, 2e-6, 9e-6), error=1e-7, prepare_s=0.5)
 

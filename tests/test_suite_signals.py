@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from benchmarks import frontends, signals, workloads
-from benchmarks.signals import Clip
-from benchmarks.tensors import ALIGNMENT, tensors
+from benchmarks import workloads
+from benchmarks.inputs import frontends
+from benchmarks.inputs.audio_file import read_wav
+from benchmarks.inputs.clip import Clip
+from benchmarks.inputs.synthesiser import synthesise
+from benchmarks.inputs.tensors import ALIGNMENT, tensors
 
 
 @pytest.fixture(scope="module")
 def clip() -> Clip:
-    return signals.synthesise()
+    return synthesise()
 
 
 def sine(frequency: float, rate: int, seconds: float = 1.0, level: float = 0.5) -> np.ndarray:
@@ -23,7 +26,7 @@ def sine(frequency: float, rate: int, seconds: float = 1.0, level: float = 0.5) 
 
 
 def test_the_clip_is_the_same_every_time(clip: Clip) -> None:
-    again = signals.synthesise.__wrapped__()
+    again = synthesise.__wrapped__()
     np.testing.assert_array_equal(again.samples, clip.samples)
     assert clip.samples.shape == (2, 30 * 44100)
     assert 0.85 < np.abs(clip.samples).max() <= 0.91
@@ -65,7 +68,7 @@ def test_wav_of_every_format(tmp_path: Path, kind: str, channels: int) -> None:
         scale = {"uint8": 127.0, "int16": 2.0**15 - 1, "int32": 2.0**31 - 1}.get(kind, 1.0)
         data = wanted * scale + (128 if kind == "uint8" else 0)
         wavfile.write(path, rate, (np.round(data) if scale > 1 else data).astype(kind).squeeze())
-    clip = signals.read_wav(path)
+    clip = read_wav(path)
     assert clip.rate == rate and clip.name == path.name
     assert clip.samples.shape == (2, rate)
     np.testing.assert_allclose(clip.samples[0], wanted[:, 0], atol=0.01 if kind == "uint8" else 1e-4)
@@ -87,7 +90,7 @@ def write_24_bit(path: Path, rate: int, samples: np.ndarray) -> None:
 def test_resampling_keeps_the_pitch(tmp_path: Path, rate: int) -> None:
     path = tmp_path / "tone.wav"
     wavfile.write(path, rate, (sine(1000, rate) * 32767).astype(np.int16))
-    found = signals.read_wav(path).mono(16000)
+    found = read_wav(path).mono(16000)
     assert abs(found.size - 16000) <= 2
     assert abs(int(np.argmax(np.abs(np.fft.rfft(found, 16000)))) - 1000) <= 1
     assert abs(np.abs(found[2000:-2000]).max() - 0.5) < 0.02
@@ -95,16 +98,16 @@ def test_resampling_keeps_the_pitch(tmp_path: Path, rate: int) -> None:
 
 def test_what_is_no_usable_wav_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no file"):
-        signals.read_wav(tmp_path / "missing.wav")
+        read_wav(tmp_path / "missing.wav")
     (tmp_path / "text.wav").write_text("not audio")
     with pytest.raises(ValueError, match="cannot be read as WAV"):
-        signals.read_wav(tmp_path / "text.wav")
+        read_wav(tmp_path / "text.wav")
     wavfile.write(tmp_path / "silent.wav", 8000, np.zeros(8000, np.int16))
     with pytest.raises(ValueError, match="silent"):
-        signals.read_wav(tmp_path / "silent.wav")
+        read_wav(tmp_path / "silent.wav")
     wavfile.write(tmp_path / "short.wav", 8000, np.ones(10, np.int16))
     with pytest.raises(ValueError, match="at least a tenth"):
-        signals.read_wav(tmp_path / "short.wav")
+        read_wav(tmp_path / "short.wav")
 
 
 def test_a_tone_lands_in_its_mel_band_and_constant_q_bin() -> None:

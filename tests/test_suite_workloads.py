@@ -6,10 +6,12 @@ import json
 
 import pytest
 
-from benchmarks import reference, workloads
-from benchmarks.workloads import catalogue
+from benchmarks import workloads
+from benchmarks.inputs import expected
+from benchmarks.workloads.catalogue import CATALOGUE, LONG_FILTERS, catalogue
+from benchmarks.workloads.layer import from_row
 
-ROWS = json.loads(workloads.CATALOGUE.read_text(encoding="utf-8"))
+ROWS = json.loads(CATALOGUE.read_text(encoding="utf-8"))
 
 
 def test_catalogue_is_whole() -> None:
@@ -21,7 +23,7 @@ def test_catalogue_is_whole() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
 def test_counts_agree_with_what_was_published(row: dict) -> None:
-    workload = workloads.from_row(row)
+    workload = from_row(row)
     assert workload.flops == row["flops"]
     if not row["op"].startswith("global"):
         assert (workload.oh, workload.ow) == (row["oh"], row["ow"])
@@ -29,7 +31,7 @@ def test_counts_agree_with_what_was_published(row: dict) -> None:
 
 def test_every_workload_is_either_checked_or_refused_with_a_sentence() -> None:
     for workload in catalogue():
-        sentence = reference.refuse(workload)
+        sentence = expected.refuse(workload)
         if workload.op == "global_max_concat_mean_time":
             assert sentence and workload.op in sentence
         else:
@@ -39,7 +41,7 @@ def test_every_workload_is_either_checked_or_refused_with_a_sentence() -> None:
 @pytest.mark.parametrize("flops", [200_000, 50_000_000])
 def test_a_cut_workload_is_the_same_kind_and_small(flops: int) -> None:
     for workload in catalogue():
-        if reference.refuse(workload):
+        if expected.refuse(workload):
             continue
         small = workload.cut(flops)
         assert small.flops <= workload.flops
@@ -79,13 +81,13 @@ def test_quick_is_a_spread_of_the_core() -> None:
 
 
 def test_signals_are_rows_like_the_catalogues_and_in_the_full_preset() -> None:
-    rows = json.loads(workloads.SIGNALS.read_text(encoding="utf-8"))
+    rows = json.loads(LONG_FILTERS.read_text(encoding="utf-8"))
     assert {row["id"] for row in rows} >= {"signals.reverb", "signals.reverb32"}
     for row in rows:
         workload = workloads.by_id(row["id"])
         assert (workload.flops, workload.oh, workload.ow) == (row["flops"], row["oh"], row["ow"])
         assert workload in workloads.preset("full") and not workload.core and workload.source
-        assert reference.refuse(workload) is None
+        assert expected.refuse(workload) is None
     assert [each.id for each in workloads.select("quick", ["signals.reverb*"])] == ["signals.reverb", "signals.reverb32"]
 
 

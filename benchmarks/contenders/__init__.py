@@ -1,6 +1,7 @@
 """Who runs: every implementation the library registers, "auto", the peers that are installed, and contenders of other packages.
 
-A peer is added by a file with a Contender, its line in `_peers` and its name in results.PEERS, from outside by an entry point (plugins.py).
+A peer is added by a file with a Contender, its line in `_peers` and its name in results.PEERS; from another package by an entry point
+(entry_points.py).
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from benchmarks.contenders import onnxruntime_cpu, openvino_cpu, ours, plugins, scipy_cpu, torch_cpu
+from benchmarks.contenders import entry_points, onnxruntime_cpu, openvino_cpu, ours, scipy_cpu, torch_cpu
 from benchmarks.contenders.base import Contender, Prepared
-from benchmarks.results import PEERS
-from benchmarks.workloads import matching
+from benchmarks.records.results import PEERS
+from benchmarks.workloads.selection import matching
 
 __all__ = ["Contender", "Prepared", "everyone", "installed", "select"]
 
@@ -28,7 +29,7 @@ def _peers() -> tuple[Contender, ...]:
 def everyone() -> tuple[Contender, ...]:
     """All contenders, installed or not: ours in the order the library names them, "auto", then the peers, then those of other packages."""
     own = (*ours.contenders(), *_peers())
-    return (*own, *plugins.found([each.name for each in own]))
+    return (*own, *entry_points.found([each.name for each in own]))
 
 
 def installed() -> tuple[Contender, ...]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.tensors import Tensors
-from benchmarks.workloads import Workload
+from benchmarks.inputs.tensors import Tensors
+from benchmarks.workloads.layer import Workload
 
 # Work that takes a second at 20 GFLOP/s may take minutes where no fast method exists, so what it will take is found on a shorter map.
 HEAVY_FLOPS, PILOT_FLOPS = 20_000_000_000, 1_000_000_000

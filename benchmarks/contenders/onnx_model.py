@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.graph import BATCH_NORM_EPSILON, Node
-from benchmarks.networks import Network
-from benchmarks.signals import Floats
-from benchmarks.tensors import Tensors
-from benchmarks.workloads import Workload
+from benchmarks.inputs.tensors import Tensors
+from benchmarks.workloads.layer import Floats, Workload
+from benchmarks.workloads.networks import Network
+from benchmarks.workloads.nodes import BATCH_NORM_EPSILON, Node
 
 OPS = {
     "conv1d": "Conv", "conv2d": "Conv", "conv_transpose1d": "ConvTranspose", "conv_transpose2d": "ConvTranspose",

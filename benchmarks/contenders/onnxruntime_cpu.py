@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.contenders import onnx_model
 from benchmarks.contenders.base import Contender, Prepared
-from benchmarks.tensors import Tensors, aligned, aligned_copy
-from benchmarks.workloads import Workload
+from benchmarks.inputs.tensors import Tensors, aligned, aligned_copy
+from benchmarks.workloads.layer import Workload
 
 
 class OnnxRuntime(Contender):

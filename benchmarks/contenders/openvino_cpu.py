@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 from benchmarks.contenders import onnx_model
 from benchmarks.contenders.base import Contender, Prepared
-from benchmarks.tensors import Tensors, aligned, aligned_copy
-from benchmarks.workloads import Workload
+from benchmarks.inputs.tensors import Tensors, aligned, aligned_copy
+from benchmarks.workloads.layer import Workload
 
 
 class OpenVino(Contender):

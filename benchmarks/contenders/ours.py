@@ -12,10 +12,10 @@ import numpy as np
 
 import kernels
 from benchmarks.contenders.base import Contender, Prepared
-from benchmarks.networks import Network
-from benchmarks.results import CHOOSERS
-from benchmarks.tensors import Tensors, aligned
-from benchmarks.workloads import Workload
+from benchmarks.inputs.tensors import Tensors, aligned
+from benchmarks.records.results import CHOOSERS
+from benchmarks.workloads.layer import Workload
+from benchmarks.workloads.networks import Network
 from kernels.api import call as api
 from kernels.dispatch import tuning
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from benchmarks.contenders.base import Contender, Prepared
-from benchmarks.tensors import Tensors
-from benchmarks.workloads import Workload
+from benchmarks.inputs.tensors import Tensors
+from benchmarks.workloads.layer import Workload
 
 PILOT_PAIRS = 16  # pairs of channels cost Python calls: 1024 x 128 of them take minutes, and each pair what any other takes
 WHOLE_BYTES = 256 << 20  # of one call's full output: beyond, pairs are quicker than the memory that a call moves

@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from benchmarks.contenders.base import Contender, Prepared, pads_differ
-from benchmarks.graph import BATCH_NORM_EPSILON, Node, folded
-from benchmarks.networks import Network
-from benchmarks.tensors import Tensors
-from benchmarks.workloads import Workload
+from benchmarks.inputs.tensors import Tensors
+from benchmarks.workloads.layer import Workload
+from benchmarks.workloads.networks import Network
+from benchmarks.workloads.nodes import BATCH_NORM_EPSILON, Node, folded
 
 OPS = (
     "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",

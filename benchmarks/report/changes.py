@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.records.results import Cell, Run
 from benchmarks.report.standing import Ratio, geometric_mean, ratio
-from benchmarks.results import Cell, Run
 
 EIGHT = 8
 OVER = 2.0  # predictions of cells over budget are good to this factor

@@ -6,9 +6,9 @@ import shlex
 from dataclasses import dataclass
 from itertools import pairwise
 
+from benchmarks.records.results import Cell, Run
 from benchmarks.report import formats, noise
 from benchmarks.report.standing import Ratio, Row, contender_order, label, rows
-from benchmarks.results import Cell, Run
 
 VALUED, FLAGS = ("--audio", "--layers", "--onnx", "--input"), ("--cold-cache", "--denormals")  # options that change what a cell is
 WORDS = {"ok": "ok", "wrong": "wrong", "refused": "refused", "over_budget": "over budget", "failed": "failed"}

@@ -13,10 +13,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.records.results import Run
 from benchmarks.report import formats
 from benchmarks.report.changes import Change, Comparison, different_settings
 from benchmarks.report.standing import Ratio
-from benchmarks.results import Run
 
 STYLES = {"regression": "bold red", "slower": "red", "faster": "green", "unsure": "dim", "no time": "dim"}
 COLOURS = {"regression": "#c0392b", "slower": "#c98a2b", "faster": "#1f7a3d", "even": "#6b7280", "unsure": "#b3b8c2"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from benchmarks.records.results import Cell, Run
 from benchmarks.report.standing import Mean, Ratio
-from benchmarks.results import Cell, Run
 
 NOTHING = "–"
 

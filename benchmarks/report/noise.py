@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.results import Cell, Run
+from benchmarks.records.results import Cell, Run
 
 NOISY, UNQUIET = 0.3, 0.1
 MARK = "≈"  # stands after the time of a noisy cell

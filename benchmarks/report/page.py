@@ -19,10 +19,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from benchmarks.records.results import Cell, Run, load
 from benchmarks.report import entries, formats, noise
-from benchmarks.report.pictures import bars, errors, heat, roofline, scaling, style, web
+from benchmarks.report.pictures import bars, error_speed, heat, roofline, scaling, style, web
 from benchmarks.report.standing import Row, contender_order, label, mean_speedup, rows
-from benchmarks.results import Cell, Run, load
 
 
 def write(run_folder: Path | str) -> Path:
@@ -49,8 +49,9 @@ def render(run: Run) -> str:
         contenders=names, ours=len(set(names) - style.peers(run)), inside=_inside(run),
         heat=[(label(row, run), [_heat(row, name, anchors) for name in names]) for row in found], full_colour=f"{heat.FULL_COLOUR:g}",
         bars=bars.panels(run), marks=style.marks(run), anchors=anchors,
-        floor=formats.digits(roofline.floor(run)) if roofline.floor(run) else "", slowest=formats.digits(errors.SLOWEST),
-        roofline=_twice(roofline, run, anchors), errors=_twice(errors, run, anchors), scales=scales, scaling=list(_scaling(scales, run)),
+        floor=formats.digits(roofline.floor(run)) if roofline.floor(run) else "", slowest=formats.digits(error_speed.SLOWEST),
+        roofline=_twice(roofline, run, anchors), errors=_twice(error_speed, run, anchors),
+        scales=scales, scaling=list(_scaling(scales, run)),
         columns=entries.COLUMNS, table=entries.entries(run), limits=formats.limits(run), environment=list(formats.flat(run.environment)),
     )  # fmt: skip
 

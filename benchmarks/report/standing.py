@@ -15,7 +15,7 @@ from math import exp, log
 
 import numpy as np
 
-from benchmarks.results import CHOOSERS, Cell, Run
+from benchmarks.records.results import CHOOSERS, Cell, Run
 
 RESAMPLES = 2000  # the ends of a 95 % interval then rest on 50 draws each
 

@@ -11,9 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.records.results import Run, load
 from benchmarks.report import formats
 from benchmarks.report.standing import Mean, Row, label, mean_speedup, rows
-from benchmarks.results import Run, load
 
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
 HEADINGS = ("workload", "best of ours", "time", "GFLOP/s", "limit", "error", "best peer", "time", "speedup")

@@ -3,7 +3,7 @@
 An ONNX model is read with its shapes inferred; its weights' values play no part. Batch normalisation and activation that alone read a
 convolution's output belong to it, as in `conv2d(..., scale=…, shift=…, activation=…)`; pools stay layers of their own. A file of layers
 holds problem lines, as `str(problem)` prints them, with what follows # as their name; or it is a JSON list of such lines or of rows in
-the form of benchmarks/catalogue.json. https://onnx.ai/onnx/operators says what the attributes mean.
+the form of benchmarks/workloads/catalogue.json. https://onnx.ai/onnx/operators says what the attributes mean.
 """
 
 from __future__ import annotations

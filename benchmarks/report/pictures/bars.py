@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from benchmarks.records.results import Cell, Run
 from benchmarks.report import formats
 from benchmarks.report.pictures import style
 from benchmarks.report.standing import Ratio, Row, label, ratio, rows
-from benchmarks.results import Cell, Run
 
 SHORTEST = 0.05
 

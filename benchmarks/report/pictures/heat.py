@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from benchmarks.records.results import Run
 from benchmarks.report import formats
 from benchmarks.report.pictures import style
 from benchmarks.report.standing import contender_order, label, rows
-from benchmarks.results import Run
 
 FULL_COLOUR = 8.0  # times as fast or as slow as the best peer: the colour scale ends here
 COLOURS = LinearSegmentedColormap.from_list("speed", ("#b84a12", "#eceef0", "#1f6fd0"))

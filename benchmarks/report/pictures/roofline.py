@@ -8,10 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.records.results import Cell, Run
 from benchmarks.report import formats
 from benchmarks.report.pictures import style
 from benchmarks.report.pictures.style import WIDE, Anchors
-from benchmarks.results import Cell, Run
 
 LABEL = "Roofline: GFLOP/s of every timed cell over its arithmetic intensity; the table holds the same numbers"
 

@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
+from benchmarks.records.results import Cell, Run, load
 from benchmarks.report import formats
 from benchmarks.report.changes import MACHINE
 from benchmarks.report.pictures import style
-from benchmarks.results import Cell, Run, load
 
 KINDS = {"threads": "threads", "batch": "batch", "length": "positions (height x width)"}
 SIZE = (3.35, 2.3)  # inches of one panel: three of them stand side by side on a desktop, one on a phone

@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from benchmarks.records.results import Cell, Run
 from benchmarks.report.standing import contender_order
-from benchmarks.results import Cell, Run
 
 MARKERS = {"torch": "s", "torch_channels_last": "D", "onnxruntime": "^", "openvino": "v", "scipy": "P"}
 SPARE = ("X", "p", "*", "<", ">")  # peers of other packages

@@ -1,0 +1,100 @@
+"""The verbs that run contenders: run checks and times, check only checks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmarks.commands import shared
+from benchmarks.commands.shared import Audio, Batch, ContenderGlob, Inputs, Layers, Onnx, Preset, Threads, WorkloadGlob, console, stop
+from benchmarks.runner.cell import Bench
+from benchmarks.runner.run import INTERRUPTED, go_on, run
+from benchmarks.runner.run_options import REPORTS
+from benchmarks.runner.schedule import PRESETS
+
+
+def run_command(
+    preset: Preset = "quick",
+    workload: WorkloadGlob = [],  # noqa: B006 -- typer reads the default, nobody changes it
+    contender: ContenderGlob = [],  # noqa: B006
+    threads: Threads = "",
+    batch: Batch = 1,
+    passes: Annotated[int | None, typer.Option(help="Passes over the whole matrix; the preset's if not given.")] = None,
+    layers: Layers = None,
+    onnx: Onnx = None,
+    inputs: Inputs = [],  # noqa: B006
+    minutes: Annotated[float | None, typer.Option(help="What the run may take; the preset's if not given.")] = None,
+    audio: Audio = None,
+    cold_cache: Annotated[bool, typer.Option("--cold-cache", help="Empty the caches before each sample.")] = False,
+    denormals: Annotated[bool, typer.Option("--denormals", help="The second half of each input channel is denormal numbers.")] = False,
+    fresh: Annotated[str, typer.Option(metavar="started|installed", help="Begin each timed cell in a process of its own, too.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run under --out, with its options.")] = False,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders go.")] = REPORTS,
+    json: Annotated[bool, typer.Option("--json", help="Write the cells as JSON to standard output, all else to standard error.")] = False,
+) -> None:
+    """Check and time contenders on workloads, and write a folder with raw data and a page."""
+    from benchmarks.report import list_of_runs, model_totals, page, tables
+
+    options = replace(
+        shared.options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio),
+        passes=passes, minutes=minutes, cold_cache=cold_cache, denormals=denormals, fresh=fresh, out=out,
+    )  # fmt: skip
+    screen = Console(stderr=True) if json else console
+    try:
+        if resume and replace(options, minutes=None).as_json():
+            raise ValueError("--resume goes on with a run's own options; besides it only --out, --minutes and --json make sense")
+        done = go_on(out, minutes, screen) if resume else run(options, screen)
+    except ValueError as error:
+        stop(error)
+    if json:
+        cells = [asdict(cell) | {"median_s": cell.median_s, "gflops": cell.gflops, "gbs": cell.gbs} for cell in done.cells]
+        console.print_json(data={"id": done.id, "folder": str(done.folder), "limits": done.limits, "cells": cells}, indent=1)
+    else:
+        screen.print(tables.terminal(done))
+    if done.options.keys() & {"layers", "onnx"}:
+        screen.print(model_totals.summary(done))
+    assert done.folder is not None
+    written = page.write(done.folder)
+    list_of_runs.write(out)
+    screen.print(f"Raw data and page: {written}", soft_wrap=True)
+    if done.stopped == INTERRUPTED:
+        raise typer.Exit(130)  # as shells say of what Ctrl-C ended
+    raise typer.Exit(1 if any(cell.status in ("wrong", "failed") for cell in done.cells) else 0)
+
+
+def check_command(
+    preset: Preset = "quick",
+    workload: WorkloadGlob = [],  # noqa: B006
+    contender: ContenderGlob = [],  # noqa: B006
+    threads: Threads = "",
+    batch: Batch = 1,
+    layers: Layers = None,
+    onnx: Onnx = None,
+    inputs: Inputs = [],  # noqa: B006
+    audio: Audio = None,
+) -> None:
+    """Compare answers with float64 and time nothing; status 1 if any is wrong."""
+    options = shared.options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio)
+    try:
+        matrix = options.matrix()
+        bench = Bench(options.clip(), PRESETS[preset].budget)
+    except ValueError as error:
+        stop(error)
+    table = Table("workload", "contender", "answer", "error", "allowed", "why", title="answers against float64", title_justify="left")
+    bad = 0
+    with console.status("") as status:
+        for spec in matrix:
+            status.update(spec.label)
+            line = bench.measure(spec, timer=None)
+            bad += line.status in ("wrong", "failed")
+            colour = {"ok": "green", "wrong": "red", "failed": "red"}.get(line.status, "dim")
+            numbers = ["" if value is None else f"{value:.1e}" for value in (line.error, line.error_bound)]
+            table.add_row(spec.workload.id, spec.contender.name, f"[{colour}]{line.status}[/]", *numbers, escape(line.reason))
+    console.print(table)
+    raise typer.Exit(1 if bad else 0)

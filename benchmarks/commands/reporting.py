@@ -1,0 +1,78 @@
+"""The verbs that read runs: report draws one again, compare sets two against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.commands.shared import console, open_run, stop
+from benchmarks.runner.run_options import REPORTS
+
+
+def report_command(
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A run's folder; the newest under reports/ if not given.")] = None,
+    update_readme: Annotated[bool, typer.Option("--update-readme", help="Put the run's table into README.md.")] = False,
+    form: Annotated[list[str], typer.Option("--format", help="html (the page), md, svg, pdf or csv; may repeat.")] = ["html"],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(metavar="PATH", help="The file (svg: folder) to write; beside the data if not given.")] = None,
+) -> None:
+    """Draw a run's page and table again from its data, or write them in other formats."""
+    from benchmarks.report import exports, list_of_runs, tables
+
+    if unknown := set(form) - set(exports.WRITERS):
+        stop(f"no format {', '.join(sorted(unknown))}; there are {', '.join(exports.WRITERS)}")
+    if out and len(form) > 1:
+        stop("--out names one file, so it goes with one --format")
+    newest = sorted(path.parent for path in REPORTS.glob("*/run.json"))
+    if folder is None and not newest:
+        stop(f"no run under {REPORTS}; python -m benchmarks makes one")
+    core = tables.newest_core(newest) if update_readme and folder is None else None
+    done = core or open_run(folder or newest[-1])
+    console.print(tables.terminal(done))
+    for each in form:
+        for written in exports.write(done, each, out):
+            console.print(f"Written: {written}", soft_wrap=True)
+    assert done.folder is not None
+    list_of_runs.write(done.folder.parent)
+    if update_readme and tables.update_readme(REPORTS.parent / "README.md", done):
+        console.print("README.md has this run's table now.")
+
+
+def share(text: str) -> float:
+    """A share as people write it: 10% or 10 is a tenth."""
+    try:
+        value = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        stop(f"--fail-above {text!r}: a percentage, e.g. 10%")
+    return value
+
+
+def compare_command(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A run's folder: what was.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="A run's folder: what is.")],
+    fail_above: Annotated[str, typer.Option(metavar="N%", help="How much slower a cell may be before the status is 1.")] = "10%",
+    other_machine: Annotated[bool, typer.Option("--other-machine", help="Compare although the runs come from different machines.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="List every cell, not only those that changed.")] = False,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="The picture (svg, pdf, png); in B if not given.")] = None,
+) -> None:
+    """Compare two runs cell by cell; status 1 if a cell became slower and its interval excludes 1."""
+    from benchmarks.report import changes, forest
+
+    limit = share(fail_above)
+    before, after = open_run(first), open_run(second)
+    try:
+        comparison = changes.compare(before, after, other_machine)
+    except ValueError as error:
+        stop(error)
+    console.print(forest.terminal(comparison, limit, everything))
+    path = picture or second / f"against-{forest.identity(before)}.svg"
+    try:
+        console.print(f"Picture: {forest.save(comparison, limit, path)}", soft_wrap=True)
+    except (OSError, ValueError) as error:  # a folder that may only be read, an ending that is no picture's
+        if picture or not isinstance(error, OSError):
+            stop(f"no picture at {path}: {error}")
+        console.print(f"No picture: {path} cannot be written; --picture FILE puts it elsewhere", soft_wrap=True)
+    raise typer.Exit(1 if comparison.regressions(limit) else 0)
