@@ -28,6 +28,7 @@ from kernels.dispatch import tuning
 from kernels.dispatch.plan import Plan
 from kernels.network.layers import Layer, layer
 from kernels.network.sequence import Sequence, sequence
+from kernels.problem.accuracy import set_accuracy
 from kernels.problem.conv import Conv, ConvTranspose, parse
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.pool import AdaptivePool, Pool
@@ -79,5 +80,6 @@ __all__ = [
     "separable_conv1d",
     "separable_conv2d",
     "sequence",
+    "set_accuracy",
     "unfold",
 ]

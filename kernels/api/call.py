@@ -14,6 +14,7 @@ from kernels.dispatch import tuning
 from kernels.dispatch.plan import REMEMBERED, REMEMBERED_BYTES, Outline, Plan, load, thread_count
 from kernels.dispatch.plan import forget as forget_problems
 from kernels.methods import registry
+from kernels.problem.accuracy import default_accuracy
 from kernels.problem.arrays import PLAIN, intake
 from kernels.problem.errors import ProblemError
 from kernels.problem.operands import Operands
@@ -61,7 +62,7 @@ def _key(op: str, x: Any, operands: tuple[Any, ...], numbers: tuple[Any, ...]) -
     """What calls have in common that differ in the values of their arrays only; None where that cannot be told at a glance."""
     if type(x) is not np.ndarray:
         return None
-    arrays: list[Any] = [op, x.shape, x.dtype, machine(), tuning.generation()]
+    arrays: list[Any] = [op, x.shape, x.dtype, machine(), tuning.generation(), default_accuracy()]
     for operand in operands:
         if operand is None:
             arrays.append(None)

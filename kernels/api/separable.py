@@ -36,7 +36,8 @@ def _rows(whole: Conv, axis: int, c_out: int, threads: int | None) -> int:
 
 def _separable(
     op: str, x: Any, depthwise_weight: Any, pointwise_weight: Any, bias: Any, stride: Ints, padding: Any, dilation: Ints,
-    depthwise_bias: Any, depthwise_activation: Any, layout: str, threads: int | None, out: Array | None, epilogue: dict[str, Any],
+    depthwise_bias: Any, depthwise_activation: Any, layout: str, accuracy: str | None, threads: int | None, out: Array | None,
+    epilogue: dict[str, Any],
 ) -> Array:  # fmt: skip
     name, axes = f"separable_{op}", int(op[-2])
     last = is_channels_last(name, layout)
@@ -60,7 +61,7 @@ def _separable(
     images = x if batch else x[None]
 
     args = depthwise_weight.astype(computed), depthwise_bias, stride
-    options = {"dilation": dilation, "groups": channels, "activation": depthwise_activation, "layout": layout}
+    options = {"dilation": dilation, "groups": channels, "activation": depthwise_activation, "layout": layout, "accuracy": accuracy}
     whole = request(op, images.shape, computed, args, {**options, "padding": padding, "pool": epilogue["pool"]}).problem
     assert isinstance(whole, Conv)
     axis = len(whole.size) - axes  # the first axis is cut, be it rows or samples
@@ -74,7 +75,7 @@ def _separable(
         """Both layers for blocks of `length` rows of input with so many rows of padding."""
         shape = (1, length, *images.shape[2:]) if last else (1, channels, length, *images.shape[3:])
         depthwise = plan(op, shape, *args, padding=((before, after), *others), dtype=computed, threads=threads, **options)
-        more = {"layout": layout, "dtype": computed, "threads": threads, **epilogue}
+        more = {"layout": layout, "accuracy": accuracy, "dtype": computed, "threads": threads, **epilogue}
         return depthwise, plan(op, depthwise.out_shape, pointwise_weight, bias, **more)
 
     def block(array: Array, start: int, stop: int) -> Array:
@@ -109,7 +110,7 @@ def _separable(
 def separable_conv1d(
     x: Any, depthwise_weight: Any, pointwise_weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, *,
     depthwise_bias: Any = None, depthwise_activation: Any = None, scale: Any = None, shift: Any = None, activation: Any = None,
-    pool: Any = None, layout: str = "channels_first", threads: int | None = None, out: Array | None = None,
+    pool: Any = None, layout: str = "channels_first", accuracy: str | None = None, threads: int | None = None, out: Array | None = None,
 ) -> Array:  # fmt: skip
     """1-D depthwise separable convolution: every channel by its own kernels, then a product over channels at each position.
 
@@ -121,13 +122,13 @@ def separable_conv1d(
     """
     epilogue = {"scale": scale, "shift": shift, "activation": activation, "pool": pool}
     args = x, depthwise_weight, pointwise_weight, bias, stride, padding, dilation
-    return _separable("conv1d", *args, depthwise_bias, depthwise_activation, layout, threads, out, epilogue)
+    return _separable("conv1d", *args, depthwise_bias, depthwise_activation, layout, accuracy, threads, out, epilogue)
 
 
 def separable_conv2d(
     x: Any, depthwise_weight: Any, pointwise_weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, *,
     depthwise_bias: Any = None, depthwise_activation: Any = None, scale: Any = None, shift: Any = None, activation: Any = None,
-    pool: Any = None, layout: str = "channels_first", threads: int | None = None, out: Array | None = None,
+    pool: Any = None, layout: str = "channels_first", accuracy: str | None = None, threads: int | None = None, out: Array | None = None,
 ) -> Array:  # fmt: skip
     """2-D depthwise separable convolution: every channel by its own kernels, then a product over channels at each position.
 
@@ -143,4 +144,4 @@ def separable_conv2d(
     """
     epilogue = {"scale": scale, "shift": shift, "activation": activation, "pool": pool}
     args = x, depthwise_weight, pointwise_weight, bias, stride, padding, dilation
-    return _separable("conv2d", *args, depthwise_bias, depthwise_activation, layout, threads, out, epilogue)
+    return _separable("conv2d", *args, depthwise_bias, depthwise_activation, layout, accuracy, threads, out, epilogue)

@@ -45,7 +45,7 @@ def _named(problem: Problem, name: str, threads: int) -> Choice:
     if implementation is None:
         known = ", ".join(whole.variants(problem, threads)) or "none"
         raise ProblemError(f"{problem.op}: implementation {name!r} has no variant {variant!r} for this problem; it has {known}")
-    sentence = implementation.refuse(problem)
+    sentence = registry.refusal(problem, implementation)
     if sentence:
         raise RefusedError(f"{problem.op}: implementation {name!r} refuses: {sentence}")
     return Choice(implementation, {name: None}, {}, variant)
@@ -66,7 +66,7 @@ def candidates(problem: Problem, threads: int) -> list[str]:
     return names + [
         f"{name}:{key}" for name in names if choice.estimates[name] <= PROMISING * lowest
         for key, variant in registry.get(problem, name).variants(problem, threads).items()
-        if variant.refuse(problem) is None and variant.error_bound(problem) <= _tolerable(problem)
+        if registry.refusal(problem, variant) is None and variant.error_bound(problem) <= _tolerable(problem)
     ]  # fmt: skip
 
 

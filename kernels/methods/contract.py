@@ -26,7 +26,8 @@ class Implementation:
     itself; None where the plan turns them over.
     prepare_once: prepare for operands that serve one call, which need not be packed; None where they are packed all the same.
     variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
-    for measuring. Each gets a problem of the operation.
+    for measuring. Each gets a problem of the operation. local: whether every output is a sum of its own window's products and nothing else,
+    so that its error is a share of theirs, and a NaN or inf reaches no other output.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Implementation:
     prepare_last: Callable[[Any, int], Prepared] | None = None
     prepare_once: Callable[[Any, int], Prepared] | None = None
     variants: Callable[[Any, int], dict[str, Implementation]] = lambda problem, threads: {}
+    local: bool = True
 
     def only(self, kind: str, *steps: str) -> Implementation:
         """The method with `only=kind` passed to these of its functions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernels.methods.contract import Implementation, operation
-from kernels.problem.conv import Problem
+from kernels.problem.conv import Conv, Problem
 from kernels.problem.errors import ProblemError
 
 _all: dict[tuple[str, str], Implementation] = {}
@@ -37,4 +37,12 @@ def get(problem: Problem, name: str) -> Implementation:
 
 def able(problem: Problem) -> dict[str, str | None]:
     """For each implementation of this operation: None if it can do the problem, else the sentence it refuses with."""
-    return {name: implementation.refuse(problem) for name, implementation in every(operation(problem)).items()}
+    return {name: refusal(problem, implementation) for name, implementation in every(operation(problem)).items()}
+
+
+def refusal(problem: Problem, implementation: Implementation) -> str | None:
+    """None if an implementation can do the problem as accurately as it asks, else the sentence why not."""
+    sentence = implementation.refuse(problem)
+    if sentence is None and not implementation.local and isinstance(problem, Conv) and problem.accuracy == "each":
+        return 'accuracy="each" rules it out: its transforms spread errors, NaN and inf over neighbouring outputs; use direct or "largest"'
+    return sentence

@@ -44,7 +44,7 @@ class Layer:
 def layer(op: str, *args: Any, **options: Any) -> Layer:
     """One layer of a `kernels.sequence`: an operation and its arguments, without the input.
 
-    Every operation that `kernels.plan` takes, with the arguments it takes there (a convolution's or pool's `implementation` too), and:
+    Every operation that `kernels.plan` takes, with the arguments it takes there (a window's `implementation` and `accuracy` too), and:
 
     - "batch_norm", mean, var, gamma=None, beta=None, eps=1e-5, axis=1: at inference, (x - mean) / sqrt(var + eps) * gamma + beta
     - "activation", name or (name, slope): those of convolutions
@@ -139,6 +139,14 @@ class Join(Stage):
     branches: tuple[tuple[Stage, ...], ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What layers take that name none of their own: the implementation of convolutions, the accuracy of all."""
+
+    implementation: str = "auto"
+    accuracy: str = "largest"
+
+
 @contextlib.contextmanager
 def named(where: str) -> Iterator[None]:
     """Errors inside say which layer they are about."""
@@ -148,7 +156,7 @@ def named(where: str) -> Iterator[None]:
         raise type(error)(f"layer {where}: {error}") from error
 
 
-def read(layers: Sequence[Layer], x_shape: Shape, dtype: np.dtype, implementation: str, prefix: str = "") -> tuple[Stage, ...]:
+def read(layers: Sequence[Layer], x_shape: Shape, dtype: np.dtype, asked: Asked, prefix: str = "") -> tuple[Stage, ...]:
     """The stages of layers, none fused, for an input of this shape and dtype."""
     if not isinstance(layers, Sequence) or isinstance(layers, str):
         raise ProblemError(f"sequence: layers is a {type(layers).__name__}, must be a list of kernels.layer(...)")
@@ -158,47 +166,49 @@ def read(layers: Sequence[Layer], x_shape: Shape, dtype: np.dtype, implementatio
         if not isinstance(each, Layer):
             raise ProblemError(f"layer {where}: is a {type(each).__name__}, must be made by kernels.layer(op, ...)")
         if each.op in ("concatenate", "add"):
-            branches = tuple(read(branch, x_shape, dtype, implementation, f"{where}.{b}.") for b, branch in enumerate(each.args))
+            branches = tuple(read(branch, x_shape, dtype, asked, f"{where}.{b}.") for b, branch in enumerate(each.args))
             with named(where):
                 stages.append(_join(each, where, x_shape, dtype, branches))
         else:
             with named(where):
-                stages += _READERS.get(each.op, _window)(each, where, x_shape, dtype, implementation)
+                stages += _READERS.get(each.op, _window)(each, where, x_shape, dtype, asked)
         x_shape, dtype = stages[-1].out_shape, stages[-1].dtype
     return tuple(stages)
 
 
-def _window(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implementation: str) -> list[Stage]:
+def _window(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked: Asked) -> list[Stage]:
     """A convolution or pool; one that pools at its end is two stages, which are fused later if its method does that inside."""
     options = dict(each.options)
-    name = options.pop("implementation", implementation if str(each.op).startswith("conv") else "auto")
+    name = options.pop("implementation", asked.implementation if str(each.op).startswith("conv") else "auto")
     if options.pop("layout", "channels_first") != "channels_first":
         raise ProblemError(f"{each.op}: the layers of a sequence are channels first; move the input's and the weight's axes")
     if each.op not in OPERATIONS:
         names = ", ".join([*OPERATIONS, *_READERS, "concatenate", "add"])
         raise ProblemError(f"operation {each.op!r} does not exist; use one of {names}")
-    asked = request(each.op, x_shape, dtype, each.args, options)
-    if len(x_shape) != asked.signature.spatial + 2:
+    if options.get("accuracy") is None:
+        options["accuracy"] = asked.accuracy
+    made = request(each.op, x_shape, dtype, each.args, options)
+    if len(x_shape) != made.signature.spatial + 2:
         raise ProblemError(f"{each.op}: x has shape {x_shape}; in a sequence it needs its batch axis: (N, C, *spatial)")
-    problem, signature = asked.problem, asked.signature
+    problem, signature = made.problem, made.signature
     if not isinstance(problem, Conv):
         if problem.return_indices:
             raise ProblemError(f"{each.op}: return_indices gives two arrays, the next layer takes one; leave it out")
-        return [Window((where,), (each.op,), x_shape, signature.out_shape, signature.dtype, asked, name)]
+        return [Window((where,), (each.op,), x_shape, signature.out_shape, signature.dtype, made, name)]
     words = [each.op, *["scale"] * problem.scale, *([problem.activation[0]] if problem.activation else [])]
     if problem.pool is None:
-        return [Window((where,), tuple(words), x_shape, signature.out_shape, signature.dtype, asked, name)]
+        return [Window((where,), tuple(words), x_shape, signature.out_shape, signature.dtype, made, name)]
     kind, kernel, stride = problem.pool
     axes = signature.spatial
     bare = dataclasses.replace(problem, pool=None)
     between = (*x_shape[:1], problem.c_out, *bare.conv_size[-axes:])
-    asked = dataclasses.replace(asked, problem=bare, signature=dataclasses.replace(signature, out_shape=between))
+    made = dataclasses.replace(made, problem=bare, signature=dataclasses.replace(signature, out_shape=between))
     pool = Layer(f"{kind}_pool{axes}d", (kernel[-axes:], stride[-axes:]))
-    first = Window((where,), tuple(words), x_shape, between, signature.dtype, asked, name)
-    return [first, *_window(pool, where, between, signature.dtype, "auto")]
+    first = Window((where,), tuple(words), x_shape, between, signature.dtype, made, name)
+    return [first, *_window(pool, where, between, signature.dtype, asked)]
 
 
-def _batch_norm(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implementation: str) -> list[Stage]:
+def _batch_norm(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked: Asked) -> list[Stage]:
     def arguments(mean: Any, var: Any, gamma: Any = None, beta: Any = None, eps: float = 1e-5, axis: int = 1) -> Stage:
         along = per_axis("batch_norm", "axis", axis, 1)[0]
         if not -len(x_shape) <= along < len(x_shape):
@@ -217,7 +227,7 @@ def _batch_norm(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implem
     return [arguments(*each.args, **each.options)]
 
 
-def _activation(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implementation: str) -> list[Stage]:
+def _activation(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked: Asked) -> list[Stage]:
     def arguments(activation: Any) -> Stage:
         pair = activation_pair("activation", activation)
         stage = Pointwise((where,), (pair[0] if pair else "identity",), x_shape, x_shape, result_dtypes([dtype])[1], activation=pair)
@@ -227,14 +237,14 @@ def _activation(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implem
     return [arguments(*each.args, **each.options)]
 
 
-def _flatten(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implementation: str) -> list[Stage]:
+def _flatten(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked: Asked) -> list[Stage]:
     def arguments() -> Stage:
         return Flatten((where,), ("flatten",), x_shape, (x_shape[0], math.prod(x_shape[1:])), result_dtypes([dtype])[1])
 
     return [arguments(*each.args, **each.options)]
 
 
-def _linear(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, implementation: str) -> list[Stage]:
+def _linear(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked: Asked) -> list[Stage]:
     def arguments(weight: Any, bias: Any = None, activation: Any = None, implementation: str = "auto") -> Stage:
         weight = intake("linear", "weight", weight)
         if weight.ndim != 2 or weight.shape[1] != x_shape[-1]:

@@ -17,7 +17,8 @@ import numpy as np
 from kernels.api.call import input_dtype, measuring
 from kernels.dispatch.plan import check_out, load, thread_count
 from kernels.network.fusion import Choosing, fuse
-from kernels.network.layers import Layer, read
+from kernels.network.layers import Asked, Layer, read
+from kernels.problem.accuracy import accuracy_of
 from kernels.problem.arrays import canonical, intake, plain, result_dtypes, too_large
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import Signature, shape
@@ -33,8 +34,9 @@ class Sequence:
     KEPT = 4  # arenas kept for later calls; more concurrent callers than this allocate and drop
 
     def __init__(
-        self, layers: List[Layer], x_shape: List[int], dtype: Any, implementation: str, budget: float, threads: int | None
-    ) -> None:
+        self, layers: List[Layer], x_shape: List[int], dtype: Any, implementation: str, accuracy: str | None, budget: float,
+        threads: int | None,
+    ) -> None:  # fmt: skip
         given, lengths = input_dtype("sequence", dtype), shape("sequence", x_shape)
         if len(lengths) < 2:
             raise ProblemError(f"sequence: x_shape is {lengths}; must be (N, C, *spatial)")
@@ -43,11 +45,12 @@ class Sequence:
         from kernels.network.steps import Steps  # brings Numba, as the methods do
 
         load()
-        stages = read(layers, lengths, given, implementation)
+        asked = Asked(implementation, accuracy_of("sequence", accuracy))
+        stages = read(layers, lengths, given, asked)
         computed = np.result_type(*(result_dtypes([stage.dtype])[0] for stage in stages)) if stages else result_dtypes([given])[0]
         if computed != result_dtypes([given])[0]:  # one dtype for all, as for the operands of one layer
             given = np.dtype(computed)
-            stages = read(layers, lengths, given, implementation)
+            stages = read(layers, lengths, given, asked)
         self.threads = thread_count("sequence", threads)
         choosing = Choosing(self.threads, budget)
         self._steps = Steps(fuse(stages, choosing), lengths, np.dtype(computed), choosing)
@@ -116,16 +119,16 @@ class Sequence:
 
 
 def sequence(
-    layers: List[Layer], x_shape: List[int], *, dtype: Any = "float32", implementation: str = "auto", effort: str = "estimate",
-    budget: float = 0.5, threads: int | None = None,
+    layers: List[Layer], x_shape: List[int], *, dtype: Any = "float32", implementation: str = "auto", accuracy: str | None = None,
+    effort: str = "estimate", budget: float = 0.5, threads: int | None = None,
 ) -> Sequence:  # fmt: skip
     """Plan a stack of layers for inputs of `x_shape` (N, C, *spatial) and `dtype`; the result is called with x, and with `out=`.
 
     Each layer is made by `kernels.layer` and gets what the one before gives. The result is that of the layers called one after the other,
     within the sum of their error bounds. Batch norms, activations and pools that follow a convolution are done with it where that can be.
-    All layers compute in the widest precision that x or a weight has. `implementation` is for convolutions whose layer names none;
-    effort="measure" times what "auto" may take for `budget` seconds a layer, as `kernels.plan` does. Several Python threads may call the
-    result at once. Raises ProblemError and RefusedError as `kernels.plan` does, the layer's index in front.
+    All layers compute in the widest precision that x or a weight has. `implementation` and `accuracy` are for convolutions whose
+    layer names none; effort="measure" times what "auto" may take for `budget` seconds a layer, as `kernels.plan` does. Several Python
+    threads may call the result at once. Raises ProblemError and RefusedError as `kernels.plan` does, the layer's index in front.
 
     >>> from kernels import layer
     >>> network = sequence([
@@ -143,4 +146,4 @@ def sequence(
     3      flatten                 (1, 32)       view   ...  arena 0 + 128 bytes
     4      linear sigmoid          (1, 3)        ...  out
     """
-    return Sequence(layers, x_shape, dtype, implementation, measuring("sequence", effort, budget), threads)
+    return Sequence(layers, x_shape, dtype, implementation, accuracy, measuring("sequence", effort, budget), threads)

@@ -11,13 +11,14 @@ import dataclasses
 import math
 from typing import Self
 
+from kernels.problem.accuracy import ACCURACIES
 from kernels.problem.errors import ProblemError
 from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
 from kernels.problem.window import DTYPES, Pairs, Size, Window, by_x, dilated, pads
 
 __all__ = [
-    "ACTIVATIONS", "DTYPES", "AdaptivePool", "Conv", "ConvTranspose", "Pairs", "Pool", "Problem", "Size", "adaptive_window", "dilated",
-    "parse", "pool_problem", "same_padding",
+    "ACTIVATIONS", "DTYPES", "AdaptivePool", "Conv", "ConvTranspose", "Pairs", "Pool", "Problem", "Size", "adaptive_window",
+    "dilated", "parse", "pool_problem", "same_padding",
 ]  # fmt: skip
 
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "gelu", "gelu_tanh", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid")
@@ -45,7 +46,8 @@ class Conv(Window):
     """A convolution layer: y[n, j, oh, ow] = bias[j] + sum over c, kh, kw of weight[j, c, kh, kw] * x[n, c, oh*s - p + kh*d, …].
 
     `bias` and `scale` say whether a bias and a scale-and-shift per output channel follow; `activation` is (name, slope) and `pool` is
-    (kind, kernel, stride), applied last. Raises ProblemError where the arguments make no layer.
+    (kind, kernel, stride), applied last. `accuracy` is what errors are shares of: "largest", the largest output, or "each", every output's
+    own products, which only methods meet that sum those alone. Raises ProblemError where the arguments make no layer.
     """
 
     c_out: int
@@ -54,6 +56,7 @@ class Conv(Window):
     scale: bool = False
     activation: tuple[str, float] | None = None
     pool: tuple[str, Size, Size] | None = None
+    accuracy: str = "largest"
 
     def __post_init__(self) -> None:
         self._at_least("groups", self.groups, 1)
@@ -67,6 +70,8 @@ class Conv(Window):
         self._check()
         if self.activation and self.activation[0] not in ACTIVATIONS:
             raise ProblemError(f"{self.op}: activation {self.activation[0]!r} is not known; use one of {', '.join(ACTIVATIONS)}")
+        if self.accuracy not in ACCURACIES:
+            raise ProblemError(f"{self.op}: accuracy is {self.accuracy!r}, must be {' or '.join(map(repr, ACCURACIES))}")
         if self.pool:
             pool_problem(self)  # raises where the window does not fit
 
@@ -121,6 +126,7 @@ class Conv(Window):
             words.append(f"{self.activation[0]}:{self.activation[1]!r}")
         if self.pool:
             words.append(f"pool:{self.pool[0]}:{by_x(self.pool[1])}:{by_x(self.pool[2])}")
+        words += ["each"] * (self.accuracy == "each")
         return " ".join([*words, self.dtype])
 
     def _more(self) -> list[str]:
@@ -216,8 +222,8 @@ def parse(text: str) -> Problem:
         *words, dtype = tail.split()
         fields: dict[str, object] = {"op": op, "n": int(n[1:]), "c_in": int(c_in[1:]), "size": _ints(size), "dtype": dtype}
         adaptive = op.startswith("adaptive")
-        flags = {"bias": ("bias", True), "scale": ("scale", True), "ceil": ("ceil_mode", True)}
-        flags |= {"exclude_pad": ("count_include_pad", False), "indices": ("return_indices", True)}
+        flags: dict[str, tuple[str, object]] = {"bias": ("bias", True), "scale": ("scale", True), "ceil": ("ceil_mode", True)}
+        flags |= {"each": ("accuracy", "each"), "exclude_pad": ("count_include_pad", False), "indices": ("return_indices", True)}
         for word in words:
             if word in flags:
                 fields[flags[word][0]] = flags[word][1]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.problem.accuracy import accuracy_of
 from kernels.problem.arrays import canonical, intake, result_dtypes
 from kernels.problem.conv import Conv, ConvTranspose
 from kernels.problem.errors import ProblemError
@@ -76,7 +77,7 @@ def _layer(
 
 def _assemble(
     layer: _Layer, x_shape: Sequence[int], x_dtype: np.dtype, padding: Pairs, c_out: int, bias: Any, scale: Any, shift: Any,
-    activation: Any, pool: Any, make: Callable[..., Conv], **more: Any,
+    activation: Any, pool: Any, accuracy: str | None, make: Callable[..., Conv], **more: Any,
 ) -> Request:  # fmt: skip
     """The problem that `make` builds, and its operands."""
     op, axes = layer.op, layer.axes
@@ -87,7 +88,8 @@ def _assemble(
     problem = make(
         op, layer.n, layer.c_in, flat(layer.size, 1), flat(layer.kernel, 1), flat(layer.stride, 1), flat(padding, (0, 0)),
         flat(layer.dilation, 1), computed.name, c_out=c_out, groups=layer.groups, bias=bias is not None, scale=scaled,
-        activation=activation_pair(op, activation), pool=pool_triple(op, pool, axes), **more,
+        activation=activation_pair(op, activation), pool=pool_triple(op, pool, axes),
+        accuracy=accuracy_of(op, accuracy), **more,
     )  # fmt: skip
     check_size(problem)
     operands = Operands(
@@ -103,7 +105,7 @@ def _assemble(
 def conv(
     op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
     dilation: Ints = 1, groups: int = 1, *, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None,
-    shift: Any = None, layout: str = "channels_first",
+    shift: Any = None, layout: str = "channels_first", accuracy: str | None = None,
 ) -> Request:  # fmt: skip
     """conv1d, conv2d or conv3d."""
     layer = _layer(op, x_shape, weight, stride, dilation, groups, flip, layout, "(C_out, C_in/groups, *kernel)")
@@ -114,13 +116,13 @@ def conv(
             f"pass weight with {c_in}/{groups} input channels"
         )
     pairs = padding_pairs(op, padding, layer.size, layer.kernel, layer.stride, layer.dilation)
-    return _assemble(layer, x_shape, x_dtype, pairs, c_out, bias, scale, shift, activation, pool, Conv)
+    return _assemble(layer, x_shape, x_dtype, pairs, c_out, bias, scale, shift, activation, pool, accuracy, Conv)
 
 
 def conv_transpose(
     op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
     output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1, *, output_size: Any = None, flip: bool = False, activation: Any = None,
-    pool: Any = None, scale: Any = None, shift: Any = None, layout: str = "channels_first",
+    pool: Any = None, scale: Any = None, shift: Any = None, layout: str = "channels_first", accuracy: str | None = None,
 ) -> Request:  # fmt: skip
     """conv_transpose1d, 2d or 3d."""
     layer = _layer(op, x_shape, weight, stride, dilation, groups, flip, layout, "(C_in, C_out/groups, *kernel)")
@@ -145,7 +147,7 @@ def conv_transpose(
     if output_size is not None:
         more = _output_padding(op, layer, output_size, tuple(length - sum(pair) for length, pair in zip(full, pairs)))
     c_out = layer.weight.shape[1] * layer.groups
-    steps = bias, scale, shift, activation, pool
+    steps = bias, scale, shift, activation, pool, accuracy
     return _assemble(layer, x_shape, x_dtype, pairs, c_out, *steps, ConvTranspose, output_padding=flat(more, 0))
 
 

@@ -118,5 +118,5 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     return {name: FFT.only(name, "refuse", "prepare", "error_bound", "fuses") for name in kinds(problem, threads)}
 
 
-FFT = Implementation("fft", "conv", refuse, prepare, error_bound, fuses, variants=variants)
+FFT = Implementation("fft", "conv", refuse, prepare, error_bound, fuses, variants=variants, local=False)
 registry.add(FFT)

@@ -192,7 +192,8 @@ def lowered(engine: str) -> Implementation:
         )
         return Prepared(bind, whole.workspace_bytes, note)
 
-    return Implementation(engine, "conv_transpose", refuse, prepare, error_bound, fuses, cut)
+    local = registry.every("conv")[engine].local
+    return Implementation(engine, "conv_transpose", refuse, prepare, error_bound, fuses, cut, local=local)
 
 
 for _name in registry.every("conv"):

@@ -153,7 +153,7 @@ def lowered(engine: str) -> Implementation:
 
     return Implementation(
         engine, "conv3d", lambda problem: method().refuse(flat(problem)), prepare, lambda problem: method().error_bound(flat(problem)),
-        fuses, cut,
+        fuses, cut, local=method().local,
     )  # fmt: skip
 
 

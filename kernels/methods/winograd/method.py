@@ -86,6 +86,6 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
 
 
 WINOGRAD = Implementation(
-    "winograd", "conv", refuse, prepare, error_bound, fuses, parts, variants=variants, prepare_last=prepare_last
+    "winograd", "conv", refuse, prepare, error_bound, fuses, parts, variants=variants, prepare_last=prepare_last, local=False
 )
 registry.add(WINOGRAD)

@@ -1,0 +1,40 @@
+"""What errors are shares of: the accuracy that a call asks for, and the process's where it asks for none."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from kernels.problem.errors import ProblemError
+
+ACCURACIES = ("largest", "each")
+_process: dict[str, str] = {}  # what `set_accuracy` was told
+
+
+def set_accuracy(accuracy: str | None) -> None:
+    """What calls, plans and networks of this process that name no accuracy take from now on: "largest", "each", or None for the
+    environment variable KERNELS_ACCURACY and else "largest". Raises ProblemError for anything else. See `conv2d` for what they mean.
+
+    >>> set_accuracy("each")
+    >>> set_accuracy(None)
+    """
+    if accuracy is None:
+        _process.clear()
+    else:
+        _process["accuracy"] = _known_accuracy("set_accuracy: accuracy", accuracy)
+
+
+def default_accuracy() -> str:
+    """The accuracy of what names none."""
+    return _process.get("accuracy") or _known_accuracy("KERNELS_ACCURACY", os.environ.get("KERNELS_ACCURACY", "").lower() or "largest")
+
+
+def accuracy_of(op: str, accuracy: str | None) -> str:
+    """The accuracy asked for, or the process's."""
+    return default_accuracy() if accuracy is None else _known_accuracy(f"{op}: accuracy", accuracy)
+
+
+def _known_accuracy(what: str, accuracy: Any) -> str:
+    if not isinstance(accuracy, str) or accuracy not in ACCURACIES:
+        raise ProblemError(f'{what} is {accuracy!r}, must be "largest" (errors are shares of the largest output) or "each" (of their own)')
+    return accuracy
