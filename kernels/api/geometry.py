@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from kernels.problem.conv import Conv, ConvTranspose
 from kernels.problem.conv import same_padding as same_padding_of_axis
 from kernels.problem.errors import ProblemError
+from kernels.problem.halo import Field, Slide
 from kernels.problem.options import Ints, check_positive, flag, padding_pairs, per_axis
 from kernels.problem.pool import Pool
 from kernels.problem.window import Pairs, Size, dilated
@@ -155,8 +156,7 @@ def receptive_field(
     spacing around the frequency of interest. axes names each axis "time", "frequency" or otherwise; by default ("time",) or
     ("frequency", "time"). Raises ProblemError for arguments that make no layers.
 
-    With effective kernels e = (k - 1)*d + 1: stride S_l = s_1 ⋯ s_l, size r_l = 1 + sum of (e_i - 1) S_(i-1), start -sum of p_i S_(i-1).
-    A transposed layer has s = 1/stride, and as its outputs see what lies before them, p = (e - 1 - p)/stride and e - 1 = (e - 1)/stride.
+    The arithmetic is that of `halo`.
     Definition: A. Araujo, W. Norris, J. Sim, "Computing receptive fields of convolutional neural networks", Distill, 2019.
 
     >>> fields = receptive_field([(3, 1, 1, 1), (2, 2), (3, 1, 1, 1)])
@@ -177,7 +177,7 @@ def receptive_field(
         if value is not None and axis not in names:
             raise ProblemError(f"{op}: {name} is told, but axes {names} have no {axis!r}; pass axes=")
 
-    reach, start, steps = (Fraction(1),) * number, (Fraction(0),) * number, (Fraction(1),) * number
+    seen = (Field(),) * number
     now = None if size is None else per_axis(op, "size", size, number)
     fields = []
     for stack in stacks:
@@ -186,16 +186,10 @@ def receptive_field(
             more, transposed = per_axis(op, "output_padding", one.output_padding, number), flag(op, "transposed", one.transposed)
             check_positive(op, kernel, stride, dilation)
             before, now = _before(_Window(kernel, stride, dilation, one.padding, transposed, more), now)
-            wide = [dilated(k, d) - 1 for k, d in zip(kernel, dilation)]
-            if transposed:
-                steps = tuple(a / s for a, s in zip(steps, stride))
-                before = tuple(e - p for e, p in zip(wide, before))
-            reach = tuple(r + e * a for r, e, a in zip(reach, wide, steps))
-            start = tuple(u - p * a for u, p, a in zip(start, before, steps))
-            if not transposed:
-                steps = tuple(a * s for a, s in zip(steps, stride))
-        centre = tuple(float(u + (r - 1) / 2) for u, r in zip(start, reach))
-        field = ReceptiveField(_plain(reach), _plain(steps), _plain(start), centre)
+            slides = (Slide(k, s, d, p, transposed=transposed) for k, s, d, p in zip(kernel, stride, dilation, before))
+            seen = tuple(field.then(slide) for field, slide in zip(seen, slides))
+        sizes, steps, starts, centres = zip(*((field.size, field.stride, field.start, field.centre) for field in seen))
+        field = ReceptiveField(_plain(sizes), _plain(steps), _plain(starts), tuple(map(float, centres)))
         if hop is not None and sample_rate is not None:
             width = hop if window is None else window
             field = dataclasses.replace(field, seconds=_span(field, names.index("time"), hop / sample_rate, width / sample_rate))
