@@ -1,0 +1,1 @@
+"""What brings a graph to the form that runs: one idea a file."""
