@@ -19,7 +19,7 @@ from numba import prange
 from kernels.cost.calibration import Calibration, calibration, using
 from kernels.cost.peak import SUMS, peak
 from kernels.dispatch.heuristic import choose
-from kernels.dispatch.measure import checked, race, timed
+from kernels.dispatch.measure import checked, lingering, race, timed
 from kernels.dispatch.plan import load
 from kernels.methods.contract import operation
 from kernels.problem.conv import parse
@@ -99,7 +99,7 @@ def calibrate(tell: Callable[[str], object]) -> Calibration:
         with using(base):
             estimated = {name: seconds for name, seconds in choose(problem).estimates.items() if seconds <= LONGEST}
         names = sorted(estimated, key=estimated.__getitem__)
-        seconds = race(checked(problem, 1, names, BUDGET), BUDGET, everybody=True)
+        seconds = race(checked(problem, 1, names, BUDGET), BUDGET, lingering(problem), everybody=True)
         for name, measured in seconds.items():
             ratios[f"{operation(problem)} {name}"].append(measured / estimated[name])
         tell(f"{problem}: " + ", ".join(f"{name} {1e3 * s:.3g} ms ({s / estimated[name]:.2f})" for name, s in seconds.items()))

@@ -22,6 +22,7 @@ from kernels.dispatch.heuristic import candidates, choose
 from kernels.dispatch.plan import load, prepare
 from kernels.dispatch.tuning import Measured
 from kernels.methods import registry
+from kernels.methods.contract import operation
 from kernels.problem.arrays import frozen
 from kernels.problem.conv import Conv, Problem
 from kernels.problem.operands import Operands
@@ -29,10 +30,8 @@ from kernels.runtime.machine import memory
 
 Array = np.ndarray
 
-TRUSTED = "im2col", "jit", "naive"  # the first that is able is what the others must agree with: plain loops around others' products
 SLICE = 2e-3  # seconds of a turn: a call of microseconds is timed many times
 LEAST, LONG = 3, 10  # calls of the first turn, as one alone may meet whatever else the machine does; but one of a tenth of the budget
-BLAS, SETTLE = "im2col", 0.03  # whose threads go on spinning for so many seconds after a product, beside whoever is next
 BEHIND, FAR = 1.3, 4.0  # times the fastest so far, by each one's fastest call: no more turns; after one or two calls
 ENOUGH = 30  # turns
 ARRAYS = 8  # as many copies of all that a layer reads and writes must fit the memory
@@ -53,7 +52,7 @@ def measure(problem: Problem, threads: int, budget: float) -> Measured | None:
         ready = checked(problem, threads, candidates(problem, threads), budget / 2)
         if not ready:
             return None
-        seconds = race(ready, budget / 2)
+        seconds = race(ready, budget / 2, lingering(problem))
         measured = Measured(min(seconds, key=seconds.__getitem__), seconds)
         tuning.remember(problem, threads, measured)
         return measured
@@ -89,8 +88,9 @@ def checked(problem: Problem, threads: int, names: list[str], budget: float) -> 
             out.fill(-1 if out.dtype.kind == "i" else math.nan)
         return call, timed(call), choice.implementation.error_bound(problem)
 
-    able = registry.able(problem)
-    trusted = next(name for name in TRUSTED if able.get(name, "") is None)
+    every = registry.every(operation(problem))
+    able = [name for name, sentence in registry.able(problem).items() if sentence is None]
+    trusted = max(able, key=lambda name: every[name].trust)  # what the others must agree with
     _, _, bound = answer(trusted)
     expected = [out.copy() for out in outs]
     largest = float(np.max(np.abs(expected[0]), initial=_before_activation(problem, operands, x, threads, trusted)))
@@ -130,9 +130,17 @@ def timed(call: Callable[[], Any]) -> float:
     return clock() - begin
 
 
-def race(calls: dict[str, Callable[[], None]], budget: float, everybody: bool = False) -> dict[str, float]:
+def lingering(problem: Problem) -> Callable[[str], float]:
+    """Seconds for which a method's threads, by its name or a variant's, go on spinning beside whoever is next."""
+    every = registry.every(operation(problem))
+    return lambda name: every[name.partition(":")[0]].lingers
+
+
+def race(
+    calls: dict[str, Callable[[], None]], budget: float, lingers: Callable[[str], float] = lambda name: 0.0, *, everybody: bool = False
+) -> dict[str, float]:
     """Seconds of the fastest call of each, which nothing else that the machine does has touched, from turns in alternating order.
-    everybody: none is left behind."""
+    lingers: what to wait after a turn of one. everybody: none is left behind."""
     samples: dict[str, list[float]] = {name: [] for name in calls}
     running, end = list(calls), clock() + budget
     for _ in range(ENOUGH):
@@ -143,8 +151,8 @@ def race(calls: dict[str, Callable[[], None]], budget: float, everybody: bool = 
                 while sum(turn) < SLICE or len(samples[name]) + len(turn) < LEAST:
                     turn.append(timed(calls[name]))
             samples[name] += turn
-            if name.startswith(BLAS) and len(running) > 1:
-                time.sleep(SETTLE)
+            if len(running) > 1:
+                time.sleep(lingers(name))
         fastest = min(min(samples[name]) for name in running)
         limits = {name: fastest * (math.inf if everybody else BEHIND if len(samples[name]) > 2 else FAR) for name in running}
         running = [name for name in reversed(running) if min(samples[name]) <= limits[name]]

@@ -26,8 +26,17 @@ class Implementation:
     itself; None where the plan turns them over.
     prepare_once: prepare for operands that serve one call, which need not be packed; None where they are packed all the same.
     variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
-    for measuring. Each gets a problem of the operation. local: whether every output is a sum of its own window's products and nothing else,
-    so that its error is a share of theirs, and a NaN or inf reaches no other output.
+    for measuring.
+    local: whether every output is a sum of its own window's products and nothing else, so that its error is a share of theirs, and a NaN
+    or inf reaches no other output.
+    estimate(problem): seconds of one core for a problem done as it stands, which only need to rank; None: "auto" never takes the method.
+    What is lowered is estimated by its parts, and parts_cycles(problem) that making them of the problem takes besides.
+    packing(problem): cycles of one core that the operands take to be packed, in every call of a function; None where they are taken as they
+    are. packing_once: the same by prepare_once.
+    trust: of the methods that can do a problem, the one with the highest is what the others' answers are compared with.
+    lingers: seconds for which threads of the method go on spinning after a call, beside whoever is next.
+    lowered: the registry made it of the method for another operation.
+    Each function gets a problem of the operation.
     """
 
     name: str
@@ -41,6 +50,13 @@ class Implementation:
     prepare_once: Callable[[Any, int], Prepared] | None = None
     variants: Callable[[Any, int], dict[str, Implementation]] = lambda problem, threads: {}
     local: bool = True
+    estimate: Callable[[Any], float] | None = None
+    parts_cycles: Callable[[Any], float] = lambda problem: 0.0
+    packing: Callable[[Any], float] | None = None
+    packing_once: Callable[[Any], float] | None = None
+    trust: int = 0
+    lingers: float = 0.0
+    lowered: bool = False
 
     def only(self, kind: str, *steps: str) -> Implementation:
         """The method with `only=kind` passed to these of its functions."""

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 from kernels.methods.contract import Implementation, operation
 from kernels.problem.conv import Conv, Problem
 from kernels.problem.errors import ProblemError
 
 _all: dict[tuple[str, str], Implementation] = {}
+_lowerings: list[tuple[str, str, Callable[[str], Implementation]]] = []
 
 
 def add(implementation: Implementation) -> None:
-    """Register an implementation. Raises ValueError if its name is taken for its operation."""
+    """Register an implementation, and by the lowerings what it is for other operations. Raises ValueError if its name is taken for its
+    operation by another that is not lowered."""
     key = implementation.operation, implementation.name
-    if key in _all:
+    if key in _all and not _all[key].lowered:
         raise ValueError(f"implementation {key[1]!r} for {key[0]!r} is registered already")
     _all[key] = implementation
+    for source, target, make in _lowerings:
+        if source == implementation.operation:
+            _lower(implementation, target, make)
+
+
+def lower(source: str, target: str, make: Callable[[str], Implementation]) -> None:
+    """Every implementation of the operation `source`, now and from now on, is one of `target` too, as `make(name)`; unless it registers
+    itself for that."""
+    _lowerings.append((source, target, make))
+    for implementation in every(source).values():
+        _lower(implementation, target, make)
+
+
+def _lower(implementation: Implementation, target: str, make: Callable[[str], Implementation]) -> None:
+    name = implementation.name
+    if (target, name) not in _all:
+        add(dataclasses.replace(make(name), lowered=True, trust=implementation.trust, lingers=implementation.lingers))
 
 
 def every(operation_name: str) -> dict[str, Implementation]:

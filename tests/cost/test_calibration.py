@@ -109,7 +109,7 @@ def test_factors_are_measured_over_estimated(monkeypatch: pytest.MonkeyPatch) ->
     layers = [f"max_pool2d n1 c8 {size} -> k2x2 s2x2 p0+0x0+0 d1x1 float32" for size in ("8x8", "20x30")]
     slower = itertools.cycle([2.0, 8.0])
 
-    def race(calls: dict[str, float], budget: float, everybody: bool) -> dict[str, float]:
+    def race(calls: dict[str, float], budget: float, lingers: object, everybody: bool) -> dict[str, float]:
         factor = next(slower)
         return {name: factor * seconds for name, seconds in calls.items()}
 

@@ -15,11 +15,13 @@ import math
 
 from kernels.cost.calibration import worth
 from kernels.cost.gemm import TURNED
+from kernels.cost.roofline import memory_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.depthwise.blocking import ROWS, STACKS, Stack, best, best_stack, cycles
 from kernels.methods.depthwise.driver_channels import prepare_stacks
 from kernels.methods.depthwise.row_tile import row
+from kernels.methods.direct.blocking import weight_cycles
 from kernels.methods.direct.driver import prepare_blocks
 from kernels.primitives.activations import codes
 from kernels.primitives.channels_last import channels_last
@@ -78,5 +80,13 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     return {other: DEPTHWISE.only(other, "prepare")}
 
 
-DEPTHWISE = Implementation("depthwise", "conv", refuse, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last)
+def estimate(problem: Conv) -> float:
+    """The better layout's cycles, and what memory takes."""
+    return seconds(cycles(problem)) + memory_seconds(problem)
+
+
+DEPTHWISE = Implementation(
+    "depthwise", "conv", refuse, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last, estimate=estimate,
+    packing=weight_cycles,
+)  # fmt: skip
 registry.add(DEPTHWISE)

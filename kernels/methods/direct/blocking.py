@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from kernels.cost.gemm import TILE_COST, TURNED, across_cycles, even, pool_apart, pooled_size, tallest, tap_cycles
 from kernels.cost.memory import L2_BYTES, L3_BYTES, job_cycles, stream_cycles
+from kernels.cost.roofline import BIND
 from kernels.cost.variants import rivals
 from kernels.primitives.packed_layout import Layout, layout, packing_cycles, row_counts
 from kernels.problem.conv import Conv
@@ -187,6 +188,11 @@ def best(problem: Conv, threads: int, only: str = "", last: bool = False) -> Blo
     doubt = 1.05 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
     turned = TURNED * math.prod(problem.conv_shape) / threads if last else 0.0
     return min(of_kind or found, key=lambda block: block.cycles * doubt if block.across else block.cycles + turned)
+
+
+def weight_cycles(problem: Conv) -> float:
+    """Cycles of one core to pack the weights."""
+    return BIND + PACKED * math.prod(problem.weight_shape)
 
 
 @remembered

@@ -11,9 +11,10 @@ learning convolutions on SIMD architectures", SC 2018, arXiv 1808.05567; the pac
 from __future__ import annotations
 
 from kernels.cost.calibration import worth
+from kernels.cost.roofline import BIND, map_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
-from kernels.methods.direct.blocking import best, best_as_given, best_pooled, kinds
+from kernels.methods.direct.blocking import best, best_as_given, best_pooled, kinds, weight_cycles
 from kernels.methods.direct.driver import prepare_blocks
 from kernels.methods.direct.driver_oc import prepare_narrow
 from kernels.primitives.gemm_tile import tile, tile_of_rows
@@ -61,8 +62,19 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     return {name: DIRECT.only(name, "prepare") for name in names}
 
 
+def estimate(problem: Conv) -> float:
+    """Its blocking's cycles, and what maps move."""
+    return seconds(best(problem, 1).cycles) + map_seconds(problem)
+
+
+def once_cycles(problem: Conv) -> float:
+    """What weights cost that serve one call: packed, or read where they lie by a slower blocking."""
+    given = best_as_given(problem, 1)
+    return BIND + max(0.0, given.cycles - best(problem, 1).cycles) if given else weight_cycles(problem)
+
+
 DIRECT = Implementation(
     "direct", "conv", lambda problem: None, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last,
-    prepare_once=prepare_once,
+    prepare_once=prepare_once, estimate=estimate, packing=weight_cycles, packing_once=once_cycles,
 )  # fmt: skip
 registry.add(DIRECT)

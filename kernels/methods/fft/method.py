@@ -24,6 +24,7 @@ import math
 
 import numpy as np
 
+from kernels.cost.roofline import BIND, map_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
 from kernels.methods.fft.blocking import best, by_lines, frequencies, kinds, summands
@@ -34,10 +35,13 @@ from kernels.primitives.activations import codes
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
+from kernels.runtime.machine import machine
 
 Array = np.ndarray
 
 LIMIT = 4 << 30  # bytes of spectra beyond which the method refuses
+GROUP = 3000  # cycles that groups take beyond their transforms: 512 of 62x4 took 2.2 ms of a core, not 1.2
+SPECTRAL, BY_SCIPY = 6.0, 60.0  # cycles to transform a number of weights: of a line of whole vectors (3 to 13), by SciPy (50 to 200)
 ORIGIN_BYTES = 24  # of the image, row and column where each column of a tile of SciPy's route starts
 
 
@@ -118,5 +122,24 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     return {name: FFT.only(name, "refuse", "prepare", "error_bound", "fuses") for name in kinds(problem, threads)}
 
 
-FFT = Implementation("fft", "conv", refuse, prepare, error_bound, fuses, variants=variants, local=False)
+def estimate(problem: Conv) -> float:
+    """The cycles of the route that is taken, and what maps move."""
+    cut, by_scipy = by_lines(problem), layout(problem)
+    cycles = cut.cycles if cut else by_scipy.cycles if by_scipy else math.inf
+    return seconds(cycles + GROUP * problem.n * problem.groups) + map_seconds(problem)
+
+
+def weight_cycles(problem: Conv) -> float:
+    """Cycles of one core to transform the weights."""
+    cut, by_scipy = by_lines(problem), layout(problem)
+    if cut:
+        lanes = machine().lanes(problem.itemsize)
+        channels = problem.groups * -(-problem.c_out // problem.groups // lanes) * lanes
+        return BIND + SPECTRAL * channels * summands(problem, cut) * cut.length
+    return BIND + BY_SCIPY * (by_scipy.weight_bytes / problem.itemsize if by_scipy else 0)
+
+
+FFT = Implementation(
+    "fft", "conv", refuse, prepare, error_bound, fuses, variants=variants, estimate=estimate, packing=weight_cycles, local=False
+)
 registry.add(FFT)

@@ -19,6 +19,9 @@ def prepare(problem: AdaptivePool, threads: int) -> Prepared:
     raise RefusedError(refuse(problem))
 
 
-for _name in registry.every("pool"):
-    if _name not in registry.every("adaptive_pool"):
-        registry.add(Implementation(_name, "adaptive_pool", refuse, prepare, rounding_bound))
+def lowered(name: str) -> Implementation:
+    """The method of that name, for adaptive pools."""
+    return Implementation(name, "adaptive_pool", refuse, prepare, rounding_bound)
+
+
+registry.lower("pool", "adaptive_pool", lowered)

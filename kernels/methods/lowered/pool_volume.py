@@ -84,6 +84,4 @@ def lowered(engine: str) -> Implementation:
     return Implementation(engine, "pool3d", refuse, prepare, error_bound, parts=cut)
 
 
-for _name in registry.every("pool"):
-    if _name not in registry.every("pool3d"):
-        registry.add(lowered(_name))
+registry.lower("pool", "pool3d", lowered)

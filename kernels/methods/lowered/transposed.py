@@ -196,6 +196,4 @@ def lowered(engine: str) -> Implementation:
     return Implementation(engine, "conv_transpose", refuse, prepare, error_bound, fuses, cut, local=local)
 
 
-for _name in registry.every("conv"):
-    if _name not in registry.every("conv_transpose"):
-        registry.add(lowered(_name))
+registry.lower("conv", "conv_transpose", lowered)

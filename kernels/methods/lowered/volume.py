@@ -157,6 +157,4 @@ def lowered(engine: str) -> Implementation:
     )  # fmt: skip
 
 
-for _name in registry.every("conv"):
-    if _name not in registry.every("conv3d"):
-        registry.add(lowered(_name))
+registry.lower("conv", "conv3d", lowered)

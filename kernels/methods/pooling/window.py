@@ -16,6 +16,7 @@ from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.cost.memory import L2_BYTES
+from kernels.cost.roofline import memory_seconds, rate
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.pooling.argmax import plane_positions
@@ -34,6 +35,7 @@ from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
 
+SHARE = 0.2  # of the vectors' peak
 BYTES_PER_CYCLE = 4  # of input and output on one core, roughly, where they are not still in the second-level cache
 
 
@@ -217,4 +219,9 @@ def prepare(problem: Pool, threads: int) -> Prepared:
     return Prepared(without_operands(run), scratch.nbytes)
 
 
-registry.add(Implementation("window", "pool", refuse, prepare, rounding_bound))
+def estimate(problem: Pool) -> float:
+    """What memory takes, and its operations at a share of the vectors' peak."""
+    return memory_seconds(problem) + problem.flops / rate(problem, SHARE)
+
+
+registry.add(Implementation("window", "pool", refuse, prepare, rounding_bound, estimate=estimate))

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 import numpy as np
 from numba import prange
 
+from kernels.cost.calibration import calibration
+from kernels.cost.roofline import memory_seconds, rate
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.primitives.prepared import Prepared, Run
@@ -30,6 +32,9 @@ from kernels.runtime.scratch import Scratch
 Array = np.ndarray
 
 BUDGET = 16 << 20  # bytes of unfolded input at a time; a quarter of it took 1.5 times as long on a busy machine (more waits for BLAS)
+SPIN = 0.03  # seconds for which BLAS's threads go on spinning after a product
+SPINNING = 15e-3  # seconds that this costs whoever comes next. Three such layers took SampleCNN from 27 to 167 ms, two took VGGish from 22
+# to 48; a layer of its own that gains half of that may still have it
 POSITIONS = 64  # fewest columns worth a matrix product; below, the sum is cut before the columns are
 
 
@@ -202,4 +207,13 @@ def prepare(problem: Conv, threads: int) -> Prepared:
     return Prepared(bind, scratch.nbytes, note)
 
 
-registry.add(Implementation("im2col", "conv", lambda problem: None, prepare, rounding_bound))
+def estimate(problem: Conv) -> float:
+    """Unfolding, which writes and reads taps copies of the input, and products, of groups one after another, 5 us each."""
+    unfolded = problem.n * problem.c_in * problem.taps * math.prod(problem.conv_size) * problem.itemsize
+    unfolding = 2 * unfolded / calibration().bandwidth
+    return problem.flops / rate(problem, 0.25) + unfolding + 5e-6 * problem.groups * problem.n + memory_seconds(problem) + SPINNING
+
+
+registry.add(
+    Implementation("im2col", "conv", lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=3, lingers=SPIN)
+)

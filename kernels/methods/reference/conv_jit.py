@@ -11,6 +11,7 @@ import numpy as np
 from numba import prange
 
 from kernels.cost.calibration import worth
+from kernels.cost.roofline import memory_seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.primitives.prepared import Prepared, Run
@@ -20,6 +21,7 @@ from kernels.runtime.jit import njit, region
 
 Array = np.ndarray
 
+SPEED = 5e8  # operations a second of one core
 CYCLES = 3  # for an operation: the running sum waits for each addition
 
 
@@ -71,4 +73,9 @@ def prepare(problem: Conv, threads: int) -> Prepared:
     return Prepared(bind)
 
 
-registry.add(Implementation("jit", "conv", lambda problem: None, prepare, rounding_bound))
+def estimate(problem: Conv) -> float:
+    """Its operations, and what memory takes."""
+    return problem.flops / SPEED + memory_seconds(problem)
+
+
+registry.add(Implementation("jit", "conv", lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=2))

@@ -18,6 +18,8 @@ from kernels.problem.operands import Operands
 
 Array = np.ndarray
 
+SPEED = 1e7  # operations a second, of which a multiply-add is two
+
 
 def slide(problem: Conv, channel: Array, kernel: Array) -> list[list[float]]:
     """Step 1: one kernel slides over one input channel (h, w); taps that fall on padding add nothing."""
@@ -88,5 +90,10 @@ def prepare(problem: Conv, threads: int) -> Prepared:
     return Prepared(bind)
 
 
+def estimate(problem: Conv) -> float:
+    """Its operations."""
+    return problem.flops / SPEED
+
+
 for _operation in ("conv", "conv3d"):
-    registry.add(Implementation("naive", _operation, lambda problem: None, prepare, rounding_bound))
+    registry.add(Implementation("naive", _operation, lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=1))

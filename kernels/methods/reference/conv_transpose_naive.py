@@ -17,6 +17,8 @@ from kernels.problem.operands import Operands
 
 Array = np.ndarray
 
+SPEED = 1e7  # operations a second, of which a multiply-add is two
+
 
 def stamp(problem: ConvTranspose, channel: Array, kernel: Array, out: Array) -> None:
     """Add what one input channel makes with one kernel to one output channel; what falls on the cropped rim is dropped."""
@@ -49,4 +51,9 @@ def prepare(problem: ConvTranspose, threads: int) -> Prepared:
     return Prepared(bind)
 
 
-registry.add(Implementation("naive", "conv_transpose", lambda problem: None, prepare, rounding_bound))
+def estimate(problem: ConvTranspose) -> float:
+    """Its operations."""
+    return problem.flops / SPEED
+
+
+registry.add(Implementation("naive", "conv_transpose", lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=1))

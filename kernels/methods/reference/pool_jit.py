@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from kernels.cost.roofline import memory_seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.primitives.prepared import Prepared, without_operands
@@ -17,6 +18,8 @@ from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
 from kernels.runtime.jit import njit, region
 
 Array = np.ndarray
+
+SPEED = 1e8  # operations a second of one core
 
 
 @njit
@@ -122,5 +125,10 @@ def prepare(problem: Pool | AdaptivePool, threads: int) -> Prepared:
     return Prepared(without_operands(run))
 
 
+def estimate(problem: Pool | AdaptivePool) -> float:
+    """What memory takes, and its operations."""
+    return memory_seconds(problem) + problem.flops / SPEED
+
+
 for _operation in ("pool", "pool3d", "adaptive_pool"):
-    registry.add(Implementation("jit", _operation, lambda problem: None, prepare, rounding_bound))
+    registry.add(Implementation("jit", _operation, lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=2))

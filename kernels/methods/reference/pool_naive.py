@@ -19,6 +19,8 @@ from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
 
 Array = np.ndarray
 
+SPEED = 5e5  # operations a second
+
 
 def window(problem: Pool | AdaptivePool, place: tuple[int, ...]) -> tuple[list[tuple[int, ...]], int]:
     """(positions of the input that the window at an output's place sees, number of taps on input or padding: overhang is neither)."""
@@ -67,5 +69,10 @@ def largest(values: list[float]) -> int:
     return best
 
 
+def estimate(problem: Pool | AdaptivePool) -> float:
+    """Its operations."""
+    return problem.flops / SPEED
+
+
 for _operation in ("pool", "pool3d", "adaptive_pool"):
-    registry.add(Implementation("naive", _operation, lambda problem: None, prepare, rounding_bound))
+    registry.add(Implementation("naive", _operation, lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=1))

@@ -12,18 +12,22 @@ blocks after Z. Jia et al., "Towards optimal Winograd convolution on manycores",
 
 from __future__ import annotations
 
+import math
+
 from kernels.cost.calibration import worth
+from kernels.cost.roofline import BIND, map_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
 from kernels.methods.winograd import blocking as cutting
 from kernels.methods.winograd.driver import prepare
-from kernels.methods.winograd.stride_phases import dense
+from kernels.methods.winograd.stride_phases import cycles, dense
 from kernels.primitives.channels_last import channels_last
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv, Problem
 from kernels.runtime.machine import cores
 
 LEAST_CHANNELS = 8  # below this on either side the transforms cost more than they save
+TRANSFORMED = 5.0  # cycles to transform a weight to a point, measured 2.3 to 6
 
 
 def refuse(problem: Problem) -> str | None:
@@ -85,7 +89,19 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     return {name: WINOGRAD.only(name, "prepare", "error_bound", "fuses") for name in names}
 
 
+def estimate(problem: Conv) -> float:
+    """Its blocking's cycles, and what maps move."""
+    return seconds(cutting.best(problem, 1).cycles) + map_seconds(problem)
+
+
+def weight_cycles(problem: Conv) -> float:
+    """Cycles of one core to transform the weights."""
+    points = math.prod(cutting.best(problem, 1).patch(problem))
+    return BIND + TRANSFORMED * points * math.prod(problem.weight_shape) / problem.taps
+
+
 WINOGRAD = Implementation(
-    "winograd", "conv", refuse, prepare, error_bound, fuses, parts, variants=variants, prepare_last=prepare_last, local=False
-)
+    "winograd", "conv", refuse, prepare, error_bound, fuses, parts, variants=variants, prepare_last=prepare_last, estimate=estimate,
+    parts_cycles=cycles, packing=weight_cycles, local=False,
+)  # fmt: skip
 registry.add(WINOGRAD)
