@@ -8,52 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
-LIBRARY = ROOT / "kernels"
-
-# From the lowest up: a module imports only from its own room and from rooms before it. Nothing else says which floor a room is on;
-# the picture in kernels/README.md is drawn from this list.
-ROOMS = {
-    "runtime": "machine, compiling, LLVM IR, threads, scratch memory, files",
-    "problem": "values: what is computed, its operands and options, errors",
-    "cost": "what every estimate counts alike: cycles, memory, calibration",
-    "primitives": "what engines share: register tiles, post-ops, packing, launcher",
-    "methods": "one room an engine",
-    "dispatch": "plan, choice by estimate or measurement, tuning",
-    "api": "what users call",
-    "network": "layers in a row as one plan",
-}
-ENTRANCES = {"__init__", "__main__"}  # of the whole package: they may import every room
-MAY_USE = {"depthwise": {"direct"}}  # an engine that runs on another's driver; else what engines share is in primitives and cost
-FLOOR = {room: floor for floor, room in enumerate(ROOMS)}
-MODULES = sorted(LIBRARY.rglob("*.py"))
-
-
-def room_of(module: str) -> str:
-    """The room of a module of the library, without "kernels." before its name."""
-    return module.split(".")[0]
-
-
-def name_of(file: Path) -> str:
-    parts = file.relative_to(LIBRARY).with_suffix("").parts
-    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
-
-
-def imported(tree: ast.AST) -> set[str]:
-    """Full names of the modules of this repository that are imported, inside functions too, and by name."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports hide the floor"
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules = {name for name in names if (ROOT / (name.replace(".", "/") + ".py")).exists()}
-            found |= modules or ({f"{node.module}"} if node.module != "kernels" else names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and isinstance(node.args[0], ast.Constant):
-            found.add(str(node.args[0].value))
-    return {name for name in found if name.split(".")[0] in ("kernels", "benchmarks", "tests")}
+import rooms
+from rooms import ENTRANCES, FLOOR, LIBRARY, MAY_USE, MODULES, ROOMS, ROOT, imported, name_of, room_of
 
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -67,6 +23,11 @@ def test_imports_only_from_lower_rooms(file: Path) -> None:
         assert library == "kernels", f"{own} imports {name}; the library imports nothing else of this repository"
         assert room_of(other) in FLOOR, f"{own} imports {name}, which is in no room"
         assert FLOOR[room_of(other)] <= FLOOR[room_of(own)], f"{own} imports {name}, which is in a room above"
+
+
+def test_the_picture_is_that_of_the_imports() -> None:
+    text = rooms.PAGE.read_text()
+    assert text == rooms.page(text), "run python tests/rooms.py"
 
 
 def test_imports_run_in_no_circle() -> None:
