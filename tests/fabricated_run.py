@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from benchmarks.records.results import PEERS, Line, Run, append_cell
+from benchmarks.records import archive
+from benchmarks.records.archive import append_cell
+from benchmarks.records.results import PEERS, Line, Run
 
 OURS = ("naive", "jit", "im2col", "fft", "direct", "auto")
 # name, operation, problem text, flops, compulsory bytes
@@ -85,7 +87,7 @@ def _outcome(workload: tuple, contender: str) -> dict:
 
 def write(folder: Path, cells: list[Line] | None = None, run: Run | None = None) -> Path:
     """Write the folder of a run."""
-    (run or header()).save(folder)
+    archive.save(run or header(), folder)
     for cell in lines() if cells is None else cells:
         append_cell(folder, cell)
     return folder

@@ -15,7 +15,8 @@ from typing import Any
 import fabricated_run as fabricated
 import pytest
 
-from benchmarks.records.results import Run, load
+from benchmarks.records.archive import load
+from benchmarks.records.results import Run
 from benchmarks.report import page
 from benchmarks.report.standing import contender_order
 

@@ -14,7 +14,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.records.results import Line, Run, load
+from benchmarks.records.archive import load
+from benchmarks.records.results import Line, Run
 from benchmarks.report import changes, forest
 
 

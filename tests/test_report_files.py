@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.records.results import Run, load
+from benchmarks.records.archive import load
+from benchmarks.records.results import Run
 from benchmarks.report import entries, exports, formats
 from benchmarks.report.pictures import scaling
 

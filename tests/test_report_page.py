@@ -9,7 +9,8 @@ from typing import Any
 import fabricated_run as fabricated
 import pytest
 
-from benchmarks.records.results import Run, load
+from benchmarks.records.archive import load
+from benchmarks.records.results import Run
 from benchmarks.report import entries, formats, noise, page
 from benchmarks.report.pictures import bars, error_speed, roofline, style, web
 

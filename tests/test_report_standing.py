@@ -91,7 +91,7 @@ def test_mean_over_compute_bound_rows_only() -> None:
 
 
 def test_mean_agrees_with_a_plain_computation(tmp_path: Path) -> None:
-    from benchmarks.records.results import load
+    from benchmarks.records.archive import load
 
     run = load(fabricated.write(tmp_path / "run"))
     ratios = []

@@ -8,7 +8,8 @@ import fabricated_run as fabricated
 import pytest
 from rich.console import Console
 
-from benchmarks.records.results import Run, load
+from benchmarks.records.archive import load
+from benchmarks.records.results import Run
 from benchmarks.report import formats, list_of_runs, tables
 
 

@@ -13,7 +13,7 @@ from scipy.io import wavfile
 from benchmarks import workloads
 from benchmarks.contenders import select
 from benchmarks.inputs.clip import Clip
-from benchmarks.records import results
+from benchmarks.records import archive, results
 from benchmarks.records.results import Line
 from benchmarks.runner import fresh, run
 from benchmarks.runner.cell import Bench, Budget, Spec
@@ -55,7 +55,7 @@ def test_a_fresh_beginning_is_the_cells(tmp_path: Path) -> None:
 def test_only_timed_cells_begin_afresh_and_none_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = Options(workloads=("effat.preemph",), contenders=("jit", "direct", "im2col"), threads=(1,), fresh="started")
     for name, seconds, pass_ in (("jit", (1.0,), 1), ("direct", (), 1), ("im2col", (1.0,), 1), ("im2col", (), 0)):
-        results.append_cell(tmp_path, Line("effat.preemph", name, 1, 1, "conv1d", "", 2, 4, "ok", seconds=seconds, pass_=pass_))
+        archive.append_cell(tmp_path, Line("effat.preemph", name, 1, 1, "conv1d", "", 2, 4, "ok", seconds=seconds, pass_=pass_))
     begun = []
 
     def measure(bench: Bench, spec: Spec, kind: str, audio: Path | None) -> Line:

@@ -16,7 +16,7 @@ from benchmarks.__main__ import app
 from benchmarks.contenders.ours import problem_text
 from benchmarks.inputs import expected
 from benchmarks.inputs.tensors import Tensors
-from benchmarks.records import results
+from benchmarks.records import archive
 from benchmarks.records.results import Line
 from benchmarks.report import model_totals
 from benchmarks.runner.run_options import Options
@@ -184,7 +184,7 @@ def test_totals_count_each_layer_as_often_as_the_model_has_it(tmp_path: Path) ->
         line("net.a", "direct", 0.25, 2), line("net.a", "torch", 0.125, 2), line("net.a", "auto", 0.125, 2),
         line("net.b", "direct", 0.5, 1), line("net.b", "torch", 1.0, 1), line("net.b", "winograd", 0.375, 1),
     ], fabricated_run.header(threads=(1,)))  # fmt: skip
-    run = results.load(tmp_path)
+    run = archive.load(tmp_path)
     found = model_totals.totals(model_totals.rows(run), model_totals.contender_order(run))
     assert [(each.contender, each.seconds, each.layers) for each in found] == [
         ("best of each layer", 0.25 + 0.375, 3), ("best of ours", 0.5 + 0.375, 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from benchmarks import workloads
 from benchmarks.contenders import select
 from benchmarks.host import environment
 from benchmarks.inputs.clip import Clip
-from benchmarks.records import results
+from benchmarks.records import archive
 from benchmarks.records.results import Line, Run
 from benchmarks.runner import resume, schedule
 from benchmarks.runner.cell import Bench, Budget, Spec
@@ -55,7 +56,7 @@ def test_out_of_time_then_killed_then_interrupted_then_whole(tmp_path: Path) -> 
     told, _ = process.communicate()
     assert process.returncode == 0 and "4 cells, 2 passes, at most 1e-05 minutes" in told, told
     (folder,) = (path.parent for path in tmp_path.glob("*/run.json"))
-    assert results.load(folder).stopped == "run out of time" and len(list(results.lines(folder))) <= 1
+    assert archive.load(folder).stopped == "run out of time" and len(list(archive.lines(folder))) <= 1
 
     process = begin(tmp_path, "--resume", "--minutes=20")
     wait_for(tmp_path, 2, process)
@@ -69,16 +70,16 @@ def test_out_of_time_then_killed_then_interrupted_then_whole(tmp_path: Path) -> 
     told, _ = process.communicate()
     assert process.returncode == 130 and "--resume goes on" in told, told
     after_interrupt = (folder / "cells.jsonl").read_text()
-    assert after_interrupt.startswith(after_kill) and results.load(folder).stopped == "been interrupted"
+    assert after_interrupt.startswith(after_kill) and archive.load(folder).stopped == "been interrupted"
     assert not (folder / "at-work.json").exists() and (folder / "index.html").exists()
 
     process = begin(tmp_path, "--resume", "--minutes=20")
     told, _ = process.communicate()
     assert process.returncode == 0, told
-    assert (folder / "cells.jsonl").read_text().startswith(after_interrupt)
-    found = [(line.contender, line.pass_, line.status, bool(line.seconds)) for line in results.lines(folder)]
+    assert gzip.decompress((folder / "cells.jsonl.gz").read_bytes()).decode().startswith(after_interrupt)
+    found = [(line.contender, line.pass_, line.status, bool(line.seconds)) for line in archive.lines(folder)]
     assert sorted(found) == sorted((name, pass_, "ok", True) for name in contenders for pass_ in (1, 2))
-    assert results.load(folder).stopped == "" and results.load(folder).passes == 2
+    assert archive.load(folder).stopped == "" and archive.load(folder).passes == 2
 
 
 def suite(folder: Path, names: list[str]) -> Suite:
@@ -97,12 +98,12 @@ def test_a_cell_that_ends_the_process_twice_is_given_up(tmp_path: Path) -> None:
             Suite(Deadly(CLIP, Budget(0.01, 1.0)), cells.cells, 1, tmp_path).measure(cells.cells[0], lambda run, rounds: [])
     gone, well = (cells.measure(spec, lambda run, rounds: [0.5] * rounds) for spec in cells.cells)
     assert gone.status == "failed" and gone.reason == "the process ended 2 times while this cell ran"
-    assert well.status == "ok" and [line.status for line in results.lines(tmp_path)] == ["failed", "ok"]
+    assert well.status == "ok" and [line.status for line in archive.lines(tmp_path)] == ["failed", "ok"]
 
 
 def test_finished_cells_are_neither_run_nor_expected_again(tmp_path: Path) -> None:
     for name, pass_ in (("jit", 1), ("direct", 1), ("jit", 2)):
-        results.append_cell(tmp_path, replace(LINE, contender=name, pass_=pass_))
+        archive.append_cell(tmp_path, replace(LINE, contender=name, pass_=pass_))
     matrix = schedule.specs([SMALL], select(["jit", "direct", "im2col"]), [1])
     progress = schedule.Progress(matrix, 2, Clock(), resume.finished(tmp_path))
 
@@ -132,7 +133,7 @@ class Clock(schedule.Clock):
 def test_the_newest_unfinished_run_of_the_same_machine_and_code(tmp_path: Path) -> None:
     here = {"cpu": "one", "commit": "abc", "versions": {"numpy": "2"}}
     for name, stopped in (("2026-01-01", "crashed"), ("2026-01-02", "been interrupted"), ("2026-01-03", "")):
-        Run(name, "", (), "quick", 0, (1,), "", here, {}, options={"batch": 2}, stopped=stopped).save(tmp_path / name)
+        archive.save(Run(name, "", (), "quick", 0, (1,), "", here, {}, options={"batch": 2}, stopped=stopped), tmp_path / name)
     found = resume.unfinished(tmp_path)
     assert found.id == "2026-01-02" and found.options == {"batch": 2}
     resume.check_same(found, here)

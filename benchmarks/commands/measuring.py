@@ -15,7 +15,7 @@ from benchmarks.commands import shared
 from benchmarks.commands.shared import Audio, Batch, ContenderGlob, Inputs, Layers, Onnx, Preset, Threads, WorkloadGlob, console, stop
 from benchmarks.runner.cell import Bench
 from benchmarks.runner.run import INTERRUPTED, go_on, run
-from benchmarks.runner.run_options import REPORTS
+from benchmarks.runner.run_options import RUNS
 from benchmarks.runner.schedule import PRESETS
 
 
@@ -35,11 +35,11 @@ def run_command(
     denormals: Annotated[bool, typer.Option("--denormals", help="The second half of each input channel is denormal numbers.")] = False,
     fresh: Annotated[str, typer.Option(metavar="started|installed", help="Begin each timed cell in a process of its own, too.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run under --out, with its options.")] = False,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders go.")] = REPORTS,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders go; runs/, which git ignores, if not given.")] = RUNS,
     json: Annotated[bool, typer.Option("--json", help="Write the cells as JSON to standard output, all else to standard error.")] = False,
 ) -> None:
     """Check and time contenders on workloads, and write a folder with raw data and a page."""
-    from benchmarks.report import list_of_runs, model_totals, page, tables
+    from benchmarks.report import model_totals, page, tables
 
     options = replace(
         shared.options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio),
@@ -61,7 +61,7 @@ def run_command(
         screen.print(model_totals.summary(done))
     assert done.folder is not None
     written = page.write(done.folder)
-    list_of_runs.write(out)
+    shared.write_list(out, screen)
     screen.print(f"Raw data and page: {written}", soft_wrap=True)
     if done.stopped == INTERRUPTED:
         raise typer.Exit(130)  # as shells say of what Ctrl-C ended

@@ -7,34 +7,38 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.commands import shared
 from benchmarks.commands.shared import console, open_run, stop
-from benchmarks.runner.run_options import REPORTS
+from benchmarks.runner.run_options import REPORTS, RUNS
 
 
 def report_command(
-    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A run's folder; the newest under reports/ if not given.")] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A run's folder; the newest under runs/ or reports/ if none.")] = None,
     update_readme: Annotated[bool, typer.Option("--update-readme", help="Put the run's table into README.md.")] = False,
-    form: Annotated[list[str], typer.Option("--format", help="html (the page), md, svg, pdf or csv; may repeat.")] = ["html"],  # noqa: B006
-    out: Annotated[Path | None, typer.Option(metavar="PATH", help="The file (svg: folder) to write; beside the data if not given.")] = None,
+    form: Annotated[list[str], typer.Option("--format", help="html, md, svg, pdf, csv or pytest-benchmark; may repeat.")] = ["html"],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(metavar="PATH", help="File (or folder) to write; beside the data if not given.")] = None,
 ) -> None:
     """Draw a run's page and table again from its data, or write them in other formats."""
-    from benchmarks.report import exports, list_of_runs, tables
+    from benchmarks.report import exports, tables
 
     if unknown := set(form) - set(exports.WRITERS):
         stop(f"no format {', '.join(sorted(unknown))}; there are {', '.join(exports.WRITERS)}")
     if out and len(form) > 1:
         stop("--out names one file, so it goes with one --format")
-    newest = sorted(path.parent for path in REPORTS.glob("*/run.json"))
-    if folder is None and not newest:
-        stop(f"no run under {REPORTS}; python -m benchmarks makes one")
-    core = tables.newest_core(newest) if update_readme and folder is None else None
-    done = core or open_run(folder or newest[-1])
+    found = [run for place in (RUNS, REPORTS) for run in sorted((path.parent for path in place.glob("*/run.json")), reverse=True)]
+    if folder is None and not found:
+        stop(f"no run under {RUNS} or {REPORTS}; python -m benchmarks makes one")
+    core = tables.newest_core(sorted(path.parent for path in REPORTS.glob("*/run.json"))) if update_readme and folder is None else None
+    done = core or open_run(folder or found[0])
     console.print(tables.terminal(done))
-    for each in form:
-        for written in exports.write(done, each, out):
-            console.print(f"Written: {written}", soft_wrap=True)
+    try:
+        for each in form:
+            for written in exports.write(done, each, out):
+                console.print(f"Written: {written}", soft_wrap=True)
+    except (OSError, ValueError) as error:
+        stop(error)
     assert done.folder is not None
-    list_of_runs.write(done.folder.parent)
+    shared.write_list(done.folder.parent, console)
     if update_readme and tables.update_readme(REPORTS.parent / "README.md", done):
         console.print("README.md has this run's table now.")
 

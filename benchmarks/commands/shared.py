@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 
 from benchmarks import workloads
-from benchmarks.records.results import Run, load
+from benchmarks.records.archive import load
+from benchmarks.records.results import Run
 from benchmarks.runner.run_options import Options
 
 console = Console()
@@ -55,3 +56,13 @@ def options(
     return Options(
         preset, tuple(workload), tuple(contender), counts, batch, audio=audio, layers=layers, onnx=onnx, inputs=tuple(inputs), command=typed
     )
+
+
+def write_list(folder: Path, screen: Console) -> None:
+    """The list of runs beside them; what somebody else wrote under its name stays, and is said."""
+    from benchmarks.report import list_of_runs
+
+    try:
+        list_of_runs.write(folder)
+    except (OSError, ValueError) as error:
+        screen.print(f"No list of runs: {error}", soft_wrap=True, highlight=False, markup=False)

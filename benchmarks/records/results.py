@@ -1,15 +1,13 @@
-"""What a run leaves behind, as values: Run and Cell, read from a run's folder and nothing else.
+"""What a run leaves behind, as values: Line, Cell and Run.
 
-A folder holds `run.json` (what was asked, the machine, its limits), one pytest-benchmark JSON per pass, and `cells.jsonl` with one line
-per finished cell of a pass, appended the moment it ends. `load` merges the lines of all passes into one Cell per
-(workload, contender, threads, batch). Reports read these values; they never see a contender or the library.
+A Line is one finished cell of one pass; `merge` makes one Cell of those of all passes. Reports read these values; they never see a
+contender or the library. archive.py keeps them on the disk.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -62,10 +60,11 @@ class Line:
 
     @classmethod
     def from_json(cls, text: str) -> Line:
-        fields = json.loads(text)
-        fields["pass_"] = fields.pop("pass")
-        fields["seconds"] = tuple(fields["seconds"])
-        return cls(**fields)
+        """Read a line; fields that a later version may have added are left out."""
+        values = json.loads(text)
+        values["pass_"] = values.pop("pass")
+        values["seconds"] = tuple(map(float, values["seconds"]))
+        return cls(**{name: value for name, value in values.items() if name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -146,6 +145,7 @@ class Run:
     folder: Path | None = field(default=None, compare=False)
     options: dict[str, Any] = field(default_factory=dict)  # those that were not the defaults
     stopped: str = ""  # "" for a whole run; else what it had done: crashed, been interrupted, run out of time
+    unreadable: int = 0  # lines of cells.jsonl that could not be read
 
     def workloads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(cell.workload for cell in self.cells))
@@ -166,38 +166,21 @@ class Run:
                 return cell
         return None
 
-    def save(self, folder: Path) -> None:
-        """Write run.json (the cells have lines of their own)."""
-        data = {
-            "schema": SCHEMA, "id": self.id, "created": self.created, "command": list(self.command),
-            "preset": self.preset,
+    def as_json(self) -> dict[str, Any]:
+        """What run.json holds."""
+        return {
+            "schema": SCHEMA, "id": self.id, "created": self.created, "command": list(self.command), "preset": self.preset,
             "passes": self.passes, "threads": list(self.threads), "audio": self.audio, "environment": self.environment,
             "limits": self.limits, "options": self.options, "stopped": self.stopped,
         }  # fmt: skip
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / "run.json.partial"  # replaced in one step: a run that dies never leaves half a file
-        partial.write_text(json.dumps(data, indent=1) + "\n")
-        os.replace(partial, folder / "run.json")
 
-
-def append_cell(folder: Path, line: Line) -> None:
-    """Append one line to cells.jsonl and push it to the disk, so that what is finished stays finished."""
-    if line.status not in STATUSES:
-        raise ValueError(f"status {line.status!r} is none of {STATUSES}")
-    with open(folder / "cells.jsonl", "a", encoding="utf-8") as file:
-        file.write(line.as_json() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def lines(folder: Path) -> Iterator[Line]:
-    """The lines of cells.jsonl in order; a last line cut short by a crash is left out."""
-    path = folder / "cells.jsonl"
-    if not path.exists():
-        return
-    for text in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if text.endswith("\n"):
-            yield Line.from_json(text)
+    @classmethod
+    def from_json(cls, data: dict[str, Any], cells: tuple[Cell, ...], folder: Path, unreadable: int = 0) -> Run:
+        return cls(
+            id=data["id"], created=data["created"], command=tuple(data["command"]), preset=data["preset"], passes=data["passes"],
+            threads=tuple(data["threads"]), audio=data["audio"], environment=data["environment"], limits=data["limits"],
+            cells=cells, folder=folder, options=data.get("options", {}), stopped=data.get("stopped", ""), unreadable=unreadable,
+        )  # fmt: skip
 
 
 def merge(found: Iterable[Line]) -> tuple[Cell, ...]:
@@ -231,17 +214,4 @@ def _merge_one(group: list[Line]) -> Cell:
         prepare_s=first("prepare_s"), first_call_s=first("first_call_s"), predicted_s=first("predicted_s"),
         inside_timer=speaker.inside_timer, count=speaker.count, peer=speaker.peer,
         import_s=first("import_s"), peak_bytes=largest("peak_bytes"),
-    )  # fmt: skip
-
-
-def load(folder: Path | str) -> Run:
-    """Read a run's folder."""
-    folder = Path(folder)
-    data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    if data["schema"] != SCHEMA:
-        raise ValueError(f"{folder}/run.json has schema {data['schema']}, this program reads {SCHEMA}")
-    return Run(
-        id=data["id"], created=data["created"], command=tuple(data["command"]), preset=data["preset"], passes=data["passes"],
-        threads=tuple(data["threads"]), audio=data["audio"], environment=data["environment"], limits=data["limits"],
-        cells=merge(lines(folder)), folder=folder, options=data.get("options", {}), stopped=data.get("stopped", ""),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from benchmarks.records.results import Cell, Run
-from benchmarks.report import entries, formats, page, tables
+from benchmarks.report import entries, formats, own_files, page, pytest_passes, tables
 from benchmarks.report.pictures import bars, error_speed, heat, roofline, scaling, style
 from benchmarks.report.standing import Row, rows
 
@@ -23,7 +23,7 @@ def markdown(run: Run, path: Path) -> list[Path]:
     """The table against peers, every cell, the environment."""
     shown = [column for column in entries.COLUMNS if column.key != "command"]
     lines = [
-        f"# {tables.plain(run.id)}", "", tables.markdown(run), "", "## All cells", "",
+        f"<!-- {own_files.MARK} -->", f"# {tables.plain(run.id)}", "", tables.markdown(run), "", "## All cells", "",
         "| " + " | ".join(column.heading for column in shown) + " |",
         "| " + " | ".join("---:" if column.number else "---" for column in shown) + " |",
     ]  # fmt: skip
@@ -31,8 +31,7 @@ def markdown(run: Run, path: Path) -> list[Path]:
         lines.append("| " + " | ".join(tables.plain(entry.values[column.key].text) for column in shown) + " |")
     lines += ["", "## Environment", ""]
     lines += [f"- {tables.plain(name)}: {tables.plain(text)}" for name, text in formats.flat(run.environment)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return [path]
+    return [own_files.write(path, "\n".join(lines) + "\n")]
 
 
 def comma_separated(run: Run, path: Path) -> list[Path]:
@@ -42,8 +41,7 @@ def comma_separated(run: Run, path: Path) -> list[Path]:
     writer = csv.DictWriter(text, list(table[0]) if table else ["workload"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
-    path.write_text(text.getvalue(), encoding="utf-8")
-    return [path]
+    return [own_files.write(path, text.getvalue())]
 
 
 def _fields(cell: Cell, row: Row, run: Run) -> dict[str, object]:
@@ -92,17 +90,20 @@ def svg(run: Run, folder: Path) -> list[Path]:
     written = []
     with style.settings(run.id):
         for name, drawing in pictures(run):
-            drawing.savefig(folder / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
-            written.append(folder / f"{name}.svg")
+            drawn = io.BytesIO()
+            drawing.savefig(drawn, format="svg", bbox_inches="tight", metadata={"Date": None, "Description": own_files.MARK})
+            written.append(own_files.write(folder / f"{name}.svg", drawn.getvalue()))
     return written
 
 
 def pdf(run: Run, path: Path) -> list[Path]:
     """The table against peers on the first pages, then a page a picture."""
-    with style.settings(run.id), PdfPages(path, metadata={"Title": f"spectroconv {run.id}", "CreationDate": None}) as pages:
+    drawn = io.BytesIO()
+    metadata = {"Title": f"spectroconv {run.id}", "Subject": own_files.MARK, "CreationDate": None}
+    with style.settings(run.id), PdfPages(drawn, metadata=metadata) as pages:
         for sheet in (*_text(run), *(drawing for _, drawing in pictures(run))):
             pages.savefig(sheet, bbox_inches="tight")
-    return [path]
+    return [own_files.write(path, drawn.getvalue())]
 
 
 def _text(run: Run) -> Iterator[Figure]:
@@ -120,18 +121,17 @@ def _text(run: Run) -> Iterator[Figure]:
 
 def html(run: Run, path: Path) -> list[Path]:
     """The page."""
-    path.write_text(page.render(run), encoding="utf-8")
-    return [path]
+    return [own_files.write(path, page.render(run))]
 
 
 WRITERS: dict[str, tuple[Callable[[Run, Path], list[Path]], str]] = {
     "html": (html, "index.html"), "md": (markdown, "report.md"), "csv": (comma_separated, "cells.csv"), "pdf": (pdf, "report.pdf"),
-    "svg": (svg, "pictures"),
+    "svg": (svg, "pictures"), "pytest-benchmark": (pytest_passes.write, "pytest-benchmark"),
 }  # fmt: skip
 
 
 def write(run: Run, form: str, out: Path | None = None) -> list[Path]:
-    """Write one of WRITERS into the run's folder, or to `out` (a folder for svg), and return what was written."""
+    """Write one of WRITERS into the run's folder, or to `out` (a folder for svg and pytest-benchmark), and return what was written."""
     writer, name = WRITERS[form]
     assert run.folder is not None or out is not None
     return writer(run, out or Path(run.folder or ".") / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from math import log2
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.records.results import Run
-from benchmarks.report import formats
+from benchmarks.report import formats, own_files
 from benchmarks.report.changes import Change, Comparison, different_settings
 from benchmarks.report.standing import Ratio
 
@@ -155,8 +156,11 @@ def _narrow(shown: list[Change]) -> bool:
 def save(comparison: Comparison, fail_above: float, path: Path) -> Path:
     """Write the picture; the ending of the name says how (svg, pdf, png)."""
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": comparison.second.id, "font.family": "DejaVu Sans"}):
-        draw(comparison, fail_above).savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    return path
+        own_files.check(path)
+        where = {".svg": {"Date": None, "Description": own_files.MARK}, ".pdf": {"Subject": own_files.MARK}}
+        drawn, form = io.BytesIO(), path.suffix.lstrip(".")
+        draw(comparison, fail_above).savefig(drawn, format=form, metadata=where.get(path.suffix, {"Software": own_files.MARK}))
+    return own_files.write(path, drawn.getvalue())
 
 
 def identity(run: Run) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.records.results import Run, load
-from benchmarks.report import formats
+from benchmarks.records import archive
+from benchmarks.records.results import Run
+from benchmarks.report import formats, own_files
 from benchmarks.report.standing import mean_speedup
 from benchmarks.report.tables import plain
 
-HEAD = """# Runs
+HEAD = f"""<!-- {own_files.MARK} -->
+# Runs
 
-Written by `python -m benchmarks`; every folder holds the raw samples, the environment and a page (`index.html`, open it in a browser).
+Every folder holds the raw samples, the environment and a page (`index.html`, open it in a browser).
 Speed: geometric mean of our best implementation against the best peer over compute-bound workloads, with its range over passes.
 
 """
@@ -19,20 +21,21 @@ COLUMNS = "| run | preset | machine | threads | commit | workloads | speed |\n| 
 
 
 def write(reports_folder: Path | str) -> Path:
-    """Write README.md into the folder that holds the folders of runs and return its path."""
+    """Write README.md into the folder that holds the folders of runs and return its path; ValueError if somebody else's is there."""
     reports_folder = Path(reports_folder)
-    runs: list[tuple[Run, str]] = []
-    unreadable: list[str] = []
-    for file in sorted(reports_folder.glob("*/run.json")):
+    lines: list[tuple[str, str]] = []
+    for folder, run, problem in archive.runs(reports_folder):
         try:
-            runs.append((load(file.parent), file.parent.name))
-        except (ValueError, KeyError, TypeError) as problem:  # one old or broken folder must not cost a fresh run its index
-            unreadable.append(f"| {plain(file.parent.name)} | cannot be read: {plain(str(problem))} | | | | | |\n")
-    runs.sort(key=lambda found: (found[0].created, found[0].id), reverse=True)
-    lines = [_line(run, folder) for run, folder in runs] + unreadable
-    path = reports_folder / "README.md"
-    path.write_text(HEAD + (COLUMNS + "".join(lines) if lines else "No runs yet.\n"), encoding="utf-8")
-    return path
+            lines.append((run.created, _line(run, folder.name)) if run else ("", _bad(folder.name, problem)))
+        except Exception as error:  # an old or broken folder must not cost a fresh run its list, whatever is wrong with it
+            lines.append(("", _bad(folder.name, f"{type(error).__name__}: {error}")))
+    lines.sort(reverse=True)
+    shown = "".join(line for _, line in lines)
+    return own_files.write(reports_folder / "README.md", HEAD + (COLUMNS + shown if lines else "No runs yet.\n"))
+
+
+def _bad(folder: str, problem: str) -> str:
+    return f"| {plain(folder)} | cannot be read: {plain(problem)} | | | | | |\n"
 
 
 def _line(run: Run, folder: str) -> str:

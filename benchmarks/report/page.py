@@ -19,17 +19,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from benchmarks.records.results import Cell, Run, load
-from benchmarks.report import entries, formats, noise
+from benchmarks.records.archive import load
+from benchmarks.records.results import Cell, Run
+from benchmarks.report import entries, formats, noise, own_files
 from benchmarks.report.pictures import bars, error_speed, heat, roofline, scaling, style, web
 from benchmarks.report.standing import Row, contender_order, label, mean_speedup, rows
 
 
 def write(run_folder: Path | str) -> Path:
     """Write `index.html` into the folder of a run and return its path."""
-    path = Path(run_folder) / "index.html"
-    path.write_text(render(load(run_folder)), encoding="utf-8")
-    return path
+    return own_files.write(Path(run_folder) / "index.html", render(load(run_folder)))
 
 
 def render(run: Run) -> str:
@@ -42,7 +41,8 @@ def render(run: Run) -> str:
     found, names = rows(run), contender_order(run)
     scales = scaling.gather(run, scaling.siblings(run))
     return environment.get_template("template.html").render(
-        run=run, command=shlex.join(run.command), words=entries.WORDS, formats=formats, nothing=formats.NOTHING, counts=_counts(run),
+        run=run, generator=own_files.MARK, command=shlex.join(run.command),
+        words=entries.WORDS, formats=formats, nothing=formats.NOTHING, counts=_counts(run),
         noise=noise.of_run(run), noisy=noise.is_noisy, mark=noise.MARK, limit_noise=noise.NOISY, unquiet=noise.UNQUIET,
         compute=mean_speedup(run), everything=mean_speedup(run, compute_only=False), auto=mean_speedup(run, "auto"),
         results=[(label(row, run), row) for row in found],

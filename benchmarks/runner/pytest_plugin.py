@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records.results import Line, append_cell
+from benchmarks.records.archive import append_cell
+from benchmarks.records.results import Line
 from benchmarks.runner.cell import Bench, Spec, Timer
 from benchmarks.runner.resume import DEATHS, AtWork
 

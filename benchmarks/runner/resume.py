@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.results import Run, lines, load
+from benchmarks.records import archive
+from benchmarks.records.results import Run
 
 SAME = ("cpu", "usable_cores", "commit", "python", "versions")  # of the environment; times under others belong into a run of their own
 DEATHS = 2
@@ -19,9 +20,8 @@ DEATHS = 2
 
 def unfinished(out: Path) -> Run:
     """The newest run under `out` that stopped early; ValueError if there is none."""
-    for path in sorted(out.glob("*/run.json"), reverse=True):
-        run = load(path.parent)
-        if run.stopped:
+    for _, run, _ in reversed(list(archive.runs(out))):
+        if run and run.stopped:
             return run
     raise ValueError(f"--resume: no unfinished run under {out}")
 
@@ -36,7 +36,7 @@ def check_same(run: Run, environment: dict[str, Any]) -> None:
 
 def finished(folder: Path) -> frozenset[tuple[str, str, int, int, int]]:
     """(workload, contender, threads, batch, pass) of every cell that a run has."""
-    return frozenset((*line.key, line.pass_) for line in lines(folder))
+    return frozenset((*line.key, line.pass_) for line in archive.lines(folder))
 
 
 @dataclass
@@ -53,9 +53,9 @@ class AtWork:
         """How often a process died in this cell."""
         try:
             found = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return int(found["times"]) if found["cell"] == cell else 0
+        except (OSError, ValueError, KeyError, TypeError):  # missing, or half written when the power went
             return 0
-        return int(found["times"]) if found["cell"] == cell else 0
 
     def begin(self, cell: str) -> None:
         self._file.write_text(json.dumps({"cell": cell, "times": self.deaths(cell) + 1}), encoding="utf-8")

@@ -14,9 +14,12 @@ from rich.console import Console
 
 from benchmarks.host import environment, limits
 from benchmarks.host.cache_flush import Flush
-from benchmarks.records.results import Run, append_cell, lines, load
+from benchmarks.inputs.clip import Clip
+from benchmarks.records import archive
+from benchmarks.records.archive import append_cell, lines
+from benchmarks.records.results import Run
 from benchmarks.runner import fresh, interrupt, resume, schedule
-from benchmarks.runner.cell import Bench, Clock
+from benchmarks.runner.cell import Bench, Clock, Spec
 from benchmarks.runner.pytest_plugin import NAME, Suite
 from benchmarks.runner.run_options import Options
 from benchmarks.runner.screen import Screen
@@ -25,11 +28,19 @@ CRASHED, INTERRUPTED, OUT_OF_TIME = "crashed", "been interrupted", "run out of t
 CELLS = environment.ROOT / "benchmarks" / "test_cells.py"
 
 
-def run_id(now: datetime, commit: str | None, out: Path) -> str:
-    """UTC date-time and short commit; a second run within the minute gets a number."""
+def run_names(now: datetime, commit: str | None) -> Iterator[str]:
+    """UTC date-time and short commit; further runs of the same minute get numbers."""
     base = f"{now:%Y-%m-%dT%H%MZ}-{(commit or 'nocommit')[:7]}"
-    names = (base, *(f"{base}-{count}" for count in range(2, 1000)))
-    return next(name for name in names if not (out / name).exists())
+    yield base
+    yield from (f"{base}-{count}" for count in range(2, 1000))
+
+
+def new_folder(out: Path, now: datetime) -> Path:
+    """A folder of this run's own; ValueError where there can be none, before anything is measured."""
+    try:
+        return archive.make(out, run_names(now, environment.commit()))
+    except OSError as error:
+        raise ValueError(f"--out {out}: no run can be kept there ({error.strerror or error}); name a folder that can be written") from None
 
 
 def run(options: Options, console: Console, clock: Clock | None = None) -> Run:
@@ -40,17 +51,23 @@ def run(options: Options, console: Console, clock: Clock | None = None) -> Run:
     clip = options.clip()
     for note in options.own().notes:
         console.print(note, soft_wrap=True, highlight=False, markup=False)
-    used = list(dict.fromkeys(spec.contender for spec in matrix))
     now = datetime.now(UTC)
-    folder = options.out / run_id(now, environment.commit(), options.out)
+    folder = new_folder(options.out, now)
+    with archive.locked(folder):
+        return _begin(options, matrix, clip, folder, now, console, clock or Clock())
+
+
+def _begin(options: Options, matrix: list[Spec], clip: Clip, folder: Path, now: datetime, console: Console, clock: Clock) -> Run:
+    """What the machine can do, then all passes."""
+    used = list(dict.fromkeys(spec.contender for spec in matrix))
     with console.status("measuring what this machine can do"):
         kept = Run(
             id=folder.name, created=now.isoformat(timespec="seconds"), command=options.command, preset=options.preset, passes=0,
             threads=options.thread_counts(), audio=clip.name, environment=environment.collect(used),
             limits={str(count): limits.measure(count) for count in options.thread_counts()}, options=options.as_json(), stopped=CRASHED,
         )  # fmt: skip
-    kept.save(folder)  # its cells are still to come: whatever ends the process from here on, --resume finds it
-    return _measure(kept, folder, options, console, clock or Clock())
+    archive.save(kept, folder)  # its cells are still to come: whatever ends the process from here on, --resume finds it
+    return _measure(kept, folder, options, console, clock)
 
 
 def go_on(out: Path, minutes: float | None, console: Console, clock: Clock | None = None) -> Run:
@@ -61,7 +78,8 @@ def go_on(out: Path, minutes: float | None, console: Console, clock: Clock | Non
     resume.check_same(kept, environment.collect({spec.contender for spec in matrix}))
     console.print(f"Going on with {kept.id}, which had {kept.stopped}.")
     assert kept.folder is not None
-    return _measure(kept, kept.folder, replace(options, minutes=minutes or options.minutes), console, clock or Clock())
+    with archive.locked(kept.folder):
+        return _measure(kept, kept.folder, replace(options, minutes=minutes or options.minutes), console, clock or Clock())
 
 
 def _measure(kept: Run, folder: Path, options: Options, console: Console, clock: Clock) -> Run:
@@ -79,7 +97,7 @@ def _measure(kept: Run, folder: Path, options: Options, console: Console, clock:
 
         while not stopped and progress.another(options.total_s):
             suite = Suite(bench, progress.begin_pass(), progress.pass_, folder, screen.begin, screen.end, over)
-            if suite.cells and (not one_pass(suite, free_name(folder, progress.pass_)) or interrupted()):
+            if suite.cells and (not one_pass(suite) or interrupted()):
                 stopped = INTERRUPTED
                 resume.AtWork(folder).end()
             elif progress.missing:
@@ -92,8 +110,10 @@ def _measure(kept: Run, folder: Path, options: Options, console: Console, clock:
     if stopped:
         console.print(f"[yellow]Stopped in pass {made}, having {stopped}; --resume goes on where it stopped.[/]")
     used = list(dict.fromkeys(spec.contender for spec in matrix))
-    replace(kept, passes=made, environment=environment.collect(used), stopped=stopped).save(folder)
-    return load(folder)
+    archive.save(replace(kept, passes=made, environment=environment.collect(used), stopped=stopped), folder)
+    if not stopped:
+        archive.pack(folder)
+    return archive.load(folder)
 
 
 def _afresh(bench: Bench, options: Options, folder: Path, console: Console, over: Callable[[], bool]) -> str:
@@ -115,16 +135,10 @@ def _afresh(bench: Bench, options: Options, folder: Path, console: Console, over
     return ""
 
 
-def free_name(folder: Path, pass_: int) -> Path:
-    """pass-N.json; what a resumed run adds to a pass gets pass-N-2.json, and so on. The command line opens the file, so it may be empty."""
-    names = (f"pass-{pass_}.json", *(f"pass-{pass_}-{part}.json" for part in range(2, 1000)))
-    return next(path for name in names if not (path := folder / name).exists() or not path.stat().st_size)
-
-
-def one_pass(suite: Suite, json: Path) -> bool:
-    """Run the cells once under pytest-benchmark, whose JSON (raw samples included) goes to `json`; False if the user stopped it."""
+def one_pass(suite: Suite) -> bool:
+    """Run the cells once under pytest-benchmark; False if the user stopped it."""
     with _nobody_elses():
-        status = pytest.main(arguments(json), plugins=[_Named(suite)])
+        status = pytest.main(arguments(), plugins=[_Named(suite)])
     if status == pytest.ExitCode.INTERRUPTED and not suite.problems:
         return False
     if suite.problems or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
@@ -153,10 +167,10 @@ class _Named:
         config.pluginmanager.register(self.suite, NAME)
 
 
-def arguments(json: Path) -> list[str]:
+def arguments() -> list[str]:
     """pytest's command line for one pass: nothing of the user's own configuration, no output of its own, no capturing of ours."""
     return [
         str(CELLS), f"--rootdir={environment.ROOT}", "-o", "addopts=", "-o", "filterwarnings=", "-W", "ignore",
         "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:xdist", "--capture=no",
-        "--benchmark-quiet", "--benchmark-disable-gc", f"--benchmark-json={json}",
+        "--benchmark-quiet", "--benchmark-disable-gc",
     ]  # fmt: skip

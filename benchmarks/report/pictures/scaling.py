@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from benchmarks.records.results import Cell, Run, load
+from benchmarks.records.archive import load
+from benchmarks.records.results import Cell, Run
 from benchmarks.report import formats
 from benchmarks.report.changes import MACHINE
 from benchmarks.report.pictures import style
