@@ -2,6 +2,7 @@
 
 import sys
 
+from kernels.api import grad
 from kernels.api.batch_norm import fold_batch_norm
 from kernels.api.call import implementations, plan
 from kernels.api.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
@@ -29,11 +30,12 @@ from kernels.dispatch.plan import Plan
 from kernels.network.layers import Layer, layer
 from kernels.network.sequence import Sequence, sequence
 from kernels.problem.accuracy import set_accuracy
-from kernels.problem.conv import Conv, ConvTranspose, parse
+from kernels.problem.conv import Conv, ConvTranspose, ConvWeight, parse
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.pool import AdaptivePool, Pool
 
-sys.modules["kernels.tuning"] = tuning  # its public name, wherever the file lies
+for _name, _module in (("tuning", tuning), ("grad", grad)):
+    sys.modules[f"kernels.{_name}"] = _module  # its public name, wherever the file lies
 
 __version__ = "0.1.0"
 
@@ -41,6 +43,7 @@ __all__ = [
     "AdaptivePool",
     "Conv",
     "ConvTranspose",
+    "ConvWeight",
     "Layer",
     "Plan",
     "Pool",

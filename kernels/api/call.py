@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kernels.dispatch import tuning
+from kernels.dispatch.gradient_plan import gradient_plan
 from kernels.dispatch.plan import REMEMBERED, REMEMBERED_BYTES, Outline, Plan, load, thread_count
 from kernels.dispatch.plan import forget as forget_problems
 from kernels.methods import registry
@@ -19,6 +20,7 @@ from kernels.problem.arrays import PLAIN, intake
 from kernels.problem.errors import ProblemError
 from kernels.problem.operands import Operands
 from kernels.problem.request import request
+from kernels.problem.request_gradient import GRADIENTS
 from kernels.runtime.bounded_cache import Recent
 from kernels.runtime.machine import machine
 
@@ -34,7 +36,7 @@ def call(
 ) -> Any:  # fmt: skip
     """A plan made and called: what operation `op` does to x with its operands (in the order of `Operands`, or none) and its other
     arguments, which have names."""
-    key = _key(op, x, operands, (implementation, threads, numbers))
+    key = key_of(op, x, operands, (implementation, threads, numbers))
     outline = None if key is None else _outlines.get(key)
     if outline is not None:
         given = Operands._make(operands) if operands else Operands()
@@ -58,7 +60,7 @@ def forget() -> None:
     forget_problems()
 
 
-def _key(op: str, x: Any, operands: tuple[Any, ...], numbers: tuple[Any, ...]) -> Hashable:
+def key_of(op: str, x: Any, operands: tuple[Any, ...], numbers: tuple[Any, ...]) -> Hashable:
     """What calls have in common that differ in the values of their arrays only; None where that cannot be told at a glance."""
     if type(x) is not np.ndarray:
         return None
@@ -94,6 +96,9 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
     `budget` seconds (preparing them comes on top, compiling once a machine) and keeps the winner in `kernels.tuning.path()`. A named
     implementation is taken as it is; "name:variant", as `explain()` lists them, is one of its variants.
 
+    Gradients have plans too: plan("conv2d_input", input_size, weight, …) is called with grad_output, plan("conv2d_weight", input_size,
+    weight_size, …) with the input and grad_output; where the functions of `kernels.grad` take grad_output, its shape or None stands.
+
     Raises ProblemError for arguments that make no problem and RefusedError if the named implementation cannot do it.
 
     >>> pool = plan("max_pool1d", (1, 1, 4), 2, implementation="naive")
@@ -101,6 +106,13 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
     array([[[3., 5.]]], dtype=float32)
     """
     seconds = measuring(op, effort, budget)
+    if isinstance(op, str) and op in GRADIENTS:
+        gradient = GRADIENTS[op](op, x_shape, input_dtype(op, dtype), *args, **options)
+        if seconds and implementation == "auto":
+            from kernels.dispatch.measure import measure  # brings Numba
+
+            measure(gradient.request.problem, thread_count(op, threads), seconds)
+        return gradient_plan(gradient, implementation, threads)
     asked = request(op, x_shape, input_dtype(op, dtype), args, options)
     if seconds and implementation == "auto":
         from kernels.dispatch.measure import measure  # brings Numba
@@ -125,6 +137,8 @@ def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "f
     'it takes one input channel per group, this has 2; direct does it'
     """
     load()
+    if isinstance(op, str) and op in GRADIENTS:
+        return registry.able(GRADIENTS[op](op, x_shape, input_dtype(op, dtype), *args, **options).request.problem)
     return registry.able(request(op, x_shape, input_dtype(op, dtype), args, options).problem)
 
 

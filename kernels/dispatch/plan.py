@@ -18,7 +18,7 @@ from kernels.dispatch.heuristic import Choice, choose
 from kernels.methods.contract import Implementation
 from kernels.primitives.prepared import Prepared, Run, without_operands
 from kernels.problem.arrays import OWNS, PLAIN, TAKES, canonical, intake, plain, too_large
-from kernels.problem.conv import Conv, Problem, pool_problem
+from kernels.problem.conv import Conv, ConvWeight, Problem, pool_problem
 from kernels.problem.errors import ProblemError
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
@@ -44,7 +44,8 @@ def _choice(problem: Problem, name: str, threads: int, packs: bool, generation: 
 
 def choice_for(problem: Problem, name: str, threads: int, *, packs: bool = False) -> Choice:
     """What is taken for a problem now, remembered; packs: for calls that pack the operands anew."""
-    return _choice(problem, name, threads, packs and isinstance(problem, Conv), tuning.generation(), machine())
+    packs = packs and isinstance(problem, Conv) and not isinstance(problem, ConvWeight)
+    return _choice(problem, name, threads, packs, tuning.generation(), machine())
 
 
 _prepared: Recent[Prepared] = Recent(REMEMBERED, REMEMBERED_BYTES)
@@ -139,6 +140,12 @@ def _with_channels_last(problem: Problem, choice: Choice, threads: int) -> Prepa
     return channels_last(prepare(problem, choice, threads), problem, threads)
 
 
+def _zeros(x: Array, *outs: Array) -> None:
+    """What is made of no images: outputs without elements, but weights' gradients of zero."""
+    for out in outs:
+        out.fill(0)
+
+
 class Outline:
     """A plan before it has operands: what was chosen, everything prepared, and how the user sees the arrays."""
 
@@ -155,7 +162,7 @@ class Outline:
         self._indices = not isinstance(problem, Conv) and problem.return_indices
         # inputs of this shape and the computed dtype need no conversion; None where every call converts something
         self._plain = None if self._indices or signature.dtype != self._dtype else signature.x_shape
-        nothing = Prepared(without_operands(lambda *arrays: None))
+        nothing = Prepared(without_operands(_zeros))
         self.prepared = nothing if problem.n == 0 else prepare(
             problem, self.choice, self.threads, last=signature.channels_last, packs=packs
         )

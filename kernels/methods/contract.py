@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kernels.primitives.prepared import Prepared
-from kernels.problem.conv import Conv, ConvTranspose, Problem
+from kernels.problem.conv import Conv, ConvTranspose, ConvWeight, Problem
 from kernels.problem.pool import AdaptivePool
 
 
@@ -65,12 +65,13 @@ class Implementation:
 
 
 def operation(problem: Problem) -> str:
-    """"conv" or "pool", for three spatial axes "conv3d" or "pool3d"; "conv_transpose" and "adaptive_pool" for two or three."""
+    """The name: "conv", "pool" or "conv_weight", for three spatial axes "conv3d", "pool3d" or "conv_weight3d"; "conv_transpose" and
+    "adaptive_pool" for two or three."""
     if isinstance(problem, ConvTranspose):
         return "conv_transpose"
     if isinstance(problem, AdaptivePool):
         return "adaptive_pool"
-    kind = "conv" if isinstance(problem, Conv) else "pool"
+    kind = "conv_weight" if isinstance(problem, ConvWeight) else "conv" if isinstance(problem, Conv) else "pool"
     return kind if len(problem.size) == 2 else f"{kind}3d"
 
 

@@ -17,8 +17,8 @@ from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
 from kernels.problem.window import DTYPES, Pairs, Size, Window, by_x, dilated, pads
 
 __all__ = [
-    "ACTIVATIONS", "DTYPES", "AdaptivePool", "Conv", "ConvTranspose", "Pairs", "Pool", "Problem", "Size", "adaptive_window",
-    "dilated", "parse", "pool_problem", "same_padding",
+    "ACTIVATIONS", "DTYPES", "AdaptivePool", "Conv", "ConvTranspose", "ConvWeight", "Pairs", "Pool", "Problem", "Size",
+    "adaptive_window", "dilated", "parse", "pool_problem", "same_padding",
 ]  # fmt: skip
 
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "gelu", "gelu_tanh", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid")
@@ -197,6 +197,32 @@ class ConvTranspose(Conv):
         return [f"o{by_x(self.output_padding)}"]
 
 
+@dataclasses.dataclass(frozen=True)
+class ConvWeight(Conv):
+    """The gradient of a convolution with respect to its weights: dweight[j, c, kh, kw] = sum over n, oh, ow of g[n, j, oh, ow] *
+    x[n, c, oh*s - p + kh*d, …], x being the layer's input and g the gradient of its output. `op` is the layer's with "_weight" after it.
+
+    It is computed like a convolution of x by a kernel as large as the map, which is what g is: `weight_shape` is the shape of g,
+    `out_shape` that of the weights. A transposed layer's is the same with x and g exchanged. Raises ProblemError where the arguments make
+    no layer.
+    """
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the gradient of the layer's output."""
+        return self.conv_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the result, that of the layer's weights."""
+        return (self.c_out, self.c_in // self.groups, *self.kernel)
+
+    @property
+    def summands(self) -> int:
+        """Products summed into one number of the result."""
+        return self.n * math.prod(self.conv_size)
+
+
 Problem = Conv | Pool | AdaptivePool
 
 
@@ -241,6 +267,8 @@ def parse(text: str) -> Problem:
                 fields[names[word[0]]] = _ints(word[1:])
             else:
                 fields[{"c": "c_out", "g": "groups"}[word[0]]] = int(word[1:])
+        if op.endswith("_weight"):
+            return ConvWeight(**fields)  # type: ignore[arg-type]
         if op.startswith("conv"):
             return (ConvTranspose if op.startswith("conv_transpose") else Conv)(**fields)  # type: ignore[arg-type]
         return (AdaptivePool if adaptive else Pool)(**fields)  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ from kernels.problem.window import Pairs, Size, dilated
 
 
 @dataclasses.dataclass(frozen=True)
-class _Layer:
+class ConvLayer:
     """What every convolution reads from its arguments: axes of x, canonical order of weight, numbers per axis."""
 
     op: str
@@ -56,10 +56,15 @@ class _Layer:
         return self.weight.shape[2:]
 
 
+def axes_of(op: str) -> int:
+    """Spatial axes of an operation by its name: 2 for conv2d and for conv2d_weight."""
+    return int(next(letter for letter in op if letter.isdigit()))
+
+
 def _layer(
     op: str, x_shape: Sequence[int], weight: Any, stride: Ints, dilation: Ints, groups: int, flip: bool, layout: str, order: str
-) -> _Layer:
-    axes, last = int(op[-2]), is_channels_last(op, layout)
+) -> ConvLayer:
+    axes, last = axes_of(op), is_channels_last(op, layout)
     batch, n, c_in, size = split_shape(op, x_shape, axes, last)
     given = weight = intake(op, "weight", weight)
     if weight.ndim != axes + 2:
@@ -72,11 +77,11 @@ def _layer(
     groups = per_axis(op, "groups", groups, 1)[0]
     stride, dilation = per_axis(op, "stride", stride, axes), per_axis(op, "dilation", dilation, axes)
     check_positive(op, weight.shape[2:], stride, dilation)
-    return _Layer(op, axes, last, batch, n, c_in, size, given, weight, groups, stride, dilation)
+    return ConvLayer(op, axes, last, batch, n, c_in, size, given, weight, groups, stride, dilation)
 
 
 def _assemble(
-    layer: _Layer, x_shape: Sequence[int], x_dtype: np.dtype, padding: Pairs, c_out: int, bias: Any, scale: Any, shift: Any,
+    layer: ConvLayer, x_shape: Sequence[int], x_dtype: np.dtype, padding: Pairs, c_out: int, bias: Any, scale: Any, shift: Any,
     activation: Any, pool: Any, accuracy: str | None, make: Callable[..., Conv], **more: Any,
 ) -> Request:  # fmt: skip
     """The problem that `make` builds, and its operands."""
@@ -102,12 +107,10 @@ def _assemble(
     return Request(problem, operands, Signature(tuple(x_shape), shape, returned, axes, layer.channels_last), given)
 
 
-def conv(
-    op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
-    dilation: Ints = 1, groups: int = 1, *, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None,
-    shift: Any = None, layout: str = "channels_first", accuracy: str | None = None,
-) -> Request:  # fmt: skip
-    """conv1d, conv2d or conv3d."""
+def conv_layer(
+    op: str, x_shape: Sequence[int], weight: Any, stride: Ints, padding: Any, dilation: Ints, groups: int, flip: bool, layout: str
+) -> tuple[ConvLayer, Pairs, int]:
+    """(layer, padding, output channels) of a convolution."""
     layer = _layer(op, x_shape, weight, stride, dilation, groups, flip, layout, "(C_out, C_in/groups, *kernel)")
     groups, c_in, (c_out, per_group) = layer.groups, layer.c_in, layer.weight.shape[:2]
     if groups >= 1 and c_in != per_group * groups:
@@ -115,16 +118,24 @@ def conv(
             f"{op}: x has {c_in} channels but weight wants {per_group} per group x groups={groups} = {per_group * groups}; "
             f"pass weight with {c_in}/{groups} input channels"
         )
-    pairs = padding_pairs(op, padding, layer.size, layer.kernel, layer.stride, layer.dilation)
+    return layer, padding_pairs(op, padding, layer.size, layer.kernel, layer.stride, layer.dilation), c_out
+
+
+def conv(
+    op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
+    dilation: Ints = 1, groups: int = 1, *, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None,
+    shift: Any = None, layout: str = "channels_first", accuracy: str | None = None,
+) -> Request:  # fmt: skip
+    """conv1d, conv2d or conv3d."""
+    layer, pairs, c_out = conv_layer(op, x_shape, weight, stride, padding, dilation, groups, flip, layout)
     return _assemble(layer, x_shape, x_dtype, pairs, c_out, bias, scale, shift, activation, pool, accuracy, Conv)
 
 
-def conv_transpose(
-    op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
-    output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1, *, output_size: Any = None, flip: bool = False, activation: Any = None,
-    pool: Any = None, scale: Any = None, shift: Any = None, layout: str = "channels_first", accuracy: str | None = None,
-) -> Request:  # fmt: skip
-    """conv_transpose1d, 2d or 3d."""
+def transposed_layer(
+    op: str, x_shape: Sequence[int], weight: Any, stride: Ints, padding: Any, output_padding: Ints, groups: int, dilation: Ints,
+    output_size: Any, flip: bool, layout: str,
+) -> tuple[ConvLayer, Pairs, Size, int]:  # fmt: skip
+    """(layer, padding, output padding, output channels) of a transposed convolution."""
     layer = _layer(op, x_shape, weight, stride, dilation, groups, flip, layout, "(C_in, C_out/groups, *kernel)")
     if layer.channels_last and layer.groups > 1 and layer.weight.shape[0] % layer.groups == 0:  # C_out holds the groups, canonically C_in
         per_group = layer.weight.reshape(layer.groups, -1, *layer.weight.shape[1:])
@@ -146,12 +157,23 @@ def conv_transpose(
         pairs = padding_pairs(op, padding, layer.size, layer.kernel, layer.stride, layer.dilation)
     if output_size is not None:
         more = _output_padding(op, layer, output_size, tuple(length - sum(pair) for length, pair in zip(full, pairs)))
-    c_out = layer.weight.shape[1] * layer.groups
+    return layer, pairs, more, layer.weight.shape[1] * layer.groups
+
+
+def conv_transpose(
+    op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
+    output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1, *, output_size: Any = None, flip: bool = False, activation: Any = None,
+    pool: Any = None, scale: Any = None, shift: Any = None, layout: str = "channels_first", accuracy: str | None = None,
+) -> Request:  # fmt: skip
+    """conv_transpose1d, 2d or 3d."""
+    layer, pairs, more, c_out = transposed_layer(
+        op, x_shape, weight, stride, padding, output_padding, groups, dilation, output_size, flip, layout
+    )
     steps = bias, scale, shift, activation, pool, accuracy
     return _assemble(layer, x_shape, x_dtype, pairs, c_out, *steps, ConvTranspose, output_padding=flat(more, 0))
 
 
-def _output_padding(op: str, layer: _Layer, output_size: Any, shortest: Size) -> Size:
+def _output_padding(op: str, layer: ConvLayer, output_size: Any, shortest: Size) -> Size:
     """What lengthens the shortest output to the size asked for; only the lengths that divide into as many inputs can be had."""
     wanted = per_axis(op, "output_size", output_size, layer.axes)
     for size, least, s, d, axis in zip(wanted, shortest, layer.stride, layer.dilation, "DHW"[-layer.axes :]):

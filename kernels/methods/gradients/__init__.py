@@ -1,0 +1,1 @@
+"""Gradients of convolutions with respect to their weights: every sum runs over all images and positions."""
