@@ -8,7 +8,7 @@ from typing import Any
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.runtime.ir import Words
+from kernels.runtime.ir import VectorBuilder
 from kernels.runtime.jit import address, njit
 
 SUMS = 12  # at 4 cycles a multiply-add and 2 a cycle, 8 keep the units busy; 12 and two factors still fit 16 registers
@@ -21,7 +21,7 @@ def peak_of(typing_context: Any, lanes_: Any, itemsize_: Any, k: Any, y: Any) ->
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         _, _, k, y = values
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         shrink, grow = w.constant(0.999), w.constant(0.001)  # sums tend to 1: no denormals, no infinities
         c = [w.variable(w.constant(0.1 * i)) for i in range(SUMS)]
         with w.loop(k):

@@ -28,7 +28,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.primitives.register_post_ops import ACTIVATIONS, finish, slope_of
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 LN2 = Fraction("0.693147180559945309417232121458176568076")
@@ -46,7 +46,7 @@ ERFC = {
 }  # fmt: skip
 
 
-def _polynomial(w: Words, coefficients: list[float], x: ir.Value) -> ir.Value:
+def _polynomial(w: VectorBuilder, coefficients: list[float], x: ir.Value) -> ir.Value:
     """Sum of coefficients[k] * x^k, by Horner's rule."""
     total: ir.Value = w.constant(coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
@@ -54,17 +54,17 @@ def _polynomial(w: Words, coefficients: list[float], x: ir.Value) -> ir.Value:
     return total
 
 
-def _at_most(w: Words, x: ir.Value, limit: float) -> ir.Value:
+def _at_most(w: VectorBuilder, x: ir.Value, limit: float) -> ir.Value:
     """The smaller of x and limit; NaN stays."""
     return w.b.select(w.b.fcmp_ordered(">", x, w.constant(limit)), w.constant(limit), x)
 
 
-def _at_least(w: Words, x: ir.Value, limit: float) -> ir.Value:
+def _at_least(w: VectorBuilder, x: ir.Value, limit: float) -> ir.Value:
     """The larger of x and limit; NaN stays."""
     return w.b.select(w.b.fcmp_ordered("<", x, w.constant(limit)), w.constant(limit), x)
 
 
-def _parts(w: Words, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+def _parts(w: VectorBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     """(p, q) with exp(x) = p + p q for x <= 0; p is zero where exp(x) is below the normal range."""
     b = w.b
     high = float(np.float32(float(LN2))) if w.itemsize == 4 else float(LN2)
@@ -78,49 +78,49 @@ def _parts(w: Words, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     return p, w.fma(b.fmul(r, r), series, r)
 
 
-def _exp(w: Words, x: ir.Value) -> ir.Value:
+def _exp(w: VectorBuilder, x: ir.Value) -> ir.Value:
     """exp(x) for x <= 0."""
     p, q = _parts(w, x)
     return w.fma(p, q, p)
 
 
-def _expm1(w: Words, x: ir.Value) -> ir.Value:
+def _expm1(w: VectorBuilder, x: ir.Value) -> ir.Value:
     """exp(x) - 1 for x <= 0."""
     p, q = _parts(w, x)
     return w.fma(p, q, w.b.fsub(p, w.constant(1.0)))
 
 
-def elu(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+def elu(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
     """x, or slope * (exp(x) - 1) where x is negative."""
     return w.b.select(w.b.fcmp_ordered(">", x, w.zero()), x, w.b.fmul(slope, _expm1(w, _at_most(w, x, 0.0))))
 
 
-def sigmoid(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+def sigmoid(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
     """1 / (1 + exp(-x))."""
     one = w.constant(1.0)
     e = _exp(w, w.b.fneg(w.absolute(x)))
     return w.b.fdiv(w.b.select(w.b.fcmp_ordered("<", x, w.zero()), e, one), w.b.fadd(one, e))
 
 
-def tanh(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+def tanh(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
     """The hyperbolic tangent."""
     t = _expm1(w, w.b.fmul(w.absolute(x), w.constant(-2.0)))
     return w.with_sign_of(w.b.fdiv(t, w.b.fadd(t, w.constant(2.0))), x)
 
 
-def silu(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+def silu(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
     """x * sigmoid(x)."""
     return w.b.fmul(x, sigmoid(w, x, slope))
 
 
-def gelu_tanh(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+def gelu_tanh(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
     """x * (1 + tanh(u)) / 2, which is x * sigmoid(2u), with u = sqrt(2/pi) * (x + 0.044715 x^3)."""
     factor = 2 * math.sqrt(2 / math.pi)
     twice_u = w.b.fmul(x, w.fma(w.constant(0.044715 * factor), w.b.fmul(x, x), w.constant(factor)))
     return w.b.fmul(x, sigmoid(w, twice_u, slope))
 
 
-def gelu(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+def gelu(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
     """x * erfc(-x / sqrt(2)) / 2."""
     b, one = w.b, w.constant(1.0)
     z = _at_most(w, b.fmul(w.absolute(x), w.constant(math.sqrt(0.5))), FARTHEST)
@@ -130,23 +130,23 @@ def gelu(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
     return b.fmul(x, b.select(b.fcmp_ordered("<", x, w.zero()), tail, b.fsub(one, tail)))
 
 
-def hardsigmoid(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+def hardsigmoid(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
     """x + 3 between 0 and 6, divided by 6."""
     return w.b.fdiv(_at_least(w, _at_most(w, w.b.fadd(x, w.constant(3.0)), 6.0), 0.0), w.constant(6.0))
 
 
-def hardswish(w: Words, x: ir.Value, slope: ir.Value) -> ir.Value:
+def hardswish(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
     """x * hardsigmoid(x)."""
     return w.b.fmul(x, hardsigmoid(w, x, slope))
 
 
-SMOOTH: list[Callable[[Words, ir.Value, ir.Value], ir.Value]] = [elu, gelu, gelu_tanh, sigmoid, tanh, silu, hardswish, hardsigmoid]
+SMOOTH: list[Callable[[VectorBuilder, ir.Value, ir.Value], ir.Value]] = [elu, gelu, gelu_tanh, sigmoid, tanh, silu, hardswish, hardsigmoid]
 FORMS = {emitter.__name__: code for code, emitter in enumerate(SMOOTH, 1)}
 
 
 def codes(activation: tuple[str, float] | None) -> tuple[int, int, int]:
     """(form, activation, slope) as micro-kernels are told a problem's activation: one of FORMS for a pass over finished sums, one of the
-    outer tile's ACTIVATIONS, and the bits of the slope; form is 0 where the tile's own suffice."""
+    GEMM tile's ACTIVATIONS, and the bits of the slope; form is 0 where the tile's own suffice."""
     name, slope = activation or ("", 0.0)
     return FORMS.get(name, 0), ACTIVATIONS.get(name, 0), struct.unpack("q", struct.pack("d", slope))[0]
 
@@ -160,7 +160,7 @@ def _line(typing_context: Any, form_: Any, lanes_: Any, itemsize_: Any, y: Any, 
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         y, count, scale, shift, activation, slope = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         numbers, below = w.pointer(y), w.splat(slope_of(w, slope))
 
         def finished(value: ir.Value) -> ir.Value:
@@ -192,6 +192,6 @@ def lines(form: int, lanes: int, itemsize: int) -> int:
     """Address of the compiled pass over lines of one channel, in place: y = form(activation(y * scale + shift)).
 
     It takes, all int64: form (one of FORMS, or 0), lanes and itemsize again; y, address of the first line; pitch, elements from line to
-    line; how many lines; count, numbers in a line; scale, shift, addresses of one number or 0; activation, slope as for the outer tile.
+    line; how many lines; count, numbers in a line; scale, shift, addresses of one number or 0; activation, slope as for the GEMM tile.
     """
     return address(_lines, (form, lanes, itemsize), (types.int64,) * 8)

@@ -1,6 +1,6 @@
-"""A row's phases apart, the way back of `weave`: number j of phase q is column j * stride + q, zero past the row's end.
+"""A row's phases apart, the way back of `interleave`: number j of phase q is column j * stride + q, zero past the row's end.
 
-As many vectors as the stride has phases are loaded and picked apart by shuffles. Strides beyond `weave.WIDEST` gather phase after phase.
+As many vectors as the stride has phases are loaded and picked apart by shuffles. Strides beyond `interleave.WIDEST` gather phase by phase.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.primitives.interleave import columns as places_of
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 
 @intrinsic(prefer_literal=True)
 def _emit(typing_context: Any, few_: Any, lanes_: Any, itemsize_: Any, out: Any, columns: Any, targets: Any, row: Any, width: Any,
           stride: Any) -> Any:  # fmt: skip
-    """See `unweave`."""
+    """See `deinterleave`."""
     literals = few_, lanes_, itemsize_
     few, lanes, itemsize = (literal.literal_value for literal in literals)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         out, columns, targets, row, width, stride = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         to, source = w.pointer(out), w.pointer(row)
         blocks = builder.sdiv(builder.add(columns, i64(lanes - 1)), i64(lanes))
         if few:
@@ -53,14 +53,14 @@ def _emit(typing_context: Any, few_: Any, lanes_: Any, itemsize_: Any, out: Any,
 
 
 @njit
-def _unweave(few, lanes, itemsize, out, columns, targets, row, width, stride):
+def _deinterleave(few, lanes, itemsize, out, columns, targets, row, width, stride):
     _emit(few, lanes, itemsize, out, columns, targets, row, width, stride)
 
 
-def unweave(few: int, lanes: int, itemsize: int) -> int:
-    """Address of compiled `unweave`; few: the stride where it is at most `weave.WIDEST`, else 0.
+def deinterleave(few: int, lanes: int, itemsize: int) -> int:
+    """Address of compiled `deinterleave`; few: the stride where it is at most `interleave.WIDEST`, else 0.
 
     It takes, all int64: the three literals again; out, an address; columns, how many numbers of each phase are written; targets, address of
     each phase's place from there on, negative where it is not wanted; row, address of `width` numbers; width, 0 for a row of zeros; stride.
     """
-    return address(_unweave, (few, lanes, itemsize), (types.int64,) * 6)
+    return address(_deinterleave, (few, lanes, itemsize), (types.int64,) * 6)

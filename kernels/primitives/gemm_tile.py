@@ -1,4 +1,4 @@
-"""The outer tile: m rows of n vectors in registers, to which every tap adds a column of m weights times n vectors of input.
+"""The GEMM tile: m rows of n vectors in registers, to which every tap adds a column of m weights times n vectors of input.
 
     c[i][q] += a[t][i] * x[vectors[q] + offsets[t]]        for t < k, i < m, q < n vectors
 
@@ -19,7 +19,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.primitives.register_post_ops import broadcast_row, finish
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 FIELDS = 3  # numbers per entry of the table of vectors
@@ -31,7 +31,7 @@ FAR, FAR_BYTES = 1000, 8192  # cycles between asking for weights and using them,
 FROM_BIAS, LAST = 1, 2  # bits of `stage`: sums start from the bias rather than from y; sums are finished after these taps
 
 
-def in_turns(w: Words, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
+def in_turns(w: VectorBuilder, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
     """add_tap(t) for every t < k, UNROLL of them in each turn of the loop, none begun before the one before is done: with the next tap's
     loads among this one's multiply-adds 9x3 was a register short, kept a sum on the stack, and in some processes ran at half its speed."""
     b = w.b
@@ -51,7 +51,7 @@ def taps_ahead(m: int, n: int, nbytes: int) -> int:
 
 
 @intrinsic(prefer_literal=True)
-def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any, apart_: Any, a_row: Any,
+def gemm_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any, apart_: Any, a_row: Any,
                k: Any, a: Any, x: Any, offsets: Any, y: Any, y_row: Any, vectors: Any, stage: Any, bias: Any, scale: Any, shift: Any,
                activation: Any, slope: Any) -> Any:  # fmt: skip
     """See `tile` for the arguments."""
@@ -60,7 +60,7 @@ def outer_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: An
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         a_row, k, a, x, offsets, y, y_row, vectors, stage, bias, scale, shift, activation, slope = values[5:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         in_x, in_y, counts = ([w.load_index(vectors, i64(FIELDS * q + field)) for q in range(n)] for field in range(FIELDS))
         inputs = [w.at(w.pointer(x), start) for start in in_x]
         whole_vectors = functools.reduce(builder.and_, [builder.icmp_signed(">=", count, i64(lanes)) for count in counts])
@@ -135,7 +135,7 @@ def _tile(
 ):  # fmt: skip
     for i in range(times):
         own_a, own_y, own_vectors = a + i * a_step, y + i * y_step, vectors + i * vectors_step
-        outer_tile(m, n, lanes, itemsize, 0, 0, k, own_a, x, offsets, own_y, y_row, own_vectors, stage, bias, scale, shift, activation,
+        gemm_tile(m, n, lanes, itemsize, 0, 0, k, own_a, x, offsets, own_y, y_row, own_vectors, stage, bias, scale, shift, activation,
                    slope)  # fmt: skip
 
 
@@ -146,12 +146,12 @@ def _tile_of_rows(
 ):  # fmt: skip
     for i in range(times):
         own_y, own_vectors = y + i * y_step, vectors + i * vectors_step
-        outer_tile(m, n, lanes, itemsize, 1, a_row, k, a, x, offsets, own_y, y_row, own_vectors, stage, bias, scale, shift, activation,
+        gemm_tile(m, n, lanes, itemsize, 1, a_row, k, a, x, offsets, own_y, y_row, own_vectors, stage, bias, scale, shift, activation,
                    slope)  # fmt: skip
 
 
 def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
-    """Address of the compiled outer tile of m rows by n vectors.
+    """Address of the compiled GEMM tile of m rows by n vectors.
 
     It takes, all int64: the four sizes again; k taps; a, address of the weights [k][m]; x, address of the input; offsets, address of k
     int64 element offsets into x and AHEAD more (any values); y, address of the output, y_row elements from row to row; vectors, address

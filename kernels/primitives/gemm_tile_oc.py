@@ -2,7 +2,7 @@
 
     c[i][q] += x[offsets[t] + i] * a[q][t]        for t < k, i < m positions, q < n vectors of channels
 
-The outer tile with its sides exchanged: lanes run along output channels, so maps of 6 or 12 positions leave none idle. Weights are packed
+The GEMM tile with its sides exchanged: lanes run along output channels, so maps of 6 or 12 positions leave none idle. Weights are packed
 in whole vectors and asked for ahead, because they are most of what is read. Each vector of channels has its taps together, so the tile
 reads n streams at once: where memory is what is waited for, two to eight bring 5 to 25 % more than one (Granite Rapids). The sums lie
 with channels innermost, as channels last wants them; for channels first they are turned in registers on their way out (through memory,
@@ -19,17 +19,17 @@ from numba.extending import intrinsic
 
 from kernels.primitives.gemm_tile import AHEAD, in_turns, taps_ahead
 from kernels.primitives.register_post_ops import finish
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 
-def _of_vector(w: Words, array: ir.Value, i: int, q: int) -> ir.Value:
+def _of_vector(w: VectorBuilder, array: ir.Value, i: int, q: int) -> ir.Value:
     """Vector q of the array at an address."""
     return w.load(w.pointer(array, q * w.lanes))
 
 
 @intrinsic(prefer_literal=True)
-def across_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any,
+def gemm_tile_oc(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any,
                 k: Any, a: Any, x: Any, offsets: Any, y: Any, y_row: Any, positions: Any, channels: Any, last: Any, bias: Any,
                 scale: Any, shift: Any, activation: Any, slope: Any) -> Any:  # fmt: skip
     """See `tile` for the arguments."""
@@ -38,7 +38,7 @@ def across_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: A
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         k, a, x, offsets, y, y_row, positions, channels, last, bias, scale, shift, activation, slope = values[4:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         inputs, weights = w.pointer(x), w.pointer(a)
         c = [[w.variable(w.zero()) for _ in range(n)] for _ in range(m)]
         with w.when(builder.icmp_signed("!=", bias, i64(0))):
@@ -90,7 +90,7 @@ def across_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: A
 
 @njit
 def _tile(m, n, lanes, itemsize, k, a, x, offsets, y, y_row, positions, channels, last, bias, scale, shift, activation, slope):
-    across_tile(m, n, lanes, itemsize, k, a, x, offsets, y, y_row, positions, channels, last, bias, scale, shift, activation, slope)
+    gemm_tile_oc(m, n, lanes, itemsize, k, a, x, offsets, y, y_row, positions, channels, last, bias, scale, shift, activation, slope)
 
 
 def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
@@ -99,7 +99,7 @@ def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
     It takes, all int64: the four sizes again; k taps; a, address of the weights [n][k][lanes]; x, address of the input; offsets, address of
     k int64 element offsets into x and AHEAD more (any values); y, address of the output, whose channels are y_row elements apart; positions
     and channels, how many of the m and of the n*lanes are written; last, whether channels lie side by side and positions y_row elements
-    apart instead; bias, scale, shift, addresses of n*lanes numbers or 0; activation and slope as for the outer tile. Reads m numbers at
+    apart instead; bias, scale, shift, addresses of n*lanes numbers or 0; activation and slope as for the GEMM tile. Reads m numbers at
     each offset whatever `positions` says.
     """
     return address(_tile, (m, n, lanes, itemsize), (types.int64,) * 14)

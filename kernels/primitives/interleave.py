@@ -1,6 +1,6 @@
 """A row of outputs from the lines of its phases: number q of phase r's line becomes column (shift + q) * stride + r.
 
-    phase 0   a0 a1 a2 …              stride vectors are loaded, one of each line, take turns in registers (`Words.interleaved`),
+    phase 0   a0 a1 a2 …              stride vectors are loaded, one of each line, take turns in registers (`VectorBuilder.interleaved`),
     phase 1   b0 b1 b2 …     ─►       and are stored one behind the other:     a0 b0 a1 b1 a2 b2 …
 
 Columns that no line has get one number instead. Strides beyond WIDEST scatter line after line.
@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 WIDEST = 16  # vectors in registers
@@ -24,19 +24,19 @@ OFFSET, EACH, SHIFT, COUNT, FIELDS = range(5)  # int64s of a line: of the first 
 class _Line:
     """A line of this channel, as values of a micro-kernel: pointer, shift, count."""
 
-    def __init__(self, w: Words, y: ir.Value, lines: ir.Value, phase: ir.Value, channel: ir.Value) -> None:
+    def __init__(self, w: VectorBuilder, y: ir.Value, lines: ir.Value, phase: ir.Value, channel: ir.Value) -> None:
         b = w.b
         entry = b.mul(phase, i64(FIELDS))
         offset, each, self.shift, self.count = (w.load_index(lines, b.add(entry, i64(field))) for field in range(FIELDS))
         self.start = w.pointer(y, b.add(offset, b.mul(each, channel)))
 
-    def vector(self, w: Words, j: ir.Value, otherwise: ir.Value) -> ir.Value:
+    def vector(self, w: VectorBuilder, j: ir.Value, otherwise: ir.Value) -> ir.Value:
         """Its numbers for j, j + 1, … instead of q."""
         q = w.b.sub(j, self.shift)
         return w.load_first(w.at(self.start, q), w.between(q, i64(0), self.count), otherwise)
 
 
-def columns(w: Words, j: ir.Value, stride: ir.Value, phase: ir.Value) -> ir.Value:
+def columns(w: VectorBuilder, j: ir.Value, stride: ir.Value, phase: ir.Value) -> ir.Value:
     """Where numbers j, j + 1, … of a phase are in a row."""
     own = w.b.add(w.splat_index(j), w.counting())
     return w.b.add(w.b.mul(own, w.splat_index(stride)), w.splat_index(phase))
@@ -45,13 +45,13 @@ def columns(w: Words, j: ir.Value, stride: ir.Value, phase: ir.Value) -> ir.Valu
 @intrinsic(prefer_literal=True)
 def _emit(typing_context: Any, few_: Any, lanes_: Any, itemsize_: Any, out: Any, width: Any, stride: Any, y: Any, lines: Any, channel: Any,
           missing: Any) -> Any:  # fmt: skip
-    """See `weave`."""
+    """See `interleave`."""
     literals = few_, lanes_, itemsize_
     few, lanes, itemsize = (literal.literal_value for literal in literals)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         out, width, stride, y, lines, channel, missing = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         to, otherwise = w.pointer(out), w.splat(w.load_scalar(w.pointer(missing)))
 
         def blocks(number: ir.Value, step: ir.Value) -> ir.Value:
@@ -81,14 +81,14 @@ def _emit(typing_context: Any, few_: Any, lanes_: Any, itemsize_: Any, out: Any,
 
 
 @njit
-def _weave(few, lanes, itemsize, out, width, stride, y, lines, channel, missing):
+def _interleave(few, lanes, itemsize, out, width, stride, y, lines, channel, missing):
     _emit(few, lanes, itemsize, out, width, stride, y, lines, channel, missing)
 
 
-def weave(few: int, lanes: int, itemsize: int) -> int:
-    """Address of compiled `weave`; few: the stride where it is at most WIDEST, else 0.
+def interleave(few: int, lanes: int, itemsize: int) -> int:
+    """Address of compiled `interleave`; few: the stride where it is at most WIDEST, else 0.
 
     It takes, all int64: the three literals again; out, address of a row of `width` numbers; stride; y, an address; lines, address of the
     phases' [OFFSET, EACH, SHIFT, COUNT]; channel; missing, address of the number for columns that no line has.
     """
-    return address(_weave, (few, lanes, itemsize), (types.int64,) * 7)
+    return address(_interleave, (few, lanes, itemsize), (types.int64,) * 7)

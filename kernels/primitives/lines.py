@@ -18,18 +18,18 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.primitives.register_post_ops import finish
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 NEIGHBOURS, ALONG, APART = 0, 1, 2
 
 
-def _addresses(w: Words, array: ir.Value, bases: ir.Value, t: ir.Value, step: ir.Value) -> ir.Value:
+def _addresses(w: VectorBuilder, array: ir.Value, bases: ir.Value, t: ir.Value, step: ir.Value) -> ir.Value:
     """Addresses of position t of every lane's line."""
     return w.addresses(w.b.add(array, w.b.mul(w.b.mul(t, step), i64(w.itemsize))), bases)
 
 
-def _less(w: Words, a: ir.Value, b: ir.Value) -> ir.Value:
+def _less(w: VectorBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     """The smaller of two integers, in every lane."""
     return w.b.select(w.b.icmp_signed("<", a, b), a, b)
 
@@ -43,7 +43,7 @@ def _emit_bring(typing_context: Any, way_: Any, lanes_: Any, itemsize_: Any, row
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         rows, count, x, places, step, start, stride = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         to, source = w.pointer(rows), w.pointer(x)
         tables = [builder.add(places, i64(field * lanes * 8)) for field in range(3)]
         if way == ALONG:
@@ -97,7 +97,7 @@ def _emit_ask(typing_context: Any, way_: Any, lanes_: Any, itemsize_: Any, count
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         count, out, places, step = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         first = [w.at(w.pointer(out), w.load_index(places, i64(lane))) for lane in range(lanes)]
         if way == ALONG:
             with w.loop(builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))) as block:
@@ -131,12 +131,12 @@ def _emit_put(typing_context: Any, way_: Any, each_: Any, lanes_: Any, itemsize_
     literals = way_, each_, lanes_, itemsize_
     way, each, lanes, itemsize = (literal.literal_value for literal in literals)
 
-    def of(w: Words, array: ir.Value, i: int, q: int) -> ir.Value:
+    def of(w: VectorBuilder, array: ir.Value, i: int, q: int) -> ir.Value:
         return w.load(w.pointer(array)) if each else w.splat(w.load_scalar(w.pointer(array)))
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         rows, count, out, places, step, bias, scale, shift, activation, slope = values[4:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         source, to = w.pointer(rows), w.pointer(out)
         bases, ends = places, builder.add(places, i64(lanes * 8))
         base, first = w.load_indices(bases), w.load_index(bases, i64(0))

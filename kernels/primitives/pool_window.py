@@ -20,7 +20,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.problem.window import Size
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 MAXIMUM, SUM = 0, 1  # literal values of `kind`
@@ -39,7 +39,7 @@ def code(kind: str) -> int:
 class Combine:
     """The two kinds of pooling as algebra on vectors."""
 
-    def __init__(self, w: Words, kind: int) -> None:
+    def __init__(self, w: VectorBuilder, kind: int) -> None:
         self.neutral = -math.inf if kind == MAXIMUM else 0.0
         self.start = w.constant(self.neutral)
         self.two = w.maximum if kind == MAXIMUM else w.add
@@ -56,7 +56,7 @@ def _down(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, rows, row_stride, count = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         combine = Combine(w, kind)
         to, source = w.pointer(dst), w.pointer(src)
         whole = builder.sdiv(count, i64(lanes))
@@ -79,7 +79,7 @@ def _down(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any
     return types.void(kind_, lanes_, itemsize_, *(types.int64,) * 5), codegen
 
 
-def _finish(w: Words, kind: int, total: ir.Value, divisor: ir.Value) -> ir.Value:
+def _finish(w: VectorBuilder, kind: int, total: ir.Value, divisor: ir.Value) -> ir.Value:
     return total if kind == MAXIMUM else w.b.fdiv(total, divisor)
 
 
@@ -91,7 +91,7 @@ def _along(typing_context: Any, kind_: Any, stride_: Any, lanes_: Any, itemsize_
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, row, counts, row_count, taps, dilation, count = values[4:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         combine = Combine(w, kind)
         to, source, number = w.pointer(dst), w.pointer(row), w.pointer(counts)
         rows = w.splat(w.load_scalar(w.pointer(row_count)))
@@ -125,7 +125,7 @@ def _tiled(typing_context: Any, kind_: Any, stride_: Any, tall_: Any, lanes_: An
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, counts, row_count, rows, row_stride, count = values[5:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         combine = Combine(w, kind)
         to, source, number = w.pointer(dst), w.pointer(src), w.pointer(counts)
         down = w.splat(w.load_scalar(w.pointer(row_count)))
@@ -177,7 +177,7 @@ def _over_each(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, counts, row_count, taps = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         combine = Combine(w, kind)
         sources = [w.at(w.pointer(src), builder.mul(i64(lane), taps)) for lane in range(lanes)]
         rounds = builder.sdiv(taps, i64(lanes))
@@ -210,7 +210,7 @@ def _over(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, counts, row_count, taps = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         combine = Combine(w, kind)
         source = w.pointer(src)
         running = [w.variable(combine.start) for _ in range(unroll)]

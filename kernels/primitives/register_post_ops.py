@@ -6,26 +6,26 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 
 # what happens to a finished sum; the codes travel to the micro-kernel as a number, so one kernel serves all
 ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "leaky_relu": 3}
 
 
-def broadcast_row(w: Words, array: ir.Value, i: int, q: int = 0) -> ir.Value:
+def broadcast_row(w: VectorBuilder, array: ir.Value, i: int, q: int = 0) -> ir.Value:
     """Number i of the array at an address, in every lane of every vector."""
     return w.splat(w.load_scalar(w.pointer(array, i)))
 
 
-def slope_of(w: Words, bits: ir.Value) -> ir.Value:
+def slope_of(w: VectorBuilder, bits: ir.Value) -> ir.Value:
     """The slope below zero, sent as the bits of a float64."""
     number = w.b.bitcast(bits, ir.DoubleType())
     return number if w.itemsize == 8 else w.b.fptrunc(number, w.scalar)
 
 
 def finish(
-    w: Words, c: list[list[ir.Value]], scale: ir.Value, shift: ir.Value, activation: ir.Value, slope: ir.Value,
-    of: Callable[[Words, ir.Value, int, int], ir.Value] = broadcast_row,
+    w: VectorBuilder, c: list[list[ir.Value]], scale: ir.Value, shift: ir.Value, activation: ir.Value, slope: ir.Value,
+    of: Callable[[VectorBuilder, ir.Value, int, int], ir.Value] = broadcast_row,
 ) -> None:  # fmt: skip
     """c[i][q] = activation(c[i][q] * scale + shift); scale and shift are addresses or 0, of which `of` takes what belongs to i and q; see
     `tile` for the others."""

@@ -14,11 +14,11 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 
-def turned(w: Words, whole: int, src: ir.Value, pitch: ir.Value, rows: ir.Value, columns: ir.Value) -> list[ir.Value]:
+def turned(w: VectorBuilder, whole: int, src: ir.Value, pitch: ir.Value, rows: ir.Value, columns: ir.Value) -> list[ir.Value]:
     """The columns of up to lanes x lanes numbers at src, whose rows are pitch elements apart; `whole`: of exactly so many, none is masked.
     Rows past the last are read from the first, for lanes that are not written or that nobody reads."""
     if whole:
@@ -39,7 +39,7 @@ def _block(typing_context: Any, whole_: Any, lanes_: Any, itemsize_: Any, dst: A
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, dst_pitch, src, src_pitch, rows, columns = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         down = w.first(rows)
         for i, column in enumerate(turned(w, whole, src, src_pitch, rows, columns)):
             to = w.pointer(dst, builder.mul(dst_pitch, i64(i)))

@@ -1,7 +1,7 @@
-"""The words micro-kernels are written in: vectors of `lanes` numbers in registers, as LLVM IR.
+"""What micro-kernels are written with: vectors of `lanes` numbers in registers, as LLVM IR.
 
-A micro-kernel receives addresses and strides as int64 and speaks of them through `Words`: pointer, load, load_first, splat, fma, store,
-store_first, loop. What it says reads like the algebra above it; this file alone knows LLVM's spelling.
+A micro-kernel receives addresses and strides as int64 and builds its code with a `VectorBuilder`: pointer, load, load_first, splat, fma,
+store, store_first, loop. Its code reads like the algebra above it; only this file knows LLVM's spelling.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def i64(value: int) -> ir.Constant:
     return ir.Constant(I64, value)
 
 
-class Words:
+class VectorBuilder:
     """Vectors of `lanes` numbers of `itemsize` bytes (4: float32, 8: float64), emitted through `builder`."""
 
     def __init__(self, builder: ir.IRBuilder, lanes: int, itemsize: int) -> None:

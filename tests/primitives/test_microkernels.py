@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import struct
 
 import numpy as np
 import pytest
 from memory import Guarded, given
+from micro_kernels import Array, at, invoke, numbers, words
 
 from kernels.methods.direct import pack_input as packing
 from kernels.methods.fft import codelets as fourier
@@ -23,25 +23,6 @@ from kernels.primitives import pool_window as window
 from kernels.primitives.register_post_ops import ACTIVATIONS
 from kernels.problem.window import dilated
 from kernels.runtime.machine import pretend
-
-Array = np.ndarray
-WORDS = [(4, "float32"), (8, "float32"), (16, "float32"), (8, "float64")]
-words = pytest.mark.parametrize(("lanes", "dtype"), WORDS)
-
-
-def invoke(address: int, *args: int) -> None:
-    """Call the C function at `address` with int64s."""
-    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(args))(address)(*map(int, args))
-
-
-def at(array: Array) -> int:
-    """Address of an array's first element."""
-    return array.ctypes.data
-
-
-def numbers(*shape: int, dtype: str, seed: int = 0) -> Array:
-    """Small whole numbers, so that sums of products are exact and have one right answer."""
-    return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
 
 
 @words

@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from kernels.primitives.register_post_ops import finish
 from kernels.primitives.transpose import turned
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 POSITIONS = 8  # sums in flight: twice four cycles for two units
@@ -33,7 +33,7 @@ def _clear(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, count: An
     lanes, itemsize = lanes_.literal_value, itemsize_.literal_value
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         with w.loop(values[3]) as i:
             w.store(w.zero(), w.pointer(values[2], builder.mul(i, i64(lanes))))
         return context.get_dummy_value()
@@ -70,7 +70,7 @@ def _fill_block(typing_context: Any, whole_: Any, lanes_: Any, itemsize_: Any, d
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, places, src, pitch, live, count = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         to = w.pointer(dst)
         for i, column in enumerate(turned(w, whole, src, pitch, live, count)):
             if whole:
@@ -109,7 +109,7 @@ def _copy(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, 
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, pitch, live, count = values[2:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         mask = w.first(live)
         with w.loop(count) as i:
             value = w.load_first(w.pointer(src, builder.mul(i, pitch)), mask)
@@ -135,7 +135,7 @@ def spread(lanes: int, itemsize: int) -> int:
     return address(_spread, (lanes, itemsize), (types.int64,) * 8)
 
 
-def _of_lanes(w: Words, array: ir.Value, i: int, q: int) -> ir.Value:
+def _of_lanes(w: VectorBuilder, array: ir.Value, i: int, q: int) -> ir.Value:
     """The vector at an address."""
     return w.load(w.pointer(array))
 
@@ -150,7 +150,7 @@ def _sum_runs(typing_context: Any, run_: Any, step_: Any, columns_: Any, lanes_:
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         k, a, x, offsets, y, y_step, spacing, table, count, live, bias, scale, shift, activation, slope = values[5:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         inputs, weights, outputs, mask = w.pointer(x), w.pointer(a), w.pointer(y), w.first(live)
         side_by_side = builder.icmp_signed("==", spacing, i64(1))
         steps = ir.Constant(ir.VectorType(ir.IntType(64), lanes), [lane * itemsize for lane in range(lanes)])
@@ -215,6 +215,6 @@ def sums(run: int, step: int, columns: int, lanes: int, itemsize: int) -> int:
     It takes, all int64: the five literals again; k kernel rows; a, address of k*columns vectors of weights; x, address of the input;
     offsets, address of k int64 element offsets; y, address of the output; y_step, elements from position to position of a run; spacing,
     elements from lane to lane; table, address of [place in x, place in y] of the first position of each run, in elements; count, how many
-    runs; live, how many lanes are written; bias, scale, shift, addresses of a vector or 0; activation and slope as for the outer tile.
+    runs; live, how many lanes are written; bias, scale, shift, addresses of a vector or 0; activation and slope as for the GEMM tile.
     """
     return address(_sums, (run, step, columns, lanes, itemsize), (types.int64,) * 15)

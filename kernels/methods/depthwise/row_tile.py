@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from kernels.primitives.gemm_tile import FIELDS
 from kernels.primitives.register_post_ops import finish
-from kernels.runtime.ir import I64, Words, i64
+from kernels.runtime.ir import I64, VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 UNROLL = 6  # vectors in flight: six sums cover two FMA units waiting four cycles, less two loads a cycle
@@ -33,7 +33,7 @@ def row_of(typing_context: Any, stream_: Any, lanes_: Any, itemsize_: Any,
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         k, a, x, offsets, y, vectors, bias, scale, shift, activation, slope = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         in_x, in_y, columns = (w.load_index(vectors, i64(field)) for field in range(FIELDS))
         inputs, weights, outputs = w.at(w.pointer(x), in_x), w.pointer(a), w.at(w.pointer(y), in_y)
         start = w.variable(w.zero())
@@ -89,6 +89,6 @@ def _row(
 
 
 def row(stream: bool, lanes: int, itemsize: int) -> int:
-    """Address of the compiled row. It is called as the outer tile is, with m = n = 1 and a table of one vector whose count is the
+    """Address of the compiled row. It is called as the GEMM tile is, with m = n = 1 and a table of one vector whose count is the
     line's length; y_row, stage, a_step and y_step are unused, all taps come at once."""
     return address(_row, (int(stream), 1, lanes, itemsize), (types.int64,) * 17)

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.runtime.ir import Words, i64, read_index
+from kernels.runtime.ir import VectorBuilder, i64, read_index
 from kernels.runtime.jit import address, njit
 
 
@@ -27,7 +27,7 @@ def _line(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, 
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, count, low, high, ahead = values[2:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         to, source = w.pointer(dst), w.pointer(src)
         with w.loop(builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))) as vector:
             j = builder.mul(vector, i64(lanes))
@@ -45,7 +45,7 @@ def _pick(typing_context: Any, step_: Any, lanes_: Any, itemsize_: Any, dst: Any
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, count, stride = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         to, source = w.pointer(dst), w.pointer(src)
         if step:
             with w.loop(builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))) as vector:
@@ -68,7 +68,7 @@ def _moved(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, column_st
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, column_stride, src, first_column, offsets, columns, width, count, low, high, ahead = values[2:]
-        b, w = builder, Words(builder, lanes, itemsize)
+        b, w = builder, VectorBuilder(builder, lanes, itemsize)
         wide, step = w.positions(width, 0), w.positions(b.srem(i64(lanes), width), 0)
 
         def wrapped(column: ir.Value) -> ir.Value:

@@ -26,7 +26,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 RADICES = (8, 4, 5, 3, 2)  # in the order in which a length is divided; fewer passes are fewer trips to the first-level cache
@@ -34,22 +34,22 @@ NEVER, AFTER, BEFORE = 0, 1, 2  # when a pass multiplies by roots
 Complex = tuple[ir.Value, ir.Value]
 
 
-def added(w: Words, a: Complex, b: Complex) -> Complex:
+def added(w: VectorBuilder, a: Complex, b: Complex) -> Complex:
     """a + b."""
     return w.b.fadd(a[0], b[0]), w.b.fadd(a[1], b[1])
 
 
-def less(w: Words, a: Complex, b: Complex) -> Complex:
+def less(w: VectorBuilder, a: Complex, b: Complex) -> Complex:
     """a - b."""
     return w.b.fsub(a[0], b[0]), w.b.fsub(a[1], b[1])
 
 
-def times(w: Words, a: Complex, b: Complex) -> Complex:
+def times(w: VectorBuilder, a: Complex, b: Complex) -> Complex:
     """a * b."""
     return w.fma(a[0], b[0], w.b.fneg(w.b.fmul(a[1], b[1]))), w.fma(a[0], b[1], w.b.fmul(a[1], b[0]))
 
 
-def turned(w: Words, a: Complex, k: int, n: int) -> Complex:
+def turned(w: VectorBuilder, a: Complex, k: int, n: int) -> Complex:
     """a * e^(-2 pi i k/n), for free or for less where the angle is a multiple of an eighth."""
     eighths, rest = divmod(8 * k, n)
     if rest:
@@ -63,7 +63,7 @@ def turned(w: Words, a: Complex, k: int, n: int) -> Complex:
     return a
 
 
-def dft(w: Words, x: list[Complex]) -> list[Complex]:
+def dft(w: VectorBuilder, x: list[Complex]) -> list[Complex]:
     """The transform of a few numbers: halves while they are even, the definition with its symmetry where they are odd."""
     n = len(x)
     if n == 1:
@@ -88,20 +88,20 @@ def dft(w: Words, x: list[Complex]) -> list[Complex]:
     return result
 
 
-def load(w: Words, base: ir.Value, index: ir.Value) -> Complex:
+def load(w: VectorBuilder, base: ir.Value, index: ir.Value) -> Complex:
     """Element `index` of an array of complex vectors."""
     first = w.at(base, w.b.mul(index, i64(2 * w.lanes)))
     return w.load(first), w.load(w.at(first, w.lanes))
 
 
-def store(w: Words, value: Complex, base: ir.Value, index: ir.Value) -> None:
+def store(w: VectorBuilder, value: Complex, base: ir.Value, index: ir.Value) -> None:
     """Set element `index`."""
     first = w.at(base, w.b.mul(index, i64(2 * w.lanes)))
     w.store(value[0], first)
     w.store(value[1], w.at(first, w.lanes))
 
 
-def root(w: Words, roots: ir.Value, index: ir.Value) -> Complex:
+def root(w: VectorBuilder, roots: ir.Value, index: ir.Value) -> Complex:
     """Entry `index` of a table of complex numbers, in every lane."""
     first = w.at(roots, w.b.mul(index, i64(2)))
     return w.splat(w.load_scalar(first)), w.splat(w.load_scalar(w.at(first, 1)))
@@ -116,7 +116,7 @@ def _emit_pass(typing_context: Any, radix_: Any, turn_: Any, lanes_: Any, itemsi
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         x, blocks, m, roots = values[4:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         array, table = w.pointer(x), w.pointer(roots)
         with w.loop(blocks) as block, w.loop(m if turn else i64(1)) as p:
             first = builder.add(builder.mul(builder.mul(block, i64(radix)), m), p)
@@ -158,7 +158,7 @@ def _emit_spectrum(typing_context: Any, back_: Any, lanes_: Any, itemsize_: Any,
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         spectrum, x, n, stride, part, roots, places = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         array, table = w.pointer(x), w.pointer(roots)
         with w.loop(builder.add(builder.sdiv(n, i64(2)), i64(1))) as k:
             pair = k, builder.sub(n, k)

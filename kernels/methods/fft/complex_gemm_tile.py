@@ -14,7 +14,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.primitives.gemm_tile import AHEAD
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 ARGUMENTS = 19
@@ -31,7 +31,7 @@ def _emit(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any,
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         frequencies, tiles, k, a, a_f, a_tile, a_k, a_i, a_part, x, x_f, offsets, x_part, y, y_f, y_i, y_part, a_ahead, x_ahead = values[4:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         sums = [[(w.variable(w.zero()), w.variable(w.zero())) for _ in range(n)] for _ in range(m)]
         with w.loop(frequencies) as f, w.loop(tiles) as tile:
             for real, imaginary in (pair for row in sums for pair in row):

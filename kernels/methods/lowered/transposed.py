@@ -1,7 +1,7 @@
-"""Transposed convolution by any method: stride-1 convolutions whose output channels are the phases, then woven into the output.
+"""Transposed convolution by any method: stride-1 convolutions whose output channels are the phases, then interleaved into the output.
 
 A transposed layer as it is defined scatters, and threads would meet in the outputs. `transposed_phases` turns it round: each phase of the
-output gathers, as an ordinary convolution with some of the taps. Weaving the phases costs one pass over the output, some images at a time.
+output gathers, as an ordinary convolution with some of the taps. Interleaving the phases costs one pass over the output, some images at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kernels.methods.estimate import estimate
 from kernels.methods.lowered.transposed_phases import Part, parts
 from kernels.primitives import elementwise as epilogue
 from kernels.primitives.interleave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST
-from kernels.primitives.interleave import weave as kernel
+from kernels.primitives.interleave import interleave as kernel
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import ConvTranspose
 from kernels.problem.operands import Operands
@@ -36,7 +36,7 @@ BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
 
 
 @region
-def weave(out, y, lines, missing, kernel, few, lanes, size, channels, width):
+def interleave(out, y, lines, missing, kernel, few, lanes, size, channels, width):
     """Rows of `width` outputs of so many channels; out and y are handles, lines [row][phase] as `primitives.interleave` says, missing one
     number a channel, which images repeat."""
     rows, stride = lines.shape[:2]
@@ -124,8 +124,8 @@ def _missing(problem: ConvTranspose, operands: Operands) -> Array:
     return y.reshape(-1)
 
 
-def _woven(problem: ConvTranspose, given: tuple[Part, ...], prepared: list[Prepared], threads: int) -> Prepared:
-    """What computes all parts for some images of x and weaves them into theirs of out."""
+def _interleaved(problem: ConvTranspose, given: tuple[Part, ...], prepared: list[Prepared], threads: int) -> Prepared:
+    """What computes all parts for some images of x and interleaves them into theirs of out."""
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     scratch = Scratch(sum(math.prod(part.conv.conv_shape) for part in given) * size)
     lines, stride = _lines(problem, given), problem.stride[-1]
@@ -133,7 +133,7 @@ def _woven(problem: ConvTranspose, given: tuple[Part, ...], prepared: list[Prepa
     channels, width = images(problem) * problem.c_out, problem.conv_size[-1]
     used = worth(threads, 2 * channels * math.prod(problem.conv_size))  # cycles: a load and a store each, not all in cache
     rest = kernel(few, lanes, size), few, lanes, size, channels, width
-    launch = weave.ready(used, 0, 0, lines, np.empty(0, problem.dtype), *rest)
+    launch = interleave.ready(used, 0, 0, lines, np.empty(0, problem.dtype), *rest)
 
     def bind(operands: Operands) -> Run:
         runs = [one.bind(_operands(problem, part, operands)) for part, one in zip(given, prepared)]
@@ -175,7 +175,7 @@ def lowered(engine: str) -> Implementation:
         prepared = [registry.get(part.conv, engine).prepare(part.conv, threads) for part in given]
         # stride 1 is one convolution, whose output is the layer's
         plain = len(given) == 1 and max(problem.stride) == 1 and given[0].conv.conv_shape[1:] == problem.conv_shape[1:]
-        whole = prepared[0] if plain else _woven(problem, given, prepared, threads)
+        whole = prepared[0] if plain else _interleaved(problem, given, prepared, threads)
 
         def bind(operands: Operands) -> Run:
             some = whole.bind(_operands(problem, given[0], operands) if plain else operands)

@@ -16,7 +16,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.primitives.pool_window import rows_inside
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 
@@ -31,7 +31,7 @@ def _best(typing_context: Any, stride_: Any, lanes_: Any, itemsize_: Any, dst: A
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, where, src, first, rows, row_step, taps, dilation = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         source = w.pointer(src)
         best, found = w.variable(w.constant(-math.inf)), w.variable(w.positions(i64(0), 0))
         empty = w.variable(w.splat_bit(builder.icmp_signed("==", i64(0), i64(0))))

@@ -13,7 +13,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.primitives.pool_window import MAXIMUM, Combine, rows_inside
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 
@@ -27,7 +27,7 @@ def _window(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: A
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, rows, row_step, taps, tap_step, down, across = values[3:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         combine, source = Combine(w, kind), w.pointer(src)
         total = w.variable(combine.start)
         with w.loop(rows) as r, w.loop(taps) as t:

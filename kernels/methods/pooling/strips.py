@@ -18,13 +18,13 @@ from numba.extending import intrinsic
 
 from kernels.primitives.pool_window import MAXIMUM, Combine
 from kernels.problem.window import Size
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 Loads = Callable[[int], ir.Value]
 
 
-def _numbers(w: Words, load: Loads, places: list[int]) -> ir.Value:
+def _numbers(w: VectorBuilder, load: Loads, places: list[int]) -> ir.Value:
     """The numbers at `places` from the source on, one a lane; `load` gives the vector that begins at a place."""
     if places == list(range(places[0], places[0] + w.lanes)):
         return load(places[0])
@@ -32,7 +32,7 @@ def _numbers(w: Words, load: Loads, places: list[int]) -> ir.Value:
     return w.pick([load(block * w.lanes) for block in blocks], [blocks.index(p // w.lanes) * w.lanes + p % w.lanes for p in places])
 
 
-def _block(w: Words, combine: Combine, load: Loads, kh: int, kw: int, width: int, ow: int) -> ir.Value:
+def _block(w: VectorBuilder, combine: Combine, load: Loads, kh: int, kw: int, width: int, ow: int) -> ir.Value:
     """One vector of outputs, before its division; lanes past the last whole row of outputs hold what the last one does."""
     outputs = w.lanes // ow * ow
     columns = outputs * kw
@@ -54,7 +54,7 @@ def _emit(typing_context: Any, kind_: Any, kh_: Any, kw_: Any, width_: Any, ow_:
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, src, count, there, divisor = values[7:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         combine, strips = Combine(w, kind), lanes // ow
         outputs, span = strips * ow, strips * kh * width
         number = w.splat(w.load_scalar(w.pointer(divisor)))

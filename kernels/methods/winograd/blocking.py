@@ -1,7 +1,7 @@
 """How a Winograd convolution is cut up: which tile, how many rows of tiles to a job, how many output channels to a round of products.
 
 All of a job's transformed input and one round's products share the second-level cache. The estimate counts cycles of one core: transforms
-per point and vector, products by the outer tile, transformed weights by bandwidth where they outgrow the caches.
+per point and vector, products by the GEMM tile, transformed weights by bandwidth where they outgrow the caches.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below
 @dataclasses.dataclass(frozen=True)
 class Cut:
     """mh, mw: outputs per tile. rows, columns: tiles per job, of each of `images` whole images or of a part of one. channels: output
-    channels per round of products. m, n: the outer tile. chunks: parts of the output channels, each a
+    channels per round of products. m, n: the GEMM tile. chunks: parts of the output channels, each a
     job of its own. across: lanes run along output channels in products, m counts tiles and n vectors of channels. cycles: the estimate."""
 
     mh: int

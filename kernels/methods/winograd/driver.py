@@ -86,7 +86,7 @@ def run_job(job, x, out, operands, geometry, block):
                     for first in range(0, g.images * number, g.across_m):
                         count, done = min(g.across_m, g.images * number - first), (0, 0, 0, 0, 0, 0)  # nothing follows
                         place = source + first * size, table, y + first * size, padded, count, g.tall
-                        call(g.across_tile, (g.across_m, g.tile_n, g.lanes, size, g.ins, a, *place, *done))
+                        call(g.gemm_tile_oc, (g.across_m, g.tile_n, g.lanes, size, g.ins, a, *place, *done))
                 continue
             for q in range(across):
                 n = wide + (q < wider)
@@ -176,7 +176,7 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
         "rh": problem.kernel[0], "rw": problem.kernel[1], "row_step": 1, "phases": 1, "span": seen.span, "tile_n": cut.n, "parts": parts,
         "tall": tall, "taller": taller, "tallest": cut.height(lanes), "channels": cut.channels, "chunks": cut.chunks, "images": cut.images,
         "pitch_vectors": most, "across_m": cut.m if cut.across else 0,
-        "across_tile": across_tiles.tile(cut.m, cut.n, lanes, size) if cut.across else 0,
+        "gemm_tile_oc": across_tiles.tile(cut.m, cut.n, lanes, size) if cut.across else 0,
         "input": input_transform(shape, lanes, size), "output": output_transform(shape, lanes, size), "entry_words": words,
         "output_words": output_words, "block": tile_patches.BLOCK // size, "ahead": 0 if fields["last_in"] else beyond,
         "ahead_out": 0 if problem.pool or last else oh * ow, "outputs_offset": outputs_offset, "v_offset": v_offset,

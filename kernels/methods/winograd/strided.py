@@ -11,7 +11,7 @@ from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.methods.winograd.stride_phases import axes, dense
-from kernels.primitives.deinterleave import unweave
+from kernels.primitives.deinterleave import deinterleave
 from kernels.primitives.interleave import WIDEST
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
@@ -39,7 +39,7 @@ def _weights(problem: Conv, weight: Array) -> Array:
 @region
 def _part(x, planes, starts, targets, kernel, few, lanes, size, channels, height, width, rows, columns, stride, step):
     """Every channel's planes [phase of rows][phase of columns][row][column]; x and planes are handles, starts the first row of each phase,
-    targets as `unweave` says."""
+    targets as `deinterleave` says."""
     phases, plane = len(starts), rows * columns
     across = (targets >= 0).sum()
     for unit in prange(channels * phases * rows):
@@ -62,7 +62,7 @@ def prepare_dense(problem: Conv, threads: int, prepare: Callable[[Conv, int], Pr
     targets = np.full(step, -1)
     targets[list(across.starts)] = np.arange(len(across.starts)) * math.prod(slides.size)
     few = step if step <= WIDEST else 0
-    rest = (np.array(down.starts), targets, unweave(few, lanes, size), few, lanes, size, problem.n * problem.c_in, *problem.size,
+    rest = (np.array(down.starts), targets, deinterleave(few, lanes, size), few, lanes, size, problem.n * problem.c_in, *problem.size,
             *slides.size, stride, step)  # fmt: skip
     launch = _part.ready(worth(threads, 2 * math.prod(slides.x_shape)), 0, 0, *rest)  # cycles: a load and a store each
 

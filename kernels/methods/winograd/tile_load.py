@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.runtime.ir import I32, I64, Words, i64, read_index
+from kernels.runtime.ir import I32, I64, VectorBuilder, i64, read_index
 from kernels.runtime.jit import njit
 from kernels.runtime.pointers import write_index
 
@@ -80,7 +80,7 @@ class Plane(NamedTuple):
     ahead: ir.Value
 
 
-def patches(w: Words, plane: Plane, entry: ir.Value, th: int, tw: int, mw: int, inner: bool) -> Iterator[list[ir.Value]]:
+def patches(w: VectorBuilder, plane: Plane, entry: ir.Value, th: int, tw: int, mw: int, inner: bool) -> Iterator[list[ir.Value]]:
     """For each of the th rows of a vector of patches its tw columns; entry: address of this vector's; inner: its INNER is set."""
     b, tiles, width = w.b, w.lanes if tw > 1 else 1, min(w.lanes, WIDEST)
     masks = b.gep(b.inttoptr(entry, I64.as_pointer()), [i64(OFFSETS + tiles)])
@@ -101,7 +101,7 @@ def patches(w: Words, plane: Plane, entry: ir.Value, th: int, tw: int, mw: int, 
         yield [b.select(_mask(w, masks, j), column, w.zero()) for j, column in enumerate(columns)] if inner else columns
 
 
-def _mask(w: Words, masks: ir.Value, index: int, first: int = 0) -> ir.Value:
+def _mask(w: VectorBuilder, masks: ir.Value, index: int, first: int = 0) -> ir.Value:
     """One of the masks, from its bit `first` on."""
     b, pieces = w.b, max(w.lanes, 8)  # no less than a byte can be loaded
     kind = ir.IntType(pieces)
@@ -111,7 +111,7 @@ def _mask(w: Words, masks: ir.Value, index: int, first: int = 0) -> ir.Value:
     return b.bitcast(bits, w.mask)
 
 
-def _columns(w: Words, pointers: list[ir.Value], masks: list[ir.Value | None], width: int) -> list[ir.Value]:
+def _columns(w: VectorBuilder, pointers: list[ir.Value], masks: list[ir.Value | None], width: int) -> list[ir.Value]:
     """Columns of parts of `width` numbers at a pointer for each lane, loaded by masks if there are any: result[j], lane t is number j of
     part t.
 
@@ -121,7 +121,7 @@ def _columns(w: Words, pointers: list[ir.Value], masks: list[ir.Value | None], w
         and two of those become  j0, or j4, of           t0..t3 | t4..t7 | t8..t11 | t12..t15
     """
     block, sides = BLOCK // w.itemsize, w.lanes // width
-    part = Words(w.b, width, w.itemsize)
+    part = VectorBuilder(w.b, width, w.itemsize)
     together = ir.Constant(ir.VectorType(I32, w.lanes), list(range(w.lanes)))
     groups = []
     for g in range(0, w.lanes, block * sides):
@@ -141,7 +141,7 @@ def _columns(w: Words, pointers: list[ir.Value], masks: list[ir.Value | None], w
     return [column for q in zip(*blocks) for column in q]
 
 
-def _halved(w: Words, vectors: list[ir.Value], size: int, piece: int) -> list[ir.Value]:
+def _halved(w: VectorBuilder, vectors: list[ir.Value], size: int, piece: int) -> list[ir.Value]:
     """Of n vectors that hold pieces a, b, … of `piece` numbers, at least n in every `size` numbers: all the a, all the b, …, in as many
     rounds as n has bits. A round takes the pieces at even places of two vectors, then those at odd ones."""
     places = range(0, size // piece, 2)

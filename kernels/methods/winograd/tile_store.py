@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.runtime.ir import Words, i64, read_index
+from kernels.runtime.ir import VectorBuilder, i64, read_index
 from kernels.runtime.jit import njit
 from kernels.runtime.pointers import write_index
 
@@ -73,7 +73,7 @@ class Plane(NamedTuple):
     ahead: ir.Value
 
 
-def ask(w: Words, plane: Plane, entry: ir.Value, mh: int, mw: int) -> None:
+def ask(w: VectorBuilder, plane: Plane, entry: ir.Value, mh: int, mw: int) -> None:
     """Ask for the lines that what comes after this vector of tiles will be written to, so that stores need not wait for them."""
     start = w.at(w.at(plane.target, w.load_index(entry, i64(START))), plane.ahead)
     for i in range(mh):
@@ -82,7 +82,7 @@ def ask(w: Words, plane: Plane, entry: ir.Value, mh: int, mw: int) -> None:
             w.prefetch(w.at(row, first), write=True)
 
 
-def put(w: Words, plane: Plane, entry: ir.Value, outputs: list[list[ir.Value]]) -> None:
+def put(w: VectorBuilder, plane: Plane, entry: ir.Value, outputs: list[list[ir.Value]]) -> None:
     """outputs[i][j], row i and column j of every tile, to where the entry at an address says."""
     b, (mh, mw) = w.b, (len(outputs), len(outputs[0]))
     rows = [w.interleaved(row) for row in outputs]

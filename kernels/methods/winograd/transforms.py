@@ -20,13 +20,13 @@ from kernels.methods.winograd import tile_load as tile_patches
 from kernels.methods.winograd import tile_store as tile_outputs
 from kernels.methods.winograd.matrices import Matrix, matrices
 from kernels.primitives.register_post_ops import finish
-from kernels.runtime.ir import Words, i64
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import address, njit
 
 Vectors = list[ir.Value]
 
 
-def combination(w: Words, coefficients: list[Fraction], vectors: Vectors) -> ir.Value | None:
+def combination(w: VectorBuilder, coefficients: list[Fraction], vectors: Vectors) -> ir.Value | None:
     """Sum of coefficient * vector; None if all coefficients are zero."""
     total = None
     # a coefficient of one starts the sum for free
@@ -44,7 +44,7 @@ def combination(w: Words, coefficients: list[Fraction], vectors: Vectors) -> ir.
     return total
 
 
-def product(w: Words, matrix: Matrix, vectors: Vectors) -> Vectors:
+def product(w: VectorBuilder, matrix: Matrix, vectors: Vectors) -> Vectors:
     """matrix times a column of vectors; rows that mirror each other share their sums."""
     results: list[ir.Value | None] = [None] * len(matrix)
     for i, row in enumerate(matrix):
@@ -68,7 +68,7 @@ def _mirrors(row: list[Fraction], other: list[Fraction]) -> bool:
     return same + opposite == sum(a != 0 for a in row) and same > 0 and opposite > 0 and all(abs(a) == abs(b) for a, b in zip(row, other))
 
 
-def both_axes(w: Words, rows: Matrix, columns: Matrix, values: list[Vectors]) -> list[Vectors]:
+def both_axes(w: VectorBuilder, rows: Matrix, columns: Matrix, values: list[Vectors]) -> list[Vectors]:
     """rows * values * columns', values[i][j] being vectors."""
     down = [product(w, rows, [line[j] for line in values]) for j in range(len(values[0]))]
     return [product(w, columns, [down[j][i] for j in range(len(down))]) for i in range(len(rows))]
@@ -85,7 +85,7 @@ def _input(typing_context: Any, mh_: Any, rh_: Any, mw_: Any, rw_: Any, lanes_: 
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, point_stride, src, pitch, ahead, entries, count = values[6:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         plane, to = tile_patches.Plane(w.pointer(src), pitch, ahead), w.pointer(dst)
         with w.loop(count) as vector:
             entry = builder.add(entries, builder.mul(vector, i64(8 * tile_patches.entry_words(th, tw, lanes))))
@@ -134,7 +134,7 @@ def _output(typing_context: Any, mh_: Any, rh_: Any, mw_: Any, rw_: Any, lanes_:
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         dst, pitch, ahead, entries, count, src, point_stride, bias, scale, shift, activation, slope = values[6:]
-        w = Words(builder, lanes, itemsize)
+        w = VectorBuilder(builder, lanes, itemsize)
         plane = tile_outputs.Plane(w.pointer(dst), pitch, ahead)
         first = w.variable(w.zero())
         with w.when(builder.icmp_signed("!=", bias, i64(0))):
@@ -165,6 +165,6 @@ def output_transform(shape: tuple[int, int, int, int], lanes: int, itemsize: int
     It takes, all int64: the six sizes again; dst, address of the plane from the first column on; pitch, elements from row to row; ahead,
     how many elements further lies what is written next; entries, address of what `tile_outputs.write_entries` wrote; count, how many
     entries; src, address of the products [point][tile], point_stride elements from point to point; bias, scale, shift, addresses of one
-    number or 0; activation, slope as for the outer tile.
+    number or 0; activation, slope as for the GEMM tile.
     """
     return address(_output_transform, (*shape, lanes, itemsize), (types.int64,) * 12)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from memory import Guarded
-from test_microkernels import Array, at, invoke, numbers, words
+from micro_kernels import Array, at, invoke, numbers, words
 
 from kernels.methods.winograd import tile_load as tile_patches
 from kernels.methods.winograd import tile_store as tile_outputs

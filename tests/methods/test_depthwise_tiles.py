@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from memory import Guarded, given
-from test_microkernels import at, invoke, numbers, words
+from micro_kernels import at, invoke, numbers, words
 
 from kernels.methods.depthwise import channel_tile as depthwise
 from kernels.methods.depthwise import row_tile as row

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.special
 from memory import Guarded
-from test_microkernels import at, invoke
+from micro_kernels import at, invoke
 
 from kernels.primitives import activations as smooth
 from kernels.primitives import register_post_ops as outer
