@@ -1,1 +1,6 @@
-"""What every operator of a graph does: shapes and dtypes it gives, and its arithmetic in NumPy."""
+"""What every operator of a graph does: shapes and dtypes it gives, and its arithmetic in NumPy.
+
+Importing a file registers its operators.
+"""
+
+from kernels.network.operators import elementwise, products, recurrent, reducing, resizing, shaping, windows  # noqa: F401

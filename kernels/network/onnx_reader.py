@@ -1,0 +1,143 @@
+"""An ONNX model becomes a graph. The package onnx is imported here only, when a model is read."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kernels.network.graph import Graph, Value
+from kernels.network.onnx_opsets import upgraded
+from kernels.problem.errors import ProblemError
+
+DOMAINS = {"", "ai.onnx", "com.microsoft"}
+_DTYPES = ("to", "dtype", "output_datatype", "output_dtype")  # attributes that name a type by its number
+
+
+def onnx_package() -> Any:
+    """The package onnx. Raises ImportError that names the extra."""
+    try:
+        return importlib.import_module("onnx")
+    except ImportError as error:
+        raise ImportError("reading an ONNX model needs the package onnx: pip install 'spectroconv[onnx]'") from error
+
+
+def opened(model: Any) -> Any:
+    """The model behind a path, bytes or a ModelProto, its local functions inlined. Raises ProblemError for what is no model."""
+    onnx = onnx_package()
+    try:
+        if isinstance(model, str | Path):
+            model = onnx.load(str(model))
+        elif isinstance(model, bytes | bytearray | memoryview):
+            model = onnx.load_model_from_string(bytes(model))
+        elif not isinstance(model, onnx.ModelProto):
+            raise ProblemError(f"load: model is a {type(model).__name__}, must be a path, bytes or an onnx.ModelProto")
+        if model.functions:
+            model = importlib.import_module("onnx.inliner").inline_local_functions(model)
+        if not model.graph.node and not model.graph.output:
+            raise ProblemError("load: the model has no nodes; is it an ONNX model?")
+        return model
+    except (OSError, ProblemError):
+        raise
+    except Exception as error:  # what protobuf raises for damaged files has no common class
+        raise ProblemError(f"load: {str(model)[:200] if isinstance(model, str | Path) else 'model'} is no ONNX model: {error}") from error
+
+
+class Reader:
+    """Reads one model; `computed` is the dtype that its float32 and float16 numbers become."""
+
+    def __init__(self, computed: np.dtype) -> None:
+        self.onnx, self.computed, self.opset = onnx_package(), computed, 0
+
+    def dtype(self, number: int) -> np.dtype:
+        """The dtype that a type's number becomes."""
+        if number in (0, None):
+            return self.computed
+        found = np.dtype(self.onnx.helper.tensor_dtype_to_np_dtype(number))
+        return self.computed if found in (np.float32, np.float16) else found
+
+    def array(self, tensor: Any) -> np.ndarray:
+        """The numbers of a tensor, in the dtype that is computed."""
+        found = self.onnx.numpy_helper.to_array(tensor)
+        return found.astype(self.dtype(tensor.data_type), copy=False)
+
+    def read(self, model: Any) -> Graph:
+        """The graph of a whole model. What no operator is known for is read all the same."""
+        domains = {each.domain: each.version for each in model.opset_import}
+        self.opset = max(domains.get("", 0), domains.get("ai.onnx", 0)) or 1
+        return self._graph(model.graph, {})
+
+    def _graph(self, proto: Any, around: dict[str, Value]) -> Graph:
+        graph, known = Graph(), dict(around)
+        for each in proto.initializer:
+            known[each.name] = graph.constant(self.array(each))
+        for sparse in proto.sparse_initializer:
+            raise ProblemError(f"load: {sparse.values.name!r} is sparse, which is not read; store it dense")
+        initial = {each.name for each in proto.initializer}
+        for each in proto.input:
+            if each.name not in initial:
+                tensor = each.type.tensor_type
+                lengths = [axis.dim_value if axis.HasField("dim_value") else axis.dim_param or None for axis in tensor.shape.dim]
+                shape = lengths if tensor.HasField("shape") else None
+                known[each.name] = graph.input(each.name, shape, self.dtype(tensor.elem_type))
+        for node in proto.node:
+            self._node(graph, node, known)
+        for each in proto.output:
+            if each.name not in known:
+                raise ProblemError(f"load: output {each.name!r} is computed by no node")
+            graph.output(each.name, known[each.name])
+        return graph
+
+    def _attributes(self, node: Any, known: dict[str, Value]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for each in node.attribute:
+            value = self.onnx.helper.get_attribute_value(each)
+            if each.type == each.GRAPH:
+                value = self._graph(value, known)
+            elif each.type == each.TENSOR:
+                value = self.array(value)
+            elif each.name in _DTYPES and isinstance(value, int):
+                value = self.dtype(value)
+            elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
+                value = list(value)
+            found[each.name] = value
+        return found
+
+    def _node(self, graph: Graph, node: Any, known: dict[str, Value]) -> None:
+        if missing := [name for name in node.input if name and name not in known]:
+            raise ProblemError(f"load: node {node.name or node.output[0]!r} reads {missing[0]!r}, which nothing before it computes")
+        attributes = self._attributes(node, known)
+        if node.op_type == "Constant" and node.domain in DOMAINS:
+            known[node.output[0]] = self._constant(graph, attributes)
+            return
+        inputs: list[Value | None] = [known[name] if name else None for name in node.input]
+        op = node.op_type if node.domain in DOMAINS else f"{node.domain}.{node.op_type}"
+        try:
+            op, inputs, attributes = upgraded(graph, op, self.opset, inputs, attributes)
+        except ProblemError as error:
+            raise ProblemError(f"load: node {node.name or node.output[0]!r}: {error}") from error
+        while inputs and inputs[-1] is None:
+            inputs.pop()
+        names = list(node.output)
+        while len(names) > 1 and not names[-1]:
+            names.pop()
+        values = graph.several(op, *inputs, outputs=len(names), name=node.name, **attributes)
+        for name, value in zip(names, values):
+            if name:
+                value.name = name
+                known[name] = value
+
+    def _constant(self, graph: Graph, attributes: dict[str, Any]) -> Value:
+        (key, value), *_ = attributes.items()
+        dtypes = {"value_float": self.computed, "value_floats": self.computed, "value_int": np.int64, "value_ints": np.int64}
+        if key not in ("value", *dtypes):
+            raise ProblemError(f"load: a constant is given by {key}, which is not read")
+        return graph.constant(value, dtypes.get(key))
+
+
+def read_onnx(model: Any, dtype: Any = "float32") -> Graph:
+    """The graph of an ONNX model: a path, bytes or a ModelProto. Its float32 and float16 numbers become `dtype`."""
+    return Reader(np.dtype(dtype)).read(opened(model))
