@@ -5,6 +5,10 @@ processes can take the same number, and fails where no folder can be written. He
 versions; a file's name carries function, signature and the sources of the function's module and of all that it imports from the library,
 so that an edit elsewhere compiles nothing anew; files appear by an atomic rename; and any failure to read or write only means that the
 code is compiled again.
+
+Each file holds its whole key and a checksum of the rest, which are looked at before anything in it is used: a flipped bit or a zeroed page
+in machine code would end the process, and a file of another key compute something else. A folder or file that is not this user's alone is
+never read (`user_files`).
 """
 
 from __future__ import annotations
@@ -16,8 +20,8 @@ import os
 import pickle
 import platform
 import re
+import struct
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +31,10 @@ import numpy as np
 from numba.core import config, serialize
 from numba.core.caching import CompileResultCacheImpl, _Cache
 
-from kernels.runtime.machine import cache_folder, cpu
+from kernels.runtime.machine import cpu
+from kernels.runtime.user_files import cache_folder, own_folder, read_own, temporary_folder, user, write_own
 
-
-@functools.cache
-def sources() -> str:
-    """A hash of the library's sources."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.parent.rglob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
-
-
+FORMAT = b"spectroconv code 2\n"
 ROOT = Path(__file__).parent.parent.parent  # that `kernels` is imported from
 _IMPORT = re.compile(r"^\s*(?:from\s+(kernels[\w.]*)\s+import\s+(\([^)]*\)|[^\n#]*)|import\s+(kernels[\w.]*))", re.MULTILINE)
 
@@ -64,8 +60,24 @@ def _imports(module: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def closure(module: str) -> str:
-    """A hash of the sources of a module and of all that it imports from the library."""
+def sources() -> str | None:
+    """A hash of the library as it is imported: its sources, else its byte code, else the archive that it lies in; None where it is none of
+    these."""
+    package = ROOT / "kernels"
+    files = sorted(package.rglob("*.py")) or sorted(package.rglob("*.pyc"))
+    files = files or [folder for folder in package.parents if folder.is_file()]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest() if files else None
+
+
+@functools.cache
+def closure(module: str) -> str | None:
+    """A hash of the sources of a module and of all that it imports from the library; of the whole library where there are no sources to
+    tell that, and None where there is nothing to tell one version from another by."""
+    if module.split(".")[0] != "kernels":
+        return _outsider(module)
     seen, waiting = {module}, [module]
     while waiting:
         new = set(_imports(waiting.pop())) - seen
@@ -74,23 +86,57 @@ def closure(module: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(seen):
         file = _file_of(name)
-        digest.update(name.encode() + b"\0" + (file.read_bytes() if file else b""))
+        if file is None:
+            return sources()
+        digest.update(name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
+
+
+_VERSIONED = {"kernels", "llvmlite", "numba", "numpy", "scipy", *sys.stdlib_module_names}  # the keys know their versions
+_ANY_IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+([\w.]+)(.*)", re.MULTILINE)
+
+
+def _outsider(module: str) -> str | None:
+    """The same for a module outside the library, as a method of the user's own: of its file and the library. None where it imports others'
+    modules too, whose changes nothing here would see."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or not Path(file).is_file() or sources() is None:
+        return None
+    content = Path(file).read_bytes()
+    for package, more in _ANY_IMPORT.findall(content.decode(errors="replace")):
+        names = [package, *re.findall(r",\s*([\w.]+)", more.partition("import ")[0])]
+        if any(name.split(".")[0] not in _VERSIONED for name in names):
+            return None
+    return hashlib.sha256(content + str(sources()).encode()).hexdigest()
 
 
 @functools.cache
 def folder() -> Path | None:
-    """Where compiled code is kept: under $KERNELS_CACHE_DIR, else the user's cache folder; None where nothing can be written."""
+    """Where compiled code is kept: under $KERNELS_CACHE_DIR, else the user's cache folder, else a temporary one of the user's own; None
+    where nothing can be written, or all that is there could be somebody else's."""
     flags = config.OPT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE, config.BOUNDSCHECK, config.FULL_TRACEBACKS
-    versions = sys.version, numba.__version__, llvmlite.__version__, np.__version__
-    digest = hashlib.sha256(repr((cpu(), flags, *versions, platform.machine())).encode())
-    path = cache_folder() / digest.hexdigest()[:16]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path):
-            return path
-    except OSError:
-        return None
+    versions = FORMAT, sys.version, numba.__version__, llvmlite.__version__, np.__version__
+    name = hashlib.sha256(repr((cpu(), flags, *versions, platform.machine(), user())).encode()).hexdigest()[:16]
+    places = [cache_folder()] if os.environ.get("KERNELS_CACHE_DIR") else [cache_folder(), temporary_folder()]
+    return next((found for place in places if (found := own_folder(place / name))), None)
+
+
+def seal(key: str, data: bytes) -> bytes:
+    """A file's content: the mark of its format, a checksum of what follows, the key's length, the key, the data."""
+    name = key.encode()
+    rest = struct.pack("<Q", len(name)) + name + data
+    return FORMAT + hashlib.sha256(rest).digest() + rest
+
+
+def unseal(key: str, content: bytes) -> bytes:
+    """The data of a file's content. Raises ValueError unless it was sealed with this key and is whole."""
+    start = len(FORMAT) + hashlib.sha256().digest_size
+    rest, name = content[start:], key.encode()
+    if content[: len(FORMAT)] != FORMAT or content[len(FORMAT) : start] != hashlib.sha256(rest).digest():
+        raise ValueError("the file is damaged")
+    if rest[: 8 + len(name)] != struct.pack("<Q", len(name)) + name:
+        raise ValueError("the file is another's")
+    return rest[8 + len(name) :]
 
 
 class DiskCache(_Cache):
@@ -105,32 +151,30 @@ class DiskCache(_Cache):
         path = folder()
         return str(path) if path else None
 
-    def _file(self, signature: Any, codegen: Any) -> Path | None:
-        path = folder()
-        key = hashlib.sha256(repr((signature, codegen.magic_tuple(), closure(self._module))).encode()).hexdigest()[:24]
-        return path / f"{self._name}.{key}.bin" if path else None
+    def _file(self, signature: Any, codegen: Any) -> tuple[Path, str] | None:
+        """The file of a signature and the key that it must hold; None where nothing is kept."""
+        path, version = folder(), closure(self._module)
+        if path is None or version is None:
+            return None
+        key = repr((path.name, self._name, signature, codegen.magic_tuple(), version))
+        return path / f"{self._name}.{hashlib.sha256(key.encode()).hexdigest()[:24]}.bin", key
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         target_context.refresh()
-        file = self._file(sig, target_context.codegen())
-        if file is None or not file.exists():
+        found = self._file(sig, target_context.codegen())
+        if found is None or not found[0].exists():
             return None
         try:
-            return self._impl.rebuild(target_context, pickle.loads(file.read_bytes()))
+            return self._impl.rebuild(target_context, pickle.loads(unseal(found[1], read_own(found[0]))))
         except Exception:  # damaged, truncated or foreign: whatever it is, compiling again replaces it
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        file = self._file(sig, data.codegen)
-        if file is None or any(not lifted.can_cache for lifted in data.lifted) or data.library.has_dynamic_globals:
+        found = self._file(sig, data.codegen)
+        if found is None or any(not lifted.can_cache for lifted in data.lifted) or data.library.has_dynamic_globals:
             return
-        temporary = file.with_suffix(f".{os.getpid()}.{id(data)}.tmp")
-        try:
-            temporary.write_bytes(serialize.dumps(self._impl.reduce(data)))
-            temporary.replace(file)
-        except OSError:  # full or read-only by now
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        with contextlib.suppress(OSError):  # full or read-only by now
+            write_own(found[0], seal(found[1], serialize.dumps(self._impl.reduce(data))))
 
     def enable(self) -> None:
         """Always on."""

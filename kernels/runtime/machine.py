@@ -10,10 +10,11 @@ import contextlib
 import dataclasses
 import functools
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+
+from kernels.runtime import system
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,18 +39,6 @@ class Machine:
         return self.vector_bytes // itemsize
 
 
-def _cache_bytes() -> dict[int, int]:
-    """Data cache sizes by level, in bytes, as Linux reports them for core 0; empty elsewhere."""
-    sizes: dict[int, int] = {}
-    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
-        with contextlib.suppress(OSError, ValueError):
-            if (index / "type").read_text().strip() != "Instruction":
-                text = (index / "size").read_text().strip()
-                unit = {"K": 1024, "M": 1024**2}.get(text[-1], 1)
-                sizes[int((index / "level").read_text())] = int(text.rstrip("KM")) * unit
-    return sizes
-
-
 def cpu() -> tuple[str, str]:
     """Name and feature string of the CPU that Numba compiles for."""
     import llvmlite.binding as llvm  # 0.1 s; nothing at import of the library needs it
@@ -70,7 +59,7 @@ def _detected() -> Machine:
         vector_bytes, registers = 32, 16
     else:  # SSE2 or NEON; NEON has 32 registers, SSE2 has 16: the smaller count is safe on both
         vector_bytes, registers = 16, 32 if "neon" in features else 16
-    caches = _cache_bytes()
+    caches = system.cache_bytes()
     l2 = caches.get(2, 512 << 10)
     mesh = vector_bytes == 64 and l2 >= 1 << 20 and not name.startswith("znver")  # Intel's servers since Skylake
     return Machine(vector_bytes, registers, caches.get(1, 32 << 10), l2, min(caches.get(3, 8 << 20), SHARED), mesh)
@@ -105,25 +94,10 @@ def pretend(**changes: Any) -> Iterator[Machine]:
         _pretended.pop()
 
 
-def cache_folder() -> Path:
-    """Where compiled code and measurements are kept: $KERNELS_CACHE_DIR, else a folder among the user's caches."""
-    asked, caches = os.environ.get("KERNELS_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
-    if asked or caches:
-        return Path(asked) if asked else Path(str(caches)) / "spectroconv"
-    try:
-        return Path.home() / ".cache" / "spectroconv"
-    except RuntimeError:  # a user without a home, as containers run programs
-        return Path(tempfile.gettempdir()) / "spectroconv"
-
-
 def memory() -> int:
     """Bytes that this process may use: physical memory or, where it is less, what its control groups allow (read once); where the system
     tells neither, more than any machine has."""
-    try:
-        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        physical = 1 << 62
-    return min(physical, _allowed(Path("/")))
+    return min(system.physical_memory() or 1 << 62, _allowed(Path("/")))
 
 
 @functools.cache
@@ -144,8 +118,11 @@ def _allowed(root: Path) -> int:
 
 
 def cores() -> int:
-    """Cores this process may use (its affinity mask), at most what Numba was given at start."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use (its affinity mask; of an Apple processor the fast ones), at most what Numba was given at start."""
+    if hasattr(os, "sched_getaffinity"):
+        available = len(os.sched_getaffinity(0))
+    else:
+        available = system.fast_cores() or os.cpu_count() or 1
     try:
         return min(available, int(os.environ["NUMBA_NUM_THREADS"]))
     except (KeyError, ValueError):

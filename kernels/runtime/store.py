@@ -13,13 +13,14 @@ import functools
 import hashlib
 import json
 import os
-import tempfile
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kernels.runtime.machine import cache_folder, cpu
+from kernels.runtime.machine import cpu
+from kernels.runtime.user_files import cache_folder, read_own, write_own
 
 ENVIRONMENTS = 8  # that a file keeps: a few machines and versions that share a home
 LARGEST = 64 << 20  # bytes; no file of measurements gets that long
@@ -52,8 +53,8 @@ def environment() -> str:
     from kernels.runtime.disk_cache import sources  # brings Numba, which a plan needs anyway
 
     name, features = cpu()
-    digest = hashlib.sha256(features.encode()).hexdigest()[:8]
-    return f"sources {sources()[:12]}, numba {numba.__version__}, numpy {numpy.__version__}, {name} with features {digest}"
+    digest, library = hashlib.sha256(features.encode()).hexdigest()[:8], (sources() or "unknown")[:12]
+    return f"sources {library}, numba {numba.__version__}, numpy {numpy.__version__}, {name} with features {digest}"
 
 
 def title(kind: str) -> str:
@@ -80,11 +81,14 @@ def change(kind: str, file: Path, how: Callable[[Sections], None]) -> bool:
                 raise OSError("it was not written by this library and is left alone")
             if _mode() == "readonly" or (file.exists() and not (file.stat().st_mode & 0o222 and os.access(file, os.W_OK))):
                 raise OSError("it is read-only")
+            if file.exists():
+                read_own(file)  # raises for what is not to be trusted, nor to be lost
             sections = (_sections(kind, file) if file.exists() and file.stat().st_size else None) or {}
             how(sections)
             for old in list(sections)[:-ENVIRONMENTS]:
                 del sections[old]
-            _replace(file, f"{_start(kind)}: " + json.dumps(sections, indent=1).replace("\n", "\n ") + "\n}\n")
+            text = f"{_start(kind)}: " + json.dumps(sections, indent=1).replace("\n", "\n ") + "\n}\n"
+            write_own(file, text.encode())
     except OSError as error:
         warnings.warn(f"{kind} file {file} is not written: {error}", RuntimeWarning, stacklevel=4)
         return False
@@ -106,7 +110,7 @@ def _sections(kind: str, file: Path) -> Sections | None:
     try:
         if not file.is_file() or file.stat().st_size > LARGEST:
             raise ValueError("it is no file" if exists(file) else "it does not exist")
-        held = json.loads(file.read_text(encoding="utf-8"))
+        held = json.loads(read_own(file).decode())
         sections = held.get(title(kind)) if isinstance(held, dict) else None
         if not isinstance(sections, dict) or not all(isinstance(entries, dict) for entries in sections.values()):
             raise ValueError("it holds something else")
@@ -129,28 +133,43 @@ def _ours(kind: str, file: Path) -> bool:
 def _alone(folder: Path) -> Iterator[None]:
     """Let no other process read, change and replace a file of this folder meanwhile, where the system has such locks."""
     try:
-        import fcntl
-
-        handle = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
+        handle, release = _windows_lock(folder) if sys.platform == "win32" else _lock(folder)
+    except (ImportError, OSError):  # some network folders have none; files still appear whole
         yield
         return
     try:
-        with contextlib.suppress(OSError):  # some network folders have none; files still appear whole
-            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
+        release()
         os.close(handle)
 
 
-def _replace(file: Path, text: str) -> None:
-    """Put a file in place of another in one step, so that nobody ever reads half of it."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".tmp")
+def _lock(folder: Path) -> tuple[int, Callable[[], None]]:
+    """The folder, opened and locked, and what unlocks it before it is closed."""
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as opened:
-            opened.write(text)
-        os.replace(name, file)
-    except BaseException:  # Ctrl-C too
-        with contextlib.suppress(OSError):
-            os.unlink(name)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError:
+        os.close(handle)
         raise
+    return handle, lambda: None  # closing unlocks
+
+
+def _windows_lock(folder: Path) -> tuple[int, Callable[[], None]]:
+    """The same for a system that locks bytes of files, not folders."""
+    import msvcrt
+
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
+    try:
+        msvcrt.locking(handle, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    except OSError:
+        os.close(handle)
+        raise
+
+    def release() -> None:
+        os.lseek(handle, 0, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+
+    return handle, release

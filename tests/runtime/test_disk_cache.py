@@ -141,3 +141,98 @@ def test_an_edit_compiles_anew_what_imports_the_edited_module_and_nothing_else(t
         source.write("# changed\n")
     blocks, outer, fourier = (after != before for after, before in zip(keys(), first))
     assert blocks and outer and not fourier
+
+
+def test_any_damage_of_any_file_is_noticed_before_its_code_is_used(filled: tuple[Path, dict]) -> None:
+    """A flipped bit, a zeroed page, a cut, and files that changed places, for every file."""
+    from kernels.runtime import disk_cache
+
+    found = sorted(filled[0].rglob("*.bin"))
+    contents = [file.read_bytes() for file in found]
+    keys = []
+    for content in contents:
+        start = len(disk_cache.FORMAT) + 32
+        keys.append(content[start + 8 : start + 8 + int.from_bytes(content[start : start + 8], "little")].decode())
+    for i, (key, content) in enumerate(zip(keys, contents)):
+        assert disk_cache.unseal(key, content)
+        for at in {0, 40, len(content) // 3, len(content) // 2, len(content) - 1}:
+            flipped = bytearray(content)
+            flipped[at] ^= 1 << (at % 8)
+            cut, page = content[:at], content[: at & ~4095] + bytes(4096) + content[(at & ~4095) + 4096 :]
+            for damaged in (bytes(flipped), cut, page[: len(content)], content + b"\0"):
+                with pytest.raises(ValueError, match="damaged"):
+                    disk_cache.unseal(key, damaged)
+        with pytest.raises(ValueError, match="another's"):
+            disk_cache.unseal(key, contents[i - 1])
+
+
+@pytest.mark.parametrize("damage", ["flipped", "zeroed", "swapped"])
+def test_damaged_machine_code_ends_no_process(filled: tuple[Path, dict], tmp_path: Path, damage: str) -> None:
+    home = tmp_path / "copy"
+    shutil.copytree(filled[0], home)
+    found = sorted(home.rglob("*.bin"))
+    contents = [file.read_bytes() for file in found]
+    for i, (file, content) in enumerate(zip(found, contents)):
+        half = len(content) // 2
+        damaged = bytearray(contents[i - 1] if damage == "swapped" else content)
+        if damage != "swapped":
+            damaged[half : half + 4096] = bytes(b ^ 16 for b in damaged[half : half + 1]) if damage == "flipped" else bytes(4096)
+            damaged = damaged[: half + 1] + content[half + 1 :] if damage == "flipped" else damaged[: len(content)]
+        file.write_bytes(damaged)
+    assert end(start(home))["loaded"] == 0
+    again = end(start(home))
+    assert again["compiled"] == 0 and again["loaded"] == again["asked"]
+
+
+def _zipped(target: Path, version: str) -> None:
+    """The library in an archive, with a compiled function more that tells its version."""
+    import zipfile
+
+    with zipfile.ZipFile(target, "w") as archive:
+        for file in sorted((ROOT / "kernels").rglob("*.py")):
+            archive.writestr(str(file.relative_to(ROOT)), file.read_text(encoding="utf-8"))
+        text = f"from kernels.runtime.jit import njit\n\n\n@njit\ndef version():\n    return {version}\n"
+        archive.writestr("kernels/runtime/told.py", text)
+
+
+@pytest.mark.parametrize("form", ["archive", "byte code"])
+def test_a_new_version_without_sources_never_runs_the_old_ones_code(tmp_path: Path, form: str) -> None:
+    """From an archive, and as byte code alone."""
+    import compileall
+    import zipfile
+
+    told = []
+    for version in ("1", "2"):
+        place = tmp_path / "library.zip"
+        _zipped(place, version)
+        if form == "byte code":
+            archive, place = place, tmp_path / "library"
+            shutil.rmtree(place, ignore_errors=True)
+            zipfile.ZipFile(archive).extractall(place)
+            assert compileall.compile_dir(place, quiet=1, legacy=True)
+            for source in place.rglob("*.py"):
+                source.unlink()
+        code = "from kernels.runtime import disk_cache, told; print(told.version(), disk_cache.closure('kernels.runtime.told'))"
+        environment = os.environ | {"PYTHONPATH": str(place), "KERNELS_CACHE_DIR": str(tmp_path / "cache")}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=200)
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout.split())
+    assert [answer for answer, _ in told] == ["1", "2"]
+    assert told[0][1] != told[1][1]
+
+
+def test_code_from_outside_the_library_is_keyed_by_its_file_or_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kernels.runtime import disk_cache
+
+    def key(text: str) -> str | None:
+        (tmp_path / "outsider.py").write_text(text)
+        monkeypatch.setitem(sys.modules, "outsider", type(sys)("outsider"))
+        sys.modules["outsider"].__file__ = str(tmp_path / "outsider.py")
+        return disk_cache.closure.__wrapped__("outsider")
+
+    plain = "import math\nimport numpy as np\nfrom kernels.runtime.jit import njit\n"
+    assert key(plain) is not None and key(plain) == key(plain) and key(plain) != key(plain + "\n# changed\n")
+    for more in ("import mine\n", "import numpy, mine\n", "from . import mine\n", "    from mine.own import it\n"):
+        assert key(plain + more) is None, more
+    monkeypatch.delitem(sys.modules, "outsider")
+    assert disk_cache.closure.__wrapped__("outsider") is None
