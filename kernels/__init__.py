@@ -33,6 +33,7 @@ from kernels.problem.accuracy import set_accuracy
 from kernels.problem.conv import Conv, ConvTranspose, ConvWeight, parse
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.pool import AdaptivePool, Pool
+from kernels.streaming.stream import Stream, stream
 
 for _name, _module in (("tuning", tuning), ("grad", grad)):
     sys.modules[f"kernels.{_name}"] = _module  # its public name, wherever the file lies
@@ -51,6 +52,7 @@ __all__ = [
     "ReceptiveField",
     "RefusedError",
     "Sequence",
+    "Stream",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
@@ -84,5 +86,6 @@ __all__ = [
     "separable_conv2d",
     "sequence",
     "set_accuracy",
+    "stream",
     "unfold",
 ]

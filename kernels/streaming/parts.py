@@ -1,0 +1,220 @@
+"""What a stream is made of, before it has any memory: the stages of a network, each with its windows along time. Clones share these.
+
+Methods whose sums depend on where a signal is cut (fft, winograd, BLAS products) are not taken: a stream gives what the whole signal
+gives, to the bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kernels.dispatch.plan import Outline, Plan
+from kernels.methods import registry
+from kernels.methods.estimate import estimate
+from kernels.network.layers import Flatten, Join, Linear, Pointwise, Stage, Window, named
+from kernels.primitives import elementwise
+from kernels.problem.arrays import canonical
+from kernels.problem.conv import Conv, Problem, pool_problem
+from kernels.problem.errors import RefusedError
+from kernels.problem.halo import Chain, Fork, Part, Slide
+from kernels.problem.operands import Operands
+from kernels.problem.options import Signature
+from kernels.streaming.sliding import Sliding
+
+Array = np.ndarray
+Run = Callable[..., None]
+Shape = tuple[int, ...]
+
+STEADY = "direct", "depthwise"  # every output is the same sum in the same order in both, wherever blocks are cut
+LOOPS = "jit", "naive"  # these too, each in its own order; taken where they are named
+POINT = Slide()
+PLANS = 48  # plans that one layer keeps
+
+
+def steady(problem: Problem, name: str) -> str:
+    """The implementation that a stream takes for one problem. Raises RefusedError for a named one whose sums depend on the cut."""
+    if not isinstance(problem, Conv):
+        if problem.kind == "max":
+            return name
+        if name not in ("auto", *LOOPS):
+            raise RefusedError(
+                f"{problem.op}: {name!r} adds up the numbers of a window in an order that depends on how long the signal is, so a stream "
+                f'would not give what the whole signal gives; use "auto" (which is "jit" here), {", ".join(map(repr, LOOPS))}'
+            )
+        return "jit" if name == "auto" else name
+    if name != "auto":
+        if name.partition(":")[0] not in (*STEADY, *LOOPS):
+            raise RefusedError(
+                f"{problem.op}: the sums of implementation {name!r} depend on where the signal is cut, so a stream would not give what the "
+                f'whole signal gives; use "auto", {", ".join(map(repr, STEADY + LOOPS))}'
+            )
+        return name
+    able = [method for each in STEADY if registry.refusal(problem, method := registry.get(problem, each)) is None]
+    return min(able, key=lambda method: estimate(problem, method) or 0.0).name
+
+
+@dataclasses.dataclass(eq=False)
+class Windows:
+    """A convolution or a pool along time."""
+
+    stage: Stage
+    sliding: Sliding
+    operands: Operands
+    implementation: str
+    threads: int
+    plans: dict[Problem, Plan] = dataclasses.field(default_factory=dict)
+
+    @property
+    def halo(self) -> Part:
+        """Its arithmetic along time."""
+        return self.sliding.slide
+
+    @property
+    def taken(self) -> str:
+        """The implementations of the plans that were made, for people."""
+        names = sorted({plan.implementation for plan in self.plans.values()})
+        return "/".join(names) or "none yet"
+
+    def plan(self, problem: Problem) -> Plan:
+        """A plan for one length of blocks; recent ones are kept with their packed weights."""
+        found = self.plans.get(problem)
+        if found is None:
+            if len(self.plans) >= PLANS:
+                self.plans.pop(next(iter(self.plans)))
+            with named(self.stage.index):
+                name = steady(problem, self.implementation)
+                signature = Signature(problem.x_shape, problem.out_shape, np.dtype(problem.dtype), 2)
+                found = Plan(Outline(problem, signature, name, self.threads), self.operands.copy())
+            self.plans[problem] = found
+        return found
+
+
+@dataclasses.dataclass(eq=False)
+class Rows:
+    """A linear layer along another axis than time: every position for itself."""
+
+    stage: Linear
+    weight: Array
+    bias: Array | None
+    threads: int
+    halo: Part = POINT
+    plans: dict[int, Plan] = dataclasses.field(default_factory=dict)
+    taken: str = "direct"
+
+    def plan(self, rows: int) -> Plan:
+        """A plan for so many positions: a convolution of one tap with channels last, as `kernels.sequence` makes it."""
+        found = self.plans.get(rows)
+        if found is None:
+            if len(self.plans) >= PLANS:
+                self.plans.pop(next(iter(self.plans)))
+            (c_out, c_in), ones, none = self.weight.shape, (1, 1), ((0, 0), (0, 0))
+            dtype = self.weight.dtype
+            problem = Conv("linear", 1, c_in, (1, rows), ones, ones, none, ones, dtype.name, c_out, bias=self.bias is not None,
+                           activation=self.stage.activation)  # fmt: skip
+            signature = Signature((1, 1, rows, c_in), (1, 1, rows, c_out), dtype, 2, channels_last=True)
+            with named(self.stage.index):
+                name = steady(problem, self.stage.implementation)
+                operands = Operands(self.weight.reshape(c_out, c_in, 1, 1).copy(), self.bias)
+                found = self.plans[rows] = Plan(Outline(problem, signature, name, self.threads), operands)
+        return found
+
+
+@dataclasses.dataclass(eq=False)
+class Elements:
+    """A batch norm or an activation: every number for itself. `run(y)` works in place on any length."""
+
+    stage: Pointwise
+    run: Run
+    halo: Part = POINT
+    taken: str = "in place"
+
+
+@dataclasses.dataclass(eq=False)
+class Joined:
+    """Branches of one input whose outputs are concatenated along channels or added, once all of them have one."""
+
+    stage: Join
+    branches: tuple[tuple[Any, ...], ...]  # of parts
+    halo: Fork
+    taken: str = "copy"
+
+    @property
+    def adds(self) -> bool:
+        """Whether outputs are added."""
+        return "add" in self.stage.words
+
+
+def parts(stages: Sequence[Stage], axis: int, dtype: np.dtype, threads: int) -> tuple[Any, ...]:
+    """The parts of fused stages. axis: that of time, counted from the end. Raises RefusedError where a layer cannot stream."""
+    found: list[Any] = []
+    for stage in stages:
+        with named(stage.index):
+            if isinstance(stage, Window):
+                found += _windows(stage, axis, threads)
+            elif isinstance(stage, Pointwise):
+                found.append(Elements(stage, _in_place(stage, axis, dtype, threads)))
+            elif isinstance(stage, Linear):
+                bias = None if stage.bias is None else np.array(stage.bias, dtype)
+                found.append(Rows(stage, np.array(stage.weight, dtype, order="C"), bias, threads))
+            elif isinstance(stage, Join):
+                branches = tuple(parts(branch, axis, dtype, threads) for branch in stage.branches)
+                found.append(Joined(stage, branches, Fork(tuple(chain(branch) for branch in branches))))
+            else:
+                assert isinstance(stage, Flatten)
+                raise RefusedError("flatten mixes time with other axes; leave it out and use a convolution as long as what it flattened")
+    return tuple(found)
+
+
+def chain(found: Sequence[Any]) -> Chain:
+    """The arithmetic of parts one after the other."""
+    return Chain(tuple(part.halo for part in found))
+
+
+def _windows(stage: Window, axis: int, threads: int) -> list[Windows]:
+    """A convolution, and the pool in its epilogue apart from it; or a pool."""
+    problem, operands = stage.asked.problem, stage.asked.operands
+    found = []
+    if isinstance(problem, Conv) and problem.pool:
+        pool = pool_problem(problem)
+        found.append(Windows(stage, Sliding(pool, axis), Operands(), "auto", threads))
+        problem = dataclasses.replace(problem, pool=None)
+    steady(problem, stage.implementation)  # refused now, not at the first block
+    found.insert(0, Windows(stage, Sliding(problem, axis), operands.copy(), stage.implementation, threads))
+    for each in found:
+        each.sliding.begin()  # raises where it cannot
+    return found
+
+
+def _in_place(stage: Pointwise, axis: int, dtype: np.dtype, threads: int) -> Run:
+    numbers = [None if each is None else canonical(each, dtype, each.shape) for each in (stage.scale, stage.shift)]
+    shape, along = stage.x_shape, stage.axis
+    if stage.scale is None:
+        return elementwise.prepare(stage.problem(dtype.name), threads)(Operands())
+    if along == len(shape) + axis:
+        raise RefusedError(f"batch_norm: axis {along} is time, of which it has numbers for {shape[along]} positions only")
+    if along == len(shape) - 1:  # numbers along the last axis: as `kernels.sequence` does it
+        follow = elementwise.prepare(dataclasses.replace(stage, scale=None, shift=None).problem(dtype.name), threads)(Operands())
+        scale, shift = numbers
+        assert scale is not None and shift is not None
+        return functools.partial(_along_rows, scale, shift, follow if stage.activation else None)
+    rest = [length for i, length in enumerate(shape) if i > along and i != len(shape) + axis]
+    follow = elementwise.prepare(stage.problem(dtype.name), threads)(Operands(scale=numbers[0], shift=numbers[1]))
+    channels, size = shape[along], math.prod(rest)
+    if along > len(shape) + axis:  # time lies before the axis, so that a block has more planes
+        return lambda y: follow(y.reshape(-1, channels, 1, size))
+    planes = math.prod(shape[:along])
+    return lambda y: follow(y.reshape(planes, channels, 1, -1))
+
+
+def _along_rows(scale: Array, shift: Array, follow: Run | None, y: Array) -> None:
+    rows = y.reshape(-1, len(scale))
+    np.multiply(rows, scale, out=rows)
+    np.add(rows, shift, out=rows)
+    if follow:
+        follow(y)

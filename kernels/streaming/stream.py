@@ -1,0 +1,256 @@
+"""A signal in blocks through a network: `kernels.stream`. What it gives, joined, is what one call on the whole signal gives, to the bit.
+
+Layers are read and fused as `kernels.sequence` does; `parts` are what a stream shares with its clones, `runners` hold the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as List
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from kernels.api.call import input_dtype
+from kernels.dispatch.plan import load, thread_count
+from kernels.network.fusion import Choosing, fuse
+from kernels.network.layers import Asked, Layer, Stage, read
+from kernels.problem import halo
+from kernels.problem.arrays import canonical, intake, result_dtypes
+from kernels.problem.errors import ProblemError
+from kernels.problem.options import per_axis, several
+from kernels.streaming.refusals import check
+
+Array = np.ndarray
+
+# lengths that layers are read for, until one is long enough: multiples of many strides, so that branches of any stride meet
+NOMINAL = 240, 5040, 110880, 1441440, 7207200
+
+
+class Stream:
+    """`s(block)` gives the outputs that the block completes; see `kernels.stream`. It serves one signal and one thread at a time."""
+
+    def __init__(self, made: _Made) -> None:
+        from kernels.streaming.joining import chained  # brings Numba
+
+        self._made = made
+        self._given: list[Array] = []
+        self._runner = chained(made.parts, made.axis, made.computed, self._take, mine=False)
+        self._fed = self._finished = False
+
+    @property
+    def latency(self) -> int:
+        """Inputs that must follow the contemporary of an output (input o / ratio of output o) until the output comes, at most."""
+        return halo.latency(self._made.chain)
+
+    @property
+    def ratio(self) -> Fraction:
+        """Outputs per input."""
+        return self._made.chain.ratio
+
+    @property
+    def receptive_field(self) -> int:
+        """Inputs that one output sees, at most."""
+        left, right = halo.context(self._made.chain)
+        return left + right + 1
+
+    def __call__(self, x: Any, out: Array | None = None) -> Array:
+        """The outputs that a block completes, possibly none; a new array, or the front of `out` along time.
+
+        x: shaped as planned, of any length along time. Nothing else is allocated for lengths that were seen before. Raises ProblemError
+        for other shapes, for an `out` too short, and after `finish`.
+        """
+        made = self._made
+        if self._finished:
+            raise ProblemError("stream: its signal is finished; reset() begins another")
+        if type(x) is not np.ndarray or x.dtype is not made.computed or not x.flags.c_contiguous:
+            x = canonical(intake("stream", "block", x), made.computed, np.shape(x))
+        shape, axis = x.shape, made.axis
+        if shape[:axis] != made.before or shape[axis + 1 :] != made.behind if axis != -1 else shape[:-1] != made.before:
+            raise ProblemError(f"stream: a block has shape {shape}, must be {made.shape}; only time may have any length")
+        m = shape[axis]
+        if m:
+            self._fed = True
+            self._runner.feed(x, m)
+        return self._out(out)
+
+    def finish(self) -> Array:
+        """The outputs that only the padding at the end completes; then the stream is finished, until `reset`."""
+        if self._finished:
+            raise ProblemError("stream: its signal is finished already; reset() begins another")
+        if self._fed:
+            self._runner.finish()
+        self._finished = True
+        return self._out(None)
+
+    def reset(self) -> None:
+        """Forget the signal: the next block is the beginning of another."""
+        self._runner.reset()
+        self._fed = self._finished = False
+
+    def state(self) -> dict[str, Any]:
+        """All that is known of the signal, as small arrays that can be pickled: what `restore` goes on from, in any process."""
+        return {"network": self._made.signature, "fed": self._fed, "finished": self._finished, "layers": self._runner.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where a stream of the same network was. Raises ProblemError for the state of another network."""
+        if not isinstance(state, dict) or state.get("network") != self._made.signature:
+            raise ProblemError("stream: the state is not one of a stream of these layers and this shape; restore it where it was taken")
+        self._runner.restore(state["layers"])
+        self._fed, self._finished = state["fed"], state["finished"]
+
+    def clone(self) -> Stream:
+        """Another stream at the same place of the same signal; both share packed weights and go on apart."""
+        twin = Stream(self._made)
+        twin.restore(self.state())
+        return twin
+
+    def warm(self, block: int) -> None:
+        """Make every plan for blocks of so many inputs: those at the beginning, in the middle, and at the end of a signal."""
+        twin, made = Stream(self._made), self._made
+        zeros = np.zeros((*made.before, block, *made.behind), made.computed)
+        field = self.receptive_field + self.latency
+        for _ in range(2 * made.chain.grid + -(-field // block) + 1):
+            twin(zeros)
+        twin.finish()
+
+    def explain(self) -> str:
+        """A line a layer: what it does, shape, implementations, latency; and what was not taken because its sums depend on the cut."""
+        made = self._made
+        head = f"{made.shape} {made.computed}, {made.threads} thread{'s' * (made.threads > 1)}, latency {self.latency}, ratio {self.ratio}"
+        rows = [head, *_lines(made.parts)]
+        why = "fft, winograd, im2col and averages by window are not taken: their sums depend on where the signal is cut"
+        return "\n".join([*rows, why])
+
+    def __repr__(self) -> str:
+        return f"<Stream {self._made.shape}, latency {self.latency}, ratio {self.ratio}>"
+
+    def _take(self, y: Array, count: int) -> None:
+        self._given.append(y.copy())
+
+    def _out(self, out: Array | None) -> Array:
+        """What came, as the user sees it."""
+        made, given = self._made, self._given
+        self._given = []
+        axis = made.axis
+        if len(given) == 1:
+            y = given[0]
+        elif given:
+            y = np.concatenate(given, axis)
+        else:
+            y = np.empty(made.out(0), made.computed)
+        count = y.shape[axis]
+        y = y.reshape(made.out(count))
+        if y.dtype != made.returned:
+            with np.errstate(over="ignore"):  # float16 overflows to infinity, as its own arithmetic does
+                y = y.astype(made.returned)
+        if out is None:
+            return y
+        if not isinstance(out, np.ndarray) or out.dtype != made.returned or out.ndim != y.ndim or out.shape[axis] < count:
+            raise ProblemError(f"stream: out must be an array of {made.returned} and of at least {y.shape}; this block completed so many")
+        front = out[:, :, :count] if axis == 2 - out.ndim else np.moveaxis(np.moveaxis(out, axis, 0)[:count], 0, axis)
+        front[...] = y
+        return front
+
+
+class _Made:
+    """What streams of the same network share: the parts with their packed weights, shapes, and the arithmetic."""
+
+    def __init__(self, layers: Any, given: Any, axis: int, implementation: str, threads: int | None, dtype: Any) -> None:
+        from kernels.streaming import parts  # brings Numba
+
+        load()
+        self.threads = thread_count("stream", threads)
+        self.axis, shape = _axis(given, axis)
+        self.shape = tuple(shape)
+        asked = input_dtype("stream", dtype)
+        check(layers, len(shape), self.axis)
+        stages = _read(layers, shape, self.axis, asked, implementation)
+        computed = np.result_type(*(result_dtypes([stage.dtype])[0] for stage in stages)) if stages else result_dtypes([asked])[0]
+        if computed != result_dtypes([asked])[0]:  # one dtype for all, as in a sequence
+            asked = np.dtype(computed)
+            stages = _read(layers, shape, self.axis, asked, implementation)
+        self.computed = np.dtype(computed)
+        self.returned = np.dtype(stages[-1].dtype if stages else asked)
+        self.parts = parts.parts(fuse(stages, Choosing(self.threads)), self.axis, self.computed, self.threads)
+        self.chain = parts.chain(self.parts)
+        self.before, self.behind = self.shape[: self.axis], self.shape[len(shape) + self.axis + 1 :]
+        last = stages[-1].out_shape if stages else shape
+        self._last = last[: self.axis], last[len(last) + self.axis + 1 :]
+        self.signature = (self.shape, self.axis, str(self.computed), tuple((*stage.where, *stage.words) for stage in stages))
+
+    def out(self, count: int) -> tuple[int, ...]:
+        """The shape of so many outputs."""
+        return (*self._last[0], count, *self._last[1])
+
+
+def _axis(given: Any, axis: int) -> tuple[int, list[Any]]:
+    """(axis of time counted from the end, shape as a list)."""
+    if not several(given) or len(given) < 3:
+        raise ProblemError(f"stream: shape is {given!r}; must be (N, C, *spatial) with None for time, e.g. (1, 1, None)")
+    shape = list(given)
+    along = per_axis("stream", "axis", axis, 1)[0]
+    if not -len(shape) <= along < len(shape) or along % len(shape) < 2:
+        raise ProblemError(f"stream: axis is {axis}, must be one of the spatial axes of shape {tuple(shape)}: 2 to {len(shape) - 1}")
+    along = along % len(shape) - len(shape)
+    fixed = [each for i, each in enumerate(shape) if i != along % len(shape)]
+    if shape[along] is not None or None in fixed:
+        raise ProblemError(f"stream: shape is {tuple(shape)}, axis {axis} is time; that axis, and no other, must be None")
+    if any(per_axis("stream", "shape", each, 1)[0] < 1 for each in fixed):
+        raise ProblemError(f"stream: shape is {tuple(shape)}; all lengths but that of time must be at least 1")
+    return along, shape
+
+
+def _read(layers: Any, shape: list[Any], axis: int, dtype: np.dtype, implementation: str) -> tuple[Stage, ...]:
+    """The stages of layers for a signal that is long enough for all of them."""
+    for length in NOMINAL:
+        lengths = tuple(length if each is None else each for each in shape)
+        try:
+            return read(layers, lengths, dtype, Asked(implementation, "largest"))
+        except ProblemError:
+            if length == NOMINAL[-1]:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _lines(parts: Any, prefix: str = "  ") -> list[str]:
+    rows = []
+    for part in parts:
+        words = " ".join(part.stage.words)
+        rows.append(f"{prefix}{part.stage.index}  {words}  {part.taken}  latency {halo.latency(part.halo)}, ratio {part.halo.ratio}")
+        for delay, branch in zip(getattr(part.halo, "delays", ()), getattr(part, "branches", ())):
+            rows.append(f"{prefix}  branch, {delay} outputs wait:")
+            rows += _lines(branch, prefix + "    ")
+    return rows
+
+
+def stream(
+    layers: List[Layer], *, shape: List[int | None], axis: int = -1, block: int | None = None, implementation: str = "auto",
+    threads: int | None = 1, dtype: Any = "float32",
+) -> Stream:  # fmt: skip
+    """Plan a stack of layers for a signal that comes in blocks: `s(block)` gives the outputs that a block completes.
+
+    layers: as `kernels.sequence` takes them: convolutions (plain and transposed), pools, batch norms, activations, linear layers along
+    another axis than time, branches that are added or concatenated (aligned by delay). shape: (N, C, *spatial) with None for time, which
+    is `axis`. block: the usual number of inputs, for which all plans are made now; blocks of any length may come. implementation: for
+    convolutions whose layer names none; "auto" takes the faster of direct and depthwise, which sum alike wherever blocks are cut.
+    threads: 1 keeps blocks of a few milliseconds away from thread launches; None: every core.
+
+    The outputs of all blocks and of `finish()`, joined, are those of one call on the whole signal with the same methods, to the bit: of
+    `kernels.sequence(..., implementation="direct")` whose average pools name "jit". Raises RefusedError with the layer's index for what
+    needs the whole signal: global and adaptive pools, "same" padding of a stride, flattening, methods whose sums depend on the cut;
+    ProblemError as `kernels.sequence` does.
+
+    >>> from kernels import layer
+    >>> s = stream([layer("conv1d", np.ones((1, 1, 3), np.float32), padding=1), layer("max_pool1d", 2)], shape=(1, 1, None))
+    >>> s.latency, s.ratio
+    (2, Fraction(1, 2))
+    >>> s(np.ones((1, 1, 4))), s(np.ones((1, 1, 1))), s.finish()
+    (array([[[3.]]], dtype=float32), array([[[3.]]], dtype=float32), array([], shape=(1, 1, 0), dtype=float32))
+    """
+    if not isinstance(implementation, str):
+        raise ProblemError(f"stream: implementation is {implementation!r}, must be a name")
+    made = Stream(_Made(layers, shape, axis, implementation, threads, dtype))
+    if block is not None:
+        made.warm(max(1, per_axis("stream", "block", block, 1)[0]))
+    return made
