@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.records import archive
 from benchmarks.records.archive import append_cell
-from benchmarks.records.results import PEERS, Line, Run
+from benchmarks.records.results import BASELINES, PEERS, Line, Run
 
 OURS = ("naive", "jit", "im2col", "fft", "direct", "auto")
 # name, operation, problem text, flops, compulsory bytes
@@ -67,7 +67,7 @@ def lines(
         for count in threads:
             for batch in batches:
                 for workload in workloads:
-                    for contender in OURS + PEERS:
+                    for contender in (*OURS, *PEERS, *BASELINES):
                         found.append(line(workload, contender, pass_, count, batch, **_outcome(workload, contender)))
     return found
 

@@ -35,14 +35,16 @@ def test_the_library_example(tmp_path: Path) -> None:
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 def test_the_results_are_those_of_the_newest_core_run() -> None:
     """`python -m benchmarks report --update-readme` writes the table; a run that is committed without it fails here."""
-    from benchmarks.report import tables
+    from benchmarks.report import readme
 
     command = ["git", "ls-files", "-z", "--", "reports/*/run.json"]
     named = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    run = tables.newest_core(ROOT / name for name in (Path(each).parent for each in named if each) if (ROOT / name).exists())
+    run = readme.newest_core(ROOT / name for name in (Path(each).parent for each in named if each) if (ROOT / name).exists())
     assert run is not None
-    shown = (ROOT / "README.md").read_text(encoding="utf-8").partition(tables.BEGIN)[2].partition(tables.END)[0].strip()
-    assert shown == tables.markdown(run), f"README does not show {run.id}: python -m benchmarks report --update-readme"
+    shown = (ROOT / "README.md").read_text(encoding="utf-8").partition(readme.BEGIN)[2].partition(readme.END)[0].strip()
+    assert run.folder is not None
+    wanted = readme.section(run, "reports/speed.svg", f"reports/{run.folder.name}/index.html")
+    assert shown == wanted, f"README does not show {run.id}: python -m benchmarks report --update-readme"
 
 
 def test_links_and_folders_exist() -> None:

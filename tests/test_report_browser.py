@@ -71,6 +71,11 @@ result.stops = stops.length; stops[0].focus();
 press("ArrowDown"); press("ArrowRight"); press("ArrowRight"); result.moved = document.activeElement.dataset.tip;
 press("End"); result.ended = document.activeElement.dataset.tip;
 result.bars = [...document.querySelectorAll("#bars li > i")].map((bar) => bar.getBoundingClientRect().width);
+result.speeds = [...document.querySelectorAll(".results tbody tr td:nth-child(2)")].map((each) => each.getBoundingClientRect().right);
+// upright headings: one line each, as wide as their letters are high
+result.headings = [...document.querySelectorAll(".heat thead tr:last-child th > span")].map((each) => each.getBoundingClientRect().width);
+set("find", "panns"); set("by-status", "ok"); click(3); result.address = location.hash;
+set("find", ""); set("by-status", ""); location.hash = "";
 result.body = getComputedStyle(document.body).backgroundColor;
 set("by-contender", "direct");
 const link = [...document.querySelectorAll(".heat a")].find((each) => each.dataset.tip.includes("· torch:"));
@@ -80,7 +85,11 @@ setTimeout(() => {
   result.revealed = !row.hidden && row.matches(":target");
   result.seen = window.seen;
   result.requests = performance.getEntriesByType("resource").map((each) => each.name);
-  parent.postMessage(result, "*");
+  location.hash = result.address;
+  setTimeout(() => {
+    result.recalled = [rows().map((row) => row.cells[0].textContent), document.getElementById("by-status").value, headings()[3]];
+    parent.postMessage(result, "*");
+  }, 200);
 }, 300);
 </script>"""
 FRAME = """<!doctype html><pre id="result"></pre>
@@ -126,7 +135,7 @@ def test_the_page_works(run: Run, tmp_path: Path, width: int, flags: tuple[str, 
     assert saw["fft"] == ["fft"] * len(run.workloads())
     assert "too small to win anything" in saw["tip"] and saw["tip_inside"]
     assert saw["direct"] == ["none"] * 4 and saw["boxes"] == [False] * 2 and saw["shown"] == 0 and saw["revealed"]
-    assert saw["pictures"] == (["block", "none"] if width > 640 else ["none", "block"]) * 2
+    assert saw["pictures"] == (["block", "none"] if width > 640 else ["none", "block"]) * 3
     fifth = run.cells[4]
     assert saw["point"].startswith(f"{fifth.workload} · {fifth.contender}: ")
     assert "GFLOP/s" in saw["point"] and "error 3.0e-07" in saw["point"]
@@ -134,4 +143,7 @@ def test_the_page_works(run: Run, tmp_path: Path, width: int, flags: tuple[str, 
     assert saw["stops"] == 1 and saw["moved"].startswith(f"{run.workloads()[1]} · {order[2]}: ")
     assert saw["ended"].startswith(f"{run.workloads()[1]} · {order[-1]}: ")
     assert len(saw["bars"]) > 40 and max(saw["bars"]) < width / 2
+    assert max(saw["speeds"]) <= width and max(saw["headings"]) < 24
+    assert saw["address"] == "#cells?find=panns&by-contender=fft&by-status=ok&sort=time.ascending"
+    assert saw["recalled"] == [["panns.stft"], "ok", "ascending"], "the address shows the same table again"
     assert saw["body"] == ("rgb(251, 251, 250)" if not flags else "rgb(21, 23, 26)")

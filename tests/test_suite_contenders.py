@@ -9,7 +9,7 @@ import pytest
 from scipy import signal
 
 from benchmarks import contenders, workloads
-from benchmarks.contenders import Contender, scipy_cpu
+from benchmarks.contenders import Contender, Prepared, scipy_cpu
 from benchmarks.inputs import expected
 from benchmarks.inputs.clip import Clip
 from benchmarks.inputs.tensors import Tensors, tensors
@@ -181,15 +181,40 @@ def test_every_registered_implementation_is_a_contender() -> None:
     assert all(each.inside_timer.endswith(".") for each in contenders.everyone())
 
 
+class Made(Contender):
+    """A contender that is installed or not, as the test says."""
+
+    inside_timer = "Nothing."
+
+    def __init__(self, name: str, missing: str | None) -> None:
+        self.name, self.missing = name, missing
+
+    def available(self) -> str | None:
+        return self.missing
+
+    def refuse(self, workload: Workload) -> str | None:
+        return None
+
+    def prepare(self, *_: object) -> Prepared:
+        raise AssertionError("never asked")
+
+
 def test_globs_and_absent_contenders(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [each.name for each in contenders.select(["na*", "scipy"])] == ["naive", "scipy"]
-    with pytest.raises(ValueError, match=r"no contender fits 'tensorflow'; there are .*naive.*scipy"):
-        contenders.select(["tensorflow"])
-    absent = next(each for each in contenders.everyone() if each.name == "torch")
-    monkeypatch.setattr(absent, "available", lambda: "PyTorch is not installed (pip install torch)")
+    """The same whatever this environment has installed."""
+    made = (Made("naive", None), Made("torch", "PyTorch is not installed"), Made("torch_last", None), Made("lone", "no lone here"))
+    monkeypatch.setattr(contenders, "everyone", lambda: made)
+
+    def names(*globs: str) -> list[str]:
+        return [each.name for each in contenders.select(globs)]
+
+    assert names("na*", "torch_last") == ["naive", "torch_last"] and names() == ["naive", "torch_last"]
+    assert names("torch*") == ["torch_last"], "of what a glob fits, the installed ones"
+    with pytest.raises(ValueError, match=r"no contender fits 'tensorflow'; there are naive, torch, torch_last, lone"):
+        names("tensorflow")
+    with pytest.raises(ValueError, match="contender 'lone': lone: no lone here"):
+        names("lone")
     with pytest.raises(ValueError, match="contender 'torch': torch: PyTorch is not installed"):
-        contenders.select(["torch"])
-    assert "torch" not in [each.name for each in contenders.select(["torch*", "scipy"])]
+        names("naive", "torch")
 
 
 @pytest.mark.parametrize("name", CHOOSERS)

@@ -13,13 +13,13 @@ from benchmarks.runner.run_options import REPORTS, RUNS
 
 
 def report_command(
-    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A run's folder; the newest under runs/ or reports/ if none.")] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A run's folder; else the newest under runs/ or reports/.")] = None,
     update_readme: Annotated[bool, typer.Option("--update-readme", help="Put the run's table into README.md.")] = False,
     form: Annotated[list[str], typer.Option("--format", help="html, md, svg, pdf, csv or pytest-benchmark; may repeat.")] = ["html"],  # noqa: B006
     out: Annotated[Path | None, typer.Option(metavar="PATH", help="File (or folder) to write; beside the data if not given.")] = None,
 ) -> None:
     """Draw a run's page and table again from its data, or write them in other formats."""
-    from benchmarks.report import exports, tables
+    from benchmarks.report import exports, readme, tables
 
     if unknown := set(form) - set(exports.WRITERS):
         stop(f"no format {', '.join(sorted(unknown))}; there are {', '.join(exports.WRITERS)}")
@@ -28,7 +28,7 @@ def report_command(
     found = [run for place in (RUNS, REPORTS) for run in sorted((path.parent for path in place.glob("*/run.json")), reverse=True)]
     if folder is None and not found:
         stop(f"no run under {RUNS} or {REPORTS}; python -m benchmarks makes one")
-    core = tables.newest_core(sorted(path.parent for path in REPORTS.glob("*/run.json"))) if update_readme and folder is None else None
+    core = readme.newest_core(sorted(path.parent for path in REPORTS.glob("*/run.json"))) if update_readme and folder is None else None
     done = core or open_run(folder or found[0])
     console.print(tables.terminal(done))
     try:
@@ -39,7 +39,7 @@ def report_command(
         stop(error)
     assert done.folder is not None
     shared.write_list(done.folder.parent, console)
-    if update_readme and tables.update_readme(REPORTS.parent / "README.md", done):
+    if update_readme and readme.update(REPORTS.parent / "README.md", done):
         console.print("README.md has this run's table now.")
 
 

@@ -11,7 +11,7 @@ from functools import cache
 
 from benchmarks.contenders import entry_points, onnxruntime_cpu, openvino_cpu, ours, scipy_cpu, torch_cpu
 from benchmarks.contenders.base import Contender, Prepared
-from benchmarks.records.results import PEERS
+from benchmarks.records.results import BASELINES, PEERS
 from benchmarks.workloads.selection import matching
 
 __all__ = ["Contender", "Prepared", "everyone", "installed", "select"]
@@ -21,7 +21,7 @@ def _peers() -> tuple[Contender, ...]:
     found: tuple[Contender, ...] = (
         torch_cpu.Torch(), torch_cpu.TorchChannelsLast(), onnxruntime_cpu.OnnxRuntime(), openvino_cpu.OpenVino(), scipy_cpu.SciPy(),
     )  # fmt: skip
-    assert tuple(each.name for each in found) == PEERS
+    assert tuple(each.name for each in found) == (*PEERS, *BASELINES)
     return found
 
 

@@ -24,6 +24,7 @@ class SciPy(Contender):
     """The quickest of scipy.signal's oaconvolve and fftconvolve in one call, where a group has one input channel, and of pairs summed."""
 
     name = "scipy"
+    peer = False  # a baseline: see results.BASELINES
     modules = ("scipy.signal", "scipy.ndimage")
     inside_timer = (
         "One oaconvolve or fftconvolve for the layer (its transforms on all threads) where a group has one input channel, or all channel "

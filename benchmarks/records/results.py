@@ -15,7 +15,8 @@ from statistics import median
 from typing import Any
 
 SCHEMA = 1
-PEERS = ("torch", "torch_channels_last", "onnxruntime", "openvino", "scipy")  # the suite's own, in the order that reports show
+PEERS = ("torch", "torch_channels_last", "onnxruntime", "openvino")  # the suite's own, in the order that reports show
+BASELINES = ("scipy",)  # what one would write without any of them; nobody is proud of being faster
 CHOOSERS = ("auto", "measured")  # of ours: another implementation by another name
 STATUSES = ("ok", "wrong", "refused", "over_budget", "failed")
 
@@ -95,8 +96,23 @@ class Cell:
     peak_bytes: int | None = None
 
     @property
+    def key(self) -> tuple[str, str, int, int]:
+        return self.workload, self.contender, self.threads, self.batch
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is one of our implementations, or chooses among them."""
+        return self.contender not in (*PEERS, *BASELINES) if self.peer is None else not self.peer and self.contender not in BASELINES
+
+    @property
     def is_peer(self) -> bool:
-        return self.contender in PEERS if self.peer is None else self.peer
+        """Whether it is set against ours: another library, but no baseline."""
+        return not self.is_ours and self.contender not in BASELINES
+
+    @property
+    def chose(self) -> str:
+        """What "auto" took, where it said so."""
+        return self.reason.removeprefix("chose ") if self.reason.startswith("chose ") and self.is_ours else ""
 
     @cached_property
     def pass_medians(self) -> tuple[float, ...]:
@@ -146,18 +162,24 @@ class Run:
     options: dict[str, Any] = field(default_factory=dict)  # those that were not the defaults
     stopped: str = ""  # "" for a whole run; else what it had done: crashed, been interrupted, run out of time
     unreadable: int = 0  # lines of cells.jsonl that could not be read
+    about: dict[str, dict[str, str]] = field(default_factory=dict)  # what each workload is: model, layer, source, input
 
     def workloads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(cell.workload for cell in self.cells))
 
     def contenders(self) -> tuple[str, ...]:
-        """Ours first, in the order they ran; then the peers in PEERS order; then those of other packages."""
-        names, peers = dict.fromkeys(cell.contender for cell in self.cells), self.peers()
-        ours, theirs = ([name for name in names if (name in peers) == peer] for peer in (False, True))
-        return (*ours, *(name for name in PEERS if name in theirs), *(name for name in theirs if name not in PEERS))
+        """Ours first, in the order they ran; then the peers in PEERS order; then those of other packages; baselines last."""
+        names, ours = dict.fromkeys(cell.contender for cell in self.cells), self.ours()
+        known = [*(name for name in names if name in ours), *PEERS]
+        rank = {name: place for place, name in enumerate(known)} | {name: len(names) + len(known) for name in BASELINES}
+        return tuple(sorted(names, key=lambda name: rank.get(name, len(known))))
+
+    def ours(self) -> frozenset[str]:
+        """Names of our implementations."""
+        return frozenset(cell.contender for cell in self.cells if cell.is_ours)
 
     def peers(self) -> frozenset[str]:
-        """Names of the contenders that are none of our implementations."""
+        """Names of the other libraries that ours are set against."""
         return frozenset(cell.contender for cell in self.cells if cell.is_peer)
 
     def cell(self, workload: str, contender: str, threads: int | None = None, batch: int | None = None) -> Cell | None:
@@ -171,7 +193,7 @@ class Run:
         return {
             "schema": SCHEMA, "id": self.id, "created": self.created, "command": list(self.command), "preset": self.preset,
             "passes": self.passes, "threads": list(self.threads), "audio": self.audio, "environment": self.environment,
-            "limits": self.limits, "options": self.options, "stopped": self.stopped,
+            "limits": self.limits, "options": self.options, "stopped": self.stopped, "about": self.about,
         }  # fmt: skip
 
     @classmethod
@@ -180,6 +202,7 @@ class Run:
             id=data["id"], created=data["created"], command=tuple(data["command"]), preset=data["preset"], passes=data["passes"],
             threads=tuple(data["threads"]), audio=data["audio"], environment=data["environment"], limits=data["limits"],
             cells=cells, folder=folder, options=data.get("options", {}), stopped=data.get("stopped", ""), unreadable=unreadable,
+            about=data.get("about", {}),
         )  # fmt: skip
 
 

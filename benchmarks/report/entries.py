@@ -67,22 +67,24 @@ class Entry:
 def entries(run: Run) -> list[Entry]:
     """Every cell, by workload in the order of the run, contenders in theirs."""
     order = {name: place for place, name in enumerate(contender_order(run))}
-    return [_entry(cell, row, run) for row in rows(run) for cell in sorted(row.cells, key=lambda cell: order[cell.contender])]
+    doubted = noise.doubted(run)
+    return [_entry(cell, row, run, doubted) for row in rows(run) for cell in sorted(row.cells, key=lambda cell: order[cell.contender])]
 
 
-def _entry(cell: Cell, row: Row, run: Run) -> Entry:
+def _entry(cell: Cell, row: Row, run: Run, doubted: frozenset[tuple[str, str, int, int]]) -> Entry:
     share, reason, spread = cell.share_of_limit(run.limits), formats.reason(cell), noise.spread(cell)
     passes = ", ".join(formats.seconds(value) for value in cell.pass_medians)
     samples = sum(map(len, cell.samples))
     bound = f"bound {formats.error(cell.error_bound)}" if cell.error_bound is not None else ""
     workload = label(row, run)
-    time = formats.seconds(cell.median_s) + (f" {noise.MARK}" if noise.is_noisy(cell) else "")
+    time = formats.seconds(cell.median_s) + noise.after(cell, doubted)
+    doubt = "doubtful" if cell.key in doubted else ""
     fresh = f"in a process of its own, after {formats.seconds(cell.import_s)} of imports" if cell.import_s is not None else ""
     values = {
         "workload": Value(workload, workload, cell.problem),
         "contender": Value(cell.contender, cell.contender),
         "status": Value(WORDS[cell.status], cell.status),
-        "time": Value(time, cell.median_s, f"passes: {passes}; {samples} samples" if samples else ""),
+        "time": Value(time, cell.median_s, f"passes: {passes}; {samples} samples" if samples else "", doubt),
         "spread": Value(formats.share(spread), spread, verdict="noisy" if noise.is_noisy(cell) else ""),
         "peer": _relative(row.against_best_peer(cell)) if cell != row.best_peer else Value("best", 1.0, "the fastest peer here"),
         "error": Value(formats.error(cell.error), cell.error, bound),

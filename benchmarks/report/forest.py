@@ -47,7 +47,8 @@ def _cells(comparison: Comparison, fail_above: float, everything: bool) -> Itera
     for each in chosen if everything else chosen[:SOME]:
         word = each.word(fail_above)
         table.add_row(
-            Text(name(each, comparison)), formats.seconds(each.after.median_s), formats.times(each.speed), formats.interval(each.speed),
+            Text(formats.short(name(each, comparison), 40)), formats.seconds(each.after.median_s), formats.times(each.speed),
+            formats.interval(each.speed),
             Text(drawn(each.speed)), Text(word, style=STYLES.get(word, "red")),
         )  # fmt: skip
     yield table
@@ -134,7 +135,7 @@ def draw(comparison: Comparison, fail_above: float) -> Figure:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}×") if _narrow(shown) else NullFormatter())
-    axes.set_yticks(range(len(shown)), [name(each, comparison) for each in shown], fontsize=7.5)
+    axes.set_yticks(range(len(shown)), [formats.short(name(each, comparison), 50) for each in shown], fontsize=7.5)
     axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
     axes.grid(True, axis="x", color="#e3e5e8", linewidth=0.6)
     axes.tick_params(length=0)
@@ -155,7 +156,7 @@ def _narrow(shown: list[Change]) -> bool:
 
 def save(comparison: Comparison, fail_above: float, path: Path) -> Path:
     """Write the picture; the ending of the name says how (svg, pdf, png)."""
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": comparison.second.id, "font.family": "DejaVu Sans"}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": comparison.second.id, "font.family": "DejaVu Sans", "text.parse_math": False}):
         own_files.check(path)
         where = {".svg": {"Date": None, "Description": own_files.MARK}, ".pdf": {"Subject": own_files.MARK}}
         drawn, form = io.BytesIO(), path.suffix.lstrip(".")

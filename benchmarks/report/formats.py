@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import floor, log10
 from typing import Any
 
 from benchmarks.records.results import Cell, Run
@@ -47,6 +48,14 @@ def size(value: int | None) -> str:
     return f"{value} B"
 
 
+def short(name: str, most: int) -> str:
+    """A name of at most so many characters, what is cut from its middle shown as …: exported graphs have names of hundreds."""
+    if len(name) <= most:
+        return name
+    end = most // 2
+    return f"{name[: most - 1 - end]}…{name[len(name) - end :]}"
+
+
 def share(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:.0f} %" if value >= 0.01 else f"{100 * value:.2g} %"
 
@@ -56,12 +65,13 @@ def error(value: float | None) -> str:
 
 
 def times(value: Ratio | Mean | None) -> str:
-    """As in 2.31×, or 1/47000 where digits would hide the size."""
-    return NOTHING if value is None else f"{relative(value.value)}×" if value.value >= 0.01 else relative(value.value)
+    """As in 2.31× or 0.000021×."""
+    return NOTHING if value is None else f"{relative(value.value)}×"
 
 
 def relative(value: float) -> str:
-    return digits(value) if value >= 0.01 else f"1/{float(f'{1 / value:.2g}'):.0f}"
+    """A ratio's digits, never with an exponent."""
+    return digits(value) if value >= 0.001 or value == 0 else f"{value:.{1 - floor(log10(value))}f}"
 
 
 def interval(value: Ratio | Mean | None) -> str:

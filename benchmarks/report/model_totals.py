@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.records.results import CHOOSERS, Cell, Run
+from benchmarks.records.results import Cell, Run
 from benchmarks.report import formats
 from benchmarks.report.standing import Row, contender_order, label, rows
 
@@ -30,10 +30,8 @@ def of_model(cell: Cell) -> float:
 
 
 def best(row: Row) -> Cell | None:
-    """Whoever is fastest, of ours or of the peers; what chooses is one of ours by another name."""
-    timed = [cell for cell in row.cells if cell.median_s]
-    timed = [cell for cell in timed if cell.contender not in CHOOSERS] or timed
-    return min(timed, key=of_model, default=None)
+    """Whoever is fastest, of ours or of the others."""
+    return min((cell for cell in row.cells if cell.median_s), key=of_model, default=None)
 
 
 def totals(found: tuple[Row, ...], order: tuple[str, ...]) -> list[Total]:
@@ -64,13 +62,14 @@ def summary(run: Run) -> Group:
         for row in found:
             cell = best(row)
             numbers = (formats.digits((cell.median_s or 0) * 1e3), formats.digits(of_model(cell) * 1e3)) if cell else ("–", "–")
-            table.add_row(label(row, run), str(row.cells[0].count), cell.contender if cell else "–", *numbers)
+            name = Text(formats.short(label(row, run), 44))  # text: names from outside may look like markup
+            table.add_row(name, str(row.cells[0].count), Text(cell.contender if cell else "–"), *numbers)
         every = sum(row.cells[0].count for row in found)
         sums = Table("contender", title=f"time per implementation, {where}", title_justify="left", box=None)
         for name in ("ms in all", "layers"):
             sums.add_column(name, justify="right")
         for total in totals(tuple(found), contender_order(run)):
             style = "bold" if total.contender == BEST else "dim" if total.layers < every else ""
-            sums.add_row(total.contender, formats.digits(total.seconds * 1e3), f"{total.layers} of {every}", style=style)
+            sums.add_row(Text(total.contender), formats.digits(total.seconds * 1e3), f"{total.layers} of {every}", style=style)
         parts += [table, Text(), sums, Text()]
     return Group(*parts)

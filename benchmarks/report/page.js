@@ -25,7 +25,7 @@
     });
     body.append(...keyed.map(([, , row]) => row));
   };
-  for (const button of all("button[data-column]", table)) button.addEventListener("click", () => sort(button));
+  for (const button of all("button[data-column]", table)) button.addEventListener("click", () => { sort(button); keep(); });
 
   // Filtering: every word must occur in workload, contender, status, reason or problem, or be "noisy".
   const column = Object.fromEntries(all("th[data-key]", table).map((heading, index) => [heading.dataset.key, index]));
@@ -45,7 +45,27 @@
     }
     document.getElementById("shown").textContent = `${shown} of ${cellRows.length} cells`;
   };
-  for (const control of [find, contender, status]) control.addEventListener("input", filter);
+
+  // What is filtered and how it is sorted stands in the address, behind #cells, so that a link shows the same table.
+  const keep = () => {
+    const asked = new URLSearchParams();
+    for (const control of [find, contender, status]) if (control.value) asked.set(control.id, control.value);
+    const sorted = table.tHead.querySelector('[aria-sort]:not([aria-sort="none"])');
+    if (sorted) asked.set("sort", `${sorted.dataset.key}.${sorted.getAttribute("aria-sort")}`);
+    const hash = String(asked) ? `#cells?${asked}` : "#cells";
+    if (location.hash.startsWith("#cells?") || String(asked)) history.replaceState(null, "", hash);
+  };
+  const recall = () => {
+    if (!location.hash.startsWith("#cells?")) return;
+    const asked = new URLSearchParams(location.hash.slice("#cells?".length));
+    for (const control of [find, contender, status]) control.value = asked.get(control.id) ?? "";
+    const [name, direction] = (asked.get("sort") ?? "").split(".");
+    const button = table.tHead.querySelector(`[data-key="${CSS.escape(name)}"] button`);
+    if (button) for (let turns = 0; turns < 2 && button.parentElement.getAttribute("aria-sort") !== direction; turns++) sort(button);
+    filter();
+    document.getElementById("cells").scrollIntoView();
+  };
+  for (const control of [find, contender, status]) control.addEventListener("input", () => { filter(); keep(); });
   find.form.addEventListener("submit", (event) => event.preventDefault());
 
   // A link to a row that a filter hides takes the filter away first.
@@ -57,6 +77,9 @@
     row.scrollIntoView({ block: "center" });
   };
   addEventListener("hashchange", reveal);
+  addEventListener("hashchange", recall);
+  recall();
+  addEventListener("beforeprint", () => all("details").forEach((each) => (each.open = true)));
 
   // The legends: one choice of contenders for all pictures that have one.
   const boxes = all(".legend input");

@@ -21,9 +21,11 @@ from markupsafe import Markup, escape
 
 from benchmarks.records.archive import load
 from benchmarks.records.results import Cell, Run
-from benchmarks.report import entries, formats, noise, own_files
-from benchmarks.report.pictures import bars, error_speed, heat, roofline, scaling, style, web
+from benchmarks.report import entries, formats, noise, own_files, tables
+from benchmarks.report.pictures import bars, error_speed, heat, ranking, roofline, scaling, style, web
 from benchmarks.report.standing import Row, contender_order, label, mean_speedup, rows
+
+NAME = 60  # characters of a name on the page; the whole of a longer one is told on hovering
 
 
 def write(run_folder: Path | str) -> Path:
@@ -38,15 +40,20 @@ def render(run: Run) -> str:
     )
     environment.filters["breakable"] = _breakable
     anchors = {cell: f"cell-{number}" for number, cell in enumerate(run.cells)}
-    found, names = rows(run), contender_order(run)
+    found, names, doubted = rows(run), contender_order(run), noise.doubted(run)
+    layers = {workload: f"layer-{number}" for number, workload in enumerate(run.workloads())}
     scales = scaling.gather(run, scaling.siblings(run))
     return environment.get_template("template.html").render(
         run=run, generator=own_files.MARK, command=shlex.join(run.command),
         words=entries.WORDS, formats=formats, nothing=formats.NOTHING, counts=_counts(run),
-        noise=noise.of_run(run), noisy=noise.is_noisy, mark=noise.MARK, limit_noise=noise.NOISY, unquiet=noise.UNQUIET,
-        compute=mean_speedup(run), everything=mean_speedup(run, compute_only=False), auto=mean_speedup(run, "auto"),
+        noise=noise.of_run(run), mark=noise.MARK, limit_noise=noise.NOISY, unquiet=noise.UNQUIET,
+        doubted=doubted, doubt=noise.DOUBT, disagree=noise.DISAGREE, after=lambda cell: noise.after(cell, doubted),
+        conditions=conditions(run),
+        everything=mean_speedup(run, compute_only=False), auto=mean_speedup(run, "auto"), auto_all=mean_speedup(run, "auto", False),
+        sentence=ranking.sentence(run), ranking=_twice(ranking, run, anchors) if ranking.places(run) else None,
+        short=lambda name: formats.short(name, NAME), said=tables.said, layers=layers, problems={c.workload: c.problem for c in run.cells},
         results=[(label(row, run), row) for row in found],
-        contenders=names, ours=len(set(names) - style.peers(run)), inside=_inside(run),
+        contenders=names, ours=len(run.ours()), inside=_inside(run),
         heat=[(label(row, run), [_heat(row, name, anchors) for name in names]) for row in found], full_colour=f"{heat.FULL_COLOUR:g}",
         bars=bars.panels(run), marks=style.marks(run), anchors=anchors,
         floor=formats.digits(roofline.floor(run)) if roofline.floor(run) else "", slowest=formats.digits(error_speed.SLOWEST),
@@ -84,6 +91,18 @@ def _inside(run: Run) -> dict[str, str]:
     return {cell.contender: cell.inside_timer for cell in run.cells}
 
 
+def conditions(run: Run) -> list[str]:
+    """Under what unusual conditions a run was made, in words."""
+    options, found = run.options, []
+    if options.get("beside"):
+        found.append(f"beside {options['beside']} busy process{'es' if options['beside'] > 1 else ''}")
+    if options.get("cold_cache"):
+        found.append("caches emptied before each sample")
+    if options.get("denormals"):
+        found.append("half of each input denormal numbers")
+    return found
+
+
 def _breakable(name: str) -> Markup:
     """Long names break at their joints; str, because joining Markup would escape the marks."""
     return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(name))))
@@ -114,7 +133,7 @@ def _heat(row: Row, contender: str, anchors: Mapping[Cell, str]) -> Heat:
     name, anchor = f"{row.workload} · {contender}: ", anchors[cell]
     if not cell.median_s:
         return Heat(entries.WORDS[cell.status], f"{name}{entries.WORDS[cell.status]}: {formats.reason(cell)}", cell.status, anchor=anchor)
-    best = cell in (row.best_peer if cell.is_peer else row.best_ours,)
+    best = cell in (row.best_ours if cell.is_ours else row.best_peer,)
     relative = row.against_best_peer(cell)
     if relative is None:
         time = formats.seconds(cell.median_s)
@@ -123,4 +142,4 @@ def _heat(row: Row, contender: str, anchors: Mapping[Cell, str]) -> Heat:
     peer = row.best_peer.contender if row.best_peer else ""
     said = f"{name}{formats.seconds(cell.median_s)}, {formats.times(relative)} as fast as {peer}"
     between = f" ({formats.interval(relative)})" if formats.interval(relative) and cell != row.best_peer else ""
-    return Heat(formats.relative(relative.value), said + between, "fast" if relative.value >= 1 else "slow", strength, anchor, best)
+    return Heat(formats.times(relative), said + between, "fast" if relative.value >= 1 else "slow", strength, anchor, best)

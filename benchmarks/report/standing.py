@@ -15,7 +15,7 @@ from math import exp, log
 
 import numpy as np
 
-from benchmarks.records.results import CHOOSERS, Cell, Run
+from benchmarks.records.results import Cell, Run
 
 RESAMPLES = 2000  # the ends of a 95 % interval then rest on 50 draws each
 
@@ -85,17 +85,31 @@ class Row:
 
     @cached_property
     def best_ours(self) -> Cell | None:
-        """The fastest implementation by name; what chooses one only stands in where no other ran: it is one of them."""
-        ours = [cell for cell in self.cells if not cell.is_peer]
-        return _fastest(cell for cell in ours if cell.contender not in CHOOSERS) or _fastest(ours)
+        """The fastest of ours, "auto" among them: it is what users get, and may be faster than each method by itself."""
+        return _fastest(cell for cell in self.cells if cell.is_ours)
+
+    @cached_property
+    def baseline(self) -> Cell | None:
+        return _fastest(cell for cell in self.cells if not cell.is_ours and not cell.is_peer)
+
+    @cached_property
+    def lead(self) -> Cell | None:
+        """Who speaks for us: "auto", which is what users get; where it has no time, the fastest of ours."""
+        auto = self.get("auto")
+        return auto if auto and auto.median_s else self.best_ours
 
     @property
     def speedup(self) -> Ratio | None:
-        """The best of ours against the best peer."""
-        return self.against_best_peer(self.best_ours)
+        """Of `lead` against the best peer."""
+        return self.against_best_peer(self.lead)
 
     def against_best_peer(self, cell: Cell | None) -> Ratio | None:
-        return ratio(cell, self.best_peer) if cell and self.best_peer else None
+        return self.against(cell, self.best_peer)
+
+    @staticmethod
+    def against(cell: Cell | None, other: Cell | None) -> Ratio | None:
+        """How many times as fast; None where either is missing."""
+        return ratio(cell, other) if cell and other else None
 
     def against_naive(self, cell: Cell) -> Ratio | None:
         naive = self.get("naive")
@@ -164,4 +178,4 @@ def geometric_mean(values: Iterable[float]) -> float:
 def contender_order(run: Run) -> tuple[str, ...]:
     """Ours with "auto" first, since it is what users get; then the peers."""
     names = run.contenders()
-    return tuple(sorted(names, key=lambda name: (name in run.peers(), name != "auto", names.index(name))))
+    return tuple(sorted(names, key=lambda name: (name not in run.ours(), name != "auto", names.index(name))))

@@ -65,6 +65,7 @@ def _begin(options: Options, matrix: list[Spec], clip: Clip, folder: Path, now: 
             id=folder.name, created=now.isoformat(timespec="seconds"), command=options.command, preset=options.preset, passes=0,
             threads=options.thread_counts(), audio=clip.name, environment=environment.collect(used),
             limits={str(count): limits.measure(count) for count in options.thread_counts()}, options=options.as_json(), stopped=CRASHED,
+            about={spec.workload.id: spec.workload.about() for spec in matrix},
         )  # fmt: skip
     archive.save(kept, folder)  # its cells are still to come: whatever ends the process from here on, --resume finds it
     return _measure(kept, folder, options, console, clock)

@@ -139,6 +139,12 @@ class Workload:
             text += f" {name} {getattr(self, name)}" if getattr(self, name) != usual else ""
         return text
 
+    def about(self) -> dict[str, str]:
+        """Where it is from and what it hears, for people who read results."""
+        front = ", ".join(f"{name} {value}" for name, value in self.input or ())
+        return {"model": self.model, "layer": self.layer, "axes": self.axes, "input": front or "seeded normal values",
+                "note": self.note, "source": self.source}  # fmt: skip
+
     def batched(self, batch: int) -> Workload:
         """The same layer over `batch` times as many inputs."""
         return replace(self, n=self.n * batch, batch=self.batch * batch)

@@ -81,7 +81,7 @@ def figure(run: Run, palette: style.Palette = style.PAPER, columns: int = 4) -> 
             if bar.whisker:
                 axes.plot([bar.speed.low, min(bar.speed.high or 0.0, bar.reach)], [place, place], color=palette.ink, linewidth=1.2)
         axes.axvline(1, color=palette.ink, linewidth=0.8)
-        axes.set_title(panel.title, fontsize=9, color=palette.ink)
+        axes.set_title(formats.short(panel.title, 40), fontsize=9, color=palette.ink)
         axes.invert_yaxis()
         style.plain(axes, palette)
         axes.grid(False, axis="y")

@@ -29,7 +29,7 @@ def figure(run: Run, palette: style.Palette = style.PAPER) -> Figure:
             speed = row.against_best_peer(cell) if cell else None
             if speed:
                 colours[i, j] = max(-1.0, min(1.0, log2(speed.value) / log2(FULL_COLOUR)))
-                text = formats.relative(speed.value)
+                text = formats.times(speed)
             else:
                 text = "" if cell is None else WORDS.get(cell.status, formats.seconds(cell.median_s))
             pale = abs(colours[i, j]) > 0.85 if speed else False
@@ -38,7 +38,7 @@ def figure(run: Run, palette: style.Palette = style.PAPER) -> Figure:
             axes.text(j, i, text, ha="center", va="center", fontsize=8 if speed else 6.5, color=ink, weight="bold" if best else "normal")
     axes.imshow(colours, cmap=COLOURS, vmin=-1, vmax=1, aspect="auto")
     axes.set_xticks(range(len(names)), [name.replace("_", "\n", 1) for name in names], fontsize=8)
-    axes.set_yticks(range(len(found)), [label(row, run) for row in found], fontsize=8)
+    axes.set_yticks(range(len(found)), [formats.short(label(row, run), 40) for row in found], fontsize=8)
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelcolor=palette.ink)
     for spine in axes.spines.values():

@@ -62,7 +62,7 @@ def siblings(run: Run) -> tuple[Run, ...]:
         except (OSError, ValueError, KeyError, TypeError):  # the index says which folders cannot be read
             continue
         same = all(run.environment.get(name) == other.environment.get(name) for name in (*MACHINE, "commit", "dirty"))
-        same = same and all(run.options.get(name) == other.options.get(name) for name in ("cold_cache", "denormals", "audio"))
+        same = same and all(run.options.get(name) == other.options.get(name) for name in ("cold_cache", "denormals", "audio", "beside"))
         if other.id != run.id and same and not run.environment.get("dirty"):
             found.append(other)
     return tuple(found)
@@ -96,8 +96,8 @@ def _key(cell: Cell) -> tuple[object, ...]:
 
 
 def _shown(cell: Cell, run: Run) -> bool:
-    """Of ours "auto", which is what users get, or all where it did not run; of peers all but SciPy, whose transforms have one thread."""
-    return cell.contender != "scipy" if cell.is_peer else cell.contender == "auto" or "auto" not in run.contenders()
+    """Of ours "auto", which is what users get, or all where it did not run; peers, but no baseline."""
+    return cell.is_peer or (cell.is_ours and (cell.contender == "auto" or "auto" not in run.contenders()))
 
 
 def _layer(cell: Cell) -> str:
@@ -119,7 +119,7 @@ def _group(kind: str, cell: Cell) -> tuple[object, ...]:
 
 
 def _lines(kind: str, cells: list[Cell]) -> Iterator[tuple[str, tuple[tuple[int, float], ...]]]:
-    names = {cell.contender: cell.is_peer for cell in cells}
+    names = {cell.contender: not cell.is_ours for cell in cells}
     for name in sorted(names, key=lambda name: names[name]):
         points = {_value(kind, cell): cell.gflops or 0.0 for cell in cells if cell.contender == name}
         if len(points) > 1:
@@ -190,7 +190,7 @@ def figure(run: Run, chosen: tuple[Panel, ...], palette: style.Palette = style.P
         axes.set_visible(False)
     for axes, each in zip(grid.flat, chosen, strict=False):
         draw(axes, each, run, palette)
-        axes.set_title(each.title, fontsize=9, color=palette.ink)
+        axes.set_title(formats.short(each.title, 40), fontsize=9, color=palette.ink)
     known = {label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     drawing.legend(known.values(), known.keys(), loc="outside upper center", ncols=6, frameon=False)
     return drawing

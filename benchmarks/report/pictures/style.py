@@ -6,10 +6,10 @@ nobody would choose stand for CSS variables until the drawing is done, so that o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
 
 from matplotlib import rc_context
@@ -20,9 +20,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from benchmarks.records.results import Cell, Run
 from benchmarks.report.standing import contender_order
 
-MARKERS = {"torch": "s", "torch_channels_last": "D", "onnxruntime": "^", "openvino": "v", "scipy": "P"}
-SPARE = ("X", "p", "*", "<", ">")  # peers of other packages
-GLYPHS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖", "p": "⬟", "*": "★", "<": "◀", ">": "▶"}
+MARKERS = {
+    "torch": "s", "torch_channels_last": "D", "torch_compiled": "p", "onnxruntime": "^", "openvino": "v", "ncnn": "<", "mnn": ">",
+    "scipy": "P",
+}  # fmt: skip
+SPARE = ("X", "*", "h")  # peers of other packages
+DISCS = ("o", "H", "8")  # ours; the first as long as there are hues
+GLYPHS = {
+    "o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖", "p": "⬟", "*": "★", "<": "◀", ">": "▶", "h": "⬢", "H": "⬣",
+    "8": "⯃",
+}  # fmt: skip
 DASHES = {"torch": "-", "torch_channels_last": "--", "onnxruntime": "-.", "openvino": ":", "scipy": "-"}
 WIDE, NARROW = (14.5, 6.6), (4.9, 5.6)  # inches of 72 units: 1044 and 353 units, close to the pixels they are shown at
 
@@ -40,6 +47,7 @@ class Palette:
 
 
 HUES = ("#1759b8", "#0e8ca8", "#a0741b", "#7b4bb0", "#12805c", "#d0462b", "#c23a86", "#6d7d10", "#7a4a21")
+OURS = ("auto", "direct", "winograd", "fft", "depthwise", "window", "im2col", "jit", "naive")  # in the order of HUES
 PAPER = Palette("#1d1f24", "#dcdee2", "#7a7f8a", HUES)
 PAGE = Palette("#010203", "#010204", "#010205", tuple(f"#0103{i:02x}" for i in range(len(HUES))))
 VARIABLES = {PAGE.ink: "var(--ink)", PAGE.faint: "var(--faint)", PAGE.peer: "var(--peer)"} | {
@@ -75,19 +83,33 @@ def marks(run: Run) -> dict[str, Mark]:
     """One mark for each contender that has a time, by name, ours first."""
     timed = [name for name in contender_order(run) if any(cell.contender == name and cell.median_s for cell in run.cells)]
     theirs = peers(run)
-    hues, shapes = cycle(range(len(HUES))), cycle(SPARE)
-    return {name: Mark(name, None, MARKERS.get(name) or next(shapes)) if name in theirs else Mark(name, next(hues), "o") for name in timed}
+    looks: dict[str, tuple[int | None, str]] = {}
+    for name in sorted(timed, key=lambda name: name not in (*OURS, *MARKERS)):  # those with a look of their own keep it
+        if name in theirs:
+            free = [(None, marker) for marker in (*SPARE, *MARKERS.values())]
+            own = (None, MARKERS[name]) if name in MARKERS else _spare(name, free[: len(SPARE)])
+        else:
+            free = [(hue, marker) for marker in DISCS for hue in range(len(HUES))]
+            own = (OURS.index(name), DISCS[0]) if name in OURS else _spare(name, free[: len(HUES)])
+        looks[name] = next((look for look in (own, *free) if look not in looks.values()), own)
+    return {name: Mark(name, *looks[name]) for name in timed}
+
+
+def _spare(name: str, some: Sequence[tuple[int | None, str]]) -> tuple[int | None, str]:
+    """One of some, always the same for a name: a contender looks the same on every page, whoever else took part."""
+    return some[zlib.crc32(name.encode()) % len(some)]
 
 
 def peers(run: Run) -> set[str]:
-    """The contenders that are not ours."""
-    return {cell.contender for cell in run.cells if cell.is_peer}
+    """The contenders that are not ours, baselines too."""
+    return {cell.contender for cell in run.cells if not cell.is_ours}
 
 
 @contextmanager
 def settings(salt: str) -> Iterator[None]:
     """Matplotlib's own settings while drawing and saving; a fixed salt gives the same bytes for the same run."""
     chosen: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 11, "font.family": "DejaVu Sans"}
+    chosen["text.parse_math"] = False  # names from outside are text, whatever dollars they hold
     with rc_context(chosen):
         yield
 
