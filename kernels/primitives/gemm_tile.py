@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.primitives.register_post_ops import broadcast_row, finish
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 FIELDS = 3  # numbers per entry of the table of vectors
 UNROLL = 3  # taps per turn of the loop; three of 6x4 gained 5 % over one, more gained nothing
@@ -50,119 +49,137 @@ def taps_ahead(m: int, n: int, nbytes: int) -> int:
     return max(AHEAD, min(2 * FAR // (m * n), FAR_BYTES // nbytes))
 
 
-@intrinsic(prefer_literal=True)
-def gemm_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any, apart_: Any, a_row: Any,
-               k: Any, a: Any, x: Any, offsets: Any, y: Any, y_row: Any, vectors: Any, stage: Any, bias: Any, scale: Any, shift: Any,
-               activation: Any, slope: Any) -> Any:  # fmt: skip
-    """See `tile` for the arguments."""
-    literals = m_, n_, lanes_, itemsize_, apart_
-    m, n, lanes, itemsize, apart = (literal.literal_value for literal in literals)
+class GemmTile(NamedTuple):
+    """What a tile of the matrix product takes; other micro-kernels that compute outputs from packed input take it too."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        a_row, k, a, x, offsets, y, y_row, vectors, stage, bias, scale, shift, activation, slope = values[5:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        in_x, in_y, counts = ([w.load_index(vectors, i64(FIELDS * q + field)) for q in range(n)] for field in range(FIELDS))
-        inputs = [w.at(w.pointer(x), start) for start in in_x]
-        whole_vectors = functools.reduce(builder.and_, [builder.icmp_signed(">=", count, i64(lanes)) for count in counts])
-        outputs = w.pointer(y)
-        rows = [w.at(outputs, builder.mul(i64(i), y_row)) for i in range(m)]
-        c = [[w.variable(w.zero()) for _ in range(n)] for _ in range(m)]
+    m: Fixed  # rows: output channels
+    n: Fixed  # vectors of outputs
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    k: int  # taps
+    a: int  # address of the weights [k][m]
+    x: int  # address of the input, of which whole vectors are read whatever the counts say
+    offsets: int  # address of k element offsets into x, and AHEAD more of any values
+    y: int  # address of the output
+    y_row: int  # elements from row to row of it
+    vectors: int  # address of n entries of FIELDS int64s: element offsets into x and y, how many lanes are written (and read, if resumed)
+    stage: int  # the bits FROM_BIAS and LAST
+    bias: int  # address of m numbers, or 0; so are scale and shift
+    scale: int
+    shift: int
+    activation: int  # a code of ACTIVATIONS
+    slope: int  # the bits of a float64
+    times: int  # how many such tiles: calling one takes 90 cycles, the next in the same call 23
+    a_step: int  # bytes from tile to tile, of y and of vectors too; from row to row of weights that are not packed, which all tiles share
+    y_step: int
+    vectors_step: int
 
-        def each(action: Callable[..., None], masked: bool = False) -> None:
-            """action(sums, their place in y, the mask of the lanes that count) for every vector of the tile."""
-            masks = [w.first(count) if masked else None for count in counts]
-            for row, of_row in zip(rows, c):
-                for start, mask, sums in zip(in_y, masks, of_row):
-                    action(sums, w.at(row, start), mask)
 
-        # start: from the bias (or zero) at the first taps, from what y holds at later ones
-        has_bias = builder.icmp_signed("!=", bias, i64(0))
-        with builder.if_else(builder.icmp_signed("!=", builder.and_(stage, i64(FROM_BIAS)), i64(0))) as (fresh, resumed):
-            with fresh, w.when(has_bias):
-                for i in range(m):
-                    value = broadcast_row(w, bias, i)
-                    for q in range(n):
-                        w.set(c[i][q], value)
-            with resumed, builder.if_else(whole_vectors) as (whole, edge):
-                with whole:
-                    each(lambda sums, place, mask: w.set(sums, w.load(place)))
-                with edge:
-                    each(lambda sums, place, mask: w.set(sums, w.load_first(place, mask)), masked=True)
+class _Moved(NamedTuple):
+    """Where one of several tiles is."""
 
-        # what will be written is asked for now, so that stores need not wait for it: 15.9 to 14.4 ms where outputs leave the caches
-        each(lambda sums, place, mask: w.prefetch(w.at(place, lanes - 1), write=True))
+    a: int
+    a_row: int  # bytes from row to row of weights that are not packed, 0 of those that are
+    y: int
+    vectors: int
 
-        # sum: c[i][q] += a[t][i] * x[vectors[q] + offsets[t]]
-        weights, far = w.pointer(a), taps_ahead(m, n, m * itemsize)
-        weight_rows = [w.pointer(builder.add(a, builder.mul(a_row, i64(i)))) for i in range(m)] if apart else []
 
-        def add_tap(t: ir.Value) -> None:
-            ahead = w.load_index(offsets, builder.add(t, i64(AHEAD)))
-            for start in inputs:
-                w.prefetch(w.at(w.at(start, ahead), lanes - 1))
-            offset = w.load_index(offsets, t)
-            if apart:  # which the machine asks for ahead by itself, rows being read in order
-                column = [w.at(row, t) for row in weight_rows]
-            else:
-                first = w.at(weights, builder.mul(t, i64(m)))
-                w.prefetch(w.at(first, far * m))
-                column = [w.at(first, i) for i in range(m)]
-            values = [w.load(w.at(start, offset)) for start in inputs]
-            for i, place in enumerate(column):
-                weight = w.splat(w.load_scalar(place))
+def _emit(w: VectorBuilder, p: GemmTile, at: _Moved, packed: bool) -> None:
+    builder, m, n, lanes, itemsize = w.b, p.m, p.n, p.lanes, p.itemsize
+    offsets, bias, stage = p.offsets, p.bias, p.stage
+    in_x, in_y, counts = ([w.load_index(at.vectors, i64(FIELDS * q + field)) for q in range(n)] for field in range(FIELDS))
+    inputs = [w.at(w.pointer(p.x), start) for start in in_x]
+    whole_vectors = functools.reduce(builder.and_, [builder.icmp_signed(">=", count, i64(lanes)) for count in counts])
+    outputs = w.pointer(at.y)
+    rows = [w.at(outputs, builder.mul(i64(i), p.y_row)) for i in range(m)]
+    c = [[w.variable(w.zero()) for _ in range(n)] for _ in range(m)]
+
+    def each(action: Callable[..., None], masked: bool = False) -> None:
+        """action(sums, their place in y, the mask of the lanes that count) for every vector of the tile."""
+        masks = [w.first(count) if masked else None for count in counts]
+        for row, of_row in zip(rows, c):
+            for start, mask, sums in zip(in_y, masks, of_row):
+                action(sums, w.at(row, start), mask)
+
+    # start: from the bias (or zero) at the first taps, from what y holds at later ones
+    has_bias = builder.icmp_signed("!=", bias, i64(0))
+    with builder.if_else(builder.icmp_signed("!=", builder.and_(stage, i64(FROM_BIAS)), i64(0))) as (fresh, resumed):
+        with fresh, w.when(has_bias):
+            for i in range(m):
+                value = broadcast_row(w, bias, i)
                 for q in range(n):
-                    w.set(c[i][q], w.fma(weight, values[q], w.get(c[i][q])))
-
-        in_turns(w, k, add_tap)
-
-        with w.when(builder.icmp_signed("!=", builder.and_(stage, i64(LAST)), i64(0))):
-            finish(w, c, scale, shift, activation, slope)
-
-        with builder.if_else(whole_vectors) as (whole, edge):
+                    w.set(c[i][q], value)
+        with resumed, builder.if_else(whole_vectors) as (whole, edge):
             with whole:
-                each(lambda sums, place, mask: w.store(w.get(sums), place))
+                each(lambda sums, place, mask: w.set(sums, w.load(place)))
             with edge:
-                each(lambda sums, place, mask: w.store_first(w.get(sums), place, mask), masked=True)
-        return context.get_dummy_value()
+                each(lambda sums, place, mask: w.set(sums, w.load_first(place, mask)), masked=True)
 
-    return types.void(*literals, *(types.int64,) * 14), codegen
+    # what will be written is asked for now, so that stores need not wait for it: 15.9 to 14.4 ms where outputs leave the caches
+    each(lambda sums, place, mask: w.prefetch(w.at(place, lanes - 1), write=True))
+
+    # sum: c[i][q] += a[t][i] * x[vectors[q] + offsets[t]]
+    weights, far = w.pointer(at.a), taps_ahead(m, n, m * itemsize)
+    weight_rows = [w.pointer(builder.add(at.a, builder.mul(at.a_row, i64(i)))) for i in range(m)] if not packed else []
+
+    def add_tap(t: ir.Value) -> None:
+        ahead = w.load_index(offsets, builder.add(t, i64(AHEAD)))
+        for start in inputs:
+            w.prefetch(w.at(w.at(start, ahead), lanes - 1))
+        offset = w.load_index(offsets, t)
+        if not packed:  # which the machine asks for ahead by itself, rows being read in order
+            column = [w.at(row, t) for row in weight_rows]
+        else:
+            first = w.at(weights, builder.mul(t, i64(m)))
+            w.prefetch(w.at(first, far * m))
+            column = [w.at(first, i) for i in range(m)]
+        values = [w.load(w.at(start, offset)) for start in inputs]
+        for i, place in enumerate(column):
+            weight = w.splat(w.load_scalar(place))
+            for q in range(n):
+                w.set(c[i][q], w.fma(weight, values[q], w.get(c[i][q])))
+
+    in_turns(w, p.k, add_tap)
+
+    with w.when(builder.icmp_signed("!=", builder.and_(stage, i64(LAST)), i64(0))):
+        finish(w, c, p.scale, p.shift, p.activation, p.slope)
+
+    with builder.if_else(whole_vectors) as (whole, edge):
+        with whole:
+            each(lambda sums, place, mask: w.store(w.get(sums), place))
+        with edge:
+            each(lambda sums, place, mask: w.store_first(w.get(sums), place, mask), masked=True)
+
+
+@emitter
+def _emit_packed(w: VectorBuilder, p: GemmTile, at: _Moved) -> None:
+    """One tile, of weights [k][m]."""
+    _emit(w, p, at, True)
+
+
+@emitter
+def _emit_rows(w: VectorBuilder, p: GemmTile, at: _Moved) -> None:
+    """One tile, of weights [m][k or more]."""
+    _emit(w, p, at, False)
 
 
 @njit
-def _tile(
-    m, n, lanes, itemsize, k, a, x, offsets, y, y_row, vectors, stage, bias, scale, shift, activation, slope, times, a_step, y_step,
-    vectors_step,
-):  # fmt: skip
-    for i in range(times):
-        own_a, own_y, own_vectors = a + i * a_step, y + i * y_step, vectors + i * vectors_step
-        gemm_tile(m, n, lanes, itemsize, 0, 0, k, own_a, x, offsets, own_y, y_row, own_vectors, stage, bias, scale, shift, activation,
-                   slope)  # fmt: skip
+def _tile(p):
+    for i in range(p.times):
+        _emit_packed(p, _Moved(p.a + i * p.a_step, 0, p.y + i * p.y_step, p.vectors + i * p.vectors_step))
 
 
 @njit
-def _tile_of_rows(
-    m, n, lanes, itemsize, k, a, x, offsets, y, y_row, vectors, stage, bias, scale, shift, activation, slope, times, a_row, y_step,
-    vectors_step,
-):  # fmt: skip
-    for i in range(times):
-        own_y, own_vectors = y + i * y_step, vectors + i * vectors_step
-        gemm_tile(m, n, lanes, itemsize, 1, a_row, k, a, x, offsets, own_y, y_row, own_vectors, stage, bias, scale, shift, activation,
-                   slope)  # fmt: skip
+def _tile_of_rows(p):
+    for i in range(p.times):
+        _emit_rows(p, _Moved(p.a, p.a_step, p.y + i * p.y_step, p.vectors + i * p.vectors_step))
 
 
 def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
-    """Address of the compiled GEMM tile of m rows by n vectors.
-
-    It takes, all int64: the four sizes again; k taps; a, address of the weights [k][m]; x, address of the input; offsets, address of k
-    int64 element offsets into x and AHEAD more (any values); y, address of the output, y_row elements from row to row; vectors, address
-    of n int64 triples: element offset into x, element offset into y, how many of the lanes are written (and read, when resumed); stage,
-    the bits FROM_BIAS and LAST; bias, scale, shift, addresses of m numbers or 0; activation, a code of ACTIVATIONS; slope, the bits of a
-    float64; times, how many such tiles, each a_step, y_step and vectors_step bytes further, because calling one takes 90 cycles and
-    the next in the same call 23. Reads whole vectors of x whatever the counts say.
-    """
-    return address(_tile, (m, n, lanes, itemsize), (types.int64,) * 17)
+    """Address of the compiled tile of m rows by n vectors, which takes a GemmTile."""
+    return address(_tile, GemmTile, m=m, n=n, lanes=lanes, itemsize=itemsize)
 
 
 def tile_of_rows(m: int, n: int, lanes: int, itemsize: int) -> int:
-    """Address of the same for weights as users have them, [m][k or more], rows `a_step` bytes apart, which all tiles of a call share."""
-    return address(_tile_of_rows, (m, n, lanes, itemsize), (types.int64,) * 17)
+    """Address of the same for weights as users have them, [m][k or more]."""
+    return address(_tile_of_rows, GemmTile, m=m, n=n, lanes=lanes, itemsize=itemsize)

@@ -12,11 +12,11 @@ import numpy as np
 
 from kernels.cost.gemm import even, pooled_size, tallest
 from kernels.methods.direct.blocking import Blocking
-from kernels.methods.direct.pack_input import pack
+from kernels.methods.direct.pack_input import PackInput, pack
 from kernels.methods.direct.pack_weights import packer
 from kernels.primitives.channels_last_blocks import NOTE, plane_of, slabs
 from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_job, launcher, tile_table
-from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST
+from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile
 from kernels.primitives.packed_layout import Layout, layout
 from kernels.primitives.post_ops import bend, finish_channels, pool_bytes, pool_record
 from kernels.primitives.prepared import Prepared
@@ -42,16 +42,26 @@ def pack_channels(g, block, x, image, channel, channels, row, column, positions)
         to = block + c * g.channel_stride * g.itemsize
         call(
             g.pack,
-            (g.step, g.lanes, g.itemsize, to, block + g.line_offset, g.columns_table, g.planes, g.column_stride, g.phases, g.phase_stride,
-             positions, g.pitch, g.count, g.span, source, top, g.row_step, left, g.column_step, h, w, g.ahead, together, g.channel_stride),
+            PackInput(
+                step=g.step, lanes=g.lanes, itemsize=g.itemsize, dst=to, line=block + g.line_offset, offsets=g.columns_table,
+                columns=g.planes, column_stride=g.column_stride, phases=g.phases, phase_stride=g.phase_stride, positions=positions,
+                pitch=g.pitch, numbers=g.count, span=g.span, src=source, first_row=top, row_step=g.row_step, first_column=left,
+                column_step=g.column_step, height=h, width=w, ahead=g.ahead, times=together, dst_step=g.channel_stride,
+            ),
         )  # fmt: skip
 
 
 @njit
 def pack_line(g, to, block, source, count):
     """Pack one line of `count` numbers."""
-    table = (g.columns_table, 1, 0, 1, 0, 1, 0, count, count)
-    call(g.pack, (g.step, g.lanes, g.itemsize, to, block + g.line_offset, *table, source, 0, 1, 0, 1, 1, count, 0, 1, 0))
+    call(
+        g.pack,
+        PackInput(
+            step=g.step, lanes=g.lanes, itemsize=g.itemsize, dst=to, line=block + g.line_offset, offsets=g.columns_table, columns=1,
+            column_stride=0, phases=1, phase_stride=0, positions=1, pitch=0, numbers=count, span=count, src=source, first_row=0, row_step=1,
+            first_column=0, column_step=1, height=1, width=count, ahead=0, times=1, dst_step=0,
+        ),
+    )  # fmt: skip
 
 
 @njit
@@ -93,8 +103,11 @@ def run_job(job, x, out, operands, geometry, block):
                 if times:
                     call(
                         read_index(g.tiles, m * g.tiles_each + n),
-                        (m, n, g.lanes, size, taps, a, block, g.offsets, y, y_row, first, stage, bias, scale, shift, g.activation, g.slope,
-                         times, g.a_row, 0, n * FIELDS * 8),
+                        GemmTile(
+                            m=m, n=n, lanes=g.lanes, itemsize=size, k=taps, a=a, x=block, offsets=g.offsets, y=y, y_row=y_row,
+                            vectors=first, stage=stage, bias=bias, scale=scale, shift=shift, activation=g.activation, slope=g.slope,
+                            times=times, a_step=g.a_row, y_step=0, vectors_step=n * FIELDS * 8,
+                        ),
                     )  # fmt: skip
                     first += times * n * FIELDS * 8
             if stage & LAST and g.form and not g.bends_maxima:

@@ -10,130 +10,137 @@ zeros where a row has none: whole vectors, however short the rows.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.runtime.ir import VectorBuilder, i64, read_index
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 
-@intrinsic(prefer_literal=True)
-def _line(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, count: Any, low: Any, high: Any, ahead: Any) -> Any:
-    """dst[j] = src[j] for low <= j < high, else 0, for j < count rounded up to whole vectors; addresses. src[j + ahead] is asked for."""
-    lanes, itemsize = lanes_.literal_value, itemsize_.literal_value
+class PackInput(NamedTuple):
+    """What packing takes; see above. Whole vectors are written, so up to a vector past each line's end, ascending."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, src, count, low, high, ahead = values[2:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        to, source = w.pointer(dst), w.pointer(src)
-        with w.loop(builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))) as vector:
-            j = builder.mul(vector, i64(lanes))
-            w.prefetch(w.at(w.at(source, j), ahead))
-            w.store(w.load_first(w.at(source, j), w.between(j, low, high)), w.at(to, j))
-        return context.get_dummy_value()
-
-    return types.void(lanes_, itemsize_, *(types.int64,) * 6), codegen
-
-
-@intrinsic(prefer_literal=True)
-def _pick(typing_context: Any, step_: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, count: Any, stride: Any) -> Any:
-    """dst[j] = src[j*step] for j < count rounded up to whole vectors; `stride` is the step where the literal is 0."""
-    step, lanes, itemsize = (literal.literal_value for literal in (step_, lanes_, itemsize_))
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, src, count, stride = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        to, source = w.pointer(dst), w.pointer(src)
-        if step:
-            with w.loop(builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))) as vector:
-                j = builder.mul(vector, i64(lanes))
-                w.store(w.load_strided(w.at(source, builder.mul(j, i64(step))), step), w.at(to, j))
-        else:
-            with w.loop(count) as j:
-                builder.store(w.load_scalar(w.at(source, builder.mul(j, stride))), w.at(to, j))
-        return context.get_dummy_value()
-
-    return types.void(step_, lanes_, itemsize_, *(types.int64,) * 4), codegen
+    step: Fixed  # the column step, 0 for those that are picked one by one
+    lanes: Fixed
+    itemsize: Fixed
+    dst: int  # address of what is packed
+    line: int  # address of scratch for `span` numbers and step + 1 vectors more
+    offsets: int  # address of the first columns of the planes
+    columns: int  # how many planes,
+    column_stride: int  # so far apart
+    phases: int  # input rows that take turns,
+    phase_stride: int  # whose lines are so far apart
+    positions: int  # lines of a plane,
+    pitch: int  # so far apart
+    numbers: int  # in a line
+    span: int  # input columns that all lines of a row cover
+    src: int  # address of the first plane
+    first_row: int  # of the plane, may be outside it; so may be the column
+    row_step: int
+    first_column: int
+    column_step: int
+    height: int  # of the plane
+    width: int
+    ahead: int  # how many elements further lies what is packed next, which is prefetched (samplecnn.conv2 4.8 to 4.2 ms)
+    times: int  # how many planes, one behind the other,
+    dst_step: int  # whose packed ones are so many elements apart
 
 
-@intrinsic(prefer_literal=True)
-def _moved(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, column_stride: Any, src: Any, first_column: Any, offsets: Any,
-           columns: Any, width: Any, count: Any, low: Any, high: Any, ahead: Any) -> Any:  # fmt: skip
+class _Line(NamedTuple):
+    """A line with its zeros."""
+
+    dst: int
+    src: int
+    numbers: int
+    low: int  # the first number that is on the plane
+    high: int  # the first behind it
+
+
+@emitter
+def _line(w: VectorBuilder, p: PackInput, line: _Line) -> None:
+    """dst[j] = src[j] for low <= j < high, else 0, for j < count rounded up to whole vectors; src[j + ahead] is prefetched."""
+    b, lanes = w.b, p.lanes
+    to, source = w.pointer(line.dst), w.pointer(line.src)
+    with w.loop(b.sdiv(b.add(line.numbers, i64(lanes - 1)), i64(lanes))) as vector:
+        j = b.mul(vector, i64(lanes))
+        w.prefetch(w.at(w.at(source, j), p.ahead))
+        w.store(w.load_first(w.at(source, j), w.between(j, line.low, line.high)), w.at(to, j))
+
+
+@emitter
+def _pick(w: VectorBuilder, p: PackInput, dst: ir.Value, src: ir.Value) -> None:
+    """dst[j] = src[j*step] for j < count rounded up to whole vectors."""
+    b, lanes = w.b, p.lanes
+    to, source = w.pointer(dst), w.pointer(src)
+    if p.step:
+        with w.loop(b.sdiv(b.add(p.numbers, i64(lanes - 1)), i64(lanes))) as vector:
+            j = b.mul(vector, i64(lanes))
+            w.store(w.load_strided(w.at(source, b.mul(j, i64(p.step))), p.step), w.at(to, j))
+    else:
+        with w.loop(p.numbers) as j:
+            b.store(w.load_scalar(w.at(source, b.mul(j, p.column_step))), w.at(to, j))
+
+
+@emitter
+def _moved(w: VectorBuilder, p: PackInput, line: _Line) -> None:
     """dst[u][j] = src[j + m], m = first_column + offsets[u], where low <= j < high and 0 <= j % width + m < width, else 0; for j < count
-    rounded up to whole vectors; addresses. src[j + ahead] is asked for."""
-    lanes, itemsize = lanes_.literal_value, itemsize_.literal_value
+    rounded up to whole vectors. src[j + ahead] is prefetched."""
+    b, lanes = w.b, p.lanes
+    wide, step = w.positions(p.width, 0), w.positions(b.srem(i64(lanes), p.width), 0)
+    vectors = b.sdiv(b.add(line.numbers, i64(lanes - 1)), i64(lanes))
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, column_stride, src, first_column, offsets, columns, width, count, low, high, ahead = values[2:]
-        b, w = builder, VectorBuilder(builder, lanes, itemsize)
-        wide, step = w.positions(width, 0), w.positions(b.srem(i64(lanes), width), 0)
+    def wrapped(column: ir.Value) -> ir.Value:
+        less = b.sub(column, wide)  # below zero it is a large number
+        return b.select(b.icmp_unsigned("<", less, column), less, column)
 
-        def wrapped(column: ir.Value) -> ir.Value:
-            less = b.sub(column, wide)  # below zero it is a large number
-            return b.select(b.icmp_unsigned("<", less, column), less, column)
-
-        first = w.variable(w.positions(i64(0), 1))
-        with w.loop(b.sdiv(i64(lanes - 1), width)):
-            w.set(first, wrapped(w.get(first)))
-        with w.loop(b.sdiv(b.add(count, i64(lanes - 1)), i64(lanes))) as vector:
-            w.prefetch(w.at(w.pointer(src, ahead), b.mul(vector, i64(lanes))))
-        with w.loop(columns) as u:
-            by = b.add(first_column, w.load_index(offsets, u))
-            to, source = w.pointer(dst, b.mul(u, column_stride)), w.pointer(src, by)
-            column = w.variable(w.get(first))
-            with w.loop(b.sdiv(b.add(count, i64(lanes - 1)), i64(lanes))) as vector:
-                j = b.mul(vector, i64(lanes))
-                there = b.icmp_unsigned("<", b.add(w.get(column), w.positions(by, 0)), wide)
-                w.store(w.load_first(w.at(source, j), b.and_(there, w.between(j, low, high))), w.at(to, j))
-                w.set(column, wrapped(b.add(w.get(column), step)))
-        return context.get_dummy_value()
-
-    return types.void(lanes_, itemsize_, *(types.int64,) * 11), codegen
+    first = w.variable(w.positions(i64(0), 1))
+    with w.loop(b.sdiv(i64(lanes - 1), p.width)):
+        w.set(first, wrapped(w.get(first)))
+    with w.loop(vectors) as vector:
+        w.prefetch(w.at(w.pointer(line.src, p.ahead), b.mul(vector, i64(lanes))))
+    with w.loop(p.columns) as u:
+        by = b.add(p.first_column, w.load_index(p.offsets, u))
+        to, source = w.pointer(line.dst, b.mul(u, p.column_stride)), w.pointer(line.src, by)
+        column = w.variable(w.get(first))
+        with w.loop(vectors) as vector:
+            j = b.mul(vector, i64(lanes))
+            there = b.icmp_unsigned("<", b.add(w.get(column), w.positions(by, 0)), wide)
+            w.store(w.load_first(w.at(source, j), b.and_(there, w.between(j, line.low, line.high))), w.at(to, j))
+            w.set(column, wrapped(b.add(w.get(column), step)))
 
 
 @njit
-def _pack(
-    step, lanes, itemsize, dst, line, offsets, columns, column_stride, phases, phase_stride, positions, pitch, count, span, src, first_row,
-    row_step, first_column, column_step, height, width, ahead, times, dst_step,
-):  # fmt: skip
-    low, high = max(-first_column, 0), max(width - first_column, 0)
-    alone = step == 1 and columns == 1
-    as_wide = phases == row_step == column_step == 1 and count == pitch == width
-    above, below = max(-first_row, 0), max(min(height - first_row, positions), 0)
-    total, begin, end = positions * width, above * width, max(above, below) * width
-    for c in range(times):
-        plane, own = src + c * height * width * itemsize, dst + c * dst_step * itemsize
+def _pack(p):
+    size, width = p.itemsize, p.width
+    low, high = max(-p.first_column, 0), max(width - p.first_column, 0)
+    alone = p.step == 1 and p.columns == 1
+    as_wide = p.phases == 1 and p.row_step == 1 and p.column_step == 1 and p.numbers == width and p.pitch == width
+    above, below = max(-p.first_row, 0), max(min(p.height - p.first_row, p.positions), 0)
+    total, begin, end = p.positions * width, above * width, max(above, below) * width
+    for c in range(p.times):
+        plane, own = p.src + c * p.height * width * size, p.dst + c * p.dst_step * size
         if as_wide:
-            start = plane + first_row * width * itemsize
-            if alone and first_column == 0:
-                _line(lanes, itemsize, own, start, total, begin, end, ahead)
+            start = plane + p.first_row * width * size
+            if alone and p.first_column == 0:
+                _line(p, _Line(own, start, total, begin, end))
             else:
-                _moved(lanes, itemsize, own, column_stride, start, first_column, offsets, columns, width, total, begin, end, ahead)
+                _moved(p, _Line(own, start, total, begin, end))
             continue
-        for v in range(phases):
-            for p in range(positions):
-                row = first_row + v + p * row_step
-                to = own + (v * phase_stride + p * pitch) * itemsize
-                inside = 0 <= row < height
-                start = plane + (row * width + first_column) * itemsize
-                _line(lanes, itemsize, to if alone else line, start, span, low, high if inside else low, ahead)
+        for v in range(p.phases):
+            for position in range(p.positions):
+                row = p.first_row + v + position * p.row_step
+                to = own + (v * p.phase_stride + position * p.pitch) * size
+                inside = 0 <= row < p.height
+                start = plane + (row * width + p.first_column) * size
+                _line(p, _Line(to if alone else p.line, start, p.span, low, high if inside else low))
                 if not alone:
-                    for u in range(columns):
-                        source = line + read_index(offsets, u) * itemsize
-                        _pick(step, lanes, itemsize, to + u * column_stride * itemsize, source, count, column_step)
+                    for u in range(p.columns):
+                        source = p.line + read_index(p.offsets, u) * size
+                        _pick(p, (to + u * p.column_stride * size, source))
 
 
 def pack(step: int, lanes: int, itemsize: int) -> int:
-    """Address of the compiled packing of planes (height, width) at `src` into lines of `count` elements at `dst`; see above.
-
-    It takes, all int64: the literals (step: the column step, 0 for those that are picked one by one); dst; line, address of scratch for
-    `span` numbers and step + 1 vectors more; offsets, address of the first columns of the `columns` planes, which are column_stride
-    apart; phases, the rows that take turns, phase_stride apart; positions, lines of a plane, pitch apart; count, numbers in a line; span,
-    input columns that all lines of a row cover; src, first_row, row_step, first_column, column_step, height, width; ahead, how many
-    elements further lies what is packed next, which is asked for (samplecnn.conv2 4.8 to 4.2 ms); times, how many planes, one behind the
-    other, each dst_step elements further. Whole vectors are written, so up to a vector past each line's end, ascending.
-    """
-    return address(_pack, (step, lanes, itemsize), (types.int64,) * 21)
+    """Address of the compiled packing of planes, which takes a PackInput."""
+    return address(_pack, PackInput, step=step, lanes=lanes, itemsize=itemsize)

@@ -1,7 +1,8 @@
 """Transposed convolution by any method: stride-1 convolutions whose output channels are the phases, then interleaved into the output.
 
 A transposed layer as it is defined scatters, and threads would meet in the outputs. `transposed_phases` turns it round: each phase of the
-output gathers, as an ordinary convolution with some of the taps. Interleaving the phases costs one pass over the output, some images at a time.
+output gathers, as an ordinary convolution with some of the taps. To interleave the phases costs one pass over the output, some images at a
+time.
 """
 
 from __future__ import annotations

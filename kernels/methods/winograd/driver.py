@@ -19,7 +19,7 @@ from kernels.methods.winograd.transforms import input_transform, output_transfor
 from kernels.primitives import gemm_tile_oc as across_tiles
 from kernels.primitives.channels_last_blocks import NOTE, plane_of, slabs, together
 from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, tile_table
-from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, tile
+from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile
 from kernels.primitives.packed_layout import layout
 from kernels.primitives.post_ops import bend, finish_channels, pool_bytes, pool_record
 from kernels.primitives.prepared import Prepared
@@ -98,9 +98,14 @@ def run_job(job, x, out, operands, geometry, block):
                     j = t * g.tall + min(t, g.taller)
                     a = operands[0] + (((p * g.groups + group) * g.outs + j) * g.ins) * size
                     y = products + (p * channels + j - base) * padded * size
-                    done = FROM_BIAS + LAST, 0, 0, 0, 0, 0  # sums start at zero and nothing follows
-                    tile, steps = read_index(g.tiles, m * g.tiles_each + n), (times, m * g.ins * size, m * padded * size, 0)
-                    call(tile, (m, n, g.lanes, size, g.ins, a, source, table, y, padded, entries, *done, *steps))
+                    call(
+                        read_index(g.tiles, m * g.tiles_each + n),
+                        GemmTile(  # sums start at zero and nothing follows
+                            m=m, n=n, lanes=g.lanes, itemsize=size, k=g.ins, a=a, x=source, offsets=table, y=y, y_row=padded,
+                            vectors=entries, stage=FROM_BIAS + LAST, bias=0, scale=0, shift=0, activation=0, slope=0, times=times,
+                            a_step=m * g.ins * size, y_step=m * padded * size, vectors_step=0,
+                        ),
+                    )  # fmt: skip
                     t += times
         for at in range(g.images * channels):
             i, channel = split(at, channels)
