@@ -222,6 +222,11 @@ class ConvWeight(Conv):
         """Products summed into one number of the result."""
         return self.n * math.prod(self.conv_size)
 
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the definition, as many as the layer's: two per multiply-add, padding taps included."""
+        return 2 * math.prod(self.conv_shape) * self.c_in // self.groups * self.taps
+
 
 Problem = Conv | Pool | AdaptivePool
 

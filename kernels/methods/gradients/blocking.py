@@ -1,0 +1,174 @@
+"""How the direct weights' gradient is divided: which positions are summed in a block, which channels a job has, what tile it takes.
+
+A job sums all blocks of its share of the positions (a split) for some input and some output channels of a group. Packed input and packed
+gradient of one block lie in the second-level cache; the sums of a tile are resumed block after block.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+from kernels.cost.gemm import tallest
+from kernels.cost.memory import JOB_COST, MEMORY_BYTES, far_cycles
+from kernels.problem.conv import ConvWeight
+from kernels.problem.window import dilated
+from kernels.runtime.machine import machine, remembered
+
+PACKED = 0.5  # cycles to bring a number and lay it out anew, by whole vectors
+FEW_PACKED = 3.0  # the same where a vector holds few channels
+CALL = 60.0  # cycles to call a tile and begin it
+POSITIONS = (128, 192, 256, 384, 512, 768)  # of a block
+SHARE = 0.6  # of the second-level cache for what is packed
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocking:
+    """images, rows, columns: output positions of a block, whole images if several, whole rows if several. channels, outs: of a group, of a
+    job. splits: parts of the blocks, whose sums are added in order. along: the axis whose taps lie side by side with the channels. m, n:
+    the tile. cycles: the estimate."""
+
+    images: int
+    rows: int
+    columns: int
+    channels: int
+    outs: int
+    splits: int
+    along: int
+    m: int
+    n: int
+    cycles: float = math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """How the input of a block is packed, in elements. size: (rows, columns); pitches: from row to row, from column to column, from image
+    to image; runs: numbers that lie side by side under a position, outer: how many such runs; starts: where each begins."""
+
+    size: tuple[int, int]
+    pitches: tuple[int, int, int]
+    run: int
+    starts: tuple[int, ...]
+
+    def vectors(self, lanes: int) -> int:
+        """Vectors of a row of sums."""
+        return len(self.starts) * -(-self.run // lanes)
+
+
+def packed(problem: ConvWeight, block: Blocking) -> Packed:
+    """The layout of one block's input."""
+    (kh, kw), (dh, dw), c = problem.kernel, problem.dilation, block.channels
+    rows = (block.rows - 1) * problem.stride[0] + dilated(kh, dh)
+    columns = (block.columns - 1) * problem.stride[1] + dilated(kw, dw)
+    down, across = (columns * c, c) if block.along else (c, rows * c)
+    places = [[i * down * dh for i in range(kh)], [i * across * dw for i in range(kw)]]
+    side_by_side = problem.dilation[block.along] == 1 or problem.kernel[block.along] == 1
+    run = c * problem.kernel[block.along] if side_by_side else c
+    if side_by_side:
+        places[block.along] = [0]
+    starts = tuple(first + second for first in places[0] for second in places[1])
+    return Packed((rows, columns), (down, across, rows * columns * c), run, starts)
+
+
+def tiles(lanes: int) -> Iterator[tuple[int, int]]:
+    """(m, n) that registers hold beside n vectors and a factor."""
+    registers = machine().registers
+    for m in (1, 2, 3, 4, 6, 8):
+        if m <= lanes:
+            yield m, min(12, (registers - 2) // (m + 1))
+
+
+def position_cycles(m: float, n: float, aligned: bool) -> float:
+    """Cycles to add one position: two multiply-adds a cycle, two loads, of which those across cache lines count twice; a sum waits four
+    cycles for itself."""
+    return max(m * n / 2, (m + n * (1 if aligned else 2) + 1) / 2, 4.0) + 0.4
+
+
+@remembered
+def best(problem: ConvWeight, threads: int) -> Blocking:
+    """The blocking with the lowest estimate."""
+    return min(blockings(problem, threads), key=lambda block: block.cycles)
+
+
+def blockings(problem: ConvWeight, threads: int) -> Iterator[Blocking]:
+    """All that are considered."""
+    lanes = machine().lanes(problem.itemsize)
+    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
+    alongs = (1, 0) if problem.kernel[1] == 1 and problem.dilation[0] == 1 and problem.kernel[0] > 1 else (1,)
+    for along in alongs:
+        for channels in _shares(ins, threads, lanes):
+            for share in _shares(outs, threads, lanes):
+                jobs = problem.groups * -(-ins // channels) * -(-outs // share)
+                for images, rows, columns in _positions(problem, channels, share):
+                    blocks = -(-max(problem.n, 1) // images) * -(-problem.conv_size[0] // rows) * -(-problem.conv_size[1] // columns)
+                    for splits in sorted({1, min(blocks, -(-threads // jobs)), min(blocks, -(-2 * threads // jobs))}):
+                        for m, n in tiles(lanes):
+                            if m > tallest(share, m):
+                                continue
+                            block = Blocking(images, rows, columns, channels, share, splits, along, m, n)
+                            yield dataclasses.replace(block, cycles=_cycles(problem, block, blocks, threads))
+
+
+def _shares(total: int, threads: int, lanes: int) -> list[int]:
+    """Channels of a job that are considered: all, or whole vectors of about an even part."""
+    found = {total}
+    for parts in (2, 3, 4, 6, 8, threads, 2 * threads):
+        share = -(-total // (parts * lanes)) * lanes
+        if share < total:
+            found.add(share)
+    return sorted(found)
+
+
+def _positions(problem: ConvWeight, channels: int, outs: int) -> set[tuple[int, int, int]]:
+    """(images, rows, columns) of blocks that are considered."""
+    (oh, ow), size = problem.conv_size, problem.itemsize
+    found: set[tuple[int, int, int]] = set()
+    for positions in POSITIONS:
+        if oh * ow <= positions:
+            found.add((min(max(problem.n, 1), max(1, positions // (oh * ow))), oh, ow))
+        elif ow <= positions:
+            rows = -(-oh // -(-oh // max(1, positions // ow)))
+            found.add((1, rows, ow))
+        else:
+            found.add((1, 1, -(-ow // -(-ow // positions))))
+    room = SHARE * machine().l2
+
+    def takes(block: tuple[int, int, int]) -> int:
+        images, rows, columns = block
+        seen = ((rows - 1) * problem.stride[0] + dilated(problem.kernel[0], problem.dilation[0])) * (
+            (columns - 1) * problem.stride[1] + dilated(problem.kernel[1], problem.dilation[1])
+        )
+        return images * (seen * channels + rows * columns * outs) * size
+
+    fitting = {block for block in found if takes(block) <= room}
+    return fitting or {min(found, key=takes)}
+
+
+def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> float:
+    """Estimated cycles of the slowest thread."""
+    spec = machine()
+    lanes, size = spec.lanes(problem.itemsize), problem.itemsize
+    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
+    layout = packed(problem, block)
+    positions = block.images * block.rows * block.columns
+    vectors, seen = layout.vectors(lanes), math.prod(layout.size) * block.images * block.channels
+    by_input = PACKED if block.channels >= lanes else FEW_PACKED if block.channels > 1 else PACKED
+    by_grad = PACKED if block.outs >= lanes else FEW_PACKED
+    packing = seen * by_input + positions * block.outs * by_grad + 60 * layout.size[0] * block.images
+    m = block.outs / -(-block.outs // block.m)
+    across = -(-vectors // block.n)
+    n = vectors / across
+    aligned = block.channels * size % spec.vector_bytes == 0
+    sums = block.outs * vectors * lanes * size
+    resumed = 2 * m * n * (1.0 if sums < spec.l2 / 3 else 3.0)
+    each = positions * position_cycles(m, n, aligned) + resumed + CALL
+    computing = -(-block.outs // block.m) * across * each
+    far = problem.n * (math.prod(problem.x_shape[1:]) + math.prod(problem.conv_shape[1:])) * size
+    per_byte = far_cycles(far, MEMORY_BYTES, spec) if far > spec.l2 else 0.0
+    bringing = (seen + positions * block.outs) * size * per_byte
+    jobs = problem.groups * -(-ins // block.channels) * -(-outs // block.outs) * block.splits
+    rounds = -(-jobs // threads)
+    share = blocks / block.splits
+    storing = block.splits * sums / size * (0.6 if block.channels >= lanes else 1.5)
+    return rounds * (share * (packing + computing + bringing) + JOB_COST) + storing * jobs / block.splits / min(threads, jobs)
