@@ -32,6 +32,9 @@ class InputPlan(Plan):
         super().__init__(outline, operands)
         self._asked = asked
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._outline, self._operands, self._asked)
+
     def __call__(self, grad_output: Any, out: Any = None) -> Any:
         """The gradient for a grad_output of the planned shape; into `out` if given."""
         if np.shape(grad_output) == self._asked.grad_size:
@@ -46,6 +49,9 @@ class WeightPlan(Plan):
         self._outline, self._asked = outline, layout
         assert isinstance(outline.problem, ConvWeight)
         self._dtype, self._operand_shape = np.dtype(outline.problem.dtype), outline.problem.weight_shape
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._outline, self._asked)
 
     def __call__(self, x: Any, grad_output: Any = None, out: Any = None) -> Any:  # type: ignore[override]
         """The gradient for x and grad_output of the planned shapes; into `out` if given."""

@@ -147,7 +147,10 @@ def _zeros(x: Array, *outs: Array) -> None:
 
 
 class Outline:
-    """A plan before it has operands: what was chosen, everything prepared, and how the user sees the arrays."""
+    """A plan before it has operands: what was chosen, everything prepared, and how the user sees the arrays.
+
+    Nothing in it changes, so copies are the object itself; a pickle holds what it was made from, as addresses hold in one process only.
+    """
 
     def __init__(
         self, problem: Problem, signature: Signature, implementation: str = "auto", threads: int | None = None, *, packs: bool = False
@@ -156,6 +159,8 @@ class Outline:
         if not isinstance(implementation, str):
             raise ProblemError(f"{problem.op}: implementation is {implementation!r}, must be a name")
         self.problem, self.signature = problem, signature
+        self._made_of = problem, signature, implementation, threads
+        self._packs = packs
         self.threads = thread_count(problem.op, threads)
         self.choice = choice_for(problem, implementation, self.threads, packs=packs)
         self._dtype = np.dtype(problem.dtype)
@@ -177,6 +182,15 @@ class Outline:
         if needed > memory():
             name = self.choice.implementation.name
             raise too_large(problem.op, f"input, output and the scratch space of {name!r} for {problem}", needed)
+
+    def __copy__(self) -> Outline:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Outline:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(Outline, packs=self._packs), self._made_of
 
     def compute(self, run: Run, x: Any, out: Any) -> Any:
         """What `run` makes of x as the user has it; see `Plan.__call__`."""
@@ -229,11 +243,24 @@ class Outline:
 
 
 class Plan:
-    """`plan(x)` computes; see `kernels.plan`. It has packed the operands, so later changes to the caller's arrays do not reach it."""
+    """`plan(x)` computes; see `kernels.plan`. It has packed the operands, so later changes to the caller's arrays do not reach it.
+
+    Nothing in a plan changes: copies are the plan itself. A pickle holds the problem, the options and the weights as they were given, and
+    is planned anew where it is read, on any machine.
+    """
 
     def __init__(self, outline: Outline, operands: Operands) -> None:
-        self._outline = outline
+        self._outline, self._operands = outline, operands
         self._run = outline.prepared.bind(operands)
+
+    def __copy__(self) -> Plan:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Plan:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._outline, self._operands)
 
     def __call__(self, x: Any, out: Any = None) -> Any:
         """The result for an x of the planned shape; into `out` if given. Pools with indices return (values, indices)."""

@@ -60,6 +60,17 @@ def layer(op: str, *args: Any, **options: Any) -> Layer:
     return Layer(op, args, options)
 
 
+def owned(value: Any) -> Any:
+    """Layers, in lists of any depth, with arrays of their own."""
+    if isinstance(value, Layer):
+        return Layer(value.op, owned(value.args), owned(value.options))
+    if isinstance(value, dict):
+        return {name: owned(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(owned, value))
+    return intake("layer", "array", value).copy() if hasattr(value, "__array__") or hasattr(value, "__dlpack__") else value
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
     """What is computed at once: the layers it does, in words too, the shapes, and the dtype it returns (computed in at least float32)."""

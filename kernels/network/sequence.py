@@ -17,7 +17,7 @@ import numpy as np
 from kernels.api.call import input_dtype, measuring
 from kernels.dispatch.plan import check_out, load, thread_count
 from kernels.network.fusion import Choosing, fuse
-from kernels.network.layers import Asked, Layer, read
+from kernels.network.layers import Asked, Layer, owned, read
 from kernels.problem.accuracy import accuracy_of
 from kernels.problem.arrays import canonical, intake, plain, result_dtypes, too_large
 from kernels.problem.errors import ProblemError
@@ -29,7 +29,11 @@ Array = np.ndarray
 
 
 class Sequence:
-    """`network(x)` computes; see `kernels.sequence`. Holds copies of all weights: later changes to the caller's arrays do not reach it."""
+    """`network(x)` computes; see `kernels.sequence`. Holds copies of all weights: later changes to the caller's arrays do not reach it.
+
+    Nothing in a sequence changes that a caller sees: copies are the sequence itself. A pickle holds the layers and options, and is planned
+    anew where it is read, on any machine.
+    """
 
     KEPT = 4  # arenas kept for later calls; more concurrent callers than this allocate and drop
 
@@ -59,6 +63,16 @@ class Sequence:
         if self.workspace_bytes > memory():
             raise too_large("sequence", "the arrays between layers and scratch space", self.workspace_bytes)
         self._arenas: deque[Any] = deque(maxlen=self.KEPT)
+        self._made_of = owned(layers), lengths, np.dtype(given).str, implementation, asked.accuracy, 0.0, threads  # measured once
+
+    def __copy__(self) -> Sequence:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Sequence:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_of
 
     @property
     def out_shape(self) -> tuple[int, ...]:
