@@ -2,13 +2,15 @@
 
 A batch norm goes into the weights before it, an activation into the convolution's epilogue, a pool too where the method that is chosen
 pools inside. A batch norm in front of a pool moves behind it, where there is less to do: averages commute with it, maxima where its factors
-are positive.
+are positive. Where some are negative, as trained ones are, the convolution's own weights change sign for those channels, so that the
+maximum finds what was the minimum: act(min z) = act(-max -z), and the rest is done on the pooled map. A batch norm behind a pool goes
+into the weights of the convolution before the pool.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +26,10 @@ from kernels.problem.operands import Operands
 from kernels.problem.options import Request
 
 Array = np.ndarray
+
+
+RISING = "relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "hardsigmoid"
+FEWER = 2  # times as few numbers behind a pool as before it, from which two passes there cost no more than one before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +50,12 @@ class Choosing:
 
 def fuse(stages: Sequence[Stage], choosing: Choosing) -> tuple[Stage, ...]:
     """Neighbours that can be done at once, joined."""
-    for i, (first, second) in enumerate(itertools.pairwise(stages)):
-        joined = _fused(first, second, choosing)
+    for i in range(len(stages) - 1):
+        three = stages[i : i + 3]
+        joined = (_into_weights(*three) or _signs_into_weights(*three)) if len(three) == 3 else None
+        if joined:
+            return fuse([*stages[:i], *joined, *stages[i + 3 :]], choosing)
+        joined = _fused(stages[i], stages[i + 1], choosing)
         if joined:
             return fuse([*stages[:i], *joined, *stages[i + 2 :]], choosing)
     return tuple(
@@ -80,6 +90,59 @@ def _fused(first: Stage, second: Stage, choosing: Choosing) -> list[Stage] | Non
         ):  # fmt: skip
             return [second, dataclasses.replace(first, x_shape=second.out_shape, out_shape=second.out_shape)]
     return None
+
+
+def _rising(activation: tuple[str, float] | None) -> bool:
+    """Whether an activation never falls, so that it commutes with maxima."""
+    return activation is None or (activation[0] in RISING and activation[1] >= 0)
+
+
+def _into_weights(first: Stage, second: Stage, third: Stage) -> list[Stage] | None:
+    """A convolution, a pool and what commutes with it, a batch norm or an activation: the pool last, so that the convolution takes that."""
+    if not (isinstance(first, Window) and first.conv and first.conv.activation is None and not first.conv.scale):
+        return None
+    if not (isinstance(second, Window) and second.pool and isinstance(third, Pointwise) and third.axis == 1):
+        return None
+    average = second.pool[0] == "avg"
+    if not (average or third.scale is None or (third.scale > 0).all()):
+        return None
+    if third.scale is None and (average or not _rising(third.activation)):
+        return None
+    early = not average and _rising(third.activation)
+    moved = dataclasses.replace(
+        third, x_shape=first.out_shape, out_shape=first.out_shape, activation=third.activation if early else None
+    )
+    left = [] if early or third.activation is None else [dataclasses.replace(third, scale=None, shift=None)]
+    return [first, moved, second, *left]
+
+
+def _signs_into_weights(first: Stage, second: Stage, third: Stage) -> list[Stage] | None:
+    """A convolution with an activation, a batch norm with negative factors and a maximum: signs go into the weights, the rest behind."""
+    if not (isinstance(first, Window) and first.conv and _rising(first.conv.activation)):
+        return None
+    if not (isinstance(second, Pointwise) and second.scale is not None and second.axis == 1 and second.activation is None):
+        return None
+    if not (isinstance(third, Window) and third.pool and third.pool[0] == "max" and (second.scale < 0).any()):
+        return None
+    if FEWER * math.prod(third.out_shape) > math.prod(second.out_shape):
+        return None
+    signs, problem = np.where(second.scale < 0, -1.0, 1.0), first.conv
+    after: dict[str, Any] = {"x_shape": third.out_shape, "out_shape": third.out_shape}
+    flip = dataclasses.replace(second, words=("sign",), scale=signs, shift=np.zeros_like(signs), **after)
+    operands = first.asked.operands
+    if problem.scale:
+        assert operands.scale is not None and operands.shift is not None
+        signed = signs.astype(operands.scale.dtype)
+        operands = operands._replace(scale=operands.scale * signed, shift=operands.shift * signed)
+    else:
+        assert operands.weight is not None
+        transposed = isinstance(problem, ConvTranspose)
+        weight, bias = _folded(operands.weight, operands.bias, flip, transposed=transposed, groups=problem.groups)
+        operands = operands._replace(weight=weight, bias=bias if problem.bias else None)
+    bare = dataclasses.replace(problem, activation=None)
+    convolution = dataclasses.replace(first, asked=dataclasses.replace(first.asked, problem=bare, operands=operands))
+    flip = dataclasses.replace(flip, activation=problem.activation)
+    return [convolution, third, flip, dataclasses.replace(second, **after)]
 
 
 def _into_convolution(stage: Window, problem: Conv, after: Pointwise) -> Request | None:
