@@ -23,6 +23,7 @@ ROOMS = {
     "api": "what users call",
     "network": "layers in a row as one plan",
     "streaming": "blocks of a live signal, the past kept between calls",
+    "torch": "PyTorch's tensors, modules and compiler; imported by its own name only",
 }
 ENTRANCES = {"__init__", "__main__"}  # of the whole package: they may import every room
 MAY_USE = {"depthwise": {"direct"}}  # an engine that runs on another's driver; else what engines share is in primitives and cost

@@ -30,7 +30,7 @@ def test_dependencies() -> None:
     names = {re.split(r"[<>=!~\[; ]", requirement)[0] for requirement in PROJECT["dependencies"]}
     assert names == {"numpy", "numba", "scipy"}
     assert PROJECT["requires-python"] == ">=3.11"
-    assert {"bench", "test", "peers", "dev"} <= set(PROJECT["optional-dependencies"])
+    assert {"bench", "test", "torch", "peers", "dev"} <= set(PROJECT["optional-dependencies"])
 
 
 def test_import_is_quick() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -26,6 +27,8 @@ def test_the_library_example(tmp_path: Path) -> None:
     code = [block for language, block in BLOCKS if language == "python"]
     assert code
     for block in code:
+        if "import torch" in block and importlib.util.find_spec("torch") is None:
+            continue
         done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr
         for promised in re.findall(r"print\(.*\)  # (.*)", block):

@@ -1,0 +1,126 @@
+"""Gradients of our operators: a `remember(ctx, inputs, output)` and a `backward(ctx, grad)` a family, as torch.library and
+torch.autograd.Function take them alike.
+
+Convolutions and averages use PyTorch's own backward operators; a maximum's gradient goes where the maximum was. All of them are
+differentiable in their turn.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from kernels.torch.theirs import even, padded
+
+Tensor = torch.Tensor
+aten = torch.ops.aten
+
+
+def remember_conv(ctx: Any, inputs: Any, output: Tensor) -> None:
+    """What the backward of a convolution reads."""
+    x, weight, bias, *ctx.arguments = inputs
+    ctx.save_for_backward(x, weight)
+    ctx.biased = bias is not None
+
+
+def _convolution_backward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, *arguments: Any) -> tuple[Tensor | None, ...]:
+    axes = weight.dim() - 2
+    alone = x.dim() == axes + 1
+    if alone:
+        x, grad = x.unsqueeze(0), grad.unsqueeze(0)
+    needed = [*ctx.needs_input_grad[:2], ctx.biased and ctx.needs_input_grad[2]]
+    sizes = [grad.shape[1]] if ctx.biased else None
+    of_x, of_weight, of_bias = aten.convolution_backward(grad, x, weight, sizes, *arguments, needed)
+    if alone and of_x is not None:
+        of_x = of_x.squeeze(0)
+    return of_x, of_weight, of_bias
+
+
+def backward_conv(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradients of x, weight and bias; none of the numbers."""
+    x, weight = ctx.saved_tensors
+    stride, ends, dilation, groups = ctx.arguments
+    axes = len(stride)
+    same = even(ends)
+    source = x if same else padded(x, ends)
+    padding = list(ends[::2]) if same else [0] * axes
+    found = _convolution_backward(ctx, grad, source, weight, stride, padding, dilation, False, [0] * axes, groups)
+    of_x = found[0]
+    if of_x is not None and not same:
+        for axis in range(axes):
+            of_x = of_x.narrow(of_x.dim() - axes + axis, ends[2 * axis], x.shape[x.dim() - axes + axis])
+    return of_x, *found[1:], *[None] * 4
+
+
+def backward_conv_transpose(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradients of x, weight and bias."""
+    x, weight = ctx.saved_tensors
+    stride, padding, more, groups, dilation = ctx.arguments
+    found = _convolution_backward(ctx, grad, x, weight, stride, padding, dilation, True, more, groups)
+    return *found, *[None] * 5
+
+
+def remember_max(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+    """Where the maxima were."""
+    x, *arguments = inputs
+    ctx.save_for_backward(output[1])
+    ctx.shape, ctx.numbers = x.shape, len(arguments)
+    ctx.axes = len(arguments[0])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _scattered(grad: Tensor, indices: Tensor, shape: Any, axes: int) -> Tensor:
+    """Each gradient added where its maximum was."""
+    planes = grad.dim() - axes
+    flat = grad.new_zeros(shape).flatten(planes)
+    return flat.scatter_add(-1, indices.flatten(planes), grad.flatten(planes)).reshape(shape)
+
+
+def backward_max(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    """The gradient of x where the positions were returned too."""
+    (indices,) = ctx.saved_tensors
+    return _scattered(grad, indices, ctx.shape, ctx.axes), *[None] * ctx.numbers
+
+
+def remember_pool(ctx: Any, inputs: Any, output: Tensor) -> None:
+    """What the backward of a pool reads."""
+    x, *ctx.arguments = inputs
+    ctx.save_for_backward(x)
+
+
+def backward_max_alone(op: str) -> Any:
+    """The backward of a max pool that kept no positions: they are found again."""
+
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        _, indices = getattr(torch.ops.spectroconv, f"{op}_with_indices")(x, *ctx.arguments)
+        return _scattered(grad, indices, x.shape, len(ctx.arguments[0])), *[None] * len(ctx.arguments)
+
+    return backward
+
+
+def _as_planes(tensor: Tensor, axes: int) -> Tensor:
+    """One axis gets a height, as PyTorch's backward operators want it."""
+    return tensor.unsqueeze(-2) if axes == 1 else tensor
+
+
+def backward_avg(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradient of x of an average pool."""
+    (x,) = ctx.saved_tensors
+    kernel, stride, padding, ceil, counted, divisor = ctx.arguments
+    axes = len(kernel)
+    if axes == 1:
+        kernel, stride, padding = (1, *kernel), (1, *stride), (0, *padding)
+    operator = aten.avg_pool3d_backward if axes == 3 else aten.avg_pool2d_backward
+    found = operator(_as_planes(grad, axes), _as_planes(x, axes), kernel, stride, padding, ceil, counted, divisor)
+    return found.squeeze(-2) if axes == 1 else found, *[None] * 6
+
+
+def backward_adaptive_avg(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradient of x of an adaptive average pool."""
+    (x,) = ctx.saved_tensors
+    axes = len(ctx.arguments[0])
+    operator = aten._adaptive_avg_pool3d_backward if axes == 3 else aten._adaptive_avg_pool2d_backward
+    found = operator(_as_planes(grad, axes), _as_planes(x, axes))
+    return found.squeeze(-2) if axes == 1 else found, None

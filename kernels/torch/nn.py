@@ -1,0 +1,271 @@
+"""torch.nn's convolutions, pools and batch norms, computed by ours: subclasses with the same constructors and the same state_dict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from kernels.torch.calls import keep, noted
+from kernels.torch.eligibility import differentiated, undisturbed
+from kernels.torch.functional import convolve, convolve_transposed, pool, pool_adaptively
+from kernels.torch.weight_norm import weight_of
+
+Tensor = torch.Tensor
+
+
+class _Conv(nn.modules.conv._ConvNd):
+    """What our convolutions have in common."""
+
+    _op = ""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        note = noted(self)
+        padding: Any = self.padding
+        x = input
+        if self.padding_mode != "zeros":
+            x, padding = functional.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode), 0
+        y = convolve(self._op, x, weight, bias, self.stride, padding, self.dilation, self.groups, note)
+        keep(self, input, note)
+        return y
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The convolution of input, (N, C, *spatial) or (C, *spatial)."""
+        return self._conv_forward(input, weight_of(self), self.bias)
+
+
+class Conv1d(_Conv, nn.Conv1d):
+    """torch.nn.Conv1d, computed by ours."""
+
+    _op = "conv1d"
+
+
+class Conv2d(_Conv, nn.Conv2d):
+    """torch.nn.Conv2d, computed by ours."""
+
+    _op = "conv2d"
+
+
+class Conv3d(_Conv, nn.Conv3d):
+    """torch.nn.Conv3d, computed by ours."""
+
+    _op = "conv3d"
+
+
+class _ConvTranspose(nn.modules.conv._ConvTransposeNd):
+    """What our transposed convolutions have in common."""
+
+    _op = ""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """The transposed convolution of input, (N, C, *spatial) or (C, *spatial), of the length asked for."""
+        axes = len(self.kernel_size)
+        more = self._output_padding(
+            input, output_size, self.stride, self.padding, self.kernel_size, axes, self.dilation  # type: ignore[arg-type]
+        )
+        note = noted(self)
+        y = convolve_transposed(
+            self._op, input, weight_of(self), self.bias, self.stride, self.padding, tuple(more), self.groups, self.dilation, note
+        )
+        keep(self, input, note)
+        return y
+
+
+class ConvTranspose1d(_ConvTranspose, nn.ConvTranspose1d):
+    """torch.nn.ConvTranspose1d, computed by ours."""
+
+    _op = "conv_transpose1d"
+
+
+class ConvTranspose2d(_ConvTranspose, nn.ConvTranspose2d):
+    """torch.nn.ConvTranspose2d, computed by ours."""
+
+    _op = "conv_transpose2d"
+
+
+class ConvTranspose3d(_ConvTranspose, nn.ConvTranspose3d):
+    """torch.nn.ConvTranspose3d, computed by ours."""
+
+    _op = "conv_transpose3d"
+
+
+class _Pool(nn.Module):
+    """What our pools have in common: `_numbers` are what follows the input in torch.nn.functional, by name."""
+
+    _op = ""
+    _numbers: tuple[str, ...] = ()
+
+    def forward(self, input: Tensor) -> Any:
+        """The pool of input, (N, C, *spatial) or (C, *spatial)."""
+        note = noted(self)
+        y = pool(self._op, input, *(getattr(self, name, None) for name in self._numbers), note=note)
+        keep(self, input, note)
+        return y
+
+
+class _MaxPool(_Pool):
+    _numbers = "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"
+
+
+class _AvgPool(_Pool):
+    _numbers = "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"
+
+
+class MaxPool1d(_MaxPool, nn.MaxPool1d):
+    """torch.nn.MaxPool1d, computed by ours."""
+
+    _op = "max_pool1d"
+
+
+class MaxPool2d(_MaxPool, nn.MaxPool2d):
+    """torch.nn.MaxPool2d, computed by ours."""
+
+    _op = "max_pool2d"
+
+
+class MaxPool3d(_MaxPool, nn.MaxPool3d):
+    """torch.nn.MaxPool3d, computed by ours."""
+
+    _op = "max_pool3d"
+
+
+class AvgPool1d(_AvgPool, nn.AvgPool1d):
+    """torch.nn.AvgPool1d, computed by ours."""
+
+    _op = "avg_pool1d"
+
+
+class AvgPool2d(_AvgPool, nn.AvgPool2d):
+    """torch.nn.AvgPool2d, computed by ours."""
+
+    _op = "avg_pool2d"
+
+
+class AvgPool3d(_AvgPool, nn.AvgPool3d):
+    """torch.nn.AvgPool3d, computed by ours."""
+
+    _op = "avg_pool3d"
+
+
+class _AdaptivePool(nn.Module):
+    """What our adaptive pools have in common."""
+
+    _op = ""
+
+    def forward(self, input: Tensor) -> Any:
+        """The pool of input, (N, C, *spatial) or (C, *spatial)."""
+        note = noted(self)
+        y = pool_adaptively(self._op, input, self.output_size, bool(getattr(self, "return_indices", False)), note)
+        keep(self, input, note)
+        return y
+
+
+class AdaptiveAvgPool1d(_AdaptivePool, nn.AdaptiveAvgPool1d):
+    """torch.nn.AdaptiveAvgPool1d, computed by ours."""
+
+    _op = "adaptive_avg_pool1d"
+
+
+class AdaptiveAvgPool2d(_AdaptivePool, nn.AdaptiveAvgPool2d):
+    """torch.nn.AdaptiveAvgPool2d, computed by ours."""
+
+    _op = "adaptive_avg_pool2d"
+
+
+class AdaptiveAvgPool3d(_AdaptivePool, nn.AdaptiveAvgPool3d):
+    """torch.nn.AdaptiveAvgPool3d, computed by ours."""
+
+    _op = "adaptive_avg_pool3d"
+
+
+class AdaptiveMaxPool1d(_AdaptivePool, nn.AdaptiveMaxPool1d):
+    """torch.nn.AdaptiveMaxPool1d, computed by ours."""
+
+    _op = "adaptive_max_pool1d"
+
+
+class AdaptiveMaxPool2d(_AdaptivePool, nn.AdaptiveMaxPool2d):
+    """torch.nn.AdaptiveMaxPool2d, computed by ours."""
+
+    _op = "adaptive_max_pool2d"
+
+
+class AdaptiveMaxPool3d(_AdaptivePool, nn.AdaptiveMaxPool3d):
+    """torch.nn.AdaptiveMaxPool3d, computed by ours."""
+
+    _op = "adaptive_max_pool3d"
+
+
+class _BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """A batch norm at inference is a convolution of one tap a channel; in training, and where somebody wants gradients, PyTorch's own."""
+
+    _axes = 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The normalised input, (N, C, *spatial)."""
+        note = noted(self)
+        if note is None or input.dim() != self._axes + 2:
+            return super().forward(input)
+        if self.training or self.running_mean is None or self.running_var is None:
+            note.reason = "it normalises by the batch, as in training; call .eval()"
+        elif differentiated(input, self.weight, self.bias) or not undisturbed(input, self.running_mean, self.weight):
+            note.reason = "gradients may be asked for; call it under torch.no_grad()"
+        if note.reason:
+            y = super().forward(input)
+        else:
+            scale, shift = self._folded(self.running_mean, self.running_var)  # type: ignore[arg-type]
+            ones = (1,) * self._axes
+            y = convolve(f"conv{self._axes}d", input, scale, shift, ones, (0,) * self._axes, ones, self.num_features, note)
+        keep(self, input, note)
+        return y
+
+    def _folded(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """(scale as a weight, shift as a bias), the same tensors as long as what they come from is the same."""
+        sources = [mean, var, *(each for each in (self.weight, self.bias) if each is not None)]
+        if any(each.is_inference() for each in sources):
+            stamp = None
+        else:
+            stamp = [(id(each), each._version, each.data_ptr()) for each in sources]
+        held = self.__dict__.get("_scale_shift")
+        if held is None or stamp is None or held.stamp != stamp:
+            scale = torch.rsqrt(var.double() + self.eps)
+            scale = scale if self.weight is None else scale * self.weight.double()
+            shift = -mean.double() * scale
+            shift = shift if self.bias is None else shift + self.bias.double()
+            shape = (-1, 1, *(1,) * self._axes)
+            held = _ScaleShift(stamp, scale.to(mean.dtype).reshape(shape), shift.to(mean.dtype))
+            self.__dict__["_scale_shift"] = held
+        return held.scale, held.shift
+
+
+class _ScaleShift:
+    """What a batch norm was folded to; copies of the module fold their own."""
+
+    def __init__(self, stamp: Any = None, scale: Any = None, shift: Any = None) -> None:
+        self.stamp, self.scale, self.shift = stamp, scale, shift
+
+    def __deepcopy__(self, memo: Any) -> _ScaleShift:
+        return _ScaleShift()
+
+    def __reduce__(self) -> Any:
+        return _ScaleShift, ()
+
+
+class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
+    """torch.nn.BatchNorm1d; at inference on (N, C, L) computed by ours."""
+
+    _axes = 1
+
+
+class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
+    """torch.nn.BatchNorm2d, at inference computed by ours."""
+
+    _axes = 2
+
+
+class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
+    """torch.nn.BatchNorm3d, at inference computed by ours."""
+
+    _axes = 3
