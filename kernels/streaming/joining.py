@@ -22,6 +22,7 @@ class _Waiting:
         self._layout, self.dtype = layout(shape, axis), dtype
         self._append = append.ready(1, *[0] * 9)
         self._memory = numbers(0, dtype)
+        self._address = self._memory.ctypes.data  # 1 us to ask for
         self._views: dict[tuple[int, int, int], Array] = {}
         self.reset()
 
@@ -35,10 +36,10 @@ class _Waiting:
         if rows * held * inner > self._memory.size:
             memory = numbers(2 * rows * held * inner, self.dtype)
             memory[: self._memory.size] = self._memory
-            self._memory = memory
+            self._memory, self._address = memory, memory.ctypes.data
             self._views.clear()
         column = inner * self.dtype.itemsize
-        self._append(handle(y), self._memory.ctypes.data, rows, column, self._taken, self._held, self.count, 0, m)
+        self._append(handle(y), self._address, rows, column, self._taken, self._held, self.count, 0, m)
         self.count = self._held = held
         self._taken = 0
 

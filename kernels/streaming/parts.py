@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from kernels.dispatch.plan import Outline, Plan
 from kernels.methods import registry
 from kernels.methods.estimate import estimate
+from kernels.network.fusion import Choosing, fuse
 from kernels.network.layers import Flatten, Join, Linear, Pointwise, Stage, Window, named
 from kernels.primitives import elementwise
 from kernels.problem.arrays import canonical
@@ -61,19 +63,37 @@ def steady(problem: Problem, name: str) -> str:
 
 @dataclasses.dataclass(eq=False)
 class Windows:
-    """A convolution or a pool along time."""
+    """A convolution or a pool along time. pool: of a convolution, if it is computed with it. cut: whether blocks may be cut anywhere, so
+    that only methods are taken whose sums do not depend on it."""
 
     stage: Stage
     sliding: Sliding
     operands: Operands
     implementation: str
     threads: int
+    pool: Sliding | None = None
+    cut: bool = True
     plans: dict[Problem, Plan] = dataclasses.field(default_factory=dict)
+    making: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
-    @property
+    @functools.cached_property
     def halo(self) -> Part:
         """Its arithmetic along time."""
-        return self.sliding.slide
+        return Chain((self.sliding.slide, self.pool.slide)) if self.pool else self.sliding.slide
+
+    def bounds(self, first: int, end: int, n: int) -> tuple[int, int]:
+        """The inputs [low, high) of n from which the outputs [first, end) are computed."""
+        if self.pool:
+            first, end = self.pool.bounds(first, end, self.sliding.slide.length(n))
+        return self.sliding.bounds(first, end, n)
+
+    def section(self, first: int, end: int, n: int) -> Problem:
+        """The problem that computes outputs [first, end) of a whole signal of n inputs, from those of `bounds`."""
+        if not self.pool:
+            return self.sliding.section(first, end, n)
+        problem = self.sliding.section(*self.pool.bounds(first, end, self.sliding.slide.length(n)), n)
+        assert isinstance(problem, Conv) and isinstance(self.stage, Window) and isinstance(self.stage.asked.problem, Conv)
+        return dataclasses.replace(problem, pool=self.stage.asked.problem.pool)
 
     @property
     def taken(self) -> str:
@@ -83,16 +103,18 @@ class Windows:
 
     def plan(self, problem: Problem) -> Plan:
         """A plan for one length of blocks; recent ones are kept with their packed weights."""
-        found = self.plans.get(problem)
-        if found is None:
-            if len(self.plans) >= PLANS:
-                self.plans.pop(next(iter(self.plans)))
-            with named(self.stage.index):
-                name = steady(problem, self.implementation)
+        return self.plans.get(problem) or self._made(problem)
+
+    def _made(self, problem: Problem) -> Plan:
+        with self.making, named(self.stage.index):
+            found = self.plans.get(problem)
+            if found is None:
+                if len(self.plans) >= PLANS:
+                    self.plans.pop(next(iter(self.plans)))
+                name = steady(problem, self.implementation) if self.cut else self.implementation
                 signature = Signature(problem.x_shape, problem.out_shape, np.dtype(problem.dtype), 2)
-                found = Plan(Outline(problem, signature, name, self.threads), self.operands.copy())
-            self.plans[problem] = found
-        return found
+                found = self.plans[problem] = Plan(Outline(problem, signature, name, self.threads), self.operands.copy())
+            return found
 
 
 @dataclasses.dataclass(eq=False)
@@ -103,26 +125,31 @@ class Rows:
     weight: Array
     bias: Array | None
     threads: int
+    cut: bool = True
     halo: Part = POINT
     plans: dict[int, Plan] = dataclasses.field(default_factory=dict)
+    making: threading.Lock = dataclasses.field(default_factory=threading.Lock)
     taken: str = "direct"
 
     def plan(self, rows: int) -> Plan:
         """A plan for so many positions: a convolution of one tap with channels last, as `kernels.sequence` makes it."""
-        found = self.plans.get(rows)
-        if found is None:
-            if len(self.plans) >= PLANS:
-                self.plans.pop(next(iter(self.plans)))
-            (c_out, c_in), ones, none = self.weight.shape, (1, 1), ((0, 0), (0, 0))
-            dtype = self.weight.dtype
-            problem = Conv("linear", 1, c_in, (1, rows), ones, ones, none, ones, dtype.name, c_out, bias=self.bias is not None,
-                           activation=self.stage.activation)  # fmt: skip
-            signature = Signature((1, 1, rows, c_in), (1, 1, rows, c_out), dtype, 2, channels_last=True)
-            with named(self.stage.index):
-                name = steady(problem, self.stage.implementation)
+        return self.plans.get(rows) or self._made(rows)
+
+    def _made(self, rows: int) -> Plan:
+        with self.making, named(self.stage.index):
+            found = self.plans.get(rows)
+            if found is None:
+                if len(self.plans) >= PLANS:
+                    self.plans.pop(next(iter(self.plans)))
+                (c_out, c_in), ones, none = self.weight.shape, (1, 1), ((0, 0), (0, 0))
+                dtype, activation = self.weight.dtype, self.stage.activation
+                problem = Conv("linear", 1, c_in, (1, rows), ones, ones, none, ones, dtype.name, c_out, bias=self.bias is not None,
+                               activation=activation)  # fmt: skip
+                signature = Signature((1, 1, rows, c_in), (1, 1, rows, c_out), dtype, 2, channels_last=True)
+                name = steady(problem, self.stage.implementation) if self.cut else self.stage.implementation
                 operands = Operands(self.weight.reshape(c_out, c_in, 1, 1).copy(), self.bias)
                 found = self.plans[rows] = Plan(Outline(problem, signature, name, self.threads), operands)
-        return found
+            return found
 
 
 @dataclasses.dataclass(eq=False)
@@ -150,20 +177,25 @@ class Joined:
         return "add" in self.stage.words
 
 
-def parts(stages: Sequence[Stage], axis: int, dtype: np.dtype, threads: int) -> tuple[Any, ...]:
-    """The parts of fused stages. axis: that of time, counted from the end. Raises RefusedError where a layer cannot stream."""
+def parts(stages: Sequence[Stage], axis: int, dtype: np.dtype, threads: int, *, cut: bool = True) -> tuple[Any, ...]:
+    """The parts of stages as they were read, fused here. axis: that of time, counted from the end. cut: as in `Windows`; then pools are
+    computed apart from the convolutions before them. Raises RefusedError where a layer cannot stream."""
+    return _parts(fuse(stages, Choosing(threads)), axis, dtype, threads, cut)
+
+
+def _parts(stages: Sequence[Stage], axis: int, dtype: np.dtype, threads: int, cut: bool) -> tuple[Any, ...]:
     found: list[Any] = []
     for stage in stages:
         with named(stage.index):
             if isinstance(stage, Window):
-                found += _windows(stage, axis, threads)
+                found += _windows(stage, axis, threads, cut)
             elif isinstance(stage, Pointwise):
                 found.append(Elements(stage, _in_place(stage, axis, dtype, threads)))
             elif isinstance(stage, Linear):
                 bias = None if stage.bias is None else np.array(stage.bias, dtype)
-                found.append(Rows(stage, np.array(stage.weight, dtype, order="C"), bias, threads))
+                found.append(Rows(stage, np.array(stage.weight, dtype, order="C"), bias, threads, cut))
             elif isinstance(stage, Join):
-                branches = tuple(parts(branch, axis, dtype, threads) for branch in stage.branches)
+                branches = tuple(_parts(branch, axis, dtype, threads, cut) for branch in stage.branches)
                 found.append(Joined(stage, branches, Fork(tuple(chain(branch) for branch in branches))))
             else:
                 assert isinstance(stage, Flatten)
@@ -176,18 +208,20 @@ def chain(found: Sequence[Any]) -> Chain:
     return Chain(tuple(part.halo for part in found))
 
 
-def _windows(stage: Window, axis: int, threads: int) -> list[Windows]:
-    """A convolution, and the pool in its epilogue apart from it; or a pool."""
-    problem, operands = stage.asked.problem, stage.asked.operands
-    found = []
-    if isinstance(problem, Conv) and problem.pool:
-        pool = pool_problem(problem)
-        found.append(Windows(stage, Sliding(pool, axis), Operands(), "auto", threads))
+def _windows(stage: Window, axis: int, threads: int, cut: bool) -> list[Windows]:
+    """A convolution or a pool; where blocks are cut anywhere, the pool in a convolution's epilogue apart from it."""
+    problem, operands, name = stage.asked.problem, stage.asked.operands.copy(), stage.implementation
+    pool = Sliding(pool_problem(problem), axis) if isinstance(problem, Conv) and problem.pool else None
+    if pool:
+        assert isinstance(problem, Conv)
         problem = dataclasses.replace(problem, pool=None)
-    steady(problem, stage.implementation)  # refused now, not at the first block
-    found.insert(0, Windows(stage, Sliding(problem, axis), operands.copy(), stage.implementation, threads))
+    if cut:
+        steady(problem, name)  # refused now, not at the first block
+    found = [Windows(stage, Sliding(problem, axis), operands, name, threads, None if cut else pool, cut)]
+    if pool and cut:
+        found.append(Windows(stage, pool, Operands(), "auto", threads))
     for each in found:
-        each.sliding.begin()  # raises where it cannot
+        assert each.halo  # raises where windows see nothing but padding
     return found
 
 

@@ -13,20 +13,21 @@ from kernels.problem.options import several
 _PLACES = {"conv": ("weight", "bias", "stride", "padding"), "pool": ("kernel_size", "stride", "padding")}
 
 
-def check(layers: Any, ndim: int, axis: int, prefix: str = "") -> None:
-    """Raise RefusedError, with its index, for a layer that needs the whole signal. axis: that of time, counted from the end."""
+def check(layers: Any, ndim: int, axis: int, prefix: str = "", *, endless: bool = True) -> None:
+    """Raise RefusedError, with its index, for a layer that needs the whole signal. axis: that of time, counted from the end; endless:
+    nobody knows how long the signal will be."""
     for i, each in enumerate(layers if isinstance(layers, Sequence) else ()):
         if not isinstance(each, Layer):
             continue  # which reading it will say
         if each.op in ("concatenate", "add"):
             for b, branch in enumerate(each.args):
-                check(branch, ndim, axis, f"{prefix}{i}.{b}.")
+                check(branch, ndim, axis, f"{prefix}{i}.{b}.", endless=endless)
             continue
         with named(f"{prefix}{i}"):
-            _check(each, ndim, axis)
+            _check(each, ndim, axis, endless)
 
 
-def _check(each: Layer, ndim: int, axis: int) -> None:
+def _check(each: Layer, ndim: int, axis: int, endless: bool) -> None:
     op, options = str(each.op), each.options
     if op.startswith("global"):
         raise RefusedError(f"{op} needs the whole signal; use {op[7:]}{ndim - 2}d with a kernel of a fixed length along time")
@@ -39,7 +40,7 @@ def _check(each: Layer, ndim: int, axis: int) -> None:
     if op == "linear" and axis == -1:
         raise RefusedError("linear works along the last axis, which is time; use a convolution of one tap, or another axis for time")
     padding, stride = _asked(each, "padding"), _asked(each, "stride")
-    if isinstance(padding, str) and padding.startswith("same") and not op.startswith("conv_transpose"):
+    if endless and isinstance(padding, str) and padding.startswith("same") and not op.startswith("conv_transpose"):
         if stride is None:
             stride = 1 if op.startswith("conv") else _asked(each, "kernel_size")
         along = (stride[axis] if len(stride) > 1 else stride[0]) if several(stride) else stride

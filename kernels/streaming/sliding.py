@@ -9,6 +9,7 @@ that is computed has that padding itself, and so has the last one at the end.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 from kernels.problem.conv import Conv, ConvTranspose, Problem
@@ -46,7 +47,7 @@ class Sliding:
     problem: Problem
     axis: int
 
-    @property
+    @functools.cached_property
     def slide(self) -> Slide:
         """The window along the axis. Raises RefusedError where windows would see nothing but padding."""
         problem, i = self.problem, self.axis
@@ -132,3 +133,24 @@ class Sliding:
             count = dataclasses.replace(slide, before=at.before).length(inputs)
             problem = self.of_length(inputs, (at.before, slide.after), ceil=slide.ceil) if inputs and count > 0 else None
         return Move(0, inputs, problem, count if problem else 0, inputs, done)
+
+    def bounds(self, first: int, end: int, n: int) -> tuple[int, int]:
+        """The inputs [low, high) of n from which the outputs [first, end) are computed."""
+        slide = self.slide
+        if slide.transposed:
+            low = max(0, min(-((slide.reach - 1 - first - slide.before) // slide.stride), (first + slide.before) // slide.stride, n - 1))
+            return low, max(low + 1, min(n, (end - 1 + slide.before) // slide.stride + 1))
+        low, high = slide.needs(first, end)
+        return max(low, 0), n if slide.ceil and end == slide.length(n) else min(high, n)
+
+    def section(self, first: int, end: int, n: int) -> Problem:
+        """The problem that computes outputs [first, end) of a whole signal of n inputs, from those of `bounds`."""
+        slide, (low, high) = self.slide, self.bounds(first, end, n)
+        if slide.transposed:
+            crop = first + slide.before - low * slide.stride
+            rest = (high - low - 1) * slide.stride + slide.reach - crop - (end - first)
+            return self.of_length(high - low, (crop, max(rest, 0)), max(-rest, 0))
+        below, above = slide.needs(first, end)
+        if slide.ceil and end == slide.length(n):  # only the last window may overhang
+            return self.of_length(high - low, (low - below, slide.after), ceil=True)
+        return self.of_length(high - low, (low - below, above - high))

@@ -13,19 +13,15 @@ import numpy as np
 
 from kernels.api.call import input_dtype
 from kernels.dispatch.plan import load, thread_count
-from kernels.network.fusion import Choosing, fuse
-from kernels.network.layers import Asked, Layer, Stage, read
+from kernels.network.layers import Layer
 from kernels.problem import halo
-from kernels.problem.arrays import canonical, intake, result_dtypes
+from kernels.problem.arrays import canonical, intake
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import per_axis, several
+from kernels.streaming.reading import read_along
 from kernels.streaming.refusals import check
 
 Array = np.ndarray
-
-# lengths that layers are read for, until one is long enough: multiples of many strides, so that branches of any stride meet
-NOMINAL = 240, 5040, 110880, 1441440, 7207200
-
 
 class Stream:
     """`s(block)` gives the outputs that the block completes; see `kernels.stream`. It serves one signal and one thread at a time."""
@@ -34,7 +30,9 @@ class Stream:
         from kernels.streaming.joining import chained  # brings Numba
 
         self._made = made
-        self._given: list[Array] = []
+        self._given: list[Array] = []  # what came and was not handed out yet
+        self._into: Array | None = None
+        self._filled = 0
         self._runner = chained(made.parts, made.axis, made.computed, self._take, mine=False)
         self._fed = self._finished = False
 
@@ -69,10 +67,11 @@ class Stream:
         if shape[:axis] != made.before or shape[axis + 1 :] != made.behind if axis != -1 else shape[:-1] != made.before:
             raise ProblemError(f"stream: a block has shape {shape}, must be {made.shape}; only time may have any length")
         m = shape[axis]
+        self._into, self._filled = (None, 0) if out is None else (self._checked(out), 0)
         if m:
             self._fed = True
             self._runner.feed(x, m)
-        return self._out(out)
+        return self._came()
 
     def finish(self) -> Array:
         """The outputs that only the padding at the end completes; then the stream is finished, until `reset`."""
@@ -80,8 +79,8 @@ class Stream:
             raise ProblemError("stream: its signal is finished already; reset() begins another")
         if self._fed:
             self._runner.finish()
-        self._finished = True
-        return self._out(None)
+        self._finished, self._into = True, None
+        return self._came()
 
     def reset(self) -> None:
         """Forget the signal: the next block is the beginning of another."""
@@ -126,31 +125,49 @@ class Stream:
         return f"<Stream {self._made.shape}, latency {self.latency}, ratio {self.ratio}>"
 
     def _take(self, y: Array, count: int) -> None:
-        self._given.append(y.copy())
+        """Keep what came: in the caller's array while it has room, else in one of its own."""
+        into, end = self._into, self._filled + count
+        if into is None or self._given or end > into.shape[self._made.axis]:
+            self._given.append(y.copy())
+            return
+        np.copyto(self._part(into, self._filled, end), y.reshape(self._made.out(count)), casting="same_kind")
+        self._filled = end
 
-    def _out(self, out: Array | None) -> Array:
-        """What came, as the user sees it."""
-        made, given = self._made, self._given
+    def _part(self, y: Array, first: int, end: int) -> Array:
+        """Positions first to end along time."""
+        place: Any = (*self._made.whole, slice(first, end))
+        return y[place]
+
+    def _checked(self, out: Any) -> Array:
+        """The caller's array, which may be of any length along time."""
+        made = self._made
+        if not isinstance(out, np.ndarray) or out.dtype != made.returned or out.shape != made.out(np.shape(out)[made.axis]):
+            raise ProblemError(f"stream: out must be a NumPy array of {made.returned} and shape {made.out(0)}, of any length along time")
+        return out
+
+    def _came(self) -> Array:
+        """What came, as the user sees it. Raises ProblemError where `out` was too short; then it comes with the next call."""
+        made, given, into = self._made, self._given, self._into
+        if into is not None:
+            if given:
+                rest = sum(y.shape[made.axis] for y in given)
+                raise ProblemError(
+                    f"stream: out holds {into.shape[made.axis]} outputs along time, {rest} more came; they come with the next call; pass "
+                    "a longer one then, or none"
+                )
+            return self._part(into, 0, self._filled)
         self._given = []
-        axis = made.axis
         if len(given) == 1:
             y = given[0]
         elif given:
-            y = np.concatenate(given, axis)
+            y = np.concatenate(given, made.axis)
         else:
             y = np.empty(made.out(0), made.computed)
-        count = y.shape[axis]
-        y = y.reshape(made.out(count))
+        y = y.reshape(made.out(y.shape[made.axis]))
         if y.dtype != made.returned:
             with np.errstate(over="ignore"):  # float16 overflows to infinity, as its own arithmetic does
                 y = y.astype(made.returned)
-        if out is None:
-            return y
-        if not isinstance(out, np.ndarray) or out.dtype != made.returned or out.ndim != y.ndim or out.shape[axis] < count:
-            raise ProblemError(f"stream: out must be an array of {made.returned} and of at least {y.shape}; this block completed so many")
-        front = out[:, :, :count] if axis == 2 - out.ndim else np.moveaxis(np.moveaxis(out, axis, 0)[:count], 0, axis)
-        front[...] = y
-        return front
+        return y
 
 
 class _Made:
@@ -163,19 +180,14 @@ class _Made:
         self.threads = thread_count("stream", threads)
         self.axis, shape = _axis(given, axis)
         self.shape = tuple(shape)
-        asked = input_dtype("stream", dtype)
         check(layers, len(shape), self.axis)
-        stages = _read(layers, shape, self.axis, asked, implementation)
-        computed = np.result_type(*(result_dtypes([stage.dtype])[0] for stage in stages)) if stages else result_dtypes([asked])[0]
-        if computed != result_dtypes([asked])[0]:  # one dtype for all, as in a sequence
-            asked = np.dtype(computed)
-            stages = _read(layers, shape, self.axis, asked, implementation)
-        self.computed = np.dtype(computed)
-        self.returned = np.dtype(stages[-1].dtype if stages else asked)
-        self.parts = parts.parts(fuse(stages, Choosing(self.threads)), self.axis, self.computed, self.threads)
+        read = read_along(layers, self.shape, implementation, input_dtype("stream", dtype))
+        stages, self.computed, self.returned = read.stages, read.computed, read.returned
+        self.parts = parts.parts(stages, self.axis, self.computed, self.threads)
         self.chain = parts.chain(self.parts)
         self.before, self.behind = self.shape[: self.axis], self.shape[len(shape) + self.axis + 1 :]
         last = stages[-1].out_shape if stages else shape
+        self.whole = (slice(None),) * (len(last) + self.axis)  # of the axes before time
         self._last = last[: self.axis], last[len(last) + self.axis + 1 :]
         self.signature = (self.shape, self.axis, str(self.computed), tuple((*stage.where, *stage.words) for stage in stages))
 
@@ -199,18 +211,6 @@ def _axis(given: Any, axis: int) -> tuple[int, list[Any]]:
     if any(per_axis("stream", "shape", each, 1)[0] < 1 for each in fixed):
         raise ProblemError(f"stream: shape is {tuple(shape)}; all lengths but that of time must be at least 1")
     return along, shape
-
-
-def _read(layers: Any, shape: list[Any], axis: int, dtype: np.dtype, implementation: str) -> tuple[Stage, ...]:
-    """The stages of layers for a signal that is long enough for all of them."""
-    for length in NOMINAL:
-        lengths = tuple(length if each is None else each for each in shape)
-        try:
-            return read(layers, lengths, dtype, Asked(implementation, "largest"))
-        except ProblemError:
-            if length == NOMINAL[-1]:
-                raise
-    raise AssertionError("unreachable")
 
 
 def _lines(parts: Any, prefix: str = "  ") -> list[str]:

@@ -6,6 +6,7 @@ import doctest
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from fractions import Fraction
 from typing import Any
 
@@ -220,11 +221,35 @@ def test_out_takes_the_outputs() -> None:
     s = kernels.stream([layer("conv1d", drawn(0, 3, 1, 4))], shape=(1, 1, None))
     x, out = drawn(1, 1, 1, 50), np.full((1, 3, 60), np.nan, np.float32)
     front = s(x, out=out)
-    assert front.base is out and front.shape == (1, 3, 47)
+    assert np.shares_memory(front, out) and front.shape == (1, 3, 47)
     np.testing.assert_array_equal(front, whole([layer("conv1d", drawn(0, 3, 1, 4))], x))
     assert np.isnan(out[..., 47:]).all()
-    with pytest.raises(ProblemError, match="at least"):
+    with pytest.raises(ProblemError, match="out holds 3 outputs along time, 50 more came"):
         s(x, out=out[..., :3])
+    both = s(x)
+    assert both.shape == (1, 3, 100)
+    expected = whole([layer("conv1d", drawn(0, 3, 1, 4))], np.concatenate([x] * 3, -1))
+    np.testing.assert_array_equal(np.concatenate([expected[..., :47], both], -1), expected)
+    with pytest.raises(ProblemError, match="out must be a NumPy array of float32"):
+        s(x, out=out.astype(float))
+
+
+def test_nothing_is_allocated_for_a_length_seen_before() -> None:
+    s = kernels.stream(NETWORK, shape=(1, 2, None), block=32)
+    x, out = drawn(1, 1, 2, 32), np.empty((1, 4, 32), np.float32)
+    for _ in range(9):
+        s(x, out=out)
+    tracemalloc.start()
+    try:
+        s(x, out=out)
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for _ in range(500):
+            s(x, out=out)
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert now - before < 4096 and peak - before < 4096, "views and tuples, which Python keeps for itself"
 
 
 def test_blocks_belong_to_the_caller() -> None:

@@ -1,0 +1,159 @@
+"""Some outputs of a network from the inputs that they need, and no others: what tiles of a long signal and chunks on a cluster compute.
+
+From the last layer to the first, halo arithmetic says which of its inputs a layer needs; then every layer runs on just these, padded only
+where the signal itself ends. Nothing but the halo is computed twice, and no layer sees zeros that the signal does not have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kernels.dispatch.plan import load
+from kernels.problem.halo import Chain
+from kernels.streaming.parts import Elements, Joined, Rows, Windows, chain, parts
+from kernels.streaming.reading import read_along
+
+Array = np.ndarray
+Interval = tuple[int, int]
+Step = Callable[[Array, bool], Array]  # takes the inputs that it needs, and whether it may write into them
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Layers for signals of a shape whose length along time (`axis`, counted from the end) is None: a value that processes can share."""
+
+    layers: tuple[Any, ...]
+    shape: tuple[int | None, ...]
+    axis: int
+    implementation: str
+    dtype: str
+    rest: int  # of the signal's length, divided by `step`: what "same" pads depends on it
+    step: int
+
+
+class Sections:
+    """Computes sections of a network's outputs; several threads may call one at once. Raises as `kernels.stream` does."""
+
+    def __init__(self, network: Network, threads: int = 1) -> None:
+        load()
+        self.network, self.threads, self.axis = network, threads, network.axis
+        found = read_along(network.layers, network.shape, network.implementation, np.dtype(network.dtype), (network.rest, network.step))
+        self.computed, self.returned = found.computed, found.returned
+        self._parts = parts(found.stages, network.axis, found.computed, threads, cut=False)
+        self.chain: Chain = chain(self._parts)
+        last = found.stages[-1].out_shape if found.stages else network.shape
+        self._before, self._behind = last[: network.axis], last[len(last) + network.axis + 1 :]
+
+    def out_shape(self, count: int | float) -> tuple[Any, ...]:
+        """The shape of so many outputs."""
+        return (*self._before, count, *self._behind)
+
+    def needs(self, first: int, end: int, n: int) -> Interval:
+        """The inputs that the outputs [first, end) of a signal of n inputs are computed from."""
+        return _bounds(self._parts, first, end, n)
+
+    def __call__(self, x: Array, first: int, end: int, n: int) -> Array:
+        """Outputs [first, end) of a signal of n inputs; x: those that `needs` says."""
+        steps = _prepared(self._parts, self.axis, first, end, n)
+        y = _run(steps, np.ascontiguousarray(x, self.computed), False)
+        with np.errstate(over="ignore"):  # float16 overflows to infinity, as its own arithmetic does
+            return y.reshape(self.out_shape(end - first)).astype(self.returned, copy=False)
+
+
+def _run(steps: Sequence[Step], x: Array, mine: bool) -> Array:
+    for step in steps:
+        x, mine = step(x, mine), True
+    return x if mine else x.copy()
+
+
+def _lengths(found: Sequence[Any], n: int) -> list[int]:
+    """How many inputs every part gets, last to first."""
+    lengths = [n]
+    for part in found:
+        lengths.append(part.halo.length(lengths[-1]))
+    return lengths[-2::-1]
+
+
+def _bounds(found: Sequence[Any], first: int, end: int, n: int) -> Interval:
+    """The inputs [low, high) of n from which parts one after the other compute the outputs [first, end)."""
+    for part, count in zip(reversed(found), _lengths(found, n)):
+        if isinstance(part, Windows):
+            first, end = part.bounds(first, end, count)
+        elif isinstance(part, Joined):
+            branches = [_bounds(branch, first, end, count) for branch in part.branches]
+            first, end = min(low for low, _ in branches), max(high for _, high in branches)
+    return first, end
+
+
+def _prepared(found: Sequence[Any], axis: int, first: int, end: int, n: int) -> list[Step]:
+    """What computes the outputs [first, end) of parts one after the other, from the inputs that `_bounds` says."""
+    steps: list[Step] = []
+    for part, count in zip(reversed(found), _lengths(found, n)):
+        steps.insert(0, _MAKERS[type(part)](part, axis, first, end, count))
+        first, end = _bounds([part], first, end, count)
+    return steps
+
+
+def _windows(part: Windows, axis: int, first: int, end: int, n: int) -> Step:
+    problem = part.section(first, end, n)
+    plan = part.plan(problem)
+
+    def step(x: Array, mine: bool) -> Array:
+        y = np.empty(problem.out_shape, x.dtype)
+        plan.run(x.reshape(problem.x_shape), y)
+        return y
+
+    return step
+
+
+def _rows(part: Rows, axis: int, first: int, end: int, n: int) -> Step:
+    stage = part.stage
+
+    def step(x: Array, mine: bool) -> Array:
+        x = x.reshape(1, 1, -1, stage.x_shape[-1])
+        shape = [end - first if i == len(stage.out_shape) + axis else each for i, each in enumerate(stage.out_shape)]
+        y = np.empty((1, 1, x.shape[2], stage.out_shape[-1]), x.dtype)
+        part.plan(x.shape[2]).run(x, y)
+        return y.reshape(shape)
+
+    return step
+
+
+def _elements(part: Elements, axis: int, first: int, end: int, n: int) -> Step:
+    def step(x: Array, mine: bool) -> Array:
+        y = x if mine else x.copy()
+        part.run(y)
+        return y
+
+    return step
+
+
+def _joined(part: Joined, axis: int, first: int, end: int, n: int) -> Step:
+    branches = [(*_bounds(branch, first, end, n), _prepared(branch, axis, first, end, n)) for branch in part.branches]
+    (low, high), stage = _bounds([part], first, end, n), part.stage
+
+    def step(x: Array, mine: bool) -> Array:
+        shape = [high - low if i == len(stage.x_shape) + axis else each for i, each in enumerate(stage.x_shape)]
+        x = x.reshape(shape)
+        ends = []
+        for begin, stop, steps in branches:
+            place: Any = (*(slice(None),) * (x.ndim + axis), slice(begin - low, stop - low))
+            y = _run(steps, np.ascontiguousarray(x[place]), False)
+            ends.append(y.reshape(len(y), y.shape[1], *(y.shape[-(len(shape) - 2) :])))
+        if not part.adds:
+            return np.concatenate(ends, 1)
+        whole = ends[0]
+        for each in ends[1:]:
+            np.add(whole, each, out=whole)
+        return whole
+
+    return step
+
+
+_MAKERS: dict[type, Callable[..., Step]] = {
+    Windows: _windows, Rows: _rows, Elements: _elements, Joined: _joined,
+}  # fmt: skip

@@ -1,0 +1,65 @@
+"""Sections of a network's outputs against the whole."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import kernels
+from kernels import ProblemError, layer
+from kernels.streaming.sections import Network, Sections
+from tests.streaming.test_stream import drawn, filled, stacks, whole
+
+slow = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def sections_of(layers: list[kernels.Layer], shape: Any, axis: int, length: int, implementation: str = "direct") -> Sections:
+    network = Network(tuple(layers), shape, axis if axis < 0 else axis - len(shape), implementation, "float32", 0, 1)
+    found = Sections(network)
+    step = found.chain.grid
+    return Sections(Network(*list(network.__dict__.values())[:5], length % step, step))
+
+
+@slow
+@given(stacks(), st.integers(1, 120), st.lists(st.floats(0, 1), max_size=3))
+def test_sections_joined_are_the_whole(stack: Any, length: int, cuts: list[float]) -> None:
+    layers, shape, axis = stack
+    x = filled(shape, length)
+    try:
+        found = sections_of(layers, shape, axis, length)
+        expected = whole(layers, x)
+    except ProblemError:
+        return
+    n = expected.shape[axis]
+    edges = sorted({0, n, *(round(cut * n) for cut in cuts)})
+    pieces = []
+    for first, end in itertools.pairwise(edges):
+        low, high = found.needs(first, end, length)
+        least, most = found.chain.needs(first, end)
+        assert low <= max(least, 0) or least >= most
+        pieces.append(found(np.take(x, range(low, high), axis), first, end, length))
+    np.testing.assert_array_equal(np.concatenate(pieces, axis), expected)
+
+
+def test_same_padding_of_strides_depends_on_the_length() -> None:
+    layers = [layer("conv1d", drawn(0, 2, 1, 4), stride=3, padding="same"), layer("max_pool1d", 2, padding="same")]
+    for length in range(40, 47):
+        x = drawn(1, 1, 1, length)
+        found = sections_of(layers, (1, 1, None), -1, length)
+        expected = whole(layers, x)
+        low, high = found.needs(3, expected.shape[-1], length)
+        np.testing.assert_array_equal(found(x[..., low:high], 3, expected.shape[-1], length), expected[..., 3:])
+
+
+def test_auto_takes_any_method_within_the_bound() -> None:
+    layers = [layer("conv1d", drawn(0, 32, 32, 3), padding=1, activation="relu", pool=("max", 2)), layer("conv1d", drawn(1, 16, 32, 64))]
+    x = drawn(2, 1, 32, 3000)
+    found = sections_of(layers, (1, 32, None), -1, 3000, "auto")
+    expected = whole(layers, x)
+    low, high = found.needs(500, 1000, 3000)
+    y = found(x[..., low:high], 500, 1000, 3000)
+    assert abs(y - expected[..., 500:1000]).max() <= 1e-4 * abs(expected).max()
