@@ -80,11 +80,9 @@ def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert found.level == "ok" and "1 functions for this build; 1 builds" in found.found and "1 MiB" in found.found
 
 
-def test_threading_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernels.runtime.jit.threading_layer", lambda: "workqueue")
-    monkeypatch.setattr("kernels.runtime.jit.maximum_threads", lambda: 1)
-    assert [(each.what, each.level) for each in doctor.layer(2)] == [("threading layer", "note"), ("threads", "trap")]
-    monkeypatch.setattr("kernels.runtime.jit.threading_layer", lambda: "omp")
+def test_threads_that_were_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernels.runtime.machine.cores", lambda: 1)
+    assert [(each.what, each.level) for each in doctor.layer(2)] == [("threads", "trap")]
     assert [each.level for each in doctor.layer(1)] == ["ok"]
 
 

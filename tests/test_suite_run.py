@@ -156,7 +156,7 @@ def test_a_run_from_the_command_line_leaves_everything(tmp_path: Path) -> None:
     order = [(line.pass_, line.workload, line.contender) for line in archive.lines(run.folder)]
     assert [each[1:] for each in order if each[0] == 2] == [each[1:] for each in order if each[0] == 1][::-1]
     assert set(run.limits) == {"1"} and run.limits["1"]["fma_gflops"] == max(run.limits["1"][f"fma{lanes}_gflops"] for lanes in (4, 8, 16))
-    assert run.limits["1"]["launch_us"] > 0 and run.limits["1"]["copy_gbs"] > 0 and "threading_layer" in run.environment
+    assert run.limits["1"]["launch_us"] > 0 and run.limits["1"]["copy_gbs"] > 0 and "threads" in run.environment
     assert (run.folder / "index.html").stat().st_size > 10_000 and (run.folder.parent / "README.md").exists()
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
-import numba
 import numpy as np
 import psutil
 from threadpoolctl import threadpool_info
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from kernels.runtime.machine import cores
+
+ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "torch", "onnxruntime", "openvino", "onnx", "pytest-benchmark")
 # What changes how many threads there are, how they wait, or which code is generated.
 THREAD_VARIABLES = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "BLIS_", "NUMBA_", "TBB_", "GOTO_", "VECLIB_")
@@ -106,8 +107,7 @@ def collect(contenders: Iterable[Any] = ()) -> dict[str, Any]:
         "versions": {name: _version(name) for name in PACKAGES} | {"LLVM": ".".join(map(str, llvm.llvm_version_info))},
         "blas": _safely(_blas),
         "thread_pools": [{key: pool.get(key) for key in ("internal_api", "version", "num_threads")} for pool in threadpool_info()],
-        "threading_layer": _safely(numba.threading_layer),
-        "numba_threads": numba.config.NUMBA_NUM_THREADS,
+        "threads": _safely(cores),
         "thread_variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(THREAD_VARIABLES)},
         "tuning": os.environ.get("KERNELS_TUNING"),
         "commit": commit(),

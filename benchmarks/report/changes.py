@@ -136,7 +136,7 @@ def different_settings(first: Run, second: Run) -> Iterator[tuple[str, Any, Any]
         yield "input", first.audio, second.audio
     if first.threads != second.threads:
         yield "threads", first.threads, second.threads
-    for name in ("python", "os", "versions", "blas", "threading_layer", "numba_threads", "thread_variables", "tuning", "governor", "dirty"):
+    for name in ("python", "os", "versions", "blas", "threads", "thread_variables", "tuning", "governor", "dirty"):
         one, other = first.environment.get(name), second.environment.get(name)
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             for key in sorted(set(one) | set(other)):

@@ -128,18 +128,16 @@ def library() -> Iterator[Finding]:
 
 
 def layer(usable: int) -> Iterator[Finding]:
-    """Which of Numba's threading layers runs, and with how many threads."""
-    from kernels.runtime.jit import maximum_threads, threading_layer
+    """How many threads the library uses, and how they sleep."""
+    from kernels.runtime.machine import cores
+    from kernels.runtime.workers import futex
 
-    name, threads = threading_layer(), maximum_threads()
-    if name == "workqueue":
-        remedy = "install libgomp (Debian: apt install libgomp1) or tbb (pip install tbb), and unset NUMBA_THREADING_LAYER"
-        found = f"workqueue, {threads} threads: a second Python thread that calls a plan gets one core"
-        yield Finding("note", "threading layer", found, remedy)
-    else:
-        yield Finding("ok", "threading layer", f"{name}, {threads} threads")
+    threads = cores()
     if threads < usable:
-        yield Finding("trap", "threads", f"Numba was given {threads} of {usable} usable cores", "unset NUMBA_NUM_THREADS, or --threads")
+        remedy = "unset NUMBA_NUM_THREADS, call numba.set_num_threads with more, or --threads"
+        yield Finding("trap", "threads", f"{threads} of {usable} usable cores", remedy)
+    else:
+        yield Finding("ok", "threads", f"{threads}, {'native, asleep on a futex' if futex() else 'of Python'} when idle")
 
 
 def cache(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:

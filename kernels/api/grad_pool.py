@@ -64,7 +64,7 @@ def _max(op: str, grad_output: Any, indices: Any, input_size: Sequence[int], lay
     planes, places = _planes(grad, axes, last, computed), _planes(where, axes, last, np.dtype(np.int64))
     area = math.prod(size[1:-1] if last and len(size) == axes + 2 else size[:-1] if last else size[-axes:])
     result, outside = np.empty((len(planes), area), computed), np.zeros(len(planes), np.uint8)
-    pools.scatter(thread_count(op, threads), planes.reshape(len(planes), -1), places.reshape(len(planes), -1), result, outside)
+    pools.scatter(thread_count(op, threads), len(planes), planes.reshape(len(planes), -1), places.reshape(len(planes), -1), result, outside)
     if outside.any():
         raise ProblemError(
             f"{op}: indices run from {where.min()} to {where.max()}, must be 0 to {area - 1}: positions in a plane of the input"
@@ -92,7 +92,7 @@ def _avg(
     divisor = float(getattr(problem, "divisor_override", None) or 0)
     flat = [value for axis in windows for value in axis]
     four = planes.reshape(len(planes), *(len(axis.first) for axis in windows))
-    pools.share(thread_count(op, threads), four, result, divisor, *flat)
+    pools.share(thread_count(op, threads), len(four), four, result, divisor, *flat)
     return _result(op, result, signature.dtype, size, last, signature.spatial, out, grad)
 
 

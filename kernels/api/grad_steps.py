@@ -82,7 +82,7 @@ def activation(
     result = np.empty(flat, computed)
     code, slope = steps.CODES[pair[0]], float(pair[1])
     given = canonical(grad, computed, flat), canonical(known, computed, flat)
-    steps.activation(thread_count(op, threads), *given, result, code, slope, input is not None)
+    steps.activation(thread_count(op, threads), -(-result.size // steps.RUN), *given, result, code, slope, input is not None)
     result = result.reshape(grad.shape).astype(returned, copy=False)
     if out is None:
         return result

@@ -14,7 +14,6 @@ from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import Calibration, calibration, using
 from kernels.cost.peak import SUMS, peak
@@ -23,8 +22,8 @@ from kernels.dispatch.measure import checked, lingering, race, timed
 from kernels.dispatch.plan import load
 from kernels.methods.contract import operation
 from kernels.problem.conv import parse
-from kernels.runtime.jit import region
 from kernels.runtime.machine import cores, machine
+from kernels.runtime.regions import region
 
 LAYERS = (
     "conv2d n1 c32 40x100 -> c48 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32",
@@ -47,10 +46,9 @@ STEADY = 0.05  # share by which the multiply-add peak may differ between beginni
 
 
 @region
-def nothing(counts):
+def nothing(i, thread, counts):
     """One number each."""
-    for i in prange(counts.shape[0]):
-        counts[i] += 1
+    counts[i] += 1
 
 
 def best_of(call: Callable[[], Any], times: int = TIMES, pause: float = 0.0) -> float:
@@ -80,9 +78,9 @@ def waking() -> float:
     if cores() == 1:
         return calibration().waking
     counts = np.zeros(cores(), np.int64)
-    launch = nothing.ready(cores(), counts)
-    launch(counts)
-    return min(max(best_of(lambda: launch(counts), pause=ASLEEP), 1e-6), SLOWEST_WAKING)
+    launch = nothing.ready(counts)
+    launch(cores(), cores(), counts)
+    return min(max(best_of(lambda: launch(cores(), cores(), counts), pause=ASLEEP), 1e-6), SLOWEST_WAKING)
 
 
 def calibrate(tell: Callable[[str], object]) -> Calibration:

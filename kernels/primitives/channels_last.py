@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.primitives.prepared import Prepared, Run
@@ -17,9 +16,9 @@ from kernels.primitives.transpose import transpose
 from kernels.problem.conv import Problem
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call, split
-from kernels.runtime.jit import region
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
@@ -29,18 +28,15 @@ CYCLES = 12  # a vector: its shuffles, its way from the second-level cache and b
 
 
 @region
-def _run(threads, x, out, kernel, lanes, size, images, rows, columns, side):
-    """x (images, rows, columns) as out (images, columns, rows), both handles, in blocks of side x side numbers."""
+def _run(job, thread, x, out, kernel, lanes, size, images, rows, columns, side):
+    """A block of side x side numbers of x (images, rows, columns) as out (images, columns, rows), both handles."""
     down, across = (rows + side - 1) // side, (columns + side - 1) // side
-    jobs = images * down * across
-    for thread in prange(threads):
-        for job in range(jobs * thread // threads, jobs * (thread + 1) // threads):
-            rest, j = split(job, across)
-            image, i = split(rest, down)
-            r, c = i * side, j * side
-            start = image * rows * columns
-            to, source = pointed(out) + (start + c * rows + r) * size, pointed(x) + (start + r * columns + c) * size
-            call(kernel, (lanes, size, to, rows, source, columns, min(side, rows - r), min(side, columns - c)))
+    rest, j = split(job, across)
+    image, i = split(rest, down)
+    r, c = i * side, j * side
+    start = image * rows * columns
+    to, source = pointed(out) + (start + c * rows + r) * size, pointed(x) + (start + r * columns + c) * size
+    call(kernel, (lanes, size, to, rows, source, columns, min(side, rows - r), min(side, columns - c)))
 
 
 def turn(shape: tuple[int, int, int], itemsize: int, threads: int) -> Callable[[Array, Array], None]:
@@ -48,10 +44,11 @@ def turn(shape: tuple[int, int, int], itemsize: int, threads: int) -> Callable[[
     lanes = machine().lanes(itemsize)
     threads = worth(threads, CYCLES * math.prod(shape) / lanes)
     fixed = transpose(lanes, itemsize), lanes, itemsize, *shape, BLOCK * lanes
-    launch = _run.ready(threads, threads, 0, 0, *fixed)
+    launch, (images, rows, columns) = _run.ready(0, 0, *fixed), shape
+    jobs = images * -(-rows // (BLOCK * lanes)) * -(-columns // (BLOCK * lanes))
 
     def run(x: Array, out: Array) -> None:
-        launch(threads, handle(x), handle(out), *fixed)
+        launch(threads, jobs, handle(x), handle(out), *fixed)
 
     return run
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.gemm import even
 from kernels.primitives.activations import codes, lines
@@ -14,11 +13,10 @@ from kernels.primitives.post_ops import bends_maxima
 from kernels.primitives.prepared import Bind, Run
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Array, Operands
-from kernels.runtime.ir import flush_denormals, restore_denormals
-from kernels.runtime.jit import Region, njit, region
-from kernels.runtime.jobs import begin_jobs, next_job
+from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import Region, region
 from kernels.runtime.scratch import HEADER, Scratch, handle
 
 TileOf = Callable[[int, int, int, int], int]
@@ -34,21 +32,12 @@ def epilogue_of(g, operands, j):
 
 
 def every_job(run_job: Any) -> Region:
-    """The region that does every job of one convolution by a driver's compiled `run_job`; their counters lie behind the threads'
-    scratch. geometry is the record of `launcher`, the other arrays are handles."""
+    """The region of a driver's compiled `run_job`. geometry is the record of `launcher`, the other arrays are handles; each thread has
+    its part of the scratch."""
 
-    def run_jobs(threads, x, out, scratch, geometry, weights, bias, scale, shift):
-        scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
-        counters = block + threads * scratch_bytes
-        begin_jobs(counters, threads)
-        for thread in prange(threads):
-            state = flush_denormals()
-            operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
-            job = next_job(counters, thread, threads, jobs)
-            while job < jobs:
-                run_job(job, pointed(x), pointed(out), operands, geometry, block + thread * scratch_bytes)
-                job = next_job(counters, thread, threads, jobs)
-            restore_denormals(state)
+    def run_jobs(job, thread, x, out, scratch, geometry, weights, bias, scale, shift):
+        operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
+        run_job(job, pointed(x), pointed(out), operands, geometry, pointed(scratch) + thread * geometry[0].scratch_bytes)
 
     # compiled code is kept under this name
     run_jobs.__module__, run_jobs.__qualname__ = run_job.__module__, "run_jobs"
@@ -101,7 +90,7 @@ def launcher(
     `scratch_bytes`; held: all that they point into. Arguments take 50 ns each, so whatever no operand changes is in the record, and
     handles are taken in place."""
     geometry = record(sizes)
-    launch = jobs_of.ready(threads, threads, 0, 0, 0, geometry, 0, 0, 0, 0)
+    launch, jobs = jobs_of.ready(0, 0, 0, geometry, 0, 0, 0, 0), sizes["jobs"]
 
     def bind(operands: Operands) -> Run:
         packed = pack(operands)
@@ -109,7 +98,7 @@ def launcher(
 
         def run(x: Array, out: Array, held: Any = (packed, held)) -> None:
             buffer = scratch.take()
-            launch(threads, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, weights, bias, scale, shift)
+            launch(threads, jobs, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, weights, bias, scale, shift)
             scratch.give(buffer)
 
         return run

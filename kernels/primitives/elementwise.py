@@ -10,16 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.primitives.activations import codes, lines
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
-from kernels.runtime.ir import call, flush_denormals, restore_denormals
-from kernels.runtime.jit import region
+from kernels.runtime.ir import call
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import handle
 
 Array = np.ndarray
@@ -29,20 +28,15 @@ CYCLES = 50  # to read a vector, bend it and write it; gelu takes more, relu wai
 
 
 @region
-def _run(threads, y, lines, form, lanes, size, planes, plane, channels, piece, scales, shifts, activation, slope):
-    """Every plane of y in pieces; y, scales and shifts are handles."""
+def _run(job, thread, y, lines, form, lanes, size, plane, channels, piece, scales, shifts, activation, slope):
+    """A piece of a plane of y; y, scales and shifts are handles."""
     pieces = (plane + piece - 1) // piece
-    jobs = planes * pieces
-    start, scale, shift = pointed(y), pointed(scales), pointed(shifts)
-    for thread in prange(threads):
-        state = flush_denormals()
-        for job in range(jobs * thread // threads, jobs * (thread + 1) // threads):
-            channel = job // pieces % channels * size
-            first = job % pieces * piece
-            to = start + (job // pieces * plane + first) * size
-            of_channel = (scale + channel, shift + channel) if scale else (0, 0)
-            call(lines, (form, lanes, size, to, 0, 1, min(piece, plane - first), *of_channel, activation, slope))
-        restore_denormals(state)
+    scale, shift = pointed(scales), pointed(shifts)
+    channel = job // pieces % channels * size
+    first = job % pieces * piece
+    to = pointed(y) + (job // pieces * plane + first) * size
+    of_channel = (scale + channel, shift + channel) if scale else (0, 0)
+    call(lines, (form, lanes, size, to, 0, 1, min(piece, plane - first), *of_channel, activation, slope))
 
 
 def prepare(problem: Conv, threads: int) -> Callable[[Operands], Callable[[Array], None]]:
@@ -52,14 +46,15 @@ def prepare(problem: Conv, threads: int) -> Callable[[Operands], Callable[[Array
     form, activation, slope = codes(problem.activation)
     threads = worth(threads, CYCLES * math.prod(problem.conv_shape) / lanes)
     kernel = lines(form, lanes, size), form, lanes, size
-    launch = _run.ready(threads, threads, 0, *kernel, 1, 1, problem.c_out, PIECE, 0, 0, activation, slope)
+    launch = _run.ready(0, *kernel, 1, problem.c_out, PIECE, 0, 0, activation, slope)
 
     def bind(operands: Operands) -> Callable[[Array], None]:
         rest = problem.c_out, PIECE, handle(operands.scale), handle(operands.shift), activation, slope
 
         def run(y: Array, held: Any = operands) -> None:  # what the handles are of
             planes = y.shape[0] * y.shape[1] if problem.scale else 1  # without numbers per channel everything is one line
-            launch(threads, handle(y), *kernel, planes, y.size // max(planes, 1), *rest)
+            plane = y.size // max(planes, 1)
+            launch(threads, planes * -(-plane // PIECE), handle(y), *kernel, plane, *rest)
 
         return run
 

@@ -140,10 +140,12 @@ def unseal(key: str, content: bytes) -> bytes:
 
 
 class DiskCache(_Cache):
-    """What a Numba dispatcher asks of its cache. `variant` tells builds of one function under different flags apart."""
+    """What a Numba dispatcher asks of its cache."""
 
-    def __init__(self, py_func: Any, variant: str) -> None:
-        self._module, self._name = py_func.__module__, f"{py_func.__module__}.{py_func.__qualname__}.{variant}"
+    def __init__(self, py_func: Any) -> None:
+        self._module, self._name = py_func.__module__, f"{py_func.__module__}.{py_func.__qualname__}"
+        code = py_func.__code__  # of a function that is written outside the library, nothing else tells
+        self._code = hashlib.sha256(repr((code.co_code, code.co_names, [c for c in code.co_consts if not hasattr(c, "co_code")])).encode())
         self._impl = object.__new__(CompileResultCacheImpl)  # its constructor only looks for Numba's own folder
 
     @property
@@ -156,7 +158,7 @@ class DiskCache(_Cache):
         path, version = folder(), closure(self._module)
         if path is None or version is None:
             return None
-        key = repr((path.name, self._name, signature, codegen.magic_tuple(), version))
+        key = repr((path.name, self._name, signature, codegen.magic_tuple(), version, self._code.hexdigest()))
         return path / f"{self._name}.{hashlib.sha256(key.encode()).hexdigest()[:24]}.bin", key
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

@@ -1,50 +1,65 @@
-"""How threads share out jobs: each has a run of its own, in order, and then helps the others with what is left of theirs.
+"""How the participants of a region share out its jobs: each has a run of its own, in order, and then helps the others with theirs.
 
 The same thread does the same jobs in every call, so what it read and wrote lies in its own caches, and neighbours share their halo. A
-thread that is held up, or that begins late because it slept, does fewer.
+thread that is held up, or that begins late because it slept, does fewer. A region's record lies in a slot:
+
+    slot + WORD      participants inside besides the caller; OPEN while others may enter; ASLEEP while the caller sleeps until they left
+           TAKEN     whether a caller has the slot
+           ENTRY     address of the function that a participant runs, with the slot, its number and CONTEXT
+           THREADS   how many may take part; JOBS to do; DEADLINE in ticks, after which nobody begins another; FAILED: a job raised
+           RUNS      a cache line for each participant: the next job of its run, the end of that run, whether somebody has this number
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from numba.core import types
-from numba.extending import intrinsic
-
-from kernels.runtime.ir import I64, i64, read_index
+from kernels.runtime.atomics import add, load, ticks
+from kernels.runtime.ir import read_index
 from kernels.runtime.jit import njit
 from kernels.runtime.pointers import write_index
 
-COUNTER_BYTES = 64  # one counter a cache line, so that threads do not wait for each other's
+LINE = 64  # bytes of a cache line, so that threads do not wait for each other's
+WORD, TAKEN, ENTRY, CONTEXT, THREADS, JOBS, DEADLINE, FAILED, RUNS = 0, LINE, 128, 136, 144, 152, 160, 168, 192
+NEXT, END, CLAIMED = 0, 8, 16
 
 
-@intrinsic
-def _take(typing_context: Any, counter: Any) -> Any:
-    """Add one to the int64 at address `counter`, atomically; the value before."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        pointer = builder.inttoptr(values[0], I64.as_pointer())
-        return builder.atomic_rmw("add", pointer, i64(1), "monotonic")
-
-    return types.int64(types.int64), codegen
+def slot_bytes(threads: int) -> int:
+    """Bytes of the record of a region with so many participants."""
+    return RUNS + threads * LINE
 
 
 @njit
-def begin_jobs(counters, threads):
-    """Before the region: nothing is taken; counters: the address of COUNTER_BYTES for each thread."""
+def share_out(slot, threads, jobs):
+    """Begin: every participant's run, nobody has a number but the caller, who has 0."""
     for thread in range(threads):
-        write_index(counters + thread * COUNTER_BYTES, 0)
+        run = slot + RUNS + thread * LINE
+        write_index(run + NEXT, thread * jobs // threads)
+        write_index(run + END, (thread + 1) * jobs // threads)
+        write_index(run + CLAIMED, int(thread == 0))
 
 
 @njit
-def next_job(counters, thread, threads, jobs):
-    """The number of the job that this thread does next, of `jobs`; `jobs` when all are taken."""
-    for further in range(threads):
-        owner = (thread + further) % threads
-        first, end = owner * jobs // threads, (owner + 1) * jobs // threads
-        counter = counters + owner * COUNTER_BYTES
-        if first + read_index(counter, 0) < end:  # a look costs less than taking in vain
-            job = first + _take(counter)
+def next_job(slot, thread):
+    """The number of the job that a participant does next; -1 when all are taken or the time is over."""
+    if ticks() > read_index(slot + DEADLINE, 0):
+        return -1
+    threads = read_index(slot + THREADS, 0)
+    owner = thread
+    for _ in range(threads):
+        run = slot + RUNS + owner * LINE
+        end = read_index(run + END, 0)
+        if load(run + NEXT) < end:  # a look costs less than taking in vain
+            job = add(run + NEXT, 1)
             if job < end:
                 return job
-    return jobs
+        owner = owner + 1 if owner + 1 < threads else 0
+    return -1
+
+
+@njit
+def jobs_left(slot):
+    """Whether any job has not been begun."""
+    for thread in range(read_index(slot + THREADS, 0)):
+        run = slot + RUNS + thread * LINE
+        if load(run + NEXT) < read_index(run + END, 0):
+            return True
+    return False

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -100,30 +101,57 @@ def memory() -> int:
     return min(system.physical_memory() or 1 << 62, _allowed(Path("/")))
 
 
-@functools.cache
-def _allowed(root: Path) -> int:
-    """The least of the memory limits of this process's control groups and those above them, of both versions (man 7 cgroups)."""
-    limits = [1 << 62]
+def _groups(root: Path) -> Iterator[tuple[str, Path]]:
+    """(controllers, folder) of each control group of this process and of those above it, of both versions (man 7 cgroups); the second
+    version names no controllers."""
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
-            if controllers and "memory" not in controllers.split(","):
-                continue
-            top, name = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
+            top = root / "sys/fs/cgroup" / next((name for name in controllers.split(",") if name in ("memory", "cpu")), controllers)
             group = group.strip("/")
             for above in (group, *map(str, Path(group).parents)):  # in a container the group may lie at the top under its own name
-                with contextlib.suppress(OSError, ValueError):  # "max", or a level without a limit
-                    limits.append(int((root / "sys/fs/cgroup" / top / above / name).read_text()))
+                yield controllers, top / above
+
+
+def _numbers(file: Path) -> list[int]:
+    """Numbers that a file begins with; empty if there is no such file, or "max" in it."""
+    with contextlib.suppress(OSError, ValueError):
+        return [int(word) for word in file.read_text().split()]
+    return []
+
+
+@functools.cache
+def _allowed(root: Path) -> int:
+    """The least of the memory limits of this process's control groups and those above them."""
+    limits = [1 << 62]
+    for controllers, folder in _groups(root):
+        if not controllers or "memory" in controllers.split(","):
+            limits += _numbers(folder / ("memory.limit_in_bytes" if controllers else "memory.max"))[:1]
+    return min(limits)
+
+
+@functools.cache
+def quota(root: Path = Path("/")) -> float:
+    """Cores' worth of time that this process's control groups allow, read once. More threads than that are worse than fewer: all of them
+    are stopped together in mid-call."""
+    limits = [float("inf")]
+    for controllers, folder in _groups(root):
+        numbers = _numbers(folder / "cpu.max")
+        if "cpu" in controllers.split(","):
+            numbers = _numbers(folder / "cpu.cfs_quota_us") + _numbers(folder / "cpu.cfs_period_us")
+        if len(numbers) == 2 and min(numbers) > 0:
+            limits.append(numbers[0] / numbers[1])
     return min(limits)
 
 
 def cores() -> int:
-    """Cores this process may use (its affinity mask; of an Apple processor the fast ones), at most what Numba was given at start."""
-    if hasattr(os, "sched_getaffinity"):
-        available = len(os.sched_getaffinity(0))
-    else:
-        available = system.fast_cores() or os.cpu_count() or 1
-    try:
-        return min(available, int(os.environ["NUMBA_NUM_THREADS"]))
-    except (KeyError, ValueError):
-        return available
+    """Threads that calls use: cores in this process's affinity mask (of an Apple processor the fast ones), at most what its control groups
+    allow, NUMBA_NUM_THREADS says, or `numba.set_num_threads` in this Python thread."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else system.fast_cores() or os.cpu_count() or 1
+    available = max(1, min(available, int(min(quota(), available))))
+    with contextlib.suppress(KeyError, ValueError):
+        available = max(1, min(available, int(os.environ["NUMBA_NUM_THREADS"])))
+    numba_threads = sys.modules.get("numba.np.ufunc.parallel")
+    if numba_threads is not None and numba_threads._is_initialized:  # asking starts Numba's threads, which set_num_threads has done
+        available = min(available, numba_threads._get_num_threads())
+    return available

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kernels.problem.errors import ProblemError
+from kernels.runtime.jit import entry
 from kernels.runtime.scratch import handle
 from kernels.streaming.moving import append
 from kernels.streaming.parts import Elements, Joined, Rows, Windows
@@ -20,7 +21,7 @@ class _Waiting:
 
     def __init__(self, shape: tuple[int, ...], axis: int, dtype: np.dtype) -> None:
         self._layout, self.dtype = layout(shape, axis), dtype
-        self._append = append.ready(1, *[0] * 9)
+        self._append = entry(append, *[0] * 9)
         self._memory = numbers(0, dtype)
         self._address = self._memory.ctypes.data  # 1 us to ask for
         self._views: dict[tuple[int, int, int], Array] = {}

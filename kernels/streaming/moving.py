@@ -9,7 +9,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels.runtime.ir import I1
-from kernels.runtime.jit import region
+from kernels.runtime.jit import njit
 from kernels.runtime.pointers import pointed
 
 
@@ -28,7 +28,7 @@ def _move(typing_context: Any, to: Any, source: Any, nbytes: Any) -> Any:
     return types.void(types.int64, types.int64, types.int64), codegen
 
 
-@region
+@njit
 def append(block, window, rows, column, shift, old, kept, skipped, fresh):
     """In every row of a window of `old` columns of `column` bytes, columns shift to shift + kept move to the front, and behind them come
     those of the block (fresh in all) from `skipped` on, so that it has kept + fresh - skipped. block is a handle, window an address."""

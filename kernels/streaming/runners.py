@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernels.runtime.jit import entry
 from kernels.runtime.scratch import aligned, handle
 from kernels.streaming.moving import append
 from kernels.streaming.parts import Elements, Rows, Windows
@@ -87,7 +88,7 @@ class Sliding:
         self.part, self._next, self.dtype = part, after, dtype
         problem, axis = part.sliding.problem, part.sliding.axis
         self._in, self._out = layout(problem.x_shape, axis), layout(problem.out_shape, axis)
-        self._append = append.ready(1, *[0] * 9)
+        self._append = entry(append, *[0] * 9)
         self._exact: set[int] = set()
         self._states: dict[tuple[At, int, int], State] = {}
         self._window, self._y = numbers(0, dtype), numbers(0, dtype)

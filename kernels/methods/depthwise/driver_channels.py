@@ -24,7 +24,6 @@ from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.jit import njit
-from kernels.runtime.jobs import COUNTER_BYTES
 from kernels.runtime.machine import machine
 from kernels.runtime.scratch import Scratch, aligned, whole
 
@@ -144,7 +143,7 @@ def prepare_stacks(problem: Conv, threads: int, block: Stack, *, last: bool = Fa
     used = min(threads, jobs)
     summed_offset = whole(high * wide * lanes * size)
     scratch_bytes = summed_offset + (0 if last else whole(block.rows * block.columns * lanes * size))
-    scratch = Scratch(used * (scratch_bytes + COUNTER_BYTES))
+    scratch = Scratch(used * scratch_bytes)
     side = taps_beside(problem)
     offsets = np.array([(y * dh * wide + x * dw) * lanes for y, x in itertools.product(range(kh), range(0, kw, side))])
     shapes, tables = _tables(problem, block, wide, lanes, last)

@@ -25,7 +25,6 @@ from kernels.problem.operands import Operands
 from kernels.problem.window import Size
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.jit import njit
-from kernels.runtime.jobs import COUNTER_BYTES
 from kernels.runtime.machine import machine
 from kernels.runtime.scratch import Scratch, whole
 
@@ -183,7 +182,7 @@ def prepare_blocks(
     held_offset = conv_offset + pool_bytes(problem, block.m * block.rows, block.columns)
     fields, scratch_bytes = slabs(problem, packed, last, _held(problem, block), block.rows * block.columns, held_offset)
     used = min(threads, jobs)
-    scratch = Scratch(used * (scratch_bytes + COUNTER_BYTES))
+    scratch = Scratch(used * scratch_bytes)
     starts = np.array(packed.columns)
     pooling, factors = pool_record(problem, block.rows, block.columns)
     down, tall, taller = even(problem.c_out // problem.groups, block.m)

@@ -24,7 +24,6 @@ from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.jit import njit
-from kernels.runtime.jobs import COUNTER_BYTES
 from kernels.runtime.machine import machine
 from kernels.runtime.scratch import Scratch, whole
 
@@ -87,7 +86,7 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool =
     line_offset = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
     fields, scratch_bytes = slabs(problem, packed, last, 0, 0, line_offset + line_bytes(packed, lanes, size))
     used = min(threads, jobs)
-    scratch = Scratch(used * (scratch_bytes + COUNTER_BYTES))
+    scratch = Scratch(used * scratch_bytes)
     vectors = -(-problem.c_out // lanes)
     panels, wide, wider = even(vectors, block.n)
     starts = np.array(packed.columns)

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.cost.gemm import even
 from kernels.primitives.transpose import transpose
 from kernels.runtime.ir import call
-from kernels.runtime.jit import region
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import aligned, handle
 
 Array = np.ndarray
@@ -23,15 +22,14 @@ CYCLES = 1  # to move one number
 
 
 @region
-def _turn(weights, packed, kernel, lanes, size, c_out, k, groups, parts, base, extra, unit):
-    """packed from weights (c_out, k), both handles of elements of `size` bytes, every tile a matrix turned over by the kernel at an
+def _turn(t, thread, weights, packed, kernel, lanes, size, c_out, k, parts, base, extra, unit):
+    """A tile of packed from weights (c_out, k), both handles of elements of `size` bytes, a matrix turned over by the kernel at an
     address; packed is zero where there are no rows."""
     outs = (parts * base + extra) * unit
-    for t in prange(groups * parts):
-        group, tile = t // parts, t % parts
-        j, m = group * outs + (tile * base + min(tile, extra)) * unit, (base + (tile < extra)) * unit
-        to, source = pointed(packed) + j * k * size, pointed(weights) + j * k * size
-        call(kernel, (lanes, size, to, m, source, k, min(m, c_out - j), k))
+    group, tile = t // parts, t % parts
+    j, m = group * outs + (tile * base + min(tile, extra)) * unit, (base + (tile < extra)) * unit
+    to, source = pointed(packed) + j * k * size, pointed(weights) + j * k * size
+    call(kernel, (lanes, size, to, m, source, k, min(m, c_out - j), k))
 
 
 def packer(c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, unit: int = 1) -> Callable[[Any], Array]:
@@ -42,14 +40,14 @@ def packer(c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, un
     threads = worth(threads, CYCLES * c_out * k)
     kind, number = np.dtype(dtype), groups * units * unit * k
     lanes = machine().lanes(kind.itemsize)
-    rest = transpose(lanes, kind.itemsize), lanes, kind.itemsize, c_out, k, groups, parts, base, extra, unit
-    launch = _turn.ready(threads, 0, 0, *rest)
+    rest = transpose(lanes, kind.itemsize), lanes, kind.itemsize, c_out, k, parts, base, extra, unit
+    launch = _turn.ready(0, 0, *rest)
 
     def pack(weight: Array) -> Array:
         packed = aligned(number * kind.itemsize).view(kind)  # whole vectors of them are read by `across`
         if number > c_out * k:
             packed.fill(0)
-        launch(handle(weight), handle(packed), *rest)
+        launch(threads, groups * parts, handle(weight), handle(packed), *rest)
         return packed
 
     return pack

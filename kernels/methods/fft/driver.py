@@ -13,7 +13,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.methods.fft.blocking import Cut, frequencies, shifts, summands, taps, wide
@@ -29,11 +28,11 @@ from kernels.primitives.lines import ALONG, APART, NEIGHBOURS, ask, bring, put
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
-from kernels.runtime.ir import call, flush_denormals, restore_denormals, split
-from kernels.runtime.jit import njit, region
-from kernels.runtime.jobs import COUNTER_BYTES, begin_jobs, next_job
+from kernels.runtime.ir import call, split
+from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
@@ -66,21 +65,12 @@ def one_in(job, x, spectra, passes, places, ways, shifts, geometry, band, block)
 
 
 @region
-def into_spectra(threads, x, passes, places, ways, shifts, geometry, band, jobs, scratch, scratch_bytes):
-    """Spectra of the chunk that begins at `band`, to the beginning of scratch; each thread has scratch_bytes behind them, counters come
-    last. x and scratch are handles; passes as `pass_tables` says; places and shifts as `methods.fft.offsets` says, ways as `ways_of`;
-    geometry a record."""
+def into_spectra(job, thread, x, passes, places, ways, shifts, geometry, band, scratch, scratch_bytes):
+    """Spectra of the chunk that begins at `band`, to the beginning of scratch; each thread has scratch_bytes behind them. x and scratch
+    are handles; passes as `pass_tables` says; places and shifts as `kernels.columns` says, ways as `ways_of`; geometry a record."""
     spectra = pointed(scratch)
-    block = spectra + geometry[0].spectra_bytes
-    counters = block + threads * scratch_bytes
-    begin_jobs(counters, threads)
-    for thread in prange(threads):
-        state = flush_denormals()
-        job = next_job(counters, thread, threads, jobs)
-        while job < jobs:
-            one_in(job, pointed(x), spectra, passes, places, ways, shifts, geometry, band, block + thread * scratch_bytes)
-            job = next_job(counters, thread, threads, jobs)
-        restore_denormals(state)
+    block = spectra + geometry[0].spectra_bytes + thread * scratch_bytes
+    one_in(job, pointed(x), spectra, passes, places, ways, shifts, geometry, band, block)
 
 
 @njit
@@ -140,22 +130,13 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
 
 @region
 def out_of_spectra(
-    threads, out, weights, bias, scale, shift, passes, offsets, places, ways, shifts, geometry, band, jobs, scratch, scratch_bytes
+    job, thread, out, weights, bias, scale, shift, passes, offsets, places, ways, shifts, geometry, band, scratch, scratch_bytes
 ):  # fmt: skip
     """Outputs of the chunk that begins at `band`; arguments as for `into_spectra`, offsets those of the summands' vectors."""
     spectra = pointed(scratch)
-    block = spectra + geometry[0].spectra_bytes
-    counters = block + threads * scratch_bytes
-    begin_jobs(counters, threads)
-    for thread in prange(threads):
-        state = flush_denormals()
-        operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
-        fixed = passes, offsets, places, ways, shifts, geometry, band
-        job = next_job(counters, thread, threads, jobs)
-        while job < jobs:
-            one_out(job, spectra, pointed(out), operands, *fixed, block + thread * scratch_bytes)
-            job = next_job(counters, thread, threads, jobs)
-        restore_denormals(state)
+    block = spectra + geometry[0].spectra_bytes + thread * scratch_bytes
+    operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
+    one_out(job, spectra, pointed(out), operands, passes, offsets, places, ways, shifts, geometry, band, block)
 
 
 def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
@@ -199,7 +180,7 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
     scratch_bytes = product_bytes + rows * lanes * size
     spectra_bytes = whole((f * frequency_stride + across.reach + (cut.n + 1) * lanes) * size)
     used = min(worth(threads, cut.cycles), max(jobs_in, jobs_out))
-    scratch = Scratch(spectra_bytes + used * (scratch_bytes + COUNTER_BYTES))
+    scratch = Scratch(spectra_bytes + used * scratch_bytes)
     own = tables(cut.length, size)
     step_in, step_out = problem.stride[cut.axis] * pitch, (problem.conv_size[1], 1)[cut.axis]
     way_in, way_out = (ALONG if step == 1 else APART for step in (step_in, step_out))
@@ -224,8 +205,8 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         "activation": activation, "slope": slope,
     })  # fmt: skip
     fixed_in, fixed_out = (own.forward, inputs, ways_in, shifts_in, geometry), (own.back, offsets, outputs, ways_out, shifts_out, geometry)
-    forward = into_spectra.ready(used, used, 0, *fixed_in, 0, jobs_in, 0, scratch_bytes)
-    back = out_of_spectra.ready(used, used, 0, 0, 0, 0, 0, *fixed_out, 0, jobs_out, 0, scratch_bytes)
+    forward = into_spectra.ready(0, *fixed_in, 0, 0, scratch_bytes)
+    back = out_of_spectra.ready(0, 0, 0, 0, 0, *fixed_out, 0, 0, scratch_bytes)
     whole_vectors = -(-problem.c_out // lanes) * lanes
     weight_parts = jobs_out if cut.each else parts
     pack = spectra_packer(problem, cut, weight_parts, weights_job, own, threads)
@@ -240,8 +221,8 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         def run(x: Array, out: Array, held: Any = (packed, own)) -> None:  # what geometry and passes point into
             buffer = scratch.take()
             for band in range(0, bands, cut.bands):
-                forward(used, handle(x), *fixed_in, band, jobs_in, handle(buffer), scratch_bytes)
-                back(used, handle(out), *addresses, *fixed_out, band, jobs_out, handle(buffer), scratch_bytes)
+                forward(used, jobs_in, handle(x), *fixed_in, band, handle(buffer), scratch_bytes)
+                back(used, jobs_out, handle(out), *addresses, *fixed_out, band, handle(buffer), scratch_bytes)
             scratch.give(buffer)
 
         return run

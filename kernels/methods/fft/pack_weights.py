@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.methods.fft.blocking import Cut, frequencies, summands, taps, transform_cycles
@@ -21,8 +20,9 @@ from kernels.methods.fft.passes import Tables, fast, transform
 from kernels.primitives.driver import record
 from kernels.problem.conv import Conv
 from kernels.runtime.ir import call, split
-from kernels.runtime.jit import njit, region
+from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import aligned
 
 Array = np.ndarray
@@ -68,13 +68,11 @@ def one_vector(unit, weight, packed, lines, spectra, scale, starts, rows, source
 
 
 @region
-def _spectra(threads, weight, packed, scratch, units, length, scale, starts, rows, sources, passes, geometry):
-    """packed from weight, both flat. scratch [thread][row][lane]: room for a line of `length` and its spectrum. Line i of an input channel
-    has its taps, from `sources` of a kernel, at the rows from starts[i] to starts[i + 1]."""
-    for thread in prange(threads):
-        lines, spectra = scratch[thread, :length], scratch[thread, length:]
-        for unit in range(split(thread * units, threads)[0], split((thread + 1) * units, threads)[0]):
-            one_vector(unit, weight, packed, lines, spectra, scale, starts, rows, sources, passes, geometry)
+def _spectra(job, thread, weight, packed, scratch, length, scale, starts, rows, sources, passes, geometry):
+    """packed from weight, both flat, a vector of channels a job. scratch [thread][row][lane]: room for a line of `length` and its spectrum.
+    Line i of an input channel has its taps, from `sources` of a kernel, at the rows from starts[i] to starts[i + 1]."""
+    lines, spectra = scratch[thread, :length], scratch[thread, length:]
+    one_vector(job, weight, packed, lines, spectra, scale, starts, rows, sources, passes, geometry)
 
 
 def _lines(problem: Conv, cut: Cut) -> tuple[Array, Array, Array]:
@@ -110,16 +108,16 @@ def spectra_packer(problem: Conv, cut: Cut, parts: int, job: int, own: Tables, t
         "halves": own.halves.ctypes.data, "places": own.order.ctypes.data,
     })  # fmt: skip
     scale = dtype.type(1 / (4 * cut.length))  # steps to a spectrum and back double it each, and transforms multiply by half the length
-    fixed = units, cut.length, scale, starts, rows, sources, own.forward, geometry
+    fixed = cut.length, scale, starts, rows, sources, own.forward, geometry
     room = (threads, cut.length + 2 * f, lanes)
-    launch = _spectra.ready(threads, threads, np.empty(0, dtype), np.empty(0, dtype), np.empty((0, 0, 0), dtype), *fixed)
+    launch = _spectra.ready(np.empty(0, dtype), np.empty(0, dtype), np.empty((0, 0, 0), dtype), *fixed)
 
     def pack(weight: Array, held: object = own) -> Array:  # what geometry and passes point into
         packed = aligned(number * dtype.itemsize).view(dtype)
         if outs % (cut.n * lanes if cut.each else cut.stack * cut.m):
             packed.fill(0)
         scratch = aligned(math.prod(room) * dtype.itemsize).view(dtype).reshape(room)
-        launch(threads, weight.reshape(-1), packed, scratch, *fixed)
+        launch(threads, units, weight.reshape(-1), packed, scratch, *fixed)
         return packed
 
     return pack

@@ -8,7 +8,6 @@ import itertools
 import math
 
 import numpy as np
-from numba import prange
 
 from kernels.methods.fft.scipy_blocking import CHUNK, Layout, layout
 from kernels.primitives.prepared import Prepared, Run
@@ -16,7 +15,8 @@ from kernels.problem.arrays import frozen
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.runtime.blas import bounded
-from kernels.runtime.jit import njit, region
+from kernels.runtime.jit import njit
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import Scratch
 
 Array = np.ndarray
@@ -44,14 +44,13 @@ def gather_columns(x, tiles, plane, begin, end, image, top, left, steps, phases)
 
 
 @region
-def gather(x, tiles, image, top, left, steps, phases):
-    """Fill tiles (th, tw, planes, columns) from x (n, c_in, h, w). Column q starts at (top[q], left[q]) of image[q], plane c * phases + p
-    at phases[p] from there; neighbours in a tile are `steps` apart. What lies on padding is 0."""
-    planes, columns = tiles.shape[2:]
+def gather(task, thread, x, tiles, image, top, left, steps, phases):
+    """Fill a block of tiles (th, tw, planes, columns) from x (n, c_in, h, w). Column q starts at (top[q], left[q]) of image[q], plane
+    c * phases + p at phases[p] from there; neighbours in a tile are `steps` apart. What lies on padding is 0."""
+    columns = tiles.shape[3]
     blocks = (columns + BLOCK - 1) // BLOCK
-    for task in prange(planes * blocks):
-        begin = task % blocks * BLOCK
-        gather_columns(x, tiles, task // blocks, begin, min(begin + BLOCK, columns), image, top, left, steps, phases)
+    begin = task % blocks * BLOCK
+    gather_columns(x, tiles, task // blocks, begin, min(begin + BLOCK, columns), image, top, left, steps, phases)
 
 
 @njit
@@ -67,53 +66,57 @@ def scatter_columns(tiles, out, bias, channel, begin, end, image, top, left, val
 
 
 @region
-def scatter(tiles, out, bias, image, top, left, valid):
-    """out (n, c_out, oh, ow) from tiles (th, tw, c_out, columns), of which valid (h, w) positions are outputs, plus bias (c_out,)."""
-    channels, columns = tiles.shape[2:]
+def scatter(task, thread, tiles, out, bias, image, top, left, valid):
+    """A block of out (n, c_out, oh, ow) from tiles (th, tw, c_out, columns), of which valid (h, w) positions are outputs, plus bias
+    (c_out,)."""
+    columns = tiles.shape[3]
     blocks = (columns + BLOCK - 1) // BLOCK
-    for task in prange(channels * blocks):
-        begin = task % blocks * BLOCK
-        scatter_columns(tiles, out, bias, task // blocks, begin, min(begin + BLOCK, columns), image, top, left, valid)
+    begin = task % blocks * BLOCK
+    scatter_columns(tiles, out, bias, task // blocks, begin, min(begin + BLOCK, columns), image, top, left, valid)
 
 
 @region
-def spread(spectra, unfolded, offsets, stride, length, outputs):
-    """Unfold spectra (f, planes, tiles * length) into (f, planes * taps, tiles * outputs): output v of a tap is at v*stride + offset."""
+def spread(f, thread, spectra, unfolded, offsets, stride, length, outputs):
+    """Unfold a frequency of spectra (f, planes, tiles * length) into (f, planes * taps, tiles * outputs): output v of a tap is at
+    v*stride + offset."""
     planes, taps, items = spectra.shape[1], offsets.shape[0], spectra.shape[2] // length
-    for f in prange(spectra.shape[0]):
-        for row in range(planes * taps):
-            source, target, offset = spectra[f, row // taps], unfolded[f, row], offsets[row % taps]
-            for item in range(items):
-                for v in range(outputs):
-                    target[item * outputs + v] = source[item * length + offset + v * stride]
+    for row in range(planes * taps):
+        source, target, offset = spectra[f, row // taps], unfolded[f, row], offsets[row % taps]
+        for item in range(items):
+            for v in range(outputs):
+                target[item * outputs + v] = source[item * length + offset + v * stride]
 
 
 @region
-def products(weight, spectra, result):
-    """result (f, groups, outs, columns) = weight (f, groups, outs, summands) x spectra (f, groups, summands, columns); few summands."""
+def products(f, thread, weight, spectra, result):
+    """A frequency of result (f, groups, outs, columns) = weight (f, groups, outs, summands) x spectra (f, groups, summands, columns); few
+    summands."""
     groups, outs, summands = weight.shape[1:]
-    for f in prange(weight.shape[0]):
-        for g in range(groups):
-            for j in range(outs):
-                target = result[f, g, j]
-                for k in range(summands):
-                    factor, source = weight[f, g, j, k], spectra[f, g, k]
-                    if k == 0:
-                        for q in range(target.shape[0]):
-                            target[q] = factor * source[q]
-                    else:
-                        for q in range(target.shape[0]):
-                            target[q] += factor * source[q]
+    for g in range(groups):
+        for j in range(outs):
+            target = result[f, g, j]
+            for k in range(summands):
+                factor, source = weight[f, g, j, k], spectra[f, g, k]
+                if k == 0:
+                    for q in range(target.shape[0]):
+                        target[q] = factor * source[q]
+                else:
+                    for q in range(target.shape[0]):
+                        target[q] += factor * source[q]
 
 
 @region
-def matrix_products(weight, spectra, result):  # type: ignore[no-untyped-def]
+def matrix_products(task, thread, weight, spectra, result):  # type: ignore[no-untyped-def]
     """The same by BLAS, one product a frequency and group. The frequencies are shared out here and BLAS stays on one thread: a threaded
     product of this size ends in a wait of its own, and hundreds of them a call are at the mercy of whatever else the cores do."""
     groups = weight.shape[1]
-    for task in prange(weight.shape[0] * groups):
-        f, g = task // groups, task % groups
-        np.dot(weight[f, g], spectra[f, g], result[f, g])
+    f, g = task // groups, task % groups
+    np.dot(weight[f, g], spectra[f, g], result[f, g])
+
+
+def gather_jobs(tiles: Array) -> int:
+    """Jobs of `gather` and `scatter`: blocks of columns of every plane of tiles (th, tw, planes, columns)."""
+    return tiles.shape[2] * -(-tiles.shape[3] // BLOCK)
 
 
 def spectra_of(taken: Layout, weight: Array, threads: int) -> Array:
@@ -182,37 +185,37 @@ def prepare_tiles(problem: Conv, threads: int) -> Prepared:
         inputs, outputs = (last - first) * gathered, (last - first) * produced
         used = math.prod(transform) * planes * inputs
         tiles = memory[:used].reshape(*transform, planes, inputs)
-        gather(threads, x, tiles, *(array[first * gathered : last * gathered] for array in origins), steps, phases)
+        gather(threads, gather_jobs(tiles), x, tiles, *(array[first * gathered : last * gathered] for array in origins), steps, phases)
         spectra = fft.rfftn(tiles, axes=axes, workers=threads).reshape(f, planes, inputs)
         wide = memory[used + used % 2 :]
         wide = wide[: wide.size // 2 * 2].view(pairs)
         if taken.unfolds:
             unfolded = wide[: f * groups * summands * outputs].reshape(f, groups * summands, outputs)
-            spread(threads, spectra, unfolded, offsets, rest.stride, gathered, produced)
+            spread(threads, f, spectra, unfolded, offsets, rest.stride, gathered, produced)
             spectra, wide = unfolded, wide[unfolded.size :]
         spectra = spectra.reshape(f, groups, summands, outputs)
         result = wide[: f * problem.c_out * outputs].reshape(f, groups, -1, outputs)
         if summands < SUMMED_BY_BLAS:
-            products(threads, weight, spectra, result)
+            products(threads, f, weight, spectra, result)
         else:
             with bounded(1, "scipy"):
-                matrix_products(threads, weight, spectra, result)
+                matrix_products(threads, f * groups, weight, spectra, result)
         result = result.reshape(*frequencies, problem.c_out, outputs)
         back = fft.irfftn(result, s=lengths, axes=axes, workers=threads, overwrite_x=True)
-        scatter(threads, back, out, bias, *(array[first * produced : last * produced] for array in targets), valid)
+        scatter(threads, gather_jobs(back), back, out, bias, *(array[first * produced : last * produced] for array in targets), valid)
 
     def compile_regions() -> None:
         """Each region on no tiles, with the types that `chunk` calls it with."""
         x, y = frozen(np.empty((0, *problem.x_shape[1:]), real)), np.empty((0, *problem.conv_shape[1:]), real)
         none, tile, complex_tile = slice(0), np.empty((*transform, planes, 0), real), np.empty((f, planes, 0), pairs)
-        gather(threads, x, tile, *(array[none] for array in origins), steps, phases)
+        gather(threads, 0, x, tile, *(array[none] for array in origins), steps, phases)
         if taken.unfolds:
-            spread(threads, complex_tile, np.empty((f, groups * summands, 0), pairs), offsets, rest.stride, gathered, produced)
+            spread(threads, 0, complex_tile, np.empty((f, groups * summands, 0), pairs), offsets, rest.stride, gathered, produced)
         shapes = (0, groups, problem.c_out // groups, summands), (0, groups, summands, 1), (0, groups, problem.c_out // groups, 1)
         no_frequencies = [np.empty(shape, pairs) for shape in shapes]
-        (products if summands < SUMMED_BY_BLAS else matrix_products)(threads, *no_frequencies)
+        (products if summands < SUMMED_BY_BLAS else matrix_products)(threads, 0, *no_frequencies)
         tile = np.empty((*transform, problem.c_out, 0), real)
-        scatter(threads, tile, y, np.zeros(problem.c_out, real), *(array[none] for array in targets), valid)
+        scatter(threads, 0, tile, y, np.zeros(problem.c_out, real), *(array[none] for array in targets), valid)
 
     compile_regions()
 

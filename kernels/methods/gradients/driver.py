@@ -12,7 +12,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.gemm import even
 from kernels.methods.gradients.blocking import Blocking, packed
@@ -23,11 +22,11 @@ from kernels.primitives.prepared import Prepared, Run
 from kernels.primitives.transpose import transpose
 from kernels.problem.conv import ConvWeight
 from kernels.problem.operands import Operands
-from kernels.runtime.ir import call, flush_denormals, read_index, restore_denormals, split
-from kernels.runtime.jit import njit, region
-from kernels.runtime.jobs import COUNTER_BYTES, begin_jobs, next_job
+from kernels.runtime.ir import call, read_index, split
+from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
@@ -125,19 +124,11 @@ def run_job(job, x, grad, sums, geometry, layouts, block):
 
 
 @region
-def run_jobs(threads, x, grad, scratch, geometry, layouts):
-    """Every job; x, grad and scratch are handles, geometry and layouts records."""
-    scratch_bytes, jobs, block = geometry[0].scratch_bytes, geometry[0].jobs, pointed(scratch)
-    sums = block + threads * scratch_bytes
-    counters = sums + geometry[0].sums_bytes
-    begin_jobs(counters, threads)
-    for thread in prange(threads):
-        state = flush_denormals()
-        job = next_job(counters, thread, threads, jobs)
-        while job < jobs:
-            run_job(job, pointed(x), pointed(grad), sums, geometry, layouts, block + thread * scratch_bytes)
-            job = next_job(counters, thread, threads, jobs)
-        restore_denormals(state)
+def run_jobs(job, thread, x, grad, scratch, geometry, layouts):
+    """One job; x, grad and scratch are handles, geometry and layouts records."""
+    block = pointed(scratch)
+    sums = block + geometry[0].threads * geometry[0].scratch_bytes
+    run_job(job, pointed(x), pointed(grad), sums, geometry, layouts, block + thread * geometry[0].scratch_bytes)
 
 
 @njit
@@ -161,13 +152,9 @@ def write_row(job, out, sums, geometry, layouts):
 
 
 @region
-def write_rows(threads, out, scratch, geometry, layouts):
-    """All rows of sums; arguments as for `run_jobs`, whose scratch this is."""
-    sums = pointed(scratch) + geometry[0].threads * geometry[0].scratch_bytes
-    rows = geometry[0].rows_of_sums
-    for thread in prange(threads):
-        for job in range(thread * rows // threads, (thread + 1) * rows // threads):
-            write_row(job, pointed(out), sums, geometry, layouts)
+def write_rows(job, thread, out, scratch, geometry, layouts):
+    """One row of sums; arguments as for `run_jobs`, whose scratch this is."""
+    write_row(job, pointed(out), pointed(scratch) + geometry[0].threads * geometry[0].scratch_bytes, geometry, layouts)
 
 
 def _layout(problem: ConvWeight, block: Blocking, lanes: int) -> tuple[dict[str, int], list[Array]]:
@@ -219,7 +206,7 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     rows_of_sums = problem.groups * chunks * outs
     sums_bytes = whole(block.splits * rows_of_sums * pitch * size)
     scratch_bytes = packed_bytes + panels_bytes
-    scratch = Scratch(used * (scratch_bytes + COUNTER_BYTES) + sums_bytes)
+    scratch = Scratch(used * scratch_bytes + sums_bytes)
     widths = {values["wide"] + more for values, _ in kinds for more in range(1 + (values["wider"] > 0))}
     table = np.zeros((lanes + 1, max(widths) + 1), np.int64)
     for share in {block.outs, outs - (out_chunks - 1) * block.outs}:
@@ -240,8 +227,8 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
         "threads": used, "transpose": transpose(lanes, size), "total": total(lanes, size), "spread": spread(lanes, size),
         "clear": clear(lanes, size),
     })  # fmt: skip
-    launch = run_jobs.ready(used, used, 0, 0, 0, geometry, layouts)
-    write = write_rows.ready(used, used, 0, 0, geometry, layouts)
+    launch = run_jobs.ready(0, 0, 0, geometry, layouts)
+    write = write_rows.ready(0, 0, geometry, layouts)
     held: Any = ([tables for _, tables in kinds], table)
 
     def bind(operands: Operands) -> Run:
@@ -250,8 +237,8 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
 
         def run(x: Array, out: Array, held: Any = (grad, held)) -> None:
             buffer = scratch.take()
-            launch(used, handle(x), grad_handle, handle(buffer), geometry, layouts)
-            write(used, handle(out), handle(buffer), geometry, layouts)
+            launch(used, jobs, handle(x), grad_handle, handle(buffer), geometry, layouts)
+            write(used, rows_of_sums, handle(out), handle(buffer), geometry, layouts)
             scratch.give(buffer)
 
         return run

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
-from kernels.runtime.jit import region
+from kernels.runtime.regions import region
 
 Array = np.ndarray
 
@@ -26,32 +25,35 @@ class Axis(NamedTuple):
 
 
 @region
-def scatter(grad, indices, out, outside):
-    """out (planes, inputs) from grad and indices (planes, outputs); a plane with an index outside the inputs has a 1 in `outside`."""
-    for p in prange(grad.shape[0]):
-        target = out[p]
-        target[:] = 0
-        for i in range(grad.shape[1]):
-            at = indices[p, i]
-            if 0 <= at < target.shape[0]:
-                target[at] += grad[p, i]
-            else:
-                outside[p] = 1
+def scatter(p, thread, grad, indices, out, outside):
+    """A plane of out (planes, inputs) from grad and indices (planes, outputs); a plane with an index outside the inputs
+    has a 1 in `outside`."""
+    target = out[p]
+    target[:] = 0
+    for i in range(grad.shape[1]):
+        at = indices[p, i]
+        if 0 <= at < target.shape[0]:
+            target[at] += grad[p, i]
+        else:
+            outside[p] = 1
 
 
 @region
-def share(grad, out, divisor, first_d, number_d, count_d, step_d, first_h, number_h, count_h, step_h, first_w, number_w, count_w, step_w):
-    """out (planes, d, h, w) from grad (planes, od, oh, ow), averages over windows as `Axis` says, or sums divided by `divisor` if not 0."""
-    for p in prange(grad.shape[0]):
-        target = out[p]
-        target[:] = 0
-        for i in range(grad.shape[1]):
-            for j in range(grad.shape[2]):
-                for k in range(grad.shape[3]):
-                    by = divisor if divisor != 0 else count_d[i] * count_h[j] * count_w[k]
-                    part = grad[p, i, j, k] / by if by != 0 else 0 * grad[p, i, j, k]
-                    for a in range(number_d[i]):
-                        for b in range(number_h[j]):
-                            row = target[first_d[i] + a * step_d, first_h[j] + b * step_h]
-                            for c in range(number_w[k]):
-                                row[first_w[k] + c * step_w] += part
+def share(
+    p, thread, grad, out, divisor, first_d, number_d, count_d, step_d, first_h, number_h, count_h, step_h,
+    first_w, number_w, count_w, step_w,
+):  # fmt: skip
+    """A plane of out (planes, d, h, w) from grad (planes, od, oh, ow), averages over windows as `Axis` says, or sums divided by
+    `divisor` if not 0."""
+    target = out[p]
+    target[:] = 0
+    for i in range(grad.shape[1]):
+        for j in range(grad.shape[2]):
+            for k in range(grad.shape[3]):
+                by = divisor if divisor != 0 else count_d[i] * count_h[j] * count_w[k]
+                part = grad[p, i, j, k] / by if by != 0 else 0 * grad[p, i, j, k]
+                for a in range(number_d[i]):
+                    for b in range(number_h[j]):
+                        row = target[first_d[i] + a * step_d, first_h[j] + b * step_h]
+                        for c in range(number_w[k]):
+                            row[first_w[k] + c * step_w] += part

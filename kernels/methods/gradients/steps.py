@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
-from kernels.runtime.jit import njit, region
+from kernels.runtime.jit import njit
+from kernels.runtime.regions import region
 
 Array = np.ndarray
 
@@ -69,9 +69,8 @@ def _from_input(code, slope, x):
 
 
 @region
-def activation(grad, known, out, code, slope, of_input):
-    """out = grad times the derivative, all one axis; known: the activation's output, or its input."""
-    for job in prange((grad.shape[0] + RUN - 1) // RUN):
-        for i in range(job * RUN, min(job * RUN + RUN, grad.shape[0])):
-            factor = _from_input(code, slope, known[i]) if of_input else _from_output(code, slope, known[i])
-            out[i] = grad[i] * factor
+def activation(job, thread, grad, known, out, code, slope, of_input):
+    """A run of out = grad times the derivative, all one axis; known: the activation's output, or its input."""
+    for i in range(job * RUN, min(job * RUN + RUN, grad.shape[0])):
+        factor = _from_input(code, slope, known[i]) if of_input else _from_output(code, slope, known[i])
+        out[i] = grad[i] * factor

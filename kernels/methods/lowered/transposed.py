@@ -12,7 +12,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import calibration, worth
 from kernels.methods import registry
@@ -25,10 +24,10 @@ from kernels.primitives.interleave import interleave as kernel
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import ConvTranspose
 from kernels.problem.operands import Operands
-from kernels.runtime.ir import call, split
-from kernels.runtime.jit import region
+from kernels.runtime.ir import call
 from kernels.runtime.machine import machine, remembered
 from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import Scratch, handle
 
 Array = np.ndarray
@@ -37,13 +36,12 @@ BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
 
 
 @region
-def interleave(out, y, lines, missing, kernel, few, lanes, size, channels, width):
-    """Rows of `width` outputs of so many channels; out and y are handles, lines [row][phase] as `primitives.interleave` says, missing one
+def interleave(channel, thread, out, y, lines, missing, kernel, few, lanes, size, width):
+    """A channel's rows of `width` outputs; out and y are handles, lines [row][phase] as `primitives.interleave` says, missing one
     number a channel, which images repeat."""
     rows, stride = lines.shape[:2]
-    for row in prange(channels * rows):
-        channel, r = split(row, rows)
-        place = pointed(out) + row * width * size, width, stride, pointed(y), lines[r].ctypes.data, channel
+    for r in range(rows):
+        place = pointed(out) + (channel * rows + r) * width * size, width, stride, pointed(y), lines[r].ctypes.data, channel
         call(kernel, (few, lanes, size, *place, missing.ctypes.data + channel % len(missing) * size))
 
 
@@ -133,8 +131,8 @@ def _interleaved(problem: ConvTranspose, given: tuple[Part, ...], prepared: list
     few = stride if stride <= WIDEST else 0
     channels, width = images(problem) * problem.c_out, problem.conv_size[-1]
     used = worth(threads, 2 * channels * math.prod(problem.conv_size))  # cycles: a load and a store each, not all in cache
-    rest = kernel(few, lanes, size), few, lanes, size, channels, width
-    launch = interleave.ready(used, 0, 0, lines, np.empty(0, problem.dtype), *rest)
+    rest = kernel(few, lanes, size), few, lanes, size, width
+    launch = interleave.ready(0, 0, lines, np.empty(0, problem.dtype), *rest)
 
     def bind(operands: Operands) -> Run:
         runs = [one.bind(_operands(problem, part, operands)) for part, one in zip(given, prepared)]
@@ -147,7 +145,7 @@ def _interleaved(problem: ConvTranspose, given: tuple[Part, ...], prepared: list
                 count = math.prod(part.conv.conv_shape)
                 convolve(x, y[begin : begin + count].reshape(part.conv.conv_shape))
                 begin += count
-            launch(handle(out), handle(y), lines, missing, *rest)
+            launch(used, channels, handle(out), handle(y), lines, missing, *rest)
             scratch.give(buffer)
 
         return run

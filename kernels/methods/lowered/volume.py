@@ -12,7 +12,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.methods import registry
@@ -20,7 +19,7 @@ from kernels.methods.contract import Implementation
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
-from kernels.runtime.jit import region
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import Scratch
 
 Array = np.ndarray
@@ -29,34 +28,32 @@ BUDGET = 16 << 20  # bytes of copied planes at a time, as for unfolded input
 
 
 @region
-def gather(x, planes, first, depth, stride, before, dilation):
-    """planes (items, c, kd, plane) from x (n, c, d, plane): items are output planes, `depth` an image, counted from `first`; zeros for
-    padding."""
-    items, channels, taps, size = planes.shape
-    for job in prange(items * channels):
-        item, c = job // channels, job % channels
-        n, od = (first + item) // depth, (first + item) % depth
-        for tap in range(taps):
-            d = od * stride - before + tap * dilation
-            target = planes[item, c, tap]
-            if 0 <= d < x.shape[2]:
-                source = x[n, c, d]
-                for i in range(size):
-                    target[i] = source[i]
-            else:
-                target[:] = 0
+def gather(job, thread, x, planes, first, depth, stride, before, dilation):
+    """An item and channel of planes (items, c, kd, plane) from x (n, c, d, plane): items are output planes, `depth` an image, counted from
+    `first`; zeros for padding."""
+    channels, taps, size = planes.shape[1:]
+    item, c = job // channels, job % channels
+    n, od = (first + item) // depth, (first + item) % depth
+    for tap in range(taps):
+        d = od * stride - before + tap * dilation
+        target = planes[item, c, tap]
+        if 0 <= d < x.shape[2]:
+            source = x[n, c, d]
+            for i in range(size):
+                target[i] = source[i]
+        else:
+            target[:] = 0
 
 
 @region
-def place(y, out, first):
-    """out (n, c, d, plane) from y (items, c, plane), output planes counted from `first`."""
-    items, channels, size = y.shape
-    for job in prange(items * channels):
-        item, c = job // channels, job % channels
-        n, od = (first + item) // out.shape[2], (first + item) % out.shape[2]
-        source, target = y[item, c], out[n, c, od]
-        for i in range(size):
-            target[i] = source[i]
+def place(job, thread, y, out, first):
+    """An item and channel of out (n, c, d, plane) from y (items, c, plane), output planes counted from `first`."""
+    channels, size = y.shape[1:]
+    item, c = job // channels, job % channels
+    n, od = (first + item) // out.shape[2], (first + item) % out.shape[2]
+    source, target = y[item, c], out[n, c, od]
+    for i in range(size):
+        target[i] = source[i]
 
 
 def _flattened(problem: Conv, **changes: Any) -> Conv:
@@ -129,8 +126,8 @@ def lowered(engine: str) -> Implementation:
         x_shape, out_shape = (*problem.x_shape[:3], shape[3]), (*problem.conv_shape[:3], math.prod(problem.conv_size[1:]))
         used = worth(threads, (copied + made) * problem.itemsize / 4)  # bytes a cycle that are read and written
         three, four = np.empty((0, 0, 0), problem.dtype), np.empty((0, 0, 0, 0), problem.dtype)
-        fill, put = gather.ready(used, four, four, 0, *window), place.ready(used, three, four, 0)
-        total = problem.n * problem.conv_size[0]
+        fill, put = gather.ready(four, four, 0, *window), place.ready(three, four, 0)
+        total, channels = problem.n * problem.conv_size[0], problem.conv_shape[1]
 
         def bind(operands: Operands) -> Run:
             convolve = flattened(operands)
@@ -141,9 +138,9 @@ def lowered(engine: str) -> Implementation:
                 planes, y = memory[:copied].reshape(shape), memory[copied:].reshape(plane.conv_shape)
                 for step in range(0, total, plane.n):
                     first = min(step, total - plane.n)  # the last block goes back over planes done before: one shape serves all
-                    fill(x.reshape(x_shape), planes, first, *window)
+                    fill(used, plane.n * problem.c_in, x.reshape(x_shape), planes, first, *window)
                     convolve(planes.reshape(plane.x_shape), y)
-                    put(y.reshape(plane.n, -1, out_shape[3]), out.reshape(out_shape), first)
+                    put(used, plane.n * channels, y.reshape(plane.n, -1, out_shape[3]), out.reshape(out_shape), first)
                 scratch.give(buffer)
 
             return run

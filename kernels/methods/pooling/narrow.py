@@ -10,7 +10,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from kernels.methods.pooling.planes_in_lanes import stacked
 from kernels.methods.pooling.strips import flat
@@ -18,11 +17,10 @@ from kernels.primitives.lines import ALONG, bring, put
 from kernels.primitives.pool_window import MAXIMUM, code
 from kernels.primitives.prepared import Prepared, without_operands
 from kernels.problem.pool import Pool
-from kernels.runtime.ir import call, flush_denormals, restore_denormals
-from kernels.runtime.jit import region
-from kernels.runtime.jobs import COUNTER_BYTES, begin_jobs, next_job
+from kernels.runtime.ir import call
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import Region, region
 from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
@@ -32,51 +30,36 @@ STRIP = 16  # vectors of input under a vector of outputs: as many shuffles, all 
 
 
 @region
-def strips(threads, x, out, counting, kernel, kind, kh, kw, w, ow, lanes, size, divisor, planes, per_job, h, oh):
-    """Every plane of windows side by side (see `methods.pooling.strips`); a job's planes are one run of strips where no row is left over.
-    Arguments as for `methods.pool_window.windows`, counting a handle of the counters, divisor the address of a number."""
-    counters, jobs = pointed(counting), -(-planes // per_job)
-    begin_jobs(counters, threads)
-    for thread in prange(threads):
-        state = flush_denormals()
-        if kind == MAXIMUM:  # which is one of its inputs, however small
-            restore_denormals(state)
-        job = next_job(counters, thread, threads, jobs)
-        while job < jobs:
-            first, last = job * per_job, min((job + 1) * per_job, planes)
-            run = last - first if oh * kh == h else 1
-            for p in range(first, last, run):
-                to, source = pointed(out) + p * oh * ow * size, pointed(x) + p * h * w * size
-                there = (planes - p) * h * w
-                call(kernel, (kind, kh, kw, w, ow, lanes, size, to, source, run * oh * ow, there, divisor))
-            job = next_job(counters, thread, threads, jobs)
-        restore_denormals(state)
+def strips(job, thread, x, out, kernel, kind, kh, kw, w, ow, lanes, size, divisor, planes, per_job, h, oh):
+    """Planes of windows side by side (see `microkernels.flat`); a job's planes are one run of strips where no row is left over. Arguments
+    as for `methods.pool_window.windows`, divisor the address of a number."""
+    first, last = job * per_job, min((job + 1) * per_job, planes)
+    run = last - first if oh * kh == h else 1
+    for p in range(first, last, run):
+        to, source = pointed(out) + p * oh * ow * size, pointed(x) + p * h * w * size
+        call(kernel, (kind, kh, kw, w, ow, lanes, size, to, source, run * oh * ow, (planes - p) * h * w, divisor))
 
 
 @region
-def stacks(threads, x, out, scratch, scratch_bytes, bring_kernel, kernel, put_kernel, sizes, row_counts, counts, places, nothing, planes):
-    """Every plane, as many at a time as there are lanes; places ([0]: all of them, [1]: those of the last time) say where each lane's
-    plane begins and ends, in and out; nothing is the address of a bias of zero; other arguments as for `methods.pool_window.windows`."""
-    start = pointed(scratch)
+def stacks(
+    job, thread, x, out, scratch, scratch_bytes, bring_kernel, kernel, put_kernel, sizes, row_counts, counts, places, nothing, planes
+):  # fmt: skip
+    """As many planes as there are lanes; places ([0]: all of them, [1]: those of the last time) say where each lane's plane begins and
+    ends, in and out; nothing is the address of a bias of zero; other arguments as for `methods.pool_window.windows`."""
     kind, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
-    counters, jobs = start + threads * scratch_bytes, -(-planes // lanes)
-    begin_jobs(counters, threads)
-    for thread in prange(threads):
-        state = flush_denormals()
-        if kind == MAXIMUM:  # which is one of its inputs, however small
-            restore_denormals(state)
-        block = start + thread * scratch_bytes
-        pooled = block + scratch_bytes // 2
-        job = next_job(counters, thread, threads, jobs)
-        while job < jobs:
-            first = job * lanes
-            table = places + int(first + lanes > planes) * 5 * lanes * 8
-            call(bring_kernel, (ALONG, lanes, size, block, h * w, pointed(x) + first * h * w * size, table, 1, 0, 1))
-            call(kernel, (kind, lanes, size, pooled, block, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
-            to = pointed(out) + first * oh * ow * size
-            call(put_kernel, (ALONG, 0, lanes, size, pooled, oh * ow, to, table + 3 * lanes * 8, 1, nothing, 0, 0, 0, 0))
-            job = next_job(counters, thread, threads, jobs)
-        restore_denormals(state)
+    block = pointed(scratch) + thread * scratch_bytes
+    pooled = block + scratch_bytes // 2
+    first = job * lanes
+    table = places + int(first + lanes > planes) * 5 * lanes * 8
+    call(bring_kernel, (ALONG, lanes, size, block, h * w, pointed(x) + first * h * w * size, table, 1, 0, 1))
+    call(kernel, (kind, lanes, size, pooled, block, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
+    to = pointed(out) + first * oh * ow * size
+    call(put_kernel, (ALONG, 0, lanes, size, pooled, oh * ow, to, table + 3 * lanes * 8, 1, nothing, 0, 0, 0, 0))
+
+
+def for_kind(some: Region, kind: int) -> Region:
+    """The region for a kind of pool: a maximum is one of its inputs, however small."""
+    return some.exact if kind == MAXIMUM else some
 
 
 def planes_of_job(problem: Pool, threads: int) -> int:
@@ -107,11 +90,10 @@ def prepare_strips(problem: Pool, threads: int) -> Prepared:
     per_job = planes_of_job(problem, threads)
     used = min(threads, -(-planes // per_job))
     rest = flat(kind, problem.kernel, w, ow, lanes, size), kind, kh, kw, w, ow, lanes, size, divisor.ctypes.data, planes, per_job, h, oh
-    launch = strips.ready(used, used, 0, 0, 0, *rest)
+    launch, jobs = for_kind(strips, kind).ready(0, 0, *rest), -(-planes // per_job)
 
     def run(x: Array, out: Array, held: Any = divisor) -> None:
-        counters = np.empty(used * COUNTER_BYTES, np.uint8)
-        launch(used, handle(x), handle(out), handle(counters), *rest)
+        launch(used, jobs, handle(x), handle(out), *rest)
 
     return Prepared(without_operands(run), 0, f"{lanes // ow} rows of outputs at a time")
 
@@ -135,16 +117,16 @@ def prepare_stacks(problem: Pool, threads: int, down: Array, across: Array) -> P
         table[2, :live], table[4, :live] = area, produced
     half = whole((max(area, produced) + lanes) * lanes * size)  # lines are turned in blocks of as many as there are lanes
     used = min(threads, -(-planes // lanes))
-    scratch = Scratch(used * (2 * half + COUNTER_BYTES))
+    scratch = Scratch(used * 2 * half)
     sizes = (kind, lanes, size, *geometry(problem))
     kernels = bring(ALONG, lanes, size), stacked(kind, lanes, size), put(ALONG, False, lanes, size)
     held = down, across, places, np.zeros(1, problem.dtype)
     rest = 2 * half, *kernels, sizes, *(array.ctypes.data for array in held), planes
-    launch = stacks.ready(used, used, 0, 0, 0, *rest)
+    launch, jobs = for_kind(stacks, kind).ready(0, 0, 0, *rest), -(-planes // lanes)
 
     def run(x: Array, out: Array, held: Any = held) -> None:
         buffer = scratch.take()
-        launch(used, handle(x), handle(out), handle(buffer), *rest)
+        launch(used, jobs, handle(x), handle(out), handle(buffer), *rest)
         scratch.give(buffer)
 
     return Prepared(without_operands(run), scratch.nbytes, f"{lanes} planes at a time")

@@ -12,7 +12,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.cost.memory import L2_BYTES
@@ -20,17 +19,25 @@ from kernels.cost.roofline import memory_seconds, rate
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.pooling.argmax import plane_positions
-from kernels.methods.pooling.narrow import JOB_BYTES, geometry, in_strips, planes_of_job, prepare_stacks, prepare_strips, stacks_planes
+from kernels.methods.pooling.narrow import (
+    JOB_BYTES,
+    for_kind,
+    geometry,
+    in_strips,
+    planes_of_job,
+    prepare_stacks,
+    prepare_strips,
+    stacks_planes,
+)
 from kernels.primitives.pool_window import LANE_STRIDES, MAXIMUM, TILED_STRIDES, code, line, plane, window
 from kernels.primitives.prepared import Prepared, without_operands
 from kernels.problem.conv import Problem
 from kernels.problem.pool import Pool
 from kernels.problem.window import dilated
-from kernels.runtime.ir import call, flush_denormals, restore_denormals
-from kernels.runtime.jit import njit, region
-from kernels.runtime.jobs import COUNTER_BYTES, begin_jobs, next_job
+from kernels.runtime.ir import call
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
@@ -39,66 +46,34 @@ SHARE = 0.2  # of the vectors' peak
 BYTES_PER_CYCLE = 4  # of input and output on one core, roughly, where they are not still in the second-level cache
 
 
-@njit
-def _planes(first, last, x, out, row, kernel, sizes, row_counts, counts):
+@region
+def windows(job, thread, x, out, rows, row_bytes, kernel, sizes, row_counts, counts, planes, planes_per_job):
+    """Some planes. x, out and rows are handles, of which each thread has one row; row_counts and counts addresses of arrays of numbers,
+    kernel an address."""
     kind, stride, tall, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
-    for p in range(first, last):
-        dst, src = out + p * oh * ow * size, x + p * h * w * size
+    row = pointed(rows) + thread * row_bytes
+    for p in range(job * planes_per_job, min((job + 1) * planes_per_job, planes)):
+        dst, src = pointed(out) + p * oh * ow * size, pointed(x) + p * h * w * size
         call(kernel, (kind, stride, tall, lanes, size, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
 
 
 @region
-def windows(threads, x, out, rows, row_bytes, kernel, sizes, row_counts, counts, planes, planes_per_job):
-    """Every plane; jobs are of some planes, their counters behind `rows`, of which each thread has one. x, out and rows are handles,
-    row_counts and counts addresses of arrays of numbers, kernel an address."""
-    row = pointed(rows)
-    counters, jobs = row + threads * row_bytes, -(-planes // planes_per_job)
-    begin_jobs(counters, threads)
-    for thread in prange(threads):
-        state = flush_denormals()
-        if sizes[0] == MAXIMUM:  # which is one of its inputs, however small
-            restore_denormals(state)
-        job = next_job(counters, thread, threads, jobs)
-        while job < jobs:
-            first, last = job * planes_per_job, min((job + 1) * planes_per_job, planes)
-            _planes(first, last, pointed(x), pointed(out), row + thread * row_bytes, kernel, sizes, row_counts, counts)
-            job = next_job(counters, thread, threads, jobs)
-        restore_denormals(state)
-
-
-@region
-def positions(threads, x, out, where, kernel, sizes, planes, planes_per_job, counting):
-    """Every plane, with positions of maxima into `where` (int64); arguments as for `windows`, counting a handle of the counters."""
-    counters, jobs = pointed(counting), -(-planes // planes_per_job)
-    begin_jobs(counters, threads)
+def positions(job, thread, x, out, where, kernel, sizes, planes, planes_per_job):
+    """Some planes, with positions of maxima into `where` (int64); arguments as for `windows`."""
     stride, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
-    for thread in prange(threads):
-        job = next_job(counters, thread, threads, jobs)
-        while job < jobs:
-            for p in range(job * planes_per_job, min((job + 1) * planes_per_job, planes)):
-                to, found = pointed(out) + p * oh * ow * size, pointed(where) + p * oh * ow * 8
-                source = pointed(x) + p * h * w * size
-                call(kernel, (stride, lanes, size, to, found, source, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
-            job = next_job(counters, thread, threads, jobs)
+    for p in range(job * planes_per_job, min((job + 1) * planes_per_job, planes)):
+        to, found = pointed(out) + p * oh * ow * size, pointed(where) + p * oh * ow * 8
+        source = pointed(x) + p * h * w * size
+        call(kernel, (stride, lanes, size, to, found, source, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
 
 
 @region
-def lines(threads, x, out, counting, kernel, kind, lanes, size, row_counts, counts, count, per_job, length):
-    """Every line of `length`; arguments as for `positions`."""
-    counters, jobs = pointed(counting), -(-count // per_job)
-    begin_jobs(counters, threads)
-    for thread in prange(threads):
-        state = flush_denormals()
-        if kind == MAXIMUM:  # which is one of its inputs, however small
-            restore_denormals(state)
-        job = next_job(counters, thread, threads, jobs)
-        while job < jobs:
-            first = job * per_job
-            number = min(per_job, count - first)
-            to, source = pointed(out) + first * size, pointed(x) + first * length * size
-            call(kernel, (kind, lanes, size, to, source, row_counts, counts, number, length))
-            job = next_job(counters, thread, threads, jobs)
-        restore_denormals(state)
+def lines(job, thread, x, out, kernel, kind, lanes, size, row_counts, counts, count, per_job, length):
+    """Some lines of `length`; arguments as for `windows`."""
+    first = job * per_job
+    number = min(per_job, count - first)
+    to, source = pointed(out) + first * size, pointed(x) + first * length * size
+    call(kernel, (kind, lanes, size, to, source, row_counts, counts, number, length))
 
 
 def divisors(problem: Pool, axis: int) -> Array:
@@ -142,11 +117,10 @@ def _prepare_positions(problem: Pool, threads: int) -> Prepared:
     per_job = planes_of_job(problem, threads)
     used = min(threads, -(-planes // per_job))
     rest = kernel, sizes, planes, per_job
-    launch = positions.ready(used, used, 0, 0, 0, *rest, 0)
+    launch, jobs = positions.exact.ready(0, 0, 0, *rest), -(-planes // per_job)
 
     def run(x: Array, out: Array, where: Array) -> None:
-        counters = np.empty(used * COUNTER_BYTES, np.uint8)
-        launch(used, handle(x), handle(out), handle(where), *rest, handle(counters))
+        launch(used, jobs, handle(x), handle(out), handle(where), *rest)
 
     return Prepared(without_operands(run))
 
@@ -177,11 +151,10 @@ def prepare(problem: Pool, threads: int) -> Prepared:
         used = min(threads, -(-count // per_job))
 
         rest = kernel, kind, lanes, size, *divisors_at, count, per_job, length
-        launch_lines = lines.ready(used, used, 0, 0, 0, *rest)
+        launch_lines, line_jobs = for_kind(lines, kind).ready(0, 0, *rest), -(-count // per_job)
 
         def run_lines(x: Array, out: Array, held: Any = held) -> None:
-            counters = np.empty(used * COUNTER_BYTES, np.uint8)
-            launch_lines(used, handle(x), handle(out), handle(counters), *rest)
+            launch_lines(used, line_jobs, handle(x), handle(out), *rest)
 
         return Prepared(without_operands(run_lines), 0, f"whole lines of {length}")
     if in_strips(problem):
@@ -202,18 +175,18 @@ def prepare(problem: Pool, threads: int) -> Prepared:
     row_bytes = whole(max(needed, left + w + lanes) * size)
     per_job = planes_of_job(problem, threads)
     used = min(threads, -(-planes // per_job))
-    scratch = Scratch(used * (row_bytes + COUNTER_BYTES))
+    scratch = Scratch(used * row_bytes)
     sizes = (kind, shape.stride, shape.tall, lanes, size, *geometry(problem))
 
     arguments = row_bytes, kernel, sizes, *divisors_at, planes, per_job
-    launch = windows.ready(used, used, 0, 0, 0, *arguments)
+    launch, jobs = for_kind(windows, kind).ready(0, 0, 0, *arguments), -(-planes // per_job)
     neutral = -math.inf if kind == MAXIMUM else 0.0
 
     def run(x: Array, out: Array, held: Any = held) -> None:
         rows = scratch.take()
         if not all(inside):  # a scratch row's margins are padding
             rows[: used * row_bytes].view(problem.dtype)[...] = neutral
-        launch(used, handle(x), handle(out), handle(rows), *arguments)
+        launch(used, jobs, handle(x), handle(out), handle(rows), *arguments)
         scratch.give(rows)
 
     return Prepared(without_operands(run), scratch.nbytes)

@@ -15,7 +15,6 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import calibration
 from kernels.cost.roofline import memory_seconds, rate
@@ -26,7 +25,8 @@ from kernels.problem.arrays import frozen
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.runtime.blas import bounded
-from kernels.runtime.jit import njit, region
+from kernels.runtime.jit import njit
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import Scratch
 
 Array = np.ndarray
@@ -103,16 +103,15 @@ def unfold_tap(plane, target, position, kh, kw, stride, before, dilation, out_wi
 
 
 @region
-def unfold(x, columns, image, group, position, summand, c_in, kernel, stride, before, dilation, out_width):
-    """Fill columns (images, groups, summands, positions) from x (n, channels, h, w), starting at the given image, group, position
+def unfold(row, thread, x, columns, image, group, position, summand, c_in, kernel, stride, before, dilation, out_width):
+    """Fill a row of columns (images, groups, summands, positions) from x (n, channels, h, w), starting at the given image, group, position
     and summand; groups have c_in channels each. What lies on padding is 0."""
-    images, groups, summands = columns.shape[:3]
+    groups, summands = columns.shape[1:3]
     taps = kernel[0] * kernel[1]
-    for row in prange(images * groups * summands):
-        n, g, k = row // (groups * summands), row // summands % groups, summand + row % summands
-        plane = x[image + n, (group + g) * c_in + k // taps]
-        kh, kw = k % taps // kernel[1], k % kernel[1]
-        unfold_tap(plane, columns[n, g, row % summands], position, kh, kw, stride, before, dilation, out_width)
+    n, g, k = row // (groups * summands), row // summands % groups, summand + row % summands
+    plane = x[image + n, (group + g) * c_in + k // taps]
+    kh, kw = k % taps // kernel[1], k % kernel[1]
+    unfold_tap(plane, columns[n, g, row % summands], position, kh, kw, stride, before, dilation, out_width)
 
 
 def _dense_pointwise(problem: Conv) -> bool:
@@ -165,7 +164,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
             size = math.prod(shape) * (last - first) * count
             columns = memory[:size].reshape(*shape, last - first, count)
             corner = images[0], members[0], span[0], first
-            unfold(threads, x, columns, *corner, problem.c_in // groups, *window, problem.conv_size[1])
+            unfold(threads, math.prod(columns.shape[:3]), x, columns, *corner, problem.c_in // groups, *window, problem.conv_size[1])
             factors = weight[members[0] : members[1], :, first:last]
             with bounded(threads):
                 if first == 0:
@@ -176,7 +175,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
 
     if not stored:
         no_images, no_columns = frozen(np.empty((0, *problem.x_shape[1:]), dtype)), np.empty((0, 1, 1, 1), dtype)
-        unfold(threads, no_images, no_columns, 0, 0, 0, 0, problem.c_in // groups, *window, problem.conv_size[1])  # compiles
+        unfold(threads, 0, no_images, no_columns, 0, 0, 0, 0, problem.c_in // groups, *window, problem.conv_size[1])  # compiles
 
     def bind(operands: Operands) -> Run:
         assert operands.weight is not None

@@ -8,7 +8,6 @@ Reference: S. K. Lam, A. Pitrou, S. Seibert, "Numba: a LLVM-based Python JIT com
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.cost.roofline import memory_seconds
@@ -17,7 +16,8 @@ from kernels.methods.contract import Implementation, rounding_bound
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
-from kernels.runtime.jit import njit, region
+from kernels.runtime.jit import njit
+from kernels.runtime.regions import region
 
 Array = np.ndarray
 
@@ -45,14 +45,13 @@ def channel(x, weight, bias, out, stride, before, dilation):
 
 
 @region
-def loops(x, weight, bias, out, stride, before, dilation, groups):
-    """out (n, c_out, oh, ow) from x (n, c_in, h, w); stride, before, dilation are (h, w) pairs."""
+def loops(image, thread, x, weight, bias, out, stride, before, dilation, groups):
+    """A plane of out (n, c_out, oh, ow) from x (n, c_in, h, w); stride, before, dilation are (h, w) pairs."""
     c_out, ins = weight.shape[:2]
     outs = c_out // groups
-    for image in prange(x.shape[0] * c_out):
-        n, j = image // c_out, image % c_out
-        first = j // outs * ins
-        channel(x[n, first : first + ins], weight[j], bias[j], out[n, j], stride, before, dilation)
+    n, j = image // c_out, image % c_out
+    first = j // outs * ins
+    channel(x[n, first : first + ins], weight[j], bias[j], out[n, j], stride, before, dilation)
 
 
 def prepare(problem: Conv, threads: int) -> Prepared:
@@ -60,13 +59,13 @@ def prepare(problem: Conv, threads: int) -> Prepared:
     rest = problem.stride, (problem.padding[0][0], problem.padding[1][0]), problem.dilation, problem.groups
     no_bias = np.zeros(problem.c_out, problem.dtype)
     four = np.empty((0, 0, 0, 0), problem.dtype)
-    launch = loops.ready(worth(threads, problem.flops * CYCLES), four, four, no_bias, four, *rest)
+    launch, threads = loops.ready(four, four, no_bias, four, *rest), worth(threads, problem.flops * CYCLES)
 
     def bind(operands: Operands) -> Run:
         weight, bias = operands.weight, no_bias if operands.bias is None else operands.bias
 
         def run(x: Array, out: Array) -> None:
-            launch(x, weight, bias, out, *rest)
+            launch(threads, problem.n * problem.c_out, x, weight, bias, out, *rest)
 
         return run
 

@@ -7,7 +7,6 @@ a few elements. Reference as for the definition in `pool_naive`.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.roofline import memory_seconds
 from kernels.methods import registry
@@ -15,7 +14,8 @@ from kernels.methods.contract import Implementation, rounding_bound
 from kernels.primitives.prepared import Prepared, without_operands
 from kernels.problem.arrays import frozen
 from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
-from kernels.runtime.jit import njit, region
+from kernels.runtime.jit import njit
+from kernels.runtime.regions import region
 
 Array = np.ndarray
 
@@ -75,17 +75,15 @@ def plane_averages(x, out, depths, heights, widths, dilation, ends, include_pad,
 
 
 @region
-def maxima(x, out, indices, depths, heights, widths, dilation):
-    """All planes of x (planes, d, h, w); `indices` (planes, od, oh, ow), or (1, 0, 0, 0) if no positions are wanted."""
-    for p in prange(x.shape[0]):
-        plane_maxima(x[p], out[p], indices[p % indices.shape[0]], depths, heights, widths, dilation)
+def maxima(p, thread, x, out, indices, depths, heights, widths, dilation):
+    """A plane of x (planes, d, h, w); `indices` (planes, od, oh, ow), or (1, 0, 0, 0) if no positions are wanted."""
+    plane_maxima(x[p], out[p], indices[p % indices.shape[0]], depths, heights, widths, dilation)
 
 
 @region
-def averages(x, out, depths, heights, widths, dilation, ends, include_pad, divisor):
-    """All planes of x (planes, d, h, w)."""
-    for p in prange(x.shape[0]):
-        plane_averages(x[p], out[p], depths, heights, widths, dilation, ends, include_pad, divisor)
+def averages(p, thread, x, out, depths, heights, widths, dilation, ends, include_pad, divisor):
+    """A plane of x (planes, d, h, w)."""
+    plane_averages(x[p], out[p], depths, heights, widths, dilation, ends, include_pad, divisor)
 
 
 def windows(problem: Pool | AdaptivePool, axis: int) -> Array:
@@ -113,9 +111,9 @@ def prepare(problem: Pool | AdaptivePool, threads: int) -> Prepared:
         planes, result = frozen(x).reshape(len(x) * problem.c_in, *size), out.reshape(len(x) * problem.c_in, *out_size)
         if problem.kind == "max":
             where = no_indices if indices is None else indices.reshape(result.shape)
-            maxima(threads, planes, result, where, *tables, dilation)
+            maxima(threads, len(planes), planes, result, where, *tables, dilation)
         else:
-            averages(threads, planes, result, *tables, dilation, ends, include_pad, divisor)
+            averages(threads, len(planes), planes, result, *tables, dilation, ends, include_pad, divisor)
 
     def no_images(size: tuple[int, ...], dtype: str) -> Array:
         return np.empty((0, problem.c_in, *size), dtype)

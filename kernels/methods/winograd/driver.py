@@ -27,7 +27,6 @@ from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.jit import njit
-from kernels.runtime.jobs import COUNTER_BYTES
 from kernels.runtime.machine import machine
 from kernels.runtime.scratch import Scratch, whole
 
@@ -163,7 +162,7 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     held_offset = conv_offset + pool_bytes(problem, high, broad)
     fields, scratch_bytes = slabs(problem, seen, last, together(outs, high * broad, size), high * broad, held_offset)
     used = min(threads, jobs)
-    scratch = Scratch(used * (scratch_bytes + COUNTER_BYTES))
+    scratch = Scratch(used * scratch_bytes)
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
     parts, tall, taller = even(outs, cut.height(lanes))
     pooling, factors = pool_record(problem, high, broad)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.cost.gemm import even
 from kernels.methods.winograd.matrices import matrices
 from kernels.problem.operands import Array
-from kernels.runtime.jit import njit, region
+from kernels.runtime.jit import njit
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import aligned
 
 LINE = 32  # summands transformed at a time: nine taps of 14 channels fill the first-level cache
@@ -39,31 +39,30 @@ def _combine(to, factors, lines):
 
 
 @region
-def _interpolate(weights, rows, columns, packed, groups, parts, base, extra):
-    """packed from weights (c_out, k, taps): at point (y, x) the sum of taps, each times its numbers in rows[y] and columns[x], (points,
-    taps) of each axis."""
+def _interpolate(unit, thread, weights, rows, columns, packed, groups, parts, base, extra):
+    """Some summands of packed from weights (c_out, k, taps): at point (y, x) the sum of taps, each times its numbers in rows[y] and
+    columns[x], (points, taps) of each axis."""
     (high, down), (wide, across) = rows.shape, columns.shape
     c_out, k, _ = weights.shape
     pieces = (k + LINE - 1) // LINE
-    for unit in prange(groups * parts * pieces):
-        t, first = unit // pieces, unit % pieces * LINE
-        group, tile = t // parts, t % parts
-        j, m = group * (c_out // groups) + tile * base + min(tile, extra), base + (tile < extra)
-        count = min(LINE, k - first) * m
-        lines, half, sums = np.empty((across, down, count)), np.empty((across, count)), np.empty(count)
-        for c in range(m):
-            for i in range(count // m):
-                for y in range(down):
-                    for x in range(across):
-                        lines[x, y, i * m + c] = weights[j + c, first + i, y * across + x]
-        for y in range(high):
-            for x in range(across):
-                _combine(half[x], rows[y], lines[x])
-            for x in range(wide):
-                _combine(sums, columns[x], half)
-                to = ((y * wide + x) * c_out + j) * k + first * m
-                for i in range(count):
-                    packed[to + i] = sums[i]
+    t, first = unit // pieces, unit % pieces * LINE
+    group, tile = t // parts, t % parts
+    j, m = group * (c_out // groups) + tile * base + min(tile, extra), base + (tile < extra)
+    count = min(LINE, k - first) * m
+    lines, half, sums = np.empty((across, down, count)), np.empty((across, count)), np.empty(count)
+    for c in range(m):
+        for i in range(count // m):
+            for y in range(down):
+                for x in range(across):
+                    lines[x, y, i * m + c] = weights[j + c, first + i, y * across + x]
+    for y in range(high):
+        for x in range(across):
+            _combine(half[x], rows[y], lines[x])
+        for x in range(wide):
+            _combine(sums, columns[x], half)
+            to = ((y * wide + x) * c_out + j) * k + first * m
+            for i in range(count):
+                packed[to + i] = sums[i]
 
 
 def transformer(c_out: int, k: int, groups: int, m: int, tile: tuple[int, int], kernel: tuple[int, ...], dtype: str,
@@ -76,11 +75,12 @@ def transformer(c_out: int, k: int, groups: int, m: int, tile: tuple[int, int], 
     threads = worth(threads, POINT * points * c_out * k)
     shape = c_out, k, taps
     rest = groups, parts, base, extra
-    launch = _interpolate.ready(threads, np.empty((0, 0, 0), dtype), rows, columns, np.empty(0, dtype), *rest)
+    units = groups * parts * -(-k // LINE)
+    launch = _interpolate.ready(np.empty((0, 0, 0), dtype), rows, columns, np.empty(0, dtype), *rest)
 
     def pack(weight: Array) -> Array:
         packed = aligned(points * c_out * k * weight.itemsize).view(dtype)
-        launch(weight.reshape(shape), rows, columns, packed, *rest)
+        launch(threads, units, weight.reshape(shape), rows, columns, packed, *rest)
         return packed
 
     return pack

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.methods.winograd.stride_phases import axes, dense
@@ -17,9 +16,9 @@ from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call, split
-from kernels.runtime.jit import region
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import Scratch, handle
 
 Array = np.ndarray
@@ -37,18 +36,17 @@ def _weights(problem: Conv, weight: Array) -> Array:
 
 
 @region
-def _part(x, planes, starts, targets, kernel, few, lanes, size, channels, height, width, rows, columns, stride, step):
-    """Every channel's planes [phase of rows][phase of columns][row][column]; x and planes are handles, starts the first row of each phase,
-    targets as `deinterleave` says."""
-    phases, plane = len(starts), rows * columns
+def _part(plane, thread, x, planes, starts, targets, kernel, few, lanes, size, height, width, rows, columns, stride, step):
+    """A plane of one phase of rows: every channel's planes are [phase of rows][phase of columns][row][column]; x and planes are handles,
+    starts the first row of each phase, targets as `deinterleave` says."""
     across = (targets >= 0).sum()
-    for unit in prange(channels * phases * rows):
-        rest, i = split(unit, rows)
-        channel, phase = split(rest, phases)
+    channel, phase = split(plane, len(starts))
+    to = pointed(planes) + plane * across * rows * columns * size
+    for i in range(rows):
         row = starts[phase] + i * stride
         source = pointed(x) + (channel * height + min(row, height - 1)) * width * size
-        to = pointed(planes) + (rest * across * plane + i * columns) * size
-        call(kernel, (few, lanes, size, to, columns, targets.ctypes.data, source, width if row < height else 0, step))
+        place = to + i * columns * size
+        call(kernel, (few, lanes, size, place, columns, targets.ctypes.data, source, width if row < height else 0, step))
 
 
 def prepare_dense(problem: Conv, threads: int, prepare: Callable[[Conv, int], Prepared]) -> Prepared:
@@ -62,9 +60,11 @@ def prepare_dense(problem: Conv, threads: int, prepare: Callable[[Conv, int], Pr
     targets = np.full(step, -1)
     targets[list(across.starts)] = np.arange(len(across.starts)) * math.prod(slides.size)
     few = step if step <= WIDEST else 0
-    rest = (np.array(down.starts), targets, deinterleave(few, lanes, size), few, lanes, size, problem.n * problem.c_in, *problem.size,
-            *slides.size, stride, step)  # fmt: skip
-    launch = _part.ready(worth(threads, 2 * math.prod(slides.x_shape)), 0, 0, *rest)  # cycles: a load and a store each
+    rest = (np.array(down.starts), targets, deinterleave(few, lanes, size), few, lanes, size, *problem.size, *slides.size,
+            stride, step)  # fmt: skip
+    launch = _part.ready(0, 0, *rest)
+    helpers = worth(threads, 2 * math.prod(slides.x_shape))  # cycles: a load and a store each
+    units = problem.n * problem.c_in * len(down.starts)
 
     def bind(operands: Operands) -> Run:
         assert operands.weight is not None
@@ -73,7 +73,7 @@ def prepare_dense(problem: Conv, threads: int, prepare: Callable[[Conv, int], Pr
         def run(x: Array, out: Array) -> None:
             buffer = scratch.take()
             phases = buffer.view(problem.dtype).reshape(slides.x_shape)
-            launch(handle(x), handle(phases), *rest)
+            launch(helpers, units, handle(x), handle(phases), *rest)
             convolve(phases, out)
             scratch.give(buffer)
 

@@ -1,0 +1,278 @@
+"""A region of jobs on worker threads, and how it never waits for a thread that is not there.
+
+The caller of a region opens a slot, wakes who sleeps, and does jobs itself until none is left. Workers that come meanwhile enter the slot
+and take jobs from it; the caller then closes the slot and waits only for those who are inside, that is, for jobs that are being computed.
+A worker that comes late, or that the system runs no sooner, finds the slot closed and delays nobody. Where a worker was taken off its
+core in the middle of a job, the caller notices (it waits much longer than a job takes) and does the next regions alone for a while.
+Idle workers look for work for a while, then sleep. Callers and workers that are at work are at most as many as there are cores.
+
+    pool + RUN       address of `run`
+           EPOCH     counts opened slots; workers sleep while it does not change
+           SLEEPERS  workers asleep;  RUNNING  participants at work
+           SETTINGS  what is seldom written: numbers of workers and participants, times in ticks, whether workers sleep on a futex
+           ALONE     in ticks, until when regions are done by their callers; BACKOFF how long the next time
+           SLOTS     one for each region at a time, see `jobs`
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from kernels.runtime.atomics import add, doze, exchange, load, pause, replace, sleep_while, store, ticks, wake
+from kernels.runtime.ir import I64, call, read_index
+from kernels.runtime.jit import njit
+from kernels.runtime.jobs import (
+    CLAIMED,
+    CONTEXT,
+    DEADLINE,
+    ENTRY,
+    FAILED,
+    JOBS,
+    LINE,
+    NEXT,
+    RUNS,
+    TAKEN,
+    THREADS,
+    WORD,
+    jobs_left,
+    share_out,
+    slot_bytes,
+)
+from kernels.runtime.pointers import write_index
+from kernels.runtime.scratch import aligned
+
+OPEN, ASLEEP = 1 << 16, 1 << 17  # bits of a slot's WORD
+RAISED = -1  # by a job
+RUN, EPOCH, SLEEPERS, RUNNING, SETTINGS, BACKING, SLOTS = (line * LINE for line in (0, 1, 2, 3, 4, 6, 7))
+WORKERS, LIMIT, SPIN_TICKS, GAP_TICKS, END_TICKS, SLICE_TICKS, STALL_TICKS, STOP, NATIVE, STRIDE, LONGEST_END_TICKS = (
+    SETTINGS + 8 * i for i in range(11)
+)
+ALONE, BACKOFF, SHORTEST, LONGEST = (BACKING + 8 * i for i in range(4))
+
+REGIONS = 16  # at a time on workers; further callers do their jobs alone
+MAXIMUM = max(os.cpu_count() or 1, 1)  # participants of a region
+_memory = aligned(SLOTS + REGIONS * slot_bytes(MAXIMUM))
+_memory.fill(0)
+_pool = _memory.ctypes.data
+llvm.add_symbol("spectroconv_pool", _pool)
+
+
+def pool_of(builder: Any) -> Any:
+    """Emit the address of this process's pool."""
+    name = "spectroconv_pool"
+    where = builder.module.globals.get(name) or cgutils.add_global_variable(builder.module, ir.IntType(8), name)
+    where.linkage = "external"
+    return builder.ptrtoint(where, I64)
+
+
+@intrinsic
+def pool(typing_context: Any) -> Any:
+    """Address of this process's pool."""
+    return types.int64(), lambda context, builder, signature, values: pool_of(builder)
+
+
+@njit
+def _take_slot():
+    """The address of a slot that is now the caller's, 0 if all are taken."""
+    for i in range(REGIONS):
+        slot = pool() + SLOTS + i * read_index(pool() + STRIDE, 0)
+        if load(slot + TAKEN) == 0 and replace(slot + TAKEN, 0, 1):
+            return slot
+    return 0
+
+
+@njit
+def _alone(entry, context, jobs, own, resume):
+    """Every job from `resume` on by the caller; what `run` returns."""
+    write_index(own + THREADS, 1)
+    write_index(own + JOBS, jobs)
+    write_index(own + DEADLINE, ticks() + read_index(pool() + SLICE_TICKS, 0))
+    share_out(own, 1, jobs)
+    write_index(own + RUNS + NEXT, resume)
+    write_index(own + FAILED, 0)
+    call(entry, (own, 0, context))
+    if read_index(own + FAILED, 0):
+        return RAISED
+    return read_index(own + RUNS + NEXT, 0) if jobs_left(own) else 0
+
+
+@njit
+def _summon(threads):
+    """Wake as many sleeping workers as a region of so many participants lacks."""
+    asleep = load(pool() + SLEEPERS)
+    if asleep:
+        lacking = threads - 1 - (read_index(pool() + WORKERS, 0) - asleep)
+        if lacking > 0:
+            wake(pool() + EPOCH, lacking)
+
+
+@njit
+def _wait(slot, job):
+    """Until nobody is inside a closed slot of a region whose jobs take `job` ticks."""
+    began = ticks()
+    end = began + min(job + read_index(pool() + END_TICKS, 0), read_index(pool() + LONGEST_END_TICKS, 0))
+    left = load(slot + WORD)
+    while left:
+        if ticks() > end:
+            if not read_index(pool() + NATIVE, 0):
+                doze()
+            elif left & ASLEEP or replace(slot + WORD, left, left | ASLEEP):
+                sleep_while(slot + WORD, left | ASLEEP)
+        else:
+            pause()
+        left = load(slot + WORD)
+        if left == ASLEEP:
+            store(slot + WORD, 0)
+            left = 0
+    now = ticks()
+    if now - began > 2 * job + read_index(pool() + STALL_TICKS, 0):  # a worker lost its core
+        backoff = read_index(pool() + BACKOFF, 0)
+        write_index(pool() + ALONE, now + backoff)
+        write_index(pool() + BACKOFF, min(2 * backoff, read_index(pool() + LONGEST, 0)))
+    elif now > read_index(pool() + ALONE, 0) + 4 * read_index(pool() + BACKOFF, 0):  # no stall for long
+        write_index(pool() + BACKOFF, read_index(pool() + SHORTEST, 0))
+
+
+@njit
+def run(entry, context, threads, jobs, own, resume):
+    """All jobs of a region, entry(slot, participant, context) taking them: 0, or what `resume` must be to go on after the time of a slice:
+    positive: the caller alone, from that job on; negative: minus the address of its slot; or RAISED. own: a slot for one participant."""
+    if threads <= 1 or jobs <= 1 or resume > 0:
+        return _alone(entry, context, jobs, own, resume)
+    slot = -resume
+    if resume == 0:
+        if ticks() < read_index(pool() + ALONE, 0) or load(pool() + RUNNING) >= read_index(pool() + LIMIT, 0):
+            return _alone(entry, context, jobs, own, 0)
+        slot = _take_slot()
+        if slot == 0:
+            return _alone(entry, context, jobs, own, 0)
+        write_index(slot + THREADS, threads)
+        write_index(slot + JOBS, jobs)
+        write_index(slot + FAILED, 0)
+        share_out(slot, threads, jobs)
+    write_index(slot + ENTRY, entry)
+    write_index(slot + CONTEXT, context)
+    began = ticks()
+    write_index(slot + DEADLINE, began + read_index(pool() + SLICE_TICKS, 0))
+    add(pool() + RUNNING, 1)
+    store(slot + WORD, OPEN)
+    add(pool() + EPOCH, 1)
+    _summon(threads)
+    call(entry, (slot, 0, context))
+    add(slot + WORD, -OPEN)
+    add(pool() + RUNNING, -1)
+    if load(slot + WORD):
+        _wait(slot, (ticks() - began) * threads // jobs)
+    if read_index(slot + FAILED, 0):
+        store(slot + TAKEN, 0)
+        return RAISED
+    if jobs_left(slot):
+        for thread in range(1, threads):
+            store(slot + RUNS + thread * LINE + CLAIMED, 0)
+        return -slot
+    store(slot + TAKEN, 0)
+    return 0
+
+
+@njit
+def _help(slot, number):
+    """Take part in a region if it is open and lacks somebody; whether it did."""
+    word = load(slot + WORD)
+    if not word & OPEN or (word & (OPEN - 1)) + 1 >= read_index(slot + THREADS, 0):
+        return False
+    if add(pool() + RUNNING, 1) >= read_index(pool() + LIMIT, 0) or not replace(slot + WORD, word, word + 1):
+        add(pool() + RUNNING, -1)
+        return False
+    helpers = read_index(slot + THREADS, 0) - 1
+    for i in range(helpers):
+        participant = 1 + (number + i) % helpers
+        if exchange(slot + RUNS + participant * LINE + CLAIMED, 1) == 0:
+            call(read_index(slot + ENTRY, 0), (slot, participant, read_index(slot + CONTEXT, 0)))
+            break
+    add(pool() + RUNNING, -1)
+    if add(slot + WORD, -1) == ASLEEP + 1:
+        wake(slot + WORD, 1)
+    return True
+
+
+@njit
+def _idle(seen):
+    """Look for SPIN whether a slot was opened since the epoch `seen`; False when it is time to sleep."""
+    now = ticks()
+    end = now + read_index(pool() + SPIN_TICKS, 0)
+    while load(pool() + EPOCH) == seen:
+        for _ in range(4):
+            pause()
+        before, now = now, ticks()
+        if now > end or now - before > read_index(pool() + GAP_TICKS, 0):
+            return False
+    return True
+
+
+@njit
+def work(number):
+    """The life of worker `number`; a worker that is a Python thread lives until it would sleep."""
+    while not load(pool() + STOP):
+        seen = load(pool() + EPOCH)
+        helped = False
+        for i in range(REGIONS):
+            helped = _help(pool() + SLOTS + i * read_index(pool() + STRIDE, 0), number) or helped
+        if helped or _idle(seen):
+            continue
+        add(pool() + SLEEPERS, 1)
+        if not read_index(pool() + NATIVE, 0):
+            return 0
+        if load(pool() + EPOCH) == seen and not load(pool() + STOP):
+            sleep_while(pool() + EPOCH, seen)
+        add(pool() + SLEEPERS, -1)
+    return 0
+
+
+@njit
+def leave(slot):
+    """Give back the slot of a region that is not gone on with."""
+    store(slot + TAKEN, 0)
+
+
+@njit
+def woken():
+    """A worker that is a Python thread sleeps no more."""
+    add(pool() + SLEEPERS, -1)
+
+
+@njit
+def stop():
+    """Wake all workers, who then end."""
+    store(pool() + STOP, 1)
+    add(pool() + EPOCH, 1)
+    wake(pool() + EPOCH, 1 << 20)
+
+
+@njit
+def now():
+    """Ticks."""
+    return ticks()
+
+
+def write(offset: int, value: int) -> None:
+    """Put a number in the pool."""
+    _memory[offset : offset + 8].view("int64")[0] = value
+
+
+def read(offset: int) -> int:
+    """A number of the pool."""
+    return int(_memory[offset : offset + 8].view("int64")[0])
+
+
+def clear() -> None:
+    """Nothing is open, nobody is there."""
+    for offset in (EPOCH, SLEEPERS, RUNNING, WORKERS, ALONE):
+        write(offset, 0)
+    _memory[SLOTS:] = 0
