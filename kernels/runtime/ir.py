@@ -218,6 +218,14 @@ class VectorBuilder:
         """|a| with the sign of `sign`."""
         return self._call(f"llvm.copysign.{self._suffix}", self.vector, a, sign)
 
+    def root(self, a: ir.Value) -> ir.Value:
+        """The square root."""
+        return self._call(f"llvm.sqrt.{self._suffix}", self.vector, a)
+
+    def rounded(self, a: ir.Value, how: str) -> ir.Value:
+        """A whole number near a; how: "floor", "ceil", or "rint", the nearest, of two the even one."""
+        return self._call(f"llvm.{how}.{self._suffix}", self.vector, a)
+
     @property
     def largest_exponent(self) -> int:
         """The power of two of the largest numbers; -largest_exponent + 1 is that of the smallest normal ones."""

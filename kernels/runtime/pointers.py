@@ -32,3 +32,26 @@ def pointed(typing_context: Any, handle: Any) -> Any:
         return builder.load(result)
 
     return types.int64(types.int64), codegen
+
+
+@intrinsic
+def read_number(typing_context: Any, address: Any, like: Any) -> Any:
+    """The number at an address, of the type of `like`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = context.get_data_type(like)
+        return context.unpack_value(builder, like, builder.inttoptr(values[0], kind.as_pointer()))
+
+    return like(types.int64, like), codegen
+
+
+@intrinsic
+def write_number(typing_context: Any, address: Any, value: Any) -> Any:
+    """Put a number at an address, in its own type."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = context.get_data_type(value)
+        context.pack_value(builder, value, values[1], builder.inttoptr(values[0], kind.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value), codegen

@@ -1,0 +1,304 @@
+"""A chain of element-by-element operations in one pass over memory, as NumExpr does it: a program of `vector_pass` lines on blocks that
+stay in the first-level cache. No chain is compiled: only its operations are, once a machine.
+
+Arrays of any strides take part, broadcast ones with stride 0. Axes that lie behind each other in all arrays are joined; the last two of
+what is left make blocks of up to BLOCK numbers. An operand that is contiguous there is read and written in place, any other goes through a
+buffer, which a block that sees the same numbers again finds filled. Bools and integers become floats on the way in and back on the way out.
+Method: F. Alted, NumExpr, https://github.com/pydata/numexpr (since 2009).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from kernels.cost.calibration import worth
+from kernels.primitives.vector_math import ARITY, CYCLES
+from kernels.primitives.vector_pass import bits, line
+from kernels.runtime.ir import call, read_index, split
+from kernels.runtime.jit import njit, region
+from kernels.runtime.machine import machine
+from kernels.runtime.pointers import pointed, read_number, write_index, write_number
+from kernels.runtime.scratch import handle
+
+Array = np.ndarray
+
+BLOCK = 1024  # numbers a block: a dozen blocks of float32 fit a first-level cache
+CODES = {"float32": 0, "float64": 1, "bool": 2, "uint8": 2, "int32": 3, "int64": 4}
+HEAD, OPERAND, OUTER, STEP = 12, 6, 6, 10  # int64s of a description: in front, an operand (then its OUTER strides), an operation
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """slot[to] = name(slot[a], slot[b], slot[c]) with numbers p and q. Slots are the inputs, then whatever has been made."""
+
+    name: str
+    to: int
+    slots: tuple[int, ...]
+    p: float = 0.0
+    q: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Shape-free facts of an array: its strides in numbers along the program's axes (0 where it is broadcast), and its dtype's name."""
+
+    strides: tuple[int, ...]
+    dtype: str
+
+
+@njit
+def _get(address, code, zero):
+    """One number of the type that a code stands for, in the computed type."""
+    if code == 0:
+        return type(zero)(read_number(address, np.float32(0)))
+    if code == 1:
+        return type(zero)(read_number(address, np.float64(0)))
+    if code == 2:
+        return type(zero)(read_number(address, np.uint8(0)))
+    if code == 3:
+        return type(zero)(read_number(address, np.int32(0)))
+    return type(zero)(read_number(address, np.int64(0)))
+
+
+@njit
+def _put(address, code, value):
+    """One number into the type that a code stands for."""
+    if code == 0:
+        write_number(address, np.float32(value))
+    elif code == 1:
+        write_number(address, np.float64(value))
+    elif code == 2:
+        write_number(address, np.uint8(value != 0))
+    elif code == 3:
+        write_number(address, np.int32(value))
+    else:
+        write_number(address, np.int64(value))
+
+
+@njit
+def _bytes(code):
+    """Bytes of a number of the type that a code stands for."""
+    return 4 if code == 0 or code == 3 else 1 if code == 2 else 8
+
+
+@njit
+def _load(to, size, source, code, rows, pitch, count, stride, zero):
+    """Numbers of any type and strides into a block of numbers of `size` bytes."""
+    step, own = stride * _bytes(code), pitch * _bytes(code)
+    for r in range(rows):
+        place, first = to + r * count * size, source + r * own
+        if stride == 0:
+            value = _get(first, code, zero)
+            for i in range(count):
+                write_number(place + i * size, value)
+        elif code == (0 if size == 4 else 1):
+            for i in range(count):
+                write_number(place + i * size, read_number(first + i * step, zero))
+        else:
+            for i in range(count):
+                write_number(place + i * size, _get(first + i * step, code, zero))
+
+
+@njit
+def _store(source, size, to, code, rows, pitch, count, stride, zero):
+    """A block into numbers of any type and strides."""
+    step, own = stride * _bytes(code), pitch * _bytes(code)
+    for r in range(rows):
+        place, first = source + r * count * size, to + r * own
+        if code == (0 if size == 4 else 1):
+            for i in range(count):
+                write_number(first + i * step, read_number(place + i * size, zero))
+        else:
+            for i in range(count):
+                _put(first + i * step, code, read_number(place + i * size, zero))
+
+
+@region
+def _run(threads, description, zero, size):
+    """A whole program; description: the handle of an array as `VectorProgram.bind` fills it."""
+    d = pointed(description)
+    inputs, outputs, steps, outers = read_index(d, 0), read_index(d, 1), read_index(d, 2), read_index(d, 3)
+    length, rows_in_all, rows_at_once, block = read_index(d, 4), read_index(d, 5), read_index(d, 6), read_index(d, 7)
+    jobs, slots, scratch, share = read_index(d, 8), read_index(d, 9), read_index(d, 10), read_index(d, 11)
+    columns, bands = (length + block - 1) // block, (rows_in_all + rows_at_once - 1) // rows_at_once
+    operands = inputs + outputs
+    each = 8 * (OPERAND + OUTER)
+    lengths = d + 8 * HEAD
+    described = lengths + 8 * OUTER
+    program = described + operands * each
+    for thread in prange(threads):
+        pointers = pointed(scratch) + thread * share
+        seen = pointers + 8 * slots  # address, rows and columns that each operand's buffer holds
+        places = seen + 24 * operands  # indices along the outer axes
+        buffers = places + 8 * OUTER
+        for slot in range(slots):
+            write_index(pointers + 8 * slot, buffers + slot * block * size)
+        for o in range(operands):
+            write_index(seen + 24 * o, 0)
+        for job in range(jobs * thread // threads, jobs * (thread + 1) // threads):
+            rest, column = split(job, columns)
+            rest, band = split(rest, bands)
+            for k in range(outers):
+                rest, i = split(rest, read_index(lengths, outers - 1 - k))
+                write_index(places + 8 * (outers - 1 - k), i)
+            column *= block
+            row = band * rows_at_once
+            count, rows = min(block, length - column), min(rows_at_once, rows_in_all - row)
+            for o in range(operands):
+                at = described + o * each
+                code, pitch, stride = read_index(at, 1), read_index(at, 3), read_index(at, 4)
+                offset = row * pitch + column * stride
+                for k in range(outers):
+                    offset += read_index(places, k) * read_index(at, OPERAND + k)
+                address = pointed(read_index(at, 0)) + offset * _bytes(code)
+                memory = seen + 24 * o
+                if read_index(at, 2):
+                    write_index(pointers + 8 * o, address)
+                elif o >= inputs:
+                    write_index(memory, address)
+                elif read_index(memory, 0) != address or read_index(memory, 1) != rows or read_index(memory, 2) != count:
+                    _load(read_index(pointers, o), size, address, code, rows, pitch, count, stride, zero)
+                    write_index(memory, address)
+                    write_index(memory + 8, rows)
+                    write_index(memory + 16, count)
+            for s in range(steps):
+                at = program + 8 * STEP * s
+                to, a = read_index(pointers, read_index(at, 4)), read_index(pointers, read_index(at, 5))
+                b, c = read_index(pointers, read_index(at, 6)), read_index(pointers, read_index(at, 7))
+                form, lanes, p, q = read_index(at, 1), read_index(at, 2), read_index(at, 8), read_index(at, 9)
+                call(read_index(at, 0), (form, lanes, size, to, a, b, c, rows * count, p, q))
+            for o in range(inputs, operands):
+                at = described + o * each
+                if not read_index(at, 2):
+                    code, pitch, stride = read_index(at, 1), read_index(at, 3), read_index(at, 4)
+                    _store(read_index(pointers, o), size, read_index(seen + 24 * o, 0), code, rows, pitch, count, stride, zero)
+
+
+def joined(shape: Sequence[int], strides: Sequence[Sequence[int]], order: Sequence[int]) -> tuple[list[int], list[list[int]]]:
+    """(lengths, strides of each array) of the axes in this order, without those of length 1, neighbours joined where all arrays allow.
+
+    >>> joined((2, 3, 4), [(12, 4, 1), (0, 0, 1)], (0, 1, 2))
+    ([6, 4], [[4, 1], [0, 1]])
+    """
+    lengths: list[int] = []
+    kept: list[list[int]] = [[] for _ in strides]
+    for axis in order:
+        if shape[axis] == 1:
+            continue
+        if lengths and all(found[-1] == each[axis] * shape[axis] for found, each in zip(kept, strides)):
+            lengths[-1] *= shape[axis]
+            for found, each in zip(kept, strides):
+                found[-1] = each[axis]
+        else:
+            lengths.append(shape[axis])
+            for found, each in zip(kept, strides):
+                found.append(each[axis])
+    return lengths or [1], [found or [1] for found in kept]
+
+
+class VectorProgram:
+    """Operations on arrays of one shape (broadcast), planned for their layouts; `bind` gives what runs it on arrays that lie so.
+
+    `outputs` are the slots that are handed out. Raises ValueError where the axes cannot be joined to OUTER + 2.
+    """
+
+    def __init__(
+        self, dtype: np.dtype, shape: Sequence[int], inputs: Sequence[Layout], outputs: Sequence[tuple[int, Layout]],
+        operations: Sequence[Operation], threads: int,
+    ) -> None:  # fmt: skip
+        self.dtype = np.dtype(dtype)
+        size, lanes = self.dtype.itemsize, machine().lanes(self.dtype.itemsize)
+        layouts = [*inputs, *(layout for _, layout in outputs)]
+        first = outputs[0][1].strides
+        order = sorted(range(len(shape)), key=lambda axis: (-abs(first[axis]), axis))
+        lengths, strides = joined(shape, [layout.strides for layout in layouts], order)
+        if len(lengths) > OUTER + 2:
+            raise ValueError(f"{len(lengths)} axes, of which none can be joined, are more than {OUTER + 2}")
+        *outer, rows, count = [1] * (2 - len(lengths)) + lengths
+        cycles = sum(CYCLES[each.name] for each in operations) + 4 * len(layouts)
+        self.threads = worth(threads, cycles * math.prod(shape) / lanes)
+        at_once = max(min(BLOCK // max(count, 1), rows), 1)
+        while self.threads > 1 and at_once > 1 and math.prod(outer) * -(-rows // at_once) < 2 * self.threads:
+            at_once = -(-at_once // 2)
+        jobs = math.prod(outer) * -(-rows // at_once) * -(-count // BLOCK)
+        steps, slots = self._placed(len(inputs), [slot for slot, _ in outputs], operations)
+        self._scratch = 8 * (slots + 3 * len(layouts) + OUTER) + slots * BLOCK * size
+        self._scratch += -self._scratch % 64
+        head = [len(inputs), len(outputs), len(steps), len(outer), count, rows, at_once, BLOCK, jobs, slots, 0, self._scratch]
+        words = [*head, *outer, *[0] * (OUTER - len(outer))]
+        for layout, each in zip(layouts, strides):
+            *far, pitch, stride = [0] * (2 - len(each)) + each
+            code = CODES[layout.dtype]
+            direct = code == (0 if size == 4 else 1) and stride == 1 and (at_once == 1 or pitch == count)
+            direct |= code == (0 if size == 4 else 1) and count == 1 and pitch == 1 and rows > 1
+            words += [0, code, int(direct), pitch, stride, 0, *far, *[0] * (OUTER - len(far))]
+        for name, to, sources, p, q in steps:
+            address, form = line(name, lanes, size)
+            sources = [*sources, *sources[:1] * (3 - len(sources))]
+            words += [address, form, lanes, size, to, *sources, bits(p), bits(q)]
+        self._words = np.array(words, np.int64)
+        self._count = len(layouts)
+        zero = self.dtype.type(0)
+        self._launch = _run.ready(self.threads, self.threads, 0, zero, size)
+        self._rest = zero, size
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of scratch that a run uses."""
+        return self._scratch * self.threads
+
+    @staticmethod
+    def _placed(inputs: int, outputs: list[int], operations: Sequence[Operation]) -> tuple[list[tuple[str, int, list[int], float, float]], int]:
+        """(steps with the buffers that they read and write, buffers in all): results that are handed out have a place of their own, others
+        share places in turn."""
+        place = {slot: slot for slot in range(inputs)}
+        handed: dict[int, int] = {}
+        copies = []
+        for i, slot in enumerate(outputs):
+            if slot < inputs or slot in handed:
+                copies.append(("copy", inputs + i, slot))
+            else:
+                handed[slot] = inputs + i
+        last = {slot: i for i, each in enumerate(operations) for slot in each.slots}
+        last |= {slot: len(operations) for _, _, slot in copies}
+        free: list[int] = []
+        total = inputs + len(outputs)
+        steps = []
+        for i, each in enumerate(operations):
+            sources = [place[slot] for slot in each.slots]
+            for slot in set(each.slots):
+                if last[slot] == i and place[slot] >= inputs + len(outputs):
+                    free.append(place[slot])
+            if each.to in handed:
+                place[each.to] = handed[each.to]
+            elif free:
+                place[each.to] = free.pop()
+            else:
+                place[each.to] = total
+                total += 1
+            steps.append((each.name, place[each.to], sources, each.p, each.q))
+        steps += [(name, to, [place[slot]], 0.0, 0.0) for name, to, slot in copies]
+        return steps, total
+
+    def bind(self, arrays: Sequence[Array], scratch: Array) -> Callable[[], None]:
+        """What runs the program on these arrays, inputs then outputs, with scratch of at least `scratch_bytes`."""
+        words = self._words.copy()
+        words[10] = handle(scratch)
+        start = HEAD + OUTER
+        for i, array in enumerate(arrays):
+            words[start + i * (OPERAND + OUTER)] = handle(array)
+        launch, threads, address, rest = self._launch, self.threads, handle(words), self._rest
+
+        def run(held: Any = (words, scratch, *arrays)) -> None:
+            launch(threads, address, *rest)
+
+        return run
+
+
+__all__ = ["ARITY", "Layout", "Operation", "VectorProgram", "joined"]
