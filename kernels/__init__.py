@@ -28,6 +28,7 @@ from kernels.api.separable import separable_conv1d, separable_conv2d
 from kernels.dispatch import tuning
 from kernels.dispatch.plan import Plan
 from kernels.network.layers import Layer, layer
+from kernels.network.model import Model, load
 from kernels.network.sequence import Sequence, sequence
 from kernels.problem.accuracy import set_accuracy
 from kernels.problem.conv import Conv, ConvTranspose, ConvWeight, parse
@@ -46,6 +47,7 @@ __all__ = [
     "ConvTranspose",
     "ConvWeight",
     "Layer",
+    "Model",
     "Plan",
     "Pool",
     "ProblemError",
@@ -75,6 +77,7 @@ __all__ = [
     "global_max_pool",
     "implementations",
     "layer",
+    "load",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",

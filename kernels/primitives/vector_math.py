@@ -156,6 +156,7 @@ def _sign(w: VectorBuilder, a: ir.Value) -> ir.Value:
 # by name: operands a, b, c (vectors), p, q (one number in every lane); truth is 1 and 0
 EMITTERS: dict[str, Emitter] = {
     "copy": lambda w, a, b, c, p, q: a,
+    "fill": lambda w, a, b, c, p, q: p,
     "add": lambda w, a, b, c, p, q: w.b.fadd(a, b),
     "sub": lambda w, a, b, c, p, q: w.b.fsub(a, b),
     "mul": lambda w, a, b, c, p, q: w.b.fmul(a, b),
@@ -201,9 +202,11 @@ EMITTERS: dict[str, Emitter] = {
     "where": lambda w, a, b, c, p, q: w.b.select(_true(w, a), b, c),
 }  # fmt: skip
 # operands that each reads
-ARITY = {name: 1 for name in EMITTERS} | dict.fromkeys(("add", "sub", "mul", "div", "max", "min", "prelu", "less", "less_equal", "equal"), 2)
+ARITY = dict.fromkeys(EMITTERS, 1)
+ARITY |= dict.fromkeys(("add", "sub", "mul", "div", "max", "min", "prelu", "less", "less_equal", "equal"), 2)
 ARITY |= {"fma": 3, "where": 3}
 # cycles a vector, roughly
-CYCLES = {name: 2 for name in EMITTERS} | {
-    "div": 12, "div_by": 12, "divide": 12, "sqrt": 18, "exp": 20, "log": 30, "sin": 25, "cos": 25, "erf": 50, "power": 50, "power_even": 50, "power_odd": 50, "elu": 20, "gelu": 60, "gelu_tanh": 40, "sigmoid": 30, "tanh": 30, "silu": 30,
+CYCLES = dict.fromkeys(EMITTERS, 2) | {
+    "div": 12, "div_by": 12, "divide": 12, "sqrt": 18, "exp": 20, "log": 30, "sin": 25, "cos": 25, "erf": 50, "power": 50,
+    "power_even": 50, "power_odd": 50, "elu": 20, "gelu": 60, "gelu_tanh": 40, "sigmoid": 30, "tanh": 30, "silu": 30,
 }  # fmt: skip

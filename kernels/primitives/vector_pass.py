@@ -41,18 +41,22 @@ def _line(typing_context: Any, form_: Any, lanes_: Any, itemsize_: Any, y: Any, 
             return w.splat(double if itemsize == 8 else builder.fptrunc(double, w.scalar))
 
         p, q = number(p), number(q)
+        def emitted(w: VectorBuilder, loaded: list[ir.Value]) -> ir.Value:
+            a, b, c = loaded + [w.zero()] * (3 - arity)
+            return emit(w, a, b, c, p, q)
+
         to, places = w.pointer(y), [w.pointer(source) for source in sources[:arity]]
         whole = builder.sdiv(count, i64(lanes))
         with w.loop(whole) as block:
             at = builder.mul(block, i64(lanes))
             loaded = [w.load(w.at(place, at)) for place in places]
-            w.store(emit(w, *loaded, *[w.zero()] * (3 - arity), p, q), w.at(to, at))
+            w.store(emitted(w, loaded), w.at(to, at))
         done = builder.mul(whole, i64(lanes))
         rest = builder.sub(count, done)
         with w.when(builder.icmp_signed(">", rest, i64(0))):
             mask = w.first(rest)
             loaded = [w.load_first(w.at(place, done), mask) for place in places]
-            w.store_first(emit(w, *loaded, *[w.zero()] * (3 - arity), p, q), w.at(to, done), mask)
+            w.store_first(emitted(w, loaded), w.at(to, done), mask)
         return context.get_dummy_value()
 
     return types.void(*literals, *(types.int64,) * 7), codegen
@@ -66,8 +70,8 @@ def _lines(form, lanes, itemsize, y, a, b, c, count, p, q):
 def line(name: str, lanes: int, itemsize: int) -> tuple[int, int]:
     """(address of the compiled pass, its form) for an operation of `vector_math.EMITTERS`.
 
-    The function takes, all int64: form, lanes and itemsize again; y, a, b, c, addresses of lines that may be one and the same, those that it
-    does not read anything; count, numbers in a line; p, q, bits of its two numbers.
+    The function takes, all int64: form, lanes and itemsize again; y, a, b, c, addresses of lines that may be one and the same, those
+    that it does not read anything; count, numbers in a line; p, q, bits of its two numbers.
     """
     form = NAMES.index(name)
     return address(_lines, (form, lanes, itemsize), (types.int64,) * 7), form

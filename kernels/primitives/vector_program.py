@@ -44,6 +44,9 @@ class Operation:
     q: float = 0.0
 
 
+Placed = tuple[str, int, list[int], float, float]  # an operation on buffers
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """Shape-free facts of an array: its strides in numbers along the program's axes (0 where it is broadcast), and its dtype's name."""
@@ -254,7 +257,7 @@ class VectorProgram:
         return self._scratch * self.threads
 
     @staticmethod
-    def _placed(inputs: int, outputs: list[int], operations: Sequence[Operation]) -> tuple[list[tuple[str, int, list[int], float, float]], int]:
+    def _placed(inputs: int, outputs: list[int], operations: Sequence[Operation]) -> tuple[list[Placed], int]:
         """(steps with the buffers that they read and write, buffers in all): results that are handed out have a place of their own, others
         share places in turn."""
         place = {slot: slot for slot in range(inputs)}

@@ -37,10 +37,17 @@ class Unsupported:
 class UnsupportedError(RefusedError):
     """Lists every node of a model that cannot be run, in `nodes`."""
 
-    def __init__(self, nodes: list[Unsupported], hint: str) -> None:
+    def __init__(self, nodes: list[Unsupported]) -> None:
         self.nodes = nodes
-        lines = [f"  {each}" for each in nodes]
-        super().__init__("\n".join([f"{len(nodes)} node{'s' * (len(nodes) > 1)} of the model cannot be run here:", *lines, hint]))
+        head = f"{len(nodes)} node{'s' * (len(nodes) > 1)} of the model cannot be run here:"
+        super().__init__("\n".join([head, *(f"  {each}" for each in nodes)]))
+
+
+def check_known(graph: Graph) -> None:
+    """Raises UnsupportedError that lists every node whose operator is not known, whatever the lengths; branches of If are not looked at."""
+    unknown = [Unsupported(node, "no such operator is known") for node in graph.nodes if node.op != "If" and of_node(node) is None]
+    if unknown:
+        raise UnsupportedError(unknown)
 
 
 @dataclasses.dataclass
@@ -83,7 +90,7 @@ class _Walk:
             else:
                 self._node(node)
         if self.unsupported:
-            raise UnsupportedError(self.unsupported, 'rest="onnxruntime" hands what onnxruntime knows to it')
+            raise UnsupportedError(self.unsupported)
         for name, value in graph.outputs.items():
             self.new.output(name, self._of(value))
         self.new.drop_dead()
@@ -131,7 +138,10 @@ class _Walk:
             else:
                 metas = operator.infer(node)
         except (ProblemError, TypeError, ValueError, IndexError, KeyError) as error:
-            self._refuse(old, str(error))
+            self._refuse(old, str(error).removeprefix(f"{node.op} {node.label!r}: "))
+            return
+        if foreign := [dtype for _, dtype in metas if np.dtype(dtype).kind not in "fiub"]:
+            self._refuse(old, f"{foreign[0]} is not computed; numbers and bools are")
             return
         for value, (shape, dtype) in zip(node.outputs, metas):
             value.shape, value.dtype = tuple(int(n) for n in shape), np.dtype(dtype)

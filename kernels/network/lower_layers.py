@@ -1,0 +1,137 @@
+"""Convolutions, pools and products become plans of this library's methods, on arrays with channels first or last, as they lie."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kernels.dispatch.plan import Outline, Plan, choice_for
+from kernels.network.graph import Node
+from kernels.network.lowering import Lowering, lowers
+from kernels.network.operators.windows import window_request
+from kernels.network.views import Array, View
+from kernels.problem.conv import Conv, Problem
+from kernels.problem.operands import Operands
+from kernels.problem.options import Signature
+
+
+def plan_of(lowering: Lowering, problem: Problem, signature: Signature, operands: Operands) -> Plan:
+    """A plan of what "auto" takes, measured first where that was asked for."""
+    settings = lowering.settings
+    if settings.budget:
+        from kernels.dispatch.measure import measure  # brings Numba
+
+        measure(problem, settings.threads, settings.budget)
+    return Plan(Outline(problem, signature, "auto", settings.threads), operands)
+
+
+def _run(plan: Plan, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> Callable[[list[Array], Array], Callable[[], Any]]:
+    """Binds a plan's bare run to arrays in the shapes that it takes."""
+
+    def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
+        x, y, run = arrays[0].reshape(x_shape), arrays[1].reshape(y_shape), plan.run
+        return lambda: run(x, y)
+
+    return bind
+
+
+def _last(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[0], *shape[2:], shape[1])
+
+
+def channels_last_order(rank: int) -> tuple[int, ...]:
+    """The order of axes in memory of (N, C, *spatial) with channels last."""
+    return (0, *range(2, rank), 1)
+
+
+@lowers("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+def _window(lowering: Lowering, node: Node) -> None:
+    if ("Conv" in node.op and "weight" not in node.attributes) or len(node.outputs) > 1 or node.x.kind not in (np.float32, np.float64):
+        from kernels.network.lowering import lower_by_numpy
+
+        lower_by_numpy(lowering, node)  # weights that change, positions of maxima, integers
+        return
+    asked = window_request(node, node.attributes.get("weight"), node.attributes.get("bias"))
+    problem, rank, x = asked.problem, len(node.x.lengths), lowering.view(node.x)
+    if isinstance(problem, Conv):
+        accuracy = "each" if node in lowering.settings.each else problem.accuracy
+        problem = dataclasses.replace(problem, activation=node.attributes.get("activation"), accuracy=accuracy)
+    last = channels_last_order(rank)
+    if not x.contiguous() and x.contiguous(last) and rank <= 4:
+        x_shape, y_shape = _last(problem.x_shape), _last(problem.out_shape)
+        signature = Signature(x_shape, y_shape, np.dtype(problem.dtype), rank - 2, channels_last=True)
+        plan = plan_of(lowering, problem, signature, asked.operands)
+        y = lowering.new(node.y, last, anywhere=False)
+        reads, writes = [x.transposed(last)], [y.transposed(last)]
+    else:
+        x = lowering.ordered(node, x)
+        x_shape, y_shape = problem.x_shape, problem.out_shape
+        plan = plan_of(lowering, problem, asked.signature, asked.operands)
+        y = lowering.new(node.y, range(rank), anywhere=False)
+        reads, writes = [x], [y]
+    lowering.step(node, reads, writes, _run(plan, x_shape, y_shape), plan.implementation, plan.seconds, own=plan.workspace_bytes)
+
+
+@lowers("Linear")
+def _linear(lowering: Lowering, node: Node) -> None:
+    """A convolution of one tap: positions are rows where the summed axis lies last in memory, else one image a matrix, channels first."""
+    x, y_shape = lowering.view(node.x), node.y.lengths
+    by_rows = node.attributes["axis"] == -1
+    if not by_rows:
+        x = x.swapped()
+        y_shape = (*y_shape[:-2], y_shape[-1], y_shape[-2])
+    rank = len(y_shape)
+    swapped = (*range(rank - 2), rank - 1, rank - 2)
+    planes = rank > 1 and not x.contiguous() and x.contiguous(swapped)
+    if not planes and not x.contiguous():
+        first = x.strides[-1] != 1 and rank > 1 and x.strides[-2] == 1  # the axis before lies last: copy in that order
+        x, planes = lowering.ordered(node, x, swapped if first else None), first
+    problem, signature, operands = _one_tap(lowering, node, x, planes)
+    plan = plan_of(lowering, problem, signature, operands)
+    wanted = swapped if planes else tuple(range(rank))
+    y = _place(lowering, node, wanted, by_rows)
+    reads, writes = ([x.swapped()], [y.swapped()]) if planes else ([x], [y])
+    bind = _run(plan, signature.x_shape, signature.out_shape)
+    lowering.step(node, reads, writes, bind, plan.implementation, plan.seconds, own=plan.workspace_bytes)
+
+
+def _place(lowering: Lowering, node: Node, wanted: tuple[int, ...], by_rows: bool) -> View:
+    """The output as its rows lie: the node's value, its last two axes changed places where they stand the other way round."""
+    if by_rows:
+        return lowering.new(node.y, wanted, anywhere=False)
+    rank = len(wanted)
+    back = {rank - 1: rank - 2, rank - 2: rank - 1}
+    order = tuple(back.get(axis, axis) for axis in wanted)
+    return lowering.new(node.y, order, anywhere=False).swapped()
+
+
+def _one_tap(lowering: Lowering, node: Node, x: View, planes: bool) -> tuple[Problem, Signature, Operands]:
+    weight, bias = node.attributes["weight"], node.attributes["bias"]
+    dtype = x.dtype
+    (c_out, c_in), ones, none = weight.shape, (1, 1), ((0, 0), (0, 0))
+    n, count = (math.prod(x.shape[:-2]), x.shape[-2]) if planes else (1, math.prod(x.shape[:-1]))
+    accuracy = "each" if node in lowering.settings.each else "largest"
+    problem = Conv("linear", n, c_in, (1, count), ones, ones, none, ones, dtype.name, c_out, bias=bias is not None,
+                   activation=node.attributes.get("activation"), accuracy=accuracy)  # fmt: skip
+    operands = Operands(np.array(weight, dtype, order="C").reshape(c_out, c_in, 1, 1), None if bias is None else np.array(bias, dtype))
+    if planes:
+        return problem, Signature(problem.x_shape, problem.out_shape, dtype, 2), operands
+    return problem, Signature((1, 1, count, c_in), (1, 1, count, c_out), dtype, 2, channels_last=True), operands
+
+
+def fuses_pool(problem: Conv, pool: tuple[str, tuple[int, ...], tuple[int, ...]], threads: int) -> bool:
+    """Whether the method that is taken for a convolution with this pool at its end pools inside."""
+    pooled = dataclasses.replace(problem, pool=pool)
+    return choice_for(pooled, "auto", threads).implementation.fuses(pooled)
+
+
+@lowers("MatMul")
+def _matmul(lowering: Lowering, node: Node) -> None:
+    """Two matrices that both change: BLAS."""
+    a, b = (lowering.view(value) for value in node.inputs if value is not None)
+    y = lowering.new(node.y, anywhere=False)
+    lowering.step(node, [a, b], [y], lambda arrays, scratch: lambda: np.matmul(arrays[0], arrays[1], out=arrays[2]), "BLAS")

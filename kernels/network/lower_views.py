@@ -1,0 +1,66 @@
+"""Nodes that only see their input in another shape or order: views, no step; where the order does not allow the shape, a copy first."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels.network.graph import Node
+from kernels.network.lowering import Lowering, lowers
+from kernels.network.operators.shaping import split_lengths
+
+
+@lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+def _reshape(lowering: Lowering, node: Node) -> None:
+    x = lowering.view(node.x)
+    y = x.reshaped(node.y.lengths)
+    if y is None:
+        home = lowering.home(node.y)
+        place = home.reshaped(x.shape) if home is not None else None
+        if place is not None and home is not None:
+            lowering.copy(node, x, place)
+            y = home
+        else:
+            y = lowering.ordered(node, x).reshaped(node.y.lengths)
+            assert y is not None
+    lowering.views[node.y] = y
+
+
+@lowers("Transpose")
+def _transpose(lowering: Lowering, node: Node) -> None:
+    x = lowering.view(node.x)
+    lowering.views[node.y] = x.transposed(node.attributes.get("perm") or range(len(x.shape))[::-1])
+
+
+@lowers("Identity")
+def _identity(lowering: Lowering, node: Node) -> None:
+    lowering.views[node.y] = lowering.view(node.x)
+
+
+@lowers("Slice")
+def _slice(lowering: Lowering, node: Node) -> None:
+    view = lowering.view(node.x)
+    starts, ends, axes, steps = (node.constant(i) for i in (1, 2, 3, 4))
+    assert starts is not None and ends is not None
+    which = range(len(starts)) if axes is None else np.ravel(axes)
+    for i, axis in enumerate(which):
+        axis, step, n = int(axis) % len(view.shape), 1 if steps is None else int(steps[i]), view.shape[int(axis) % len(view.shape)]
+        start, end = int(starts[i]), int(ends[i])
+        start, end = start + n * (start < 0), end + n * (end < 0)
+        start = min(max(start, 0), n if step > 0 else n - 1)
+        end = min(max(end, 0 if step > 0 else -1), n)
+        view = view.part(axis, start, max(-(-(end - start) // step), 0), step)
+    lowering.views[node.y] = view
+
+
+@lowers("Split")
+def _split(lowering: Lowering, node: Node) -> None:
+    x = lowering.view(node.x)
+    axis, start = int(node.attributes.get("axis", 0)) % len(x.shape), 0
+    for value, length in zip(node.outputs, split_lengths(node, x.shape[axis])):
+        lowering.views[value] = x.part(axis, start, length)
+        start += length
+
+
+@lowers("Expand")
+def _expand(lowering: Lowering, node: Node) -> None:
+    lowering.views[node.y] = lowering.view(node.x).expanded(node.y.lengths)

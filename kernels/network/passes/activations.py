@@ -1,0 +1,110 @@
+"""Activations that are written out in other operators get their name: LeakyRelu as Max(x, a x), SiLU as x sigmoid(x), GELU by erf."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from kernels.network.chains import scalar
+from kernels.network.graph import Graph, Node, Value
+from kernels.network.passes.sweep import Sweep
+
+
+def named_activations(graph: Graph) -> int:
+    """How many activations got their name."""
+    sweep = Sweep(graph)
+    for node in graph.nodes:
+        found = _silu(sweep, node) or _leaky(sweep, node) or _hard_swish(sweep, node) or _gelu(sweep, node) or _relu(node)
+        if found:
+            node.op, node.attributes, x = found
+            node.inputs = [x]
+            sweep.changed += 1
+    graph.drop_dead()
+    return sweep.changed
+
+
+Found = tuple[str, dict[str, object], Value]
+
+
+def _other(node: Node, maker: Node) -> Value | None:
+    """The other argument of a node of two, of which one comes from `maker`."""
+    a, b = node.inputs
+    return b if a is maker.y else a
+
+
+def _makers(sweep: Sweep, node: Node, op: str) -> list[Node]:
+    """What makes the arguments of a node, where that is this operator."""
+    found = [sweep.maker(value) for value in node.inputs]
+    return [each for each in found if each is not None and each.op == op]
+
+
+def _silu(sweep: Sweep, node: Node) -> Found | None:
+    for maker in _makers(sweep, node, "Sigmoid") if node.op == "Mul" and len(node.inputs) == 2 else []:
+        x = _other(node, maker)
+        if x is maker.x and x.kind.kind == "f":
+            return "Swish", {"alpha": 1.0}, x
+    return None
+
+
+def _leaky(sweep: Sweep, node: Node) -> Found | None:
+    """Max(x, a x) with 0 <= a <= 1."""
+    for maker in _makers(sweep, node, "Mul") if node.op == "Max" and len(node.inputs) == 2 else []:
+        x = _other(node, maker)
+        for i in (0, 1):
+            a = scalar(maker.inputs[1 - i])
+            if x is maker.inputs[i] and x is not None and a is not None and 0 <= a <= 1:
+                return "LeakyRelu", {"alpha": a}, x
+    return None
+
+
+def _hard_swish(sweep: Sweep, node: Node) -> Found | None:
+    for maker in _makers(sweep, node, "HardSigmoid") if node.op == "Mul" and len(node.inputs) == 2 else []:
+        x = _other(node, maker)
+        if x is maker.x and math.isclose(maker.attributes.get("alpha", 0.2), 1 / 6, rel_tol=1e-4):
+            return "HardSwish", {}, x
+    return None
+
+
+def _relu(node: Node) -> Found | None:
+    """Max(x, 0), and Clip from 0 up."""
+    if node.op == "Max" and len(node.inputs) == 2:
+        for i in (0, 1):
+            value = node.inputs[i]
+            if scalar(node.inputs[1 - i]) == 0 and value is not None and value.lengths == node.y.lengths and value.kind.kind == "f":
+                return "Relu", {}, value
+    if node.op == "Clip" and node.inputs[2:] in ([], [None]) and scalar((node.inputs + [None])[1]) == 0 and node.x.kind.kind == "f":
+        return "Relu", {}, node.x
+    return None
+
+
+def _gelu(sweep: Sweep, node: Node) -> Found | None:
+    """x * (1 + erf(x / sqrt(2))) / 2 in any order of the products."""
+    if node.op != "Mul":
+        return None
+    factors: list[Value] = []
+    waiting, number = [node], 1.0
+    while waiting:
+        for value in waiting.pop().inputs:
+            maker = sweep.maker(value)
+            if maker is not None and maker.op == "Mul" and sweep.alone(maker.y) and len(factors) < 4:
+                waiting.append(maker)
+            elif (known := scalar(value)) is not None:
+                number *= known
+            elif value is not None:
+                factors.append(value)
+    if len(factors) != 2 or not math.isclose(number, 0.5, rel_tol=1e-4):
+        return None
+    for x, other in (factors, factors[::-1]):
+        add = sweep.maker(other)
+        if add is None or add.op != "Add" or 1.0 not in map(scalar, add.inputs):
+            continue
+        erf = next((maker for maker in map(sweep.maker, add.inputs) if maker is not None and maker.op == "Erf"), None)
+        scaled = sweep.maker(erf.x) if erf is not None else None
+        if scaled is None or scaled.op not in ("Mul", "Div") or x not in scaled.inputs:
+            continue
+        by = scalar(scaled.inputs[1 - scaled.inputs.index(x)])
+        wanted = math.sqrt(2) if scaled.op == "Div" else math.sqrt(0.5)
+        if by is not None and math.isclose(by, wanted, rel_tol=1e-4) and x.kind == np.dtype(node.y.kind):
+            return "Gelu", {"approximate": "none"}, x
+    return None

@@ -1,0 +1,149 @@
+"""Normalisations and softmax as reductions and element-by-element steps, which chains and reductions do fast; LSTMs stay whole.
+
+Softmax(x) = e / sum(e), e = exp(x - max(x)); a layer, instance or group norm is (x - m) / sqrt(mean((x - m)^2) + eps) * gamma + beta.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kernels.network.graph import Graph, Node, Value
+from kernels.network.operators.registry import OPERATORS
+
+
+class _Maker:
+    """Makes the nodes that stand for one."""
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        self.graph, self.node, self.nodes = graph, node, list[Node]()
+
+    def number(self, value: float) -> Value:
+        return self.graph.constant(np.array(value, self.node.x.kind))
+
+    def whole(self, *values: int) -> Value:
+        return self.graph.constant(np.array(values, np.int64))
+
+    def do(self, op: str, *inputs: Value, y: Value | None = None, **attributes: Any) -> Value:
+        """Append a node; its value, in the shape that it gives."""
+        node = Node(op, list(inputs), [y or Value(f"{self.node.y.name}.{op.lower()}{len(self.nodes)}")], attributes, self.node.name)
+        if y is None:
+            node.y.shape, node.y.dtype = OPERATORS[op].infer(node)[0]
+        self.nodes.append(node)
+        return node.y
+
+    def reduce(self, op: str, x: Value, axes: list[int]) -> Value:
+        """A reduction that keeps its axes."""
+        return self.do(op, x, self.whole(*axes), keepdims=1)
+
+    def along_channels(self, numbers: Value, rank: int) -> Value:
+        """Numbers per channel (axis 1) so that they broadcast."""
+        if numbers.data is not None:
+            return self.graph.constant(numbers.data.reshape(-1, *[1] * (rank - 2)))
+        return self.do("Reshape", numbers, self.whole(-1, *[1] * (rank - 2)))
+
+
+def decompose(graph: Graph) -> int:
+    """How many nodes became others."""
+    nodes: list[Node] = []
+    changed = 0
+    for node in graph.nodes:
+        write = _WRITERS.get(node.op)
+        maker = _Maker(graph, node)
+        if write is None or len(node.outputs) != 1 or node.x.kind.kind != "f" or not math.prod(node.x.lengths) or not write(maker, node):
+            nodes.append(node)
+            continue
+        changed += 1
+        nodes += maker.nodes
+    graph.nodes = nodes
+    return changed
+
+
+def _softmax(m: _Maker, node: Node) -> bool:
+    x, rank = node.x, len(node.x.lengths)
+    axis = int(node.attributes.get("axis", -1)) % rank
+    axes = list(range(axis, rank)) if node.attributes.get("flattened") else [axis]
+    e = m.do("Exp", m.do("Sub", x, m.reduce("ReduceMax", x, axes)))
+    m.do("Div", e, m.reduce("ReduceSum", e, axes), y=node.y)
+    return True
+
+
+def _log_softmax(m: _Maker, node: Node) -> bool:
+    x, rank = node.x, len(node.x.lengths)
+    axis = int(node.attributes.get("axis", -1)) % rank
+    axes = list(range(axis, rank)) if node.attributes.get("flattened") else [axis]
+    shifted = m.do("Sub", x, m.reduce("ReduceMax", x, axes))
+    m.do("Sub", shifted, m.do("Log", m.reduce("ReduceSum", m.do("Exp", shifted), axes)), y=node.y)
+    return True
+
+
+def _normal(m: _Maker, x: Value, axes: list[int], epsilon: float) -> Value:
+    centred = m.do("Sub", x, m.reduce("ReduceMean", x, axes))
+    spread = m.reduce("ReduceMean", m.do("Mul", centred, centred), axes)
+    return m.do("Div", centred, m.do("Sqrt", m.do("Add", spread, m.number(epsilon))))
+
+
+def _layer_norm(m: _Maker, node: Node) -> bool:
+    rank = len(node.x.lengths)
+    axes = list(range(int(node.attributes.get("axis", -1)) % rank, rank))
+    gamma, beta = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
+    assert gamma is not None
+    normal = _normal(m, node.x, axes, node.attributes.get("epsilon", 1e-5))
+    if beta is None:
+        m.do("Mul", normal, gamma, y=node.y)
+    else:
+        m.do("Add", m.do("Mul", normal, gamma), beta, y=node.y)
+    return True
+
+
+def _rms_norm(m: _Maker, node: Node) -> bool:
+    x, rank, gamma = node.x, len(node.x.lengths), node.inputs[1]
+    assert gamma is not None
+    axes = list(range(int(node.attributes.get("axis", -1)) % rank, rank))
+    spread = m.reduce("ReduceMean", m.do("Mul", x, x), axes)
+    root = m.do("Sqrt", m.do("Add", spread, m.number(node.attributes.get("epsilon", 1e-5))))
+    m.do("Mul", m.do("Div", x, root), gamma, y=node.y)
+    return True
+
+
+def _instance_norm(m: _Maker, node: Node) -> bool:
+    rank = len(node.x.lengths)
+    _, gamma, beta = node.inputs
+    assert gamma is not None and beta is not None
+    normal = _normal(m, node.x, list(range(2, rank)), node.attributes.get("epsilon", 1e-5))
+    m.do("Add", m.do("Mul", normal, m.along_channels(gamma, rank)), m.along_channels(beta, rank), y=node.y)
+    return True
+
+
+def _group_norm(m: _Maker, node: Node) -> bool:
+    shape, groups = node.x.lengths, node.attributes["num_groups"]
+    _, gamma, beta = node.inputs
+    if gamma is None or beta is None or gamma.data is None or beta.data is None:
+        return False
+    grouped = m.do("Reshape", node.x, m.whole(shape[0], groups, -1))
+    normal = m.do("Reshape", _normal(m, grouped, [2], node.attributes.get("epsilon", 1e-5)), m.whole(*shape))
+    factors, shifts = (np.repeat(each, shape[1] // len(each)) for each in (gamma.data, beta.data))
+    product = m.do("Mul", normal, m.along_channels(m.graph.constant(factors), len(shape)))
+    m.do("Add", product, m.along_channels(m.graph.constant(shifts), len(shape)), y=node.y)
+    return True
+
+
+def _reduce_l2(m: _Maker, node: Node) -> bool:
+    """Norms and sums of squares: the squares in a chain, the sum after it."""
+    x = node.x
+    first = m.do("Abs", x) if node.op == "ReduceL1" else m.do("Mul", x, x)
+    rest = [each for each in node.inputs[1:] if each is not None]
+    if node.op in ("ReduceSumSquare", "ReduceL1"):
+        m.do("ReduceSum", first, *rest, y=node.y, **node.attributes)
+    else:
+        m.do("Sqrt", m.do("ReduceSum", first, *rest, **node.attributes), y=node.y)
+    return True
+
+
+_WRITERS = {
+    "Softmax": _softmax, "LogSoftmax": _log_softmax, "LayerNormalization": _layer_norm, "RMSNormalization": _rms_norm,
+    "SimplifiedLayerNormalization": _rms_norm, "InstanceNormalization": _instance_norm, "GroupNormalization": _group_norm,
+    "ReduceL2": _reduce_l2, "ReduceL1": _reduce_l2, "ReduceSumSquare": _reduce_l2,
+}  # fmt: skip

@@ -1,0 +1,32 @@
+"""The passes in their order, from a specialised graph to one whose nodes are lowered as they stand."""
+
+from __future__ import annotations
+
+from kernels.network.graph import Graph, Node
+from kernels.network.passes.accuracy import accurate_layers
+from kernels.network.passes.activations import named_activations
+from kernels.network.passes.affine import batch_norms, into_weights
+from kernels.network.passes.chaining import chain_nodes
+from kernels.network.passes.decompose import decompose
+from kernels.network.passes.epilogues import into_epilogues
+from kernels.network.passes.joins import flatten_joins
+from kernels.network.passes.padding import into_convolutions
+from kernels.network.passes.siblings import join_siblings
+from kernels.network.passes.weights import hold_weights
+
+
+def optimise(graph: Graph) -> frozenset[Node]:
+    """Rewrite a specialised graph in place; the layers that must be accurate output by output."""
+    into_convolutions(graph)
+    batch_norms(graph)
+    hold_weights(graph)
+    named_activations(graph)
+    into_weights(graph)
+    into_epilogues(graph)
+    join_siblings(graph)
+    accurate = accurate_layers(graph)
+    decompose(graph)
+    flatten_joins(graph)
+    graph.drop_dead()
+    chain_nodes(graph)
+    return accurate

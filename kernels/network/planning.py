@@ -1,0 +1,28 @@
+"""From a graph and lengths to a program: specialise, rewrite, decide orders in memory, lower, place memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kernels.network import (  # noqa: F401  they register what they lower
+    lower_chains,
+    lower_layers,
+    lower_moves,
+    lower_reductions,
+    lower_views,
+)
+from kernels.network.graph import Graph
+from kernels.network.lowering import Lowering, Settings
+from kernels.network.passes.orders import wanted_orders
+from kernels.network.passes.pipeline import optimise
+from kernels.network.passes.specialise import specialise
+from kernels.network.program import Program
+
+
+def plan_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], threads: int, budget: float = 0.0,
+               constants: Mapping[str, Any] | None = None) -> Program:  # fmt: skip
+    """The program for inputs of these shapes; `constants`: what some inputs hold, from which shapes follow."""
+    planned = specialise(graph, shapes, constants)
+    accurate = optimise(planned)
+    return Program(Lowering(planned, Settings(threads, budget, accurate), wanted_orders(planned)))

@@ -1,0 +1,115 @@
+"""A lowered graph that runs: memory for a call, steps bound to it once, and nothing between two steps but a Python call.
+
+Buffers of the arena share one block of memory by their lifetimes (`arena.offsets`). Steps that read the caller's arrays or write the
+results are bound anew in every call, all others once for each block; a block serves one call at a time, concurrent calls take others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kernels.network.arena import offsets
+from kernels.network.lowering import Lowering, Step
+from kernels.network.views import Buffer, fresh
+from kernels.runtime.scratch import aligned, whole
+
+Array = np.ndarray
+SMALL = 1 << 16  # bytes of an input or output up to which it is copied through the arena, which costs less than to bind steps anew
+
+
+class _Ready:
+    """One block of memory and the steps bound to it."""
+
+    def __init__(self, program: Program) -> None:
+        self.arena = aligned(program.arena_bytes + program.scratch_bytes)
+        self.scratch = self.arena[program.arena_bytes :]
+        self.bases: dict[Buffer, Array] = {}
+        for buffer, start in program.starts.items():
+            self.bases[buffer] = self.arena[start : start + max(buffer.nbytes, 1)]
+        for step in program.steps:
+            for view in (*step.reads, *step.writes):
+                if view.buffer.data is not None:
+                    self.bases[view.buffer] = view.buffer.data
+        self.calls: list[Callable[[], Any] | None] = []
+        for step in program.steps:
+            self.calls.append(None if step in program.rebound else program.bound(step, self))
+        self.inputs = {name: view.of(self.bases[view.buffer]) for name, view in program.copied_inputs.items()}
+        self.outputs = {name: view.of(self.bases[view.buffer]) for name, view in program.copied_outputs.items()}
+
+
+class Program:
+    """Runs the steps of a lowering."""
+
+    KEPT = 4  # blocks kept for later calls
+
+    def __init__(self, lowering: Lowering) -> None:
+        graph = lowering.graph
+        self.steps: list[Step] = lowering.steps
+        self.inputs = {value.name: lowering.views[value] for value in graph.inputs}
+        self.outputs = {name: fresh(lowering.outputs[name], value.lengths, value.kind) for name, value in graph.outputs.items()}
+        self.copied_inputs = {name: view for name, view in self.inputs.items() if view.buffer.nbytes <= SMALL}
+        self.copied_outputs = {name: view for name, view in self.outputs.items() if view.buffer.nbytes <= SMALL}
+        self.direct = {view.buffer for views in (self.inputs, self.outputs) for view in views.values() if view.buffer.nbytes > SMALL}
+        self.rebound = {step for step in self.steps if any(view.buffer in self.direct for view in (*step.reads, *step.writes))}
+        first, last = self._lives()
+        inner = [buffer for buffer in first if buffer.data is None and buffer not in self.direct]
+        starts, self.arena_bytes = offsets([(max(buffer.nbytes, 1), first[buffer], last[buffer]) for buffer in inner])
+        self.starts = dict(zip(inner, starts))
+        self.arena_bytes = whole(self.arena_bytes)
+        self.scratch_bytes = max((step.scratch for step in self.steps), default=0)
+        self.own_bytes = sum(step.own_scratch for step in self.steps)
+        self.apart_bytes = sum(buffer.nbytes for buffer in inner)
+        self._ready: deque[_Ready] = deque(maxlen=self.KEPT)
+
+    def _lives(self) -> tuple[dict[Buffer, int], dict[Buffer, int]]:
+        """The first and last step that need each buffer; inputs are there before the first step, outputs after the last."""
+        first: dict[Buffer, int] = {}
+        last: dict[Buffer, int] = {}
+        for i, step in enumerate(self.steps):
+            for view in (*step.reads, *step.writes):
+                first.setdefault(view.buffer, i)
+                last[view.buffer] = i
+        for view in self.inputs.values():
+            first[view.buffer] = -1
+            last.setdefault(view.buffer, -1)
+        for view in self.outputs.values():
+            first.setdefault(view.buffer, len(self.steps))
+            last[view.buffer] = len(self.steps)
+        return first, last
+
+    def bound(self, step: Step, ready: _Ready, more: dict[Buffer, Array] | None = None) -> Callable[[], Any]:
+        """What runs a step in a block of memory; `more`: where the caller's arrays are."""
+        bases = ready.bases if more is None else {**ready.bases, **more}
+        return step.bind([view.of(bases[view.buffer]) for view in (*step.reads, *step.writes)], ready.scratch)
+
+    def __call__(self, given: dict[str, Array]) -> dict[str, Array]:
+        """The outputs for inputs that are contiguous, of the right dtype and shape."""
+        try:
+            ready = self._ready.pop()
+        except IndexError:
+            ready = _Ready(self)
+        for name, to in ready.inputs.items():
+            np.copyto(to, given[name])
+        results: dict[str, Array] = {}
+        if self.rebound or self.direct:
+            more: dict[Buffer, Array] = {}
+            for name, view in self.inputs.items():
+                if view.buffer in self.direct:
+                    more[view.buffer] = given[name]
+            for name, view in self.outputs.items():
+                if view.buffer in self.direct:
+                    results[name] = np.empty(view.shape, view.dtype)
+                    more[view.buffer] = results[name]
+            for step, run in zip(self.steps, ready.calls):
+                (run or self.bound(step, ready, more))()
+        else:
+            for run in ready.calls:
+                run()  # type: ignore[misc]
+        for name, array in ready.outputs.items():
+            results[name] = array.copy()
+        self._ready.append(ready)
+        return {name: results[name] for name in self.outputs}
