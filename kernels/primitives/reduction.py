@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import prange
 from numba.core import types
 from numba.extending import intrinsic
 
 from kernels.cost.calibration import worth
 from kernels.primitives.vector_pass import bits, line
 from kernels.runtime.ir import VectorBuilder, call, i64, split
-from kernels.runtime.jit import address, njit, region
+from kernels.runtime.jit import address, njit
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import handle
 
 Array = np.ndarray
@@ -99,32 +99,25 @@ def row(kind: str, lanes: int, itemsize: int) -> int:
 
 
 @region
-def _along(threads, x, y, function, kind, lanes, size, outer, length, p, rows):
-    """y[i] = all of x[i, :] combined."""
-    jobs = (outer + rows - 1) // rows
-    for thread in prange(threads):
-        for job in range(jobs * thread // threads, jobs * (thread + 1) // threads):
-            for i in range(job * rows, min((job + 1) * rows, outer)):
-                call(function, (kind, lanes, size, pointed(y) + i * size, pointed(x) + i * length * size, length, p))
+def _along(job, thread, x, y, function, kind, lanes, size, outer, length, p, rows):
+    """y[i] = all of x[i, :] combined, for a few rows."""
+    for i in range(job * rows, min((job + 1) * rows, outer)):
+        call(function, (kind, lanes, size, pointed(y) + i * size, pointed(x) + i * length * size, length, p))
 
 
 @region
-def _across(threads, x, y, copy, copy_form, combine, combine_form, scale, scale_form, lanes, size, outer, length, inner, piece, p, q):
-    """y[i, :] = all of x[i, k, :] combined over k, in pieces of the last axis."""
-    pieces = (inner + piece - 1) // piece
-    jobs = outer * pieces
-    for thread in prange(threads):
-        for job in range(jobs * thread // threads, jobs * (thread + 1) // threads):
-            i, part = split(job, pieces)
-            count = min(piece, inner - part * piece)
-            to = pointed(y) + (i * inner + part * piece) * size
-            source = pointed(x) + (i * length * inner + part * piece) * size
-            call(copy, (copy_form, lanes, size, to, source, source, source, count, p, q))
-            for _ in range(1, length):
-                source += inner * size
-                call(combine, (combine_form, lanes, size, to, to, source, source, count, p, q))
-            if scale:
-                call(scale, (scale_form, lanes, size, to, to, to, to, count, p, q))
+def _across(job, thread, x, y, copy, copy_form, combine, combine_form, scale, scale_form, lanes, size, length, inner, piece, p, q):
+    """y[i, :] = all of x[i, k, :] combined over k, for a piece of the last axis."""
+    i, part = split(job, (inner + piece - 1) // piece)
+    count = min(piece, inner - part * piece)
+    to = pointed(y) + (i * inner + part * piece) * size
+    source = pointed(x) + (i * length * inner + part * piece) * size
+    call(copy, (copy_form, lanes, size, to, source, source, source, count, p, q))
+    for _ in range(1, length):
+        source += inner * size
+        call(combine, (combine_form, lanes, size, to, to, source, source, count, p, q))
+    if scale:
+        call(scale, (scale_form, lanes, size, to, to, to, to, count, p, q))
 
 
 def reduction(
@@ -134,19 +127,20 @@ def reduction(
     size = np.dtype(dtype).itemsize
     lanes = machine().lanes(size)
     threads = worth(threads, 4 * outer * length * max(inner, 1) / lanes)
+    keeps = kind != "sum"  # a maximum is one of its inputs, however small
     if inner == 1:
         fixed: tuple[int, ...] = row(kind, lanes, size), KINDS.index(kind), lanes, size, outer, length, bits(factor), ROWS
-        launch = _along.ready(threads, threads, 0, 0, *fixed)
+        launch, jobs = (_along.exact if keeps else _along).ready(0, 0, *fixed), -(-outer // ROWS)
     else:
         scale, form = line("affine", lanes, size) if factor != 1 else (0, 0)
         piece = PIECE
         while threads > 1 and piece > 64 and outer * -(-inner // piece) < 2 * threads:
             piece //= 2
-        fixed = (*line("copy", lanes, size), *line(PASSES[kind], lanes, size), scale, form, lanes, size, outer, length, inner, piece,
+        fixed = (*line("copy", lanes, size), *line(PASSES[kind], lanes, size), scale, form, lanes, size, length, inner, piece,
                  bits(factor), bits(0.0))  # fmt: skip
-        launch = _across.ready(threads, threads, 0, 0, *fixed)
+        launch, jobs = (_across.exact if keeps else _across).ready(0, 0, *fixed), outer * -(-inner // piece)
 
     def run(x: Array, y: Array) -> None:
-        launch(threads, handle(x), handle(y), *fixed)
+        launch(threads, jobs, handle(x), handle(y), *fixed)
 
     return run

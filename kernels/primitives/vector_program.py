@@ -15,22 +15,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from kernels.cost.calibration import worth
 from kernels.primitives.vector_math import ARITY, CYCLES
 from kernels.primitives.vector_pass import bits, line
 from kernels.runtime.ir import call, read_index, split
-from kernels.runtime.jit import njit, region
+from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed, read_number, write_index, write_number
+from kernels.runtime.regions import region
 from kernels.runtime.scratch import handle
 
 Array = np.ndarray
 
 BLOCK = 1024  # numbers a block: a dozen blocks of float32 fit a first-level cache
+SHARES = 4  # runs of blocks that each thread takes, so that one that is held up does fewer
+DENORMALS = {"log", "power", "power_even", "power_odd", "max", "min"}  # operations that the smallest numbers matter to
 CODES = {"float32": 0, "float64": 1, "bool": 2, "uint8": 2, "int32": 3, "int64": 4}
-HEAD, OPERAND, OUTER, STEP = 12, 6, 6, 10  # int64s of a description: in front, an operand (then its OUTER strides), an operation
+HEAD, OPERAND, OUTER, STEP = 13, 6, 6, 10  # int64s of a description: in front, an operand (then its OUTER strides), an operation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,64 +125,63 @@ def _store(source, size, to, code, rows, pitch, count, stride, zero):
 
 
 @region
-def _run(threads, description, zero, size):
-    """A whole program; description: the handle of an array as `VectorProgram.bind` fills it."""
+def _run(job, thread, description, zero, size):
+    """A run of blocks of a program; description: the handle of an array as `VectorProgram.bind` fills it."""
     d = pointed(description)
     inputs, outputs, steps, outers = read_index(d, 0), read_index(d, 1), read_index(d, 2), read_index(d, 3)
     length, rows_in_all, rows_at_once, block = read_index(d, 4), read_index(d, 5), read_index(d, 6), read_index(d, 7)
-    jobs, slots, scratch, share = read_index(d, 8), read_index(d, 9), read_index(d, 10), read_index(d, 11)
+    blocks, slots, scratch, share, at_once = read_index(d, 8), read_index(d, 9), read_index(d, 10), read_index(d, 11), read_index(d, 12)
     columns, bands = (length + block - 1) // block, (rows_in_all + rows_at_once - 1) // rows_at_once
     operands = inputs + outputs
     each = 8 * (OPERAND + OUTER)
     lengths = d + 8 * HEAD
     described = lengths + 8 * OUTER
     program = described + operands * each
-    for thread in prange(threads):
-        pointers = pointed(scratch) + thread * share
-        seen = pointers + 8 * slots  # address, rows and columns that each operand's buffer holds
-        places = seen + 24 * operands  # indices along the outer axes
-        buffers = places + 8 * OUTER
-        for slot in range(slots):
-            write_index(pointers + 8 * slot, buffers + slot * block * size)
+    pointers = pointed(scratch) + thread * share
+    seen = pointers + 8 * slots  # address, rows and columns that each operand's buffer holds
+    places = seen + 24 * operands  # indices along the outer axes
+    buffers = places + 8 * OUTER
+    for slot in range(slots):
+        write_index(pointers + 8 * slot, buffers + slot * block * size)
+    for o in range(operands):
+        write_index(seen + 24 * o, 0)
+    for number in range(job * at_once, min((job + 1) * at_once, blocks)):
+        rest, column = split(number, columns)
+        rest, band = split(rest, bands)
+        for k in range(outers):
+            rest, i = split(rest, read_index(lengths, outers - 1 - k))
+            write_index(places + 8 * (outers - 1 - k), i)
+        column *= block
+        row = band * rows_at_once
+        count, rows = min(block, length - column), min(rows_at_once, rows_in_all - row)
         for o in range(operands):
-            write_index(seen + 24 * o, 0)
-        for job in range(jobs * thread // threads, jobs * (thread + 1) // threads):
-            rest, column = split(job, columns)
-            rest, band = split(rest, bands)
+            at = described + o * each
+            code, pitch, stride = read_index(at, 1), read_index(at, 3), read_index(at, 4)
+            offset = row * pitch + column * stride
             for k in range(outers):
-                rest, i = split(rest, read_index(lengths, outers - 1 - k))
-                write_index(places + 8 * (outers - 1 - k), i)
-            column *= block
-            row = band * rows_at_once
-            count, rows = min(block, length - column), min(rows_at_once, rows_in_all - row)
-            for o in range(operands):
-                at = described + o * each
+                offset += read_index(places, k) * read_index(at, OPERAND + k)
+            address = pointed(read_index(at, 0)) + offset * _bytes(code)
+            memory = seen + 24 * o
+            if read_index(at, 2):
+                write_index(pointers + 8 * o, address)
+            elif o >= inputs:
+                write_index(memory, address)
+            elif read_index(memory, 0) != address or read_index(memory, 1) != rows or read_index(memory, 2) != count:
+                _load(read_index(pointers, o), size, address, code, rows, pitch, count, stride, zero)
+                write_index(memory, address)
+                write_index(memory + 8, rows)
+                write_index(memory + 16, count)
+        for s in range(steps):
+            at = program + 8 * STEP * s
+            to, a = read_index(pointers, read_index(at, 4)), read_index(pointers, read_index(at, 5))
+            b, c = read_index(pointers, read_index(at, 6)), read_index(pointers, read_index(at, 7))
+            form, lanes, p, q = read_index(at, 1), read_index(at, 2), read_index(at, 8), read_index(at, 9)
+            call(read_index(at, 0), (form, lanes, size, to, a, b, c, rows * count, p, q))
+        for o in range(inputs, operands):
+            at = described + o * each
+            if not read_index(at, 2):
                 code, pitch, stride = read_index(at, 1), read_index(at, 3), read_index(at, 4)
-                offset = row * pitch + column * stride
-                for k in range(outers):
-                    offset += read_index(places, k) * read_index(at, OPERAND + k)
-                address = pointed(read_index(at, 0)) + offset * _bytes(code)
-                memory = seen + 24 * o
-                if read_index(at, 2):
-                    write_index(pointers + 8 * o, address)
-                elif o >= inputs:
-                    write_index(memory, address)
-                elif read_index(memory, 0) != address or read_index(memory, 1) != rows or read_index(memory, 2) != count:
-                    _load(read_index(pointers, o), size, address, code, rows, pitch, count, stride, zero)
-                    write_index(memory, address)
-                    write_index(memory + 8, rows)
-                    write_index(memory + 16, count)
-            for s in range(steps):
-                at = program + 8 * STEP * s
-                to, a = read_index(pointers, read_index(at, 4)), read_index(pointers, read_index(at, 5))
-                b, c = read_index(pointers, read_index(at, 6)), read_index(pointers, read_index(at, 7))
-                form, lanes, p, q = read_index(at, 1), read_index(at, 2), read_index(at, 8), read_index(at, 9)
-                call(read_index(at, 0), (form, lanes, size, to, a, b, c, rows * count, p, q))
-            for o in range(inputs, operands):
-                at = described + o * each
-                if not read_index(at, 2):
-                    code, pitch, stride = read_index(at, 1), read_index(at, 3), read_index(at, 4)
-                    _store(read_index(pointers, o), size, read_index(seen + 24 * o, 0), code, rows, pitch, count, stride, zero)
+                _store(read_index(pointers, o), size, read_index(seen + 24 * o, 0), code, rows, pitch, count, stride, zero)
 
 
 def joined(shape: Sequence[int], strides: Sequence[Sequence[int]], order: Sequence[int]) -> tuple[list[int], list[list[int]]]:
@@ -229,11 +230,13 @@ class VectorProgram:
         at_once = max(min(BLOCK // max(count, 1), rows), 1)
         while self.threads > 1 and at_once > 1 and math.prod(outer) * -(-rows // at_once) < 2 * self.threads:
             at_once = -(-at_once // 2)
-        jobs = math.prod(outer) * -(-rows // at_once) * -(-count // BLOCK)
+        blocks = math.prod(outer) * -(-rows // at_once) * -(-count // BLOCK)
+        run = blocks if self.threads == 1 else max(blocks // (SHARES * self.threads), 1)
+        self._jobs = -(-blocks // run)
         steps, slots = self._placed(len(inputs), [slot for slot, _ in outputs], operations)
         self._scratch = 8 * (slots + 3 * len(layouts) + OUTER) + slots * BLOCK * size
         self._scratch += -self._scratch % 64
-        head = [len(inputs), len(outputs), len(steps), len(outer), count, rows, at_once, BLOCK, jobs, slots, 0, self._scratch]
+        head = [len(inputs), len(outputs), len(steps), len(outer), count, rows, at_once, BLOCK, blocks, slots, 0, self._scratch, run]
         words = [*head, *outer, *[0] * (OUTER - len(outer))]
         for layout, each in zip(layouts, strides):
             *far, pitch, stride = [0] * (2 - len(each)) + each
@@ -248,7 +251,8 @@ class VectorProgram:
         self._words = np.array(words, np.int64)
         self._count = len(layouts)
         zero = self.dtype.type(0)
-        self._launch = _run.ready(self.threads, self.threads, 0, zero, size)
+        keeps = not operations or any(each.name in DENORMALS for each in operations)
+        self._launch = (_run.exact if keeps else _run).ready(0, zero, size)
         self._rest = zero, size
 
     @property
@@ -296,10 +300,10 @@ class VectorProgram:
         start = HEAD + OUTER
         for i, array in enumerate(arrays):
             words[start + i * (OPERAND + OUTER)] = handle(array)
-        launch, threads, address, rest = self._launch, self.threads, handle(words), self._rest
+        launch, threads, jobs, address, rest = self._launch, self.threads, self._jobs, handle(words), self._rest
 
         def run(held: Any = (words, scratch, *arrays)) -> None:
-            launch(threads, address, *rest)
+            launch(threads, jobs, address, *rest)
 
         return run
 
