@@ -20,16 +20,15 @@ import math
 import struct
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.primitives.register_post_ops import ACTIVATIONS, finish, slope_of
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 LN2 = Fraction("0.693147180559945309417232121458176568076")
 TERMS = {4: 7, 8: 13}  # of the series: the next is below 6e-9 and 5e-18 of the result
@@ -151,47 +150,50 @@ def codes(activation: tuple[str, float] | None) -> tuple[int, int, int]:
     return FORMS.get(name, 0), ACTIVATIONS.get(name, 0), struct.unpack("q", struct.pack("d", slope))[0]
 
 
-@intrinsic(prefer_literal=True)
-def _line(typing_context: Any, form_: Any, lanes_: Any, itemsize_: Any, y: Any, count: Any, scale: Any, shift: Any, activation: Any,
-          slope: Any) -> Any:  # fmt: skip
-    """See `line` for the arguments."""
-    literals = form_, lanes_, itemsize_
-    form, lanes, itemsize = (literal.literal_value for literal in literals)
+class ActivationPass(NamedTuple):
+    """What the pass over lines of one channel takes."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        y, count, scale, shift, activation, slope = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        numbers, below = w.pointer(y), w.splat(slope_of(w, slope))
+    form: Fixed  # one of FORMS, or 0
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    y: int  # address of the first line
+    pitch: int  # elements from line to line
+    lines: int  # how many
+    numbers: int  # in a line
+    scale: int  # address of a number, or 0; so is shift
+    shift: int
+    activation: int  # a code of ACTIVATIONS
+    slope: int  # the bits of a float64
 
-        def finished(value: ir.Value) -> ir.Value:
-            sums = w.variable(value)
-            finish(w, [[sums]], scale, shift, activation, slope)
-            return SMOOTH[form - 1](w, w.get(sums), below) if form else w.get(sums)
 
-        whole = builder.sdiv(count, i64(lanes))
-        with w.loop(whole) as block:
-            place = w.at(numbers, builder.mul(block, i64(lanes)))
-            w.store(finished(w.load(place)), place)
-        done = builder.mul(whole, i64(lanes))
-        rest = builder.sub(count, done)
-        with w.when(builder.icmp_signed(">", rest, i64(0))):
-            place, mask = w.at(numbers, done), w.first(rest)
-            w.store_first(finished(w.load_first(place, mask)), place, mask)
-        return context.get_dummy_value()
+@emitter
+def _emit(w: VectorBuilder, p: ActivationPass, y: ir.Value) -> None:
+    """One line, at y."""
+    b = w.b
+    numbers, below = w.pointer(y), w.splat(slope_of(w, p.slope))
 
-    return types.void(*literals, *(types.int64,) * 6), codegen
+    def finished(value: ir.Value) -> ir.Value:
+        sums = w.variable(value)
+        finish(w, [[sums]], p.scale, p.shift, p.activation, p.slope)
+        return SMOOTH[p.form - 1](w, w.get(sums), below) if p.form else w.get(sums)
+
+    whole = b.sdiv(p.numbers, i64(p.lanes))
+    with w.loop(whole) as block:
+        place = w.at(numbers, b.mul(block, i64(p.lanes)))
+        w.store(finished(w.load(place)), place)
+    done = b.mul(whole, i64(p.lanes))
+    rest = b.sub(p.numbers, done)
+    with w.when(b.icmp_signed(">", rest, i64(0))):
+        place, mask = w.at(numbers, done), w.first(rest)
+        w.store_first(finished(w.load_first(place, mask)), place, mask)
 
 
 @njit
-def _lines(form, lanes, itemsize, y, pitch, lines, count, scale, shift, activation, slope):
-    for i in range(lines):
-        _line(form, lanes, itemsize, y + i * pitch * itemsize, count, scale, shift, activation, slope)
+def _lines(p):
+    for i in range(p.lines):
+        _emit(p, (p.y + i * p.pitch * p.itemsize,))
 
 
 def lines(form: int, lanes: int, itemsize: int) -> int:
-    """Address of the compiled pass over lines of one channel, in place: y = form(activation(y * scale + shift)).
-
-    It takes, all int64: form (one of FORMS, or 0), lanes and itemsize again; y, address of the first line; pitch, elements from line to
-    line; how many lines; count, numbers in a line; scale, shift, addresses of one number or 0; activation, slope as for the GEMM tile.
-    """
-    return address(_lines, (form, lanes, itemsize), (types.int64,) * 8)
+    """Address of the compiled pass over lines, in place: y = form(activation(y * scale + shift)). It takes an ActivationPass."""
+    return address(_lines, ActivationPass, form=form, lanes=lanes, itemsize=itemsize)

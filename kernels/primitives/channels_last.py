@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.cost.calibration import worth
 from kernels.primitives.prepared import Prepared, Run
-from kernels.primitives.transpose import transpose
+from kernels.primitives.transpose import Transpose, transpose
 from kernels.problem.conv import Problem
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call, split
@@ -36,7 +36,13 @@ def _run(job, thread, x, out, kernel, lanes, size, images, rows, columns, side):
     r, c = i * side, j * side
     start = image * rows * columns
     to, source = pointed(out) + (start + c * rows + r) * size, pointed(x) + (start + r * columns + c) * size
-    call(kernel, (lanes, size, to, rows, source, columns, min(side, rows - r), min(side, columns - c)))
+    call(
+        kernel,
+        Transpose(
+            lanes=lanes, itemsize=size, dst=to, dst_pitch=rows, src=source, src_pitch=columns, rows=min(side, rows - r),
+            columns=min(side, columns - c),
+        ),
+    )  # fmt: skip
 
 
 def turn(shape: tuple[int, int, int], itemsize: int, threads: int) -> Callable[[Array, Array], None]:

@@ -9,7 +9,7 @@ time as stay in cache, so that few positions are visited twice.
 from __future__ import annotations
 
 from kernels.primitives.packed_layout import Layout
-from kernels.primitives.transpose import transpose
+from kernels.primitives.transpose import Transpose, transpose
 from kernels.problem.conv import Conv
 from kernels.runtime.ir import call
 from kernels.runtime.jit import njit
@@ -44,7 +44,13 @@ def plane_of(g, x, image, channel, c, channels, row, column, positions, block):
         lines, line = (1, h * w) if w == g.w else (h, w)
         for r in range(lines):
             start = source + r * g.w * g.c_in * size
-            call(g.turn, (g.lanes, size, slab + r * line * size, g.slab_pitch, start, g.c_in, line, count))
+            call(
+                g.turn,
+                Transpose(
+                    lanes=g.lanes, itemsize=size, dst=slab + r * line * size, dst_pitch=g.slab_pitch, src=start, src_pitch=g.c_in,
+                    rows=line, columns=count,
+                ),
+            )  # fmt: skip
     return slab + within * g.slab_pitch * size, row - top, column - left, h, w
 
 
@@ -56,7 +62,13 @@ def put_channels(g, channels, block, out, image, j, row, column, rows, columns, 
     to = out + (((image * oh + row) * ow + column) * g.c_out + j) * size
     lines, line = (1, rows * columns) if columns == ow else (rows, columns)
     for r in range(lines):
-        call(g.turn, (g.lanes, size, to + r * ow * g.c_out * size, g.c_out, held + r * line * size, g.held_pitch, channels, line))
+        call(
+            g.turn,
+            Transpose(
+                lanes=g.lanes, itemsize=size, dst=to + r * ow * g.c_out * size, dst_pitch=g.c_out, src=held + r * line * size,
+                src_pitch=g.held_pitch, rows=channels, columns=line,
+            ),
+        )  # fmt: skip
 
 
 def _pitch(numbers: int, lanes: int) -> int:

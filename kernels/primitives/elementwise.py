@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.calibration import worth
-from kernels.primitives.activations import codes, lines
+from kernels.primitives.activations import ActivationPass, codes, lines
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call
@@ -35,8 +35,13 @@ def _run(job, thread, y, lines, form, lanes, size, plane, channels, piece, scale
     channel = job // pieces % channels * size
     first = job % pieces * piece
     to = pointed(y) + (job // pieces * plane + first) * size
-    of_channel = (scale + channel, shift + channel) if scale else (0, 0)
-    call(lines, (form, lanes, size, to, 0, 1, min(piece, plane - first), *of_channel, activation, slope))
+    call(
+        lines,
+        ActivationPass(
+            form=form, lanes=lanes, itemsize=size, y=to, pitch=0, lines=1, numbers=min(piece, plane - first),
+            scale=scale + channel if scale else 0, shift=shift + channel if scale else 0, activation=activation, slope=slope,
+        ),
+    )  # fmt: skip
 
 
 def prepare(problem: Conv, threads: int) -> Callable[[Operands], Callable[[Array], None]]:

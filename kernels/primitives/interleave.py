@@ -8,14 +8,13 @@ Columns that no line has get one number instead. Strides beyond WIDEST scatter l
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 WIDEST = 16  # vectors in registers
 OFFSET, EACH, SHIFT, COUNT, FIELDS = range(5)  # int64s of a line: of the first channel, from channel to channel; shift; numbers
@@ -42,53 +41,55 @@ def columns(w: VectorBuilder, j: ir.Value, stride: ir.Value, phase: ir.Value) ->
     return w.b.add(w.b.mul(own, w.splat_index(stride)), w.splat_index(phase))
 
 
-@intrinsic(prefer_literal=True)
-def _emit(typing_context: Any, few_: Any, lanes_: Any, itemsize_: Any, out: Any, width: Any, stride: Any, y: Any, lines: Any, channel: Any,
-          missing: Any) -> Any:  # fmt: skip
+class Interleave(NamedTuple):
+    """What interleaving takes."""
+
+    few: Fixed  # the stride where it is at most WIDEST, else 0
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    out: int  # address of a row
+    width: int  # of `width` numbers
+    stride: int
+    y: int  # an address
+    lines: int  # address of the phases' [OFFSET, EACH, SHIFT, COUNT] from there on
+    channel: int
+    missing: int  # address of the number for columns that no line has
+
+
+@emitter
+def _emit(w: VectorBuilder, p: Interleave) -> None:
     """See `interleave`."""
-    literals = few_, lanes_, itemsize_
-    few, lanes, itemsize = (literal.literal_value for literal in literals)
+    b = w.b
+    to, otherwise = w.pointer(p.out), w.splat(w.load_scalar(w.pointer(p.missing)))
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        out, width, stride, y, lines, channel, missing = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        to, otherwise = w.pointer(out), w.splat(w.load_scalar(w.pointer(missing)))
+    def blocks(number: ir.Value, step: ir.Value) -> ir.Value:
+        """How many blocks of `lanes` steps so many columns take."""
+        whole = b.mul(step, i64(p.lanes))
+        return b.sdiv(b.add(number, b.sub(whole, i64(1))), whole)
 
-        def blocks(number: ir.Value, step: ir.Value) -> ir.Value:
-            """How many blocks of `lanes` steps so many columns take."""
-            whole = builder.mul(step, i64(lanes))
-            return builder.sdiv(builder.add(number, builder.sub(whole, i64(1))), whole)
-
-        if few:
-            found = [_Line(w, y, lines, i64(phase), channel) for phase in range(few)]
-            with w.loop(blocks(width, i64(few))) as block:
-                j = builder.mul(block, i64(lanes))
-                first = builder.mul(j, i64(few))
-                for v, vector in enumerate(w.interleaved([line.vector(w, j, otherwise) for line in found])):
-                    column = builder.add(first, i64(v * lanes))
-                    w.store_first(vector, w.at(to, column), w.between(column, i64(0), width))
-            return context.get_dummy_value()
-        with w.loop(stride) as phase:
-            line = _Line(w, y, lines, phase, channel)
-            with w.loop(blocks(builder.sub(width, phase), stride)) as block:
-                j = builder.mul(block, i64(lanes))
-                places = columns(w, j, stride, phase)
-                inside = builder.icmp_signed("<", places, w.splat_index(width))
-                w.scatter(line.vector(w, j, otherwise), w.addresses(out, places), inside)
-        return context.get_dummy_value()
-
-    return types.void(*literals, *(types.int64,) * 7), codegen
+    if p.few:
+        found = [_Line(w, p.y, p.lines, i64(phase), p.channel) for phase in range(p.few)]
+        with w.loop(blocks(p.width, i64(p.few))) as block:
+            j = b.mul(block, i64(p.lanes))
+            first = b.mul(j, i64(p.few))
+            for v, vector in enumerate(w.interleaved([line.vector(w, j, otherwise) for line in found])):
+                column = b.add(first, i64(v * p.lanes))
+                w.store_first(vector, w.at(to, column), w.between(column, i64(0), p.width))
+        return
+    with w.loop(p.stride) as phase:
+        line = _Line(w, p.y, p.lines, phase, p.channel)
+        with w.loop(blocks(b.sub(p.width, phase), p.stride)) as block:
+            j = b.mul(block, i64(p.lanes))
+            places = columns(w, j, p.stride, phase)
+            inside = b.icmp_signed("<", places, w.splat_index(p.width))
+            w.scatter(line.vector(w, j, otherwise), w.addresses(p.out, places), inside)
 
 
 @njit
-def _interleave(few, lanes, itemsize, out, width, stride, y, lines, channel, missing):
-    _emit(few, lanes, itemsize, out, width, stride, y, lines, channel, missing)
+def _interleave(p):
+    _emit(p, ())
 
 
 def interleave(few: int, lanes: int, itemsize: int) -> int:
-    """Address of compiled `interleave`; few: the stride where it is at most WIDEST, else 0.
-
-    It takes, all int64: the three literals again; out, address of a row of `width` numbers; stride; y, an address; lines, address of the
-    phases' [OFFSET, EACH, SHIFT, COUNT]; channel; missing, address of the number for columns that no line has.
-    """
-    return address(_interleave, (few, lanes, itemsize), (types.int64,) * 7)
+    """Address of compiled interleaving, which takes an Interleave."""
+    return address(_interleave, Interleave, few=few, lanes=lanes, itemsize=itemsize)

@@ -1,8 +1,8 @@
-"""Lines between where users keep them and vectors with one line in each lane: `bring`, `put` and, before it, `ask`.
+"""Lines between where users keep them and vectors with one line in each lane: loaded, stored and, before that, prefetched.
 
-    bring: rows[t][lane] = number first + t*stride of that lane's line, 0 before and after the line
-    ask:   have what `put` will write brought to the second-level cache
-    put:   number t of that lane's line = activation((rows[t ^ 1][lane] + bias) * scale + shift), for t < high
+    load:     rows[t][lane] = number first + t*stride of that lane's line, 0 before and after the line
+    prefetch: have what will be stored brought to the second-level cache
+    store:    number t of that lane's line = activation((rows[t ^ 1][lane] + bias) * scale + shift), for t < high
 
 Each lane has a place of its own (a base and its limits, from a table), so lanes may be neighbouring columns, rows, tiles, channels or
 images. Three ways to touch memory, of which the driver names the best that a vector of lines allows: NEIGHBOURS, lanes side by side in
@@ -11,15 +11,14 @@ memory; ALONG, lines whose numbers are side by side, so `lanes` numbers of each 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.primitives.register_post_ops import finish
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 NEIGHBOURS, ALONG, APART = 0, 1, 2
 
@@ -34,148 +33,152 @@ def _less(w: VectorBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     return w.b.select(w.b.icmp_signed("<", a, b), a, b)
 
 
-@intrinsic(prefer_literal=True)
-def _emit_bring(typing_context: Any, way_: Any, lanes_: Any, itemsize_: Any, rows: Any, count: Any, x: Any, places: Any, step: Any,
-                start: Any, stride: Any) -> Any:  # fmt: skip
-    """See `bring`."""
-    literals = way_, lanes_, itemsize_
-    way, lanes, itemsize = (literal.literal_value for literal in literals)
+class LoadLines(NamedTuple):
+    """What loading takes."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        rows, count, x, places, step, start, stride = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        to, source = w.pointer(rows), w.pointer(x)
-        tables = [builder.add(places, i64(field * lanes * 8)) for field in range(3)]
-        if way == ALONG:
-            blocks = builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))
-            with w.loop(blocks) as block:
-                t = builder.mul(block, i64(lanes))
-                lines = []
-                for lane in range(lanes):
-                    base, first, size = (w.load_index(table, i64(lane)) for table in tables)
-                    mask = w.between(builder.add(builder.add(first, start), t), i64(0), size)
-                    lines.append(w.load_first(w.at(source, builder.add(base, t)), mask))
-                for i, row in enumerate(w.interleaved(lines)):
-                    w.store(row, w.at(to, builder.mul(builder.add(t, i64(i)), i64(lanes))))
-            return context.get_dummy_value()
-        base, first, size = (w.load_indices(table) for table in tables)
-        leading = w.load_index(places, i64(0))
-        with w.loop(count) as t:
-            position = builder.add(first, w.splat_index(builder.add(start, builder.mul(t, stride))))
-            mask = builder.icmp_unsigned("<", position, size)  # before the line wraps to a large number
-            if way == NEIGHBOURS:
-                value = w.load_first(w.at(source, builder.add(leading, builder.mul(t, step))), mask)
-            else:
-                value = w.gather(_addresses(w, x, base, t, step), mask)
-            w.store(value, w.at(to, builder.mul(t, i64(lanes))))
-        return context.get_dummy_value()
-
-    return types.void(*literals, *(types.int64,) * 7), codegen
+    way: Fixed  # NEIGHBOURS, ALONG or APART
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    rows: int  # address of the vectors
+    numbers: int  # how many of them; ALONG writes up to the next multiple of lanes
+    x: int  # address of the input
+    places: int  # address of [base, first, size][lane]: element offset of row 0, its position in its line, the line's length (0: zeros)
+    step: int  # elements from row to row (ALONG: 1)
+    start: int  # added to every lane's first position
+    stride: int  # positions from row to row
 
 
-@njit
-def _bring(way, lanes, itemsize, rows, count, x, places, step, start, stride):
-    _emit_bring(way, lanes, itemsize, rows, count, x, places, step, start, stride)
-
-
-def bring(way: int, lanes: int, itemsize: int) -> int:
-    """Address of compiled `bring`.
-
-    It takes, all int64: the three literals again; rows, address of the vectors, `count` of them (ALONG writes up to the next multiple of
-    lanes); x, address of the numbers; places, address of three int64s for each lane, [base, first, size][lane]: element offset of row 0,
-    its position in its line, and the line's length, 0 for a lane of zeros; step, elements from row to row (ALONG: 1); start, added to every
-    lane's first position; stride, positions from row to row.
-    """
-    return address(_bring, (way, lanes, itemsize), (types.int64,) * 7)
-
-
-@intrinsic(prefer_literal=True)
-def _emit_ask(typing_context: Any, way_: Any, lanes_: Any, itemsize_: Any, count: Any, out: Any, places: Any, step: Any) -> Any:
-    """See `ask`."""
-    literals = way_, lanes_, itemsize_
-    way, lanes, itemsize = (literal.literal_value for literal in literals)
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        count, out, places, step = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        first = [w.at(w.pointer(out), w.load_index(places, i64(lane))) for lane in range(lanes)]
-        if way == ALONG:
-            with w.loop(builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))) as block:
-                for start in first:
-                    w.prefetch(w.at(start, builder.mul(block, i64(lanes))), level=2)
-        elif way == NEIGHBOURS:
-            with w.loop(count) as t:
-                w.prefetch(w.at(first[0], builder.mul(t, step)), level=2)
-        return context.get_dummy_value()
-
-    return types.void(*literals, *(types.int64,) * 4), codegen
-
-
-@njit
-def _ask(way, lanes, itemsize, count, out, places, step):
-    _emit_ask(way, lanes, itemsize, count, out, places, step)
-
-
-def ask(way: int, lanes: int, itemsize: int) -> int:
-    """Address of compiled `ask`, which does nothing for numbers that lie APART.
-
-    It takes, all int64: the three literals again; count, out, places and step as for `put`.
-    """
-    return address(_ask, (way, lanes, itemsize), (types.int64,) * 4)
-
-
-@intrinsic(prefer_literal=True)
-def _emit_put(typing_context: Any, way_: Any, each_: Any, lanes_: Any, itemsize_: Any, rows: Any, count: Any, out: Any, places: Any,
-              step: Any, bias: Any, scale: Any, shift: Any, activation: Any, slope: Any) -> Any:  # fmt: skip
-    """See `put`."""
-    literals = way_, each_, lanes_, itemsize_
-    way, each, lanes, itemsize = (literal.literal_value for literal in literals)
-
-    def of(w: VectorBuilder, array: ir.Value, i: int, q: int) -> ir.Value:
-        return w.load(w.pointer(array)) if each else w.splat(w.load_scalar(w.pointer(array)))
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        rows, count, out, places, step, bias, scale, shift, activation, slope = values[4:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        source, to = w.pointer(rows), w.pointer(out)
-        bases, ends = places, builder.add(places, i64(lanes * 8))
-        base, first = w.load_indices(bases), w.load_index(bases, i64(0))
-        high = _less(w, w.load_indices(ends), w.splat_index(count))
-        added = of(w, bias, 0, 0)
-        blocks = builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))
+@emitter
+def _emit_load(w: VectorBuilder, p: LoadLines) -> None:
+    """See `load_lines`."""
+    b = w.b
+    to, source = w.pointer(p.rows), w.pointer(p.x)
+    tables = [b.add(p.places, i64(field * p.lanes * 8)) for field in range(3)]
+    if p.way == ALONG:
+        blocks = b.sdiv(b.add(p.numbers, i64(p.lanes - 1)), i64(p.lanes))
         with w.loop(blocks) as block:
-            t = builder.mul(block, i64(lanes))
-            at = w.at(source, builder.mul(t, i64(lanes)))
-            numbers = [w.variable(builder.fadd(w.load(w.at(at, (i ^ 1) * lanes)), added)) for i in range(lanes)]
-            finish(w, [numbers], scale, shift, activation, slope, of)
-            if way == ALONG:
-                for lane, line in enumerate(w.interleaved([w.get(number) for number in numbers])):
-                    start, end = (w.load_index(table, i64(lane)) for table in (bases, ends))
-                    w.store_first(line, w.at(to, builder.add(start, t)), w.between(t, i64(0), _less(w, end, count)))
-            else:
-                for i, number in enumerate(numbers):
-                    position = builder.add(t, i64(i))
-                    mask = builder.icmp_signed("<", w.splat_index(position), high)
-                    if way == NEIGHBOURS:
-                        w.store_first(w.get(number), w.at(to, builder.add(first, builder.mul(position, step))), mask)
-                    else:
-                        w.scatter(w.get(number), _addresses(w, out, base, position, step), mask)
-        return context.get_dummy_value()
-
-    return types.void(*literals, *(types.int64,) * 10), codegen
+            t = b.mul(block, i64(p.lanes))
+            lines = []
+            for lane in range(p.lanes):
+                base, first, size = (w.load_index(table, i64(lane)) for table in tables)
+                mask = w.between(b.add(b.add(first, p.start), t), i64(0), size)
+                lines.append(w.load_first(w.at(source, b.add(base, t)), mask))
+            for i, row in enumerate(w.interleaved(lines)):
+                w.store(row, w.at(to, b.mul(b.add(t, i64(i)), i64(p.lanes))))
+        return
+    base, first, size = (w.load_indices(table) for table in tables)
+    leading = w.load_index(p.places, i64(0))
+    with w.loop(p.numbers) as t:
+        position = b.add(first, w.splat_index(b.add(p.start, b.mul(t, p.stride))))
+        mask = b.icmp_unsigned("<", position, size)  # before the line wraps to a large number
+        if p.way == NEIGHBOURS:
+            value = w.load_first(w.at(source, b.add(leading, b.mul(t, p.step))), mask)
+        else:
+            value = w.gather(_addresses(w, p.x, base, t, p.step), mask)
+        w.store(value, w.at(to, b.mul(t, i64(p.lanes))))
 
 
 @njit
-def _put(way, each, lanes, itemsize, rows, count, out, places, step, bias, scale, shift, activation, slope):
-    _emit_put(way, each, lanes, itemsize, rows, count, out, places, step, bias, scale, shift, activation, slope)
+def _load(p):
+    _emit_load(p, ())
 
 
-def put(way: int, each: bool, lanes: int, itemsize: int) -> int:
-    """Address of compiled `put`; `each`: lanes are output channels, so bias, scale and shift differ from lane to lane.
+def load_lines(way: int, lanes: int, itemsize: int) -> int:
+    """Address of compiled loading, which takes a LoadLines."""
+    return address(_load, LoadLines, way=way, lanes=lanes, itemsize=itemsize)
 
-    It takes, all int64: the four literals again; rows, address of the vectors, of which a multiple of lanes is read; count; out, address of
-    the output; places, [base, high][lane]: element offset of number 0 and how many there are, at most count; step, elements from number
-    to number; bias, address of one number or one for each lane; scale and shift, the
-    same or 0; activation and slope as in `primitives.gemm_tile.tile`.
-    """
-    return address(_put, (way, int(each), lanes, itemsize), (types.int64,) * 10)
+
+class PrefetchLines(NamedTuple):
+    """What prefetching takes, which does nothing for numbers that lie APART."""
+
+    way: Fixed  # NEIGHBOURS, ALONG or APART
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    numbers: int  # as for `store_lines`; so are the others
+    out: int
+    places: int
+    step: int
+
+
+@emitter
+def _emit_prefetch(w: VectorBuilder, p: PrefetchLines) -> None:
+    """See `prefetch_lines`."""
+    b = w.b
+    first = [w.at(w.pointer(p.out), w.load_index(p.places, i64(lane))) for lane in range(p.lanes)]
+    if p.way == ALONG:
+        with w.loop(b.sdiv(b.add(p.numbers, i64(p.lanes - 1)), i64(p.lanes))) as block:
+            for start in first:
+                w.prefetch(w.at(start, b.mul(block, i64(p.lanes))), level=2)
+    elif p.way == NEIGHBOURS:
+        with w.loop(p.numbers) as t:
+            w.prefetch(w.at(first[0], b.mul(t, p.step)), level=2)
+
+
+@njit
+def _prefetch(p):
+    _emit_prefetch(p, ())
+
+
+def prefetch_lines(way: int, lanes: int, itemsize: int) -> int:
+    """Address of compiled prefetching, which takes a PrefetchLines."""
+    return address(_prefetch, PrefetchLines, way=way, lanes=lanes, itemsize=itemsize)
+
+
+class StoreLines(NamedTuple):
+    """What storing takes."""
+
+    way: Fixed  # NEIGHBOURS, ALONG or APART
+    each: Fixed  # whether lanes are output channels, each with its own bias, scale and shift
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    rows: int  # address of the vectors, of which a multiple of lanes is read
+    numbers: int  # of a line, at most
+    out: int  # address of the output
+    places: int  # address of [base, high][lane]: element offset of number 0, how many there are
+    step: int  # elements from number to number
+    bias: int  # address of one number or one for each lane; so are scale and shift, or 0
+    scale: int
+    shift: int
+    activation: int  # a code of ACTIVATIONS
+    slope: int  # the bits of a float64
+
+
+@emitter
+def _emit_store(w: VectorBuilder, p: StoreLines) -> None:
+    """See `store_lines`."""
+    b = w.b
+    def of(w: VectorBuilder, array: ir.Value, i: int, q: int) -> ir.Value:
+        return w.load(w.pointer(array)) if p.each else w.splat(w.load_scalar(w.pointer(array)))
+    source, to = w.pointer(p.rows), w.pointer(p.out)
+    bases, ends = p.places, b.add(p.places, i64(p.lanes * 8))
+    base, first = w.load_indices(bases), w.load_index(bases, i64(0))
+    high = _less(w, w.load_indices(ends), w.splat_index(p.numbers))
+    added = of(w, p.bias, 0, 0)
+    blocks = b.sdiv(b.add(p.numbers, i64(p.lanes - 1)), i64(p.lanes))
+    with w.loop(blocks) as block:
+        t = b.mul(block, i64(p.lanes))
+        at = w.at(source, b.mul(t, i64(p.lanes)))
+        numbers = [w.variable(b.fadd(w.load(w.at(at, (i ^ 1) * p.lanes)), added)) for i in range(p.lanes)]
+        finish(w, [numbers], p.scale, p.shift, p.activation, p.slope, of)
+        if p.way == ALONG:
+            for lane, line in enumerate(w.interleaved([w.get(number) for number in numbers])):
+                start, end = (w.load_index(table, i64(lane)) for table in (bases, ends))
+                w.store_first(line, w.at(to, b.add(start, t)), w.between(t, i64(0), _less(w, end, p.numbers)))
+        else:
+            for i, number in enumerate(numbers):
+                position = b.add(t, i64(i))
+                mask = b.icmp_signed("<", w.splat_index(position), high)
+                if p.way == NEIGHBOURS:
+                    w.store_first(w.get(number), w.at(to, b.add(first, b.mul(position, p.step))), mask)
+                else:
+                    w.scatter(w.get(number), _addresses(w, p.out, base, position, p.step), mask)
+
+
+@njit
+def _store(p):
+    _emit_store(p, ())
+
+
+def store_lines(way: int, each: bool, lanes: int, itemsize: int) -> int:
+    """Address of compiled storing, which takes a StoreLines."""
+    return address(_store, StoreLines, way=way, each=int(each), lanes=lanes, itemsize=itemsize)

@@ -13,20 +13,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.problem.window import Size
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 MAXIMUM, SUM = 0, 1  # literal values of `kind`
 LANE_STRIDES = 4  # horizontal steps up to this fill the lanes with outputs
 TILED_STRIDES = 8  # steps of windows side by side that are picked apart in registers
 UNROLLED = 4  # rows of such windows that are written out; a loop over two costs more than they do
+UNROLL = 4  # independent running values along a line, because each waits four cycles for the one before
 MERGED = 1024  # lines up to this length are combined `lanes` at a time: the steps across lanes outweigh their loads
 AHEAD = 4096  # bytes between asking for input and using it: planes follow one another in memory, and the hardware asks too late by itself
 
@@ -34,6 +34,47 @@ AHEAD = 4096  # bytes between asking for input and using it: planes follow one a
 def code(kind: str) -> int:
     """MAXIMUM for "max", SUM for "avg"."""
     return MAXIMUM if kind == "max" else SUM
+
+
+class PoolPlane(NamedTuple):
+    """What pooling of one plane takes."""
+
+    kind: Fixed  # MAXIMUM or SUM
+    stride: Fixed  # the horizontal step if outputs fill the lanes, 0 if a window's taps do
+    tall: Fixed  # rows of a window where all have the same few, else 0
+    lanes: Fixed
+    itemsize: Fixed
+    dst: int  # address of (oh, ow) results
+    src: int  # address of the (h, w) plane
+    row: int  # address of a scratch row, which holds the neutral value left of `left` and right of left + w
+    row_counts: int  # address of oh factors of the divisor
+    counts: int  # address of ow factors more, and a vector behind them
+    oh: int
+    ow: int
+    h: int
+    w: int
+    kh: int
+    kw: int
+    sh: int
+    sw: int
+    top: int  # padding; so is left
+    left: int
+    dh: int
+    dw: int
+
+
+class PoolLines(NamedTuple):
+    """What pooling of whole lines takes: dst[y] from src[y][0:length]."""
+
+    kind: Fixed  # MAXIMUM or SUM
+    lanes: Fixed
+    itemsize: Fixed
+    dst: int
+    src: int
+    row_counts: int  # address of one number, a factor of the divisor
+    counts: int  # address of another
+    lines: int
+    length: int
 
 
 class Combine:
@@ -49,191 +90,151 @@ class Combine:
         return functools.reduce(self.two, values)
 
 
-@intrinsic(prefer_literal=True)
-def _down(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, rows: Any, row_stride: Any, count: Any) -> Any:
+@emitter
+def _down(w: VectorBuilder, p: PoolPlane, dst: ir.Value, src: ir.Value, rows: ir.Value, row_stride: ir.Value, count: ir.Value) -> None:
     """dst[j] = combine over r < rows of src[r*row_stride + j], for j < count; addresses."""
-    kind, lanes, itemsize = (literal.literal_value for literal in (kind_, lanes_, itemsize_))
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, src, rows, row_stride, count = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        combine = Combine(w, kind)
-        to, source = w.pointer(dst), w.pointer(src)
-        whole = builder.sdiv(count, i64(lanes))
-        with w.loop(whole) as block:
-            at = builder.mul(block, i64(lanes))
-            total = w.variable(combine.start)
-            with w.loop(rows) as r:
-                w.set(total, combine.two(w.load(w.at(source, builder.add(builder.mul(r, row_stride), at))), w.get(total)))
-            w.store(w.get(total), w.at(to, at))
-        done = builder.mul(whole, i64(lanes))
-        rest = builder.sub(count, done)
-        with w.when(builder.icmp_signed(">", rest, i64(0))):
-            mask = w.first(rest)
-            total = w.variable(combine.start)
-            with w.loop(rows) as r:
-                w.set(total, combine.two(w.load_first(w.at(source, builder.add(builder.mul(r, row_stride), done)), mask), w.get(total)))
-            w.store_first(w.get(total), w.at(to, done), mask)
-        return context.get_dummy_value()
-
-    return types.void(kind_, lanes_, itemsize_, *(types.int64,) * 5), codegen
+    b = w.b
+    combine = Combine(w, p.kind)
+    to, source = w.pointer(dst), w.pointer(src)
+    whole = b.sdiv(count, i64(p.lanes))
+    with w.loop(whole) as block:
+        at = b.mul(block, i64(p.lanes))
+        total = w.variable(combine.start)
+        with w.loop(rows) as r:
+            w.set(total, combine.two(w.load(w.at(source, b.add(b.mul(r, row_stride), at))), w.get(total)))
+        w.store(w.get(total), w.at(to, at))
+    done = b.mul(whole, i64(p.lanes))
+    rest = b.sub(count, done)
+    with w.when(b.icmp_signed(">", rest, i64(0))):
+        mask = w.first(rest)
+        total = w.variable(combine.start)
+        with w.loop(rows) as r:
+            w.set(total, combine.two(w.load_first(w.at(source, b.add(b.mul(r, row_stride), done)), mask), w.get(total)))
+        w.store_first(w.get(total), w.at(to, done), mask)
 
 
 def _finish(w: VectorBuilder, kind: int, total: ir.Value, divisor: ir.Value) -> ir.Value:
     return total if kind == MAXIMUM else w.b.fdiv(total, divisor)
 
 
-@intrinsic(prefer_literal=True)
-def _along(typing_context: Any, kind_: Any, stride_: Any, lanes_: Any, itemsize_: Any,
-           dst: Any, row: Any, counts: Any, row_count: Any, taps: Any, dilation: Any, count: Any) -> Any:  # fmt: skip
+@emitter
+def _along(w: VectorBuilder, p: PoolPlane, dst: ir.Value, row_count: ir.Value) -> None:
     """dst[j] = combine over t < taps of row[j*stride + t*dilation], divided by row_count[0] * counts[j] if a sum; addresses."""
-    kind, stride, lanes, itemsize = (literal.literal_value for literal in (kind_, stride_, lanes_, itemsize_))
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, row, counts, row_count, taps, dilation, count = values[4:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        combine = Combine(w, kind)
-        to, source, number = w.pointer(dst), w.pointer(row), w.pointer(counts)
-        rows = w.splat(w.load_scalar(w.pointer(row_count)))
-        blocks = builder.sdiv(builder.add(count, i64(lanes - 1)), i64(lanes))
-        with w.loop(blocks) as block:
-            j = builder.mul(block, i64(lanes))
-            window = w.at(source, builder.mul(j, i64(stride)))
-            total = w.variable(combine.start)
-            with w.loop(taps) as t:
-                w.set(total, combine.two(w.load_strided(w.at(window, builder.mul(t, dilation)), stride), w.get(total)))
-            left = builder.sub(count, j)
-            divisor = builder.fmul(rows, w.load(w.at(number, j)))
-            result = _finish(w, kind, w.get(total), divisor)
-            with builder.if_else(builder.icmp_signed(">=", left, i64(lanes))) as (whole, edge):
-                with whole:
-                    w.store(result, w.at(to, j))
-                with edge:
-                    w.store_first(result, w.at(to, j), w.first(left))
-        return context.get_dummy_value()
-
-    return types.void(kind_, stride_, lanes_, itemsize_, *(types.int64,) * 7), codegen
+    b = w.b
+    combine = Combine(w, p.kind)
+    to, source, number = w.pointer(dst), w.pointer(p.row), w.pointer(p.counts)
+    rows = w.splat(w.load_scalar(w.pointer(row_count)))
+    blocks = b.sdiv(b.add(p.ow, i64(p.lanes - 1)), i64(p.lanes))
+    with w.loop(blocks) as block:
+        j = b.mul(block, i64(p.lanes))
+        window = w.at(source, b.mul(j, i64(p.stride)))
+        total = w.variable(combine.start)
+        with w.loop(p.kw) as t:
+            w.set(total, combine.two(w.load_strided(w.at(window, b.mul(t, p.dw)), p.stride), w.get(total)))
+        left = b.sub(p.ow, j)
+        divisor = b.fmul(rows, w.load(w.at(number, j)))
+        result = _finish(w, p.kind, w.get(total), divisor)
+        with b.if_else(b.icmp_signed(">=", left, i64(p.lanes))) as (whole, edge):
+            with whole:
+                w.store(result, w.at(to, j))
+            with edge:
+                w.store_first(result, w.at(to, j), w.first(left))
 
 
-@intrinsic(prefer_literal=True)
-def _tiled(typing_context: Any, kind_: Any, stride_: Any, tall_: Any, lanes_: Any, itemsize_: Any,
-           dst: Any, src: Any, counts: Any, row_count: Any, rows: Any, row_stride: Any, count: Any) -> Any:  # fmt: skip
+@emitter
+def _tiled(w: VectorBuilder, p: PoolPlane, dst: ir.Value, src: ir.Value, row_count: ir.Value, rows: ir.Value, row_stride: ir.Value) -> None:
     """dst[j] = combine over r < rows and t < stride of src[r*row_stride + j*stride + t], divided as in `_along`; addresses. `tall` is the
     number of rows where it is known to the compiler, else 0."""
-    literals = kind_, stride_, tall_, lanes_, itemsize_
-    kind, stride, tall, lanes, itemsize = (literal.literal_value for literal in literals)
+    b = w.b
+    combine = Combine(w, p.kind)
+    to, source, number = w.pointer(dst), w.pointer(src), w.pointer(p.counts)
+    down = w.splat(w.load_scalar(w.pointer(row_count)))
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, src, counts, row_count, rows, row_stride, count = values[5:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        combine = Combine(w, kind)
-        to, source, number = w.pointer(dst), w.pointer(src), w.pointer(counts)
-        down = w.splat(w.load_scalar(w.pointer(row_count)))
+    def outputs(j: ir.Value, masks: list[ir.Value] | None) -> ir.Value:
+        """One vector of outputs from number j on."""
+        first = w.at(source, b.mul(j, i64(p.stride)))
+        totals = [w.variable(combine.start) for _ in range(p.stride)]
 
-        def outputs(j: ir.Value, masks: list[ir.Value] | None) -> ir.Value:
-            """One vector of outputs from number j on."""
-            first = w.at(source, builder.mul(j, i64(stride)))
-            totals = [w.variable(combine.start) for _ in range(stride)]
+        def add_row(r: ir.Value) -> None:
+            row = w.at(first, b.mul(r, row_stride))
+            for i, total in enumerate(totals):
+                place = w.at(row, i * p.lanes)
+                w.prefetch(w.at(place, AHEAD // p.itemsize))
+                value = w.load_first(place, masks[i], combine.neutral) if masks else w.load(place)
+                w.set(total, combine.two(value, w.get(total)))
 
-            def add_row(r: ir.Value) -> None:
-                row = w.at(first, builder.mul(r, row_stride))
-                for i, total in enumerate(totals):
-                    place = w.at(row, i * lanes)
-                    w.prefetch(w.at(place, AHEAD // itemsize))
-                    value = w.load_first(place, masks[i], combine.neutral) if masks else w.load(place)
-                    w.set(total, combine.two(value, w.get(total)))
+        for r in range(p.tall):
+            add_row(i64(r))
+        if not p.tall:
+            with w.loop(rows) as r:
+                add_row(r)
+        vectors = [w.get(total) for total in totals]
+        if p.stride & (p.stride - 1):
+            result = functools.reduce(combine.two, [w.every(vectors, t) for t in range(p.stride)])
+        else:  # halved until one is left: 14 shuffles, not 56, where windows are 8 columns wide
+            result = w.across_each(vectors, combine.two)
+        return _finish(w, p.kind, result, b.fmul(down, w.load(w.at(number, j))))
 
-            for r in range(tall):
-                add_row(i64(r))
-            if not tall:
-                with w.loop(rows) as r:
-                    add_row(r)
-            vectors = [w.get(total) for total in totals]
-            if stride & (stride - 1):
-                result = functools.reduce(combine.two, [w.every(vectors, t) for t in range(stride)])
-            else:  # halved until one is left: 14 shuffles, not 56, where windows are 8 columns wide
-                result = w.across_each(vectors, combine.two)
-            return _finish(w, kind, result, builder.fmul(down, w.load(w.at(number, j))))
-
-        whole = builder.sdiv(count, i64(lanes))
-        with w.loop(whole) as block:
-            j = builder.mul(block, i64(lanes))
-            w.store(outputs(j, None), w.at(to, j))
-        done = builder.mul(whole, i64(lanes))
-        rest = builder.sub(count, done)
-        with w.when(builder.icmp_signed(">", rest, i64(0))):
-            inputs = builder.mul(rest, i64(stride))
-            w.store_first(outputs(done, [w.first(inputs, i * lanes) for i in range(stride)]), w.at(to, done), w.first(rest))
-        return context.get_dummy_value()
-
-    return types.void(*literals, *(types.int64,) * 7), codegen
+    whole = b.sdiv(p.ow, i64(p.lanes))
+    with w.loop(whole) as block:
+        j = b.mul(block, i64(p.lanes))
+        w.store(outputs(j, None), w.at(to, j))
+    done = b.mul(whole, i64(p.lanes))
+    rest = b.sub(p.ow, done)
+    with w.when(b.icmp_signed(">", rest, i64(0))):
+        inputs = b.mul(rest, i64(p.stride))
+        w.store_first(outputs(done, [w.first(inputs, i * p.lanes) for i in range(p.stride)]), w.at(to, done), w.first(rest))
 
 
-@intrinsic(prefer_literal=True)
-def _over_each(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, counts: Any, row_count: Any,
-               taps: Any) -> Any:  # fmt: skip
+@emitter
+def _over_each(w: VectorBuilder, p: PoolLines, dst: ir.Value, src: ir.Value, counts: ir.Value, row_count: ir.Value, taps: ir.Value) -> None:
     """dst[l] = combine over t < taps of src[l*taps + t] for every lane l, divided as in `_over`; addresses."""
-    kind, lanes, itemsize = (literal.literal_value for literal in (kind_, lanes_, itemsize_))
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, src, counts, row_count, taps = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        combine = Combine(w, kind)
-        sources = [w.at(w.pointer(src), builder.mul(i64(lane), taps)) for lane in range(lanes)]
-        rounds = builder.sdiv(taps, i64(lanes))
-        done = builder.mul(rounds, i64(lanes))
-        mask = w.first(builder.sub(taps, done))
-        ragged = builder.icmp_signed(">", taps, done)
-        totals = []
-        for source in sources:
-            total = w.variable(combine.start)
-            with w.loop(rounds) as r:
-                place = w.at(source, builder.mul(r, i64(lanes)))
-                w.prefetch(w.at(place, AHEAD // itemsize))
-                w.set(total, combine.two(w.load(place), w.get(total)))
-            with w.when(ragged):
-                w.set(total, combine.two(w.load_first(w.at(source, done), mask, combine.neutral), w.get(total)))
-            totals.append(total)
-        result = w.across_each([w.get(total) for total in totals], combine.two)
-        number = w.splat(builder.fmul(w.load_scalar(w.pointer(row_count)), w.load_scalar(w.pointer(counts))))
-        w.store(_finish(w, kind, result, number), w.pointer(dst))
-        return context.get_dummy_value()
-
-    return types.void(kind_, lanes_, itemsize_, *(types.int64,) * 5), codegen
-
-
-@intrinsic(prefer_literal=True)
-def _over(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, counts: Any, row_count: Any, taps: Any) -> Any:
-    """dst[0] = combine over t < taps of src[t], divided by row_count[0] * counts[0] if a sum; addresses."""
-    kind, lanes, itemsize = (literal.literal_value for literal in (kind_, lanes_, itemsize_))
-    unroll = 4  # independent running values, because each waits four cycles for the one before
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, src, counts, row_count, taps = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        combine = Combine(w, kind)
-        source = w.pointer(src)
-        running = [w.variable(combine.start) for _ in range(unroll)]
-        rounds = builder.sdiv(taps, i64(unroll * lanes))
+    b = w.b
+    combine = Combine(w, p.kind)
+    sources = [w.at(w.pointer(src), b.mul(i64(lane), taps)) for lane in range(p.lanes)]
+    rounds = b.sdiv(taps, i64(p.lanes))
+    done = b.mul(rounds, i64(p.lanes))
+    mask = w.first(b.sub(taps, done))
+    ragged = b.icmp_signed(">", taps, done)
+    totals = []
+    for source in sources:
+        total = w.variable(combine.start)
         with w.loop(rounds) as r:
-            at = builder.mul(r, i64(unroll * lanes))
-            for u in range(unroll):
-                w.set(running[u], combine.two(w.load(w.at(source, builder.add(at, i64(u * lanes)))), w.get(running[u])))
-        done = builder.mul(rounds, i64(unroll * lanes))
-        for u in range(unroll):
-            rest = builder.sub(taps, builder.add(done, i64(u * lanes)))
-            with w.when(builder.icmp_signed(">", rest, i64(0))):
-                value = w.load_first(w.at(source, builder.add(done, i64(u * lanes))), w.first(rest), combine.neutral)
-                w.set(running[u], combine.two(value, w.get(running[u])))
-        total = w.get(running[0])
-        for u in range(1, unroll):
-            total = combine.two(total, w.get(running[u]))
-        number = builder.fmul(w.load_scalar(w.pointer(row_count)), w.load_scalar(w.pointer(counts)))
-        result = w.across(total, combine.two)
-        builder.store(_finish(w, kind, result, number), w.pointer(dst))
-        return context.get_dummy_value()
+            place = w.at(source, b.mul(r, i64(p.lanes)))
+            w.prefetch(w.at(place, AHEAD // p.itemsize))
+            w.set(total, combine.two(w.load(place), w.get(total)))
+        with w.when(ragged):
+            w.set(total, combine.two(w.load_first(w.at(source, done), mask, combine.neutral), w.get(total)))
+        totals.append(total)
+    result = w.across_each([w.get(total) for total in totals], combine.two)
+    number = w.splat(b.fmul(w.load_scalar(w.pointer(row_count)), w.load_scalar(w.pointer(counts))))
+    w.store(_finish(w, p.kind, result, number), w.pointer(dst))
 
-    return types.void(kind_, lanes_, itemsize_, *(types.int64,) * 5), codegen
+
+@emitter
+def _over(w: VectorBuilder, p: PoolLines, dst: ir.Value, src: ir.Value, counts: ir.Value, row_count: ir.Value, taps: ir.Value) -> None:
+    """dst[0] = combine over t < taps of src[t], divided by row_count[0] * counts[0] if a sum; addresses."""
+    b = w.b
+    combine = Combine(w, p.kind)
+    source = w.pointer(src)
+    running = [w.variable(combine.start) for _ in range(UNROLL)]
+    rounds = b.sdiv(taps, i64(UNROLL * p.lanes))
+    with w.loop(rounds) as r:
+        at = b.mul(r, i64(UNROLL * p.lanes))
+        for u in range(UNROLL):
+            w.set(running[u], combine.two(w.load(w.at(source, b.add(at, i64(u * p.lanes)))), w.get(running[u])))
+    done = b.mul(rounds, i64(UNROLL * p.lanes))
+    for u in range(UNROLL):
+        rest = b.sub(taps, b.add(done, i64(u * p.lanes)))
+        with w.when(b.icmp_signed(">", rest, i64(0))):
+            value = w.load_first(w.at(source, b.add(done, i64(u * p.lanes))), w.first(rest), combine.neutral)
+            w.set(running[u], combine.two(value, w.get(running[u])))
+    total = w.get(running[0])
+    for u in range(1, UNROLL):
+        total = combine.two(total, w.get(running[u]))
+    number = b.fmul(w.load_scalar(w.pointer(row_count)), w.load_scalar(w.pointer(counts)))
+    result = w.across(total, combine.two)
+    b.store(_finish(w, p.kind, result, number), w.pointer(dst))
 
 
 @njit
@@ -249,50 +250,44 @@ def rows_inside(y, h, kh, sh, top, dh):
 
 
 @njit
-def _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh):
-    """The vertical pass of output row y, into `row` from `left` on."""
-    first, number = rows_inside(y, h, kh, sh, top, dh)
-    _down(kind, lanes, itemsize, row + left * itemsize, src + first * w * itemsize, number, dh * w, w)
+def _reduce_row(p, y):
+    """The vertical pass of output row y, into the scratch row from `left` on."""
+    first, number = rows_inside(y, p.h, p.kh, p.sh, p.top, p.dh)
+    _down(p, (p.row + p.left * p.itemsize, p.src + first * p.w * p.itemsize, number, p.dh * p.w, p.w))
 
 
 @njit
-def _side_by_side(
-    kind, stride, tall, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw
-):
-    for y in range(oh):
-        first, number = rows_inside(y, h, kh, sh, top, dh)
-        start = src + first * w * itemsize
-        to, factor = dst + y * ow * itemsize, row_counts + y * itemsize
-        _tiled(kind, stride, tall, lanes, itemsize, to, start, counts, factor, number, dh * w, ow)
+def _side_by_side(p):
+    size = p.itemsize
+    for y in range(p.oh):
+        first, number = rows_inside(y, p.h, p.kh, p.sh, p.top, p.dh)
+        _tiled(p, (p.dst + y * p.ow * size, p.src + first * p.w * size, p.row_counts + y * size, number, p.dh * p.w))
 
 
 @njit
-def _lanes_of_outputs(
-    kind, stride, tall, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw
-):
-    for y in range(oh):
-        _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh)
-        _along(kind, stride, lanes, itemsize, dst + y * ow * itemsize, row, counts, row_counts + y * itemsize, kw, dw, ow)
+def _lanes_of_outputs(p):
+    for y in range(p.oh):
+        _reduce_row(p, y)
+        _along(p, (p.dst + y * p.ow * p.itemsize, p.row_counts + y * p.itemsize))
 
 
 @njit
-def _lanes_of_taps(
-    kind, stride, tall, lanes, itemsize, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw
-):
-    for y in range(oh):
-        _reduce_row(kind, lanes, itemsize, src, row, y, h, w, kh, sh, top, left, dh)
-        for x in range(ow):
-            to = dst + (y * ow + x) * itemsize
-            _over(kind, lanes, itemsize, to, row + x * sw * itemsize, counts + x * itemsize, row_counts + y * itemsize, kw)
+def _lanes_of_taps(p):
+    size = p.itemsize
+    for y in range(p.oh):
+        _reduce_row(p, y)
+        for x in range(p.ow):
+            _over(p, (p.dst + (y * p.ow + x) * size, p.row + x * p.sw * size, p.counts + x * size, p.row_counts + y * size, p.kw))
 
 
 @njit
-def _line(kind, lanes, itemsize, dst, src, row_counts, counts, lines, length):
-    whole = lines // lanes * lanes if length <= MERGED else 0
-    for y in range(0, whole, lanes):
-        _over_each(kind, lanes, itemsize, dst + y * itemsize, src + y * length * itemsize, counts, row_counts, length)
-    for y in range(whole, lines):
-        _over(kind, lanes, itemsize, dst + y * itemsize, src + y * length * itemsize, counts, row_counts, length)
+def _line(p):
+    size = p.itemsize
+    whole = p.lines // p.lanes * p.lanes if p.length <= MERGED else 0
+    for y in range(0, whole, p.lanes):
+        _over_each(p, (p.dst + y * size, p.src + y * p.length * size, p.counts, p.row_counts, p.length))
+    for y in range(whole, p.lines):
+        _over(p, (p.dst + y * size, p.src + y * p.length * size, p.counts, p.row_counts, p.length))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,17 +308,11 @@ def window(kernel: Size, stride: Size, dilation: Size, inside: tuple[bool, bool]
 
 
 def plane(kind: int, window: Window, lanes: int, itemsize: int) -> int:
-    """Address of compiled pooling of one plane.
-
-    It takes, all int64: kind, window.stride, window.tall, lanes and itemsize again; dst, address of (oh, ow) results; src, address of the
-    (h, w) plane; row, address of a scratch row holding the neutral value left of `left` and right of left + w; row_counts (oh) and
-    counts (ow, and a vector more), addresses of the factors of the divisor; then oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw.
-    """
+    """Address of compiled pooling of one plane, which takes a PoolPlane."""
     function = _side_by_side if window.tiled else _lanes_of_outputs if window.stride else _lanes_of_taps
-    return address(function, (kind, window.stride, window.tall, lanes, itemsize), (types.int64,) * 17)
+    return address(function, PoolPlane, kind=kind, stride=window.stride, tall=window.tall, lanes=lanes, itemsize=itemsize)
 
 
 def line(kind: int, lanes: int, itemsize: int) -> int:
-    """Address of compiled pooling of whole lines: dst[y] from src[y][0:length], all int64: kind, lanes and itemsize again, dst, src,
-    row_counts and counts (one number each), lines, length."""
-    return address(_line, (kind, lanes, itemsize), (types.int64,) * 6)
+    """Address of compiled pooling of whole lines, which takes a PoolLines."""
+    return address(_line, PoolLines, kind=kind, lanes=lanes, itemsize=itemsize)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from kernels.primitives.activations import ActivationPass
 from kernels.primitives.channels_last_blocks import put_channels
-from kernels.primitives.pool_window import TILED_STRIDES, code, line, plane, window
+from kernels.primitives.pool_window import TILED_STRIDES, PoolLines, PoolPlane, code, line, plane, window
 from kernels.problem.conv import Conv
 from kernels.runtime.ir import call, split
 from kernels.runtime.jit import njit
@@ -33,19 +34,34 @@ def bend(g, m, y, y_row, pitch, rows, columns):
     elements from row to row, while they are in cache."""
     number, line = (1, rows * columns) if pitch == columns else (rows, columns)
     for i in range(m):
-        call(g.bend, (g.form, g.lanes, g.itemsize, y + i * y_row * g.itemsize, pitch, number, line, 0, 0, 0, g.slope))
+        call(
+            g.bend,
+            ActivationPass(
+                form=g.form, lanes=g.lanes, itemsize=g.itemsize, y=y + i * y_row * g.itemsize, pitch=pitch, lines=number, numbers=line,
+                scale=0, shift=0, activation=0, slope=g.slope,
+            ),
+        )  # fmt: skip
 
 
 @njit
 def pool_plane(g, to, source, rows, columns, down, across, scratch):
     """Pool rows x columns numbers at source into down x across at `to`."""
     if g.pool_lines:
-        call(g.pool, (g.pool_kind, g.lanes, g.itemsize, to, source, g.pool_down, g.pool_across, down, columns))
+        call(
+            g.pool,
+            PoolLines(
+                kind=g.pool_kind, lanes=g.lanes, itemsize=g.itemsize, dst=to, src=source, row_counts=g.pool_down, counts=g.pool_across,
+                lines=down, length=columns,
+            ),
+        )  # fmt: skip
     else:
         call(
             g.pool,
-            (g.pool_kind, g.pool_step, g.pool_tall, g.lanes, g.itemsize, to, source, scratch, g.pool_down, g.pool_across, down, across,
-             rows, columns, g.pool_kh, g.pool_kw, g.pool_sh, g.pool_sw, 0, 0, 1, 1),
+            PoolPlane(
+                kind=g.pool_kind, stride=g.pool_step, tall=g.pool_tall, lanes=g.lanes, itemsize=g.itemsize, dst=to, src=source, row=scratch,
+                row_counts=g.pool_down, counts=g.pool_across, oh=down, ow=across, h=rows, w=columns, kh=g.pool_kh, kw=g.pool_kw,
+                sh=g.pool_sh, sw=g.pool_sw, top=0, left=0, dh=1, dw=1,
+            ),
         )  # fmt: skip
 
 

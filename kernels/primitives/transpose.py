@@ -1,4 +1,4 @@
-"""Turning a matrix over, `lanes` by `lanes` numbers at a time in registers.
+"""Transposing a matrix, `lanes` by `lanes` numbers at a time in registers.
 
     dst[c*dst_pitch + r] = src[r*src_pitch + c]        r < rows, c < columns
 
@@ -8,17 +8,16 @@ Numbers are only moved: any bits of their size pass through.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 
-def turned(w: VectorBuilder, whole: int, src: ir.Value, pitch: ir.Value, rows: ir.Value, columns: ir.Value) -> list[ir.Value]:
+def transposed(w: VectorBuilder, whole: bool, src: ir.Value, pitch: ir.Value, rows: ir.Value, columns: ir.Value) -> list[ir.Value]:
     """The columns of up to lanes x lanes numbers at src, whose rows are pitch elements apart; `whole`: of exactly so many, none is masked.
     Rows past the last are read from the first, for lanes that are not written or that nobody reads."""
     if whole:
@@ -30,44 +29,56 @@ def turned(w: VectorBuilder, whole: int, src: ir.Value, pitch: ir.Value, rows: i
     return w.interleaved(lines)
 
 
-@intrinsic(prefer_literal=True)
-def _block(typing_context: Any, whole_: Any, lanes_: Any, itemsize_: Any, dst: Any, dst_pitch: Any, src: Any, src_pitch: Any,
-           rows: Any, columns: Any) -> Any:  # fmt: skip
-    """One block of up to lanes x lanes numbers; `whole`: of exactly so many, none is masked."""
-    literals = whole_, lanes_, itemsize_
-    whole, lanes, itemsize = (literal.literal_value for literal in literals)
+class Transpose(NamedTuple):
+    """What transposing takes."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, dst_pitch, src, src_pitch, rows, columns = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        down = w.first(rows)
-        for i, column in enumerate(turned(w, whole, src, src_pitch, rows, columns)):
-            to = w.pointer(dst, builder.mul(dst_pitch, i64(i)))
-            if whole:
-                w.store(column, to)
-                continue
-            with w.when(builder.icmp_signed(">", columns, i64(i))):
-                w.store_first(column, to, down)
-        return context.get_dummy_value()
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    dst: int  # address of columns x rows numbers
+    dst_pitch: int  # elements from line to line of it
+    src: int  # address of rows x columns numbers
+    src_pitch: int  # elements from row to row of it
+    rows: int
+    columns: int
 
-    return types.void(*literals, *(types.int64,) * 6), codegen
+
+class _Block(NamedTuple):
+    """Up to lanes x lanes numbers."""
+
+    dst: int
+    src: int
+    rows: int
+    columns: int
+
+
+@emitter
+def _whole(w: VectorBuilder, p: Transpose, block: _Block) -> None:
+    """A block of exactly lanes x lanes numbers."""
+    for i, column in enumerate(transposed(w, True, block.src, p.src_pitch, block.rows, block.columns)):
+        w.store(column, w.pointer(block.dst, w.b.mul(p.dst_pitch, i64(i))))
+
+
+@emitter
+def _edge(w: VectorBuilder, p: Transpose, block: _Block) -> None:
+    """A block of fewer: what is not there is masked."""
+    down = w.first(block.rows)
+    for i, column in enumerate(transposed(w, False, block.src, p.src_pitch, block.rows, block.columns)):
+        with w.when(w.b.icmp_signed(">", block.columns, i64(i))):
+            w.store_first(column, w.pointer(block.dst, w.b.mul(p.dst_pitch, i64(i))), down)
 
 
 @njit
-def _transpose(lanes, itemsize, dst, dst_pitch, src, src_pitch, rows, columns):
+def _transpose(p):
+    lanes, rows, columns = p.lanes, p.rows, p.columns
     for c in range(0, columns, lanes):  # rows of dst are written from end to end, so that few of its lines are open at a time
         for r in range(0, rows, lanes):
-            to, source = dst + (c * dst_pitch + r) * itemsize, src + (r * src_pitch + c) * itemsize
+            to, source = p.dst + (c * p.dst_pitch + r) * p.itemsize, p.src + (r * p.src_pitch + c) * p.itemsize
             if rows - r >= lanes and columns - c >= lanes:
-                _block(1, lanes, itemsize, to, dst_pitch, source, src_pitch, lanes, lanes)
+                _whole(p, _Block(to, source, lanes, lanes))
             else:
-                _block(0, lanes, itemsize, to, dst_pitch, source, src_pitch, rows - r, columns - c)
+                _edge(p, _Block(to, source, rows - r, columns - c))
 
 
 def transpose(lanes: int, itemsize: int) -> int:
-    """Address of compiled `transpose`.
-
-    It takes, all int64: the two literals again; dst, address of columns x rows numbers; dst_pitch, elements from line to line of dst; src,
-    address of rows x columns numbers; src_pitch; rows; columns.
-    """
-    return address(_transpose, (lanes, itemsize), (types.int64,) * 6)
+    """Address of compiled transposing, which takes a Transpose."""
+    return address(_transpose, Transpose, lanes=lanes, itemsize=itemsize)

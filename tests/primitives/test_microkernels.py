@@ -278,7 +278,7 @@ def test_lines_in_and_out(way: int, lanes: int, dtype: str) -> None:
         firsts[:] = -2
     places = np.stack([np.arange(lanes) * pitch + firsts * step, firsts, sizes]).astype(np.int64)
     rows = Guarded((-(-count // lanes) * lanes, lanes), dtype)
-    invoke(lines.bring(way, lanes, size), way, lanes, size, at(rows.array), count, at(x.array), at(places), step, 0, 1)
+    invoke(lines.load_lines(way, lanes, size), way, lanes, size, at(rows.array), count, at(x.array), at(places), step, 0, 1)
     stored = x.array.reshape(length, lanes).T if way == lines.NEIGHBOURS else x.array.reshape(lanes, length)
     expected = np.zeros((count, lanes), dtype)
     for t, lane in itertools.product(range(count), range(lanes)):
@@ -294,7 +294,7 @@ def test_lines_in_and_out(way: int, lanes: int, dtype: str) -> None:
         sums = numbers(-(-count // lanes) * lanes, lanes, dtype=dtype, seed=5)
         bias, scale, shift = (numbers(lanes if each else 1, dtype=dtype, seed=seed) for seed in (6, 7, 8))
         finish = at(bias), at(scale), at(shift), ACTIVATIONS["relu"], 0
-        kernel = lines.put(way, each, lanes, size)
+        kernel = lines.store_lines(way, each, lanes, size)
         invoke(kernel, way, each, lanes, size, at(sums), count, at(out.array), at(table), step, *finish)
         wanted = np.maximum((sums[np.arange(len(sums)) ^ 1] + bias) * scale + shift, 0)[:count]
         seen = out.array if way == lines.NEIGHBOURS else out.array.T
@@ -312,7 +312,7 @@ def test_strips(kernel: tuple[int, int], width: int, ow: int, kind: int, lanes: 
     if ow > lanes:
         pytest.skip("its rows of outputs are wider than this vector")
     (kh, kw), size = kernel, np.dtype(dtype).itemsize
-    address = flat.flat(kind, kernel, width, ow, lanes, size)
+    address = flat.pool_strips(kind, kernel, width, ow, lanes, size)
     divisor = np.array([3], dtype)
     for strips in (1, 2, lanes // ow, lanes + 1, 3 * lanes - 1):
         x = numbers(strips, kh, width, dtype=dtype)
@@ -337,7 +337,7 @@ def test_stacked_planes(kind: int, lanes: int, dtype: str) -> None:
     out = Guarded((oh * ow + 1, lanes), dtype)
     place = oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw
     source = given(planes)
-    invoke(stacked.stacked(kind, lanes, size), kind, lanes, size, at(out.array), at(source.array), at(down), at(across_), *place)
+    invoke(stacked.pool_planes(kind, lanes, size), kind, lanes, size, at(out.array), at(source.array), at(down), at(across_), *place)
     neutral = -np.inf if kind == window.MAXIMUM else 0
     padded = np.pad(planes, ((top, top), (left, left), (0, 0)), constant_values=neutral)
     for y, x in itertools.product(range(oh), range(ow)):

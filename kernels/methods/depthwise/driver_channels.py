@@ -13,13 +13,13 @@ import itertools
 import numpy as np
 
 from kernels.methods.depthwise.blocking import Stack, reach, taps_beside
-from kernels.methods.depthwise.channel_tile import FIELDS, RUNS, border, fill, spread, sums
+from kernels.methods.depthwise.channel_tile import FIELDS, RUNS, Border, Fill, Spread, Sums, border, fill, spread, sums
 from kernels.primitives.activations import codes, lines
 from kernels.primitives.channels_last_blocks import inside
 from kernels.primitives.driver import Packed, epilogue_of, every_job, launcher
 from kernels.primitives.post_ops import bend
 from kernels.primitives.prepared import Prepared
-from kernels.primitives.transpose import transpose
+from kernels.primitives.transpose import Transpose, transpose
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call, read_index, split
@@ -42,17 +42,30 @@ def bring(g, x, image, channel, live, row, column, block):
         h, w, top, left = 0, 0, row, column
     above, before = top - row, left - column
     if h < g.high or w < g.wide:
-        call(g.border, (g.lanes, size, block, g.high, g.wide, above, h, before, w))
+        call(
+            g.border,
+            Border(lanes=g.lanes, itemsize=size, dst=block, high=g.high, wide=g.wide, above=above, h=h, before=before, w=w),
+        )
     to = block + (above * g.wide + before) * g.lanes * size
     if g.last:
         source = x + (((image * g.h + top) * g.w + left) * g.c_in + channel) * size
-        call(g.spread, (g.lanes, size, to, g.wide, source, g.w * g.c_in, g.c_in, live, h, w))
+        call(
+            g.spread,
+            Spread(
+                lanes=g.lanes, itemsize=size, dst=to, wide=g.wide, src=source, row_pitch=g.w * g.c_in, pitch=g.c_in, live=live, h=h, w=w
+            ),
+        )
         return
     source = x + (((image * g.c_in + channel) * g.h + top) * g.w + left) * size
     lines, line = (1, h * w) if w == g.w else (h, w)
     for r in range(lines):
-        place = to + r * g.wide * g.lanes * size, g.places, source + r * g.w * size
-        call(g.fill, (g.lanes, size, *place, g.h * g.w, live, line))
+        call(
+            g.fill,
+            Fill(
+                lanes=g.lanes, itemsize=size, dst=to + r * g.wide * g.lanes * size, places=g.places, src=source + r * g.w * size,
+                pitch=g.h * g.w, live=live, positions=line,
+            ),
+        )  # fmt: skip
 
 
 @njit
@@ -76,17 +89,28 @@ def run_job(job, x, out, operands, geometry, block):
             y = out + ((image * g.oh * g.ow + position) * g.c_out + channel * g.multiplier + i) * size
         else:
             y = block + g.summed_offset
-        place = g.offsets, y, y_step, spacing, g.tables + edge * g.table_bytes, runs, live
-        weights, finish = operands[0] + j * g.taps * size, epilogue_of(g, operands, j)
-        call(sums, (run, g.step, g.side, g.lanes, size, g.k, weights, block, *place, *finish, g.activation, g.slope))
+        bias, scale, shift = epilogue_of(g, operands, j)
+        call(
+            sums,
+            Sums(
+                run=run, step=g.step, columns=g.side, lanes=g.lanes, itemsize=size, k=g.k, a=operands[0] + j * g.taps * size, x=block,
+                offsets=g.offsets, y=y, y_step=y_step, spacing=spacing, table=g.tables + edge * g.table_bytes, runs=runs, live=live,
+                bias=bias, scale=scale, shift=shift, activation=g.activation, slope=g.slope,
+            ),
+        )  # fmt: skip
         if not g.last:
             if g.form:
                 bend(g, 1, y, 0, 0, 1, number * g.lanes)
             to = out + ((image * g.c_out + channel * g.multiplier + i) * g.oh * g.ow + position) * size
             lines, line = (1, number) if columns == g.ow else (rows, columns)
             for r in range(lines):
-                source = y + r * line * g.lanes * size
-                call(g.turn, (g.lanes, size, to + r * g.ow * size, g.multiplier * g.oh * g.ow, source, g.lanes, line, live))
+                call(
+                    g.turn,
+                    Transpose(
+                        lanes=g.lanes, itemsize=size, dst=to + r * g.ow * size, dst_pitch=g.multiplier * g.oh * g.ow,
+                        src=y + r * line * g.lanes * size, src_pitch=g.lanes, rows=line, columns=live,
+                    ),
+                )  # fmt: skip
     if g.last and g.form:
         for r in range(rows):
             y = out + ((image * g.oh * g.ow + position + r * g.ow) * g.c_out + channel * g.multiplier) * size

@@ -17,9 +17,10 @@ from kernels.methods.direct.pack_weights import packer
 from kernels.primitives.channels_last_blocks import NOTE, slabs
 from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, padded
 from kernels.primitives.gemm_tile import AHEAD
-from kernels.primitives.gemm_tile_oc import tile
+from kernels.primitives.gemm_tile_oc import GemmTileOc, tile
 from kernels.primitives.post_ops import bend
 from kernels.primitives.prepared import Prepared
+from kernels.primitives.transpose import Transpose
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call, read_index, split
@@ -43,7 +44,12 @@ def run_job(job, x, out, operands, geometry, block):
     number = rows * g.ow
     source = x + (image * g.h + row) * g.w * g.ins * size  # of one line
     if g.one_line and g.last_in:
-        call(g.turn, (g.lanes, size, block, g.channel_stride, source, g.ins, number, g.ins))
+        call(
+            g.turn,
+            Transpose(
+                lanes=g.lanes, itemsize=size, dst=block, dst_pitch=g.channel_stride, src=source, src_pitch=g.ins, rows=number, columns=g.ins
+            ),
+        )
     elif g.one_line:
         pack_line(g, block, block, source, number * g.ins)
     else:
@@ -62,8 +68,11 @@ def run_job(job, x, out, operands, geometry, block):
         for first in range(0, number, g.m):
             call(
                 read_index(g.tiles, n),
-                (g.m, n, g.lanes, size, g.k, a, block + first * size, g.offsets, y + first * step * size, y_row,
-                 min(g.m, number - first), channels, g.side_by_side, bias, scale, shift, g.activation, g.slope),
+                GemmTileOc(
+                    m=g.m, n=n, lanes=g.lanes, itemsize=size, k=g.k, a=a, x=block + first * size, offsets=g.offsets,
+                    y=y + first * step * size, y_row=y_row, positions=min(g.m, number - first), channels=channels, last=g.side_by_side,
+                    bias=bias, scale=scale, shift=shift, activation=g.activation, slope=g.slope,
+                ),
             )  # fmt: skip
         if g.form:
             if g.side_by_side:

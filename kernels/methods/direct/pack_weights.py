@@ -9,7 +9,7 @@ import numpy as np
 
 from kernels.cost.calibration import worth
 from kernels.cost.gemm import even
-from kernels.primitives.transpose import transpose
+from kernels.primitives.transpose import Transpose, transpose
 from kernels.runtime.ir import call
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
@@ -29,7 +29,9 @@ def _turn(t, thread, weights, packed, kernel, lanes, size, c_out, k, parts, base
     group, tile = t // parts, t % parts
     j, m = group * outs + (tile * base + min(tile, extra)) * unit, (base + (tile < extra)) * unit
     to, source = pointed(packed) + j * k * size, pointed(weights) + j * k * size
-    call(kernel, (lanes, size, to, m, source, k, min(m, c_out - j), k))
+    call(
+        kernel, Transpose(lanes=lanes, itemsize=size, dst=to, dst_pitch=m, src=source, src_pitch=k, rows=min(m, c_out - j), columns=k)
+    )
 
 
 def packer(c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, unit: int = 1) -> Callable[[Any], Array]:

@@ -20,14 +20,13 @@ from __future__ import annotations
 
 import cmath
 import math
-from typing import Any
+from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 RADICES = (8, 4, 5, 3, 2)  # in the order in which a length is divided; fewer passes are fewer trips to the first-level cache
 NEVER, AFTER, BEFORE = 0, 1, 2  # when a pass multiplies by roots
@@ -107,106 +106,107 @@ def root(w: VectorBuilder, roots: ir.Value, index: ir.Value) -> Complex:
     return w.splat(w.load_scalar(first)), w.splat(w.load_scalar(w.at(first, 1)))
 
 
-@intrinsic(prefer_literal=True)
-def _emit_pass(typing_context: Any, radix_: Any, turn_: Any, lanes_: Any, itemsize_: Any, x: Any, blocks: Any, m: Any,
-               roots: Any) -> Any:  # fmt: skip
+class RadixPass(NamedTuple):
+    """What one pass takes."""
+
+    radix: Fixed
+    turn: Fixed  # AFTER or BEFORE the sums, or NEVER, numbers are multiplied by roots; NEVER where m is 1 and all roots are 1
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    x: int  # address of the complex vectors
+    blocks: int  # how many, one behind the other
+    m: int  # numbers of a block in steps of the radix
+    roots: int  # address of w^(j*p) as [p][j from 1] pairs of numbers
+
+
+@emitter
+def _emit_pass(w: VectorBuilder, p: RadixPass) -> None:
     """See `radix_pass`."""
-    literals = radix_, turn_, lanes_, itemsize_
-    radix, turn, lanes, itemsize = (literal.literal_value for literal in literals)
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        x, blocks, m, roots = values[4:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        array, table = w.pointer(x), w.pointer(roots)
-        with w.loop(blocks) as block, w.loop(m if turn else i64(1)) as p:
-            first = builder.add(builder.mul(builder.mul(block, i64(radix)), m), p)
-            places = [builder.add(first, builder.mul(m, i64(k))) for k in range(radix)]
-            numbers = [load(w, array, place) for place in places]
-            factors = [root(w, table, builder.add(builder.mul(p, i64(radix - 1)), i64(j))) for j in range(radix - 1)] if turn else []
-            if turn == BEFORE:
-                numbers[1:] = [times(w, number, factor) for number, factor in zip(numbers[1:], factors)]
-            numbers = dft(w, numbers)
-            if turn == AFTER:
-                numbers[1:] = [times(w, number, factor) for number, factor in zip(numbers[1:], factors)]
-            for number, place in zip(numbers, places):
-                store(w, number, array, place)
-        return context.get_dummy_value()
-
-    return types.void(*literals, *(types.int64,) * 4), codegen
+    b = w.b
+    array, table = w.pointer(p.x), w.pointer(p.roots)
+    with w.loop(p.blocks) as block, w.loop(p.m if p.turn else i64(1)) as inner:
+        first = b.add(b.mul(b.mul(block, i64(p.radix)), p.m), inner)
+        places = [b.add(first, b.mul(p.m, i64(k))) for k in range(p.radix)]
+        numbers = [load(w, array, place) for place in places]
+        factors = [root(w, table, b.add(b.mul(inner, i64(p.radix - 1)), i64(j))) for j in range(p.radix - 1)] if p.turn else []
+        if p.turn == BEFORE:
+            numbers[1:] = [times(w, number, factor) for number, factor in zip(numbers[1:], factors)]
+        numbers = dft(w, numbers)
+        if p.turn == AFTER:
+            numbers[1:] = [times(w, number, factor) for number, factor in zip(numbers[1:], factors)]
+        for number, place in zip(numbers, places):
+            store(w, number, array, place)
 
 
 @njit
-def _pass(radix, turn, lanes, itemsize, x, blocks, m, roots):
-    _emit_pass(radix, turn, lanes, itemsize, x, blocks, m, roots)
+def _pass(p):
+    _emit_pass(p, ())
 
 
 def radix_pass(radix: int, turn: int, lanes: int, itemsize: int) -> int:
-    """Address of one compiled pass; `turn` is AFTER, BEFORE, or NEVER where m is 1 and all roots are 1.
-
-    It takes, all int64: the four literals again; x, address of the complex vectors; how many blocks, one behind the other; m; roots,
-    address of w^(j*p) as [p][j from 1] pairs of numbers.
-    """
-    return address(_pass, (radix, turn, lanes, itemsize), (types.int64,) * 4)
+    """Address of one compiled pass, which takes a RadixPass."""
+    return address(_pass, RadixPass, radix=radix, turn=turn, lanes=lanes, itemsize=itemsize)
 
 
-@intrinsic(prefer_literal=True)
-def _emit_spectrum(typing_context: Any, back_: Any, lanes_: Any, itemsize_: Any, spectrum: Any, x: Any, n: Any, stride: Any, part: Any,
-                   roots: Any, places: Any) -> Any:  # fmt: skip
+class Spectrum(NamedTuple):
+    """What the step from N transformed complex numbers to the spectrum of the real line takes, and the step back."""
+
+    back: Fixed  # 0: to the spectrum, 1: back from it
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    spectrum: int  # its address
+    x: int  # address of the complex vectors
+    n: int  # complex numbers
+    stride: int  # elements from frequency to frequency
+    part: int  # elements from real to imaginary parts
+    roots: int  # address of e^(-2 pi i k/2N) for k <= N/2, pairs of numbers
+    places: int  # address of N + 1 int64s, where each number is among the complex vectors (N: as 0)
+
+
+@emitter
+def _emit_spectrum(w: VectorBuilder, p: Spectrum) -> None:
     """See `spectrum` and `line`."""
-    literals = back_, lanes_, itemsize_
-    back, lanes, itemsize = (literal.literal_value for literal in literals)
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        spectrum, x, n, stride, part, roots, places = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        array, table = w.pointer(x), w.pointer(roots)
-        with w.loop(builder.add(builder.sdiv(n, i64(2)), i64(1))) as k:
-            pair = k, builder.sub(n, k)
-            turn = root(w, table, k)
-            inside = [w.load_index(places, index) for index in pair]
-            outside = [w.at(w.pointer(spectrum), builder.mul(index, stride)) for index in pair]
-            if back:
-                a, b = ((w.load(place), w.load(w.at(place, part))) for place in outside)
-            else:
-                a, b = (load(w, array, place) for place in inside)
-            b = b[0], builder.fneg(b[1])
-            even, odd = added(w, a, b), less(w, a, b)
-            if back:
-                odd = times(w, odd, (turn[0], builder.fneg(turn[1])))
-                odd = odd[1], builder.fneg(odd[0])  # -i times it
-                first, second = less(w, even, odd), added(w, even, odd)
-                store(w, (first[1], first[0]), array, inside[0])
-                store(w, (builder.fneg(second[1]), second[0]), array, inside[1])
-            else:
-                odd = times(w, (odd[1], builder.fneg(odd[0])), turn)
-                first, second = added(w, even, odd), less(w, even, odd)
-                for place, value in zip(outside, (first, (second[0], builder.fneg(second[1])))):
-                    w.store(value[0], place)
-                    w.store(value[1], w.at(place, part))
-        return context.get_dummy_value()
-
-    return types.void(*literals, *(types.int64,) * 7), codegen
+    builder = w.b
+    array, table = w.pointer(p.x), w.pointer(p.roots)
+    with w.loop(builder.add(builder.sdiv(p.n, i64(2)), i64(1))) as k:
+        pair = k, builder.sub(p.n, k)
+        turn = root(w, table, k)
+        inside = [w.load_index(p.places, index) for index in pair]
+        outside = [w.at(w.pointer(p.spectrum), builder.mul(index, p.stride)) for index in pair]
+        if p.back:
+            a, b = ((w.load(place), w.load(w.at(place, p.part))) for place in outside)
+        else:
+            a, b = (load(w, array, place) for place in inside)
+        b = b[0], builder.fneg(b[1])
+        even, odd = added(w, a, b), less(w, a, b)
+        if p.back:
+            odd = times(w, odd, (turn[0], builder.fneg(turn[1])))
+            odd = odd[1], builder.fneg(odd[0])  # -i times it
+            first, second = less(w, even, odd), added(w, even, odd)
+            store(w, (first[1], first[0]), array, inside[0])
+            store(w, (builder.fneg(second[1]), second[0]), array, inside[1])
+        else:
+            odd = times(w, (odd[1], builder.fneg(odd[0])), turn)
+            first, second = added(w, even, odd), less(w, even, odd)
+            for place, value in zip(outside, (first, (second[0], builder.fneg(second[1])))):
+                w.store(value[0], place)
+                w.store(value[1], w.at(place, p.part))
 
 
 @njit
-def _spectrum(back, lanes, itemsize, spectrum, x, n, stride, part, roots, places):
-    _emit_spectrum(back, lanes, itemsize, spectrum, x, n, stride, part, roots, places)
+def _spectrum(p):
+    _emit_spectrum(p, ())
 
 
 def spectrum(lanes: int, itemsize: int) -> int:
-    """Address of the compiled step from N transformed complex numbers to twice the N + 1 of the real line's spectrum.
-
-    It takes, all int64: back = 0, lanes, itemsize; the spectrum's address, `stride` elements from frequency to frequency, imaginary parts
-    `part` elements behind the real ones; x, address of the complex vectors; n; stride; part; roots, address of e^(-2 pi i k/2N) for
-    k <= N/2, pairs of numbers; places, address of N + 1 int64s, where each number is among the complex vectors (N: as 0).
-    """
-    return address(_spectrum, (0, lanes, itemsize), (types.int64,) * 7)
+    """Address of the compiled step from N transformed complex numbers to twice the N + 1 of the real line's spectrum: takes a Spectrum."""
+    return address(_spectrum, Spectrum, back=0, lanes=lanes, itemsize=itemsize)
 
 
 def line(lanes: int, itemsize: int) -> int:
     """Address of the compiled step from a spectrum to twice the complex numbers whose transform is the line, both with real and imaginary
-    parts exchanged. It takes what `spectrum` does, with back = 1."""
-    return address(_spectrum, (1, lanes, itemsize), (types.int64,) * 7)
+    parts exchanged: takes a Spectrum."""
+    return address(_spectrum, Spectrum, back=1, lanes=lanes, itemsize=itemsize)
 
 
 def factors(n: int) -> list[int]:

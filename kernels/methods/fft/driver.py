@@ -16,15 +16,15 @@ import numpy as np
 
 from kernels.cost.calibration import worth
 from kernels.methods.fft.blocking import Cut, frequencies, shifts, summands, taps, wide
-from kernels.methods.fft.codelets import line, spectrum
-from kernels.methods.fft.complex_gemm_tile import product
+from kernels.methods.fft.codelets import Spectrum, line, spectrum
+from kernels.methods.fft.complex_gemm_tile import ComplexGemmTile, product
 from kernels.methods.fft.offsets import channel_places, column_places, ways_of
 from kernels.methods.fft.pack_weights import spectra_packer
 from kernels.methods.fft.passes import fast, tables, transform
 from kernels.primitives.activations import codes
 from kernels.primitives.driver import epilogue_of, padded, record
 from kernels.primitives.gemm_tile import AHEAD, taps_ahead
-from kernels.primitives.lines import ALONG, APART, NEIGHBOURS, ask, bring, put
+from kernels.primitives.lines import ALONG, APART, NEIGHBOURS, LoadLines, PrefetchLines, StoreLines, load_lines, prefetch_lines, store_lines
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
@@ -58,10 +58,19 @@ def one_in(job, x, spectra, passes, places, ways, shifts, geometry, band, block)
     way = ways[entry]
     call(
         g.bring if way == g.way_in else g.bring_near,
-        (way, g.lanes, size, block, g.length, x + offset * size, places[entry].ctypes.data, g.step_in, start, g.stride),
+        LoadLines(
+            way=way, lanes=g.lanes, itemsize=size, rows=block, numbers=g.length, x=x + offset * size, places=places[entry].ctypes.data,
+            step=g.step_in, start=start, stride=g.stride,
+        ),
     )  # fmt: skip
     transform(passes, block, g.length, g.lanes, size, g.fast)
-    call(g.spectrum, (0, g.lanes, size, spectra + at * size, block, g.length // 2, g.frequency_stride, g.part, g.halves, g.places))
+    call(
+        g.spectrum,
+        Spectrum(
+            back=0, lanes=g.lanes, itemsize=size, spectrum=spectra + at * size, x=block, n=g.length // 2, stride=g.frequency_stride,
+            part=g.part, roots=g.halves, places=g.places,
+        ),
+    )  # fmt: skip
 
 
 @region
@@ -83,10 +92,13 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
     if g.each:
         call(
             g.product,
-            (g.m, g.n, g.lanes, size, g.frequencies, g.stack, g.summands,
-             spectra, g.frequency_stride, 2 * g.m * g.planes_wide, 1, 2 * g.planes_wide, g.planes_wide,
-             operands[0] + job * g.weights_job * size, g.summands * g.n * g.lanes, offsets.ctypes.data, split(g.weights_job, 2)[0],
-             block, y_step, g.y_row, g.n * g.lanes, 0, g.weights_ahead),
+            ComplexGemmTile(
+                m=g.m, n=g.n, lanes=g.lanes, itemsize=size, frequencies=g.frequencies, tiles=g.stack, k=g.summands,
+                a=spectra, a_f=g.frequency_stride, a_tile=2 * g.m * g.planes_wide, a_k=1, a_i=2 * g.planes_wide, a_part=g.planes_wide,
+                x=operands[0] + job * g.weights_job * size, x_f=g.summands * g.n * g.lanes, offsets=offsets.ctypes.data,
+                x_part=split(g.weights_job, 2)[0], y=block, y_f=y_step, y_i=g.y_row, y_part=g.n * g.lanes, a_ahead=0,
+                x_ahead=g.weights_ahead,
+            ),
         )  # fmt: skip
         first_vector, group, rows = job * g.n, 0, min(g.columns, (g.all_bands - band) * g.wide)
     else:
@@ -96,11 +108,12 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
         source = spectra + (2 * group * g.group_planes * g.columns + first_vector * g.lanes) * size
         call(
             g.product,
-            (g.m, g.n, g.lanes, size, g.frequencies, g.stack, g.summands,
-             operands[0] + (group * g.parts + part) * g.weights_job * size,
-             g.stack * 2 * g.m * g.summands, 2 * g.m * g.summands, 2 * g.m, 2, 1,
-             source, g.frequency_stride, offsets.ctypes.data, g.columns,
-             block, y_step, g.y_row, g.n * g.lanes, g.weights_ahead, 0),
+            ComplexGemmTile(
+                m=g.m, n=g.n, lanes=g.lanes, itemsize=size, frequencies=g.frequencies, tiles=g.stack, k=g.summands,
+                a=operands[0] + (group * g.parts + part) * g.weights_job * size, a_f=g.stack * 2 * g.m * g.summands,
+                a_tile=2 * g.m * g.summands, a_k=2 * g.m, a_i=2, a_part=1, x=source, x_f=g.frequency_stride, offsets=offsets.ctypes.data,
+                x_part=g.columns, y=block, y_f=y_step, y_i=g.y_row, y_part=g.n * g.lanes, a_ahead=g.weights_ahead, x_ahead=0,
+            ),
         )  # fmt: skip
         rows = min(g.stack * g.m, g.outs - first_row)
     for i in range(rows):
@@ -117,14 +130,28 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
                 continue
             source = block + (i * g.y_row + q * g.lanes) * size
             target = out + offset * size
-            call(g.ask if way == g.way_out else g.ask_near, (way, g.lanes, size, count, target, places[entry].ctypes.data, g.step_out))
-            call(g.line, (1, g.lanes, size, source, here, g.length // 2, y_step, g.n * g.lanes, g.halves, g.places))
+            call(
+                g.ask if way == g.way_out else g.ask_near,
+                PrefetchLines(
+                    way=way, lanes=g.lanes, itemsize=size, numbers=count, out=target, places=places[entry].ctypes.data, step=g.step_out
+                ),
+            )
+            call(
+                g.line,
+                Spectrum(
+                    back=1, lanes=g.lanes, itemsize=size, spectrum=source, x=here, n=g.length // 2, stride=y_step, part=g.n * g.lanes,
+                    roots=g.halves, places=g.places,
+                ),
+            )  # fmt: skip
             transform(passes, here, g.length, g.lanes, size, g.fast)
             bias, scale, shift = epilogue_of(g, operands, channel)
             call(
                 g.put if way == g.way_out else g.put_near,
-                (way, g.each, g.lanes, size, here, count, target, places[entry].ctypes.data, g.step_out,
-                 bias, scale, shift, g.activation, g.slope),
+                StoreLines(
+                    way=way, each=g.each, lanes=g.lanes, itemsize=size, rows=here, numbers=count, out=target,
+                    places=places[entry].ctypes.data, step=g.step_out,
+                    bias=bias, scale=scale, shift=shift, activation=g.activation, slope=g.slope,
+                ),
             )  # fmt: skip
 
 
@@ -197,9 +224,9 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         "weights_ahead": stream * taps_ahead(2 * cut.m, 2 * cut.n, width * size), "spectra_bytes": spectra_bytes, "y_row": y_row,
         "product_bytes": product_bytes,
         "step_in": step_in, "step_out": step_out, "stride": problem.stride[cut.axis], "way_in": way_in, "way_out": way_out,
-        "bring": bring(way_in, lanes, size), "bring_near": bring(NEIGHBOURS, lanes, size), "spectrum": spectrum(lanes, size),
-        "line": line(lanes, size), "ask": ask(way_out, lanes, size), "ask_near": ask(NEIGHBOURS, lanes, size),
-        "put": put(way_out, cut.each, lanes, size), "put_near": put(NEIGHBOURS, cut.each, lanes, size),
+        "bring": load_lines(way_in, lanes, size), "bring_near": load_lines(NEIGHBOURS, lanes, size), "spectrum": spectrum(lanes, size),
+        "line": line(lanes, size), "ask": prefetch_lines(way_out, lanes, size), "ask_near": prefetch_lines(NEIGHBOURS, lanes, size),
+        "put": store_lines(way_out, cut.each, lanes, size), "put_near": store_lines(NEIGHBOURS, cut.each, lanes, size),
         "product": product(cut.m, cut.n, lanes, size), "halves": own.halves.ctypes.data, "places": own.order.ctypes.data,
         "fast": fast(),
         "activation": activation, "slope": slope,

@@ -15,7 +15,7 @@ import numpy as np
 
 from kernels.cost.calibration import worth
 from kernels.methods.fft.blocking import Cut, frequencies, summands, taps, transform_cycles
-from kernels.methods.fft.codelets import spectrum
+from kernels.methods.fft.codelets import Spectrum, spectrum
 from kernels.methods.fft.passes import Tables, fast, transform
 from kernels.primitives.driver import record
 from kernels.problem.conv import Conv
@@ -53,11 +53,21 @@ def one_vector(unit, weight, packed, lines, spectra, scale, starts, rows, source
     if g.n:
         part, q = split(v, g.n)
         target = packed.ctypes.data + (part * g.job + (summand * g.n + q) * g.lanes) * size
-        place = target, lines.ctypes.data, split(g.length, 2)[0], g.summands * g.n * g.lanes, split(g.job, 2)[0]
-        call(g.spectrum, (0, g.lanes, size, *place, g.halves, g.places))
+        call(
+            g.spectrum,
+            Spectrum(
+                back=0, lanes=g.lanes, itemsize=size, spectrum=target, x=lines.ctypes.data, n=split(g.length, 2)[0],
+                stride=g.summands * g.n * g.lanes, part=split(g.job, 2)[0], roots=g.halves, places=g.places,
+            ),
+        )  # fmt: skip
         return
-    place = spectra.ctypes.data, lines.ctypes.data, split(g.length, 2)[0], 2 * g.lanes, g.lanes
-    call(g.spectrum, (0, g.lanes, size, *place, g.halves, g.places))
+    call(
+        g.spectrum,
+        Spectrum(
+            back=0, lanes=g.lanes, itemsize=size, spectrum=spectra.ctypes.data, x=lines.ctypes.data, n=split(g.length, 2)[0],
+            stride=2 * g.lanes, part=g.lanes, roots=g.halves, places=g.places,
+        ),
+    )  # fmt: skip
     step = 2 * g.stack * g.m * g.summands  # from frequency to frequency
     for lane in range(count):
         part, row = split(v * g.lanes + lane, g.stack * g.m)

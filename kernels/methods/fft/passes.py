@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.methods.fft.codelets import AFTER, BEFORE, NEVER, factors, places, radix_pass
+from kernels.methods.fft.codelets import AFTER, BEFORE, NEVER, RadixPass, factors, places, radix_pass
 from kernels.runtime.ir import call
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
@@ -18,7 +18,7 @@ Array = np.ndarray
 def one_pass(passes, i, x, parts, lanes, itemsize):
     """Pass i over a part of the complex vectors."""
     radix, turn, m, blocks, roots, kernel = passes[i]
-    call(kernel, (radix, turn, lanes, itemsize, x, blocks // parts, m, roots))
+    call(kernel, RadixPass(radix=radix, turn=turn, lanes=lanes, itemsize=itemsize, x=x, blocks=blocks // parts, m=m, roots=roots))
 
 
 @njit

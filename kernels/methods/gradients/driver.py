@@ -19,7 +19,7 @@ from kernels.methods.gradients.moves import clear, spread, total
 from kernels.methods.gradients.product_tile import tile
 from kernels.primitives.driver import record
 from kernels.primitives.prepared import Prepared, Run
-from kernels.primitives.transpose import transpose
+from kernels.primitives.transpose import Transpose, transpose
 from kernels.problem.conv import ConvWeight
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call, read_index, split
@@ -54,7 +54,13 @@ def pack_input(g, k, x, image, images, channel, row, column, rows, columns, bloc
             source = plane + ((top + r) * g.w + left + first) * size
             target = to + (r * k.down + first * k.across) * size
             if k.channels > 1:
-                call(g.transpose, (g.lanes, size, target, k.across, source, g.h * g.w, k.channels, count))
+                call(
+                    g.transpose,
+                    Transpose(
+                        lanes=g.lanes, itemsize=size, dst=target, dst_pitch=k.across, src=source, src_pitch=g.h * g.w, rows=k.channels,
+                        columns=count,
+                    ),
+                )  # fmt: skip
             elif k.across == 1:
                 call(g.total, (g.lanes, size, target, source, 0, 1, count))
             else:
@@ -71,7 +77,13 @@ def pack_grad(g, grad, image, images, channel, outs, place, count, panels):
             source = grad + (((image + i) * g.c_out + channel + p) * area + place) * size
             target = panels + (p * images + i * g.lanes) * count * size
             if outs - p > 1:
-                call(g.transpose, (g.lanes, size, target, g.lanes, source, area, min(g.lanes, outs - p), count))
+                call(
+                    g.transpose,
+                    Transpose(
+                        lanes=g.lanes, itemsize=size, dst=target, dst_pitch=g.lanes, src=source, src_pitch=area,
+                        rows=min(g.lanes, outs - p), columns=count,
+                    ),
+                )  # fmt: skip
             else:
                 call(g.spread, (g.lanes, size, target, g.lanes, source, 1, count))
 
@@ -148,7 +160,13 @@ def write_row(job, out, sums, geometry, layouts):
         if k.channels == 1 or g.taps == 1:
             call(g.total, (g.lanes, size, target, source, 0, 1, k.inner * k.channels))
         else:
-            call(g.transpose, (g.lanes, size, target, g.taps, source, k.inner_from, k.inner, k.channels))
+            call(
+                g.transpose,
+                Transpose(
+                    lanes=g.lanes, itemsize=size, dst=target, dst_pitch=g.taps, src=source, src_pitch=k.inner_from, rows=k.inner,
+                    columns=k.channels,
+                ),
+            )  # fmt: skip
 
 
 @region

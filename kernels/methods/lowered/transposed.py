@@ -19,7 +19,7 @@ from kernels.methods.contract import Implementation
 from kernels.methods.estimate import estimate
 from kernels.methods.lowered.transposed_phases import Part, parts
 from kernels.primitives import elementwise as epilogue
-from kernels.primitives.interleave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST
+from kernels.primitives.interleave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST, Interleave
 from kernels.primitives.interleave import interleave as kernel
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import ConvTranspose
@@ -41,8 +41,14 @@ def interleave(channel, thread, out, y, lines, missing, kernel, few, lanes, size
     number a channel, which images repeat."""
     rows, stride = lines.shape[:2]
     for r in range(rows):
-        place = pointed(out) + (channel * rows + r) * width * size, width, stride, pointed(y), lines[r].ctypes.data, channel
-        call(kernel, (few, lanes, size, *place, missing.ctypes.data + channel % len(missing) * size))
+        call(
+            kernel,
+            Interleave(
+                few=few, lanes=lanes, itemsize=size, out=pointed(out) + (channel * rows + r) * width * size, width=width, stride=stride,
+                y=pointed(y), lines=lines[r].ctypes.data, channel=channel,
+                missing=missing.ctypes.data + channel % len(missing) * size,
+            ),
+        )  # fmt: skip
 
 
 def images(problem: ConvTranspose) -> int:

@@ -10,72 +10,100 @@ one lane. NaN wins, the first of them too. A window wholly in the padding gives 
 from __future__ import annotations
 
 import math
-from typing import Any
-
-from numba.core import types
-from numba.extending import intrinsic
+from typing import NamedTuple
 
 from kernels.primitives.pool_window import rows_inside
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 
-@intrinsic(prefer_literal=True)
-def _best(typing_context: Any, stride_: Any, lanes_: Any, itemsize_: Any, dst: Any, where: Any, src: Any, first: Any,
-          rows: Any, row_step: Any, taps: Any, dilation: Any) -> Any:  # fmt: skip
-    """dst[l], where[l] for every lane l: maximum over r < rows, t < taps of src[l*stride + r*row_step + t*dilation], and that offset plus
-    `first`; addresses."""
-    literals = stride_, lanes_, itemsize_
-    stride, lanes, itemsize = (literal.literal_value for literal in literals)
-    stride = max(stride, 1)  # 0 is compiled too, and never called
+class ArgmaxPlane(NamedTuple):
+    """What maximum pooling of one plane with positions takes."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, where, src, first, rows, row_step, taps, dilation = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        source = w.pointer(src)
-        best, found = w.variable(w.constant(-math.inf)), w.variable(w.positions(i64(0), 0))
-        empty = w.variable(w.splat_bit(builder.icmp_signed("==", i64(0), i64(0))))
-        with w.loop(rows) as r, w.loop(taps) as t:
-            offset = builder.add(builder.mul(r, row_step), builder.mul(t, dilation))
-            value, largest = w.load_strided(w.at(source, offset), stride), w.get(best)
-            larger = builder.fcmp_ordered(">", value, largest)
-            broken = builder.and_(builder.fcmp_unordered("uno", value, value), builder.fcmp_ordered("ord", largest, largest))
-            take = builder.or_(w.get(empty), builder.or_(larger, broken))
-            w.set(best, builder.select(take, value, largest))
-            w.set(found, builder.select(take, w.positions(builder.add(first, offset), stride), w.get(found)))
-            w.set(empty, w.splat_bit(builder.icmp_signed("!=", i64(0), i64(0))))
-        w.store(w.get(best), w.pointer(dst))
-        w.store_positions(w.get(found), where)
-        return context.get_dummy_value()
+    stride: Fixed  # the horizontal step if it fills the lanes, 0 if each output is done by itself
+    lanes: Fixed
+    itemsize: Fixed
+    dst: int  # address of (oh, ow) maxima
+    where: int  # address of (oh, ow) int64 positions
+    src: int  # address of the (h, w) plane of fewer than 2^31 numbers
+    oh: int
+    ow: int
+    h: int
+    w: int
+    kh: int
+    kw: int
+    sh: int
+    sw: int
+    top: int  # padding; so is left
+    left: int
+    dh: int
+    dw: int
 
-    return types.void(*literals, *(types.int64,) * 8), codegen
+
+class _Windows(NamedTuple):
+    """One output, or as many side by side as there are lanes."""
+
+    dst: int
+    where: int
+    first: int  # the first tap's position in the plane
+    rows: int
+    row_step: int
+    taps: int  # of a row
+
+
+def _best(w: VectorBuilder, p: ArgmaxPlane, own: _Windows, stride: int) -> None:
+    """dst[l], where[l] for every lane l: maximum over r < rows, t < taps of the number at first + l*stride + r*row_step + t*dw, and that
+    position."""
+    b = w.b
+    source = w.pointer(p.src, own.first)
+    best, found = w.variable(w.constant(-math.inf)), w.variable(w.positions(i64(0), 0))
+    empty = w.variable(w.splat_bit(b.icmp_signed("==", i64(0), i64(0))))
+    with w.loop(own.rows) as r, w.loop(own.taps) as t:
+        offset = b.add(b.mul(r, own.row_step), b.mul(t, p.dw))
+        value, largest = w.load_strided(w.at(source, offset), stride), w.get(best)
+        larger = b.fcmp_ordered(">", value, largest)
+        broken = b.and_(b.fcmp_unordered("uno", value, value), b.fcmp_ordered("ord", largest, largest))
+        take = b.or_(w.get(empty), b.or_(larger, broken))
+        w.set(best, b.select(take, value, largest))
+        w.set(found, b.select(take, w.positions(b.add(own.first, offset), stride), w.get(found)))
+        w.set(empty, w.splat_bit(b.icmp_signed("!=", i64(0), i64(0))))
+    w.store(w.get(best), w.pointer(own.dst))
+    w.store_positions(w.get(found), own.where)
+
+
+@emitter
+def _lanes_of_outputs(w: VectorBuilder, p: ArgmaxPlane, own: _Windows) -> None:
+    """Outputs side by side."""
+    _best(w, p, own, max(p.stride, 1))  # 0 is compiled too, and never called
+
+
+@emitter
+def _one_output(w: VectorBuilder, p: ArgmaxPlane, own: _Windows) -> None:
+    """The same code with one lane."""
+    _best(VectorBuilder(w.b, 1, w.itemsize), p, own, 1)
 
 
 @njit
-def _plane(stride, lanes, itemsize, dst, where, src, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw):
-    for y in range(oh):
-        row, rows = rows_inside(y, h, kh, sh, top, dh)
+def _plane(p):
+    for y in range(p.oh):
+        row, rows = rows_inside(y, p.h, p.kh, p.sh, p.top, p.dh)
         x = 0
-        while x < ow:
-            column = x * sw - left
-            to, position = dst + (y * ow + x) * itemsize, where + (y * ow + x) * 8
+        while x < p.ow:
+            column = x * p.sw - p.left
+            to, position = p.dst + (y * p.ow + x) * p.itemsize, p.where + (y * p.ow + x) * 8
             # the last tap reads lanes * stride numbers, which must end inside the plane
-            if stride and x + lanes <= ow and column >= 0 and column + (kw - 1) * dw + lanes * stride <= w:
-                first = row * w + column
-                _best(stride, lanes, itemsize, to, position, src + first * itemsize, first, rows, dh * w, kw, dw)
-                x += lanes
+            if p.stride and x + p.lanes <= p.ow and column >= 0 and column + (p.kw - 1) * p.dw + p.lanes * p.stride <= p.w:
+                _lanes_of_outputs(p, _Windows(to, position, row * p.w + column, rows, p.dh * p.w, p.kw))
+                x += p.lanes
                 continue
-            skipped = (-column + dw - 1) // dw if column < 0 else 0
-            last = min(kw, (w - column + dw - 1) // dw)
-            first = row * w + column + skipped * dw
-            _best(1, 1, itemsize, to, position, src + first * itemsize, first, rows, dh * w, max(last - skipped, 0), dw)
+            skipped = (-column + p.dw - 1) // p.dw if column < 0 else 0
+            last = min(p.kw, (p.w - column + p.dw - 1) // p.dw)
+            first = row * p.w + column + skipped * p.dw
+            _one_output(p, _Windows(to, position, first, rows, p.dh * p.w, max(last - skipped, 0)))
             x += 1
 
 
 def plane_positions(stride: int, lanes: int, itemsize: int) -> int:
-    """Address of compiled pooling of one plane; `stride` is the horizontal step if it fills the lanes, 0 if each output is done by itself.
-
-    It takes, all int64: the three literals again; dst, address of (oh, ow) maxima; where, address of (oh, ow) int64 positions; src, address
-    of the (h, w) plane of fewer than 2^31 numbers; then oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw.
-    """
-    return address(_plane, (stride, lanes, itemsize), (types.int64,) * 15)
+    """Address of compiled pooling of one plane, which takes an ArgmaxPlane."""
+    return address(_plane, ArgmaxPlane, stride=stride, lanes=lanes, itemsize=itemsize)

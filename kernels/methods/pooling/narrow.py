@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from kernels.methods.pooling.planes_in_lanes import stacked
-from kernels.methods.pooling.strips import flat
-from kernels.primitives.lines import ALONG, bring, put
+from kernels.methods.pooling.planes_in_lanes import PoolPlanes, pool_planes
+from kernels.methods.pooling.strips import PoolStrips, pool_strips
+from kernels.primitives.lines import ALONG, LoadLines, StoreLines, load_lines, store_lines
 from kernels.primitives.pool_window import MAXIMUM, code
 from kernels.primitives.prepared import Prepared, without_operands
 from kernels.problem.pool import Pool
@@ -31,13 +31,19 @@ STRIP = 16  # vectors of input under a vector of outputs: as many shuffles, all 
 
 @region
 def strips(job, thread, x, out, kernel, kind, kh, kw, w, ow, lanes, size, divisor, planes, per_job, h, oh):
-    """Planes of windows side by side (see `microkernels.flat`); a job's planes are one run of strips where no row is left over. Arguments
+    """Planes of windows side by side (see `strips`); a job's planes are one run of strips where no row is left over. Arguments
     as for `methods.pool_window.windows`, divisor the address of a number."""
     first, last = job * per_job, min((job + 1) * per_job, planes)
     run = last - first if oh * kh == h else 1
     for p in range(first, last, run):
         to, source = pointed(out) + p * oh * ow * size, pointed(x) + p * h * w * size
-        call(kernel, (kind, kh, kw, w, ow, lanes, size, to, source, run * oh * ow, (planes - p) * h * w, divisor))
+        call(
+            kernel,
+            PoolStrips(
+                kind=kind, kh=kh, kw=kw, width=w, ow=ow, lanes=lanes, itemsize=size, dst=to, src=source, outputs=run * oh * ow,
+                there=(planes - p) * h * w, divisor=divisor,
+            ),
+        )  # fmt: skip
 
 
 @region
@@ -51,10 +57,28 @@ def stacks(
     pooled = block + scratch_bytes // 2
     first = job * lanes
     table = places + int(first + lanes > planes) * 5 * lanes * 8
-    call(bring_kernel, (ALONG, lanes, size, block, h * w, pointed(x) + first * h * w * size, table, 1, 0, 1))
-    call(kernel, (kind, lanes, size, pooled, block, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
+    call(
+        bring_kernel,
+        LoadLines(
+            way=ALONG, lanes=lanes, itemsize=size, rows=block, numbers=h * w, x=pointed(x) + first * h * w * size, places=table, step=1,
+            start=0, stride=1,
+        ),
+    )  # fmt: skip
+    call(
+        kernel,
+        PoolPlanes(
+            kind=kind, lanes=lanes, itemsize=size, dst=pooled, src=block, down=row_counts, across=counts,
+            oh=oh, ow=ow, h=h, w=w, kh=kh, kw=kw, sh=sh, sw=sw, top=top, left=left, dh=dh, dw=dw,
+        ),
+    )  # fmt: skip
     to = pointed(out) + first * oh * ow * size
-    call(put_kernel, (ALONG, 0, lanes, size, pooled, oh * ow, to, table + 3 * lanes * 8, 1, nothing, 0, 0, 0, 0))
+    call(
+        put_kernel,
+        StoreLines(
+            way=ALONG, each=0, lanes=lanes, itemsize=size, rows=pooled, numbers=oh * ow, out=to, places=table + 3 * lanes * 8, step=1,
+            bias=nothing, scale=0, shift=0, activation=0, slope=0,
+        ),
+    )  # fmt: skip
 
 
 def for_kind(some: Region, kind: int) -> Region:
@@ -89,7 +113,8 @@ def prepare_strips(problem: Pool, threads: int) -> Prepared:
     divisor = np.full(1, problem.divisor_override or problem.taps, problem.dtype)
     per_job = planes_of_job(problem, threads)
     used = min(threads, -(-planes // per_job))
-    rest = flat(kind, problem.kernel, w, ow, lanes, size), kind, kh, kw, w, ow, lanes, size, divisor.ctypes.data, planes, per_job, h, oh
+    kernel = pool_strips(kind, problem.kernel, w, ow, lanes, size)
+    rest = kernel, kind, kh, kw, w, ow, lanes, size, divisor.ctypes.data, planes, per_job, h, oh
     launch, jobs = for_kind(strips, kind).ready(0, 0, *rest), -(-planes // per_job)
 
     def run(x: Array, out: Array, held: Any = divisor) -> None:
@@ -119,7 +144,7 @@ def prepare_stacks(problem: Pool, threads: int, down: Array, across: Array) -> P
     used = min(threads, -(-planes // lanes))
     scratch = Scratch(used * 2 * half)
     sizes = (kind, lanes, size, *geometry(problem))
-    kernels = bring(ALONG, lanes, size), stacked(kind, lanes, size), put(ALONG, False, lanes, size)
+    kernels = load_lines(ALONG, lanes, size), pool_planes(kind, lanes, size), store_lines(ALONG, False, lanes, size)
     held = down, across, places, np.zeros(1, problem.dtype)
     rest = 2 * half, *kernels, sizes, *(array.ctypes.data for array in held), planes
     launch, jobs = for_kind(stacks, kind).ready(0, 0, 0, *rest), -(-planes // lanes)

@@ -10,16 +10,15 @@ loaded so, everything else is picked from vectors by shuffles, which the literal
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.primitives.pool_window import MAXIMUM, Combine
 from kernels.problem.window import Size
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 Loads = Callable[[int], ir.Value]
 
@@ -45,63 +44,68 @@ def _block(w: VectorBuilder, combine: Combine, load: Loads, kh: int, kw: int, wi
     return combine.all([w.pick(down, [o * kw + t for o in lanes]) if kw > 1 else down[0] for t in range(kw)])
 
 
-@intrinsic(prefer_literal=True)
-def _emit(typing_context: Any, kind_: Any, kh_: Any, kw_: Any, width_: Any, ow_: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any,
-          count: Any, there: Any, divisor: Any) -> Any:  # fmt: skip
-    """See `flat`."""
-    literals = kind_, kh_, kw_, width_, ow_, lanes_, itemsize_
-    kind, kh, kw, width, ow, lanes, itemsize = (literal.literal_value for literal in literals)
+class PoolStrips(NamedTuple):
+    """What pooling of strips takes."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, src, count, there, divisor = values[7:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        combine, strips = Combine(w, kind), lanes // ow
-        outputs, span = strips * ow, strips * kh * width
-        number = w.splat(w.load_scalar(w.pointer(divisor)))
+    kind: Fixed  # MAXIMUM or SUM
+    kh: Fixed  # of windows
+    kw: Fixed
+    width: Fixed  # numbers in a row
+    ow: Fixed  # outputs in a row, at most lanes
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    dst: int  # address of the outputs
+    src: int  # address of the strips
+    outputs: int  # how many, whole rows of them
+    there: int  # numbers from src on that may be read
+    divisor: int  # address of one number, by which sums are divided
 
-        def emit(block: ir.Value, load: Callable[[ir.Value, int], ir.Value]) -> None:
-            source = builder.mul(block, i64(span))
-            loaded: dict[int, ir.Value] = {}
 
-            def once(place: int) -> ir.Value:
-                if place not in loaded:
-                    loaded[place] = load(source, place)
-                return loaded[place]
+@emitter
+def _emit(w: VectorBuilder, p: PoolStrips) -> None:
+    """See `pool_strips`."""
+    b = w.b
+    combine, strips = Combine(w, p.kind), p.lanes // p.ow
+    outputs, span = strips * p.ow, strips * p.kh * p.width
+    number = w.splat(w.load_scalar(w.pointer(p.divisor)))
 
-            value = _block(w, combine, once, kh, kw, width, ow)
-            value = value if kind == MAXIMUM else builder.fdiv(value, number)
-            first = builder.mul(block, i64(outputs))
-            left = builder.sub(count, first)
-            most = builder.select(builder.icmp_signed("<", left, i64(outputs)), left, i64(outputs))
-            w.store_first(value, w.at(w.pointer(dst), first), w.first(most))
+    def emit(block: ir.Value, load: Callable[[ir.Value, int], ir.Value]) -> None:
+        source = b.mul(block, i64(span))
+        loaded: dict[int, ir.Value] = {}
 
-        def masked(source: ir.Value, place: int) -> ir.Value:
-            at = builder.add(source, i64(place))
-            return w.load_first(w.at(w.pointer(src), at), w.first(builder.sub(there, at)))
+        def once(place: int) -> ir.Value:
+            if place not in loaded:
+                loaded[place] = load(source, place)
+            return loaded[place]
 
-        reach = -(-span // lanes) * lanes  # what whole vectors read
-        blocks = builder.sdiv(builder.add(count, i64(outputs - 1)), i64(outputs))
-        inside = builder.sdiv(builder.add(builder.sub(there, i64(reach)), i64(span)), i64(span))
-        inside = builder.select(builder.icmp_signed("<", there, i64(reach)), i64(0), inside)
-        whole = builder.select(builder.icmp_signed("<", blocks, inside), blocks, inside)
-        with w.loop(whole) as block:
-            emit(block, lambda source, place: w.load(w.at(w.pointer(src), builder.add(source, i64(place)))))
-        with w.loop(builder.sub(blocks, whole)) as block:
-            emit(builder.add(whole, block), masked)
-        return context.get_dummy_value()
+        value = _block(w, combine, once, p.kh, p.kw, p.width, p.ow)
+        value = value if p.kind == MAXIMUM else b.fdiv(value, number)
+        first = b.mul(block, i64(outputs))
+        left = b.sub(p.outputs, first)
+        most = b.select(b.icmp_signed("<", left, i64(outputs)), left, i64(outputs))
+        w.store_first(value, w.at(w.pointer(p.dst), first), w.first(most))
 
-    return types.void(*literals, *(types.int64,) * 5), codegen
+    def masked(source: ir.Value, place: int) -> ir.Value:
+        at = b.add(source, i64(place))
+        return w.load_first(w.at(w.pointer(p.src), at), w.first(b.sub(p.there, at)))
+
+    reach = -(-span // p.lanes) * p.lanes  # what whole vectors read
+    blocks = b.sdiv(b.add(p.outputs, i64(outputs - 1)), i64(outputs))
+    inside = b.sdiv(b.add(b.sub(p.there, i64(reach)), i64(span)), i64(span))
+    inside = b.select(b.icmp_signed("<", p.there, i64(reach)), i64(0), inside)
+    whole = b.select(b.icmp_signed("<", blocks, inside), blocks, inside)
+    with w.loop(whole) as block:
+        emit(block, lambda source, place: w.load(w.at(w.pointer(p.src), b.add(source, i64(place)))))
+    with w.loop(b.sub(blocks, whole)) as block:
+        emit(b.add(whole, block), masked)
 
 
 @njit
-def _flat(kind, kh, kw, width, ow, lanes, itemsize, dst, src, count, there, divisor):
-    _emit(kind, kh, kw, width, ow, lanes, itemsize, dst, src, count, there, divisor)
+def _pool_strips(p):
+    _emit(p, ())
 
 
-def flat(kind: int, kernel: Size, width: int, ow: int, lanes: int, itemsize: int) -> int:
-    """Address of compiled pooling of strips, with kernel (kh, kw) and rows of `width` numbers and ow <= lanes outputs.
-
-    It takes, all int64: kind, kh, kw, width, ow, lanes and itemsize again; dst; src; count, outputs, whole rows of them; there, numbers
-    from src on that may be read; divisor, address of one number, by which sums are divided.
-    """
-    return address(_flat, (kind, *kernel, width, ow, lanes, itemsize), (types.int64,) * 5)
+def pool_strips(kind: int, kernel: Size, width: int, ow: int, lanes: int, itemsize: int) -> int:
+    """Address of compiled pooling of strips, with kernel (kh, kw) and rows of `width` numbers: takes a PoolStrips."""
+    kh, kw = kernel
+    return address(_pool_strips, PoolStrips, kind=kind, kh=kh, kw=kw, width=width, ow=ow, lanes=lanes, itemsize=itemsize)

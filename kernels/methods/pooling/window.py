@@ -18,7 +18,7 @@ from kernels.cost.memory import L2_BYTES
 from kernels.cost.roofline import memory_seconds, rate
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
-from kernels.methods.pooling.argmax import plane_positions
+from kernels.methods.pooling.argmax import ArgmaxPlane, plane_positions
 from kernels.methods.pooling.narrow import (
     JOB_BYTES,
     for_kind,
@@ -29,7 +29,7 @@ from kernels.methods.pooling.narrow import (
     prepare_strips,
     stacks_planes,
 )
-from kernels.primitives.pool_window import LANE_STRIDES, MAXIMUM, TILED_STRIDES, code, line, plane, window
+from kernels.primitives.pool_window import LANE_STRIDES, MAXIMUM, TILED_STRIDES, PoolLines, PoolPlane, code, line, plane, window
 from kernels.primitives.prepared import Prepared, without_operands
 from kernels.problem.conv import Problem
 from kernels.problem.pool import Pool
@@ -54,7 +54,13 @@ def windows(job, thread, x, out, rows, row_bytes, kernel, sizes, row_counts, cou
     row = pointed(rows) + thread * row_bytes
     for p in range(job * planes_per_job, min((job + 1) * planes_per_job, planes)):
         dst, src = pointed(out) + p * oh * ow * size, pointed(x) + p * h * w * size
-        call(kernel, (kind, stride, tall, lanes, size, dst, src, row, row_counts, counts, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
+        call(
+            kernel,
+            PoolPlane(
+                kind=kind, stride=stride, tall=tall, lanes=lanes, itemsize=size, dst=dst, src=src, row=row, row_counts=row_counts,
+                counts=counts, oh=oh, ow=ow, h=h, w=w, kh=kh, kw=kw, sh=sh, sw=sw, top=top, left=left, dh=dh, dw=dw,
+            ),
+        )  # fmt: skip
 
 
 @region
@@ -64,7 +70,13 @@ def positions(job, thread, x, out, where, kernel, sizes, planes, planes_per_job)
     for p in range(job * planes_per_job, min((job + 1) * planes_per_job, planes)):
         to, found = pointed(out) + p * oh * ow * size, pointed(where) + p * oh * ow * 8
         source = pointed(x) + p * h * w * size
-        call(kernel, (stride, lanes, size, to, found, source, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw))
+        call(
+            kernel,
+            ArgmaxPlane(
+                stride=stride, lanes=lanes, itemsize=size, dst=to, where=found, src=source,
+                oh=oh, ow=ow, h=h, w=w, kh=kh, kw=kw, sh=sh, sw=sw, top=top, left=left, dh=dh, dw=dw,
+            ),
+        )  # fmt: skip
 
 
 @region
@@ -73,7 +85,12 @@ def lines(job, thread, x, out, kernel, kind, lanes, size, row_counts, counts, co
     first = job * per_job
     number = min(per_job, count - first)
     to, source = pointed(out) + first * size, pointed(x) + first * length * size
-    call(kernel, (kind, lanes, size, to, source, row_counts, counts, number, length))
+    call(
+        kernel,
+        PoolLines(
+            kind=kind, lanes=lanes, itemsize=size, dst=to, src=source, row_counts=row_counts, counts=counts, lines=number, length=length
+        ),
+    )
 
 
 def divisors(problem: Pool, axis: int) -> Array:

@@ -15,11 +15,12 @@ from kernels.methods.winograd import tile_load as tile_patches
 from kernels.methods.winograd import tile_store as tile_outputs
 from kernels.methods.winograd.pack_weights import transformer
 from kernels.methods.winograd.strided import prepare_dense
-from kernels.methods.winograd.transforms import input_transform, output_transform
+from kernels.methods.winograd.transforms import InputTransform, OutputTransform, input_transform, output_transform
 from kernels.primitives import gemm_tile_oc as across_tiles
 from kernels.primitives.channels_last_blocks import NOTE, plane_of, slabs, together
 from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, tile_table
 from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile
+from kernels.primitives.gemm_tile_oc import GemmTileOc
 from kernels.primitives.packed_layout import layout
 from kernels.primitives.post_ops import bend, finish_channels, pool_bytes, pool_record
 from kernels.primitives.prepared import Prepared
@@ -49,7 +50,6 @@ def run_job(job, x, out, operands, geometry, block):
     pitch_vectors = g.pitch_vectors if g.images > 1 else vectors
     padded = pitch_vectors * g.lanes
     v, products = block + g.v_offset, block + g.m_offset
-    shape = g.mh, g.rh, g.mw, g.rw, g.lanes, size
     point_stride = g.ins * padded + g.lanes  # the last line of the last channel ends in a whole vector
     th, tw = g.mh + g.rh - 1, g.mw + g.rw - 1
     high, broad = min(rows * g.mh, g.oh - row * g.mh), min(columns * g.mw, g.ow - column * g.mw)
@@ -61,7 +61,13 @@ def run_job(job, x, out, operands, geometry, block):
         if at == 0:
             entries = block, g.entry_words, rows, columns, top, left, h, w, g.mh, g.mw, th, tw, g.lanes, g.block
             count = tile_patches.write_entries(*entries)
-        call(g.input, (*shape, v + (c * padded + i * number) * size, point_stride, plane, w, g.ahead, block, count))
+        call(
+            g.input,
+            InputTransform(
+                mh=g.mh, rh=g.rh, mw=g.mw, rw=g.rw, lanes=g.lanes, itemsize=size, dst=v + (c * padded + i * number) * size,
+                point_stride=point_stride, src=plane, pitch=w, ahead=g.ahead, entries=block, vectors=count,
+            ),
+        )  # fmt: skip
     first_tile, last_tile = split(chunk * g.parts, g.chunks)[0], split((chunk + 1) * g.parts, g.chunks)[0]
     per_round = max(1, split(g.channels, g.tallest)[0])
     across = split(vectors + g.tile_n - 1, g.tile_n)[0]
@@ -83,9 +89,14 @@ def run_job(job, x, out, operands, geometry, block):
                     a = operands[0] + (((p * g.groups + group) * g.outs + j) * g.ins) * size
                     y = products + (p * channels + j - base) * padded * size
                     for first in range(0, g.images * number, g.across_m):
-                        count, done = min(g.across_m, g.images * number - first), (0, 0, 0, 0, 0, 0)  # nothing follows
-                        place = source + first * size, table, y + first * size, padded, count, g.tall
-                        call(g.gemm_tile_oc, (g.across_m, g.tile_n, g.lanes, size, g.ins, a, *place, *done))
+                        call(
+                            g.gemm_tile_oc,
+                            GemmTileOc(  # nothing follows
+                                m=g.across_m, n=g.tile_n, lanes=g.lanes, itemsize=size, k=g.ins, a=a, x=source + first * size,
+                                offsets=table, y=y + first * size, y_row=padded, positions=min(g.across_m, g.images * number - first),
+                                channels=g.tall, last=0, bias=0, scale=0, shift=0, activation=0, slope=0,
+                            ),
+                        )  # fmt: skip
                 continue
             for q in range(across):
                 n = wide + (q < wider)
@@ -116,8 +127,14 @@ def run_job(job, x, out, operands, geometry, block):
                 plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
             bias, scale, shift = epilogue_of(g, operands, j)
             source = products + (channel * padded + i * number) * size
-            place = plane, pitch, g.ahead_out, outputs, written, source, channels * padded
-            call(g.output, (*shape, *place, bias, scale, shift, g.activation, g.slope))
+            call(
+                g.output,
+                OutputTransform(
+                    mh=g.mh, rh=g.rh, mw=g.mw, rw=g.rw, lanes=g.lanes, itemsize=size, dst=plane, pitch=pitch, ahead=g.ahead_out,
+                    entries=outputs, vectors=written, src=source, point_stride=channels * padded,
+                    bias=bias, scale=scale, shift=shift, activation=g.activation, slope=g.slope,
+                ),
+            )  # fmt: skip
             sums = plane + row * g.mh * pitch * size
             if g.form and not g.bends_maxima:
                 bend(g, 1, sums, 0, pitch, high, broad)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kernels.cost.calibration import worth
 from kernels.methods.winograd.stride_phases import axes, dense
-from kernels.primitives.deinterleave import deinterleave
+from kernels.primitives.deinterleave import Deinterleave, deinterleave
 from kernels.primitives.interleave import WIDEST
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
@@ -45,8 +45,13 @@ def _part(plane, thread, x, planes, starts, targets, kernel, few, lanes, size, h
     for i in range(rows):
         row = starts[phase] + i * stride
         source = pointed(x) + (channel * height + min(row, height - 1)) * width * size
-        place = to + i * columns * size
-        call(kernel, (few, lanes, size, place, columns, targets.ctypes.data, source, width if row < height else 0, step))
+        call(
+            kernel,
+            Deinterleave(
+                few=few, lanes=lanes, itemsize=size, out=to + i * columns * size, columns=columns, targets=targets.ctypes.data, row=source,
+                width=width if row < height else 0, stride=step,
+            ),
+        )  # fmt: skip
 
 
 def prepare_dense(problem: Conv, threads: int, prepare: Callable[[Conv, int], Prepared]) -> Prepared:

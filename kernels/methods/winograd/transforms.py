@@ -10,18 +10,17 @@ one sum E and one sum O as E + O and E - O; that halves the multiplications.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.methods.winograd import tile_load as tile_patches
 from kernels.methods.winograd import tile_store as tile_outputs
 from kernels.methods.winograd.matrices import Matrix, matrices
 from kernels.primitives.register_post_ops import finish
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 Vectors = list[ir.Value]
 
@@ -74,97 +73,111 @@ def both_axes(w: VectorBuilder, rows: Matrix, columns: Matrix, values: list[Vect
     return [product(w, columns, [down[j][i] for j in range(len(down))]) for i in range(len(rows))]
 
 
-@intrinsic(prefer_literal=True)
-def _input(typing_context: Any, mh_: Any, rh_: Any, mw_: Any, rw_: Any, lanes_: Any, itemsize_: Any,
-           dst: Any, point_stride: Any, src: Any, pitch: Any, ahead: Any, entries: Any, count: Any) -> Any:  # fmt: skip
+Tile = tuple[int, int, int, int]
+
+
+class InputTransform(NamedTuple):
+    """What the input transform takes."""
+
+    mh: Fixed  # outputs of a tile along the height
+    rh: Fixed  # taps
+    mw: Fixed  # and along the width
+    rw: Fixed
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    dst: int  # address of the results [point][tile], of which whole vectors are written, ascending
+    point_stride: int  # elements from point to point
+    src: int  # address of a plane
+    pitch: int  # elements from row to row
+    ahead: int  # how many elements further lies what is transformed next
+    entries: int  # address of what `tile_load.write_entries` wrote
+    vectors: int  # of tiles
+
+
+@emitter
+def _emit_input(w: VectorBuilder, p: InputTransform) -> None:
     """See `input_transform`."""
-    literals = mh_, rh_, mw_, rw_, lanes_, itemsize_
-    mh, rh, mw, rw, lanes, itemsize = (literal.literal_value for literal in literals)
-    rows, columns = matrices(mh, rh)[2], matrices(mw, rw)[2]
+    b = w.b
+    rows, columns = matrices(p.mh, p.rh)[2], matrices(p.mw, p.rw)[2]
     th, tw = len(rows), len(columns)
+    plane, to = tile_patches.Plane(w.pointer(p.src), p.pitch, p.ahead), w.pointer(p.dst)
+    with w.loop(p.vectors) as vector:
+        entry = b.add(p.entries, b.mul(vector, i64(8 * tile_patches.entry_words(th, tw, p.lanes))))
+        out = w.at(to, w.load_index(entry, i64(tile_patches.PLACE)))
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, point_stride, src, pitch, ahead, entries, count = values[6:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        plane, to = tile_patches.Plane(w.pointer(src), pitch, ahead), w.pointer(dst)
-        with w.loop(count) as vector:
-            entry = builder.add(entries, builder.mul(vector, i64(8 * tile_patches.entry_words(th, tw, lanes))))
-            out = w.at(to, w.load_index(entry, i64(tile_patches.PLACE)))
+        def transform(inner: bool) -> None:
+            across = [product(w, columns, row) for row in tile_patches.patches(w, plane, entry, th, tw, p.mw, inner)]
+            for j in range(tw):
+                for i, value in enumerate(product(w, rows, [line[j] for line in across])):
+                    w.store(value, w.at(out, b.mul(i64(i * tw + j), p.point_stride)))
 
-            def transform(inner: bool) -> None:
-                across = [product(w, columns, row) for row in tile_patches.patches(w, plane, entry, th, tw, mw, inner)]
-                for j in range(tw):
-                    for i, value in enumerate(product(w, rows, [line[j] for line in across])):
-                        w.store(value, w.at(out, builder.mul(i64(i * tw + j), point_stride)))
-
-            with builder.if_else(builder.icmp_signed("!=", w.load_index(entry, i64(tile_patches.INNER)), i64(0))) as (inside, edge):
-                with inside:
-                    transform(True)
-                with edge:
-                    transform(False)
-        return context.get_dummy_value()
-
-    return types.void(*literals, *(types.int64,) * 7), codegen
+        with b.if_else(b.icmp_signed("!=", w.load_index(entry, i64(tile_patches.INNER)), i64(0))) as (inside, edge):
+            with inside:
+                transform(True)
+            with edge:
+                transform(False)
 
 
 @njit
-def _input_transform(mh, rh, mw, rw, lanes, itemsize, dst, point_stride, src, pitch, ahead, entries, count):
-    _input(mh, rh, mw, rw, lanes, itemsize, dst, point_stride, src, pitch, ahead, entries, count)
+def _input_transform(p):
+    _emit_input(p, ())
 
 
-def input_transform(shape: tuple[int, int, int, int], lanes: int, itemsize: int) -> int:
-    """Address of the compiled input transform of F(mh x mw, rh x rw), `shape` being (mh, rh, mw, rw).
-
-    It takes, all int64: the six sizes again; dst, address of the results [point][tile], point_stride elements from point to point; src,
-    address of a plane, rows `pitch` elements apart; ahead, how many elements further lies what comes next; entries, address of what
-    `tile_patches.write_entries` wrote; count, how many vectors of tiles. Whole vectors are written, ascending.
-    """
-    return address(_input_transform, (*shape, lanes, itemsize), (types.int64,) * 7)
+def input_transform(shape: Tile, lanes: int, itemsize: int) -> int:
+    """Address of the compiled input transform of F(mh x mw, rh x rw), `shape` being (mh, rh, mw, rw): takes an InputTransform."""
+    mh, rh, mw, rw = shape
+    return address(_input_transform, InputTransform, mh=mh, rh=rh, mw=mw, rw=rw, lanes=lanes, itemsize=itemsize)
 
 
-@intrinsic(prefer_literal=True)
-def _output(typing_context: Any, mh_: Any, rh_: Any, mw_: Any, rw_: Any, lanes_: Any, itemsize_: Any,
-            dst: Any, pitch: Any, ahead: Any, entries: Any, count: Any, src: Any, point_stride: Any, bias: Any, scale: Any, shift: Any,
-            activation: Any, slope: Any) -> Any:  # fmt: skip
+class OutputTransform(NamedTuple):
+    """What the output transform takes."""
+
+    mh: Fixed  # outputs of a tile along the height
+    rh: Fixed  # taps
+    mw: Fixed  # and along the width
+    rw: Fixed
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    dst: int  # address of the plane from the first column on
+    pitch: int  # elements from row to row
+    ahead: int  # how many elements further lies what is written next
+    entries: int  # address of what `tile_store.write_entries` wrote
+    vectors: int  # of tiles
+    src: int  # address of the products [point][tile]
+    point_stride: int  # elements from point to point
+    bias: int  # address of a number, or 0; so are scale and shift
+    scale: int
+    shift: int
+    activation: int  # a code of ACTIVATIONS
+    slope: int  # the bits of a float64
+
+
+@emitter
+def _emit_output(w: VectorBuilder, p: OutputTransform) -> None:
     """See `output_transform`."""
-    literals = mh_, rh_, mw_, rw_, lanes_, itemsize_
-    mh, rh, mw, rw, lanes, itemsize = (literal.literal_value for literal in literals)
-    rows, columns = matrices(mh, rh)[0], matrices(mw, rw)[0]
+    b = w.b
+    rows, columns = matrices(p.mh, p.rh)[0], matrices(p.mw, p.rw)[0]
     th, tw = len(rows[0]), len(columns[0])
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, pitch, ahead, entries, count, src, point_stride, bias, scale, shift, activation, slope = values[6:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        plane = tile_outputs.Plane(w.pointer(dst), pitch, ahead)
-        first = w.variable(w.zero())
-        with w.when(builder.icmp_signed("!=", bias, i64(0))):
-            w.set(first, w.splat(w.load_scalar(w.pointer(bias))))
-        with w.loop(count) as vector:
-            entry = builder.add(entries, builder.mul(vector, i64(8 * tile_outputs.entry_words(mw, lanes))))
-            tile_outputs.ask(w, plane, entry, mh, mw)
-            source = w.at(w.pointer(src), w.load_index(entry, i64(tile_outputs.PLACE)))
-            points = [[w.load(w.at(source, builder.mul(i64(i * tw + j), point_stride))) for j in range(tw)] for i in range(th)]
-            sums = [[w.variable(w.add(value, w.get(first))) for value in line] for line in both_axes(w, rows, columns, points)]
-            finish(w, [[slot for line in sums for slot in line]], scale, shift, activation, slope)
-            tile_outputs.put(w, plane, entry, [[w.get(slot) for slot in line] for line in sums])
-        return context.get_dummy_value()
-
-    return types.void(*literals, *(types.int64,) * 12), codegen
+    plane = tile_outputs.Plane(w.pointer(p.dst), p.pitch, p.ahead)
+    first = w.variable(w.zero())
+    with w.when(b.icmp_signed("!=", p.bias, i64(0))):
+        w.set(first, w.splat(w.load_scalar(w.pointer(p.bias))))
+    with w.loop(p.vectors) as vector:
+        entry = b.add(p.entries, b.mul(vector, i64(8 * tile_outputs.entry_words(p.mw, p.lanes))))
+        tile_outputs.ask(w, plane, entry, p.mh, p.mw)
+        source = w.at(w.pointer(p.src), w.load_index(entry, i64(tile_outputs.PLACE)))
+        points = [[w.load(w.at(source, b.mul(i64(i * tw + j), p.point_stride))) for j in range(tw)] for i in range(th)]
+        sums = [[w.variable(w.add(value, w.get(first))) for value in line] for line in both_axes(w, rows, columns, points)]
+        finish(w, [[slot for line in sums for slot in line]], p.scale, p.shift, p.activation, p.slope)
+        tile_outputs.put(w, plane, entry, [[w.get(slot) for slot in line] for line in sums])
 
 
 @njit
-def _output_transform(
-    mh, rh, mw, rw, lanes, itemsize, dst, pitch, ahead, entries, count, src, point_stride, bias, scale, shift, activation, slope
-):
-    _output(mh, rh, mw, rw, lanes, itemsize, dst, pitch, ahead, entries, count, src, point_stride, bias, scale, shift, activation, slope)
+def _output_transform(p):
+    _emit_output(p, ())
 
 
-def output_transform(shape: tuple[int, int, int, int], lanes: int, itemsize: int) -> int:
-    """Address of the compiled output transform of one channel, `shape` being (mh, rh, mw, rw).
-
-    It takes, all int64: the six sizes again; dst, address of the plane from the first column on; pitch, elements from row to row; ahead,
-    how many elements further lies what is written next; entries, address of what `tile_outputs.write_entries` wrote; count, how many
-    entries; src, address of the products [point][tile], point_stride elements from point to point; bias, scale, shift, addresses of one
-    number or 0; activation, slope as for the GEMM tile.
-    """
-    return address(_output_transform, (*shape, lanes, itemsize), (types.int64,) * 12)
+def output_transform(shape: Tile, lanes: int, itemsize: int) -> int:
+    """Address of the compiled output transform of one channel, `shape` being (mh, rh, mw, rw): takes an OutputTransform."""
+    mh, rh, mw, rw = shape
+    return address(_output_transform, OutputTransform, mh=mh, rh=rh, mw=mw, rw=rw, lanes=lanes, itemsize=itemsize)
