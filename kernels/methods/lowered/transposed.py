@@ -22,6 +22,7 @@ from kernels.primitives import elementwise as epilogue
 from kernels.primitives.interleave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST, Interleave
 from kernels.primitives.interleave import interleave as kernel
 from kernels.primitives.prepared import Prepared, Run
+from kernels.problem.arrays import frozen
 from kernels.problem.conv import ConvTranspose
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call
@@ -32,6 +33,7 @@ from kernels.runtime.scratch import Scratch, handle
 
 Array = np.ndarray
 
+TURNED = 16  # channels either way of a block that is turned over: both sides' cache lines are used whole
 BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
 
 
@@ -103,18 +105,42 @@ def _lines(problem: ConvTranspose, given: tuple[Part, ...]) -> Array:
     return lines.reshape(-1, stride, FIELDS)
 
 
-def _operands(problem: ConvTranspose, part: Part, operands: Operands) -> Operands:
+@region
+def take_taps(job, thread, weight, taps, out):
+    """Some output channels of a group of out (groups, outs, phases, ins, places) from weight (groups, ins, outs, taps): the tap of each
+    phase and place, -1 for none."""
+    _, outs, phases, ins, places = out.shape
+    blocks = (outs + TURNED - 1) // TURNED
+    g, first = job // blocks, job % blocks * TURNED
+    for start in range(0, ins, TURNED):  # what is read lies side by side by output channel, what is written by input channel
+        for o in range(first, min(first + TURNED, outs)):
+            for phase in range(phases):
+                for i in range(start, min(start + TURNED, ins)):
+                    for place in range(places):
+                        tap = taps[phase, place]
+                        out[g, o, phase, i, place] = weight[g, i, o, tap] if tap >= 0 else 0
+
+
+def _taps(problem: ConvTranspose, part: Part) -> Array:
+    """[phase][place of the window] of a part: flat kernel taps, -1 where a phase has none."""
+    flat = np.zeros((1, 1), np.int64)
+    for axis, k in zip(part.axes, problem.kernel):
+        own = np.array(axis.taps)
+        joined = flat[:, None, :, None] * k + own[None, :, None, :]
+        absent = (flat[:, None, :, None] < 0) | (own[None, :, None, :] < 0)
+        flat = np.where(absent, -1, joined).reshape(len(flat) * len(own), -1)
+    return flat
+
+
+def _operands(problem: ConvTranspose, part: Part, operands: Operands, threads: int) -> Operands:
     """Weights (c_out, phases; c_in/groups, *window) of a part, and what there is per output channel repeated for its phases."""
     assert operands.weight is not None
     groups, outs = problem.groups, problem.c_out // problem.groups
-    weight = operands.weight.reshape(groups, problem.c_in // groups, outs, *problem.kernel)
-    for axis, phases in enumerate(part.axes):  # each kernel axis becomes (phase, place in the window)
-        place = 3 + 2 * axis
-        zero = np.zeros((*weight.shape[:place], 1, *weight.shape[place + 1 :]), weight.dtype)
-        weight = np.take(np.concatenate([weight, zero], place), np.array(phases.taps), place)
-    spread = len(part.axes)
-    order = 0, 2, *range(3, 3 + 2 * spread, 2), 1, *range(4, 4 + 2 * spread, 2)
-    weight = np.ascontiguousarray(weight.transpose(order)).reshape(part.conv.weight_shape)
+    given = frozen(operands.weight.reshape(groups, problem.c_in // groups, outs, problem.taps))
+    weight = np.empty(part.conv.weight_shape, given.dtype)
+    taps = _taps(problem, part)
+    used = worth(threads, 4.0 * weight.size)
+    take_taps(used, groups * -(-outs // TURNED), given, taps, weight.reshape(groups, outs, len(taps), problem.c_in // groups, -1))
     each = part.conv.c_out // problem.c_out
     others = (operands.bias, operands.scale, operands.shift)
     return Operands(weight, *(None if value is None else np.repeat(value, each) for value in others))
@@ -141,7 +167,7 @@ def _interleaved(problem: ConvTranspose, given: tuple[Part, ...], prepared: list
     launch = interleave.ready(0, 0, lines, np.empty(0, problem.dtype), *rest)
 
     def bind(operands: Operands) -> Run:
-        runs = [one.bind(_operands(problem, part, operands)) for part, one in zip(given, prepared)]
+        runs = [one.bind(_operands(problem, part, operands, threads)) for part, one in zip(given, prepared)]
         missing = _missing(problem, operands)
 
         def run(x: Array, out: Array) -> None:
@@ -183,7 +209,7 @@ def lowered(engine: str) -> Implementation:
         whole = prepared[0] if plain else _interleaved(problem, given, prepared, threads)
 
         def bind(operands: Operands) -> Run:
-            some = whole.bind(_operands(problem, given[0], operands) if plain else operands)
+            some = whole.bind(_operands(problem, given[0], operands, threads) if plain else operands)
 
             def run(x: Array, out: Array) -> None:
                 for first in range(0, problem.n, together):
