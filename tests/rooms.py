@@ -23,6 +23,7 @@ ROOMS = {
     "api": "what users call",
     "network": "layers in a row as one plan",
     "streaming": "blocks of a live signal, the past kept between calls",
+    "dask": "the same calls on lazy arrays, each chunk with the halo it needs",
     "torch": "PyTorch's tensors, modules and compiler; imported by its own name only",
 }
 ENTRANCES = {"__init__", "__main__"}  # of the whole package: they may import every room

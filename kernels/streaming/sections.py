@@ -34,6 +34,14 @@ class Network:
     rest: int  # of the signal's length, divided by `step`: what "same" pads depends on it
     step: int
 
+    def of_batch(self, n: int) -> Network:
+        """The same for so many signals at once."""
+        return dataclasses.replace(self, shape=(n, *self.shape[1:]))
+
+    def of_length(self, length: int, step: int) -> Network:
+        """The same for signals of this length, where what is padded repeats every `step`."""
+        return dataclasses.replace(self, rest=length % step, step=step)
+
 
 class Sections:
     """Computes sections of a network's outputs; several threads may call one at once. Raises as `kernels.stream` does."""
@@ -47,6 +55,13 @@ class Sections:
         self.chain: Chain = chain(self._parts)
         last = found.stages[-1].out_shape if found.stages else network.shape
         self._before, self._behind = last[: network.axis], last[len(last) + network.axis + 1 :]
+
+    @classmethod
+    def of(cls, network: Network, length: int, threads: int = 1) -> Sections:
+        """Of a signal of this length, which "same" padding of strides depends on."""
+        found = cls(network, threads)
+        step = found.chain.grid
+        return found if length % step == 0 else cls(network.of_length(length, step), threads)
 
     def out_shape(self, count: int | float) -> tuple[Any, ...]:
         """The shape of so many outputs."""

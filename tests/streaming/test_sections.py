@@ -19,9 +19,7 @@ slow = settings(max_examples=60, deadline=None, suppress_health_check=list(Healt
 
 def sections_of(layers: list[kernels.Layer], shape: Any, axis: int, length: int, implementation: str = "direct") -> Sections:
     network = Network(tuple(layers), shape, axis if axis < 0 else axis - len(shape), implementation, "float32", 0, 1)
-    found = Sections(network)
-    step = found.chain.grid
-    return Sections(Network(*list(network.__dict__.values())[:5], length % step, step))
+    return Sections.of(network, length)
 
 
 @slow

@@ -1,0 +1,30 @@
+"""The calls of `kernels` on dask arrays: lazy, chunked along batch and time, each chunk with exactly the halo that it needs."""
+
+try:
+    import dask.array  # noqa: F401
+except ImportError as error:
+    raise ImportError("kernels.dask needs dask: pip install 'spectroconv[cluster]'") from error
+
+from kernels.dask.apply import apply
+from kernels.dask.functions import (
+    avg_pool1d,
+    avg_pool2d,
+    conv1d,
+    conv2d,
+    conv_transpose1d,
+    conv_transpose2d,
+    max_pool1d,
+    max_pool2d,
+)
+
+__all__ = [
+    "apply",
+    "avg_pool1d",
+    "avg_pool2d",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "max_pool1d",
+    "max_pool2d",
+]
