@@ -99,6 +99,18 @@ def _linear(lowering: Lowering, node: Node) -> None:
     lowering.step(node, reads, writes, bind, plan.implementation, plan.seconds, own=plan.workspace_bytes)
 
 
+def linear_step(lowering: Lowering, node: Node, x: View, weight: Array, bias: Array | None) -> View:
+    """A product with weight (out, in) along the last axis of x, as a step of another node: (…, out), contiguous."""
+    inner = Node("Linear", node.inputs, node.outputs, {"weight": weight, "bias": bias, "axis": -1}, node.name)
+    x = lowering.ordered(node, x)
+    problem, signature, operands = _one_tap(lowering, inner, x, False)
+    plan = plan_of(lowering, problem, signature, operands)
+    y = lowering.temporary((*x.shape[:-1], len(weight)), x.dtype)
+    bind = _run(plan, signature.x_shape, signature.out_shape)
+    lowering.step(inner, [x], [y], bind, plan.implementation, plan.seconds, own=plan.workspace_bytes)
+    return y
+
+
 def _place(lowering: Lowering, node: Node, wanted: tuple[int, ...], by_rows: bool) -> View:
     """The output as its rows lie: the node's value, its last two axes changed places where they stand the other way round."""
     if by_rows:

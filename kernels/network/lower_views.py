@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.network.graph import Node
-from kernels.network.lowering import Lowering, lowers
+from kernels.network.lowering import Lowering, lower_by_numpy, lowers
 from kernels.network.operators.shaping import split_lengths
 
 
@@ -59,6 +59,20 @@ def _split(lowering: Lowering, node: Node) -> None:
     for value, length in zip(node.outputs, split_lengths(node, x.shape[axis])):
         lowering.views[value] = x.part(axis, start, length)
         start += length
+
+
+@lowers("Gather")
+def _gather(lowering: Lowering, node: Node) -> None:
+    """One constant index is a view; several are taken by NumPy."""
+    indices = node.constant(1)
+    if indices is None or indices.size != 1:
+        lower_by_numpy(lowering, node)
+        return
+    x = lowering.view(node.x)
+    axis = int(node.attributes.get("axis", 0)) % len(x.shape)
+    part = x.part(axis, int(indices.reshape(())) % x.shape[axis], 1).reshaped(node.y.lengths)
+    assert part is not None, "axes of length 1 come and go in any order"
+    lowering.views[node.y] = part
 
 
 @lowers("Expand")

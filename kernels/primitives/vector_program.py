@@ -102,6 +102,9 @@ def _load(to, size, source, code, rows, pitch, count, stride, zero):
             value = _get(first, code, zero)
             for i in range(count):
                 write_number(place + i * size, value)
+        elif code == (0 if size == 4 else 1) and stride == 1:
+            for i in range(count):
+                write_number(place + i * size, read_number(first + i * size, zero))
         elif code == (0 if size == 4 else 1):
             for i in range(count):
                 write_number(place + i * size, read_number(first + i * step, zero))
@@ -116,7 +119,10 @@ def _store(source, size, to, code, rows, pitch, count, stride, zero):
     step, own = stride * _bytes(code), pitch * _bytes(code)
     for r in range(rows):
         place, first = source + r * count * size, to + r * own
-        if code == (0 if size == 4 else 1):
+        if code == (0 if size == 4 else 1) and stride == 1:
+            for i in range(count):
+                write_number(first + i * size, read_number(place + i * size, zero))
+        elif code == (0 if size == 4 else 1):
             for i in range(count):
                 write_number(first + i * step, read_number(place + i * size, zero))
         else:

@@ -8,7 +8,9 @@ from kernels.network.passes.activations import named_activations
 from kernels.network.passes.affine import batch_norms, into_weights
 from kernels.network.passes.chaining import chain_nodes
 from kernels.network.passes.decompose import decompose
+from kernels.network.passes.duplicates import merge_duplicates
 from kernels.network.passes.epilogues import into_epilogues
+from kernels.network.passes.identities import drop_identities
 from kernels.network.passes.joins import flatten_joins
 from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.siblings import join_siblings
@@ -17,6 +19,8 @@ from kernels.network.passes.weights import hold_weights
 
 def optimise(graph: Graph) -> frozenset[Node]:
     """Rewrite a specialised graph in place; the layers that must be accurate output by output."""
+    drop_identities(graph)
+    merge_duplicates(graph)
     into_convolutions(graph)
     batch_norms(graph)
     hold_weights(graph)

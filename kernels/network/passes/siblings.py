@@ -13,7 +13,7 @@ import numpy as np
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.passes.affine import channel_axis, channels
 
-MOST = 512  # output channels together: wider layers fill the machine by themselves
+MOST = 1024  # output channels together: wider layers fill the machine by themselves
 
 
 def join_siblings(graph: Graph) -> int:

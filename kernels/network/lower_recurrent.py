@@ -1,0 +1,88 @@
+"""LSTM and GRU: one product for the inputs of all steps, then the compiled recurrence, direction by direction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kernels.network.graph import Node, Value
+from kernels.network.lower_layers import linear_step
+from kernels.network.lowering import Lowering, lower_by_numpy, lowers
+from kernels.network.operators.recurrent import GATES, activation_names
+from kernels.network.operators.shaping import text
+from kernels.network.views import Array, View
+from kernels.primitives.recurrence import Recurrence
+
+_USUAL = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
+
+
+@lowers("LSTM", "GRU")
+def _recurrent(lowering: Lowering, node: Node) -> None:
+    inputs: list[Value | None] = [*node.inputs, *[None] * (8 - len(node.inputs))]
+    w, r, b = (node.constant(i) for i in (1, 2, 3))
+    if not _plain(node, inputs) or w is None or r is None or math.prod(node.x.lengths) == 0:
+        lower_by_numpy(lowering, node)
+        return
+    directions, hidden = len(w), r.shape[2]
+    steps, batch, _ = node.x.lengths
+    dtype, gates = node.x.kind, GATES[node.op]
+    y = lowering.new(node.outputs[0], range(4)) if node.outputs else None
+    assert y is not None
+    states = _states(lowering, node, inputs, (directions, batch, hidden), dtype)
+    for d in range(directions):
+        bias = np.zeros(2 * gates * hidden, dtype) if b is None else b[d]
+        half, inner = bias[: gates * hidden] + bias[gates * hidden :], None
+        if node.op == "GRU" and node.attributes.get("linear_before_reset"):
+            inner = bias[5 * hidden :]
+            half = np.concatenate([half[: 2 * hidden], bias[2 * hidden : 3 * hidden]])
+        before = linear_step(lowering, node, lowering.view(node.x), w[d], half)
+        backwards = text(node.attributes.get("direction", "forward")) == "reverse" or d == 1
+        recurrence = Recurrence(node.op, np.ascontiguousarray(r[d], dtype), inner, steps, batch, backwards, lowering.settings.threads)
+        mine = [state.part(0, d, 1).reshaped((batch, hidden)) for state in states]
+        part = y.part(1, d, 1)
+        out = View(part.buffer, part.offset, (steps, batch, hidden), (y.strides[0], y.strides[2], y.strides[3]), dtype)
+        bind = _bind(recurrence, out.strides[0], out.strides[1])
+        views = [view for view in mine if view is not None]
+        lowering.step(node, [before], [out, *views], bind, "compiled recurrence", scratch=recurrence.scratch_bytes)
+    for value, state in zip(node.outputs[1:], states):
+        if lowering.views.get(value) != state:
+            lowering.copy(node, state, lowering.new(value))
+
+
+def _bind(recurrence: Recurrence, by_step: int, by_row: int) -> Callable[[list[Array], Array], Callable[[], Any]]:
+    def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
+        before, y, h, *c = arrays
+        found: Callable[[], Any] = recurrence.bind(before, y, by_step, by_row, h, c[0] if c else None, scratch)
+        return found
+
+    return bind
+
+
+def _plain(node: Node, inputs: list[Value | None]) -> bool:
+    """Whether a layer has nothing that only NumPy does here: lengths of sequences, peepholes, other activations, limits."""
+    directions = inputs[2].lengths[0] if inputs[2] is not None else 1
+    names = activation_names(node, directions)
+    return (
+        inputs[4] is None and inputs[7] is None and all(each == _USUAL[node.op] for each in names) and not node.attributes.get("layout")
+        and not node.attributes.get("clip") and not node.attributes.get("input_forget") and node.x.kind in (np.float32, np.float64)
+        and (inputs[3] is None or inputs[3].data is not None)
+    )  # fmt: skip
+
+
+def _states(lowering: Lowering, node: Node, inputs: list[Value | None], shape: tuple[int, ...], dtype: np.dtype) -> list[View]:
+    """h, and c of an LSTM, as they are before the first step: copies, which the recurrence makes those after the last."""
+    found = []
+    for given, value in ((inputs[5], 1), (inputs[6], 2))[: 2 if node.op == "LSTM" else 1]:
+        if len(node.outputs) > value:
+            state = lowering.new(node.outputs[value], range(3), anywhere=False)
+        else:
+            state = lowering.temporary(shape, dtype)
+        if given is not None:
+            lowering.copy(node, lowering.view(given), state)
+        else:
+            lowering.step(node, [], [state], lambda arrays, scratch: lambda: arrays[0].fill(0), "fill")
+        found.append(state)
+    return found
