@@ -21,7 +21,7 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kernels.runtime.jit import region
+from kernels.runtime.regions import region
 
 ACCUMULATORS = 12  # at 4 cycles latency and 2 a cycle, 8 keep the units busy; 12 and two constants still fit 16 registers
 FLOPS_PER_FMA = 2
