@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from kernels.primitives.register_post_ops import ACTIVATIONS, finish, slope_of
+from kernels.primitives.register_post_ops import ACTIVATIONS, post_ops, slope_of
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
@@ -174,7 +174,7 @@ def _emit(w: VectorBuilder, p: ActivationPass, y: ir.Value) -> None:
 
     def finished(value: ir.Value) -> ir.Value:
         sums = w.variable(value)
-        finish(w, [[sums]], p.scale, p.shift, p.activation, p.slope)
+        post_ops(w, [[sums]], p.scale, p.shift, p.activation, p.slope)
         return SMOOTH[p.form - 1](w, w.get(sums), below) if p.form else w.get(sums)
 
     whole = b.sdiv(p.numbers, i64(p.lanes))

@@ -9,8 +9,9 @@ import numpy as np
 
 from kernels.cost.gemm import even
 from kernels.primitives.activations import codes, lines
-from kernels.primitives.post_ops import bends_maxima
+from kernels.primitives.post_ops import activates_maxima
 from kernels.primitives.prepared import Bind, Run
+from kernels.primitives.records import Record, address, integer
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Array, Operands
 from kernels.runtime.jit import njit
@@ -64,17 +65,44 @@ def tile_table(outs: int, m: int, cuts: Array, lanes: int, itemsize: int, tile_o
     return table
 
 
-def common(problem: Conv) -> dict[str, int]:
-    """What the record of any driver of a convolution's jobs holds: sizes and activation."""
+class Convolution(Record):
+    """What any driver of a convolution is told: sizes and activation."""
+
+    itemsize = integer("bytes of a number")
+    lanes = integer("numbers in a vector")
+    groups = integer("of channels")
+    c_in = integer("input channels")
+    ins = integer("of a group")
+    c_out = integer("output channels")
+    outs = integer("of a group")
+    h = integer("input rows")
+    w = integer("input columns")
+    oh = integer("output rows that are computed")
+    ow = integer("output columns that are computed")
+    pad_h = integer("rows of zeros before the first")
+    pad_w = integer("columns of zeros before the first")
+    sh = integer("rows that a window moves by")
+    sw = integer("columns that a window moves by")
+    activation = integer("a code of ACTIVATIONS, applied in registers")
+    slope = integer("bits of a float64")
+    form = integer("one of FORMS, an activation that tiles do not know; 0: none")
+    activation_pass = address("of the micro-kernel that applies it; takes an ActivationPass")
+    activates_maxima = integer("whether it is applied to what a pool made of the sums")
+    jobs = integer("of the whole convolution")
+    scratch_bytes = address("of a thread's scratch, from one thread's to the next")
+
+
+def common(problem: Conv, oh: int, ow: int) -> dict[str, int]:
+    """Fields of a Convolution, of which so many outputs are computed, but for `jobs` and `scratch_bytes`."""
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     form, activation, slope = codes(problem.activation)
-    (h, w), (oh, ow) = problem.size, problem.conv_size
+    h, w = problem.size
     return {
         "itemsize": size, "lanes": lanes, "groups": problem.groups, "c_in": problem.c_in, "ins": problem.c_in // problem.groups,
         "c_out": problem.c_out, "outs": problem.c_out // problem.groups, "h": h, "w": w, "oh": oh, "ow": ow,
         "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0], "sh": problem.stride[0], "sw": problem.stride[1],
-        "activation": activation, "slope": slope, "form": form, "bend": lines(form, lanes, size) if form else 0,
-        "bends_maxima": bends_maxima(problem),
+        "activation": activation, "slope": slope, "form": form, "activation_pass": lines(form, lanes, size) if form else 0,
+        "activates_maxima": activates_maxima(problem),
     }  # fmt: skip
 
 
@@ -84,19 +112,17 @@ def record(values: dict[str, int]) -> Array:
 
 
 def launcher(
-    jobs_of: Region, pack: Callable[[Operands], Packed], threads: int, sizes: dict[str, int], scratch: Scratch, held: Any
+    jobs_of: Region, pack: Callable[[Operands], Packed], threads: int, geometry: Array, scratch: Scratch, keep_alive: Any
 ) -> Bind:
-    """The `bind` of a region with the arguments of `run_jobs`; sizes: what becomes its record, among them `jobs` and each thread's
-    `scratch_bytes`; held: all that they point into. Arguments take 50 ns each, so whatever no operand changes is in the record, and
-    handles are taken in place."""
-    geometry = record(sizes)
-    launch, jobs = jobs_of.ready(0, 0, 0, geometry, 0, 0, 0, 0), sizes["jobs"]
+    """The `bind` of a region with the arguments of `run_jobs`; geometry: its record, a Convolution; keep_alive: all that it points into.
+    Arguments take 50 ns each, so whatever no operand changes is in the record, and handles are taken in place."""
+    launch, jobs = jobs_of.ready(0, 0, 0, geometry, 0, 0, 0, 0), int(geometry["jobs"][0])
 
     def bind(operands: Operands) -> Run:
         packed = pack(operands)
         weights, bias, scale, shift = map(handle, packed)
 
-        def run(x: Array, out: Array, held: Any = (packed, held)) -> None:
+        def run(x: Array, out: Array, keep_alive: Any = (packed, keep_alive)) -> None:
             buffer = scratch.take()
             launch(threads, jobs, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, weights, bias, scale, shift)
             scratch.give(buffer)

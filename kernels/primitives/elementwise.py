@@ -24,7 +24,7 @@ from kernels.runtime.scratch import handle
 Array = np.ndarray
 
 PIECE = 1 << 14  # numbers that a thread takes at a time: long enough that a call is nothing, short enough to share out one plane
-CYCLES = 50  # to read a vector, bend it and write it; gelu takes more, relu waits for memory
+CYCLES = 50  # to read a vector, apply_activation it and write it; gelu takes more, relu waits for memory
 
 
 @region

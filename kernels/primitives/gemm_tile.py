@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.primitives.register_post_ops import broadcast_row, finish
+from kernels.primitives.register_post_ops import broadcast_row, post_ops
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
@@ -142,7 +142,7 @@ def _emit(w: VectorBuilder, p: GemmTile, at: _Moved, packed: bool) -> None:
     in_turns(w, p.k, add_tap)
 
     with w.when(builder.icmp_signed("!=", builder.and_(stage, i64(LAST)), i64(0))):
-        finish(w, c, p.scale, p.shift, p.activation, p.slope)
+        post_ops(w, c, p.scale, p.shift, p.activation, p.slope)
 
     with builder.if_else(whole_vectors) as (whole, edge):
         with whole:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from kernels.primitives.gemm_tile import AHEAD, in_turns, taps_ahead
-from kernels.primitives.register_post_ops import finish
+from kernels.primitives.register_post_ops import post_ops
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
@@ -78,7 +78,7 @@ def _emit(w: VectorBuilder, p: GemmTileOc) -> None:
                 w.set(c[i][q], w.fma(value, vectors[q], w.get(c[i][q])))
 
     in_turns(w, p.k, add_tap)
-    finish(w, c, p.scale, p.shift, p.activation, p.slope, _of_vector)
+    post_ops(w, c, p.scale, p.shift, p.activation, p.slope, _of_vector)
 
     out = w.pointer(p.y)
     with b.if_else(b.icmp_signed("!=", p.last, i64(0))) as (channels_last, channels_first):

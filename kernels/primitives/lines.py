@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.primitives.register_post_ops import finish
+from kernels.primitives.register_post_ops import post_ops
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
@@ -159,7 +159,7 @@ def _emit_store(w: VectorBuilder, p: StoreLines) -> None:
         t = b.mul(block, i64(p.lanes))
         at = w.at(source, b.mul(t, i64(p.lanes)))
         numbers = [w.variable(b.fadd(w.load(w.at(at, (i ^ 1) * p.lanes)), added)) for i in range(p.lanes)]
-        finish(w, [numbers], p.scale, p.shift, p.activation, p.slope, of)
+        post_ops(w, [numbers], p.scale, p.shift, p.activation, p.slope, of)
         if p.way == ALONG:
             for lane, line in enumerate(w.interleaved([w.get(number) for number in numbers])):
                 start, end = (w.load_index(table, i64(lane)) for table in (bases, ends))

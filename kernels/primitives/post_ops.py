@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.primitives.activations import ActivationPass
-from kernels.primitives.channels_last_blocks import put_channels
+from kernels.primitives.channels_last_blocks import store_channels
 from kernels.primitives.pool_window import TILED_STRIDES, PoolLines, PoolPlane, code, line, plane, window
+from kernels.primitives.records import Record, address, integer
 from kernels.problem.conv import Conv
 from kernels.runtime.ir import call, split
 from kernels.runtime.jit import njit
@@ -19,7 +20,7 @@ Array = np.ndarray
 RISING = "elu", "tanh", "sigmoid", "hardsigmoid"  # of the activations that tiles do not know, those that never fall
 
 
-def bends_maxima(problem: Conv) -> bool:
+def activates_maxima(problem: Conv) -> bool:
     """Whether the activation is applied to the maxima of a pool, which are those of what it would have made, and fewer: of 3x5 windows a
     fifteenth, and an elu takes as long as the sums of a first layer."""
     if not problem.pool or not problem.activation:
@@ -28,14 +29,32 @@ def bends_maxima(problem: Conv) -> bool:
     return problem.pool[0] == "max" and name in RISING and slope >= 0
 
 
+class PoolAfter(Record):
+    """What a driver is told of the pool that follows inside a job; all zero without one."""
+
+    pool = address("of the micro-kernel: takes a PoolPlane, or PoolLines")
+    pool_kind = integer("MAXIMUM or SUM")
+    pool_step = integer("`stride` of a PoolPlane")
+    pool_tall = integer("`tall` of a PoolPlane")
+    pool_lines = integer("whether windows are whole lines of a block")
+    pool_down = address("of factors of the divisor, one for each row")
+    pool_across = address("of factors of the divisor, one for each column")
+    pool_kh = integer("rows of a window")
+    pool_kw = integer("columns of a window")
+    pool_sh = integer("rows that it moves by")
+    pool_sw = integer("columns that it moves by")
+    pool_oh = integer("rows of the pooled output")
+    pool_ow = integer("columns of the pooled output")
+
+
 @njit
-def bend(g, m, y, y_row, pitch, rows, columns):
+def apply_activation(g, m, y, y_row, pitch, rows, columns):
     """Apply an activation that the tiles do not know to m channels of finished sums, y_row elements apart at y: rows of `columns`, pitch
     elements from row to row, while they are in cache."""
     number, line = (1, rows * columns) if pitch == columns else (rows, columns)
     for i in range(m):
         call(
-            g.bend,
+            g.activation_pass,
             ActivationPass(
                 form=g.form, lanes=g.lanes, itemsize=g.itemsize, y=y + i * y_row * g.itemsize, pitch=pitch, lines=number, numbers=line,
                 scale=0, shift=0, activation=0, slope=g.slope,
@@ -66,9 +85,9 @@ def pool_plane(g, to, source, rows, columns, down, across, scratch):
 
 
 @njit
-def finish_channels(g, m, held, y, y_row, out, image, j, row, column, rows, columns, block, full):
+def block_post_ops(g, m, pending, y, y_row, out, image, j, row, column, rows, columns, block, full):
     """m channels of finished sums from channel j on, y_row elements apart at y, a block that holds whole windows: pooled if a pool follows,
-    and with channels last put into the output once `full`, together with those `held` before them. Channels now held."""
+    and with channels last put into the output once `full`, together with those `pending` before them. Channels now pending."""
     size = g.itemsize
     oh, ow = g.oh, g.ow
     if g.pool:
@@ -76,27 +95,25 @@ def finish_channels(g, m, held, y, y_row, out, image, j, row, column, rows, colu
         down, across = split(rows - g.pool_kh, g.pool_sh)[0] + 1, split(columns - g.pool_kw, g.pool_sw)[0] + 1
         row, column = split(row, g.pool_sh)[0], split(column, g.pool_sw)[0]
         if g.last_out:
-            to, to_row = block + g.held_offset + held * g.held_pitch * size, g.held_pitch
+            to, to_row = block + g.pending_offset + pending * g.pending_pitch * size, g.pending_pitch
         else:
             to, to_row = out + (((image * g.c_out + j) * oh + row) * ow + column) * size, oh * ow
         for i in range(m):
             pool_plane(g, to + i * to_row * size, y + i * y_row * size, rows, columns, down, across, block + g.row_offset)
-        if g.bends_maxima:
-            bend(g, m, to, to_row, across, down, across)
+        if g.activates_maxima:
+            apply_activation(g, m, to, to_row, across, down, across)
         rows, columns = down, across
-    held += m
+    pending += m
     if g.last_out and full:
-        put_channels(g, held, block, out, image, j + m - held, row, column, rows, columns, oh, ow)
+        store_channels(g, pending, block, out, image, j + m - pending, row, column, rows, columns, oh, ow)
         return 0
-    return held
+    return pending
 
 
 def pool_record(problem: Conv, rows: int, columns: int) -> tuple[dict[str, int], list[Array]]:
     """(fields, arrays that they point into) for `pool_plane` on blocks of up to rows x columns; all zero without a pool."""
-    names = "pool", "pool_kind", "pool_step", "pool_tall", "pool_lines", "pool_down", "pool_across"
-    sizes = "pool_kh", "pool_kw", "pool_sh", "pool_sw", "pool_oh", "pool_ow"
     if not problem.pool:
-        return dict.fromkeys((*names, *sizes), 0), []
+        return dict.fromkeys(PoolAfter.fields(), 0), []
     kind, kernel, stride = problem.pool
     lanes, size, combined = machine().lanes(problem.itemsize), problem.itemsize, code(kind)
     lines = kernel[0] == 1 and stride[0] == 1 and kernel[1] == columns
@@ -106,7 +123,7 @@ def pool_record(problem: Conv, rows: int, columns: int) -> tuple[dict[str, int],
     across = np.full(columns + lanes, kernel[1], problem.dtype)
     fields = (pool, combined, shape.stride, shape.tall, lines, down.ctypes.data, across.ctypes.data)
     values = (*kernel, *stride, *problem.out_shape[2:])
-    return {**dict(zip(names, fields)), **dict(zip(sizes, values))}, [down, across]
+    return dict(zip(PoolAfter.fields(), (*fields, *values))), [down, across]
 
 
 def pool_bytes(problem: Conv, rows: int, columns: int) -> int:

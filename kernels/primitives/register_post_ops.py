@@ -23,7 +23,7 @@ def slope_of(w: VectorBuilder, bits: ir.Value) -> ir.Value:
     return number if w.itemsize == 8 else w.b.fptrunc(number, w.scalar)
 
 
-def finish(
+def post_ops(
     w: VectorBuilder, c: list[list[ir.Value]], scale: ir.Value, shift: ir.Value, activation: ir.Value, slope: ir.Value,
     of: Callable[[VectorBuilder, ir.Value, int, int], ir.Value] = broadcast_row,
 ) -> None:  # fmt: skip

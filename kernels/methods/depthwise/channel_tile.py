@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.primitives.register_post_ops import finish
+from kernels.primitives.register_post_ops import post_ops
 from kernels.primitives.transpose import transposed
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
@@ -203,7 +203,7 @@ def _sum_runs(w: VectorBuilder, p: Sums) -> None:
                     value = w.load(w.at(source, j * p.lanes)) if uses else None
                     for i, column in uses:
                         w.set(sums[i], w.fma(factors[column], value, w.get(sums[i])))
-        finish(w, c, p.scale, p.shift, p.activation, p.slope, _of_lanes)
+        post_ops(w, c, p.scale, p.shift, p.activation, p.slope, _of_lanes)
         to = [w.at(outputs, w.load_index(p.table, builder.add(entry, i64(1)))) for entry in entries]
         finished = [(w.at(place, builder.mul(p.y_step, i64(i))), w.get(row[i])) for place, row in zip(to, c) for i in range(p.run)]
         with builder.if_else(side_by_side) as (together, apart):

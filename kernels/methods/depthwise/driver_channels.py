@@ -14,10 +14,11 @@ import numpy as np
 
 from kernels.methods.depthwise.blocking import Stack, reach, taps_beside
 from kernels.methods.depthwise.channel_tile import FIELDS, RUNS, Border, Fill, Spread, Sums, border, fill, spread, sums
+from kernels.methods.depthwise.records import ChannelBlocks
 from kernels.primitives.activations import codes, lines
 from kernels.primitives.channels_last_blocks import inside
 from kernels.primitives.driver import Packed, epilogue_of, every_job, launcher
-from kernels.primitives.post_ops import bend
+from kernels.primitives.post_ops import apply_activation
 from kernels.primitives.prepared import Prepared
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.problem.conv import Conv
@@ -100,12 +101,12 @@ def run_job(job, x, out, operands, geometry, block):
         )  # fmt: skip
         if not g.last:
             if g.form:
-                bend(g, 1, y, 0, 0, 1, number * g.lanes)
+                apply_activation(g, 1, y, 0, 0, 1, number * g.lanes)
             to = out + ((image * g.c_out + channel * g.multiplier + i) * g.oh * g.ow + position) * size
             lines, line = (1, number) if columns == g.ow else (rows, columns)
             for r in range(lines):
                 call(
-                    g.turn,
+                    g.transpose,
                     Transpose(
                         lanes=g.lanes, itemsize=size, dst=to + r * g.ow * size, dst_pitch=g.multiplier * g.oh * g.ow,
                         src=y + r * line * g.lanes * size, src_pitch=g.lanes, rows=line, columns=live,
@@ -114,7 +115,7 @@ def run_job(job, x, out, operands, geometry, block):
     if g.last and g.form:
         for r in range(rows):
             y = out + ((image * g.oh * g.ow + position + r * g.ow) * g.c_out + channel * g.multiplier) * size
-            bend(g, 1, y, 0, g.c_out, columns, live * g.multiplier)
+            apply_activation(g, 1, y, 0, g.c_out, columns, live * g.multiplier)
 
 
 run_jobs = every_job(run_job)
@@ -177,19 +178,19 @@ def prepare_stacks(problem: Conv, threads: int, block: Stack, *, last: bool = Fa
     rows = np.arange(min(high, problem.size[0]) if len(seen) == problem.size[1] else 1)
     places = np.add.outer(rows * wide, seen).ravel() * lanes
     form, activation, slope = codes(problem.activation)
-    sizes = {
-        "itemsize": size, "lanes": lanes, "groups": groups, "c_in": problem.c_in, "c_out": problem.c_out, "multiplier": multiplier,
-        "h": problem.size[0], "w": problem.size[1], "oh": oh, "ow": ow, "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0],
-        "sh": sh, "sw": sw, "rows": block.rows, "columns": block.columns, "row_blocks": row_blocks, "column_blocks": column_blocks,
-        "high": high, "wide": wide, "k": len(offsets), "taps": problem.taps, "last": last, "step": step, "side": side,
-        "offsets": offsets.ctypes.data, "tables": tables.ctypes.data, "table_bytes": tables[0].nbytes, "runs": runs.ctypes.data,
-        "places": places.ctypes.data, "border": border(lanes, size), "fill": fill(lanes, size), "spread": spread(lanes, size),
-        "turn": transpose(lanes, size), "activation": activation, "slope": slope, "form": form,
-        "bend": lines(form, lanes, size) if form else 0, "summed_offset": summed_offset, "jobs": jobs, "scratch_bytes": scratch_bytes,
-    }  # fmt: skip
+    geometry = ChannelBlocks.packed(
+        itemsize=size, lanes=lanes, groups=groups, c_in=problem.c_in, c_out=problem.c_out, multiplier=multiplier,
+        h=problem.size[0], w=problem.size[1], oh=oh, ow=ow, pad_h=problem.padding[0][0], pad_w=problem.padding[1][0],
+        sh=sh, sw=sw, rows=block.rows, columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
+        high=high, wide=wide, k=len(offsets), taps=problem.taps, last=last, step=step, side=side,
+        offsets=offsets.ctypes.data, tables=tables.ctypes.data, table_bytes=tables[0].nbytes, runs=runs.ctypes.data,
+        places=places.ctypes.data, border=border(lanes, size), fill=fill(lanes, size), spread=spread(lanes, size),
+        transpose=transpose(lanes, size), activation=activation, slope=slope, form=form,
+        activation_pass=lines(form, lanes, size) if form else 0, summed_offset=summed_offset, jobs=jobs, scratch_bytes=scratch_bytes,
+    )  # fmt: skip
 
     def pack(operands: Operands) -> Packed:
         return tuple(_stacked(array, multiplier, lanes) for array in operands)
 
     note = f"{lanes} channels at a time, {block.rows} rows of {block.columns}{NOTE * last}"
-    return Prepared(launcher(run_jobs, pack, used, sizes, scratch, (offsets, tables, runs, places)), scratch.nbytes, note)
+    return Prepared(launcher(run_jobs, pack, used, geometry, scratch, (offsets, tables, runs, places)), scratch.nbytes, note)

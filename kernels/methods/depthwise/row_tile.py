@@ -12,7 +12,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from kernels.primitives.gemm_tile import FIELDS, GemmTile
-from kernels.primitives.register_post_ops import finish
+from kernels.primitives.register_post_ops import post_ops
 from kernels.runtime.ir import I64, VectorBuilder, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import address, emitter
@@ -38,7 +38,7 @@ def _emit(w: VectorBuilder, p: GemmTile, vectors: ir.Value) -> None:
             weight = w.splat(w.load_scalar(w.at(weights, t)))
             for i in range(n):
                 w.set(c[0][i], w.fma(weight, w.load(w.at(tap, i * lanes)), w.get(c[0][i])))
-        finish(w, c, p.scale, p.shift, p.activation, p.slope)
+        post_ops(w, c, p.scale, p.shift, p.activation, p.slope)
         return [w.get(sums) for sums in c[0]]
 
     def edge(q: ir.Value, count: ir.Value) -> None:

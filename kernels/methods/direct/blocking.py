@@ -109,7 +109,7 @@ def candidates(problem: Conv, threads: int, most: int = TALLEST) -> Iterator[Blo
 
 
 def _stream(problem: Conv, spec: Machine, chunks: int, across: bool = False) -> float:
-    """Cycles to read one chunk's weights once."""
+    """Cycles to read one oc_split's weights once."""
     total = problem.summands * problem.c_out * problem.itemsize
     return stream_cycles(total, total / problem.groups / chunks, spec, across)
 

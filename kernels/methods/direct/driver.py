@@ -14,11 +14,12 @@ from kernels.cost.gemm import even, pooled_size, tallest
 from kernels.methods.direct.blocking import Blocking
 from kernels.methods.direct.pack_input import PackInput, pack
 from kernels.methods.direct.pack_weights import packer
-from kernels.primitives.channels_last_blocks import NOTE, plane_of, slabs
+from kernels.methods.direct.records import Blocks
+from kernels.primitives.channels_last_blocks import NOTE, plane_of, staging
 from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_job, launcher, tile_table
 from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile
 from kernels.primitives.packed_layout import Layout, layout
-from kernels.primitives.post_ops import bend, finish_channels, pool_bytes, pool_record
+from kernels.primitives.post_ops import apply_activation, block_post_ops, pool_bytes, pool_record
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
@@ -68,7 +69,7 @@ def run_job(job, x, out, operands, geometry, block):
     """One job; all are addresses but the record: `block` that of its scratch, operands those of weights, biases, scales and shifts."""
     g = geometry[0]
     size = g.itemsize
-    chunk, rest = split(job, split(g.jobs, g.chunks)[0])  # a thread's jobs share weights
+    oc_split, rest = split(job, split(g.jobs, g.oc_splits)[0])  # a thread's jobs share weights
     rest, column_block = split(rest, g.column_blocks)
     rest, row_block = split(rest, g.row_blocks)
     image, group = split(rest, g.groups)
@@ -76,29 +77,30 @@ def run_job(job, x, out, operands, geometry, block):
     rows, columns = min(g.rows, g.oh - row), min(g.columns, g.ow - column)
     edges = 2 * (rows < g.rows) + (columns < g.columns)
     entries = g.vectors + edges * g.vectors_each
-    across, wide, wider = read_index(g.cuts, 3 * edges), read_index(g.cuts, 3 * edges + 1), read_index(g.cuts, 3 * edges + 2)
-    first_tile, last_tile = split(chunk * g.down, g.chunks)[0], split((chunk + 1) * g.down, g.chunks)[0]
+    n_tiles, n_edge = read_index(g.n_tables, 3 * edges), read_index(g.n_tables, 3 * edges + 1)
+    n_full = read_index(g.n_tables, 3 * edges + 2)
+    first_tile, last_tile = split(oc_split * g.m_tiles, g.oc_splits)[0], split((oc_split + 1) * g.m_tiles, g.oc_splits)[0]
     positions = g.positions - (g.rows - rows) * g.positions_per_row
-    y_row = g.rows * g.columns if g.pool else g.held_pitch if g.last_out else g.oh * g.ow
+    y_row = g.rows * g.columns if g.pool else g.pending_pitch if g.last_out else g.oh * g.ow
     for channel in range(0, g.ins, g.channels):
         channels = min(g.channels, g.ins - channel)
         pack_channels(g, block, x, image, group * g.ins + channel, channels, row * g.sh, column * g.sw, positions)
         summed, taps = channel * g.kernel_taps, channels * g.kernel_taps
-        held = 0
+        pending = 0
         stage = (FROM_BIAS if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)
         for t in range(first_tile, last_tile):  # outermost: weights are read once a block, and few output planes are written at a time
-            j = group * g.outs + t * g.tall + min(t, g.taller)
-            m = g.tall + (t < g.taller)
+            j = group * g.outs + t * g.m_edge + min(t, g.m_full_tiles)
+            m = g.m_edge + (t < g.m_full_tiles)
             if g.pool:
                 y = block + g.conv_offset
             elif g.last_out:
-                y = block + g.held_offset + held * y_row * size
+                y = block + g.pending_offset + pending * y_row * size
             else:
                 y = out + (((image * g.c_out + j) * g.oh + row) * g.ow + column) * size
             a = operands[0] + (j * g.k + summed * (1 if g.a_row else m)) * size
             bias, scale, shift = epilogue_of(g, operands, j)
             first = entries
-            for n, times in ((wide + 1, wider), (wide, across - wider)):
+            for n, times in ((n_edge + 1, n_full), (n_edge, n_tiles - n_full)):
                 if times:
                     call(
                         read_index(g.tiles, m * g.tiles_each + n),
@@ -109,10 +111,10 @@ def run_job(job, x, out, operands, geometry, block):
                         ),
                     )  # fmt: skip
                     first += times * n * FIELDS * 8
-            if stage & LAST and g.form and not g.bends_maxima:
-                bend(g, m, y, y_row, columns if g.pool or g.last_out else g.ow, rows, columns)
-            full = stage & LAST and (t == last_tile - 1 or held + m + g.tall + 1 > g.held)
-            held = finish_channels(g, m, held, y, y_row, out, image, j, row, column, rows, columns, block, full)
+            if stage & LAST and g.form and not g.activates_maxima:
+                apply_activation(g, m, y, y_row, columns if g.pool or g.last_out else g.ow, rows, columns)
+            full = stage & LAST and (t == last_tile - 1 or pending + m + g.m_edge + 1 > g.pending)
+            pending = block_post_ops(g, m, pending, y, y_row, out, image, j, row, column, rows, columns, block, full)
 
 
 run_jobs = every_job(run_job)
@@ -143,8 +145,8 @@ def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
 
 
 def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> dict[str, int]:
-    """What that of drivers of packed blocks holds besides. It points into `starts`, the table of packed.columns; line_offset is where a
-    job's scratch has room for `line_bytes`."""
+    """Fields of a Packing. It points into `starts`, the table of packed.columns; line_offset is where a job's scratch has room for
+    `line_bytes`."""
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     return {
         "planes": len(packed.columns), "columns_table": starts.ctypes.data, "column_stride": packed.column_stride,
@@ -156,7 +158,7 @@ def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> d
     }  # fmt: skip
 
 
-def _held(problem: Conv, block: Blocking) -> int:
+def _pending(problem: Conv, block: Blocking) -> int:
     """Channels that wait to be written side by side, with channels last: all of a job's where sums are resumed, else as many as the
     second-level cache has room for, at least a tile's."""
     outs = problem.c_out // problem.groups
@@ -179,31 +181,31 @@ def prepare_blocks(
     line_offset = whole((packed.size + 8 * lanes) * size)  # whole vectors are read past a line's end; a row walks several at a time
     row_offset = line_offset + line_bytes(packed, lanes, size)
     conv_offset = row_offset + pool_bytes(problem, 1, block.columns)
-    held_offset = conv_offset + pool_bytes(problem, block.m * block.rows, block.columns)
-    fields, scratch_bytes = slabs(problem, packed, last, _held(problem, block), block.rows * block.columns, held_offset)
+    pending_offset = conv_offset + pool_bytes(problem, block.m * block.rows, block.columns)
+    fields, scratch_bytes = staging(problem, packed, last, _pending(problem, block), block.rows * block.columns, pending_offset)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes)
     starts = np.array(packed.columns)
     pooling, factors = pool_record(problem, block.rows, block.columns)
-    down, tall, taller = even(problem.c_out // problem.groups, block.m)
+    m_tiles, m_edge, m_full_tiles = even(problem.c_out // problem.groups, block.m)
     offsets = np.arange(block.channels)[:, None] * packed.channel_stride + np.array(packed.taps)
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
-    cuts, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool or last else ow, segment or lanes)
-    tiles = tile_table(problem.c_out // problem.groups, block.m, cuts, lanes, size, tile_of)
-    sizes = {
-        **common(problem), **packing(problem, packed, starts, line_offset), **pooling, **fields, "oh": oh, "ow": ow, "rows": block.rows,
-        "columns": block.columns, "channels": block.channels, "k": problem.summands, "kernel_taps": problem.taps, "down": down,
-        "tall": tall, "taller": taller, "chunks": block.chunks, "row_blocks": row_blocks, "column_blocks": column_blocks,
-        "row_offset": row_offset, "conv_offset": conv_offset, "offsets": offsets.ctypes.data, "cuts": cuts.ctypes.data,
-        "vectors": vectors.ctypes.data, "vectors_each": vectors[0].nbytes, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1],
-        "jobs": jobs, "scratch_bytes": scratch_bytes, "a_row": problem.summands * size if as_given else 0,
-    }  # fmt: skip
+    n_tables, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool or last else ow, segment or lanes)
+    tiles = tile_table(problem.c_out // problem.groups, block.m, n_tables, lanes, size, tile_of)
+    geometry = Blocks.packed(
+        **common(problem, oh, ow), **packing(problem, packed, starts, line_offset), **pooling, **fields, rows=block.rows,
+        columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks, channels=block.channels, k=problem.summands,
+        kernel_taps=problem.taps, oc_splits=block.chunks, m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles,
+        tiles=tiles.ctypes.data, tiles_each=tiles.shape[1], n_tables=n_tables.ctypes.data, vectors=vectors.ctypes.data,
+        vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, row_offset=row_offset, conv_offset=conv_offset,
+        a_row=problem.summands * size if as_given else 0, jobs=jobs, scratch_bytes=scratch_bytes,
+    )  # fmt: skip
     turn = None if as_given else packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
 
     def pack(operands: Operands) -> Packed:
         return turn(operands.weight) if turn else operands.weight, *operands[1:]
 
-    held = starts, factors, offsets, cuts, vectors, tiles
-    return Prepared(launcher(run_jobs, pack, used, sizes, scratch, held), scratch.nbytes, f"{block}{NOTE * last}")
+    keep_alive = starts, factors, offsets, n_tables, vectors, tiles
+    return Prepared(launcher(run_jobs, pack, used, geometry, scratch, keep_alive), scratch.nbytes, f"{block}{NOTE * last}")
 
 

@@ -14,11 +14,12 @@ from kernels.cost.gemm import even
 from kernels.methods.direct.blocking import Blocking, narrow_layout
 from kernels.methods.direct.driver import line_bytes, pack_channels, pack_line, packing
 from kernels.methods.direct.pack_weights import packer
-from kernels.primitives.channels_last_blocks import NOTE, slabs
+from kernels.methods.direct.records import OcBlocks
+from kernels.primitives.channels_last_blocks import NOTE, staging
 from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, padded
 from kernels.primitives.gemm_tile import AHEAD
 from kernels.primitives.gemm_tile_oc import GemmTileOc, tile
-from kernels.primitives.post_ops import bend
+from kernels.primitives.post_ops import apply_activation
 from kernels.primitives.prepared import Prepared
 from kernels.primitives.transpose import Transpose
 from kernels.problem.conv import Conv
@@ -36,7 +37,7 @@ def run_job(job, x, out, operands, geometry, block):
     """One job; arguments as in `kernels.methods.direct.driver.run_job`."""
     g = geometry[0]
     size = g.itemsize
-    chunk, rest = split(job, split(g.jobs, g.chunks)[0])  # a thread's jobs share weights
+    oc_split, rest = split(job, split(g.jobs, g.oc_splits)[0])  # a thread's jobs share weights
     image, row_block = split(rest, g.row_blocks)
     row = row_block * g.rows
     rows = min(g.rows, g.oh - row)
@@ -45,7 +46,7 @@ def run_job(job, x, out, operands, geometry, block):
     source = x + (image * g.h + row) * g.w * g.ins * size  # of one line
     if g.one_line and g.last_in:
         call(
-            g.turn,
+            g.transpose,
             Transpose(
                 lanes=g.lanes, itemsize=size, dst=block, dst_pitch=g.channel_stride, src=source, src_pitch=g.ins, rows=number, columns=g.ins
             ),
@@ -54,10 +55,10 @@ def run_job(job, x, out, operands, geometry, block):
         pack_line(g, block, block, source, number * g.ins)
     else:
         pack_channels(g, block, x, image, 0, g.ins, row * g.sh, 0, positions)
-    first_panel, last_panel = split(chunk * g.panels, g.chunks)[0], split((chunk + 1) * g.panels, g.chunks)[0]
-    for t in range(first_panel, last_panel):
-        j = (t * g.wide + min(t, g.wider)) * g.lanes
-        n = g.wide + (t < g.wider)
+    first_tile, last_tile = split(oc_split * g.n_tiles, g.oc_splits)[0], split((oc_split + 1) * g.n_tiles, g.oc_splits)[0]
+    for t in range(first_tile, last_tile):
+        j = (t * g.n_edge + min(t, g.n_full_tiles)) * g.lanes
+        n = g.n_edge + (t < g.n_full_tiles)
         channels = min(n * g.lanes, g.outs - j)
         if g.side_by_side:
             y, y_row, step = out + ((image * g.oh + row) * g.ow * g.c_out + j) * size, g.c_out, g.c_out
@@ -76,9 +77,9 @@ def run_job(job, x, out, operands, geometry, block):
             )  # fmt: skip
         if g.form:
             if g.side_by_side:
-                bend(g, 1, y, 0, y_row, number, channels)
+                apply_activation(g, 1, y, 0, y_row, number, channels)
             else:
-                bend(g, channels, y, y_row, number, 1, number)
+                apply_activation(g, channels, y, y_row, number, 1, number)
 
 
 run_jobs = every_job(run_job)
@@ -93,28 +94,27 @@ def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool =
     row_blocks = -(-oh // block.rows)
     jobs = problem.n * row_blocks * block.chunks
     line_offset = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
-    fields, scratch_bytes = slabs(problem, packed, last, 0, 0, line_offset + line_bytes(packed, lanes, size))
+    fields, scratch_bytes = staging(problem, packed, last, 0, 0, line_offset + line_bytes(packed, lanes, size))
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes)
     vectors = -(-problem.c_out // lanes)
-    panels, wide, wider = even(vectors, block.n)
+    n_tiles, n_edge, n_full_tiles = even(vectors, block.n)
     starts = np.array(packed.columns)
     offsets = (np.arange(problem.c_in)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel()
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
     tiles = np.zeros(block.n + 1, np.int64)  # by vectors of channels
-    for n in {wide, wide + (wider > 0)}:
+    for n in {n_edge, n_edge + (n_full_tiles > 0)}:
         tiles[n] = tile(block.m, n, lanes, size)
-    sizes = {
-        **common(problem), **packing(problem, packed, starts, line_offset), "rows": block.rows, "k": problem.summands,
-        "m": block.m, "panels": panels,
-        "wide": wide, "wider": wider, "chunks": block.chunks, "row_blocks": row_blocks, "one_line": packed.one_line,
-        "side_by_side": last or math.prod(problem.conv_size) == 1, "jobs": jobs, "scratch_bytes": scratch_bytes,
-        "offsets": offsets.ctypes.data, "tiles": tiles.ctypes.data, **fields,
-    }  # fmt: skip
+    geometry = OcBlocks.packed(
+        **common(problem, *problem.conv_size), **packing(problem, packed, starts, line_offset), **fields, rows=block.rows,
+        row_blocks=row_blocks, k=problem.summands, m=block.m, n_tiles=n_tiles, n_edge=n_edge, n_full_tiles=n_full_tiles,
+        oc_splits=block.chunks, one_line=packed.one_line, side_by_side=last or math.prod(problem.conv_size) == 1,
+        tiles=tiles.ctypes.data, offsets=offsets.ctypes.data, jobs=jobs, scratch_bytes=scratch_bytes,
+    )  # fmt: skip
     turn = packer(problem.c_out, problem.summands, 1, 1, problem.dtype, threads, lanes)
 
     def pack(operands: Operands) -> Packed:
         return turn(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:])
 
-    bind = launcher(run_jobs, pack, used, sizes, scratch, (starts, offsets, tiles))
+    bind = launcher(run_jobs, pack, used, geometry, scratch, (starts, offsets, tiles))
     return Prepared(bind, scratch.nbytes, f"{block}{NOTE * last}")

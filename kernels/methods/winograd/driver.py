@@ -14,15 +14,16 @@ from kernels.methods.winograd import blocking as cutting
 from kernels.methods.winograd import tile_load as tile_patches
 from kernels.methods.winograd import tile_store as tile_outputs
 from kernels.methods.winograd.pack_weights import transformer
+from kernels.methods.winograd.records import WinogradTiles
 from kernels.methods.winograd.strided import prepare_dense
 from kernels.methods.winograd.transforms import InputTransform, OutputTransform, input_transform, output_transform
 from kernels.primitives import gemm_tile_oc as across_tiles
-from kernels.primitives.channels_last_blocks import NOTE, plane_of, slabs, together
+from kernels.primitives.channels_last_blocks import NOTE, plane_of, staging, together
 from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, tile_table
 from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile
 from kernels.primitives.gemm_tile_oc import GemmTileOc
 from kernels.primitives.packed_layout import layout
-from kernels.primitives.post_ops import bend, finish_channels, pool_bytes, pool_record
+from kernels.primitives.post_ops import apply_activation, block_post_ops, pool_bytes, pool_record
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
@@ -39,12 +40,12 @@ def run_job(job, x, out, operands, geometry, block):
     """One job; arguments as in `methods.direct.driver.run_job`. Its scratch: where its tiles lie, transformed input V, products M."""
     g = geometry[0]
     size = g.itemsize
-    chunk, rest = split(job, split(g.jobs, g.chunks)[0])  # a thread's jobs share weights
+    oc_split, rest = split(job, split(g.jobs, g.oc_splits)[0])  # a thread's jobs share weights
     rest, column_block = split(rest, g.column_blocks)
     rest, row_block = split(rest, g.row_blocks)
     image, group = split(rest, g.groups)
     row, column = row_block * g.rows, column_block * g.columns
-    rows, columns = min(g.rows, g.down - row), min(g.columns, g.across - column)
+    rows, columns = min(g.rows, g.tiles_h - row), min(g.columns, g.tiles_w - column)
     first_image, number = image * g.images, rows * columns
     vectors = (g.images * number + g.lanes - 1) // g.lanes
     pitch_vectors = g.pitch_vectors if g.images > 1 else vectors
@@ -68,44 +69,44 @@ def run_job(job, x, out, operands, geometry, block):
                 point_stride=point_stride, src=plane, pitch=w, ahead=g.ahead, entries=block, vectors=count,
             ),
         )  # fmt: skip
-    first_tile, last_tile = split(chunk * g.parts, g.chunks)[0], split((chunk + 1) * g.parts, g.chunks)[0]
-    per_round = max(1, split(g.channels, g.tallest)[0])
-    across = split(vectors + g.tile_n - 1, g.tile_n)[0]
-    wide, wider = split(vectors, across)
+    first_tile, last_tile = split(oc_split * g.m_tiles, g.oc_splits)[0], split((oc_split + 1) * g.m_tiles, g.oc_splits)[0]
+    per_round = max(1, split(g.channels, g.m_most)[0])
+    n_tiles = split(vectors + g.tile_n - 1, g.tile_n)[0]
+    n_edge, n_full = split(vectors, n_tiles)
     table = g.offsets + (pitch_vectors - 1) * g.ins * 8
-    outputs, held = block + g.outputs_offset, 0
+    outputs, pending = block + g.outputs_offset, 0
     pitch = broad if g.pool or g.last_out else g.ow
     place = rows, columns, row, pitch, g.oh, g.ow - column * g.mw, g.mh, g.mw, g.lanes
     written = tile_outputs.write_entries(outputs, g.output_words, *place)
     for round_start in range(first_tile, last_tile, per_round):
         round_end = min(round_start + per_round, last_tile)
-        base = round_start * g.tall + min(round_start, g.taller)
-        channels = round_end * g.tall + min(round_end, g.taller) - base
+        base = round_start * g.m_edge + min(round_start, g.m_full_tiles)
+        channels = round_end * g.m_edge + min(round_end, g.m_full_tiles) - base
         for p in range(g.points):
             source = v + p * point_stride * size
-            if g.across_m:
+            if g.oc_m:
                 for t in range(round_start, round_end):
-                    j = t * g.tall
+                    j = t * g.m_edge
                     a = operands[0] + (((p * g.groups + group) * g.outs + j) * g.ins) * size
                     y = products + (p * channels + j - base) * padded * size
-                    for first in range(0, g.images * number, g.across_m):
+                    for first in range(0, g.images * number, g.oc_m):
                         call(
                             g.gemm_tile_oc,
                             GemmTileOc(  # nothing follows
-                                m=g.across_m, n=g.tile_n, lanes=g.lanes, itemsize=size, k=g.ins, a=a, x=source + first * size,
-                                offsets=table, y=y + first * size, y_row=padded, positions=min(g.across_m, g.images * number - first),
-                                channels=g.tall, last=0, bias=0, scale=0, shift=0, activation=0, slope=0,
+                                m=g.oc_m, n=g.tile_n, lanes=g.lanes, itemsize=size, k=g.ins, a=a, x=source + first * size,
+                                offsets=table, y=y + first * size, y_row=padded, positions=min(g.oc_m, g.images * number - first),
+                                channels=g.m_edge, last=0, bias=0, scale=0, shift=0, activation=0, slope=0,
                             ),
                         )  # fmt: skip
                 continue
-            for q in range(across):
-                n = wide + (q < wider)
-                entries = g.entries + (q * wide + min(q, wider)) * FIELDS * 8
+            for q in range(n_tiles):
+                n = n_edge + (q < n_full)
+                entries = g.entries + (q * n_edge + min(q, n_full)) * FIELDS * 8
                 t = round_start
                 while t < round_end:  # the taller tiles, then the others
-                    m = g.tall + (t < g.taller)
-                    times = (min(g.taller, round_end) if t < g.taller else round_end) - t
-                    j = t * g.tall + min(t, g.taller)
+                    m = g.m_edge + (t < g.m_full_tiles)
+                    times = (min(g.m_full_tiles, round_end) if t < g.m_full_tiles else round_end) - t
+                    j = t * g.m_edge + min(t, g.m_full_tiles)
                     a = operands[0] + (((p * g.groups + group) * g.outs + j) * g.ins) * size
                     y = products + (p * channels + j - base) * padded * size
                     call(
@@ -121,7 +122,7 @@ def run_job(job, x, out, operands, geometry, block):
             i, channel = split(at, channels)
             image, j = first_image + i, group * g.outs + base + channel
             if g.pool or g.last_out:  # as if the plane began so far before the scratch that this job's rows fall on it
-                start = g.conv_offset if g.pool else g.held_offset + held * g.held_pitch * size
+                start = g.conv_offset if g.pool else g.pending_offset + pending * g.pending_pitch * size
                 plane = block + start - row * g.mh * pitch * size
             else:
                 plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
@@ -136,10 +137,10 @@ def run_job(job, x, out, operands, geometry, block):
                 ),
             )  # fmt: skip
             sums = plane + row * g.mh * pitch * size
-            if g.form and not g.bends_maxima:
-                bend(g, 1, sums, 0, pitch, high, broad)
-            full = held + 1 == g.held or (channel == channels - 1 and (round_end == last_tile or g.images > 1))
-            held = finish_channels(g, 1, held, sums, 0, out, image, j, row * g.mh, column * g.mw, high, broad, block, full)
+            if g.form and not g.activates_maxima:
+                apply_activation(g, 1, sums, 0, pitch, high, broad)
+            full = pending + 1 == g.pending or (channel == channels - 1 and (round_end == last_tile or g.images > 1))
+            pending = block_post_ops(g, 1, pending, sums, 0, out, image, j, row * g.mh, column * g.mw, high, broad, block, full)
 
 
 run_jobs = every_job(run_job)
@@ -159,13 +160,13 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = pooled_size(problem)
-    down, across = -(-oh // cut.mh), -(-ow // cut.mw)
-    cut = dataclasses.replace(cut, rows=min(cut.rows, down), columns=min(cut.columns, across))  # a pool may leave out the last
+    tiles_h, tiles_w = -(-oh // cut.mh), -(-ow // cut.mw)
+    cut = dataclasses.replace(cut, rows=min(cut.rows, tiles_h), columns=min(cut.columns, tiles_w))  # a pool may leave out the last
     seen = layout(cutting.tiling(problem, cut), False, cut.rows, cut.columns, lanes)
     th, tw = cut.patch(problem)
     points = th * tw
     words, output_words = tile_patches.entry_words(th, tw, lanes), tile_outputs.entry_words(cut.mw, lanes)
-    row_blocks, column_blocks = -(-down // cut.rows), -(-across // cut.columns)
+    row_blocks, column_blocks = -(-tiles_h // cut.rows), -(-tiles_w // cut.columns)
     most = cut.pitch(lanes)
     jobs = problem.n // cut.images * problem.groups * row_blocks * column_blocks * cut.chunks
 
@@ -176,42 +177,40 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     row_offset = m_offset + whole(points * (cut.channels + cut.height(lanes)) * most * lanes * size)
     high, broad = cut.rows * cut.mh, min(cut.columns * cut.mw, ow)
     conv_offset = row_offset + pool_bytes(problem, 1, broad)
-    held_offset = conv_offset + pool_bytes(problem, high, broad)
-    fields, scratch_bytes = slabs(problem, seen, last, together(outs, high * broad, size), high * broad, held_offset)
+    pending_offset = conv_offset + pool_bytes(problem, high, broad)
+    fields, scratch_bytes = staging(problem, seen, last, together(outs, high * broad, size), high * broad, pending_offset)
     used = min(threads, jobs)
     scratch = Scratch(used * scratch_bytes)
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
-    parts, tall, taller = even(outs, cut.height(lanes))
+    m_tiles, m_edge, m_full_tiles = even(outs, cut.height(lanes))
     pooling, factors = pool_record(problem, high, broad)
     # where a point's channels lie, for each number of vectors
     offsets = np.append(np.arange(ins) * lanes * np.arange(1, most + 1)[:, None], np.zeros(AHEAD)).astype(np.int64)
     entries = np.arange(most)[:, None] * (lanes, lanes, 0) + (0, 0, lanes)  # vectors lie side by side and are whole
-    counts = {-(-cut.images * rows * columns // lanes) for rows in ends(down, cut.rows) for columns in ends(across, cut.columns)}
+    counts = {-(-cut.images * rows * columns // lanes) for rows in ends(tiles_h, cut.rows) for columns in ends(tiles_w, cut.columns)}
     tiles = np.zeros((1, 1), np.int64)
     if not cut.across:
         tiles = tile_table(outs, cut.m, np.array([even(count, cut.n) for count in counts]), lanes, size, tile)
     beyond = math.prod(problem.size) * (problem.c_in if cut.images > 1 else 1)  # from what is brought to what is next
-    sizes = {
-        **common(problem), **pooling, **fields, "oh": oh, "ow": ow, "down": down, "across": across, "rows": cut.rows,
-        "columns": cut.columns, "row_blocks": row_blocks, "column_blocks": column_blocks, "points": points, "mh": cut.mh, "mw": cut.mw,
-        "rh": problem.kernel[0], "rw": problem.kernel[1], "row_step": 1, "phases": 1, "span": seen.span, "tile_n": cut.n, "parts": parts,
-        "tall": tall, "taller": taller, "tallest": cut.height(lanes), "channels": cut.channels, "chunks": cut.chunks, "images": cut.images,
-        "pitch_vectors": most, "across_m": cut.m if cut.across else 0,
-        "gemm_tile_oc": across_tiles.tile(cut.m, cut.n, lanes, size) if cut.across else 0,
-        "input": input_transform(shape, lanes, size), "output": output_transform(shape, lanes, size), "entry_words": words,
-        "output_words": output_words, "block": tile_patches.BLOCK // size, "ahead": 0 if fields["last_in"] else beyond,
-        "ahead_out": 0 if problem.pool or last else oh * ow, "outputs_offset": outputs_offset, "v_offset": v_offset,
-        "m_offset": m_offset, "row_offset": row_offset, "conv_offset": conv_offset, "offsets": offsets.ctypes.data,
-        "entries": entries.ctypes.data, "tiles": tiles.ctypes.data, "tiles_each": tiles.shape[1], "jobs": jobs,
-        "scratch_bytes": scratch_bytes,
-    }  # fmt: skip
+    geometry = WinogradTiles.packed(
+        **common(problem, oh, ow), **pooling, **fields, mh=cut.mh, mw=cut.mw, rh=problem.kernel[0], rw=problem.kernel[1], points=points,
+        tiles_h=tiles_h, tiles_w=tiles_w, rows=cut.rows, columns=cut.columns, row_blocks=row_blocks, column_blocks=column_blocks,
+        images=cut.images, row_step=1, phases=1, span=seen.span, tile_n=cut.n, m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles,
+        m_most=cut.height(lanes), channels=cut.channels, oc_splits=cut.chunks, pitch_vectors=most, oc_m=cut.m if cut.across else 0,
+        gemm_tile_oc=across_tiles.tile(cut.m, cut.n, lanes, size) if cut.across else 0, tiles=tiles.ctypes.data,
+        tiles_each=tiles.shape[1], input=input_transform(shape, lanes, size), output=output_transform(shape, lanes, size),
+        entry_words=words, output_words=output_words, block=tile_patches.BLOCK // size, ahead=0 if fields["last_in"] else beyond,
+        ahead_out=0 if problem.pool or last else oh * ow, outputs_offset=outputs_offset, v_offset=v_offset, m_offset=m_offset,
+        row_offset=row_offset, conv_offset=conv_offset, offsets=offsets.ctypes.data, entries=entries.ctypes.data, jobs=jobs,
+        scratch_bytes=scratch_bytes,
+    )  # fmt: skip
     tallest = lanes if cut.across else cut.m  # across tiles read every vector's summands together
     transform = transformer(problem.c_out, ins, problem.groups, tallest, (cut.mh, cut.mw), problem.kernel, problem.dtype, threads)
 
     def pack(operands: Operands) -> Packed:
         return transform(operands.weight), *operands[1:]
 
-    bind = launcher(run_jobs, pack, used, sizes, scratch, (factors, offsets, entries, tiles))
+    bind = launcher(run_jobs, pack, used, geometry, scratch, (factors, offsets, entries, tiles))
     return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}{NOTE * last}")
 
 

@@ -17,7 +17,7 @@ from llvmlite import ir
 from kernels.methods.winograd import tile_load as tile_patches
 from kernels.methods.winograd import tile_store as tile_outputs
 from kernels.methods.winograd.matrices import Matrix, matrices
-from kernels.primitives.register_post_ops import finish
+from kernels.primitives.register_post_ops import post_ops
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
@@ -168,7 +168,7 @@ def _emit_output(w: VectorBuilder, p: OutputTransform) -> None:
         source = w.at(w.pointer(p.src), w.load_index(entry, i64(tile_outputs.PLACE)))
         points = [[w.load(w.at(source, b.mul(i64(i * tw + j), p.point_stride))) for j in range(tw)] for i in range(th)]
         sums = [[w.variable(w.add(value, w.get(first))) for value in line] for line in both_axes(w, rows, columns, points)]
-        finish(w, [[slot for line in sums for slot in line]], p.scale, p.shift, p.activation, p.slope)
+        post_ops(w, [[slot for line in sums for slot in line]], p.scale, p.shift, p.activation, p.slope)
         tile_outputs.put(w, plane, entry, [[w.get(slot) for slot in line] for line in sums])
 
 

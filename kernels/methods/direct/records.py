@@ -1,0 +1,72 @@
+"""What the drivers of direct convolution are told, a line a field."""
+
+from __future__ import annotations
+
+from kernels.primitives.channels_last_blocks import ChannelsLast
+from kernels.primitives.driver import Convolution
+from kernels.primitives.post_ops import PoolAfter
+from kernels.primitives.records import Record, address, integer
+
+
+class Packing(Record):
+    """How a task packs its input; names are those of PackInput and of packed_layout.Layout."""
+
+    pack = address("of the micro-kernel that packs; takes a PackInput")
+    planes = integer("planes of a channel: input columns where their lines start")
+    columns_table = address("of those columns, before padding")
+    column_stride = integer("numbers from plane to plane")
+    phases = integer("input rows that take turns")
+    phase_stride = integer("numbers from one's lines to the next one's")
+    positions = integer("lines of a plane")
+    pitch = integer("numbers from line to line")
+    channel_stride = integer("numbers from channel to channel")
+    count = integer("numbers in a line")
+    span = integer("input columns that all lines of a row cover")
+    row_step = integer("input rows from line to line")
+    column_step = integer("input columns from number to number")
+    positions_per_row = integer("lines from one row of outputs to the next")
+    step = integer("column_step where numbers are picked out of whole vectors, else 0")
+    line_offset = address("of room for one input row with its zeros in a thread's scratch")
+    ahead = integer("numbers from what is packed to what is packed next, which is prefetched")
+
+
+class Blocks(Convolution, Packing, PoolAfter, ChannelsLast):
+    """A task of `driver`: an image, a group, a block of rows and columns, a part of the output channels."""
+
+    rows = integer("output rows of a block")
+    columns = integer("output columns of a block")
+    row_blocks = integer("blocks down the output")
+    column_blocks = integer("blocks across the output")
+    channels = integer("input channels that are packed at a time")
+    k = integer("taps of all channels of a group")
+    kernel_taps = integer("taps of one channel")
+    oc_splits = integer("parts of the output channels, each a task of its own")
+    m_tiles = integer("tiles of a group's output channels")
+    m_edge = integer("channels of an edge tile; full tiles, which come first, have one more")
+    m_full_tiles = integer("full tiles")
+    tiles = address("of the compiled tiles, by [channels][vectors]; take a GemmTile")
+    tiles_each = integer("entries of a row of that table")
+    n_tables = address("of (tiles, vectors of an edge tile, full tiles) for blocks of full and last rows by full and last columns")
+    vectors = address("of the same four tables of vectors, as a GemmTile reads them")
+    vectors_each = address("from one of them to the next")
+    offsets = address("of each tap's place in the packed block, in numbers")
+    row_offset = address("of a row for the pool in a thread's scratch")
+    conv_offset = address("of sums that wait for the pool in a thread's scratch")
+    a_row = address("from row to row of weights that are not packed, 0 of those that are")
+
+
+class OcBlocks(Convolution, Packing, ChannelsLast):
+    """A task of `driver_oc`, where lanes run along output channels: an image, a block of rows, a part of the output channels."""
+
+    rows = integer("output rows of a block")
+    row_blocks = integer("blocks down the output")
+    k = integer("taps of all channels")
+    m = integer("positions of a tile")
+    n_tiles = integer("tiles of vectors of output channels")
+    n_edge = integer("vectors of an edge tile; full tiles, which come first, have one more")
+    n_full_tiles = integer("full tiles")
+    oc_splits = integer("parts of the output channels, each a task of its own")
+    one_line = integer("whether all channels are packed as one line, as they lie in memory")
+    side_by_side = integer("whether output channels lie side by side")
+    tiles = address("of the compiled tiles, by vectors; take a GemmTileOc")
+    offsets = address("of each tap's place in the packed block, in numbers")
