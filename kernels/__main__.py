@@ -1,4 +1,4 @@
-"""`python -m kernels`: calibrate (measure what cost estimates rest on) and tune (measure the layers of a whole model)."""
+"""`python -m kernels`: run, explain and check ONNX models; calibrate what cost estimates rest on; tune the layers of a whole model."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from kernels.dispatch import tuning
 from kernels.dispatch.heuristic import choose
 from kernels.dispatch.plan import load, thread_count
 from kernels.network.models import Layer, from_layers, from_onnx
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, RefusedError
 from kernels.runtime import store
 from kernels.runtime.machine import cores
 
 
 def parser() -> argparse.ArgumentParser:
     """What can be typed."""
-    top = argparse.ArgumentParser("python -m kernels", description="Measure this machine, or the layers of a model, for better choices.")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="{calibrate,tune}")
+    top = argparse.ArgumentParser("python -m kernels", description="Run ONNX models; measure for better choices.")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="{run,explain,check,calibrate,tune}")
     verbs.add_parser("calibrate", help="measure what cost estimates rest on; about a minute", description=(
         "Measure multiply-adds, bandwidth, waking threads and every method, and keep the numbers for the estimates behind \"auto\"."
     ))  # fmt: skip
@@ -39,7 +39,28 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--budget", type=float, default=0.5, metavar="SECONDS", help="of timed calls for each layer (%(default)s)")
     tune.add_argument("--threads", type=int, metavar="N", help="threads of the plans (every core)")
     tune.add_argument("--again", action="store_true", help="measure also what is known already")
+    for verb, words in _MODELS.items():
+        each = verbs.add_parser(verb, help=words, description=f"{words.capitalize()}.")
+        each.add_argument("model", type=Path, metavar="MODEL.onnx")
+        each.add_argument("--input", action="append", default=[], type=_input, metavar="NAME=FILE.npy",
+                          help="an input's numbers, or its shape (NAME=1x16000) for made-up ones; may repeat")  # fmt: skip
+        each.add_argument("--threads", type=int, metavar="N", help="threads (every core)")
+        each.add_argument("--rest", choices=("numpy", "onnxruntime"), default="numpy", help="who runs operators that are not known here")
+        if verb == "run":
+            each.add_argument("--out", type=Path, metavar="FILE.npz", help="where the outputs are kept")
+        if verb == "check":
+            bound: dict[str, Any] = {"metavar": "SHARE", "help": "largest error allowed, of the largest value (%(default)s)"}
+            each.add_argument("--bound", type=float, default=1e-4, **bound)
     return top
+
+
+_MODELS = {"run": "compute a model's outputs", "explain": "tell what a model's steps are", "check": "compare a model with onnxruntime"}
+
+
+def _input(text: str) -> tuple[str, Any]:
+    """A name with a file or a shape."""
+    name, _, value = text.rpartition("=")
+    return (name, Path(value)) if value.endswith(".npy") else _shape(text)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:
@@ -93,13 +114,13 @@ def tune(layers: Sequence[Layer], budget: float, threads: int, again: bool) -> i
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; the exit code. What was measured before Ctrl-C is kept."""
     asked = parser().parse_args(arguments)
-    if hasattr(os, "getloadavg") and os.getloadavg()[0] > cores() / 2:
+    if asked.verb not in _MODELS and hasattr(os, "getloadavg") and os.getloadavg()[0] > cores() / 2:
         sys.stderr.write(f"other programs are at work (load {os.getloadavg()[0]:.1f}, {cores()} cores): what is measured now may mislead\n")
     with warnings.catch_warnings():
         warnings.showwarning = _show
         try:
             return _run(asked)
-        except (ProblemError, ImportError, OSError, UnicodeError) as error:
+        except (ProblemError, RefusedError, ImportError, OSError, UnicodeError) as error:
             sys.stderr.write(f"{error}\n")
             return 2
         except KeyboardInterrupt:
@@ -107,7 +128,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 130
 
 
+def _model(asked: argparse.Namespace) -> int:
+    from kernels.network import commands
+
+    given = dict(asked.input)
+    if asked.verb == "run":
+        return commands.run(asked.model, given, asked.out, asked.threads, asked.rest, say)
+    if asked.verb == "explain":
+        return commands.explain(asked.model, given, asked.threads, asked.rest, say)
+    return commands.check_model(asked.model, given, asked.bound, asked.threads, asked.rest, say)
+
+
 def _run(asked: argparse.Namespace) -> int:
+    if asked.verb in _MODELS:
+        return _model(asked)
     if asked.verb == "calibrate":
         return calibrate()
     if not 0 < asked.budget < math.inf:

@@ -75,7 +75,7 @@ class Lowering:
             buffer = Buffer(_bytes(value), "input", value.name)
             self.views[value] = fresh(buffer, value.lengths, value.kind)
         for node in graph.nodes:
-            LOWERERS.get(node.op, lower_by_numpy)(self, node)
+            LOWERERS.get(node.op if "onnx" not in node.attributes else "onnxruntime", lower_by_numpy)(self, node)
         for name, value in graph.outputs.items():
             view, home = self.view(value), fresh(self.outputs[name], value.lengths, value.kind)
             if view != home:

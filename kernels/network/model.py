@@ -45,7 +45,7 @@ class Model:
     ) -> None:  # fmt: skip
         if rest not in RESTS:
             raise ProblemError(f'load: rest is {rest!r}, must be "numpy" or "onnxruntime"')
-        self._graph, self._rest, self._source = graph, rest, source
+        self._graph, self._rest, self.source = graph, rest, source
         self._budget = measuring("load", effort, budget)
         self.threads = thread_count("load", threads)
         self._programs: OrderedDict[Any, Program] = OrderedDict()
@@ -59,7 +59,8 @@ class Model:
             raise ProblemError(f"load: the model has no input {min(unknown)!r}; it has {', '.join(self._names)}")
         self._constant_inputs = False
         self._last: Program | None = None
-        check_known(graph)
+        if rest == "numpy":
+            check_known(graph)
         if not any(None in (self._shape(value) or (None,)) for value in graph.inputs):
             self._at_once()
 
@@ -157,12 +158,12 @@ class Model:
         shapes = {name: array.shape for name, array in given.items()}
         constants = {name: array for name, array in given.items() if _small(array.shape)} if self._constant_inputs else {}
         try:
-            program = plan_graph(self._graph, shapes, self.threads, self._budget, constants)
+            program = plan_graph(self._graph, shapes, self.threads, self._budget, constants, self._rest)
         except UnsupportedError:
             constants = {name: array.copy() for name, array in given.items() if _small(array.shape)}
             if self._constant_inputs or not constants:
                 raise
-            program = plan_graph(self._graph, shapes, self.threads, self._budget, constants)
+            program = plan_graph(self._graph, shapes, self.threads, self._budget, constants, self._rest)
             self._constant_inputs = True  # from now on plans are made, and kept, for what these inputs hold
             self._programs.clear()
         if program.arena_bytes + program.own_bytes > memory():
@@ -181,9 +182,9 @@ class Model:
         """The largest error against onnxruntime, as a share of each output's largest value, for these inputs or made-up ones."""
         from kernels.network.checking import check
 
-        if self._source is None:
+        if self.source is None:
             raise ProblemError("check: the graph was not read from an ONNX model, so onnxruntime cannot run it")
-        errors = check(self, self._source, self._given(arrays) if arrays else None)
+        errors = check(self, self.source, self._given(arrays) if arrays else None)
         return max(errors.values(), default=0.0)
 
     def __repr__(self) -> str:

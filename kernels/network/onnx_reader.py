@@ -11,6 +11,8 @@ import numpy as np
 
 from kernels.network.graph import Graph, Value
 from kernels.network.onnx_opsets import upgraded
+from kernels.network.operators.registry import OPERATORS
+from kernels.network.outside import Outside
 from kernels.problem.errors import ProblemError
 
 DOMAINS = {"", "ai.onnx", "com.microsoft"}
@@ -51,6 +53,7 @@ class Reader:
 
     def __init__(self, computed: np.dtype) -> None:
         self.onnx, self.computed, self.opset = onnx_package(), computed, 0
+        self.opsets, self.ir_version = list[Any](), 0
 
     def dtype(self, number: int) -> np.dtype:
         """The dtype that a type's number becomes."""
@@ -68,6 +71,8 @@ class Reader:
         """The graph of a whole model. What no operator is known for is read all the same."""
         domains = {each.domain: each.version for each in model.opset_import}
         self.opset = max(domains.get("", 0), domains.get("ai.onnx", 0)) or 1
+        self.opsets, self.ir_version = list(model.opset_import), model.ir_version
+        importlib.import_module("kernels.network.operators")  # registers them
         return self._graph(model.graph, {})
 
     def _graph(self, proto: Any, around: dict[str, Value]) -> Graph:
@@ -124,6 +129,8 @@ class Reader:
         names = list(node.output)
         while len(names) > 1 and not names[-1]:
             names.pop()
+        if op not in OPERATORS:
+            attributes = {**attributes, "onnx": Outside(node, self.opsets, self.ir_version)}
         values = graph.several(op, *inputs, outputs=len(names), name=node.name, **attributes)
         for name, value in zip(names, values):
             if name:

@@ -9,12 +9,14 @@ from kernels.network import (  # noqa: F401  they register what they lower
     lower_chains,
     lower_layers,
     lower_moves,
+    lower_outside,
     lower_recurrent,
     lower_reductions,
     lower_views,
 )
 from kernels.network.graph import Graph
 from kernels.network.lowering import Lowering, Settings
+from kernels.network.outside import infer_outside
 from kernels.network.passes.orders import wanted_orders
 from kernels.network.passes.pipeline import optimise
 from kernels.network.passes.specialise import specialise
@@ -22,8 +24,9 @@ from kernels.network.program import Program
 
 
 def plan_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], threads: int, budget: float = 0.0,
-               constants: Mapping[str, Any] | None = None) -> Program:  # fmt: skip
-    """The program for inputs of these shapes; `constants`: what some inputs hold, from which shapes follow."""
-    planned = specialise(graph, shapes, constants)
+               constants: Mapping[str, Any] | None = None, rest: str = "numpy") -> Program:  # fmt: skip
+    """The program for inputs of these shapes; `constants`: what some inputs hold, from which shapes follow; rest: who
+    runs nodes that no operator here is known for."""
+    planned = specialise(graph, shapes, constants, infer_outside if rest == "onnxruntime" else None)
     accurate = optimise(planned)
     return Program(Lowering(planned, Settings(threads, budget, accurate), wanted_orders(planned)))

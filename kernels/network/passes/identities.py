@@ -43,7 +43,8 @@ def _same(node: Node) -> Value | None:
         return None
     for i in (1, 0) if node.op in _SWAP else (1,):
         value = node.inputs[1 - i]
-        if scalar(node.inputs[i]) == _NEUTRAL[node.op] and value is not None and value.shape == node.y.shape and value.dtype == node.y.dtype:
+        alike = value is not None and value.shape == node.y.shape and value.dtype == node.y.dtype
+        if alike and scalar(node.inputs[i]) == _NEUTRAL[node.op]:
             return value
     return None
 

@@ -1,9 +1,9 @@
 """A graph for inputs of given lengths: every shape known, everything that depends on shapes and constants alone computed.
 
 One walk in order of computation. What exporters leave of shape arithmetic folds away because lengths are numbers here: Shape of a value
-whose shape is known is a constant, and so is all that follows from it; If with a constant condition becomes the branch taken. Nodes that
-change nothing (a reshape to the shape that is there, a cast to the dtype that is there) leave. Branches are walked with a stack of our
-own: no depth ends in a RecursionError.
+whose shape is known is a constant, and so is all that follows from it; If with a constant condition becomes the branch taken, any other
+both branches and a choice. Nodes that change nothing (a reshape to the shape that is there, a cast to the dtype that is there) leave.
+Branches are walked with a stack of our own: no depth ends in a RecursionError.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from kernels.network.graph import Graph, Node, Value
 from kernels.network.operators.registry import Meta, of_node
 from kernels.problem.errors import ProblemError, RefusedError
 
+UNKNOWN = "no such operator is known here; rest=\"onnxruntime\" hands it to onnxruntime"
 FOLDED = 1 << 26  # numbers of a constant that is computed ahead: larger ones would only fill memory
 
 
@@ -45,7 +46,7 @@ class UnsupportedError(RefusedError):
 
 def check_known(graph: Graph) -> None:
     """Raises UnsupportedError that lists every node whose operator is not known, whatever the lengths; branches of If are not looked at."""
-    unknown = [Unsupported(node, "no such operator is known") for node in graph.nodes if node.op != "If" and of_node(node) is None]
+    unknown = [Unsupported(node, UNKNOWN) for node in graph.nodes if node.op != "If" and of_node(node) is None]
     if unknown:
         raise UnsupportedError(unknown)
 
@@ -108,8 +109,7 @@ class _Walk:
     def _branch(self, node: Node) -> list[_Frame]:
         condition = self._of(node.x).data
         if condition is None:
-            self._refuse(node, "its condition depends on the input")
-            return []
+            return self._both(node)
         branch: Graph = node.attributes["then_branch" if bool(np.ravel(condition)[0]) else "else_branch"]
 
         def done() -> None:
@@ -120,6 +120,26 @@ class _Walk:
                     self.known[value] = self._of(result)
 
         return [_Frame(iter(branch.nodes), done)]
+
+    def _both(self, node: Node) -> list[_Frame]:
+        """Where the condition depends on the input both branches are computed, which change nothing but their results, and one is taken."""
+        branches: list[Graph] = [node.attributes["then_branch"], node.attributes["else_branch"]]
+
+        def done() -> None:
+            condition = Value(f"{node.x.name}.0", (), np.dtype(bool))
+            self.new.nodes.append(Node("Reshape", [self._of(node.x), self.new.constant([], np.int64)], [condition], {}, node.name))
+            for value, *results in zip(node.outputs, *(branch.outputs.values() for branch in branches)):
+                if any(result in self.tainted for result in results):
+                    self.tainted.add(value)
+                    continue
+                one, other = map(self._of, results)
+                if (one.shape, one.dtype) != (other.shape, other.dtype):
+                    self._refuse(node, f"its condition depends on the input and its branches give {one.shape} and {other.shape}")
+                    return
+                self.known[value] = Value(value.name, one.shape, one.dtype)
+                self.new.nodes.append(Node("Where", [condition, one, other], [self.known[value]], {}, node.name))
+
+        return [_Frame(iter(()), done), *(_Frame(iter(branch.nodes), lambda: None) for branch in branches)]
 
     def _refuse(self, node: Node, why: str) -> None:
         self.unsupported.append(Unsupported(node, why))
@@ -132,7 +152,7 @@ class _Walk:
         try:
             if operator is None:
                 if self.fallback is None:
-                    self._refuse(old, "no such operator is known")
+                    self._refuse(old, UNKNOWN)
                     return
                 metas = self.fallback(node)
             else:
