@@ -27,7 +27,8 @@ ROOMS = {
     "torch": "PyTorch's tensors, modules and compiler; imported by its own name only",
 }
 ENTRANCES = {"__init__", "__main__"}  # of the whole package: they may import every room
-MAY_USE = {"depthwise": {"direct"}}  # an engine that runs on another's driver; else what engines share is in primitives and cost
+# an engine that runs on another's driver or with its matrices; else what engines share is in primitives and cost
+MAY_USE = {"depthwise": {"direct"}, "gradients": {"winograd"}}
 FLOOR = {room: floor for floor, room in enumerate(ROOMS)}
 MODULES = sorted(LIBRARY.rglob("*.py"))
 

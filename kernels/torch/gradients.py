@@ -1,8 +1,8 @@
 """Gradients of our operators: a `remember(ctx, inputs, output)` and a `backward(ctx, grad)` a family, as torch.library and
 torch.autograd.Function take them alike.
 
-Convolutions and averages use PyTorch's own backward operators; a maximum's gradient goes where the maximum was. All of them are
-differentiable in their turn.
+Convolutions' are ours (`backward`) unless gradients of gradients may be asked for; those, and averages, use PyTorch's own backward
+operators; a maximum's gradient goes where the maximum was. All of them are differentiable in their turn.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from kernels.torch import backward
+from kernels.torch.arguments import pairs
 from kernels.torch.theirs import even, padded
 
 Tensor = torch.Tensor
@@ -24,12 +26,17 @@ def remember_conv(ctx: Any, inputs: Any, output: Tensor) -> None:
     ctx.biased = bias is not None
 
 
+def _needed(ctx: Any) -> tuple[bool, bool, bool]:
+    """Whether gradients of x, weight and bias are needed."""
+    return ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.biased and ctx.needs_input_grad[2]
+
+
 def _convolution_backward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, *arguments: Any) -> tuple[Tensor | None, ...]:
     axes = weight.dim() - 2
     alone = x.dim() == axes + 1
     if alone:
         x, grad = x.unsqueeze(0), grad.unsqueeze(0)
-    needed = [*ctx.needs_input_grad[:2], ctx.biased and ctx.needs_input_grad[2]]
+    needed = list(_needed(ctx))
     sizes = [grad.shape[1]] if ctx.biased else None
     of_x, of_weight, of_bias = aten.convolution_backward(grad, x, weight, sizes, *arguments, needed)
     if alone and of_x is not None:
@@ -42,6 +49,10 @@ def backward_conv(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = ctx.saved_tensors
     stride, ends, dilation, groups = ctx.arguments
     axes = len(stride)
+    options = {"stride": tuple(stride), "padding": pairs(ends), "dilation": tuple(dilation), "groups": groups}
+    ours = backward.convolution(f"conv{axes}d", _needed(ctx), grad, x, weight, options)
+    if ours is not None:
+        return *ours, *[None] * 4
     same = even(ends)
     source = x if same else padded(x, ends)
     padding = list(ends[::2]) if same else [0] * axes
@@ -57,6 +68,12 @@ def backward_conv_transpose(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]
     """Gradients of x, weight and bias."""
     x, weight = ctx.saved_tensors
     stride, padding, more, groups, dilation = ctx.arguments
+    options = {
+        "stride": tuple(stride), "padding": tuple(padding), "output_padding": tuple(more), "groups": groups, "dilation": tuple(dilation),
+    }  # fmt: skip
+    ours = backward.convolution(f"conv_transpose{len(stride)}d", _needed(ctx), grad, x, weight, options)
+    if ours is not None:
+        return *ours, *[None] * 5
     found = _convolution_backward(ctx, grad, x, weight, stride, padding, dilation, True, more, groups)
     return *found, *[None] * 5
 

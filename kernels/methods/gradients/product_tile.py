@@ -2,7 +2,7 @@
 
     c[i][q] += a[t][i] * b[vectors[q] + offsets[t]]        for t < k positions, i < m, q < n vectors
 
-It is `primitives.gemm_tile` for sums over positions rather than over taps: what is summed is resumed from memory block after block, so it
+It is `primitives.gemm_tile` for sums over positions rather than over taps: a block's sums are added to those of the blocks before, so it
 has no bias and nothing follows; a row of `a` lies in a panel wider than the tile, which packing in whole vectors makes.
 """
 
@@ -33,10 +33,6 @@ def product_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: 
         inputs = [w.at(w.pointer(b), w.load_index(vectors, i64(q))) for q in range(n)]
         rows = [w.at(w.pointer(y), builder.mul(i64(i), y_pitch)) for i in range(m)]
         c = [[w.variable(w.zero()) for _ in range(n)] for _ in range(m)]
-        with w.when(builder.icmp_signed("!=", resumed, i64(0))):
-            for row, sums in zip(rows, c):
-                for q in range(n):
-                    w.set(sums[q], w.load(w.at(row, q * lanes)))
         weights = w.pointer(a)
 
         def add_position(t: ir.Value) -> None:
@@ -56,6 +52,11 @@ def product_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: 
         done = builder.mul(turns, i64(UNROLL))
         with w.loop(builder.sub(k, done)) as rest:
             add_position(builder.add(done, rest))
+        # added at the end, not at the start: so a sum of B blocks of k rounds like sqrt(k) + sqrt(B), not like sqrt(k * B)
+        with w.when(builder.icmp_signed("!=", resumed, i64(0))):
+            for row, sums in zip(rows, c):
+                for q in range(n):
+                    w.set(sums[q], w.add(w.get(sums[q]), w.load(w.at(row, q * lanes))))
         for row, sums in zip(rows, c):
             for q in range(n):
                 w.store(w.get(sums[q]), w.at(row, q * lanes))

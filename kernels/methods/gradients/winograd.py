@@ -1,0 +1,65 @@
+"""Winograd weights' gradient: small kernels by interpolation, with a half to a fifth of the definition's multiplications.
+
+Along an axis, F(r, m) has the r numbers of a kernel from m gradients and m + r - 1 inputs: inputs and gradients of every tile are
+transformed to points, their products are summed over all tiles and images point by point, and only the sums are transformed back. It loses
+where transforms are not shared by many channels on the other side, and where maps have few tiles for all those sums, of which there are t*t
+/ (r*r) times as many as weights. A NaN or inf spreads over all taps of its channels. Sources: A. Lavin and S. Gray, "Fast algorithms for
+convolutional neural networks", arXiv 1509.09308, section 5.1; error growth B. Barabasz et al., arXiv 1803.10986.
+"""
+
+from __future__ import annotations
+
+from kernels.cost.calibration import worth
+from kernels.cost.roofline import seconds
+from kernels.methods import registry
+from kernels.methods.contract import Implementation
+from kernels.methods.gradients.winograd_blocking import TILES, best, error, kinds
+from kernels.methods.gradients.winograd_driver import prepare_tiles
+from kernels.primitives.prepared import Prepared
+from kernels.problem.conv import ConvWeight
+from kernels.runtime.machine import cores
+
+LEAST_CHANNELS = 8  # below this on either side the transforms cost more than they save
+
+
+def refuse(problem: ConvWeight) -> str | None:
+    """Strides, dilations, kernels without a tile, few channels."""
+    if max(problem.stride) > 1:
+        return f"its tiles slide by one, this has stride {problem.stride}; direct does it"
+    if any(d > 1 and k > 1 for d, k in zip(problem.dilation, problem.kernel)):
+        return f"its patches are dense, this has dilation {problem.dilation}; direct does it"
+    if any(k not in TILES for k in problem.kernel) or problem.taps == 1:
+        return f"it has tiles for kernels of 2, 3 and 5 (1 along one axis), this is {problem.kernel}; direct does it"
+    if any(k == 1 and n > 1 for k, n in zip(problem.kernel, problem.conv_size)):
+        return f"its tiles are one high where the kernel is, which a map of {problem.conv_size} makes many of; direct does it"
+    channels = min(problem.c_in, problem.c_out) // problem.groups
+    if channels < LEAST_CHANNELS:
+        return f"its transforms pay from {LEAST_CHANNELS} channels a group on either side, this has {channels}; direct does it"
+    return None
+
+
+def error_bound(problem: ConvWeight, only: str = "") -> float:
+    """The tile may differ with the threads; the largest of theirs."""
+    return max(error(problem, best(problem, threads, only)) for threads in range(1, cores() + 1))
+
+
+def prepare(problem: ConvWeight, threads: int, only: str = "") -> Prepared:
+    """Choose a blocking, compile its tiles."""
+    threads = worth(threads, best(problem, 1, only).cycles)
+    return prepare_tiles(problem, threads, best(problem, threads, only))
+
+
+def estimate(problem: ConvWeight) -> float:
+    """Of one core."""
+    return seconds(best(problem, 1).cycles)
+
+
+def variants(problem: ConvWeight, threads: int) -> dict[str, Implementation]:
+    """Other tiles."""
+    own = best(problem, worth(threads, best(problem, 1).cycles))
+    names = [f"{mh}x{mw}" for mh, mw in kinds(problem) if (mh, mw) != (own.mh, own.mw)]
+    return {name: WINOGRAD.only(name, "prepare", "error_bound") for name in names}
+
+
+WINOGRAD = Implementation("winograd", "conv_weight", refuse, prepare, error_bound, variants=variants, local=False, estimate=estimate)
+registry.add(WINOGRAD)

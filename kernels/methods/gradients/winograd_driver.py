@@ -1,0 +1,228 @@
+"""Driver of the Winograd weights' gradient: blocks of tiles are transformed, multiplied point by point and summed, then transformed back.
+
+A job has some input channels, all output channels of a group and one split of the blocks. Where there is one split, it transforms its sums
+back itself while they are in cache; else all splits are added in order first, row by row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from kernels.cost.gemm import even
+from kernels.methods.gradients.driver import add_block, pack_input
+from kernels.methods.gradients.moves import clear, spread, total
+from kernels.methods.gradients.product_tile import tile
+from kernels.methods.gradients.winograd_blocking import TileBlocking
+from kernels.methods.gradients.winograd_transforms import FromPoints, ToPoints, from_points, to_points
+from kernels.primitives.driver import record
+from kernels.primitives.prepared import Prepared, Run
+from kernels.primitives.transpose import Transpose, transpose
+from kernels.problem.conv import ConvWeight
+from kernels.problem.operands import Operands
+from kernels.runtime.ir import call, split
+from kernels.runtime.jit import njit
+from kernels.runtime.machine import machine
+from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import region
+from kernels.runtime.scratch import Scratch, handle, whole
+
+Array = np.ndarray
+
+
+@njit
+def transform_tiles(g, k, of_grad, plane, images_done, rows, columns, points, tile_step, vector_step):
+    """Tiles of one image's packed plane, to their places among the points of the block."""
+    mh, mw = g.mh, g.mw
+    for r in range(rows):
+        dst = points + (images_done + r * columns) * tile_step * g.itemsize
+        src = plane + r * mh * k.down * g.itemsize
+        call(
+            g.grad_points if of_grad else g.input_points,
+            ToPoints(
+                lanes=g.lanes, itemsize=g.itemsize, mh=mh, rh=g.rh, mw=mw, rw=g.rw, of_grad=of_grad, src=src, down=k.down, across=k.across,
+                step=mw * k.across, tiles=columns, vectors=k.lines, dst=dst, point_step=k.point_step, tile_step=tile_step,
+                vector_step=vector_step,
+            ),
+        )  # fmt: skip
+
+
+@njit
+def write_back(g, k, j, sums, out, group, chunk, line):
+    """Weights of an output channel and the input channels of a chunk from their sums [point][j][channel]; line: scratch of all taps."""
+    size = g.itemsize
+    to = out + ((group * g.outs + j) * g.ins + chunk * g.share) * g.taps * size
+    for v in range(k.lines):
+        src = sums + (j * g.pitch + v * g.lanes) * size
+        call(
+            g.weights,
+            FromPoints(
+                lanes=g.lanes, itemsize=size, mh=g.mh, rh=g.rh, mw=g.mw, rw=g.rw, src=src, point_step=g.outs * g.pitch, dst=line,
+            ),
+        )  # fmt: skip
+        call(
+            g.transpose,
+            Transpose(
+                lanes=g.lanes, itemsize=size, dst=to + v * g.lanes * g.taps * size, dst_pitch=g.taps, src=line, src_pitch=g.lanes,
+                rows=g.taps, columns=min(g.lanes, k.channels - v * g.lanes),
+            ),
+        )  # fmt: skip
+
+
+@njit
+def run_job(job, x, grad, out, shared, geometry, grads, layouts, block):
+    """All blocks of one split for some input channels; block: the job's scratch; shared: sums of all splits, where there are several."""
+    g, gg = geometry[0], grads[0]
+    size = g.itemsize
+    rest, split_of = split(job, g.splits)
+    group, chunk = split(rest, g.chunks)
+    k, kg = layouts[1 if chunk == g.chunks - 1 else 0], layouts[2]
+    sums = block + g.sums_offset
+    if g.splits > 1:
+        sums = shared + (((split_of * g.groups + group) * g.chunks) + chunk) * g.points * g.outs * g.pitch * size
+    first, last = split(split_of * g.blocks, g.splits)[0], split((split_of + 1) * g.blocks, g.splits)[0]
+    v, u = block + g.v_offset, block + g.u_offset
+    for b in range(first, last):
+        rest, column_block = split(b, g.column_blocks)
+        image_block, row_block = split(rest, g.row_blocks)
+        image, row, column = image_block * g.images, row_block * g.rows, column_block * g.columns
+        images, rows, columns = min(g.images, g.n - image), min(g.rows, g.down - row), min(g.columns, g.across - column)
+        each = rows * columns
+        for i in range(images):
+            place = row * g.mh, column * g.mw, rows * g.mh, columns * g.mw, block
+            pack_input(g, k, x, image + i, 1, group * g.ins + chunk * g.share, *place)
+            transform_tiles(g, k, 0, block, i * each, rows, columns, v, k.across, g.lanes)
+            pack_input(gg, kg, grad, image + i, 1, group * g.outs, *place)
+            transform_tiles(g, kg, 1, block, i * each, rows, columns, u, g.lanes, images * each * g.lanes)
+        for p in range(g.points):
+            own = sums + p * g.outs * g.pitch * size
+            add_block(
+                g, k, g.outs, images * each, v + p * k.point_step * size, u + p * kg.point_step * size, own, 1 if b > first else 0
+            )  # fmt: skip
+    if g.splits == 1:
+        for j in range(g.outs):
+            write_back(g, k, j, sums, out, group, chunk, block)
+
+
+@region
+def run_jobs(job, thread, x, grad, out, scratch, geometry, grads, layouts):
+    """One job; x, grad, out and scratch are handles, the rest records."""
+    block = pointed(scratch)
+    shared = block + geometry[0].threads * geometry[0].scratch_bytes
+    own = block + thread * geometry[0].scratch_bytes
+    run_job(job, pointed(x), pointed(grad), pointed(out), shared, geometry, grads, layouts, own)
+
+
+@region
+def add_splits(job, thread, out, scratch, geometry, layouts):
+    """The sums of an output channel and a chunk over all splits, then its weights."""
+    g = geometry[0]
+    block = pointed(scratch)
+    shared, line = block + g.threads * g.scratch_bytes, block + thread * g.scratch_bytes
+    rest, j = split(job, g.outs)
+    group, chunk = split(rest, g.chunks)
+    k = layouts[1 if chunk == g.chunks - 1 else 0]
+    sums = shared + (group * g.chunks + chunk) * g.points * g.outs * g.pitch * g.itemsize
+    apart = g.groups * g.chunks * g.points * g.outs * g.pitch
+    for p in range(g.points):
+        row = sums + (p * g.outs + j) * g.pitch * g.itemsize
+        call(g.total, (g.lanes, g.itemsize, row, row, apart, g.splits, k.lines * g.lanes))
+    write_back(g, k, j, sums, pointed(out), group, chunk, line)
+
+
+def _layout(channels: int, rows: int, columns: int, tiles: int, block: TileBlocking, lanes: int) -> tuple[dict[str, int], list[Array]]:
+    """What packing and products read of one side; rows, columns: of an image's packed plane."""
+    lines = -(-channels // lanes)
+    pitch = lines * lanes
+    vectors = (np.arange(lines) * lanes).astype(np.int64)
+    offsets = (np.arange(tiles) * pitch).astype(np.int64)
+    tiles_across, wide, wider = even(lines, block.n)
+    values = {
+        "channels": channels, "down": columns * pitch, "across": pitch, "image_pitch": rows * columns * pitch,
+        "vectors": vectors.ctypes.data, "offsets": offsets.ctypes.data, "across_tiles": tiles_across, "wide": wide, "wider": wider,
+        "lines": lines, "point_step": tiles * pitch,
+    }  # fmt: skip
+    return values, [vectors, offsets]
+
+
+def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Prepared:
+    """Lay out sums and scratch for a blocking, compile transforms and tiles."""
+    lanes, size = machine().lanes(problem.itemsize), problem.itemsize
+    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
+    (h, w), (oh, ow), (kh, kw) = problem.size, problem.conv_size, problem.kernel
+    chunks = -(-ins // block.channels)
+    down, across = -(-oh // block.mh), -(-ow // block.mw)
+    block = dataclasses.replace(block, rows=min(block.rows, down), columns=min(block.columns, across))
+    points = (block.mh + kh - 1) * (block.mw + kw - 1)
+    high, broad = block.rows * block.mh, block.columns * block.mw
+    in_plane, out_plane = (high + kh - 1, broad + kw - 1), (high, broad)
+    last = ins - (chunks - 1) * block.channels
+    kinds = [_layout(channels, *in_plane, block.tiles, block, lanes) for channels in (block.channels, last)]
+    kinds.append(_layout(outs, *out_plane, block.tiles, block, lanes))
+    layouts = np.concatenate([record(values) for values, _ in kinds])
+    pitch = max(values["across"] for values, _ in kinds[:2])
+    packed_bytes = whole((max(values["image_pitch"] for values, _ in kinds) + 2 * lanes) * size)
+    packed_bytes = max(packed_bytes, whole(problem.taps * lanes * size))
+    v_bytes, u_bytes = (
+        whole((points * max(values["point_step"] for values, _ in some) + lanes) * size) for some in (kinds[:2], kinds[2:])
+    )  # fmt: skip
+    sums_bytes = whole(points * outs * pitch * size)
+    own_sums = sums_bytes if block.splits == 1 else 0
+    row_blocks, column_blocks = -(-down // block.rows), -(-across // block.columns)
+    jobs = problem.groups * chunks * block.splits
+    used = min(threads, jobs)
+    scratch_bytes = packed_bytes + v_bytes + u_bytes + own_sums
+    shared_bytes = 0 if block.splits == 1 else block.splits * problem.groups * chunks * points * outs * pitch * size
+    writers = min(threads, problem.groups * chunks * outs)
+    used = max(used, writers) if block.splits > 1 else used
+    scratch = Scratch(used * scratch_bytes + whole(shared_bytes))
+    widths = {values["wide"] + more for values, _ in kinds[:2] for more in range(1 + (values["wider"] > 0))}
+    table = np.zeros((lanes + 1, max(widths) + 1), np.int64)
+    for part in {min(lanes, outs), outs % lanes or min(lanes, outs)}:
+        _, base, extra = even(part, block.m)
+        for m in {base, base + (extra > 0)}:
+            for n in widths:
+                table[m, n] = tile(m, n, lanes, size)
+    shape = block.mh, kh, block.mw, kw
+    common = {
+        "itemsize": size, "lanes": lanes, "n": problem.n, "sh": 1, "sw": 1, "transpose": transpose(lanes, size),
+        "total": total(lanes, size), "spread": spread(lanes, size), "clear": clear(lanes, size),
+    }  # fmt: skip
+    geometry = record({
+        **common, "groups": problem.groups, "c_in": problem.c_in, "ins": ins, "c_out": problem.c_out, "outs": outs, "h": h, "w": w,
+        "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0], "reach_h": kh, "reach_w": kw, "taps": problem.taps,
+        "mh": block.mh, "rh": kh, "mw": block.mw, "rw": kw, "points": points, "chunks": chunks, "share": block.channels,
+        "splits": block.splits, "images": block.images, "rows": block.rows, "columns": block.columns, "down": down, "across": across,
+        "row_blocks": row_blocks, "column_blocks": column_blocks,
+        "blocks": -(-problem.n // block.images) * row_blocks * column_blocks, "m": block.m, "tiles": table.ctypes.data,
+        "tiles_each": table.shape[1], "pitch": pitch, "v_offset": packed_bytes, "u_offset": packed_bytes + v_bytes,
+        "sums_offset": packed_bytes + v_bytes + u_bytes, "scratch_bytes": scratch_bytes, "threads": used,
+        "input_points": to_points(shape, False, lanes, size), "grad_points": to_points(shape, True, lanes, size),
+        "weights": from_points(shape, lanes, size),
+    })  # fmt: skip
+    grads = record({**common, "c_in": problem.c_out, "h": oh, "w": ow, "pad_h": 0, "pad_w": 0, "reach_h": 1, "reach_w": 1})
+    launch = run_jobs.ready(0, 0, 0, 0, geometry, grads, layouts)
+    rows = problem.groups * chunks * outs
+    add = add_splits.ready(0, 0, geometry, layouts) if block.splits > 1 else None
+    held: Any = ([tables for _, tables in kinds], table)
+
+    def bind(operands: Operands) -> Run:
+        grad = operands.weight
+        grad_handle = handle(grad)
+
+        def run(x: Array, out: Array, held: Any = (grad, held)) -> None:
+            buffer = scratch.take()
+            launch(used, jobs, handle(x), grad_handle, handle(out), handle(buffer), geometry, grads, layouts)
+            if add:
+                add(used, rows, handle(out), handle(buffer), geometry, layouts)
+            scratch.give(buffer)
+
+        return run
+
+    note = (
+        f"F({kh}x{kw}, {block.mh}x{block.mw}), blocks of {block.images} images, {block.rows} rows, {block.columns} columns of tiles; "
+        f"{block.channels} input channels a job, {block.splits} splits, tiles {block.m}x{block.n}"
+    )
+    return Prepared(bind, scratch.nbytes, note)
