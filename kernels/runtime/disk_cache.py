@@ -144,7 +144,7 @@ class DiskCache(_Cache):
 
     def __init__(self, py_func: Any) -> None:
         self._module, self._name = py_func.__module__, f"{py_func.__module__}.{py_func.__qualname__}"
-        code = py_func.__code__  # of a function that is written outside the library, nothing else tells
+        code = getattr(py_func, "body", py_func).__code__  # of a function that is written outside the library, nothing else tells
         self._code = hashlib.sha256(repr((code.co_code, code.co_names, [c for c in code.co_consts if not hasattr(c, "co_code")])).encode())
         self._impl = object.__new__(CompileResultCacheImpl)  # its constructor only looks for Numba's own folder
 
