@@ -21,8 +21,9 @@ from kernels.methods.fft.complex_gemm_tile import ComplexGemmTile, product
 from kernels.methods.fft.offsets import channel_places, column_places, ways_of
 from kernels.methods.fft.pack_weights import spectra_packer
 from kernels.methods.fft.passes import fast, tables, transform
+from kernels.methods.fft.records import InTables, OutTables, Spectra
 from kernels.primitives.activations import codes
-from kernels.primitives.driver import epilogue_of, padded, record
+from kernels.primitives.driver import epilogue_of, padded
 from kernels.primitives.gemm_tile import AHEAD, taps_ahead
 from kernels.primitives.lines import ALONG, APART, NEIGHBOURS, LoadLines, PrefetchLines, StoreLines, load_lines, prefetch_lines, store_lines
 from kernels.primitives.prepared import Prepared, Run
@@ -39,31 +40,31 @@ Array = np.ndarray
 
 
 @njit
-def one_in(job, x, spectra, passes, places, ways, shifts, geometry, band, block):
+def one_in(job, x, spectra, tables, geometry, band, block):
     """Job of `into_spectra`: one vector of lines of one channel and phase, or of one column."""
     g = geometry[0]
     size = g.itemsize
     shift, vector = split(job, g.vectors_in)
     if g.each:
         column = band * g.wide + shift
-        if column >= shifts.shape[0]:
+        if column >= tables.shifts.shape[0]:
             return
-        offset, start = shifts[column]
+        offset, start = tables.shifts[column]
         entry, at = vector, (2 * shift * g.planes_wide + vector * g.lanes)
     else:
-        offset, start = shifts[shift]
+        offset, start = tables.shifts[shift]
         phase, v = split(vector, g.vectors)
         entry = phase * g.all_vectors + split(band, g.bands)[0] * g.vectors + v
         at = 2 * (shift * g.phases_across + phase) * g.columns + v * g.lanes
-    way = ways[entry]
+    way = tables.ways[entry]
     call(
-        g.bring if way == g.way_in else g.bring_near,
+        g.load if way == g.way_in else g.load_near,
         LoadLines(
-            way=way, lanes=g.lanes, itemsize=size, rows=block, numbers=g.length, x=x + offset * size, places=places[entry].ctypes.data,
-            step=g.step_in, start=start, stride=g.stride,
+            way=way, lanes=g.lanes, itemsize=size, rows=block, numbers=g.length, x=x + offset * size,
+            places=tables.places[entry].ctypes.data, step=g.step_in, start=start, stride=g.stride,
         ),
     )  # fmt: skip
-    transform(passes, block, g.length, g.lanes, size, g.fast)
+    transform(tables.passes, block, g.length, g.lanes, size, g.fast)
     call(
         g.spectrum,
         Spectrum(
@@ -74,16 +75,16 @@ def one_in(job, x, spectra, passes, places, ways, shifts, geometry, band, block)
 
 
 @region
-def into_spectra(job, thread, x, passes, places, ways, shifts, geometry, band, scratch, scratch_bytes):
-    """Spectra of the chunk that begins at `band`, to the beginning of scratch; each thread has scratch_bytes behind them. x and scratch
-    are handles; passes as `pass_tables` says; places and shifts as `kernels.columns` says, ways as `ways_of`; geometry a record."""
+def into_spectra(job, thread, x, tables, geometry, band, scratch):
+    """A task for the spectra of the chunk that begins at `band`, which lie at the beginning of scratch, each thread's behind them. x and
+    scratch are handles."""
+    g = geometry[0]
     spectra = pointed(scratch)
-    block = spectra + geometry[0].spectra_bytes + thread * scratch_bytes
-    one_in(job, pointed(x), spectra, passes, places, ways, shifts, geometry, band, block)
+    one_in(job, pointed(x), spectra, tables, geometry, band, spectra + g.spectra_bytes + thread * g.scratch_bytes)
 
 
 @njit
-def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, geometry, band, block):
+def one_out(job, spectra, out, operands, tables, geometry, band, block):
     """Job of `out_of_spectra`: a stack of rows by n vectors."""
     g = geometry[0]
     size = g.itemsize
@@ -95,7 +96,7 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
             ComplexGemmTile(
                 m=g.m, n=g.n, lanes=g.lanes, itemsize=size, frequencies=g.frequencies, tiles=g.stack, k=g.summands,
                 a=spectra, a_f=g.frequency_stride, a_tile=2 * g.m * g.planes_wide, a_k=1, a_i=2 * g.planes_wide, a_part=g.planes_wide,
-                x=operands[0] + job * g.weights_job * size, x_f=g.summands * g.n * g.lanes, offsets=offsets.ctypes.data,
+                x=operands[0] + job * g.weights_job * size, x_f=g.summands * g.n * g.lanes, offsets=tables.offsets.ctypes.data,
                 x_part=split(g.weights_job, 2)[0], y=block, y_f=y_step, y_i=g.y_row, y_part=g.n * g.lanes, a_ahead=0,
                 x_ahead=g.weights_ahead,
             ),
@@ -111,8 +112,8 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
             ComplexGemmTile(
                 m=g.m, n=g.n, lanes=g.lanes, itemsize=size, frequencies=g.frequencies, tiles=g.stack, k=g.summands,
                 a=operands[0] + (group * g.parts + part) * g.weights_job * size, a_f=g.stack * 2 * g.m * g.summands,
-                a_tile=2 * g.m * g.summands, a_k=2 * g.m, a_i=2, a_part=1, x=source, x_f=g.frequency_stride, offsets=offsets.ctypes.data,
-                x_part=g.columns, y=block, y_f=y_step, y_i=g.y_row, y_part=g.n * g.lanes, a_ahead=g.weights_ahead, x_ahead=0,
+                a_tile=2 * g.m * g.summands, a_k=2 * g.m, a_i=2, a_part=1, x=source, x_f=g.frequency_stride,
+                offsets=tables.offsets.ctypes.data, x_part=g.columns, y=block, y_f=y_step, y_i=g.y_row, y_part=g.n * g.lanes, a_ahead=g.weights_ahead, x_ahead=0,
             ),
         )  # fmt: skip
         rows = min(g.stack * g.m, g.outs - first_row)
@@ -120,20 +121,21 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
         for q in range(min(g.n, g.vectors_out - first_vector)):
             if g.each:
                 entry, channel = first_vector + q, (first_vector + q) * g.lanes
-                offset, count = shifts[band * g.wide + i]
+                offset, count = tables.shifts[band * g.wide + i]
             else:
                 entry = split(band, g.bands)[0] * g.vectors + first_vector + q
                 channel = group * g.outs + first_row + i
                 offset, count = channel * g.out_plane, g.outputs
-            way = ways[entry]
+            way = tables.ways[entry]
             if way < 0:
                 continue
             source = block + (i * g.y_row + q * g.lanes) * size
             target = out + offset * size
             call(
-                g.ask if way == g.way_out else g.ask_near,
+                g.prefetch if way == g.way_out else g.prefetch_near,
                 PrefetchLines(
-                    way=way, lanes=g.lanes, itemsize=size, numbers=count, out=target, places=places[entry].ctypes.data, step=g.step_out
+                    way=way, lanes=g.lanes, itemsize=size, numbers=count, out=target, places=tables.places[entry].ctypes.data,
+                    step=g.step_out,
                 ),
             )
             call(
@@ -143,27 +145,27 @@ def one_out(job, spectra, out, operands, passes, offsets, places, ways, shifts, 
                     roots=g.halves, places=g.places,
                 ),
             )  # fmt: skip
-            transform(passes, here, g.length, g.lanes, size, g.fast)
+            transform(tables.passes, here, g.length, g.lanes, size, g.fast)
             bias, scale, shift = epilogue_of(g, operands, channel)
             call(
-                g.put if way == g.way_out else g.put_near,
+                g.store if way == g.way_out else g.store_near,
                 StoreLines(
                     way=way, each=g.each, lanes=g.lanes, itemsize=size, rows=here, numbers=count, out=target,
-                    places=places[entry].ctypes.data, step=g.step_out,
+                    places=tables.places[entry].ctypes.data, step=g.step_out,
                     bias=bias, scale=scale, shift=shift, activation=g.activation, slope=g.slope,
                 ),
             )  # fmt: skip
 
 
 @region
-def out_of_spectra(
-    job, thread, out, weights, bias, scale, shift, passes, offsets, places, ways, shifts, geometry, band, scratch, scratch_bytes
-):  # fmt: skip
-    """Outputs of the chunk that begins at `band`; arguments as for `into_spectra`, offsets those of the summands' vectors."""
+def out_of_spectra(job, thread, out, handles, tables, geometry, band, scratch):
+    """A task for the outputs of the chunk that begins at `band`; handles: of weights, bias, scale, shift, others as for `into_spectra`."""
+    g = geometry[0]
     spectra = pointed(scratch)
-    block = spectra + geometry[0].spectra_bytes + thread * scratch_bytes
+    weights, bias, scale, shift = handles
     operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
-    one_out(job, spectra, pointed(out), operands, passes, offsets, places, ways, shifts, geometry, band, block)
+    block = spectra + g.spectra_bytes + thread * g.scratch_bytes
+    one_out(job, spectra, pointed(out), operands, tables, geometry, band, block)
 
 
 def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
@@ -213,27 +215,28 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
     way_in, way_out = (ALONG if step == 1 else APART for step in (step_in, step_out))
     ways_in, ways_out = ways_of(inputs, way_in), ways_of(outputs, way_out)
     _, activation, slope = codes(problem.activation)
-    geometry = record({
-        "lanes": lanes, "itemsize": size, "each": int(cut.each), "length": cut.length, "frequencies": f, "part": part,
-        "frequency_stride": frequency_stride, "planes_wide": plane_numbers, "phases_across": len(across.phases), "columns": columns,
-        "wide": wide(problem, cut), "bands": cut.bands, "all_bands": bands, "vectors": vectors, "all_vectors": all_vectors,
-        "vectors_in": vectors if cut.each else vectors * len(across.phases), "vectors_out": vectors_out,
-        "group_planes": ins * phases * len(across.phases), "groups": problem.groups, "outs": outs,
-        "out_plane": math.prod(problem.conv_size), "outputs": cut.outputs, "m": cut.m, "n": cut.n, "stack": cut.stack, "parts": parts,
-        "summands": products, "weights_job": weights_job,
-        "weights_ahead": stream * taps_ahead(2 * cut.m, 2 * cut.n, width * size), "spectra_bytes": spectra_bytes, "y_row": y_row,
-        "product_bytes": product_bytes,
-        "step_in": step_in, "step_out": step_out, "stride": problem.stride[cut.axis], "way_in": way_in, "way_out": way_out,
-        "bring": load_lines(way_in, lanes, size), "bring_near": load_lines(NEIGHBOURS, lanes, size), "spectrum": spectrum(lanes, size),
-        "line": line(lanes, size), "ask": prefetch_lines(way_out, lanes, size), "ask_near": prefetch_lines(NEIGHBOURS, lanes, size),
-        "put": store_lines(way_out, cut.each, lanes, size), "put_near": store_lines(NEIGHBOURS, cut.each, lanes, size),
-        "product": product(cut.m, cut.n, lanes, size), "halves": own.halves.ctypes.data, "places": own.order.ctypes.data,
-        "fast": fast(),
-        "activation": activation, "slope": slope,
-    })  # fmt: skip
-    fixed_in, fixed_out = (own.forward, inputs, ways_in, shifts_in, geometry), (own.back, offsets, outputs, ways_out, shifts_out, geometry)
-    forward = into_spectra.ready(0, *fixed_in, 0, 0, scratch_bytes)
-    back = out_of_spectra.ready(0, 0, 0, 0, 0, *fixed_out, 0, 0, scratch_bytes)
+    geometry = Spectra.packed(
+        lanes=lanes, itemsize=size, each=int(cut.each), length=cut.length, frequencies=f, part=part,
+        frequency_stride=frequency_stride, planes_wide=plane_numbers, phases_across=len(across.phases), columns=columns,
+        wide=wide(problem, cut), bands=cut.bands, all_bands=bands, vectors=vectors, all_vectors=all_vectors,
+        vectors_in=vectors if cut.each else vectors * len(across.phases), vectors_out=vectors_out,
+        group_planes=ins * phases * len(across.phases), groups=problem.groups, outs=outs,
+        out_plane=math.prod(problem.conv_size), outputs=cut.outputs, m=cut.m, n=cut.n, stack=cut.stack, parts=parts,
+        summands=products, weights_job=weights_job,
+        weights_ahead=stream * taps_ahead(2 * cut.m, 2 * cut.n, width * size), spectra_bytes=spectra_bytes, y_row=y_row,
+        product_bytes=product_bytes,
+        step_in=step_in, step_out=step_out, stride=problem.stride[cut.axis], way_in=way_in, way_out=way_out,
+        load=load_lines(way_in, lanes, size), load_near=load_lines(NEIGHBOURS, lanes, size), spectrum=spectrum(lanes, size),
+        line=line(lanes, size), prefetch=prefetch_lines(way_out, lanes, size), prefetch_near=prefetch_lines(NEIGHBOURS, lanes, size),
+        store=store_lines(way_out, cut.each, lanes, size), store_near=store_lines(NEIGHBOURS, cut.each, lanes, size),
+        product=product(cut.m, cut.n, lanes, size), halves=own.halves.ctypes.data, places=own.order.ctypes.data,
+        fast=fast(),
+        activation=activation, slope=slope,
+        scratch_bytes=scratch_bytes,
+    )  # fmt: skip
+    tables_in, tables_out = InTables(own.forward, inputs, ways_in, shifts_in), OutTables(own.back, offsets, outputs, ways_out, shifts_out)
+    forward = into_spectra.ready(0, tables_in, geometry, 0, 0)
+    back = out_of_spectra.ready(0, (0, 0, 0, 0), tables_out, geometry, 0, 0)
     whole_vectors = -(-problem.c_out // lanes) * lanes
     weight_parts = jobs_out if cut.each else parts
     pack = spectra_packer(problem, cut, weight_parts, weights_job, own, threads)
@@ -243,13 +246,13 @@ def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
         weights = pack(operands.weight)
         bias = np.zeros(problem.c_out, problem.dtype) if operands.bias is None else operands.bias
         packed = [weights, *(padded(array, whole_vectors) for array in (bias, operands.scale, operands.shift))]
-        addresses = [handle(array) for array in packed]
+        handles = tuple(handle(array) for array in packed)
 
-        def run(x: Array, out: Array, held: Any = (packed, own)) -> None:  # what geometry and passes point into
+        def run(x: Array, out: Array, keep_alive: Any = (packed, own)) -> None:  # what geometry and passes point into
             buffer = scratch.take()
             for band in range(0, bands, cut.bands):
-                forward(used, jobs_in, handle(x), *fixed_in, band, handle(buffer), scratch_bytes)
-                back(used, jobs_out, handle(out), *addresses, *fixed_out, band, handle(buffer), scratch_bytes)
+                forward(used, jobs_in, handle(x), tables_in, geometry, band, handle(buffer))
+                back(used, jobs_out, handle(out), handles, tables_out, geometry, band, handle(buffer))
             scratch.give(buffer)
 
         return run

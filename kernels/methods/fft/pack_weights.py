@@ -17,7 +17,7 @@ from kernels.cost.calibration import worth
 from kernels.methods.fft.blocking import Cut, frequencies, summands, taps, transform_cycles
 from kernels.methods.fft.codelets import Spectrum, spectrum
 from kernels.methods.fft.passes import Tables, fast, transform
-from kernels.primitives.driver import record
+from kernels.methods.fft.records import Lines, WeightSpectra
 from kernels.problem.conv import Conv
 from kernels.runtime.ir import call, split
 from kernels.runtime.jit import njit
@@ -30,26 +30,27 @@ SPREAD = 4  # cycles to put a number of a spectrum where the product reads it
 
 
 @njit
-def fill(weight, lines, scale, count, first, line, starts, rows, sources, ins, taps):
-    """lines[row][lane]: a line of `count` channels, each `ins` kernels of `taps` after the one before, and zeros."""
+def fill(g, weight, lines, scale, count, first, line, table):
+    """lines[row][lane]: a line of `count` channels, each a group's kernels after the one before, and zeros."""
     lines[:] = 0
     for lane in range(count):  # outermost: kernels a power of two apart share cache sets
-        kernel = (first + lane * ins) * taps
-        for tap in range(starts[line], starts[line + 1]):
-            lines[rows[tap], lane] = weight[kernel + sources[tap]] * scale
+        kernel = (first + lane * g.ins) * g.taps
+        for tap in range(table.starts[line], table.starts[line + 1]):
+            lines[table.rows[tap], lane] = weight[kernel + table.sources[tap]] * scale
 
 
 @njit
-def one_vector(unit, weight, packed, lines, spectra, scale, starts, rows, sources, passes, geometry):
-    """Spectra of one line of a vector of channels; lines, spectra: scratch [row][lane]."""
+def one_vector(unit, weight, packed, scratch, scale, table, geometry):
+    """Spectra of one line of a vector of channels; scratch [row][lane]: room for the line and its spectrum."""
     g = geometry[0]
     size = g.itemsize
+    lines, spectra = scratch[: g.length], scratch[g.length :]
     rest, summand = split(unit, g.summands)
     group, v = split(rest, split(g.outs + g.lanes - 1, g.lanes)[0])
     i, line = split(summand, g.lines)
     count = min(g.lanes, g.outs - v * g.lanes)
-    fill(weight, lines, scale, count, (group * g.outs + v * g.lanes) * g.ins + i, line, starts, rows, sources, g.ins, g.taps)
-    transform(passes, lines.ctypes.data, g.length, g.lanes, size, g.fast)
+    fill(g, weight, lines, scale, count, (group * g.outs + v * g.lanes) * g.ins + i, line, table)
+    transform(table.passes, lines.ctypes.data, g.length, g.lanes, size, g.fast)
     if g.n:
         part, q = split(v, g.n)
         target = packed.ctypes.data + (part * g.job + (summand * g.n + q) * g.lanes) * size
@@ -78,11 +79,9 @@ def one_vector(unit, weight, packed, lines, spectra, scale, starts, rows, source
 
 
 @region
-def _spectra(job, thread, weight, packed, scratch, length, scale, starts, rows, sources, passes, geometry):
-    """packed from weight, both flat, a vector of channels a job. scratch [thread][row][lane]: room for a line of `length` and its spectrum.
-    Line i of an input channel has its taps, from `sources` of a kernel, at the rows from starts[i] to starts[i + 1]."""
-    lines, spectra = scratch[thread, :length], scratch[thread, length:]
-    one_vector(job, weight, packed, lines, spectra, scale, starts, rows, sources, passes, geometry)
+def _spectra(job, thread, weight, packed, scratch, scale, table, geometry):
+    """packed from weight, both flat, a vector of channels a task; scratch [thread][row][lane]."""
+    one_vector(job, weight, packed, scratch[thread], scale, table, geometry)
 
 
 def _lines(problem: Conv, cut: Cut) -> tuple[Array, Array, Array]:
@@ -111,18 +110,18 @@ def spectra_packer(problem: Conv, cut: Cut, parts: int, job: int, own: Tables, t
     number = problem.groups * parts * job
     units = problem.groups * vectors * products
     threads = worth(threads, units * (2 * transform_cycles(cut.length) + SPREAD * 2 * f * lanes))
-    geometry = record({
-        "lanes": lanes, "itemsize": problem.itemsize, "length": cut.length, "frequencies": f, "groups": problem.groups, "outs": outs,
-        "ins": ins, "taps": problem.taps, "lines": len(starts) - 1, "summands": products, "n": cut.n if cut.each else 0, "m": cut.m,
-        "stack": cut.stack, "parts": parts, "job": job, "fast": fast(), "spectrum": spectrum(lanes, problem.itemsize),
-        "halves": own.halves.ctypes.data, "places": own.order.ctypes.data,
-    })  # fmt: skip
+    geometry = WeightSpectra.packed(
+        lanes=lanes, itemsize=problem.itemsize, length=cut.length, frequencies=f, groups=problem.groups, outs=outs,
+        ins=ins, taps=problem.taps, lines=len(starts) - 1, summands=products, n=cut.n if cut.each else 0, m=cut.m,
+        stack=cut.stack, parts=parts, job=job, fast=fast(), spectrum=spectrum(lanes, problem.itemsize),
+        halves=own.halves.ctypes.data, places=own.order.ctypes.data,
+    )  # fmt: skip
     scale = dtype.type(1 / (4 * cut.length))  # steps to a spectrum and back double it each, and transforms multiply by half the length
-    fixed = cut.length, scale, starts, rows, sources, own.forward, geometry
+    fixed = scale, Lines(starts, rows, sources, own.forward), geometry
     room = (threads, cut.length + 2 * f, lanes)
     launch = _spectra.ready(np.empty(0, dtype), np.empty(0, dtype), np.empty((0, 0, 0), dtype), *fixed)
 
-    def pack(weight: Array, held: object = own) -> Array:  # what geometry and passes point into
+    def pack(weight: Array, keep_alive: object = own) -> Array:  # what geometry and passes point into
         packed = aligned(number * dtype.itemsize).view(dtype)
         if outs % (cut.n * lanes if cut.each else cut.stack * cut.m):
             packed.fill(0)
