@@ -71,10 +71,12 @@ class Lowering:
         self.views: dict[Value, View] = {}
         self.outputs = {name: Buffer(_bytes(value), "output", name) for name, value in graph.outputs.items()}
         self._homes = self._at_home()
+        self._last = self._last_readers()
+        self.place = 0  # of the node that is lowered now
         for value in graph.inputs:
             buffer = Buffer(_bytes(value), "input", value.name)
             self.views[value] = fresh(buffer, value.lengths, value.kind)
-        for node in graph.nodes:
+        for self.place, node in enumerate(graph.nodes):
             LOWERERS.get(node.op if "onnx" not in node.attributes else "onnxruntime", lower_by_numpy)(self, node)
         for name, value in graph.outputs.items():
             view, home = self.view(value), fresh(self.outputs[name], value.lengths, value.kind)
@@ -105,6 +107,27 @@ class Lowering:
                     seen.add(value)
                 start += value.lengths[axis]
         return homes
+
+    def _last_readers(self) -> dict[Value, float]:
+        """The place of the last node that reads each value, or another that sees the same numbers."""
+        root: dict[Value, Value] = {}
+        last: dict[Value, float] = {}
+        for i, node in enumerate(self.graph.nodes):
+            for value in node.inputs:
+                if value is not None:
+                    last[root.get(value, value)] = i
+            if node.op in SEES:
+                root |= {value: root.get(node.x, node.x) for value in node.outputs}
+        last |= {root.get(value, value): math.inf for value in self.graph.outputs.values()}
+        return {value: last.get(root.get(value, value), -1) for value in [*root, *last]}
+
+    def spare(self, value: Value) -> bool:
+        """Whether nobody reads a value's memory after the node that is lowered now, so that this may write there."""
+        view = self.views.get(value)
+        if view is None or view.buffer.kind != "arena" or value in self._homes:
+            return False
+        whole = view.size * view.dtype.itemsize == view.buffer.nbytes
+        return whole and self._last.get(value, math.inf) == self.place
 
     def home(self, value: Value) -> View | None:
         """Where a value has its place beforehand."""
@@ -169,6 +192,7 @@ class Lowering:
         return copied
 
 
+SEES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Slice", "Split", "Expand", "Gather")
 _SEEN_ANEW = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 
 
