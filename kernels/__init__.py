@@ -32,7 +32,7 @@ from kernels.network.model import Model, load
 from kernels.network.sequence import Sequence, sequence
 from kernels.problem.accuracy import set_accuracy
 from kernels.problem.conv import Conv, ConvTranspose, ConvWeight, parse
-from kernels.problem.errors import ProblemError, RefusedError
+from kernels.problem.errors import PrecisionWarning, ProblemError, RefusedError
 from kernels.problem.pool import AdaptivePool, Pool
 from kernels.streaming.stream import Stream, stream
 
@@ -50,6 +50,7 @@ __all__ = [
     "Model",
     "Plan",
     "Pool",
+    "PrecisionWarning",
     "ProblemError",
     "ReceptiveField",
     "RefusedError",

@@ -79,6 +79,7 @@ def say(line: str) -> None:
 
 def calibrate() -> int:
     """Measure, and keep the numbers."""
+    load()
     from kernels.dispatch.calibrate import calibrate  # brings Numba
 
     kept = calibration.keep(calibrate(say))
@@ -149,7 +150,10 @@ def _run(asked: argparse.Namespace) -> int:
     if asked.layers and asked.input:
         raise ProblemError("--input gives shapes to an ONNX model; the lines of a file have their own")
     threads = thread_count("tune", asked.threads)
-    return tune(from_onnx(asked.onnx, dict(asked.input)) if asked.onnx else from_layers(asked.layers), asked.budget, threads, asked.again)
+    layers = from_onnx(asked.onnx, dict(asked.input)) if asked.onnx else from_layers(asked.layers)
+    if not layers:
+        raise ProblemError(f"{asked.onnx or asked.layers} holds no convolution or pool, so there is nothing to measure")
+    return tune(layers, asked.budget, threads, asked.again)
 
 
 def _show(message: Warning | str, *rest: Any, **more: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kernels.problem.arrays import intake, result_dtypes
 from kernels.problem.errors import ProblemError
+from kernels.problem.options import flag, per_axis, real
 
 Array = np.ndarray
 
@@ -28,7 +29,8 @@ def fold_batch_norm(
     (array([[[ 5., 10.]]]), array([-15.]))
     """
     op = "fold_batch_norm"
-    weight = intake(op, "weight", weight)
+    weight, eps, groups = intake(op, "weight", weight), real(op, "eps", eps), per_axis(op, "groups", groups, 1)[0]
+    transposed = flag(op, "transposed", transposed)
     if weight.ndim < 2:
         raise ProblemError(f"{op}: weight has shape {weight.shape}; must have 2 axes or more, channels and the kernel's")
     if groups < 1 or weight.shape[0] % groups:

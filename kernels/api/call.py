@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import marshal
-import math
-import numbers
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,27 @@ from kernels.problem.accuracy import default_accuracy
 from kernels.problem.arrays import PLAIN, intake
 from kernels.problem.errors import ProblemError
 from kernels.problem.operands import Operands
+from kernels.problem.options import real
 from kernels.problem.request import request
 from kernels.problem.request_gradient import GRADIENTS
 from kernels.runtime.bounded_cache import Recent
 from kernels.runtime.machine import machine
 
 Array = np.ndarray
+
+
+def takes_input(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, to which x may be passed under PyTorch's name for it, input."""
+
+    @functools.wraps(function)
+    def renamed(*args: Any, **options: Any) -> Any:
+        if "input" in options:
+            if args or "x" in options:
+                raise TypeError(f"{function.__name__}() got x and input, two names of one argument; pass one")
+            options["x"] = options.pop("input")
+        return function(*args, **options)
+
+    return renamed
 
 
 _outlines: Recent[Outline] = Recent(REMEMBERED, REMEMBERED_BYTES)
@@ -125,9 +139,8 @@ def measuring(op: str, effort: str, budget: float) -> float:
     """Seconds to measure a problem for, 0 where estimates decide. Raises ProblemError for what is neither."""
     if not isinstance(effort, str) or effort not in ("estimate", "measure"):
         raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate" or "measure"')
-    if isinstance(budget, bool) or not isinstance(budget, numbers.Real) or not 0 < budget < math.inf:
-        raise ProblemError(f"{op}: budget is {budget!r}, must be a number of seconds above 0")
-    return float(budget) if effort == "measure" else 0.0
+    seconds = real(op, "budget (seconds)", budget, above=0.0)
+    return seconds if effort == "measure" else 0.0
 
 
 def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", **options: Any) -> dict[str, str | None]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.api.call import call
+from kernels.api.call import call, takes_input
 from kernels.problem.options import Ints
 
 Array = np.ndarray
@@ -19,6 +19,7 @@ PLAIN = "stride", "padding", "dilation", "groups", "flip", "activation", "pool",
 TRANSPOSED = "stride", "padding", "output_padding", "groups", "dilation", "output_size", "flip", "activation", "pool", "layout", "accuracy"
 
 
+@takes_input
 def conv1d(
     x: Any, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, groups: int = 1, *, flip: bool = False,
     activation: Any = None, pool: Any = None, scale: Any = None, shift: Any = None, layout: str = "channels_first",
@@ -43,6 +44,7 @@ def conv1d(
     return call("conv1d", x, operands, PLAIN, numbers, implementation, threads, out)
 
 
+@takes_input
 def conv2d(
     x: Any, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, groups: int = 1, *, flip: bool = False,
     activation: Any = None, pool: Any = None, scale: Any = None, shift: Any = None, layout: str = "channels_first",
@@ -67,6 +69,7 @@ def conv2d(
     return call("conv2d", x, operands, PLAIN, numbers, implementation, threads, out)
 
 
+@takes_input
 def conv3d(
     x: Any, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, groups: int = 1, *, flip: bool = False,
     activation: Any = None, pool: Any = None, scale: Any = None, shift: Any = None, layout: str = "channels_first",
@@ -91,6 +94,7 @@ def conv3d(
     return call("conv3d", x, operands, PLAIN, numbers, implementation, threads, out)
 
 
+@takes_input
 def conv_transpose1d(
     x: Any, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, output_padding: Ints = 0, groups: int = 1,
     dilation: Ints = 1, *, output_size: Ints | None = None, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None,
@@ -114,6 +118,7 @@ def conv_transpose1d(
     return call("conv_transpose1d", x, operands, TRANSPOSED, numbers, implementation, threads, out)
 
 
+@takes_input
 def conv_transpose2d(
     x: Any, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, output_padding: Ints = 0, groups: int = 1,
     dilation: Ints = 1, *, output_size: Ints | None = None, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None,
@@ -137,6 +142,7 @@ def conv_transpose2d(
     return call("conv_transpose2d", x, operands, TRANSPOSED, numbers, implementation, threads, out)
 
 
+@takes_input
 def conv_transpose3d(
     x: Any, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, output_padding: Ints = 0, groups: int = 1,
     dilation: Ints = 1, *, output_size: Ints | None = None, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None,

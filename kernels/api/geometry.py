@@ -6,15 +6,17 @@ Lengths are counted in positions of the input (frames, bins, samples), and in se
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from kernels.problem.conv import Conv, ConvTranspose
 from kernels.problem.conv import same_padding as same_padding_of_axis
 from kernels.problem.errors import ProblemError
 from kernels.problem.halo import Field, Slide
-from kernels.problem.options import Ints, check_positive, flag, padding_pairs, per_axis
+from kernels.problem.options import Ints, check_positive, flag, padding_pairs, per_axis, real
 from kernels.problem.pool import Pool
 from kernels.problem.window import Pairs, Size, dilated
 
@@ -35,7 +37,8 @@ def same_padding(size: Ints, kernel_size: Ints, stride: Ints = 1, dilation: Ints
     (((1, 2),), ((2, 1),))
     """
     op = "same_padding"
-    axes = len(size) if isinstance(size, Sequence) else 1
+    lower = flag(op, "lower", lower)
+    axes = len(size) if isinstance(size, Sequence) and size else 1
     length, kernel, step, spread = (
         per_axis(op, name, value, axes)
         for name, value in (("size", size), ("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
@@ -143,7 +146,7 @@ def _before(window: _Window, size: Size | None) -> tuple[Size, Size | None]:
 
 def receptive_field(
     layers: Sequence[Any], *, size: Ints | None = None, hop: float | None = None, sample_rate: float | None = None,
-    window: float | None = None, bin_hz: float | None = None, axes: Sequence[str] | None = None,
+    window: float | None = None, bin_hz: float | None = None, axes: Sequence[str] | None = None, hop_length: float | None = None,
 ) -> list[ReceptiveField]:  # fmt: skip
     """The receptive field after each layer: the largest component of the input that one output can see whole.
 
@@ -154,7 +157,7 @@ def receptive_field(
     hop (samples from frame to frame; 1 for raw audio) and sample_rate (hertz) add `seconds`: position p lies at p * hop / sample_rate, and
     one frame covers `window` samples (default: hop). bin_hz (hertz from bin to bin) adds `hertz`; for mel or constant-Q bins it is the
     spacing around the frequency of interest. axes names each axis "time", "frequency" or otherwise; by default ("time",) or
-    ("frequency", "time"). Raises ProblemError for arguments that make no layers.
+    ("frequency", "time"). hop_length is librosa's name for hop. Raises ProblemError for arguments that make no layers.
 
     The arithmetic is that of `halo`.
     Definition: A. Araujo, W. Norris, J. Sim, "Computing receptive fields of convolutional neural networks", Distill, 2019.
@@ -166,11 +169,21 @@ def receptive_field(
     Span(size=30.0, stride=10.0, start=0.0, centre=10.0)
     """
     op = "receptive_field"
+    if not isinstance(layers, Iterable) or isinstance(layers, str | bytes | np.ndarray):
+        raise ProblemError(f"{op}: layers is a {type(layers).__name__}, must be a list of layers")
     stacks = [list(_of_layer(layer)) for layer in layers]
     number = _axes_of([part for stack in stacks for part in stack], size)
     names = tuple(axes) if axes is not None else ("frequency", "time")[-number:]
     if len(names) != number:
         raise ProblemError(f"{op}: axes is {names} for {number} axes; name each of them")
+    if hop_length is not None:
+        if hop is not None:
+            raise ProblemError(f"{op}: hop is {hop} and hop_length {hop_length}, two names of one number; pass one")
+        hop = hop_length
+    hop, sample_rate, window, bin_hz = (
+        None if value is None else real(op, name, value, above=0.0)
+        for name, value in (("hop", hop), ("sample_rate", sample_rate), ("window", window), ("bin_hz", bin_hz))
+    )
     if (hop is None) != (sample_rate is None) or (hop is None and window is not None):
         raise ProblemError(f"{op}: hop is {hop}, sample_rate {sample_rate}, window {window}; seconds need hop and sample_rate both")
     for name, value, axis in (("hop", hop, "time"), ("bin_hz", bin_hz, "frequency")):

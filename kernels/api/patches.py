@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.api.call import takes_input
 from kernels.problem.arrays import intake, result_dtypes, too_large
 from kernels.problem.conv import Conv
 from kernels.problem.errors import ProblemError
@@ -33,9 +34,10 @@ def _windows(op: str, n: int, channels: int, size: Size, kernel_size: Ints, dila
 
 def _axes(value: Ints) -> int:
     """Spatial axes as the length of `value` tells them; a number counts for two, as in PyTorch."""
-    return len(value) if isinstance(value, Sequence) else 2
+    return len(value) if isinstance(value, Sequence) and value else 2
 
 
+@takes_input
 def unfold(x: Any, kernel_size: Ints, dilation: Ints = 1, padding: Any = 0, stride: Ints = 1) -> Array:
     """Every window of x as a column: x (N, C, H, W) to (N, C * KH * KW, OH * OW); x may come without N.
 
@@ -64,9 +66,11 @@ def unfold(x: Any, kernel_size: Ints, dilation: Ints = 1, padding: Any = 0, stri
         padded, (n, channels, *windows.kernel, *windows.conv_size),
         (*padded.strides[:2], dh * rows, dw * columns, sh * rows, sw * columns), writeable=False,
     )  # fmt: skip
-    return view.reshape(*batch, channels * taps, positions)
+    columns_of = view.reshape(*batch, channels * taps, positions)
+    return columns_of if columns_of.flags.writeable else columns_of.copy()  # one window is no more than the padded input, seen once
 
 
+@takes_input
 def fold(x: Any, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, padding: Any = 0, stride: Ints = 1) -> Array:
     """Add columns up where their windows lie: x (N, C * KH * KW, OH * OW) to (N, C, *output_size); x may come without N.
 
@@ -103,6 +107,7 @@ def fold(x: Any, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, paddi
     return padded[:, :, top : top + h, left : left + w].astype(returned).reshape(*batch, windows.c_in, *size)
 
 
+@takes_input
 def channel_shuffle(x: Any, groups: int, *, layout: str = "channels_first") -> Array:
     """Deal out the channels of x (N, C, *spatial) between groups: channel i of group g becomes channel g of group i, in a copy.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.api.call import call
+from kernels.api.call import call, takes_input
 from kernels.problem.options import Ints
 
 Array = np.ndarray
@@ -22,6 +22,7 @@ GLOBAL = "layout", "accuracy"
 ADAPTIVE_AVG = "output_size", "layout", "accuracy"
 
 
+@takes_input
 def max_pool1d(
     x: Any, kernel_size: Ints, stride: Ints | None = None, padding: Any = 0, dilation: Ints = 1, ceil_mode: bool = False,
     return_indices: bool = False, *, layout: str = "channels_first", accuracy: str | None = None, implementation: str = "auto",
@@ -40,6 +41,7 @@ def max_pool1d(
     return call("max_pool1d", x, (), MAX, numbers, implementation, threads, out)
 
 
+@takes_input
 def max_pool2d(
     x: Any, kernel_size: Ints, stride: Ints | None = None, padding: Any = 0, dilation: Ints = 1, ceil_mode: bool = False,
     return_indices: bool = False, *, layout: str = "channels_first", accuracy: str | None = None, implementation: str = "auto",
@@ -59,6 +61,7 @@ def max_pool2d(
     return call("max_pool2d", x, (), MAX, numbers, implementation, threads, out)
 
 
+@takes_input
 def max_pool3d(
     x: Any, kernel_size: Ints, stride: Ints | None = None, padding: Any = 0, dilation: Ints = 1, ceil_mode: bool = False,
     return_indices: bool = False, *, layout: str = "channels_first", accuracy: str | None = None, implementation: str = "auto",
@@ -77,6 +80,7 @@ def max_pool3d(
     return call("max_pool3d", x, (), MAX, numbers, implementation, threads, out)
 
 
+@takes_input
 def avg_pool1d(
     x: Any, kernel_size: Ints, stride: Ints | None = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
     divisor_override: int | None = None, *, dilation: Ints = 1, layout: str = "channels_first", accuracy: str | None = None,
@@ -94,6 +98,7 @@ def avg_pool1d(
     return call("avg_pool1d", x, (), AVG, numbers, implementation, threads, out)
 
 
+@takes_input
 def avg_pool2d(
     x: Any, kernel_size: Ints, stride: Ints | None = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
     divisor_override: int | None = None, *, dilation: Ints = 1, layout: str = "channels_first", accuracy: str | None = None,
@@ -112,6 +117,7 @@ def avg_pool2d(
     return call("avg_pool2d", x, (), AVG, numbers, implementation, threads, out)
 
 
+@takes_input
 def avg_pool3d(
     x: Any, kernel_size: Ints, stride: Ints | None = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
     divisor_override: int | None = None, *, dilation: Ints = 1, layout: str = "channels_first", accuracy: str | None = None,
@@ -129,6 +135,7 @@ def avg_pool3d(
     return call("avg_pool3d", x, (), AVG, numbers, implementation, threads, out)
 
 
+@takes_input
 def adaptive_avg_pool1d(
     x: Any, output_size: Any, *, layout: str = "channels_first", accuracy: str | None = None, implementation: str = "auto",
     threads: int | None = None, out: Array | None = None,
@@ -144,6 +151,7 @@ def adaptive_avg_pool1d(
     return call("adaptive_avg_pool1d", x, (), ADAPTIVE_AVG, (output_size, layout, accuracy), implementation, threads, out)
 
 
+@takes_input
 def adaptive_avg_pool2d(
     x: Any, output_size: Any, *, layout: str = "channels_first", accuracy: str | None = None, implementation: str = "auto",
     threads: int | None = None, out: Array | None = None,
@@ -159,6 +167,7 @@ def adaptive_avg_pool2d(
     return call("adaptive_avg_pool2d", x, (), ADAPTIVE_AVG, (output_size, layout, accuracy), implementation, threads, out)
 
 
+@takes_input
 def adaptive_avg_pool3d(
     x: Any, output_size: Any, *, layout: str = "channels_first", accuracy: str | None = None, implementation: str = "auto",
     threads: int | None = None, out: Array | None = None,
@@ -174,6 +183,7 @@ def adaptive_avg_pool3d(
     return call("adaptive_avg_pool3d", x, (), ADAPTIVE_AVG, (output_size, layout, accuracy), implementation, threads, out)
 
 
+@takes_input
 def adaptive_max_pool1d(
     x: Any, output_size: Any, return_indices: bool = False, *, layout: str = "channels_first", accuracy: str | None = None,
     implementation: str = "auto", threads: int | None = None, out: Array | None = None,
@@ -190,6 +200,7 @@ def adaptive_max_pool1d(
     return call("adaptive_max_pool1d", x, (), ADAPTIVE_MAX, numbers, implementation, threads, out)
 
 
+@takes_input
 def adaptive_max_pool2d(
     x: Any, output_size: Any, return_indices: bool = False, *, layout: str = "channels_first", accuracy: str | None = None,
     implementation: str = "auto", threads: int | None = None, out: Array | None = None,
@@ -206,6 +217,7 @@ def adaptive_max_pool2d(
     return call("adaptive_max_pool2d", x, (), ADAPTIVE_MAX, numbers, implementation, threads, out)
 
 
+@takes_input
 def adaptive_max_pool3d(
     x: Any, output_size: Any, return_indices: bool = False, *, layout: str = "channels_first", accuracy: str | None = None,
     implementation: str = "auto", threads: int | None = None, out: Array | None = None,
@@ -222,6 +234,7 @@ def adaptive_max_pool3d(
     return call("adaptive_max_pool3d", x, (), ADAPTIVE_MAX, numbers, implementation, threads, out)
 
 
+@takes_input
 def global_avg_pool(
     x: Any, *, layout: str = "channels_first", accuracy: str | None = None, implementation: str = "auto", threads: int | None = None,
     out: Array | None = None,
@@ -236,6 +249,7 @@ def global_avg_pool(
     return call("global_avg_pool", x, (), GLOBAL, (layout, accuracy), implementation, threads, out)
 
 
+@takes_input
 def global_max_pool(
     x: Any, *, layout: str = "channels_first", accuracy: str | None = None, implementation: str = "auto", threads: int | None = None,
     out: Array | None = None,

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from kernels.api.call import apart, plan
+from kernels.api.call import apart, plan, takes_input
 from kernels.dispatch.plan import Plan, check_out, thread_count
-from kernels.problem.arrays import intake, result_dtypes
+from kernels.problem.arrays import intake, result_dtypes, warn_if_widened
 from kernels.problem.conv import Conv
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import Ints, Signature, is_channels_last, split_shape
@@ -58,6 +58,7 @@ def _separable(
     operands = {"depthwise_weight": depthwise_weight, "pointwise_weight": pointwise_weight}
     operands |= {key: intake(name, key, value) for key, value in numbers.items() if value is not None}
     computed, returned = result_dtypes([x.dtype, *(array.dtype for array in operands.values())])
+    warn_if_widened(name, x.dtype, computed, {key: array.dtype for key, array in operands.items()})
     images = x if batch else x[None]
 
     args = depthwise_weight.astype(computed), depthwise_bias, stride
@@ -95,7 +96,10 @@ def _separable(
             ends = row * step, (end_row - 1) * step + window - 1  # outputs of the convolution that the pool sees, first and last
             first, end = (at * stride_along - whole.padding[axis][0] for at in ends)
             start, stop = max(first, 0), min(end + reach, size)
-            depthwise, pointwise = plans(stop - start, start - first, end + reach - stop)
+            before, after = start - first, end + reach - stop
+            if rows == total:  # some windows may see padding alone
+                start, stop, (before, after) = 0, size, whole.padding[axis]
+            depthwise, pointwise = plans(stop - start, before, after)
             pointwise(depthwise(block(image, start, stop)), out=block(to, row, end_row))
     if out is not None and returned == computed:
         return out
@@ -107,6 +111,7 @@ def _separable(
     return out
 
 
+@takes_input
 def separable_conv1d(
     x: Any, depthwise_weight: Any, pointwise_weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, *,
     depthwise_bias: Any = None, depthwise_activation: Any = None, scale: Any = None, shift: Any = None, activation: Any = None,
@@ -125,6 +130,7 @@ def separable_conv1d(
     return _separable("conv1d", *args, depthwise_bias, depthwise_activation, layout, accuracy, threads, out, epilogue)
 
 
+@takes_input
 def separable_conv2d(
     x: Any, depthwise_weight: Any, pointwise_weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, *,
     depthwise_bias: Any = None, depthwise_activation: Any = None, scale: Any = None, shift: Any = None, activation: Any = None,

@@ -33,6 +33,10 @@ REMEMBERED, REMEMBERED_BYTES = 512, 256 << 20  # problems, and their scratch spa
 
 def load() -> None:
     """Import the implementations, which register themselves; done at the first plan because Numba alone takes 0.4 s to import."""
+    from numba.core import config
+
+    if config.DISABLE_JIT:  # compiled code is all there is: micro-kernels have no meaning to Python
+        raise ProblemError("NUMBA_DISABLE_JIT is set, and nothing here runs uncompiled; unset it")
     methods.load()
 
 
@@ -45,6 +49,8 @@ def _choice(problem: Problem, name: str, threads: int, packs: bool, generation: 
 def choice_for(problem: Problem, name: str, threads: int, *, packs: bool = False) -> Choice:
     """What is taken for a problem now, remembered; packs: for calls that pack the operands anew."""
     packs = packs and isinstance(problem, Conv) and not isinstance(problem, ConvWeight)
+    if not isinstance(name, str):
+        raise ProblemError(f"{problem.op}: implementation is {name!r}, must be a name")
     return _choice(problem, name, threads, packs, tuning.generation(), machine())
 
 
@@ -156,8 +162,6 @@ class Outline:
         self, problem: Problem, signature: Signature, implementation: str = "auto", threads: int | None = None, *, packs: bool = False
     ) -> None:
         load()
-        if not isinstance(implementation, str):
-            raise ProblemError(f"{problem.op}: implementation is {implementation!r}, must be a name")
         self.problem, self.signature = problem, signature
         self._made_of = problem, signature, implementation, threads
         self._packs = packs

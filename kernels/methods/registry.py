@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from kernels.methods.contract import Implementation, operation
 from kernels.problem.conv import Conv, Problem
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, meant
 
 _all: dict[tuple[str, str], Implementation] = {}
 _lowerings: list[tuple[str, str, Callable[[str], Implementation]]] = []
@@ -53,7 +53,8 @@ def get(problem: Problem, name: str) -> Implementation:
     """The implementation called `name` for this problem's operation. Raises ProblemError if there is none."""
     known = every(operation(problem))
     if name not in known:
-        raise ProblemError(f"{problem.op}: implementation {name!r} does not exist; use \"auto\" or one of {', '.join(known)}")
+        names = ", ".join(known) + meant(name, known)
+        raise ProblemError(f'{problem.op}: implementation {name!r} does not exist; use "auto" or one of {names}')
     return known[name]
 
 

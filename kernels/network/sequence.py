@@ -19,7 +19,7 @@ from kernels.dispatch.plan import check_out, load, thread_count
 from kernels.network.fusion import Choosing, fuse
 from kernels.network.layers import Asked, Layer, owned, read
 from kernels.problem.accuracy import accuracy_of
-from kernels.problem.arrays import canonical, intake, plain, result_dtypes, too_large
+from kernels.problem.arrays import canonical, intake, plain, result_dtypes, too_large, warn_if_widened
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import Signature, shape
 from kernels.runtime.machine import memory
@@ -53,6 +53,8 @@ class Sequence:
         stages = read(layers, lengths, given, asked)
         computed = np.result_type(*(result_dtypes([stage.dtype])[0] for stage in stages)) if stages else result_dtypes([given])[0]
         if computed != result_dtypes([given])[0]:  # one dtype for all, as for the operands of one layer
+            wide = {f"layer {stage.index}": stage.dtype for stage in stages if stage.dtype.itemsize == 8}
+            warn_if_widened("sequence", given, np.dtype(computed), dict(list(wide.items())[:1]))
             given = np.dtype(computed)
             stages = read(layers, lengths, given, asked)
         self.threads = thread_count("sequence", threads)

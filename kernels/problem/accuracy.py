@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, meant
 
 ACCURACIES = ("largest", "each")
 _process: dict[str, str] = {}  # what `set_accuracy` was told
@@ -36,5 +36,6 @@ def accuracy_of(op: str, accuracy: str | None) -> str:
 
 def _known_accuracy(what: str, accuracy: Any) -> str:
     if not isinstance(accuracy, str) or accuracy not in ACCURACIES:
-        raise ProblemError(f'{what} is {accuracy!r}, must be "largest" (errors are shares of the largest output) or "each" (of their own)')
+        remedy = 'must be "largest" (errors are shares of the largest output) or "each" (of their own)'
+        raise ProblemError(f"{what} is {accuracy!r}, {remedy}{meant(accuracy, ACCURACIES)}")
     return accuracy

@@ -12,7 +12,7 @@ import math
 from typing import Self
 
 from kernels.problem.accuracy import ACCURACIES
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, meant
 from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
 from kernels.problem.window import DTYPES, Pairs, Size, Window, by_x, dilated, pads
 
@@ -69,7 +69,8 @@ class Conv(Window):
                 )
         self._check()
         if self.activation and self.activation[0] not in ACTIVATIONS:
-            raise ProblemError(f"{self.op}: activation {self.activation[0]!r} is not known; use one of {', '.join(ACTIVATIONS)}")
+            known = ", ".join(ACTIVATIONS) + meant(self.activation[0], ACTIVATIONS, {"swish": "silu", "lrelu": "leaky_relu"})
+            raise ProblemError(f"{self.op}: activation {self.activation[0]!r} is not known; use one of {known}")
         if self.accuracy not in ACCURACIES:
             raise ProblemError(f"{self.op}: accuracy is {self.accuracy!r}, must be {' or '.join(map(repr, ACCURACIES))}")
         if self.pool:

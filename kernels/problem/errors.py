@@ -1,4 +1,10 @@
-"""The two errors of the library: arguments that make no problem, and a problem that a named implementation cannot do."""
+"""Errors, arguments that make no problem and a problem that a named implementation cannot do; a warning; and what was meant instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class ProblemError(ValueError):
@@ -7,3 +13,27 @@ class ProblemError(ValueError):
 
 class RefusedError(ValueError):
     """The named implementation cannot do this problem; the message is the sentence it refuses with."""
+
+
+class PrecisionWarning(UserWarning):
+    """A float64 operand makes a call with float32 input compute in float64, at half the speed or less."""
+
+
+def meant(value: Any, known: Iterable[str], others: Mapping[str, str] | None = None) -> str:
+    """What somebody may have meant who wrote `value`, for the end of a message, or "": a name in other letters, another library's word
+    for it (`others`: lower case, no separators), or the nearest.
+
+    >>> meant("LeakyReLU", ["relu", "leaky_relu"]), meant("NHWC", ["channels_last"], {"nhwc": "channels_last"}), meant(3, ["relu"])
+    ('; did you mean "leaky_relu"?', '; did you mean "channels_last"?', '')
+    """
+    if not isinstance(value, str):
+        return ""
+
+    def plain(word: str) -> str:
+        return "".join(letter for letter in word.lower() if letter.isalnum())
+
+    words = {plain(word): word for word in known}
+    found = words.get(plain(value)) or (others or {}).get(plain(value))
+    near = difflib.get_close_matches(plain(value)[:64], words, 1)
+    found = found or (words[near[0]] if near else None)
+    return f'; did you mean "{found}"?' if found else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -13,7 +14,7 @@ import numpy as np
 
 from kernels.problem.arrays import canonical, intake, plain, too_large
 from kernels.problem.conv import Problem, same_padding
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, meant
 from kernels.problem.operands import Operands
 from kernels.problem.pool import AdaptivePool
 from kernels.problem.window import Pairs, Size
@@ -81,6 +82,18 @@ def per_axis(op: str, name: str, value: Any, axes: int) -> Size:
     return values * axes if len(values) == 1 else values
 
 
+def real(op: str, name: str, value: Any, *, above: float = -math.inf) -> float:
+    """A finite number, above the one that is given, as users write it. Raises ProblemError for anything else, True and False too."""
+    found = math.nan
+    if isinstance(value, numbers.Real | np.floating | np.integer) and not isinstance(value, bool | np.bool):
+        with contextlib.suppress(OverflowError):
+            found = float(value)
+    if not math.isfinite(found) or found <= above:
+        shown = repr(value) if len(repr(value)) < 40 else f"{repr(value)[:36]}..."
+        raise ProblemError(f"{op}: {name} is {shown}, must be a finite number{'' if above == -math.inf else f' above {above:g}'}")
+    return found
+
+
 def flag(op: str, name: str, value: Any) -> bool:
     """True or False, or 1 or 0 as ONNX writes them; anything else is a mistake that its truth would hide."""
     if not isinstance(value, bool | np.bool | int) or value not in (0, 1):
@@ -96,6 +109,22 @@ def shape(op: str, x_shape: Any) -> tuple[int, ...]:
         raise ProblemError(f"{op}: x_shape is {x_shape!r}, must be a sequence of whole numbers") from None
 
 
+LAYOUTS = "channels_first", "channels_last"
+ORDERS = {f"n{axes}c": "channels_last" for axes in ("", "w", "l", "t", "hw", "dhw")}  # other libraries' words, as `meant` reads them
+ORDERS |= {f"nc{axes}": "channels_first" for axes in ("", "w", "l", "t", "hw", "dhw", "contiguousformat")}
+PADDINGS = {"sameupper": "same", "half": "same", "notset": "valid", "explicit": "valid", "none": "valid"}
+
+
+def _meant_by(padding: str, kernel: Size, dilation: Size) -> str:
+    """What another library's word for padding is here, for the end of a message."""
+    reach = tuple((k - 1) * d for k, d in zip(kernel, dilation))
+    both, ahead = tuple((r, r) for r in reach), (*((0, 0) for _ in reach[1:]), (reach[-1], 0))
+    if padding.lower() in ("full", "causal"):
+        full = padding.lower() == "full"
+        return f'; "{padding}" is padding={both if full else ahead}, (kernel - 1) * dilation on {"both sides" if full else "the left"}'
+    return meant(padding, ("valid", "same", "same_lower"), PADDINGS)
+
+
 def padding_pairs(op: str, padding: Any, size: Size, kernel: Size, stride: Size, dilation: Size) -> Pairs:
     """(before, after) per axis from every form of padding that is accepted."""
     axes = len(size)
@@ -106,7 +135,8 @@ def padding_pairs(op: str, padding: Any, size: Size, kernel: Size, stride: Size,
             return ((0, 0),) * axes
         if padding in ("same", "same_lower"):
             return tuple(same_padding(n, k, s, d, lower=padding == "same_lower") for n, k, s, d in zip(size, kernel, stride, dilation))
-        raise ProblemError(f'{op}: padding is {padding!r}, must be "valid", "same", "same_lower", a number or (before, after) pairs')
+        hint = _meant_by(padding, kernel, dilation)
+        raise ProblemError(f'{op}: padding is {padding!r}, must be "valid", "same", "same_lower", a number or (before, after) pairs{hint}')
     if isinstance(padding, Sequence) and padding and all(isinstance(pair, Sequence) and not isinstance(pair, str) for pair in padding):
         if len(padding) != axes or any(len(pair) != 2 for pair in padding):
             raise ProblemError(f"{op}: padding is {padding!r}; pass {axes} (before, after) pairs, one per spatial axis")
@@ -122,7 +152,7 @@ def padding_pairs(op: str, padding: Any, size: Size, kernel: Size, stride: Size,
 def is_channels_last(op: str, layout: str) -> bool:
     """Whether channels come last."""
     if not isinstance(layout, str) or layout not in ("channels_first", "channels_last"):
-        raise ProblemError(f'{op}: layout is {layout!r}, must be "channels_first" or "channels_last"')
+        raise ProblemError(f'{op}: layout is {layout!r}, must be "channels_first" or "channels_last"{meant(layout, LAYOUTS, ORDERS)}')
     return layout == "channels_last"
 
 
@@ -154,9 +184,7 @@ def activation_pair(op: str, activation: Any) -> tuple[str, float] | None:
         return activation, slopes.get(activation, 0.0)
     if isinstance(activation, Sequence) and len(activation) == 2 and isinstance(activation[0], str) and activation[0] in slopes:
         name, slope = activation
-        if not isinstance(slope, numbers.Real) or not math.isfinite(slope):
-            raise ProblemError(f"{op}: activation {name!r} has slope {slope!r}, must be a finite number")
-        return name, float(slope)
+        return name, real(op, f"the slope of activation {name!r}", slope)
     raise ProblemError(f'{op}: activation is {activation!r}, must be None, a name, or ("leaky_relu", slope)')
 
 

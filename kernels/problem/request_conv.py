@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kernels.problem.accuracy import accuracy_of
-from kernels.problem.arrays import canonical, intake, result_dtypes
+from kernels.problem.arrays import canonical, intake, result_dtypes, warn_if_widened
 from kernels.problem.conv import Conv, ConvTranspose
 from kernels.problem.errors import ProblemError
 from kernels.problem.operands import Operands
@@ -89,6 +89,7 @@ def _assemble(
     others = {"bias": bias, "scale": scale, "shift": shift}
     given = {"weight": layer.given, **{name: intake(op, name, value) for name, value in others.items() if value is not None}}
     computed, returned = result_dtypes([x_dtype, *(array.dtype for array in given.values())])
+    warn_if_widened(op, x_dtype, computed, {name: array.dtype for name, array in given.items()})
     scaled = scale is not None or shift is not None
     problem = make(
         op, layer.n, layer.c_in, flat(layer.size, 1), flat(layer.kernel, 1), flat(layer.stride, 1), flat(padding, (0, 0)),
