@@ -4,8 +4,8 @@
     out[ow]    = combine over kw of row[ow*sw + kw*dw - left]         horizontal, from a padded row that stays in L1
 
 combine is the maximum (NaN wins) or the sum. Horizontal windows that step by 1 to 4 fill the lanes with outputs; wider steps fill them
-with the taps of one output, which are then combined across. Windows side by side (no padding, step = kernel) need no row in between:
-`step` vectors are combined down the columns and picked apart in registers.
+with the taps of one output, which are then combined across. Windows side by side (step = kernel) need no row in between:
+`step` vectors are combined down the columns and picked apart in registers; of those that padding cuts only some columns are loaded.
 """
 
 from __future__ import annotations
@@ -142,12 +142,15 @@ def _along(w: VectorBuilder, p: PoolPlane, dst: ir.Value, row_count: ir.Value) -
 
 
 @emitter
-def _tiled(w: VectorBuilder, p: PoolPlane, dst: ir.Value, src: ir.Value, row_count: ir.Value, rows: ir.Value, row_stride: ir.Value) -> None:
-    """dst[j] = combine over r < rows and t < stride of src[r*row_stride + j*stride + t], divided as in `_along`; addresses. `tall` is the
-    number of rows where it is known to the compiler, else 0."""
+def _tiled(
+    w: VectorBuilder, p: PoolPlane, dst: ir.Value, src: ir.Value, counts: ir.Value, row_count: ir.Value, rows: ir.Value,
+    row_stride: ir.Value, count: ir.Value,
+) -> None:  # fmt: skip
+    """dst[j] = combine over r < rows and t < stride of src[r*row_stride + j*stride + t] for j < count, divided as in `_along`; addresses.
+    `tall` is the number of rows where it is known to the compiler, else 0."""
     b = w.b
     combine = Combine(w, p.kind)
-    to, source, number = w.pointer(dst), w.pointer(src), w.pointer(p.counts)
+    to, source, number = w.pointer(dst), w.pointer(src), w.pointer(counts)
     down = w.splat(w.load_scalar(w.pointer(row_count)))
 
     def outputs(j: ir.Value, masks: list[ir.Value] | None) -> ir.Value:
@@ -175,15 +178,34 @@ def _tiled(w: VectorBuilder, p: PoolPlane, dst: ir.Value, src: ir.Value, row_cou
             result = w.across_each(vectors, combine.two)
         return _finish(w, p.kind, result, b.fmul(down, w.load(w.at(number, j))))
 
-    whole = b.sdiv(p.ow, i64(p.lanes))
+    whole = b.sdiv(count, i64(p.lanes))
     with w.loop(whole) as block:
         j = b.mul(block, i64(p.lanes))
         w.store(outputs(j, None), w.at(to, j))
     done = b.mul(whole, i64(p.lanes))
-    rest = b.sub(p.ow, done)
+    rest = b.sub(count, done)
     with w.when(b.icmp_signed(">", rest, i64(0))):
         inputs = b.mul(rest, i64(p.stride))
         w.store_first(outputs(done, [w.first(inputs, i * p.lanes) for i in range(p.stride)]), w.at(to, done), w.first(rest))
+
+
+@emitter
+def _edge(
+    w: VectorBuilder, p: PoolPlane, dst: ir.Value, src: ir.Value, count: ir.Value, row_count: ir.Value, rows: ir.Value,
+    row_stride: ir.Value, taps: ir.Value,
+) -> None:  # fmt: skip
+    """dst[0] = combine over r < rows and t < taps of src[r*row_stride + t], divided by row_count[0] * count[0] if a sum: a window of which
+    `taps` columns, at most `stride`, lie in the plane; addresses."""
+    b = w.b
+    combine = Combine(w, p.kind)
+    source, total = w.pointer(src), w.variable(combine.start)
+    masks = [w.first(b.sub(taps, i64(first))) for first in range(0, p.stride, p.lanes)]
+    with w.loop(rows) as r:
+        row = w.at(source, b.mul(r, row_stride))
+        for i, mask in enumerate(masks):
+            w.set(total, combine.two(w.load_first(w.at(row, i * p.lanes), mask, combine.neutral), w.get(total)))
+    number = b.fmul(w.load_scalar(w.pointer(row_count)), w.load_scalar(w.pointer(count)))
+    b.store(_finish(w, p.kind, w.across(w.get(total), combine.two), number), w.pointer(dst))
 
 
 @emitter
@@ -258,10 +280,21 @@ def _reduce_row(p, y):
 
 @njit
 def _side_by_side(p):
-    size = p.itemsize
+    """Windows wholly inside from number `low` to `high`; those before and after see some columns only."""
+    size, step = p.itemsize, p.sw
+    low = min((p.left + step - 1) // step, p.ow)
+    high = min(max((p.w + p.left) // step, low), p.ow)
     for y in range(p.oh):
         first, number = rows_inside(y, p.h, p.kh, p.sh, p.top, p.dh)
-        _tiled(p, (p.dst + y * p.ow * size, p.src + first * p.w * size, p.row_counts + y * size, number, p.dh * p.w))
+        to, source, row_count, pitch = p.dst + y * p.ow * size, p.src + first * p.w * size, p.row_counts + y * size, p.dh * p.w
+        for x in range(low):
+            taps = min(x * step - p.left + p.kw, p.w)
+            _edge(p, (to + x * size, source, p.counts + x * size, row_count, number, pitch, taps))
+        begin = source + (low * step - p.left) * size
+        _tiled(p, (to + low * size, begin, p.counts + low * size, row_count, number, pitch, high - low))
+        for x in range(high, p.ow):
+            place = x * step - p.left
+            _edge(p, (to + x * size, source + place * size, p.counts + x * size, row_count, number, pitch, min(p.kw, p.w - place)))
 
 
 @njit
@@ -293,7 +326,7 @@ def _line(p):
 @dataclasses.dataclass(frozen=True)
 class Window:
     """What the micro-kernel of a plane is compiled for. stride: the horizontal step if outputs fill the lanes, 0 if a window's taps do.
-    tall: rows of a window where all have the same few, else 0. tiled: windows lie side by side inside the plane."""
+    tall: rows of a window where all have the same few, else 0. tiled: windows lie side by side."""
 
     stride: int
     tall: int
@@ -302,7 +335,7 @@ class Window:
 
 def window(kernel: Size, stride: Size, dilation: Size, inside: tuple[bool, bool]) -> Window:
     """The micro-kernel for windows of which none leaves the plane along the axes that are `inside`."""
-    tiled = inside[1] and 1 < kernel[1] == stride[1] <= TILED_STRIDES and dilation[1] == 1
+    tiled = 1 < kernel[1] == stride[1] <= TILED_STRIDES and dilation[1] == 1
     step = stride[1] if tiled or stride[1] <= LANE_STRIDES else 0
     return Window(step, kernel[0] if tiled and inside[0] and kernel[0] <= UNROLLED else 0, tiled)
 

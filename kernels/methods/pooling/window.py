@@ -3,7 +3,8 @@
 The vertical pass reads each input row once per window row and leaves one padded row in the first-level cache, where padding costs
 nothing; the horizontal pass fills the lanes with outputs, or with the taps of one output where the step is wide. Windows that cover
 whole rows or planes are sums over contiguous lines. Reading the input is all that takes time, so it is limited by memory; it loses to
-nothing here. The separation is that of van Herk's filters (Pattern Recognition Letters 13(7), 1992).
+nothing here. The separation is that of van Herk's filters (Pattern Recognition Letters 13(7), 1992), by which long windows go too
+(`long_windows`).
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import calibration, worth
 from kernels.cost.memory import L2_BYTES
 from kernels.cost.roofline import memory_seconds, rate
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.pooling.argmax import ArgmaxPlane, plane_positions
+from kernels.methods.pooling.long_windows import cycles, is_long, prepare_long
 from kernels.methods.pooling.narrow import (
     JOB_BYTES,
     for_kind,
@@ -119,7 +121,7 @@ def refuse(problem: Problem) -> str | None:
     if problem.return_indices:
         large = math.prod(problem.size) >= 1 << 31
         return "positions in planes of 2^31 numbers and more do not fit its counters; jit has larger ones" if large else None
-    if problem.stride[1] > LANE_STRIDES and problem.dilation[1] > 1 and not whole_lines(problem):
+    if problem.stride[1] > LANE_STRIDES and problem.dilation[1] > 1 and not whole_lines(problem) and not is_long(problem):
         return f"a dilated window that steps by more than {LANE_STRIDES} along the width has no vectors to load; jit does it"
     return None
 
@@ -174,6 +176,8 @@ def prepare(problem: Pool, threads: int) -> Prepared:
             launch_lines(used, line_jobs, handle(x), handle(out), *rest)
 
         return Prepared(without_operands(run_lines), 0, f"whole lines of {length}")
+    if is_long(problem):
+        return prepare_long(problem, threads, row_counts, counts)
     if in_strips(problem):
         return prepare_strips(problem, threads)
     if stacks_planes(problem):
@@ -201,7 +205,7 @@ def prepare(problem: Pool, threads: int) -> Prepared:
 
     def run(x: Array, out: Array, held: Any = held) -> None:
         rows = scratch.take()
-        if not all(inside):  # a scratch row's margins are padding
+        if not all(inside) and not shape.tiled:  # a scratch row's margins are padding
             rows[: used * row_bytes].view(problem.dtype)[...] = neutral
         launch(used, jobs, handle(x), handle(out), handle(rows), *arguments)
         scratch.give(rows)
@@ -210,7 +214,9 @@ def prepare(problem: Pool, threads: int) -> Prepared:
 
 
 def estimate(problem: Pool) -> float:
-    """What memory takes, and its operations at a share of the vectors' peak."""
+    """What memory takes, and its operations at a share of the vectors' peak; of long windows what running along their lines takes."""
+    if is_long(problem) and not whole_lines(problem):
+        return memory_seconds(problem) + cycles(problem) / calibration().clock
     return memory_seconds(problem) + problem.flops / rate(problem, SHARE)
 
 
