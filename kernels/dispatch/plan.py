@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from kernels import methods
+from kernels.cost.classes import Classes, class_of
 from kernels.dispatch import tuning
 from kernels.dispatch.heuristic import Choice, choose
+from kernels.methods import registry
 from kernels.methods.contract import Implementation
 from kernels.primitives.prepared import Prepared, Run, without_operands
 from kernels.problem.arrays import OWNS, PLAIN, TAKES, canonical, intake, plain, too_large
@@ -31,6 +33,7 @@ Array = np.ndarray
 REMEMBERED, REMEMBERED_BYTES = 512, 256 << 20  # problems, and their scratch space
 
 
+@functools.cache
 def load() -> None:
     """Import the implementations, which register themselves; done at the first plan because Numba alone takes 0.4 s to import."""
     from numba.core import config
@@ -40,10 +43,23 @@ def load() -> None:
     methods.load()
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
+@functools.lru_cache(maxsize=8 * REMEMBERED)
 def _choice(problem: Problem, name: str, threads: int, packs: bool, generation: int, _: Machine) -> Choice:
     measured = tuning.recall(problem, threads) if name == "auto" and not packs else None
-    return choose(problem, name, threads, measured, packs=packs)
+    if name != "auto" or measured is not None:
+        return choose(problem, name, threads, measured, packs=packs)
+    key = class_of(problem), threads, packs, generation, machine()
+    found = _classes.get(key)
+    if found is None or registry.refusal(problem, found[1].implementation):
+        choice = choose(problem, name, threads, packs=packs)
+        _classes.put(key, problem, choice)
+        return choice
+    other, choice = found
+    larger = math.prod(problem.out_shape) / max(math.prod(other.out_shape), 1)
+    return dataclasses.replace(choice, estimates={method: seconds * larger for method, seconds in choice.estimates.items()})
+
+
+_classes: Classes[Choice] = Classes()
 
 
 def choice_for(problem: Problem, name: str, threads: int, *, packs: bool = False) -> Choice:
@@ -60,6 +76,7 @@ _prepared: Recent[Prepared] = Recent(REMEMBERED, REMEMBERED_BYTES)
 def forget() -> None:
     """Drop what is remembered of recent problems."""
     _choice.cache_clear()
+    _classes.forget()
     _prepared.forget()
 
 

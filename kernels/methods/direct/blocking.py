@@ -14,13 +14,14 @@ import itertools
 import math
 from collections.abc import Iterator
 
+from kernels.cost.classes import Anew, by_class, parts
 from kernels.cost.gemm import TILE_COST, TURNED, across_cycles, even, pool_apart, pooled_size, tallest, tap_cycles
 from kernels.cost.memory import L2_BYTES, L3_BYTES, job_cycles, stream_cycles
 from kernels.cost.roofline import BIND
 from kernels.cost.variants import rivals
 from kernels.primitives.packed_layout import Layout, layout, packing_cycles, row_counts
 from kernels.problem.conv import Conv
-from kernels.runtime.machine import Machine, machine, remembered
+from kernels.runtime.machine import Machine, machine
 
 RESUMED = 6  # cycles to read and write a vector of sums in the second-level cache
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
@@ -102,9 +103,9 @@ def candidates(problem: Conv, threads: int, most: int = TALLEST) -> Iterator[Blo
                     if packed.size > budget and (rows, columns) != (1, min(columns, lanes * n)):
                         continue
                     most = even(ins, max(1, min(ins, budget // packed.size)))[0]
-                    for parts in sorted({part for part in (most, 2 * most, 4 * most) if part <= ins}):
+                    for pieces in sorted({part for part in (most, 2 * most, 4 * most) if part <= ins}):
                         for chunks in sorted({1, min(threads, outs), min(2 * threads, outs)}):
-                            block = Blocking(flat, rows, columns, -(-ins // parts), m, n, chunks)
+                            block = Blocking(flat, rows, columns, -(-ins // pieces), m, n, chunks)
                             yield dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec))
 
 
@@ -168,7 +169,37 @@ def kinds(problem: Conv, threads: int) -> list[str]:
     return rivals(((kind(block), block.cycles) for block in found), kind(best(problem, threads)))
 
 
-@remembered
+def _resized(old: Conv, block: Blocking | None, problem: Conv, threads: int, only: str = "", last: bool = False) -> Blocking | None:
+    """The blocking of another problem of the class for this one: as many parts of rows and columns, where they fit the caches too."""
+    if block is None:
+        return None
+    spec, (down, across), (down_old, across_old) = machine(), pooled_size(problem), pooled_size(old)
+    lanes, (oh, ow) = spec.lanes(problem.itemsize), problem.conv_size
+    if block.across and oh * ow > NARROW * lanes and not last:
+        raise Anew
+    step, line = problem.pool[2] if problem.pool else (1, 1)
+
+    def fitting(more: int) -> Iterator[Blocking]:
+        """As many parts of rows and of columns as there were, or so many more of either."""
+        unit = lanes * block.n
+        some = {across} if block.columns >= across_old or block.flat or block.across else {
+            parts(across, across_old, block.columns, unit, extra) // line * line for extra in (0, more)
+        }  # fmt: skip
+        for rows in {parts(down, down_old, block.rows, step, extra) for extra in (0, more)}:
+            for columns in some - {0}:
+                packed = narrow_layout(problem, rows, last) if block.across else layout(problem, block.flat, rows, columns, lanes)
+                if packed.size * problem.itemsize <= spec.l2 // 2:
+                    new = dataclasses.replace(block, rows=rows, columns=columns)
+                    cycles = new.cycles * math.prod(problem.conv_shape) / math.prod(old.conv_shape)
+                    yield dataclasses.replace(new, cycles=cycles if new.across else _cycles(problem, new, packed, threads, spec))
+
+    found = next((some for more in (1, 2, 3) if (some := list(fitting(more)))), None)
+    if not found:
+        raise Anew
+    return min(found, key=lambda block: block.cycles)
+
+
+@by_class(_resized)
 def best_as_given(problem: Conv, threads: int) -> Blocking | None:
     """The blocking with the lowest estimate for weights that serve one call and are not packed; None where packing them costs less."""
     if problem.pool:
@@ -178,7 +209,7 @@ def best_as_given(problem: Conv, threads: int) -> Blocking | None:
     return given if given.cycles < best(problem, threads).cycles + packing else None
 
 
-@remembered
+@by_class(_resized)
 def best(problem: Conv, threads: int, only: str = "", last: bool = False) -> Blocking:
     """The blocking with the lowest estimate; lanes along output channels only where they gain a twentieth, the estimate's error, or where
     most lanes would be idle otherwise (4096 to 4096 at one position: 12 against 20 GB/s of weights). only: of this kind, if there is
@@ -195,7 +226,7 @@ def weight_cycles(problem: Conv) -> float:
     return BIND + PACKED * math.prod(problem.weight_shape)
 
 
-@remembered
+@by_class(_resized)
 def best_pooled(problem: Conv, threads: int, only: str = "") -> Blocking | None:
     """The blocking with the lowest estimate of those whose blocks hold whole windows and finish their sums at once; None: there is none,
     or the best of all with a pool of its own costs less. only: of this kind, if there is one.

@@ -16,12 +16,13 @@ import itertools
 import math
 from collections.abc import Iterator
 
+from kernels.cost.classes import Anew, by_class
 from kernels.cost.gemm import tallest
 from kernels.cost.memory import L2_BYTES, L3_BYTES, MEMORY_BYTES, STREAMED, far_cycles
 from kernels.cost.variants import rivals
 from kernels.methods.fft.scipy_blocking import layout
 from kernels.problem.conv import Conv
-from kernels.runtime.machine import machine, remembered
+from kernels.runtime.machine import machine
 
 LONGEST = 1024  # two buffers of vectors of this length still fit the second-level cache; SciPy does longer ones
 LENGTHS = sorted({
@@ -54,10 +55,15 @@ class Taps:
         return max(self.index)
 
 
-@functools.lru_cache(maxsize=64)
 def taps(problem: Conv, axis: int) -> Taps:
     """The taps of one axis."""
-    index, phase = zip(*(divmod(i * problem.dilation[axis], problem.stride[axis]) for i in range(problem.kernel[axis])))
+    return _taps(problem.kernel[axis], problem.stride[axis], problem.dilation[axis])
+
+
+@functools.lru_cache(maxsize=64)
+def _taps(kernel: int, stride: int, dilation: int) -> Taps:
+    """The same for every length of input."""
+    index, phase = zip(*(divmod(i * dilation, stride) for i in range(kernel)))
     return Taps(phase, index)
 
 
@@ -95,14 +101,45 @@ def kinds(problem: Conv, threads: int) -> list[str]:
     return rivals(costs + ([(SCIPY, by_scipy.cycles)] if by_scipy else []), own)
 
 
-@remembered
+def _resized(old: Conv, cut: Cut | None, problem: Conv, threads: int, only: str = "") -> Cut | None:
+    """The cut of another problem of the class for this one: the same length of transforms."""
+    if cut is None:
+        return None
+    spec, out = machine(), problem.conv_size[cut.axis]
+    reach, column = taps(problem, cut.axis).reach, problem.c_in * frequencies(cut.length) * 2 * problem.itemsize
+    phases = len(taps(problem, cut.axis).phases)
+    if cut.blocks:
+        pieces = -(-out // cut.outputs)
+        span = min(pieces, max(2 * cut.blocks, spec.l3 // 3 // (column * phases)))
+        new = dataclasses.replace(cut, span=span, tiles=-(-pieces // span))
+    else:
+        outputs = min(cut.length - reach, out)
+        new = dataclasses.replace(cut, outputs=outputs, tiles=-(-out // outputs))
+        if new.tiles != cut.tiles and cut.tiles == 1:
+            raise Anew
+        band = (problem.conv_size[1 - cut.axis] + taps(problem, 1 - cut.axis).reach) * column * phases
+        band *= len(taps(problem, 1 - cut.axis).phases)
+        new = dataclasses.replace(new, bands=max(1, min(problem.n * new.tiles, spec.l3 // 3 // band)))
+        if cut.each:
+            rows = new.bands * wide(problem, new)
+            m = tallest(rows, cut.m)
+            new = dataclasses.replace(new, m=m, stack=-(-rows // m))
+    return dataclasses.replace(new, cycles=_cycles(problem, new, threads))
+
+
+def _same_route(old: Conv, cut: Cut | None, problem: Conv, only: str = "") -> Cut | None:
+    """The route of another problem of the class."""
+    return None if cut is None else best(problem, 1, only)
+
+
+@by_class(_resized)
 def best(problem: Conv, threads: int, only: str = "") -> Cut | None:
     """The cut with the lowest estimate; None where there is none. only: of this kind, if there is one."""
     found = [*candidates(problem, threads), *in_blocks(problem, threads)]
     return min([cut for cut in found if kind(cut) == only] or found, key=lambda cut: cut.cycles, default=None)
 
 
-@remembered
+@by_class(_same_route)
 def by_lines(problem: Conv, only: str = "") -> Cut | None:
     """The cut for one thread, or None where SciPy's transforms are estimated lower, or are the only kind."""
     cut, other = best(problem, 1, only), layout(problem)

@@ -7,7 +7,6 @@ channels. Where the product's lanes do so too, spectra go straight to their plac
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -88,15 +87,16 @@ def _lines(problem: Conv, cut: Cut) -> tuple[Array, Array, Array]:
     """(starts, rows, sources) for `_spectra`: lines are [phase][tap on the other axis, or block]."""
     along, other = taps(problem, cut.axis), problem.kernel[1 - cut.axis]
     step, apart = (problem.kernel[1], 1)[cut.axis], (problem.kernel[1], 1)[1 - cut.axis]
-    starts, rows, sources = [0], [], []
-    for phase, line in itertools.product(along.phases, range(cut.blocks or other)):
-        for tap, (own, index) in enumerate(zip(along.phase, along.index)):
-            block, row = divmod(index, cut.outputs) if cut.blocks else (line, index)
-            if (own, block) == (phase, line):
-                rows.append(-row % cut.length)
-                sources.append(tap * step + (0 if cut.blocks else line * apart))
-        starts.append(len(rows))
-    return np.array(starts), np.array(rows, np.int64), np.array(sources, np.int64)
+    phase, index, tap = np.array(along.phase), np.array(along.index), np.arange(len(along.phase))
+    if cut.blocks:
+        count, (line, row), source = cut.blocks, np.divmod(index, cut.outputs), tap * step
+    else:
+        count, line = other, np.repeat(np.arange(other), len(tap))
+        phase, row, source = np.tile(phase, other), np.tile(index, other), np.tile(tap * step, other) + line * apart
+    line = np.searchsorted(along.phases, phase) * count + line
+    order = np.argsort(line, kind="stable")  # taps of a line in their own order
+    starts = np.append(0, np.cumsum(np.bincount(line, minlength=len(along.phases) * count)))
+    return starts, -row[order] % cut.length, source[order]
 
 
 def spectra_packer(problem: Conv, cut: Cut, parts: int, job: int, own: Tables, threads: int) -> Callable[[Array], Array]:

@@ -13,6 +13,7 @@ import functools
 import itertools
 import math
 
+from kernels.cost.classes import Anew, by_class
 from kernels.problem.conv import Conv
 
 CHUNK = 32 << 20  # bytes that the tiles processed at a time may take in all their forms
@@ -35,6 +36,32 @@ def good_length(least: int) -> int:
     return best
 
 
+class KernelTaps(tuple[tuple[int, int], ...]):
+    """(phase, index within the phase) of each tap along an axis; what follows from them is found once."""
+
+    @functools.cached_property
+    def phases(self) -> tuple[int, ...]:
+        """Phases of the input that some tap sees."""
+        return tuple(sorted({phase for phase, _ in self}))
+
+    @functools.cached_property
+    def reach(self) -> int:
+        """Positions of a phase from its first tap to its last."""
+        return max(index for _, index in self)
+
+
+@functools.lru_cache(maxsize=64)
+def kernel_taps(kernel: int, stride: int, dilation: int) -> KernelTaps:
+    """The taps of an axis that is transformed; as long as an impulse response, and the same for every length of input."""
+    return KernelTaps(divmod(i * dilation, stride)[::-1] for i in range(kernel))
+
+
+@functools.lru_cache(maxsize=64)
+def plain_taps(kernel: int, dilation: int) -> KernelTaps:
+    """The taps of an axis that is not."""
+    return KernelTaps((0, i * dilation) for i in range(kernel))
+
+
 @dataclasses.dataclass(frozen=True)
 class Axis:
     """How one spatial axis is done. length: positions of a tile that are gathered, the transform's length if it is transformed.
@@ -45,21 +72,21 @@ class Axis:
     length: int
     outputs: int
     tiles: int
-    taps: tuple[tuple[int, int], ...]
+    taps: KernelTaps
     step: int
     stride: int
 
     @property
     def phases(self) -> tuple[int, ...]:
         """Phases of the input that some tap sees."""
-        return tuple(sorted({phase for phase, _ in self.taps}))
+        return self.taps.phases
 
 
 def transformed(problem: Conv, axis: int) -> list[Axis]:
     """Tilings of an axis by transforms of several lengths; none where windows do not overlap."""
     stride, size = problem.stride[axis], problem.conv_size[axis]
-    taps = tuple(divmod(i * problem.dilation[axis], stride)[::-1] for i in range(problem.kernel[axis]))
-    reach = max(index for _, index in taps)
+    taps = kernel_taps(problem.kernel[axis], stride, problem.dilation[axis])
+    reach = taps.reach
     if reach == 0:
         return []
     whole = good_length(size + reach)
@@ -71,7 +98,7 @@ def transformed(problem: Conv, axis: int) -> list[Axis]:
 def direct(problem: Conv, axis: int) -> list[Axis]:
     """The axis as it is, whole or cut into tiles of fewer outputs."""
     stride, size = problem.stride[axis], problem.conv_size[axis]
-    taps = tuple((0, i * problem.dilation[axis]) for i in range(problem.kernel[axis]))
+    taps = plain_taps(problem.kernel[axis], problem.dilation[axis])
     choices = sorted({-(-size // tiles) for tiles in (1, 4, 16, 64, 256, 1024, size)})
     return [Axis(False, (outputs - 1) * stride + taps[-1][1] + 1, outputs, -(-size // outputs), taps, 1, stride) for outputs in choices]
 
@@ -164,7 +191,27 @@ class Layout:
         return self.cost / FLOPS_PER_CYCLE + CALLS
 
 
-@functools.lru_cache(maxsize=512)
+def _resized(old: Conv, taken: Layout | None, problem: Conv) -> Layout | None:
+    """The layout of another problem of the class for this one: as many tiles along each axis."""
+    if taken is None:
+        return None
+    axes = []
+    for i, axis in enumerate(taken.axes):
+        stride, size = problem.stride[i], problem.conv_size[i]
+        outputs = -(-size // axis.tiles)
+        if axis.transformed:
+            length = good_length(outputs + axis.taps.reach)
+            outputs = min(length - axis.taps.reach, size)
+        else:
+            length = (outputs - 1) * stride + axis.taps[-1][1] + 1
+        axes.append(dataclasses.replace(axis, length=length, outputs=outputs, tiles=-(-size // outputs)))
+    new = Layout(problem, *axes)
+    if sum(new.item_bytes) > CHUNK and sum(taken.item_bytes) <= CHUNK:
+        raise Anew
+    return new
+
+
+@by_class(_resized)
 def layout(problem: Conv) -> Layout | None:
     """The cheapest layout whose tiles fit CHUNK (or else the one of the smallest tiles); None where no window overlaps another."""
     rows, columns = transformed(problem, 0), transformed(problem, 1)

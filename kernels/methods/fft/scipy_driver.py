@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from kernels.methods.fft.scipy_blocking import CHUNK, Layout, layout
+from kernels.methods.fft.scipy_blocking import CHUNK, Axis, Layout, layout
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.arrays import frozen
 from kernels.problem.conv import Conv
@@ -119,6 +119,13 @@ def gather_jobs(tiles: Array) -> int:
     return tiles.shape[2] * -(-tiles.shape[3] // BLOCK)
 
 
+def _places(axis: Axis) -> tuple[Array, Array, Array]:
+    """For each tap of an axis: its position in the transform, the number of its phase, its place among the taps of products."""
+    pairs = np.array(axis.taps, np.int64)
+    phase = np.searchsorted(axis.phases, pairs[:, 0])
+    return (pairs[:, 1], phase, 0 * phase) if axis.transformed else (0 * phase, phase, np.arange(len(pairs)))
+
+
 def spectra_of(taken: Layout, weight: Array, threads: int) -> Array:
     """Conjugate spectra of weight (c_out, c_in/groups, kh, kw) as (f, groups, c_out/groups, summands): planes of `gather`, then taps."""
     from scipy import fft
@@ -126,18 +133,13 @@ def spectra_of(taken: Layout, weight: Array, threads: int) -> Array:
     problem, (h, w) = taken.problem, taken.axes
     summands = taken.planes * taken.direct_taps
     result = np.empty((*taken.frequencies, problem.c_out, summands), np.result_type(weight.dtype, np.complex64))
-    phases_h, phases_w = h.phases, w.phases
-    fanned = (len(phases_h), len(phases_w)) + tuple(1 if axis.transformed else len(axis.taps) for axis in (h, w))
+    position, phase, tap = zip(*(_places(axis) for axis in (h, w)))
+    fanned = (len(h.phases), len(w.phases)) + tuple(1 if axis.transformed else len(axis.taps) for axis in (h, w))
     step = max(1, CHUNK * problem.c_out // max(taken.weight_bytes, 1))  # a few output channels at a time bound the memory of this
     for first in range(0, problem.c_out, step):
         part = weight[first : first + step]
         sparse = np.zeros((*taken.transform, *part.shape[:2], *fanned), weight.dtype)
-        for kh, (phase_h, index_h) in enumerate(h.taps):
-            for kw, (phase_w, index_w) in enumerate(w.taps):
-                position = (index_h if h.transformed else 0), (index_w if w.transformed else 0)
-                tap = (0 if h.transformed else kh), (0 if w.transformed else kw)
-                phase = phases_h.index(phase_h), phases_w.index(phase_w)
-                sparse[(*position, slice(None), slice(None), *phase, *tap)] = part[:, :, kh, kw]
+        sparse[position[0][:, None], position[1], :, :, phase[0][:, None], phase[1], tap[0][:, None], tap[1]] = part.transpose(2, 3, 0, 1)
         axes = tuple(i for i, axis in enumerate((h, w)) if axis.transformed)
         spectrum = fft.rfftn(sparse, axes=axes, workers=threads)
         np.conjugate(spectrum.reshape(*taken.frequencies, len(part), summands), out=result[:, :, first : first + step])

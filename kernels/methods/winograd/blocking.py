@@ -12,11 +12,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from kernels.cost.classes import Anew, by_class, parts
 from kernels.cost.gemm import TILE_COST, across_cycles, pool_apart, tallest, tap_cycles
 from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, job_cycles, job_shapes, slowest, stream_cycles
 from kernels.cost.variants import rivals
 from kernels.problem.conv import Conv
-from kernels.runtime.machine import machine, remembered
+from kernels.runtime.machine import machine
 
 TILES = {1: (1,), 2: (5, 3), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and axis that are considered, by kernel length
 # Growth of the rounding error per axis over that of direct summation. Measured on 32 to 512 channels of normal, heavy-tailed (fifth power)
@@ -91,7 +92,27 @@ def kinds(problem: Conv, threads: int) -> list[str]:
     return rivals(((kind(cut), cut.cycles) for cut in _cuts(problem, threads)), kind(best(problem, threads)))
 
 
-@remembered
+def _resized(old: Conv, cut: Cut, problem: Conv, threads: int, only: str = "") -> Cut:
+    """The cut of another problem of the class for this one: the same tile, as many blocks of its rows and columns."""
+    lanes, outs = machine().lanes(problem.itemsize), problem.c_out // problem.groups
+    (down, across), (down_old, across_old) = (
+        tuple(-(-out // m) for out, m in zip(each.conv_size, (cut.mh, cut.mw))) for each in (problem, old)
+    )
+    if cut.images > 1 and cut.images * down * across > TOGETHER * lanes:
+        raise Anew
+    rows = down if cut.images > 1 else parts(down, down_old, cut.rows)
+    columns = across if cut.columns == across_old else min(cut.columns, across)
+    new = dataclasses.replace(cut, rows=rows, columns=columns)
+    if (new.across and new.tiles > FEW * lanes) or holds_windows(old, cut) != holds_windows(problem, new):
+        raise Anew
+    if new.across:
+        new = dataclasses.replace(new, m=tallest(new.tiles, min((machine().registers - 1 - new.n) // new.n, 16)))
+    if cut.channels < outs:
+        new = dataclasses.replace(new, channels=_fitting(problem, new, outs))
+    return dataclasses.replace(new, cycles=_cycles(problem, new, threads))
+
+
+@by_class(_resized)
 def best(problem: Conv, threads: int, only: str = "") -> Cut:
     """The cut with the lowest estimate, of those with a tolerable error if there are any; where jobs do not hold whole windows of a pool
     that follows, its cost counts. only: of this kind, if there is one."""
@@ -122,27 +143,27 @@ def error(problem: Conv, cut: Cut) -> float:
 
 
 def _cuts(problem: Conv, threads: int) -> list[Cut]:
-    spec = machine()
-    lanes, size = spec.lanes(problem.itemsize), problem.itemsize
-    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
-    oh, ow = problem.conv_size
+    lanes, outs, (oh, ow) = machine().lanes(problem.itemsize), problem.c_out // problem.groups, problem.conv_size
     found = []
     for mh in TILES[problem.kernel[0]]:
         for mw in TILES[problem.kernel[1]]:
             down, across = -(-oh // mh), -(-ow // mw)
-            points = (mh + problem.kernel[0] - 1) * (mw + problem.kernel[1] - 1)
             for rows, columns, images in _blocks(problem.n, down, across, lanes, threads):
                 whole = Cut(mh, mw, rows, columns, 0, 0, 0, 0, images)
-                padded = whole.pitch(lanes) * lanes
-                v_bytes = points * ins * padded * size
                 for tiled in _tiled(whole, outs, lanes, threads):
-                    # output channels per round: what the second-level cache has left for products
-                    tall = tiled.height(lanes)
-                    fitting = max(tall, min(outs, int((spec.l2 * 0.8 - v_bytes) // (points * padded * size)) // tall * tall))
-                    for channels in {fitting, outs}:  # or all at once, products then lying in the third-level cache
+                    for channels in {_fitting(problem, tiled, outs), outs}:  # or all at once, products then lying in the third-level cache
                         cut = dataclasses.replace(tiled, channels=channels)
                         found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, threads)))
     return found
+
+
+def _fitting(problem: Conv, cut: Cut, outs: int) -> int:
+    """Output channels per round: what the second-level cache has left for products."""
+    spec = machine()
+    lanes, size, tall = spec.lanes(problem.itemsize), problem.itemsize, cut.height(spec.lanes(problem.itemsize))
+    each = math.prod(cut.patch(problem)) * cut.pitch(lanes) * lanes * size
+    left = spec.l2 * 0.8 - each * (problem.c_in // problem.groups)
+    return max(tall, min(outs, int(left // each) // tall * tall))
 
 
 def _tiled(cut: Cut, outs: int, lanes: int, threads: int) -> Iterator[Cut]:

@@ -1,0 +1,98 @@
+"""A problem's class: itself with long axes known to half an octave. What was enumerated for one length serves the next, resized.
+
+An enumeration of blockings takes 20 to 100 ms, a clip of another length comes with every file. A blocking's shape (its tile, what it keeps
+in cache, how many parts it makes for the threads) is the same within a class; only where its parts end moves.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+from kernels.runtime.machine import machine
+
+Result = TypeVar("Result")
+EXACT = 64  # lengths up to this are a class each: what overhangs or fills a vector differs with every one
+CLASSES, PROBLEMS = 1024, 4096  # that are remembered
+
+
+def near(length: int) -> int:
+    """A short length as it is, a longer one as its half octave, below zero."""
+    return length if length <= EXACT else -int(2 * math.log2(length))
+
+
+def class_of(problem: Any) -> Hashable:
+    """What problems of a class have in common."""
+    return type(problem), *(tuple(map(near, value)) if name == "size" else value for name, value in vars(problem).items())
+
+
+class Classes(Generic[Result]):
+    """What was found for the first problem of each class, by keys; the least recently used leave first."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[Hashable, tuple[Any, Result]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> tuple[Any, Result] | None:
+        """(the problem, what was found for it), or None."""
+        with self._lock:
+            found = self._found.get(key)
+            if found is not None:
+                self._found.move_to_end(key)
+            return found
+
+    def put(self, key: Hashable, problem: Any, result: Result) -> None:
+        """Remember what was found."""
+        with self._lock:
+            self._found[key] = problem, result
+            while len(self._found) > CLASSES:
+                self._found.popitem(last=False)
+
+    def forget(self) -> None:
+        """Drop all."""
+        with self._lock:
+            self._found.clear()
+
+
+class Anew(Exception):
+    """What was found for another length does not serve this one."""
+
+
+def by_class(resize: Callable[..., Any]) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Decorator: remember the results of function(problem, …) for recent problems on this machine, and take those of other problems of the
+    class as `resize(other, its result, problem, …)` makes them, which raises Anew where that cannot be."""
+
+    def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
+        classes: Classes[Result] = Classes()
+
+        @functools.lru_cache(maxsize=PROBLEMS)
+        def known(spec: Any, problem: Any, args: tuple[Any, ...], options: tuple[tuple[str, Any], ...]) -> Result:
+            key = spec, class_of(problem), args, options
+            found = classes.get(key)
+            if found is not None:
+                try:
+                    return resize(*found, problem, *args, **dict(options))  # type: ignore[no-any-return]
+                except Anew:
+                    pass
+            result = function(problem, *args, **dict(options))
+            classes.put(key, problem, result)
+            return result
+
+        @functools.wraps(function)
+        def recall(problem: Any, *args: Any, **options: Any) -> Result:
+            return known(machine(), problem, args, tuple(options.items()))
+
+        return recall
+
+    return decorate
+
+
+def parts(length: int, other: int, step: int, unit: int = 1, more: int = 0) -> int:
+    """The step that cuts a length into about as many parts as `step` cuts another, or so many more, in whole units."""
+    count = max(1, round(-(-other // step) * length / other)) + more
+    even = -(-length // count)
+    return min(length, -(-even // unit) * unit)

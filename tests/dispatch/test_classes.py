@@ -1,0 +1,145 @@
+"""Another length of a known class is planned without an enumeration, as well as anew, and computes right."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kernels
+from kernels.cost import classes
+from kernels.dispatch import plan as plans
+from kernels.dispatch.heuristic import choose
+from kernels.dispatch.plan import choice_for, load
+from kernels.methods.direct import blocking as direct
+from kernels.methods.fft import blocking as fft
+from kernels.methods.fft import scipy_blocking as scipy_route
+from kernels.methods.winograd import blocking as winograd
+
+load()
+DRAW = np.random.default_rng(0)
+
+
+def layer(op: str, channels: int, h: int, *weight: int, **options: Any) -> Any:
+    """length -> the layer's arguments."""
+    shape = (1, channels, h) if h and op.endswith("2d") else (1, channels)
+    return lambda length: ((op, (*shape, length), DRAW.standard_normal(weight, dtype=np.float32)), options)
+
+
+LAYERS = {
+    "3x3": layer("conv2d", 32, 40, 32, 32, 3, 3, padding=1), "3x3 of few": layer("conv2d", 1, 96, 16, 1, 3, 3, padding="same"),
+    "pooled": layer("conv2d", 32, 40, 32, 32, 3, 3, padding=1, activation="relu", pool=("max", 2)),
+    "strided": layer("conv2d", 16, 48, 32, 16, 5, 5, stride=2, padding=2), "tall": layer("conv2d", 4, 80, 24, 4, 40, 3),
+    "long": layer("conv1d", 1, 0, 4, 1, 3000), "line": layer("conv1d", 32, 0, 64, 32, 3, padding=1),
+    "point": layer("conv1d", 64, 0, 32, 64, 1),
+    "depthwise": layer("conv2d", 16, 48, 16, 1, 3, 3, groups=16, padding=1),
+    "transposed": layer("conv_transpose2d", 16, 20, 16, 16, 4, 4, stride=2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_length_of_a_class_computes_right(name: str) -> None:
+    """Shorter and longer than the first, as plans and as calls, on one thread and two."""
+    base = 12_000 if name == "long" else 300
+    for i, length in enumerate((base, base - 31, base + 37, base + 64, 2 * base // 3, base + 1)):
+        (op, shape, weight), options = LAYERS[name](length)
+        x = DRAW.standard_normal(shape, dtype=np.float32)
+        threads = 1 + i % 2 if i < 4 else None
+        plan = kernels.plan(op, shape, weight, threads=threads, **options)
+        out = np.full(plan.out_shape, np.nan, np.float32)
+        plan(x, out=out)
+        expected = getattr(kernels, op)(x, weight, implementation="im2col", **options)
+        largest = np.abs(expected).max()
+        np.testing.assert_allclose(out, expected, rtol=0, atol=2e-4 * largest)
+        found = getattr(kernels, op)(x, weight, threads=threads, **options)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4 * largest)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_known_class_enumerates_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, not timed: candidates are not even asked for."""
+    base = 12_000 if name == "long" else 300
+
+    def both(length: int) -> None:
+        (op, shape, weight), options = LAYERS[name](length)
+        kernels.plan(op, shape, weight, **options)
+        getattr(kernels, op)(np.zeros(shape, np.float32), weight, **options)
+
+    for length in (base - 20, base - 8, base + 20):  # paddings of each kind
+        both(length)
+    counted: list[str] = []
+    for module, function in ((direct, "candidates"), (winograd, "_cuts"), (fft, "candidates"), (scipy_route, "transformed")):
+        original = getattr(module, function)
+
+        def counting(*args: Any, _name: str = f"{module.__name__}.{function}", _original: Any = original) -> Any:
+            counted.append(_name)
+            return _original(*args)
+
+        monkeypatch.setattr(module, function, counting)
+    monkeypatch.setattr(plans, "choose", lambda *args, **options: counted.append("choose") or choose(*args, **options))
+    for length in range(base - 16, base + 16, 4):
+        both(length)
+    assert counted == []
+
+
+def test_resized_blockings_are_nearly_as_good_as_those_found_anew() -> None:
+    """By the same estimate, over half an octave."""
+    for name in ("3x3", "3x3 of few", "strided", "line", "point", "tall"):
+        for threads in (1, 2):
+            worst = 1.0
+            for length in range(260, 362, 17):
+                (op, shape, weight), options = LAYERS[name](length)
+                problem = kernels.plan(op, shape, weight, implementation="direct", **options).problem
+                resized = direct.best(problem, threads).cycles
+                anew = direct.best.__wrapped__(problem, threads).cycles
+                worst = max(worst, resized / anew)
+            assert worst < 1.35, (name, threads)
+
+
+def test_classes() -> None:
+    assert [classes.near(length) for length in (1, 64)] == [1, 64]
+    assert classes.near(300) == classes.near(340) != classes.near(400) and classes.near(100_000) == classes.near(110_000)
+    one, two = (kernels.plan("conv1d", (1, 1, n), np.ones((1, 1, 3), np.float32)).problem for n in (300, 340))
+    assert classes.class_of(one) == classes.class_of(two)
+    other = kernels.plan("conv1d", (1, 1, 300), np.ones((1, 1, 3), np.float32), activation="relu").problem
+    assert classes.class_of(other) != classes.class_of(one)
+    held: classes.Classes[int] = classes.Classes()
+    for i in range(classes.CLASSES + 10):
+        held.put(i, None, i)
+        assert held.get(0) is not None, "what is used stays"
+    assert held.get(5) is None and held.get(classes.CLASSES + 9) is not None
+
+
+def test_parts() -> None:
+    assert classes.parts(300, 300, 100) == 100 and classes.parts(300, 300, 300) == 300
+    assert classes.parts(330, 300, 100) == 110 and classes.parts(330, 300, 100, 32) == 128
+    assert classes.parts(10, 300, 100) == 10 and classes.parts(301, 300, 150, more=1) == 101
+
+
+def test_choices_follow_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class never hides a measurement."""
+    from kernels.dispatch import tuning
+
+    monkeypatch.setenv("KERNELS_TUNING", "off")
+    (op, shape, weight), options = LAYERS["3x3"](310)
+    kernels.plan(op, shape, weight, **options)
+    problem = kernels.plan(op, (*shape[:3], 311), weight, **options).problem
+    threads = kernels.plan(op, shape, weight, **options).threads
+    tuning.remember(problem, threads, tuning.Measured("im2col", {"im2col": 1e-3, "direct": 2e-3}))
+    try:
+        assert choice_for(problem, "auto", threads).name == "im2col"
+        assert kernels.plan(op, (*shape[:3], 312), weight, **options).implementation != "im2col"
+    finally:
+        tuning.forget(problem)
+
+
+def test_a_long_filters_taps_are_counted_once() -> None:
+    """A second length through one response of 100,000 taps: 10 s of Python each when taps met blocks and phases in loops."""
+    weight = DRAW.standard_normal((1, 1, 100_000), dtype=np.float32)
+    kernels.plan("conv1d", (1, 1, 400_000), weight)
+    begin = time.process_time()
+    for length in (400_100, 410_000, 433_333):
+        kernels.plan("conv1d", (1, 1, length), weight)
+    assert time.process_time() - begin < 5  # of which transforms of the weights are most; a guard against minutes, no stop-watch
