@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from kernels.dispatch import tuning
+from kernels.dispatch import measure, tuning
 
 
 def start_anew() -> None:
     """Memory as a new process has it."""
     tuning._table.clear()
+    tuning._layers.clear()
+    measure._seen.clear()
     tuning._state.update(attended=None)
 
 

@@ -7,6 +7,7 @@ or a failure is warned of and never wins.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import threading
@@ -25,6 +26,7 @@ from kernels.methods import registry
 from kernels.methods.contract import operation
 from kernels.problem.arrays import frozen
 from kernels.problem.conv import Conv, Problem
+from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.operands import Operands
 from kernels.runtime.machine import memory
 
@@ -34,28 +36,69 @@ SLICE = 2e-3  # seconds of a turn: a call of microseconds is timed many times
 LEAST, LONG = 3, 10  # calls of the first turn, as one alone may meet whatever else the machine does; but one of a tenth of the budget
 BEHIND, FAR = 1.3, 4.0  # times the fastest so far, by each one's fastest call: no more turns; after one or two calls
 ENOUGH = 30  # turns
+RACES, TIED, STEADY = 4, 1.1, 1.3  # races at most; times the fastest as which another is as fast, and another race's time is the same
+PAUSE = 0.02  # seconds between races: another program's turn is over by then
+RIVALS = 2  # with which a remembered winner is tried
 ARRAYS = 8  # as many copies of all that a layer reads and writes must fit the memory
 
 clock = time.perf_counter
 _one_at_a_time = threading.Lock()
+_seen: set[tuple[Problem, int]] = set()  # problems and threads that this process measured, or tried what another had found of them
 
 
 def measure(problem: Problem, threads: int, budget: float) -> Measured | None:
     """The fastest way to do a problem on so many threads, remembered from before or found now by calls of about `budget` seconds in all,
-    the most promising first and two candidates at least. Preparing them comes on top. None where there is nothing to time, and where
-    the made-up arrays would fill the memory."""
+    the most promising first and two candidates at least. Preparing them comes on top. What an earlier process found is tried once, and
+    found anew where this one disagrees. None where there is nothing to time, where the made-up arrays would fill the memory, and with a
+    warning where races do not agree on who wins: what a busy machine says is not kept."""
     load()
     with _one_at_a_time:
-        known = tuning.recall(problem, threads)
-        if known is not None or problem.n == 0 or ARRAYS * problem.compulsory_bytes > memory():
+        known = tuning.recall(problem, threads, exact=True)
+        if problem.n == 0 or ARRAYS * problem.compulsory_bytes > memory():
+            return known
+        if known is not None and _holds(problem, threads, known, budget):
             return known
         ready = checked(problem, threads, candidates(problem, threads), budget / 2)
         if not ready:
             return None
-        seconds = race(ready, budget / 2, lingering(problem))
-        measured = Measured(min(seconds, key=seconds.__getitem__), seconds)
+        measured = settle(ready, budget / 4, lingering(problem))
+        if measured is None:
+            text = "races did not agree on the fastest method, so nothing is kept; measure again when no other program is at work"
+            warnings.warn(f"{problem}: {text}", RuntimeWarning, stacklevel=3)
+            return None
         tuning.remember(problem, threads, measured)
+        _seen.add((problem, threads))
         return measured
+
+
+def _holds(problem: Problem, threads: int, known: Measured, budget: float) -> bool:
+    """Whether what was remembered is so in this process too: its winner against its rivals, once."""
+    if (problem, threads) in _seen:
+        return True
+    _seen.add((problem, threads))
+    rivals = sorted(known.seconds, key=known.seconds.__getitem__)[:RIVALS]
+    names = list(dict.fromkeys([known.winner, *rivals, choose(problem, threads=threads).name]))
+    with contextlib.suppress(ProblemError, RefusedError):  # an entry that was written by hand
+        seconds = race(checked(problem, threads, names, budget / 8), budget / 8, lingering(problem))
+        return known.winner in seconds and seconds[known.winner] <= BEHIND * min(seconds.values())
+    return False
+
+
+def settle(calls: dict[str, Callable[[], None]], budget: float, lingers: Callable[[str], float] = lambda name: 0.0) -> Measured | None:
+    """What races of `budget` seconds each find, two at least, until two that follow each other agree: on the winner, or that both winners
+    are as fast, and on its time. None if RACES of them do not."""
+    last: dict[str, float] = {}
+    for _ in range(RACES):
+        now = race(calls, budget, lingers)
+        if last:
+            both = {name: min(last[name], now[name]) for name in now}
+            winner = min(both, key=both.__getitem__)
+            spread = max(last[winner], now[winner]) / both[winner]
+            if all(times[winner] <= TIED * min(times.values()) for times in (last, now)) and spread <= STEADY:
+                return Measured(winner, both, spread)
+        last = now
+        time.sleep(PAUSE)
+    return None
 
 
 def operands_for(problem: Problem, draw: np.random.Generator) -> Operands:

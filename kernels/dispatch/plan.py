@@ -342,6 +342,7 @@ class Plan:
             return f"{name}: {', '.join([*words, *known])}"
 
         taken = "taken, measured fastest" if measured else "taken"
+        taken += " with another epilogue" if choice.measured and choice.measured.related else ""
         used = f"{self.threads} thread{'s' * (self.threads > 1)}, workspace {self.workspace_bytes:,} bytes"
         lines = [str(self.problem), figures(choice.name, taken, used)]
         if prepared.note:

@@ -26,13 +26,17 @@ KIND = "tuning"
 @dataclasses.dataclass(frozen=True)
 class Measured:
     """What was measured for a problem: the winner, as "implementation" or "implementation:variant", and the seconds of one call of
-    every candidate by such names."""
+    every candidate by such names. spread: times as long as its shortest that the winner took in another race. related: it was measured
+    with another epilogue."""
 
     winner: str
     seconds: dict[str, float]
+    spread: float = 1.0
+    related: bool = False
 
 
 _table: collections.OrderedDict[str, Measured] = collections.OrderedDict()
+_layers: dict[str, str] = {}  # of a layer without its epilogue: the key of what was measured last of it
 _lock = threading.RLock()
 _state: dict[str, Any] = {"generation": 0, "attended": None}
 
@@ -47,8 +51,9 @@ def generation() -> int:
     return int(_state["generation"])
 
 
-def recall(problem: Problem, threads: int) -> Measured | None:
-    """What was measured for a problem on so many threads, here or in the file; None where nothing was."""
+def recall(problem: Problem, threads: int, *, exact: bool = False) -> Measured | None:
+    """What was measured for a problem on so many threads, here or in the file, or unless `exact` for its layer with another epilogue: which
+    method is fastest hardly depends on what follows, and layers are measured apart that are fused later. None where nothing was."""
     with _lock:
         file = path()
         if _state["attended"] != (file,):
@@ -58,7 +63,9 @@ def recall(problem: Problem, threads: int) -> Measured | None:
         key = _key(problem, threads)
         if key in _table:
             _table.move_to_end(key)
-        return _table.get(key)
+            return _table[key]
+        other = None if exact else _table.get(_layers.get(_layer(key), ""))
+        return other and dataclasses.replace(other, related=True)
 
 
 def remember(problem: Problem, threads: int, measured: Measured) -> None:
@@ -98,6 +105,8 @@ def forget(problem: Problem | str | None = None) -> None:
     with _lock:
         for key in [key for key in _table if problem is None or key.startswith(f"{problem}, ")]:
             del _table[key]
+            if _layers.get(_layer(key)) == key:
+                del _layers[_layer(key)]
         _state["generation"] += 1
 
     def without(sections: Sections) -> None:
@@ -116,14 +125,24 @@ def _key(problem: Problem, threads: int) -> str:
     return f"{problem}, {threads} threads"
 
 
+def _layer(key: str) -> str:
+    """A convolution's key without bias, scale, activation and pool; any other's as it is."""
+    if not key.startswith("conv"):
+        return key
+    return " ".join(word for word in key.split(" ") if word not in ("bias", "scale") and ":" not in word)
+
+
 def _keep(entries: dict[str, Measured]) -> None:
     """Put entries into the table in memory, which stays bounded."""
     with _lock:
         for key, measured in entries.items():
             _table[key] = measured
             _table.move_to_end(key)
+            _layers[_layer(key)] = key
         while len(_table) > MOST:
-            _table.popitem(last=False)
+            old, _ = _table.popitem(last=False)
+            if _layers.get(_layer(old)) == old:
+                del _layers[_layer(old)]
         _state["generation"] += bool(entries)
 
 
@@ -131,10 +150,10 @@ def _measured(entry: Any) -> Measured | None:
     """An entry of the file as a value; None where it is none."""
     try:
         seconds = {str(name): float(value) / 1e3 for name, value in entry["milliseconds"].items()}
-        winner = entry["winner"]
+        winner, spread = entry["winner"], float(entry.get("spread", 1.0))
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
         return None
-    return Measured(winner, seconds) if isinstance(winner, str) else None
+    return Measured(winner, seconds, spread) if isinstance(winner, str) and spread >= 1 else None
 
 
 def _with(entries: Mapping[str, Measured]) -> Callable[[Sections], None]:
@@ -144,7 +163,8 @@ def _with(entries: Mapping[str, Measured]) -> Callable[[Sections], None]:
         own = sections.pop(store.environment(), {})
         for key, measured in entries.items():
             own.pop(key, None)  # the newest come last
-            own[key] = {"winner": measured.winner, "milliseconds": {name: round(1e3 * s, 6) for name, s in measured.seconds.items()}}
+            times = {name: round(1e3 * s, 6) for name, s in measured.seconds.items()}
+            own[key] = {"winner": measured.winner, "spread": round(measured.spread, 3), "milliseconds": times}
         sections[store.environment()] = dict(list(own.items())[-MOST:])
 
     return add

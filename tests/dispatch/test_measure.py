@@ -229,3 +229,95 @@ def test_a_variant_that_does_not_exist_is_named() -> None:
         choose(MAP, "winograd:7x7", 1)
     with pytest.raises(kernels.ProblemError, match="'jit' has no variant 'fast' for this problem; it has none"):
         choose(MAP, "jit:fast", 1)
+
+
+# --- a busy machine
+
+def test_races_that_do_not_agree_keep_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every race another winner, or the same at another pace: what a machine says whose other programs come and go."""
+    for found in (
+        itertools.cycle([{"a": 0.01, "b": 0.07}, {"a": 0.07, "b": 0.01}]), itertools.cycle([{"a": 0.01, "b": 0.9}, {"a": 0.02, "b": 0.9}]),
+    ):  # fmt: skip
+        monkeypatch.setattr(measure, "race", lambda *args, found=found: next(found))
+        assert measure.settle({"a": lambda: None, "b": lambda: None}, budget=0.9) is None
+
+
+def test_one_busy_moment_is_raced_again(clock: Clock) -> None:
+    """What is fastest was held up in the whole first race, where another won that takes seven times as long."""
+    calls: list[str] = []
+
+    def fast() -> None:
+        calls.append("fast")
+        clock.now += 0.09 if clock.now < 1.0 else 0.01
+
+    measured = measure.settle({"slow": clock.costing(0.07, calls, "slow"), "fast": fast}, budget=1.0)
+    assert measured is not None and measured.winner == "fast"
+    assert measured.seconds["fast"] == pytest.approx(0.01) and measured.spread == pytest.approx(1.0)
+
+
+def test_nearly_equal_ones_settle(clock: Clock) -> None:
+    times = itertools.cycle([0.0100, 0.0101, 0.0099])
+
+    def about() -> None:
+        clock.now += next(times)
+
+    measured = measure.settle({"a": about, "b": about}, budget=0.5)
+    assert measured is not None and 1 <= measured.spread < 1.05
+
+
+def test_nothing_is_kept_of_a_busy_machine_and_said(monkeypatch: pytest.MonkeyPatch, clock: Clock, file: Path) -> None:
+    fake(monkeypatch, clock, good=0.01, better=0.005)
+    monkeypatch.setattr(measure, "settle", lambda *args: None)
+    with pytest.warns(RuntimeWarning, match="nothing is kept; measure again"):
+        assert measure.measure(LAYER, 1, 0.5) is None
+    assert not file.exists() and tuning.recall(LAYER, 1) is None
+
+
+def test_a_later_process_that_disagrees_measures_anew(monkeypatch: pytest.MonkeyPatch, clock: Clock, file: Path) -> None:
+    fake(monkeypatch, clock, good=0.01, better=0.005)
+    first = measure.measure(LAYER, 1, 0.5)
+    assert first is not None and first.winner == "better" and '"spread": 1.0' in file.read_text()
+    start_anew()
+    before = clock.now
+    kept = measure.measure(LAYER, 1, 0.5)
+    assert kept is not None and kept.winner == "better" and 0 < clock.now - before < 0.3, "tried in short, and kept"
+    start_anew()
+    fake(monkeypatch, clock, good=0.004, better=0.03)
+    again = measure.measure(LAYER, 1, 0.5)
+    assert again is not None and again.winner == "good" and again.seconds["good"] == pytest.approx(0.004)
+    assert tuning.recall(LAYER, 1) == again
+    before = clock.now
+    assert measure.measure(LAYER, 1, 0.5) == again and clock.now == before
+
+
+# --- one entry for a layer with any epilogue
+
+def test_what_was_measured_serves_the_layer_with_its_epilogue() -> None:
+    bare = parse("conv2d n1 c16 20x20 -> c16 k3x3 s1x1 p1+1x1+1 d1x1 g1 float32")
+    tuning.remember(bare, 1, tuning.Measured("im2col", {"im2col": 1e-3, "direct": 2e-3}))
+    weight, numbers = np.ones((16, 16, 3, 3), np.float32), np.ones(16, np.float32)
+    for options in ({"bias": numbers}, {"activation": "relu"}, {"pool": ("max", 2)}, {"scale": numbers, "activation": ("elu", 0.5)}):
+        plan = kernels.plan("conv2d", (1, 16, 20, 20), weight, padding=1, threads=1, **options)
+        assert plan.implementation == "im2col" and "measured fastest with another epilogue" in plan.explain()
+    for other in ({"padding": 0}, {"padding": 1, "dilation": 2}, {"padding": 1, "groups": 2}):
+        part = weight[:, :8] if "groups" in other else weight
+        assert kernels.plan("conv2d", (1, 16, 20, 20), part, threads=1, **other).implementation != "im2col"
+    layers = [kernels.layer("conv2d", weight, padding=1), kernels.layer("batch_norm", numbers, numbers), kernels.layer("max_pool2d", 2)]
+    assert "im2col" in kernels.sequence(layers, (1, 16, 20, 20), threads=1).explain()
+
+
+def test_an_entry_of_its_own_comes_first(monkeypatch: pytest.MonkeyPatch, clock: Clock, file: Path) -> None:
+    """And is measured though a related one is known."""
+    relu = parse(str(LAYER).replace("float32", "relu:0.0 float32"))
+    tuning.remember(relu, 1, tuning.Measured("jit", {"jit": 1.0}))
+    related = tuning.recall(LAYER, 1)
+    assert related is not None and related.related and tuning.recall(LAYER, 1, exact=True) is None
+    fake(monkeypatch, clock, good=0.01, better=0.005)
+    found = measure.measure(LAYER, 1, 0.5)
+    assert found is not None and found.winner == "better"
+    assert tuning.recall(LAYER, 1) == found and tuning.recall(relu, 1) == tuning.Measured("jit", {"jit": 1.0})
+    start_anew()
+    assert tuning.recall(LAYER, 1) == found, "from the file too"
+    tuning.forget(LAYER)
+    tuning.forget(relu)
+    assert tuning.recall(LAYER, 1) is None
