@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from kernels.problem.errors import ProblemError
-
-if TYPE_CHECKING:
-    from kernels.network.model import Model
 
 Array = np.ndarray
 
@@ -34,11 +31,11 @@ def session(model: bytes, threads: int) -> Any:
     return package.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def made_up(model: Model, seed: int = 0) -> dict[str, Array]:
-    """Inputs for a model: normal numbers, small whole ones, for shapes without free axes; a free first axis is 1."""
+def made_up(inputs: Sequence[tuple[str, np.dtype, Any]], seed: int = 0) -> dict[str, Array]:
+    """Inputs of these names, dtypes and shapes: normal numbers, small whole ones, for shapes without free axes; a free first axis is 1."""
     rng = np.random.default_rng(seed)
     found = {}
-    for name, dtype, shape in model.inputs:
+    for name, dtype, shape in inputs:
         lengths = tuple(1 if n is None and i == 0 else n for i, n in enumerate(shape or ()))
         if shape is None or None in lengths:
             shown = "unknown" if shape is None else "x".join("?" if n is None else str(n) for n in shape)
@@ -65,10 +62,9 @@ def shares(got: Mapping[str, Array], wanted: Mapping[str, Array]) -> dict[str, f
     return found
 
 
-def check(model: Model, source: Any, given: dict[str, Array] | None = None) -> dict[str, float]:
-    """Errors by output for these inputs, or for made-up ones."""
-    given = made_up(model) if given is None else given
-    running = session(source.SerializeToString(), model.threads)
+def check(model: Callable[..., Any], source: Any, given: dict[str, Array], threads: int) -> dict[str, float]:
+    """Errors by output for these inputs of a model that was read from the proto `source`."""
+    running = session(source.SerializeToString(), threads)
     kinds = {each.name: each.type for each in running.get_inputs()}
     halves = {name: array.astype(np.float16) if kinds.get(name) == "tensor(float16)" else array for name, array in given.items()}
     singles = {name: array.astype(np.float32) if kinds.get(name) == "tensor(float)" else array for name, array in halves.items()}

@@ -32,7 +32,7 @@ def run(path: Path, given: dict[str, Any], out: Path | None, threads: int | None
     """Compute, and keep the outputs in an .npz file or tell their shapes."""
     model, arrays = opened(path, given, threads, rest, say)
     missing = [each.name for each in model.inputs if each.name not in arrays]
-    inputs = {**made_up(model), **arrays} if missing else arrays
+    inputs = {**made_up(model.inputs), **arrays} if missing else arrays
     if missing:
         say(f"made up: {', '.join(missing)}")
     results = model(inputs)
@@ -52,7 +52,7 @@ def explain(path: Path, given: dict[str, Any], threads: int | None, rest: str, s
     """A line a step."""
     model, arrays = opened(path, given, threads, rest, say)
     if model.workspace_bytes == 0 and any(None in (each.shape or (None,)) for each in model.inputs):
-        model({**made_up(model), **arrays})
+        model({**made_up(model.inputs), **arrays})
     for line in model.explain().splitlines():
         say(line)
     return 0
@@ -61,11 +61,11 @@ def explain(path: Path, given: dict[str, Any], threads: int | None, rest: str, s
 def check_model(path: Path, given: dict[str, Any], bound: float, threads: int | None, rest: str, say: Say) -> int:
     """The error of each output against onnxruntime; 1 where one is above the bound."""
     model, arrays = opened(path, given, threads, rest, say)
-    inputs = {**made_up(model), **arrays} if len(arrays) < len(model.inputs) else arrays
+    inputs = {**made_up(model.inputs), **arrays} if len(arrays) < len(model.inputs) else arrays
     source = model.source
     if source is None:
         raise ProblemError("check: the model was not read from ONNX")
-    errors = check(model, source, inputs)
+    errors = check(model, source, inputs, model.threads)
     width = max(map(len, errors), default=0)
     for name, error in errors.items():
         say(f"{name:{width}}  {error:.1e} of the largest value{'' if error <= bound else f', above {bound:g}'}")

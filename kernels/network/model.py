@@ -180,11 +180,11 @@ class Model:
 
     def check(self, *arrays: Any) -> float:
         """The largest error against onnxruntime, as a share of each output's largest value, for these inputs or made-up ones."""
-        from kernels.network.checking import check
+        from kernels.network.checking import check, made_up
 
         if self.source is None:
             raise ProblemError("check: the graph was not read from an ONNX model, so onnxruntime cannot run it")
-        errors = check(self, self.source, self._given(arrays) if arrays else None)
+        errors = check(self, self.source, self._given(arrays) if arrays else made_up(self.inputs), self.threads)
         return max(errors.values(), default=0.0)
 
     def __repr__(self) -> str:
