@@ -1,0 +1,68 @@
+"""Live blocks: front ends and players that give the same whatever the blocks, what is counted, and the command with its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.__main__ import app
+from benchmarks.inputs.synthesiser import synthesise
+from benchmarks.streams import live, live_page, networks, players
+
+
+def test_frames_are_the_same_whatever_the_blocks() -> None:
+    samples = np.random.default_rng(0).standard_normal(5000).astype(np.float32)
+    whole = networks.LogMel(44100, 441, (1024, 2048), 20)(samples)
+    assert whole.shape == (1, 2, 20, 5000 // 441)
+    front = networks.LogMel(44100, 441, (1024, 2048), 20)
+    pieces = [front(samples[first : first + 97]) for first in range(0, 5000, 97)]
+    np.testing.assert_allclose(np.concatenate(pieces, -1), whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_networks_are_those_of_the_papers(name: str) -> None:
+    halo = players.chain(networks.NETWORKS[name]())
+    ratio, frames = {"crepe": (256, 1024), "onset": (1, 15), "encoder": (64, 1)}[name]
+    low, high = halo.needs(1000, 1001)
+    assert 1 / halo.ratio == ratio and high - low >= frames
+    assert name != "onset" or high - low == 15
+
+
+@pytest.mark.parametrize(("name", "player", "block"), [
+    ("encoder", "torch (field anew)", 441), ("encoder", "cached_conv", 256), ("onset", "torch (field anew)", 500),
+])  # fmt: skip
+def test_players_agree(name: str, player: str, block: int) -> None:
+    pytest.importorskip("torch")
+    if player == "cached_conv":
+        pytest.importorskip("cached_conv")
+    listener = networks.NETWORKS[name]()
+    assert live.agrees(listener, player, synthesise().mono(listener.rate), block) < 1e-4
+
+
+def test_what_cannot_play_says_why() -> None:
+    samples = np.zeros(4000, np.float32)
+    for name, block, reason in (("onset", 441, "1-D"), ("crepe", 256, "look ahead"), ("encoder", 441, "multiples of 64")):
+        found = live.play(networks.NETWORKS[name](), "cached_conv", samples, block, paced=False, seconds=0.01)
+        assert not found.seconds and reason in found.reason
+
+
+def test_shares_of_what_a_block_lasts(tmp_path: Path) -> None:
+    played = live.Played("crepe", "spectroconv", 160, 16000, (0.001,) * 999 + (0.02,), late=1)
+    assert played.lasts == 0.01 and played.worst == 2.0 and 0.1 < played.rare < 2.0 and played.load == pytest.approx(0.1019)
+    path = live.store([played], tmp_path, {"cpu": "x"})
+    assert live.read(path) == ([played], {"cpu": "x"})
+    other = live.Played("crepe", "cached_conv", 160, 16000, reason="it looks ahead")
+    text = live_page.write([played, other], {"cpu": "x"}, tmp_path).read_text()
+    assert "<svg" in text and "1 of 1000" in text and "it looks ahead" in text
+
+
+def test_the_command(tmp_path: Path) -> None:
+    arguments = ["live", "--network", "encoder", "--block", "1024", "--seconds", "0.2", "--fast", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "live.html").exists() and (tmp_path / "live.json").exists()
+    assert CliRunner().invoke(app, ["live", "--network", "nobody"]).exit_code == 2
+    assert CliRunner().invoke(app, ["live", "--block", "-5"]).exit_code == 2
