@@ -365,36 +365,23 @@ def _x86(builder: Any) -> bool:
     return "x86" in builder.module.triple or "amd64" in builder.module.triple
 
 
-@intrinsic
-def flush_denormals(typing_context: Any) -> Any:
-    """Set flush-to-zero for this thread; returns the state before, for `restore_denormals`. Does nothing where the CPU is not x86."""
+@contextlib.contextmanager
+def without_denormals(builder: Any, keep: ir.Value) -> Iterator[None]:
+    """What is emitted inside runs with this thread's denormals flushed to zero, unless the bit `keep` is set; its state is as before after.
+    Nothing where the CPU is not x86."""
+    if not _x86(builder):
+        yield
+        return
+    before, inside = (cgutils.alloca_once(builder, I32) for _ in range(2))
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        if not _x86(builder):
-            return i64(0)
-        slot = cgutils.alloca_once(builder, I32)
-        raw = builder.bitcast(slot, ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [raw.type])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.stmxcsr"), [raw])
-        before = builder.load(slot)
-        builder.store(builder.or_(before, ir.Constant(I32, _FLUSH)), slot)
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr"), [raw])
-        return builder.zext(before, I64)
+    def state(instruction: str, slot: ir.Value) -> None:
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{instruction}")
+        builder.call(function, [builder.bitcast(slot, ir.IntType(8).as_pointer())])
 
-    return types.int64(), codegen
-
-
-@intrinsic
-def restore_denormals(typing_context: Any, state: Any) -> Any:
-    """Undo `flush_denormals` for this thread."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        if _x86(builder):
-            slot = cgutils.alloca_once(builder, I32)
-            builder.store(builder.trunc(values[0], I32), slot)
-            raw = builder.bitcast(slot, ir.IntType(8).as_pointer())
-            kind = ir.FunctionType(ir.VoidType(), [raw.type])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.ldmxcsr"), [raw])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
+    state("stmxcsr", before)
+    found = builder.load(before)
+    builder.store(builder.select(keep, found, builder.or_(found, ir.Constant(I32, _FLUSH))), inside)
+    state("ldmxcsr", inside)
+    yield
+    state("ldmxcsr", before)

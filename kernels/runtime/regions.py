@@ -26,12 +26,12 @@ from numba.core.callconv import excinfo_ptr_t
 from numba.extending import intrinsic
 
 from kernels.runtime import workers
-from kernels.runtime.ir import I64, flush_denormals, i64, restore_denormals
+from kernels.runtime.ir import I64, i64, without_denormals
 from kernels.runtime.jit import code, compiling, inlined, njit
 from kernels.runtime.jobs import FAILED, next_job, slot_bytes
 from kernels.runtime.pool import RAISED, RUN, leave, pool_of
 
-_FIRST = (types.int64, types.int64, types.boolean)  # slot and number of a participant, whether denormals are kept
+_FIRST = (types.int64, types.int64)  # slot and number of a participant
 
 
 @intrinsic
@@ -51,9 +51,10 @@ def _run(typing_context: Any, jobs_of: Any, threads: Any, jobs: Any, resume: Any
         kind = convention.get_function_type(types.none, kinds)
         result = cgutils.alloca_once(builder, kind.args[0].pointee)
         raised = cgutils.alloca_once(builder, excinfo_ptr_t)
-        given = [slot, thread, denormals, *cgutils.unpack_tuple(builder, packed, len(args.types))]
+        given = [slot, thread, *cgutils.unpack_tuple(builder, packed, len(args.types))]
         arguments = context.get_arg_packer(kinds).as_arguments(builder, given)
-        code = builder.call(builder.inttoptr(jobs_of, kind.as_pointer()), [result, raised, *arguments])
+        with without_denormals(builder, denormals):
+            code = builder.call(builder.inttoptr(jobs_of, kind.as_pointer()), [result, raised, *arguments])
         status = convention._get_return_status(builder, code, builder.load(raised))
         with builder.if_then(status.is_error, likely=False):
             builder.store(i64(1), builder.inttoptr(builder.add(slot, i64(FAILED)), I64.as_pointer()))
@@ -97,18 +98,13 @@ def _participation(body: Callable[..., Any]) -> Any:
     """The compiled function with which one participant does a region's jobs until none is left; the body is compiled into its loop."""
     names = ", ".join(list(inspect.signature(body).parameters)[2:])
     text = f"""
-def made(slot, thread, denormals, {names}):
-    state = flush_denormals()
-    if denormals:
-        restore_denormals(state)
+def made(slot, thread, {names}):
     job = next_job(slot, thread)
     while job >= 0:
         body(job, thread, {names})
         job = next_job(slot, thread)
-    restore_denormals(state)
 """
-    flushing = {"flush_denormals": flush_denormals, "restore_denormals": restore_denormals}
-    made = _written(text, body=inlined(body), next_job=next_job, **flushing)
+    made = _written(text, body=inlined(body), next_job=next_job)
     made.__module__, made.__qualname__, made.body = body.__module__, body.__qualname__, body  # compiled code is kept by these
     return njit(made, apart=True)
 
@@ -153,14 +149,14 @@ class Region:
                 workers.summon(threads)
             try:
                 left = launch(jobs_of, threads, jobs, 0, denormals, *values)
-                while left:  # what a signal's handler raises is raised here
-                    if left == RAISED:
-                        raise MemoryError("a job could not allocate what it computes with")
+                while left and left != RAISED:  # what a signal's handler raises is raised here
                     left = launch(jobs_of, threads, jobs, left, denormals, *values)
             except BaseException:
-                if left < 0:
+                if left < 0 and left != RAISED:
                     leave(-left)
                 raise
+            if left:
+                raise MemoryError("a job could not allocate what it computes with")
 
         return run
 
