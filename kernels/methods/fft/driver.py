@@ -113,7 +113,8 @@ def one_out(job, spectra, out, operands, tables, geometry, band, block):
                 m=g.m, n=g.n, lanes=g.lanes, itemsize=size, frequencies=g.frequencies, tiles=g.stack, k=g.summands,
                 a=operands[0] + (group * g.parts + part) * g.weights_job * size, a_f=g.stack * 2 * g.m * g.summands,
                 a_tile=2 * g.m * g.summands, a_k=2 * g.m, a_i=2, a_part=1, x=source, x_f=g.frequency_stride,
-                offsets=tables.offsets.ctypes.data, x_part=g.columns, y=block, y_f=y_step, y_i=g.y_row, y_part=g.n * g.lanes, a_ahead=g.weights_ahead, x_ahead=0,
+                offsets=tables.offsets.ctypes.data, x_part=g.columns, y=block, y_f=y_step, y_i=g.y_row, y_part=g.n * g.lanes,
+                a_ahead=g.weights_ahead, x_ahead=0,
             ),
         )  # fmt: skip
         rows = min(g.stack * g.m, g.outs - first_row)

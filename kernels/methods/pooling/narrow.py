@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kernels.methods.pooling.planes_in_lanes import PoolPlanes, pool_planes
+from kernels.methods.pooling.records import LanePlanes, Strips, windows_of
 from kernels.methods.pooling.strips import PoolStrips, pool_strips
 from kernels.primitives.lines import ALONG, LoadLines, StoreLines, load_lines, store_lines
 from kernels.primitives.pool_window import MAXIMUM, code
@@ -25,58 +26,57 @@ from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
 
-JOB_BYTES = 1 << 18  # input bytes of one job: enough to hide taking it, few enough that threads end together
+TASK_BYTES = 1 << 18  # input bytes of one task: enough to hide taking it, few enough that threads end together
 STRIP = 16  # vectors of input under a vector of outputs: as many shuffles, all of them unrolled
 
 
 @region
-def strips(job, thread, x, out, kernel, kind, kh, kw, w, ow, lanes, size, divisor, planes, per_job, h, oh):
-    """Planes of windows side by side (see `strips`); a job's planes are one run of strips where no row is left over. Arguments
-    as for `methods.pool_window.windows`, divisor the address of a number."""
-    first, last = job * per_job, min((job + 1) * per_job, planes)
-    run = last - first if oh * kh == h else 1
+def strips(task, thread, x, out, geometry):
+    """Planes of windows side by side (see `strips`); a task's planes are one run of strips where no row is left over. x and out are
+    handles; geometry: Strips."""
+    g = geometry[0]
+    first, last = task * g.per_task, min((task + 1) * g.per_task, g.planes)
+    run = last - first if g.oh * g.kh == g.h else 1
     for p in range(first, last, run):
-        to, source = pointed(out) + p * oh * ow * size, pointed(x) + p * h * w * size
+        to, source = pointed(out) + p * g.oh * g.ow * g.itemsize, pointed(x) + p * g.h * g.w * g.itemsize
         call(
-            kernel,
+            g.kernel,
             PoolStrips(
-                kind=kind, kh=kh, kw=kw, width=w, ow=ow, lanes=lanes, itemsize=size, dst=to, src=source, outputs=run * oh * ow,
-                there=(planes - p) * h * w, divisor=divisor,
+                kind=g.kind, kh=g.kh, kw=g.kw, width=g.w, ow=g.ow, lanes=g.lanes, itemsize=g.itemsize, dst=to, src=source,
+                outputs=run * g.oh * g.ow, there=(g.planes - p) * g.h * g.w, divisor=g.divisor,
             ),
         )  # fmt: skip
 
 
 @region
-def stacks(
-    job, thread, x, out, scratch, scratch_bytes, bring_kernel, kernel, put_kernel, sizes, row_counts, counts, places, nothing, planes
-):  # fmt: skip
-    """As many planes as there are lanes; places ([0]: all of them, [1]: those of the last time) say where each lane's plane begins and
-    ends, in and out; nothing is the address of a bias of zero; other arguments as for `methods.pool_window.windows`."""
-    kind, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
-    block = pointed(scratch) + thread * scratch_bytes
-    pooled = block + scratch_bytes // 2
-    first = job * lanes
-    table = places + int(first + lanes > planes) * 5 * lanes * 8
+def planes_in_lanes(task, thread, x, out, scratch, geometry):
+    """As many planes as there are lanes. x, out and scratch are handles; geometry: LanePlanes."""
+    g = geometry[0]
+    size = g.itemsize
+    block = pointed(scratch) + thread * g.scratch_bytes
+    pooled = block + g.scratch_bytes // 2
+    first = task * g.lanes
+    table = g.places + int(first + g.lanes > g.planes) * 5 * g.lanes * 8
     call(
-        bring_kernel,
+        g.load,
         LoadLines(
-            way=ALONG, lanes=lanes, itemsize=size, rows=block, numbers=h * w, x=pointed(x) + first * h * w * size, places=table, step=1,
-            start=0, stride=1,
+            way=ALONG, lanes=g.lanes, itemsize=size, rows=block, numbers=g.h * g.w, x=pointed(x) + first * g.h * g.w * size, places=table,
+            step=1, start=0, stride=1,
         ),
     )  # fmt: skip
     call(
-        kernel,
+        g.kernel,
         PoolPlanes(
-            kind=kind, lanes=lanes, itemsize=size, dst=pooled, src=block, down=row_counts, across=counts,
-            oh=oh, ow=ow, h=h, w=w, kh=kh, kw=kw, sh=sh, sw=sw, top=top, left=left, dh=dh, dw=dw,
+            kind=g.kind, lanes=g.lanes, itemsize=size, dst=pooled, src=block, down=g.row_counts, across=g.counts,
+            oh=g.oh, ow=g.ow, h=g.h, w=g.w, kh=g.kh, kw=g.kw, sh=g.sh, sw=g.sw, top=g.top, left=g.left, dh=g.dh, dw=g.dw,
         ),
     )  # fmt: skip
-    to = pointed(out) + first * oh * ow * size
     call(
-        put_kernel,
+        g.store,
         StoreLines(
-            way=ALONG, each=0, lanes=lanes, itemsize=size, rows=pooled, numbers=oh * ow, out=to, places=table + 3 * lanes * 8, step=1,
-            bias=nothing, scale=0, shift=0, activation=0, slope=0,
+            way=ALONG, each=0, lanes=g.lanes, itemsize=size, rows=pooled, numbers=g.oh * g.ow,
+            out=pointed(out) + first * g.oh * g.ow * size, places=table + 3 * g.lanes * 8, step=1, bias=g.nothing, scale=0, shift=0,
+            activation=0, slope=0,
         ),
     )  # fmt: skip
 
@@ -86,15 +86,9 @@ def for_kind(some: Region, kind: int) -> Region:
     return some.exact if kind == MAXIMUM else some
 
 
-def planes_of_job(problem: Pool, threads: int) -> int:
+def planes_of_task(problem: Pool, threads: int) -> int:
     """Planes that a thread takes at a time."""
-    return max(1, min(JOB_BYTES // (math.prod(problem.size) * problem.itemsize), -(-problem.n * problem.c_in // threads)))
-
-
-def geometry(problem: Pool) -> tuple[int, ...]:
-    """What a micro-kernel is told of a plane and its windows: oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw."""
-    (top, _), (left, _) = problem.padding
-    return *problem.out_size, *problem.size, *problem.kernel, *problem.stride, top, left, *problem.dilation
+    return max(1, min(TASK_BYTES // (math.prod(problem.size) * problem.itemsize), -(-problem.n * problem.c_in // threads)))
 
 
 def in_strips(problem: Pool) -> bool:
@@ -109,21 +103,22 @@ def prepare_strips(problem: Pool, threads: int) -> Prepared:
     """The pooling of narrow planes as they lie in memory."""
     size, planes = problem.itemsize, problem.n * problem.c_in
     lanes, kind = machine().lanes(size), code(problem.kind)
-    (kh, kw), (h, w), (oh, ow) = problem.kernel, problem.size, problem.out_size
+    ow = problem.out_size[1]
     divisor = np.full(1, problem.divisor_override or problem.taps, problem.dtype)
-    per_job = planes_of_job(problem, threads)
-    used = min(threads, -(-planes // per_job))
-    kernel = pool_strips(kind, problem.kernel, w, ow, lanes, size)
-    rest = kernel, kind, kh, kw, w, ow, lanes, size, divisor.ctypes.data, planes, per_job, h, oh
-    launch, jobs = for_kind(strips, kind).ready(0, 0, *rest), -(-planes // per_job)
+    per_task = planes_of_task(problem, threads)
+    geometry = Strips.packed(
+        **windows_of(problem), kernel=pool_strips(kind, problem.kernel, problem.size[1], ow, lanes, size), kind=kind, per_task=per_task,
+        divisor=divisor.ctypes.data,
+    )  # fmt: skip
+    launch, tasks = for_kind(strips, kind).ready(0, 0, geometry), -(-planes // per_task)
 
-    def run(x: Array, out: Array, held: Any = divisor) -> None:
-        launch(used, jobs, handle(x), handle(out), *rest)
+    def run(x: Array, out: Array, keep_alive: Any = divisor) -> None:
+        launch(threads, tasks, handle(x), handle(out), geometry)
 
     return Prepared(without_operands(run), 0, f"{lanes // ow} rows of outputs at a time")
 
 
-def stacks_planes(problem: Pool) -> bool:
+def in_lanes(problem: Pool) -> bool:
     """Whether planes are pooled one in each lane: where a row of outputs fills less than half a vector, and the planes of all lanes stay in
     the second-level cache."""
     lanes = machine().lanes(problem.itemsize)
@@ -131,7 +126,7 @@ def stacks_planes(problem: Pool) -> bool:
     return problem.out_size[1] * 2 <= lanes <= problem.n * problem.c_in and fits
 
 
-def prepare_stacks(problem: Pool, threads: int, down: Array, across: Array) -> Prepared:
+def prepare_lanes(problem: Pool, threads: int, down: Array, across: Array) -> Prepared:
     """The pooling of planes one in each lane."""
     size, planes = problem.itemsize, problem.n * problem.c_in
     lanes, kind = machine().lanes(size), code(problem.kind)
@@ -143,15 +138,17 @@ def prepare_stacks(problem: Pool, threads: int, down: Array, across: Array) -> P
     half = whole((max(area, produced) + lanes) * lanes * size)  # lines are turned in blocks of as many as there are lanes
     used = min(threads, -(-planes // lanes))
     scratch = Scratch(used * 2 * half)
-    sizes = (kind, lanes, size, *geometry(problem))
-    kernels = load_lines(ALONG, lanes, size), pool_planes(kind, lanes, size), store_lines(ALONG, False, lanes, size)
-    held = down, across, places, np.zeros(1, problem.dtype)
-    rest = 2 * half, *kernels, sizes, *(array.ctypes.data for array in held), planes
-    launch, jobs = for_kind(stacks, kind).ready(0, 0, 0, *rest), -(-planes // lanes)
+    nothing = np.zeros(1, problem.dtype)
+    geometry = LanePlanes.packed(
+        **windows_of(problem), kernel=pool_planes(kind, lanes, size), kind=kind, per_task=lanes, load=load_lines(ALONG, lanes, size),
+        store=store_lines(ALONG, False, lanes, size), row_counts=down.ctypes.data, counts=across.ctypes.data, places=places.ctypes.data,
+        nothing=nothing.ctypes.data, scratch_bytes=2 * half,
+    )  # fmt: skip
+    launch, tasks = for_kind(planes_in_lanes, kind).ready(0, 0, 0, geometry), -(-planes // lanes)
 
-    def run(x: Array, out: Array, held: Any = held) -> None:
+    def run(x: Array, out: Array, keep_alive: Any = (down, across, places, nothing)) -> None:
         buffer = scratch.take()
-        launch(used, jobs, handle(x), handle(out), handle(buffer), *rest)
+        launch(used, tasks, handle(x), handle(out), handle(buffer), geometry)
         scratch.give(buffer)
 
     return Prepared(without_operands(run), scratch.nbytes, f"{lanes} planes at a time")

@@ -21,16 +21,8 @@ from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.pooling.argmax import ArgmaxPlane, plane_positions
 from kernels.methods.pooling.long_windows import cycles, is_long, prepare_long
-from kernels.methods.pooling.narrow import (
-    JOB_BYTES,
-    for_kind,
-    geometry,
-    in_strips,
-    planes_of_job,
-    prepare_stacks,
-    prepare_strips,
-    stacks_planes,
-)
+from kernels.methods.pooling.narrow import TASK_BYTES, for_kind, in_lanes, in_strips, planes_of_task, prepare_lanes, prepare_strips
+from kernels.methods.pooling.records import MaximaWindows, PlaneWindows, WholeLines, windows_of
 from kernels.primitives.pool_window import LANE_STRIDES, MAXIMUM, TILED_STRIDES, PoolLines, PoolPlane, code, line, plane, window
 from kernels.primitives.prepared import Prepared, without_operands
 from kernels.problem.conv import Problem
@@ -49,50 +41,51 @@ BYTES_PER_CYCLE = 4  # of input and output on one core, roughly, where they are 
 
 
 @region
-def windows(job, thread, x, out, rows, row_bytes, kernel, sizes, row_counts, counts, planes, planes_per_job):
-    """Some planes. x, out and rows are handles, of which each thread has one row; row_counts and counts addresses of arrays of numbers,
-    kernel an address."""
-    kind, stride, tall, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
-    row = pointed(rows) + thread * row_bytes
-    for p in range(job * planes_per_job, min((job + 1) * planes_per_job, planes)):
-        dst, src = pointed(out) + p * oh * ow * size, pointed(x) + p * h * w * size
+def windows(task, thread, x, out, rows, geometry):
+    """Some planes. x, out and rows are handles, of which each thread has one row; geometry: PlaneWindows."""
+    g = geometry[0]
+    row = pointed(rows) + thread * g.row_bytes
+    for p in range(task * g.per_task, min((task + 1) * g.per_task, g.planes)):
+        dst, src = pointed(out) + p * g.oh * g.ow * g.itemsize, pointed(x) + p * g.h * g.w * g.itemsize
         call(
-            kernel,
+            g.kernel,
             PoolPlane(
-                kind=kind, stride=stride, tall=tall, lanes=lanes, itemsize=size, dst=dst, src=src, row=row, row_counts=row_counts,
-                counts=counts, oh=oh, ow=ow, h=h, w=w, kh=kh, kw=kw, sh=sh, sw=sw, top=top, left=left, dh=dh, dw=dw,
+                kind=g.kind, stride=g.stride, tall=g.tall, lanes=g.lanes, itemsize=g.itemsize, dst=dst, src=src, row=row,
+                row_counts=g.row_counts, counts=g.counts, oh=g.oh, ow=g.ow, h=g.h, w=g.w,
+                kh=g.kh, kw=g.kw, sh=g.sh, sw=g.sw, top=g.top, left=g.left, dh=g.dh, dw=g.dw,
             ),
         )  # fmt: skip
 
 
 @region
-def positions(job, thread, x, out, where, kernel, sizes, planes, planes_per_job):
-    """Some planes, with positions of maxima into `where` (int64); arguments as for `windows`."""
-    stride, lanes, size, oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw = sizes
-    for p in range(job * planes_per_job, min((job + 1) * planes_per_job, planes)):
-        to, found = pointed(out) + p * oh * ow * size, pointed(where) + p * oh * ow * 8
-        source = pointed(x) + p * h * w * size
+def positions(task, thread, x, out, where, geometry):
+    """Some planes, with positions of maxima into `where` (int64), all handles; geometry: MaximaWindows."""
+    g = geometry[0]
+    for p in range(task * g.per_task, min((task + 1) * g.per_task, g.planes)):
+        to, found = pointed(out) + p * g.oh * g.ow * g.itemsize, pointed(where) + p * g.oh * g.ow * 8
+        source = pointed(x) + p * g.h * g.w * g.itemsize
         call(
-            kernel,
+            g.kernel,
             ArgmaxPlane(
-                stride=stride, lanes=lanes, itemsize=size, dst=to, where=found, src=source,
-                oh=oh, ow=ow, h=h, w=w, kh=kh, kw=kw, sh=sh, sw=sw, top=top, left=left, dh=dh, dw=dw,
+                stride=g.stride, lanes=g.lanes, itemsize=g.itemsize, dst=to, where=found, src=source,
+                oh=g.oh, ow=g.ow, h=g.h, w=g.w, kh=g.kh, kw=g.kw, sh=g.sh, sw=g.sw, top=g.top, left=g.left, dh=g.dh, dw=g.dw,
             ),
         )  # fmt: skip
 
 
 @region
-def lines(job, thread, x, out, kernel, kind, lanes, size, row_counts, counts, count, per_job, length):
-    """Some lines of `length`; arguments as for `windows`."""
-    first = job * per_job
-    number = min(per_job, count - first)
-    to, source = pointed(out) + first * size, pointed(x) + first * length * size
+def lines(task, thread, x, out, geometry):
+    """Some lines; x and out are handles; geometry: WholeLines."""
+    g = geometry[0]
+    first = task * g.per_task
     call(
-        kernel,
+        g.kernel,
         PoolLines(
-            kind=kind, lanes=lanes, itemsize=size, dst=to, src=source, row_counts=row_counts, counts=counts, lines=number, length=length
+            kind=g.kind, lanes=g.lanes, itemsize=g.itemsize, dst=pointed(out) + first * g.itemsize,
+            src=pointed(x) + first * g.length * g.itemsize, row_counts=g.row_counts, counts=g.counts,
+            lines=min(g.per_task, g.lines - first), length=g.length,
         ),
-    )
+    )  # fmt: skip
 
 
 def divisors(problem: Pool, axis: int) -> Array:
@@ -128,18 +121,15 @@ def refuse(problem: Problem) -> str | None:
 
 def _prepare_positions(problem: Pool, threads: int) -> Prepared:
     """As `prepare`, for maxima with their positions."""
-    size, planes = problem.itemsize, problem.n * problem.c_in
-    lanes = machine().lanes(size)
     step = problem.stride[1] if problem.stride[1] <= TILED_STRIDES else 0
-    kernel = plane_positions(step, lanes, size)
-    sizes = (step, lanes, size, *geometry(problem))
-    per_job = planes_of_job(problem, threads)
-    used = min(threads, -(-planes // per_job))
-    rest = kernel, sizes, planes, per_job
-    launch, jobs = positions.exact.ready(0, 0, 0, *rest), -(-planes // per_job)
+    kernel = plane_positions(step, machine().lanes(problem.itemsize), problem.itemsize)
+    per_task = planes_of_task(problem, threads)
+    tasks = -(-problem.n * problem.c_in // per_task)
+    geometry = MaximaWindows.packed(**windows_of(problem), kernel=kernel, kind=MAXIMUM, per_task=per_task, stride=step)
+    launch = positions.exact.ready(0, 0, 0, geometry)
 
     def run(x: Array, out: Array, where: Array) -> None:
-        launch(used, jobs, handle(x), handle(out), handle(where), *rest)
+        launch(threads, tasks, handle(x), handle(out), handle(where), geometry)
 
     return Prepared(without_operands(run))
 
@@ -159,29 +149,27 @@ def prepare(problem: Pool, threads: int) -> Prepared:
         row_counts, counts = np.full(oh, problem.divisor_override), np.ones(ow)
     down = row_counts.astype(problem.dtype)
     across = np.append(counts, np.ones(lanes)).astype(problem.dtype)  # read by whole vectors
-    planes = problem.n * problem.c_in
-    held = down, across
-    divisors_at = down.ctypes.data, across.ctypes.data
+    divisors_at = {"row_counts": down.ctypes.data, "counts": across.ctypes.data}
     length = whole_lines(problem)
     if length:
         count = math.prod(problem.out_shape)
-        kernel = line(kind, lanes, size)
-        per_job = max(1, JOB_BYTES // (length * size))
-        used = min(threads, -(-count // per_job))
+        per_task = max(1, TASK_BYTES // (length * size))
+        of_lines = WholeLines.packed(
+            **divisors_at, kernel=line(kind, lanes, size), kind=kind, lanes=lanes, itemsize=size, lines=count, per_task=per_task,
+            length=length,
+        )  # fmt: skip
+        launch_lines = for_kind(lines, kind).ready(0, 0, of_lines)
 
-        rest = kernel, kind, lanes, size, *divisors_at, count, per_job, length
-        launch_lines, line_jobs = for_kind(lines, kind).ready(0, 0, *rest), -(-count // per_job)
-
-        def run_lines(x: Array, out: Array, held: Any = held) -> None:
-            launch_lines(used, line_jobs, handle(x), handle(out), *rest)
+        def run_lines(x: Array, out: Array, keep_alive: Any = (down, across)) -> None:
+            launch_lines(threads, -(-count // per_task), handle(x), handle(out), of_lines)
 
         return Prepared(without_operands(run_lines), 0, f"whole lines of {length}")
     if is_long(problem):
         return prepare_long(problem, threads, row_counts, counts)
     if in_strips(problem):
         return prepare_strips(problem, threads)
-    if stacks_planes(problem):
-        return prepare_stacks(problem, threads, down, across)
+    if in_lanes(problem):
+        return prepare_lanes(problem, threads, down, across)
     left = problem.padding[1][0]
     inside = tuple(  # along each axis, whether no window reaches past the plane
         before == 0 and (out - 1) * step + dilated(k, d) <= n
@@ -194,20 +182,22 @@ def prepare(problem: Pool, threads: int) -> Prepared:
     # from the first tap of the last output on, a vector of taps or of outputs
     needed = (ow - 1) * problem.stride[1] + dilated(problem.kernel[1], problem.dilation[1]) + lanes * max(shape.stride, 1)
     row_bytes = whole(max(needed, left + w + lanes) * size)
-    per_job = planes_of_job(problem, threads)
-    used = min(threads, -(-planes // per_job))
+    per_task = planes_of_task(problem, threads)
+    tasks = -(-problem.n * problem.c_in // per_task)
+    used = min(threads, tasks)
     scratch = Scratch(used * row_bytes)
-    sizes = (kind, shape.stride, shape.tall, lanes, size, *geometry(problem))
-
-    arguments = row_bytes, kernel, sizes, *divisors_at, planes, per_job
-    launch, jobs = for_kind(windows, kind).ready(0, 0, 0, *arguments), -(-planes // per_job)
+    geometry = PlaneWindows.packed(
+        **windows_of(problem), **divisors_at, kernel=kernel, kind=kind, per_task=per_task, stride=shape.stride, tall=shape.tall,
+        row_bytes=row_bytes,
+    )  # fmt: skip
+    launch = for_kind(windows, kind).ready(0, 0, 0, geometry)
     neutral = -math.inf if kind == MAXIMUM else 0.0
 
-    def run(x: Array, out: Array, held: Any = held) -> None:
+    def run(x: Array, out: Array, keep_alive: Any = (down, across)) -> None:
         rows = scratch.take()
         if not all(inside) and not shape.tiled:  # a scratch row's margins are padding
             rows[: used * row_bytes].view(problem.dtype)[...] = neutral
-        launch(used, jobs, handle(x), handle(out), handle(rows), *arguments)
+        launch(used, tasks, handle(x), handle(out), handle(rows), geometry)
         scratch.give(rows)
 
     return Prepared(without_operands(run), scratch.nbytes)
