@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run (the default), list, check, report, compare, doctor, live, archive."""
+"""`python -m benchmarks`: run (the default), list, check, report, compare, doctor, live, archive, learn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from benchmarks.commands import inspecting, measuring, reporting, streaming
+from benchmarks.commands import inspecting, learning, measuring, reporting, streaming
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Kernels for music spectrograms: checked, timed, drawn.")
 app.command("run")(measuring.run_command)
@@ -16,6 +16,7 @@ app.command("report")(reporting.report_command)
 app.command("compare")(reporting.compare_command)
 app.command("doctor")(inspecting.doctor_command)
 app.command("live")(streaming.live_command)
+app.command("learn")(learning.learn_command)
 
 
 def main() -> None:

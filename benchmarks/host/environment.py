@@ -32,7 +32,7 @@ def _read(path: str) -> str | None:
         return None
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     for line in (_read("/proc/cpuinfo") or "").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -94,7 +94,7 @@ def collect(contenders: Iterable[Any] = ()) -> dict[str, Any]:
     import kernels
 
     return {
-        "cpu": _safely(_cpu_model),
+        "cpu": _safely(cpu_model),
         "cores": psutil.cpu_count(logical=False),
         "logical_cores": psutil.cpu_count(),
         "usable_cores": _safely(lambda: len(psutil.Process().cpu_affinity())),

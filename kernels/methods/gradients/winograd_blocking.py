@@ -19,7 +19,7 @@ from kernels.methods.gradients.blocking import CALL, PACKED, position_cycles, ti
 from kernels.problem.conv import ConvWeight
 from kernels.runtime.machine import machine, remembered
 
-# gradients per tile and axis that are considered, by kernel length; transforms of 8x8 points outgrow the registers, so longer ones along one
+# gradients per tile and axis that are considered, by kernel length; transforms of 8x8 points outgrow the registers, so longer ones along
 # axis only: cnn14.b2c2 took 12.4 ms with 6x4, 11.5 with 4x4, 16.0 with 6x6 (one thread of Zen 5)
 TILES = {1: (1,), 2: (3, 2), 3: (4, 2), 5: (2,)}
 ALONE = {1: (1,), 2: (3, 2), 3: (6, 4, 2), 5: (4, 2)}
