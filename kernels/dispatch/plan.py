@@ -325,7 +325,8 @@ class Plan:
 
     @property
     def error_bound(self) -> float:
-        """Largest error to expect, as a share of the largest output (before an activation that caps it, as relu6 does)."""
+        """Largest error to expect, as a share of the largest sum of |x| |w| over a window, before an activation; of each output's own such
+        sum with accuracy="each". Where products do not cancel it is a share of the output too."""
         return self._outline.choice.implementation.error_bound(self.problem)
 
     def explain(self) -> str:
