@@ -18,13 +18,13 @@ from kernels.problem.pool import AdaptivePool
 class Implementation:
     """One method for one operation.
 
-    name: what users write. operation: as `operation` says. refuse(problem): None, or the sentence why not. prepare(problem,
-    threads): chooses tiles, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest sum of |x| |w|
-    over a window (for `local` methods: of each output's own), before an activation. fuses(problem): whether prepare does the whole epilogue; if not, it is handed the bare
-    convolution and the plan does the rest. parts(problem): what it is lowered to, each with how often it runs; None where it is
-    done as it stands. prepare_last: prepare for x (n, *size, c_in) and out (n, *out_size, c_out) where the method reads and writes these
-    itself; None where the plan turns them over.
-    prepare_once: prepare for operands that serve one call, which need not be packed; None where they are packed all the same.
+    name: what users write. operation: as `operation` says. refuse(problem): None, or the sentence why not. prepare(problem, threads):
+    chooses tiles, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest sum of |x| |w| over a
+    window (for `local` methods: of each output's own), before an activation. fuses(problem): whether prepare does the whole epilogue; if
+    not, it is handed the bare convolution and the plan does the rest. parts(problem): what it is lowered to, each with how often it runs;
+    None where it is done as it stands. prepare_last: prepare for x (n, *size, c_in) and out (n, *out_size, c_out) where the method reads
+    and writes these itself; None where the plan turns them over. prepare_once: prepare for operands that serve one call, which need not
+    be packed; None where they are packed all the same.
     variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
     for measuring.
     local: whether every output is a sum of its own window's products and nothing else, so that its error is a share of theirs, and a NaN
@@ -78,11 +78,11 @@ def operation(problem: Problem) -> str:
 def rounding_bound(problem: Problem) -> float:
     """Error of summing in the problem's own precision, as a share of the sum of the magnitudes |x| |w| of each output's own products.
 
-    Rounding errors of a sum of K products are below sqrt(K) times the unit roundoff, times that sum, with high probability (Higham and Mary,
-    "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5), 2019, theorem 2.4); the factor 4 covers the largest
-    of many outputs. Where products cancel, as those of a zero-mean kernel on a signal with an offset do, the same error is a larger share
-    of the output: 1.8e-3 of it for 33 such taps on 32000 plus noise, in PyTorch 3.4e-3. Compiled code takes numbers below the smallest
-    normal one (1.2e-38, 2.2e-308) for zero, which may add as much for every product.
+    Rounding errors of a sum of K products are below sqrt(K) times the unit roundoff, times that sum, with high probability (Higham and
+    Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5), 2019, theorem 2.4); the factor 4 covers
+    the largest of many outputs. Where products cancel, as those of a zero-mean kernel on a signal with an offset do, the same error is a
+    larger share of the output: 1.8e-3 of it for 33 such taps on 32000 plus noise, in PyTorch 3.4e-3. Compiled code takes numbers below
+    the smallest normal one (1.2e-38, 2.2e-308) for zero, which may add as much for every product.
     """
     eps = float(np.finfo(problem.dtype).eps)
     if isinstance(problem, Conv):

@@ -44,6 +44,17 @@ def fixed_fields(arguments: Any) -> tuple[str, ...]:
 def address(dispatcher: Any, arguments: Any, **fixed: int) -> int:
     """Address of the C function that `dispatcher`, a function of one record of the class `arguments`, becomes for these values of its fixed
     fields. It takes all fields as int64s, and ignores the fixed ones. Raises TypeError unless exactly the fixed fields are given."""
+    key = dispatcher, arguments, tuple(fixed.items())
+    found = _addresses.get(key)
+    if found is None:
+        found = _addresses[key] = _compiled(dispatcher, arguments, fixed)
+    return found
+
+
+_addresses: dict[Any, int] = {}  # of what was compiled: a plan asks for several, and Numba takes 0.1 ms to find one again
+
+
+def _compiled(dispatcher: Any, arguments: Any, fixed: dict[str, int]) -> int:
     names = fixed_fields(arguments)
     if set(names) != set(fixed):
         raise TypeError(f"{arguments.__name__} is compiled for {', '.join(names)}, not for {', '.join(fixed)}")

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -109,15 +110,30 @@ def made(slot, thread, {names}):
     return njit(made, apart=True)
 
 
+_records: dict[Any, Any] = {}
+
+
+def kind_of(value: Any) -> Any:
+    """The type that Numba compiles for; of a record's array remembered, as its fields take 0.5 ms to read."""
+    if type(value) is not np.ndarray or value.dtype.names is None:
+        return numba.typeof(value)
+    key = value.dtype, value.ndim, value.flags.num
+    found = _records.get(key)
+    if found is None:
+        found = _records[key] = numba.typeof(value)
+    return found
+
+
 class Region:
     """See the module; `body(threads, jobs, *args)` runs it, where args are what the function takes after job and thread."""
 
     def __init__(self, body: Any, denormals: bool = False) -> None:
         self._body, self._denormals = body, denormals
         self._ready: dict[tuple[Any, ...], Callable[..., None]] = {}
+        self._compiled: dict[tuple[int, ...], tuple[int, Callable[..., Any], tuple[Any, ...]]] = {}
         self.__doc__ = body.py_func.body.__doc__
 
-    @property
+    @functools.cached_property
     def exact(self) -> Region:
         """The same with denormals kept."""
         return Region(self._body, True)
@@ -133,13 +149,16 @@ class Region:
         """Compile for arguments of the types of these; the result is called as the region is, and skips the look-up by type, which takes
         60 us where a record is among them. **Warning**: arguments of other types are misread."""
         workers.link()
-        kinds = tuple(map(numba.typeof, args))
-        jobs_of, denormals = code(self._body, (*_FIRST, *kinds)), self._denormals
-        with compiling:
-            launcher, full = _launcher(len(args)), (*[types.int64] * 4, types.boolean, *kinds)
-            launcher.compile(full)
-            launch = launcher.overloads[full].entry_point
-        state = workers.STATE
+        kinds = tuple(map(kind_of, args))
+        found = self._compiled.get(tuple(map(id, kinds)))  # types are one object each, but slow to compare
+        if found is None:
+            with compiling:
+                launcher, full = _launcher(len(args)), (*[types.int64] * 4, types.boolean, *kinds)
+                launcher.compile(full)
+                found = code(self._body, (*_FIRST, *kinds)), launcher.overloads[full].entry_point, kinds
+            self._compiled[tuple(map(id, kinds))] = found
+        jobs_of, launch, _ = found
+        denormals, state = self._denormals, workers.STATE
 
         def run(threads: int, jobs: int, *values: Any) -> None:
             left = 0
