@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from kernels.cost.calibration import calibration
 from kernels.dispatch.plan import Outline, Plan, choice_for
 from kernels.network.graph import Node
 from kernels.network.lowering import Lowering, lowers
 from kernels.network.operators.windows import window_request
 from kernels.network.views import Array, View
-from kernels.problem.conv import Conv, Problem
+from kernels.primitives.vector_matrix import fits, vector_matrix
+from kernels.problem.conv import Conv, ConvTranspose, Problem
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
 
@@ -68,12 +70,43 @@ def _window(lowering: Lowering, node: Node) -> None:
         y = lowering.new(node.y, last, anywhere=False)
         reads, writes = [x.transposed(last)], [y.transposed(last)]
     else:
+        if isinstance(problem, Conv) and _as_frames(lowering, node, problem, x, asked.operands):
+            return
         x = lowering.ordered(node, x)
         x_shape, y_shape = problem.x_shape, problem.out_shape
         plan = plan_of(lowering, problem, asked.signature, asked.operands)
         y = lowering.new(node.y, range(rank), anywhere=False)
         reads, writes = [x], [y]
     lowering.step(node, reads, writes, _run(plan, x_shape, y_shape), plan.implementation, plan.seconds, own=plan.workspace_bytes)
+
+
+LONG, WIDE, MANY = 128, 64, 128  # taps, output channels and frames from which copied frames were measured to cost less
+
+
+def _as_frames(lowering: Lowering, node: Node, problem: Conv, x: View, operands: Operands) -> bool:
+    """A window of many taps that moves on by many along one axis, as transforms of frames do: its columns are copied out, each tap's
+    numbers of all frames side by side, and become the channels of a layer of one tap. Direct sums then read whole vectors."""
+    if isinstance(problem, ConvTranspose) or len(problem.size) != 2 or problem.size[0] != 1 or problem.kernel[0] != 1 or problem.groups > 1:
+        return False
+    if problem.pool or any(map(any, problem.padding)) or problem.c_in != 1 or problem.n == 0 or problem.stride[1] == 1:
+        return False
+    if problem.kernel[1] < LONG or problem.c_out < WIDE or problem.conv_size[1] < MANY:
+        return False
+    if choice_for(problem, "auto", lowering.settings.threads).implementation.name != "direct":
+        return False
+    rank, taps, frames = len(x.shape), problem.kernel[1], problem.conv_size[1]
+    strides = (x.strides[0], x.strides[1], x.strides[-1] * problem.dilation[1], x.strides[-1] * problem.stride[1])
+    seen = View(x.buffer, x.offset, (problem.n, problem.c_in, taps, frames), strides, x.dtype)
+    inner = dataclasses.replace(problem, c_in=problem.c_in * taps, size=(1, frames), kernel=(1, 1), stride=(1, 1), dilation=(1, 1))
+    weight = None if operands.weight is None else operands.weight.reshape(problem.c_out, -1, 1, 1)
+    columns = lowering.temporary(seen.shape, x.dtype)
+    lowering.copy(node, seen, columns)
+    signature = Signature(inner.x_shape, inner.out_shape, x.dtype, 2)
+    plan = plan_of(lowering, inner, signature, operands._replace(weight=weight))
+    y = lowering.new(node.y, range(rank), anywhere=False)
+    lowering.step(node, [columns], [y], _run(plan, inner.x_shape, inner.out_shape), f"frames, {plan.implementation}", plan.seconds,
+                  own=plan.workspace_bytes)  # fmt: skip
+    return True
 
 
 @lowers("Linear")
@@ -90,6 +123,10 @@ def _linear(lowering: Lowering, node: Node) -> None:
     if not planes and not x.contiguous():
         first = x.strides[-1] != 1 and rank > 1 and x.strides[-2] == 1  # the axis before lies last: copy in that order
         x, planes = lowering.ordered(node, x, swapped if first else None), first
+    weight, activation = node.attributes["weight"], node.attributes.get("activation")
+    if math.prod(x.shape[:-1]) == 1 and fits(len(weight), weight.shape[1], x.dtype.itemsize, activation):
+        _vector(lowering, node, x, _place(lowering, node, tuple(range(len(y_shape))), by_rows))
+        return
     problem, signature, operands = _one_tap(lowering, node, x, planes)
     plan = plan_of(lowering, problem, signature, operands)
     wanted = swapped if planes else tuple(range(rank))
@@ -99,13 +136,28 @@ def _linear(lowering: Lowering, node: Node) -> None:
     lowering.step(node, reads, writes, bind, plan.implementation, plan.seconds, own=plan.workspace_bytes)
 
 
+def _vector(lowering: Lowering, node: Node, x: View, y: View) -> None:
+    """One row."""
+    weight, bias = np.asarray(node.attributes["weight"], x.dtype), node.attributes["bias"]
+    found, scratch_bytes = vector_matrix(weight, bias, node.attributes.get("activation"), lowering.settings.threads)
+    seconds = weight.nbytes / calibration().bandwidth
+
+    def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
+        return found(arrays[0], arrays[1], scratch)
+
+    lowering.step(node, [x], [y], bind, "row times matrix", seconds, scratch_bytes)
+
+
 def linear_step(lowering: Lowering, node: Node, x: View, weight: Array, bias: Array | None) -> View:
     """A product with weight (out, in) along the last axis of x, as a step of another node: (…, out), contiguous."""
     inner = Node("Linear", node.inputs, node.outputs, {"weight": weight, "bias": bias, "axis": -1}, node.name)
     x = lowering.ordered(node, x)
+    y = lowering.temporary((*x.shape[:-1], len(weight)), x.dtype)
+    if math.prod(x.shape[:-1]) == 1 and fits(len(weight), weight.shape[1], x.dtype.itemsize, None):
+        _vector(lowering, inner, x, y)
+        return y
     problem, signature, operands = _one_tap(lowering, inner, x, False)
     plan = plan_of(lowering, problem, signature, operands)
-    y = lowering.temporary((*x.shape[:-1], len(weight)), x.dtype)
     bind = _run(plan, signature.x_shape, signature.out_shape)
     lowering.step(inner, [x], [y], bind, plan.implementation, plan.seconds, own=plan.workspace_bytes)
     return y

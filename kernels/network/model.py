@@ -15,7 +15,7 @@ from kernels.dispatch.plan import load as load_methods
 from kernels.dispatch.plan import thread_count
 from kernels.network.graph import Graph, Value
 from kernels.network.passes.specialise import UnsupportedError, check_known
-from kernels.problem.arrays import too_large
+from kernels.problem.arrays import PLAIN, too_large
 from kernels.problem.errors import ProblemError
 from kernels.runtime.machine import memory
 
@@ -97,9 +97,27 @@ class Model:
 
     def __call__(self, *arrays: Any) -> Any:
         """The output for the inputs in their order, or for one dict of inputs by name; a dict by name where there are several outputs."""
-        given = self._given(arrays)
-        results = self._program(given)(given)
+        given = self._as_before(arrays)
+        if given is None or self._last is None:
+            given = self._given(arrays)
+            results = self._program(given)(given)
+        else:
+            results = self._last(given)
         return next(iter(results.values())) if len(results) == 1 else results
+
+    def _as_before(self, arrays: tuple[Any, ...]) -> dict[str, Array] | None:
+        """The inputs by name where they are plain arrays of the shapes and dtypes of the call before; None where more has to be looked at."""
+        program = self._last
+        if program is None or self._constant_inputs:
+            return None
+        named = arrays[0] if len(arrays) == 1 and type(arrays[0]) is dict else dict(zip(self._names, arrays))
+        if len(named) != len(self._names):
+            return None
+        for name, shape, dtype in program.signature:
+            array = named.get(name)
+            if type(array) is not np.ndarray or array.shape != shape or array.dtype is not dtype or array.flags.num & PLAIN != PLAIN:
+                return None
+        return named
 
     def _given(self, arrays: tuple[Any, ...]) -> dict[str, Array]:
         named: Mapping[str, Any]

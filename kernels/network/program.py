@@ -51,6 +51,7 @@ class Program:
         self.steps: list[Step] = lowering.steps
         self.inputs = {value.name: lowering.views[value] for value in graph.inputs}
         self.outputs = {name: fresh(lowering.outputs[name], value.lengths, value.kind) for name, value in graph.outputs.items()}
+        self.signature = [(name, view.shape, view.dtype) for name, view in self.inputs.items()]
         self.copied_inputs = {name: view for name, view in self.inputs.items() if view.buffer.nbytes <= SMALL}
         self.copied_outputs = {name: view for name, view in self.outputs.items() if view.buffer.nbytes <= SMALL}
         self.direct = {view.buffer for views in (self.inputs, self.outputs) for view in views.values() if view.buffer.nbytes > SMALL}

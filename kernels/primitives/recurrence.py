@@ -30,38 +30,39 @@ HEAD = 17  # int64s of a description before its passes
 
 
 @intrinsic(prefer_literal=True)
-def _product(typing_context: Any, lanes_: Any, itemsize_: Any, y: Any, x: Any, matrix: Any, count: Any, blocks: Any) -> Any:
-    """y[block] = sum over k of x[k] * matrix[block, k]."""
-    lanes, itemsize = lanes_.literal_value, itemsize_.literal_value
+def _product(typing_context: Any, lanes_: Any, itemsize_: Any, wide_: Any, y: Any, x: Any, matrix: Any, count: Any, blocks: Any) -> Any:
+    """y[block] = sum over k of x[k] * matrix[block, k], blocks of `wide` vectors."""
+    lanes, itemsize, wide = lanes_.literal_value, itemsize_.literal_value, wide_.literal_value
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        y, x, matrix, count, blocks = values[2:]
+        y, x, matrix, count, blocks = values[3:]
         w = VectorBuilder(builder, lanes, itemsize)
         to, source, numbers = w.pointer(y), w.pointer(x), w.pointer(matrix)
         with w.loop(blocks) as block:
-            sums = [w.variable(w.zero()) for _ in range(WIDE)]
-            start = builder.mul(block, builder.mul(count, i64(WIDE * lanes)))
+            sums = [w.variable(w.zero()) for _ in range(wide)]
+            start = builder.mul(block, builder.mul(count, i64(wide * lanes)))
             with w.loop(count) as k:
                 number = w.splat(w.load_scalar(w.at(source, k)))
-                row = builder.add(start, builder.mul(k, i64(WIDE * lanes)))
+                row = builder.add(start, builder.mul(k, i64(wide * lanes)))
                 for i, total in enumerate(sums):
                     w.set(total, w.fma(number, w.load(w.at(numbers, builder.add(row, i64(i * lanes)))), w.get(total)))
             for i, total in enumerate(sums):
-                w.store(w.get(total), w.at(to, builder.add(builder.mul(block, i64(WIDE * lanes)), i64(i * lanes))))
+                w.store(w.get(total), w.at(to, builder.add(builder.mul(block, i64(wide * lanes)), i64(i * lanes))))
         return context.get_dummy_value()
 
-    return types.void(lanes_, itemsize_, *(types.int64,) * 5), codegen
+    return types.void(lanes_, itemsize_, wide_, *(types.int64,) * 5), codegen
 
 
 @njit
-def _products(lanes, itemsize, y, x, matrix, count, blocks):
-    _product(lanes, itemsize, y, x, matrix, count, blocks)
+def products(lanes, itemsize, wide, y, x, matrix, count, blocks):
+    """See `_product`; compiled by its users for their lanes, sizes and widths."""
+    _product(lanes, itemsize, wide, y, x, matrix, count, blocks)
 
 
-def packed(matrix: Array) -> tuple[Array, int]:
-    """(columns, k) matrix as blocks of columns (blocks, k, WIDE * lanes), zeros at the end; and how many blocks."""
+def packed(matrix: Array, wide: int = WIDE) -> tuple[Array, int]:
+    """(columns, k) matrix as blocks of columns (blocks, k, wide * lanes), zeros at the end; and how many blocks."""
     columns, count = matrix.shape
-    width = WIDE * machine().lanes(matrix.itemsize)
+    width = wide * machine().lanes(matrix.itemsize)
     blocks = -(-columns // width)
     found = np.zeros((blocks * width, count), matrix.dtype)
     found[:columns] = matrix
@@ -88,7 +89,7 @@ def _lstm(row, thread, description, size):
     bent = work + blocks * 8 * read_index(d, 15) * size
     for step in range(steps):
         t = steps - 1 - step if backwards else step
-        call(product, (read_index(d, 15), size, work, h, matrix, hidden, blocks))
+        call(product, (read_index(d, 15), size, 8, work, h, matrix, hidden, blocks))
         _pass(d, 1, size, work, work, before + (t * batch + row) * 4 * line_, work, 4 * hidden)
         _pass(d, 5, size, work, work, work, work, 3 * hidden)
         i, o, f, g = work, work + line_, work + 2 * line_, work + 3 * line_
@@ -116,17 +117,17 @@ def _gru(row, thread, description, size):
     for step in range(steps):
         t = steps - 1 - step if backwards else step
         source = before + (t * batch + row) * 3 * line_
-        call(product, (read_index(d, 15), size, work, h, matrix, hidden, blocks))
+        call(product, (read_index(d, 15), size, 8, work, h, matrix, hidden, blocks))
         _pass(d, 1, size, work, work, source, work, 2 * hidden)
         _pass(d, 5, size, work, work, work, work, 2 * hidden)
         z, r = work, work + line_
         if inner:  # linear before reset: tanh(W x + r (R h + b))
-            call(product, (read_index(d, 15), size, new, h, last, hidden, thirds))
+            call(product, (read_index(d, 15), size, 8, new, h, last, hidden, thirds))
             _pass(d, 1, size, new, new, inner, new, hidden)
             _pass(d, 4, size, new, r, new, source + 2 * line_, hidden)
         else:  # tanh(W x + R (r h))
             _pass(d, 2, size, reset_first, r, h, r, hidden)
-            call(product, (read_index(d, 15), size, new, reset_first, last, hidden, thirds))
+            call(product, (read_index(d, 15), size, 8, new, reset_first, last, hidden, thirds))
             _pass(d, 1, size, new, new, source + 2 * line_, new, hidden)
         _pass(d, 6, size, new, new, new, new, hidden)
         _pass(d, 3, size, h, h, new, h, hidden)
@@ -156,7 +157,7 @@ class Recurrence:
         self._row = (blocks + 2 * max(thirds, -(-hidden // width))) * width * size
         self._batch, self._kind = batch, kind
         self._threads = threads if steps * hidden * recurrent.shape[0] * batch > 1 << 18 else 1
-        product = address(_products, (lanes, size), (types.int64,) * 5)
+        product = address(products, (lanes, size, WIDE), (types.int64,) * 5)
         head = [steps, hidden, blocks, int(backwards), 0, 0, 0, 0, handle(self._matrix), handle(self._inner), 0, self._row, 0, 0, batch,
                 lanes, product]  # fmt: skip
         self._words = np.array([*head, *(word for name in PASSES for word in line(name, lanes, size))], np.int64)
