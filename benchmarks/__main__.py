@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run (the default), list, check, report, compare, doctor, live, archive, learn."""
+"""`python -m benchmarks`: run (the default), list, check, report, compare, doctor, live, archive, learn, tutorial."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from benchmarks.commands import inspecting, learning, measuring, reporting, streaming
+from benchmarks.commands import inspecting, learning, measuring, reporting, streaming, teaching
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Kernels for music spectrograms: checked, timed, drawn.")
 app.command("run")(measuring.run_command)
@@ -17,6 +17,7 @@ app.command("compare")(reporting.compare_command)
 app.command("doctor")(inspecting.doctor_command)
 app.command("live")(streaming.live_command)
 app.command("learn")(learning.learn_command)
+app.command("tutorial")(teaching.tutorial_command)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from benchmarks.tutorial.sound import FRAMES, HOP, RATE, hertz
 N_FFT = 1024
 BANDS = 80
 FLOOR_DB = 70.0
+NEAR_DB = 24.0  # of the constant-Q picture: partials, without the beats between them
 SEMITONES = 60  # of the constant-Q picture, one bin each
 LOWEST = 45  # MIDI number of its first bin, the A of 110 Hz
 Floats = npt.NDArray[np.float64]
@@ -79,8 +80,8 @@ def channels(samples: npt.ArrayLike) -> Floats:
     return np.stack([loud, np.diff(loud, axis=1, prepend=loud[:, :1]), percussive])
 
 
-def constant_q(samples: npt.ArrayLike) -> Floats:
-    """(SEMITONES, FRAMES): 0 … 1, one bin a semitone from LOWEST up, so that a transposition is a shift. Kernels of 17 periods."""
+def semitone_power(samples: npt.ArrayLike) -> Floats:
+    """(SEMITONES, FRAMES): power in bins of a semitone, by kernels of 17 periods."""
     periods, longest = 17, 2560
     weight = np.zeros((2 * SEMITONES, 1, longest))
     for bin_ in range(SEMITONES):
@@ -92,4 +93,11 @@ def constant_q(samples: npt.ArrayLike) -> Floats:
         weight[bin_, 0, where] = np.cos(2 * np.pi * frequency * at / RATE) * window
         weight[SEMITONES + bin_, 0, where] = np.sin(2 * np.pi * frequency * at / RATE) * window
     both = kernels.conv1d(np.asarray(samples, np.float64)[None, None], weight, stride=HOP, padding=longest // 2)[0, :, :FRAMES]
-    return scaled(both[:SEMITONES] ** 2 + both[SEMITONES:] ** 2, floor=45.0)
+    return both[:SEMITONES] ** 2 + both[SEMITONES:] ** 2
+
+def constant_q(samples: npt.ArrayLike, loudest: float | None = None) -> Floats:
+    """(SEMITONES, FRAMES): 0 … 1, one bin a semitone from LOWEST up, so that a transposition is a shift.
+
+    1 is `loudest` decibels, or the picture's own loudest value; 0 is NEAR_DB below it.
+    """
+    return scaled(semitone_power(samples), loudest, NEAR_DB)

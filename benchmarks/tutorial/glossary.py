@@ -26,14 +26,40 @@ GLOSSARY = {
 }
 
 LINKS = (
-    ("Chris Olah: Understanding Convolutions", "https://colah.github.io/posts/2014-07-Understanding-Convolutions/", "from probability, with falling balls"),
-    ("Chris Olah: Conv Nets, A Modular Perspective", "https://colah.github.io/posts/2014-07-Conv-Nets-Modular/", "networks as small functions used again and again"),
-    ("Irhum Shafkat: Intuitively Understanding Convolutions for Deep Learning",
-     "https://towardsdatascience.com/intuitively-understanding-convolutions-for-deep-learning-1f6f42faee1", "images, animated, channel by channel"),
-    ("Kunlun Bai: Types of Convolutions in Deep Learning",
-     "https://towardsdatascience.com/a-comprehensive-introduction-to-different-types-of-convolutions-in-deep-learning-669281e58215", "every kind, drawn"),
+    (
+        "Chris Olah: Understanding Convolutions",
+        "https://colah.github.io/posts/2014-07-Understanding-Convolutions/",
+        "from probability, with falling balls",
+    ),
+    (
+        "Chris Olah: Conv Nets, A Modular Perspective",
+        "https://colah.github.io/posts/2014-07-Conv-Nets-Modular/",
+        "networks as small functions used again and again",
+    ),
+    (
+        "Irhum Shafkat: Intuitively Understanding Convolutions for Deep Learning",
+        "https://towardsdatascience.com/intuitively-understanding-convolutions-for-deep-learning-1f6f42faee1",
+        "images, animated, channel by channel",
+    ),
+    (
+        "Kunlun Bai: Types of Convolutions in Deep Learning",
+        "https://towardsdatascience.com/a-comprehensive-introduction-to-different-types-of-convolutions-in-deep-learning-669281e58215",
+        "every kind, drawn",
+    ),
     ("Polo Club: CNN Explainer", "https://poloclub.github.io/cnn-explainer/", "a trained image classifier to look into"),
-    ("Dumoulin and Visin: A guide to convolution arithmetic", "https://arxiv.org/abs/1603.07285", "sizes, strides, transposed layers"),
-    ("Araujo, Norris, Sim: Computing Receptive Fields", "https://distill.pub/2019/computing-receptive-fields/", "the formulas of section 7 derived"),
-    ("Choi, Fazekas, Cho, Sandler: A Tutorial on Deep Learning for Music Information Retrieval", "https://arxiv.org/abs/1709.04396", "where music comes in"),
-)  # fmt: skip
+    (
+        "Dumoulin and Visin: A guide to convolution arithmetic",
+        "https://arxiv.org/abs/1603.07285",
+        "sizes, strides, transposed layers",
+    ),
+    (
+        "Araujo, Norris, Sim: Computing Receptive Fields",
+        "https://distill.pub/2019/computing-receptive-fields/",
+        "the formulas of section 7 derived",
+    ),
+    (
+        "Choi, Fazekas, Cho, Sandler: A Tutorial on Deep Learning for Music Information Retrieval",
+        "https://arxiv.org/abs/1709.04396",
+        "where music comes in",
+    ),
+)

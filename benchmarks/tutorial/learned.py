@@ -91,8 +91,9 @@ def train(steps: int = 500, seed: int = 9) -> Learned:
     with torch.no_grad():
         right = float((network(held_out).argmax(1) == answers).float().mean())
     source = (
-        f"{FILTERS} filters of {TAPS} taps at {RATE} Hz, trained in {steps} steps from random values to name {len(NOTES)} synthesised notes, "
-        f"{sound.hertz(NOTES[0]):.0f} to {sound.hertz(NOTES[-1]):.0f} Hz; {100 * right:.0f} % of 512 unheard excerpts are named rightly"
+        f"{FILTERS} filters of {TAPS} taps at {RATE} Hz, trained in {steps} steps from random values to name {len(NOTES)} "
+        f"synthesised notes, {sound.hertz(NOTES[0]):.0f} to {sound.hertz(NOTES[-1]):.0f} Hz; "
+        f"{100 * right:.0f} % of 512 unheard excerpts are named rightly"
     )
     return Learned(RATE, first.weight.detach().numpy()[:, 0].astype(np.float64), before, source)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import signal
 
-from benchmarks.signals import Clip
+from benchmarks.inputs.clip import Clip
 
 RATE = 16000
 HOP = 256

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import kernels
 from benchmarks.tutorial import frontend
 from benchmarks.tutorial.sound import HOP, RATE, Scene
-from benchmarks.workloads import CATALOGUE, Workload, catalogue
+from benchmarks.workloads import Workload, catalogue
+from benchmarks.workloads.catalogue import CATALOGUE
 
 OWN = (  # the stack that the section opens with: (kernel, stride, dilation, padding, transposed), each (frequency, time)
     ((3, 3), (1, 1), (1, 1), (1, 1), False), ((2, 2), (2, 2), (1, 1), (0, 0), False), ((3, 3), (1, 1), (1, 1), (1, 1), False),
@@ -45,9 +46,9 @@ def main_path(layers: list[Workload], pools_after: set[str]) -> Iterator[Workloa
         if before is not None and before.id in pools_after and (before.oh, before.ow) != (layer.h, layer.w) and layer.c_in == before.c_out:
             factors = before.oh // layer.h, before.ow // layer.w
             if (layer.h * factors[0], layer.w * factors[1]) == (before.oh, before.ow):
-                size = {"c_in": before.c_out, "h": before.oh, "w": before.ow, "kh": factors[0], "kw": factors[1]}
-                none = ((0, 0), (0, 0))
-                before = replace(before, op="max_pool2d", layer="pool", stride=factors, padding=none, dilation=(1, 1), groups=1, **size)
+                none, high, wide = ((0, 0), (0, 0)), *factors
+                before = replace(before, op="max_pool2d", layer="pool", c_in=before.c_out, h=before.oh, w=before.ow, kh=high, kw=wide)
+                before = replace(before, stride=factors, padding=none, dilation=(1, 1), groups=1)
                 yield before
         if before is None or (layer.h, layer.w) == (before.oh, before.ow):
             yield layer
@@ -57,7 +58,12 @@ def main_path(layers: list[Workload], pools_after: set[str]) -> Iterator[Workloa
 def window(layer: Workload) -> dict[str, Any]:
     """One layer as the editor shows it, (frequency, time) whatever the model's own order."""
     order = slice(None, None, -1) if layer.axes.startswith("time") else slice(None)
-    pairs = {"kernel": (layer.kh, layer.kw), "stride": layer.stride, "dilation": layer.dilation, "before": tuple(p[0] for p in layer.padding)}
+    pairs = {
+        "kernel": (layer.kh, layer.kw),
+        "stride": layer.stride,
+        "dilation": layer.dilation,
+        "before": tuple(p[0] for p in layer.padding),
+    }
     what = "transposed" if layer.is_transposed else "conv" if layer.is_conv else layer.op.split("_")[0] + " pool"
     return {"name": layer.layer, "what": what, **{key: list(value[order]) for key, value in pairs.items()}}
 
@@ -109,8 +115,18 @@ def presets() -> list[dict[str, Any]]:
         if name.startswith("EfficientAT"):
             front |= {"kind": "log-mel", "rate": 32000, "hop": 320, "bands": path[0].h}
         front["harmonics"] = []
-        found.append({"name": name, "front": front, "stack": stack, "fields": fields(stack), "layers": len(layers)})
+        said = source(name, front, stack, len(layers))
+        found.append({"name": name, "front": front, "stack": stack, "fields": fields(stack), "source": said})
     return found
+
+
+def source(name: str, front: dict[str, Any], stack: list[dict[str, Any]], listed: int) -> str:
+    """A sentence on where a preset is from and what of the model it shows."""
+    heard = [f"{front['kind']}, {front['rate']} Hz"]
+    heard += [f"hop {front['hop']}"] if front.get("hop") else []
+    heard += [f"{front['bands']} bands"] if front.get("bands") else []
+    shown = f"{len(stack)} layers that see neighbours on its main path; the catalogue lists {listed} of it"
+    return f"{name}: {shown}. Front end: {', '.join(heard)}."
 
 
 def own_stack() -> list[dict[str, Any]]:
@@ -126,6 +142,6 @@ def numbers(scene: Scene) -> dict[str, Any]:
     """Presets, the opening stack and the scene's regions. The picture is section 2's."""
     stack = own_stack()
     front = {"kind": "log-mel", "rate": RATE, "hop": HOP, "n_fft": frontend.N_FFT, "bands": frontend.BANDS}
-    first = {"name": "your own", "front": front, "stack": stack, "fields": fields(stack), "layers": len(stack)}
+    first = {"name": "your own", "front": front, "stack": stack, "fields": fields(stack), "source": ""}
     regions = [{"name": r.name, "start": r.start, "stop": r.stop, "low": r.low, "high": r.high} for r in scene.regions]
     return {"presets": [first, *presets()], "regions": regions, "effective": [effective(stack, axis).tolist() for axis in (0, 1)]}

@@ -28,7 +28,12 @@ def operands(layer: Workload, rng: np.random.Generator) -> tuple[np.ndarray, np.
     """Seeded input, weight and options of a catalogue layer."""
     x, weight = (rng.standard_normal(shape or ()).astype(np.float32) for shape in (layer.x_shape, layer.weight_shape))
     dims = layer.dims
-    options = {"stride": layer.stride[-dims:], "padding": list(layer.padding[-dims:]), "dilation": layer.dilation[-dims:], "groups": layer.groups}
+    options = {
+        "stride": layer.stride[-dims:],
+        "padding": list(layer.padding[-dims:]),
+        "dilation": layer.dilation[-dims:],
+        "groups": layer.groups,
+    }
     return x, weight, options
 
 

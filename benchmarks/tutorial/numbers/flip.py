@@ -31,8 +31,8 @@ def pairs() -> list[dict[str, Any]]:
     drum = sound.kick(LOW_RATE, 0.08)
     answer = sound.room(rng, LOW_RATE, 0.08)
     return [
-        {"name": "box and box", "f": np.ones(12), "g": np.ones(8), "what": "Two boxes overlap more and more, then less and less: a trapezium."},
-        {"name": "pluck and echo", "f": pluck, "g": echo, "what": "Each spike of g leaves a copy of the pluck, as loud as the spike is high."},
+        {"name": "box and box", "f": np.ones(12), "g": np.ones(8), "what": "Two boxes overlap more, then less: a trapezium."},
+        {"name": "pluck and echo", "f": pluck, "g": echo, "what": "Each spike of g leaves a copy of the pluck, as loud as it is high."},
         {"name": "drum and room", "f": drum, "g": answer, "what": f"A drum and a room's answer at {LOW_RATE} samples a second."},
         {"name": "ramp and box", "f": np.linspace(0, 1, 12), "g": np.ones(5) / 5, "what": "A box of height 1/5 averages five neighbours."},
     ]  # fmt: skip
@@ -59,6 +59,9 @@ def numbers() -> dict[str, Any]:
     """Presets with both results of the library, and sounds."""
     presets = []
     for pair in pairs():
-        results = {"convolution": pack.array(full(pair["f"], pair["g"], True)), "correlation": pack.array(full(pair["f"], pair["g"], False))}
+        results = {
+            "convolution": pack.array(full(pair["f"], pair["g"], True)),
+            "correlation": pack.array(full(pair["f"], pair["g"], False)),
+        }
         presets.append({**pair, "f": pack.array(pair["f"]), "g": pack.array(pair["g"]), **results})
     return {"presets": presets, "sounds": sounds()}

@@ -57,7 +57,7 @@ def kinds(c: int, k: int) -> tuple[Kind, ...]:
              (Step("conv2d", x, (c, c, k, 1)), Step("conv2d", x, (c, c, 1, k)))),
         Kind("depthwise", "depthwise separable", "Each channel alone, then 1x1 to mix them.",
              (Step("conv2d", x, (c, 1, k, k), by(c)), Step("conv2d", x, (c, c, 1, 1)))),
-        Kind("grouped", "grouped", "Four groups that know nothing of each other.", (Step("conv2d", x, (c, c // groups, k, k), by(groups)),)),
+        Kind("grouped", "grouped", "Groups that know nothing of each other.", (Step("conv2d", x, (c, c // groups, k, k), by(groups)),)),
         Kind("shuffled", "shuffled grouped", "Groups, then channels change places, then groups again: they meet.",
              (Step("conv2d", x, (c, c // groups, 1, 1), by(groups)), Step("conv2d", x, (c, 1, k, k), by(c)),
               Step("conv2d", x, (c, c // groups, 1, 1), by(groups))), shuffle=True),

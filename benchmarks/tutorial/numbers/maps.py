@@ -27,6 +27,7 @@ KERNELS = np.array([
     [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
 ], dtype=np.float64)  # fmt: skip
 BIAS = 2.0
+OWN = np.array([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]])  # what the reader begins to draw from
 
 
 def comb(frequency: float = COMB_HERTZ, bands: int = frontend.BANDS) -> Floats:
@@ -44,15 +45,15 @@ def single() -> list[dict[str, Any]]:
     edge = np.tile([-1.0, 0.0, 1.0], (3, 1))
     level = np.array([[-1.0] * 5, [2.0] * 5, [-1.0] * 5]) / 5
     return [
-        {"name": "vertical edge", "what": "Softer on the left, louder on the right: something begins. Its output marks onsets.", "weight": edge},
-        {"name": "horizontal line", "what": "Louder than the bands above and below, five frames long: a partial that is held.", "weight": level},
+        {"name": "vertical edge", "what": "Softer on the left, louder on the right: something begins.", "weight": edge},
+        {"name": "horizontal line", "what": "Louder than the bands beside it, for five frames: a held partial.", "weight": level},
         {"name": "3x3 blur", "what": "The mean of nine neighbours: detail goes, the outline stays.", "weight": np.full((3, 3), 1 / 9)},
         {
             "name": "harmonic comb",
             "what": f"Six partials of {COMB_HERTZ:.0f} Hz at once. On a mel axis its teeth fit this one pitch only.",
             "weight": comb(),
         },
-        {"name": "draw one", "what": "Set the nine numbers yourself.", "weight": np.array([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]]), "own": True},
+        {"name": "draw one", "what": "Set the nine numbers yourself.", "weight": OWN, "own": True},
     ]  # fmt: skip
 
 
@@ -87,7 +88,9 @@ def numbers(scene: Scene) -> dict[str, Any]:
     for each in single():
         out = same(maps[:1], each["weight"][None, None])[0]
         middle = float(np.quantile(np.abs(out), 0.995))
-        singles.append({**each, "weight": pack.array(each["weight"]), "range": middle, "sum": float(out.sum()), "largest": float(out.max())})
+        singles.append(
+            {**each, "weight": pack.array(each["weight"]), "range": middle, "sum": float(out.sum()), "largest": float(out.max())}
+        )
     weight, bias, what = filters()
     alone = kernels.conv2d(CHANNELS[None], KERNELS[:, None], groups=3)[0]
     return {
@@ -97,7 +100,9 @@ def numbers(scene: Scene) -> dict[str, Any]:
         "rate": RATE,
         "sound": pack.sound(scene.samples, RATE),
         "kernels": singles,
-        "filters": {"weight": pack.array(weight), "bias": bias.tolist(), "what": what, "largest": same(maps, weight, bias).max((1, 2)).tolist()},
+        "filters": {
+            "weight": pack.array(weight), "bias": bias.tolist(), "what": what, "largest": same(maps, weight, bias).max((1, 2)).tolist(),
+        },
         "example": {
             "channels": CHANNELS.tolist(), "kernels": KERNELS.tolist(), "bias": BIAS, "alone": alone.tolist(),
             "summed": kernels.conv2d(CHANNELS[None], KERNELS[None])[0, 0].tolist(),

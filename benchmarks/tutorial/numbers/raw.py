@@ -48,16 +48,17 @@ def banks() -> list[dict[str, Any]]:
     count = min(len(GABOR_NOTES), len(found.filters)) if found else len(GABOR_NOTES)
     start = found.before if found is not None and found.before is not None else np.random.default_rng(3).standard_normal((count, taps))
     where = "before training" if found is not None and found.before is not None else "normal values"
-    rows = [
-        {"name": "random", "what": f"Random numbers, {where}: each answers a little to everything.", "filters": unit(start)},
-        {"name": "Gabor", "what": "Waves under a bell, one a semitone: what one would build by hand.", "filters": unit(gabor(rate, taps))},
+    found_banks: list[tuple[str, str, Floats]] = [
+        ("random", f"Random numbers, {where}: each answers a little to everything.", unit(start)),
+        ("Gabor", "Waves under a bell, one a semitone: what one would build by hand.", unit(gabor(rate, taps))),
     ]
     if found:
-        rows.append({"name": "learned", "what": found.source + ".", "filters": unit(found.filters)})
-    for row in rows:
-        check = [{"hertz": f, "response": response(row["filters"], f, rate).tolist()} for f in (220.0, 440.0)]
-        row |= {"rate": rate, "filters": pack.array(row["filters"]), "checks": check}
-    return rows
+        found_banks.append(("learned", found.source + ".", unit(found.filters)))
+    return [
+        {"name": name, "what": what, "rate": rate, "filters": pack.array(bank),
+         "checks": [{"hertz": f, "response": response(bank, f, rate).tolist()} for f in (220.0, 440.0)]}
+        for name, what, bank in found_banks
+    ]  # fmt: skip
 
 
 def transform(scene: Scene) -> dict[str, Any]:

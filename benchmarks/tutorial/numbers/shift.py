@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -46,15 +47,15 @@ def difference(pictures: Floats, semitones: int, later: int, stride: int, padded
 def numbers(scene: Scene) -> dict[str, Any]:
     """Pictures of the transposed notes, their sounds, and a table of differences that the library measured."""
     pictures, sounds = [], []
+    loudest = float(10 * np.log10(frontend.semitone_power(scene.tonal).max()))
     for semitones in SEMITONES:
         samples = sound.transposed(scene, semitones)
-        pictures.append(frontend.constant_q(samples)[:, : START + WIDTH])
+        pictures.append(frontend.constant_q(samples, loudest)[:, : START + WIDTH])
         sounds.append(pack.sound(samples[: (START + WIDTH) * HOP], RATE))
     stack = np.stack(pictures).astype(np.float32).astype(np.float64)
-    checks = [
-        {"semitones": s, "later": t, "stride": stride, "padded": padded, "pool": pool, "difference": difference(stack, s, t, stride, padded, pool)}
-        for s in (0, 1) for t in (0, 3, 4) for stride in (1, 2, 4) for padded in (False, True) for pool in (1, 4)
-    ]  # fmt: skip
+    names = "semitones", "later", "stride", "padded", "pool"
+    cases = itertools.product((0, 1), (0, 3, 4), (1, 2, 4), (False, True), (1, 4))
+    checks = [dict(zip(names, case)) | {"difference": difference(stack, *case)} for case in cases]
     return {
         "pictures": pack.array(stack), "sounds": sounds, "kernel": KERNEL.tolist(), "start": START, "width": WIDTH, "latest": LATEST,
         "hop_ms": 1000 * HOP / RATE, "lowest": frontend.LOWEST, "checks": checks,

@@ -1,5 +1,5 @@
-// Section 10: five ways to compute one small layer, step by step. Each is a generator of steps: which inputs, taps and outputs it touches,
-// what it says, and how many multiplications and loads it has done; its return value is the output, which must be the same for all.
+// Section 10: five ways to compute one small layer. Each is a generator of steps: inputs, taps and outputs touched, what it says, and
+// how many products and loads were done; it returns the output, the same for all.
 
 const square = (n, value = 0) => Array.from({ length: n }, () => new Array(n).fill(value));
 const cells = (top, left, h, w) => Array.from({ length: h * w }, (_, i) => [top + Math.floor(i / w), left + (i % w)]);
@@ -15,7 +15,7 @@ const ALGORITHMS = {
         count.products++;
         count.loads += 2;
       }
-      yield { inputs: cells(y, at, 3, 3), taps: cells(0, 0, 3, 3), outputs: [[y, at]], say: `Nine products for one output; nothing is kept for its neighbour.`, ...count };
+      yield { inputs: cells(y, at, 3, 3), taps: cells(0, 0, 3, 3), outputs: [[y, at]], say: `Nine products for one output; nothing is kept for the next.`, ...count };
     }
     return out;
   },
@@ -50,7 +50,7 @@ const ALGORITHMS = {
       times(times(AT, product), turned(AT)).forEach((row, i) => row.forEach((value, j) => (out[y + i][at + j] = value)));
       count.products += 16;
       count.loads += 32;
-      yield { inputs: cells(y, at, 4, 4), taps: [], outputs: cells(y, at, 2, 2), table: product, say: "Sixteen products give four outputs that cost 36 elsewhere; sums before and after pay for it.", ...count };
+      yield { inputs: cells(y, at, 4, 4), taps: [], outputs: cells(y, at, 2, 2), table: product, say: "Sixteen products for four outputs that cost 36 elsewhere; sums pay for it.", ...count };
     }
     return out;
   },
@@ -93,7 +93,7 @@ const ALGORITHMS = {
     count.products += 4 * points * points, count.loads += 4 * points * points;
     yield { inputs: [], taps: [], outputs: [], table: pr, say: "64 complex products, whatever the kernel's size.", ...count };
     const [out] = both(pr, pi, 1);
-    yield { inputs: [], taps: [], outputs: cells(0, 0, size, size), table: null, say: "Back again: all outputs at once. On so small a map this loses; with long kernels it wins.", ...count };
+    yield { inputs: [], taps: [], outputs: cells(0, 0, size, size), table: null, say: "Back again: all outputs at once. Here this loses; with long kernels it wins.", ...count };
     return out.slice(0, size).map((row) => row.slice(0, size).map((value) => value / (points * points)));
   },
 
@@ -103,7 +103,7 @@ const ALGORITHMS = {
       for (let r = 0; r < 2; r++) for (let at = 0; at < size; at++) out[y + r][at] += x[y + r + i][at + j] * w[i][j];
       count.products += 2 * size;
       count.loads += 1 + 2; // a tap, and two vectors of four inputs
-      yield { inputs: cells(y + i, j, 2, size), taps: [[i, j]], outputs: cells(y, 0, 2, size), say: "Eight sums stay in registers while one tap after the other serves them all: few loads.", ...count };
+      yield { inputs: cells(y + i, j, 2, size), taps: [[i, j]], outputs: cells(y, 0, 2, size), say: "Eight sums stay in registers while tap after tap serves them all.", ...count };
     }
     return out;
   },

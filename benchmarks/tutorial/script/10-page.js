@@ -6,8 +6,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const find = (root, selector) => root.querySelector(selector);
 const all = (root, selector) => [...root.querySelectorAll(selector)];
 const limit = (value, low, high) => Math.min(high, Math.max(low, value));
-const SIGNS = { minimumFractionDigits: 0, maximumFractionDigits: 2 };
-const show = (value, digits = 2) => (Math.abs(value) < 5e-13 ? 0 : value).toLocaleString("en", { ...SIGNS, maximumFractionDigits: digits }).replace("-", "−");
+const show = (value, digits = 2) => (Math.abs(value) < 5e-13 ? 0 : value).toLocaleString("en", { maximumFractionDigits: digits }).replace("-", "−");
 const unit = (value) => (value >= 1000 ? `${show(value / 1000)}\u00a0s` : `${show(value, value < 10 ? 1 : 0)}\u00a0ms`);
 const many = (value) => (value >= 1e9 ? `${show(value / 1e9)} G` : value >= 1e6 ? `${show(value / 1e6, 1)} M` : value >= 1e4 ? `${show(value / 1e3, 0)} k` : show(value, 0));
 
@@ -69,7 +68,7 @@ function section(id, data, setup) {
   return page;
 }
 
-/** Calls step(n) for n = 0, 1, … `rate` times a second until it returns false; a second click stops. With reduced motion it asks for the end at once. */
+/** Calls step(n) `rate` times a second until it is false; a second click stops. With reduced motion the end comes at once. */
 function player(button, rate, step) {
   let running = false;
   const name = button.textContent;
@@ -99,7 +98,7 @@ function player(button, rate, step) {
   });
 }
 
-// --- sound ---------------------------------------------------------------------------------------------------------------------------
+// sound
 
 let speaker = null;
 const playing = [];
@@ -127,7 +126,7 @@ function play(sound, { start = 0, length = Infinity, wait = 0 } = {}) {
   document.body.dataset.played = Number(document.body.dataset.played ?? 0) + 1;
 }
 
-// --- maps: one pixel a number, low rows at the bottom ------------------------------------------------------------------------------------
+// maps: one pixel a number, low rows at the bottom
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim().match(/\w\w/g).map((hex) => parseInt(hex, 16));
 let ramps = {};
@@ -205,7 +204,7 @@ function bars(values, left, scale = 1) {
 /** A polyline's path through (i * dx, -value * scale). */
 const curve = (values, dx = 1, scale = 1) => Array.from(values, (value, i) => `${i ? "L" : "M"}${(i * dx).toFixed(3)} ${(-value * scale).toFixed(4)}`).join("");
 
-// --- grids: tables of numbers that can be pointed at ------------------------------------------------------------------------------------
+// grids: tables of numbers that can be pointed at
 
 /** Fills a .grid with rows of numbers (or texts); kind(y, x) gives a cell's classes. */
 function grid(element, rows, kind = () => "", digits = 2) {

@@ -10,7 +10,7 @@ const where = (row, column) => `${show(seconds(column))} s, ${show(CENTRES[row],
     play(DATA.maps.sound);
     const begun = performance.now();
     const follow = (now) => {
-      const frame = limit(((now - begun) / DATA.maps.hop_ms), 0, MAPS[0].w);
+      const frame = limit((now - begun) / DATA.maps.hop_ms, 0, MAPS[0].w);
       over(map, svg("line", { class: "mark", x1: frame, x2: frame, y1: 0, y2: MAPS[0].h }));
       if (frame < MAPS[0].w && !calm.matches) requestAnimationFrame(follow);
       else over(map);
@@ -51,7 +51,9 @@ section("kernel", DATA.maps, ({ root, data, say, move }) => {
     const [[above], [before]] = samePadding(kernel), top = row - above, left = column - before;
     const round = 3.5;
     over(input, box(input, "window", top, left, kernel.h, kernel.w));
-    over(output, ...peaks.map(([r, c]) => svg("ellipse", { class: "peak", cx: c + 0.5, cy: x.h - r - 0.5, rx: round, ry: (round * x.h * output.clientWidth) / (x.w * output.clientHeight) })), box(output, "window", row - 0.5, column - 0.5, 2, 2));
+    const ry = (round * x.h * output.clientWidth) / (x.w * output.clientHeight);
+    const circles = peaks.map(([r, c]) => svg("ellipse", { class: "peak", cx: c + 0.5, cy: x.h - r - 0.5, rx: round, ry }));
+    over(output, ...circles, box(output, "window", row - 0.5, column - 0.5, 2, 2));
     const rows = [...Array(kernel.h).keys()].reverse().filter((i) => kernel.h <= 5 || kernel.v[i * kernel.w] > 0);
     const cell = (i, j) => (top + i < 0 || top + i >= x.h || left + j < 0 || left + j >= x.w ? 0 : x.v[(top + i) * x.w + left + j]);
     const columns = [...Array(kernel.w).keys()], [seen, taps, products] = all(root, ".grid");

@@ -60,6 +60,6 @@ section("filters", DATA.maps, ({ root, say }) => {
     });
     heat(maps.out, out, { range: 0.6 * largest([...out.v]) });
     const lit = out.v.filter((value) => value > 0).length;
-    say(`Filter “${FILTERS[filter].name}” looks for ${FILTERS[filter].what}. With its bias of ${show(FILTERS[filter].bias)} and negative values cut off, ${show((100 * lit) / out.v.length, 1)} % of its output is lit.`);
+    say(`Filter “${FILTERS[filter].name}” looks for ${FILTERS[filter].what}. Its bias is ${show(FILTERS[filter].bias)}; ${show((100 * lit) / out.v.length, 1)} % of its output is above zero.`);
   };
 });

@@ -40,11 +40,11 @@ section("arithmetic", null, (page) => {
     const from = seen, output = [Math.floor(at / Math.max(size, 1)), at % Math.max(size, 1)];
     const lit = from ? [] : sources(now, ...output), key = (y, c) => `${y},${c}`, on = new Set((from ? [from] : lit).map((each) => key(...each)));
     const side = n + 2 * rim;
-    const padded = Array.from({ length: side }, (_, y) => Array.from({ length: side }, (_, c) => x.v[(y - rim) * n + c - rim] ?? 0));
+    const padded = Array.from({ length: side }, (_, y) => Array.from({ length: side }, (__, c) => (c < rim || c >= n + rim ? 0 : x.v[(y - rim) * n + c - rim] ?? 0)));
     inGrid.style.setProperty("--cells", side);
-    grid(inGrid, padded.map((row, y) => row.map((v, c) => (y < rim || c < rim || y >= n + rim || c >= n + rim ? 0 : v))), (y, c) => {
-      const rimmed = y < rim || c < rim || y >= n + rim || c >= n + rim;
-      return (rimmed ? "pad" : "in") + (on.has(key(y - rim, c - rim)) ? " on" : "");
+    grid(inGrid, padded, (y, c) => {
+      const outside = y < rim || c < rim || y >= n + rim || c >= n + rim;
+      return (outside ? "pad" : "in") + (on.has(key(y - rim, c - rim)) ? " on" : "");
     });
     if (size < 1) return;
     const out = transposed ? paint(x, w, now) : correlate(x, w, { stride: s, padding: p, dilation: d });
@@ -52,16 +52,18 @@ section("arithmetic", null, (page) => {
     outGrid.style.setProperty("--cells", size);
     const hit = (y, c) => (from ? sources(now, y, c).some((each) => key(...each) === key(...from)) : y === output[0] && c === output[1]);
     grid(outGrid, rowsOf(out), (y, c) => (hit(y, c) ? "out on" : "out"));
-    const void_ = lit.filter((each) => each.some((c) => c < 0 || c >= n)).length;
+    const rimmed = lit.filter((each) => each.some((c) => c < 0 || c >= n)).length;
     const seers = from ? outGrid.querySelectorAll(".on").length : 0;
     if (from) say(`Input row ${from[0] + 1}, column ${from[1] + 1} is seen by ${seers} of ${size * size} outputs.`);
-    else say(`Output row ${output[0] + 1}, column ${output[1] + 1} sees ${lit.length} position${lit.length === 1 ? "" : "s"}${void_ ? `, ${void_} of them padding` : ""}; ${n}×${n} becomes ${size}×${size}.`);
+    else {
+      const count = `${lit.length} position${lit.length === 1 ? "" : "s"}${rimmed ? `, ${rimmed} of them padding` : ""}`;
+      say(`Output row ${output[0] + 1}, column ${output[1] + 1} sees ${count}; ${n}×${n} becomes ${size}×${size}.`);
+    }
     const options = [["stride", s, 1], ["padding", p, 0], ...(transposed ? [["output_padding", op, 0]] : []), ["groups", g, 1], ["dilation", d, 1]];
     const call = `conv${transposed ? "_transpose" : ""}2d(x, weight, ${options.filter((each) => each[1] !== each[2]).map(([name, v]) => `${name}=${v}`).join(", ")})`.replace(", )", ")");
     find(root, ".call").textContent = `# x: (1, 4, ${n}, ${n}), weight: (4, ${4 / g}, ${k}, ${k}) -> (1, 4, ${size}, ${size})\ny = kernels.${call}\ny = torch.nn.functional.${call}`;
     const per = 4 / g;
-    find(root, ".wires").replaceChildren(...[0, 1, 2, 3].flatMap((a) => [0, 1, 2, 3].filter((b) => Math.floor(a / per) === Math.floor(b / per)).map((b) => svg("line", { x1: 14, x2: 86, y1: 10 + 20 * a, y2: 10 + 20 * b }))),
-      ...[0, 1, 2, 3].flatMap((a) => [svg("circle", { class: "in", cx: 10, cy: 10 + 20 * a, r: 6 }), svg("circle", { class: "out", cx: 90, cy: 10 + 20 * a, r: 6 })]));
+    for (const line of all(root, ".wires line")) line.style.display = Number(line.dataset.groups) < g ? "none" : "";
     find(root, ".wired").textContent = `${4 * per} of 16 kernels: ${4 * per * k * k} weights`;
   }
   gridPointed(outGrid, (y, x) => {

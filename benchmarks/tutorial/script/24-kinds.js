@@ -16,6 +16,7 @@ section("kinds", DATA.kinds, ({ root, data, say, units }) => {
     const sorted = order === "kind" ? data.kinds : [...data.kinds].sort((a, b) => rows.find((r) => r.key === a.key)[order] - rows.find((r) => r.key === b.key)[order]);
     list.append(...sorted.map((kind) => cards[kind.key]));
     const one = (key) => rows.find((row) => row.key === key);
-    say(`${data.channels[c]} channels, ${data.kernels[k]}×${data.kernels[k]}: the standard layer costs ${many(one("plain").macs)} multiply-adds, depthwise separable ${many(one("depthwise").macs)}, that is ${show(one("plain").macs / one("depthwise").macs, 1)} times fewer${one("plain").ms ? `; measured, it is ${show(one("plain").ms / one("depthwise").ms, 1)} times as fast` : ""}.`);
+    const ratio = (name) => show(one("plain")[name] / one("depthwise")[name], 1);
+    say(`${units.c(c)} channels, ${units.k(k)}: depthwise separable costs ${ratio("macs")} times fewer multiply-adds than standard${one("plain").ms ? ` and was ${ratio("ms")} times as fast` : ""}.`);
   };
 });

@@ -1,6 +1,6 @@
 section("capture", DATA.capture, (page) => {
   const { root, data, say, move, set, bounds, units } = page;
-  const map = find(root, ".map"), body = find(root, "tbody"), FIELDS = ["kernel", "stride", "dilation"];
+  const map = find(root, ".map"), body = find(root, "tbody");
   const mel = (f) => 2595 * Math.log10(1 + f / 700), hz = (m) => 700 * (10 ** (m / 2595) - 1), top = mel(8000);
   let stack = structuredClone(data.presets[0].stack), front = data.presets[0].front, chosen = "0", layers = -1;
   const row = (f) => limit((mel(f) / top) * MAPS[0].h, 0, MAPS[0].h);
@@ -19,8 +19,16 @@ section("capture", DATA.capture, (page) => {
 
   function editor() {
     body.replaceChildren(...stack.map((each, l) => {
-      const line = document.createElement("tr");
-      line.innerHTML = `<th scope="row">${l + 1}</th><td>${each.what}</td>` + FIELDS.map((name) => `<td>${[0, 1].map((a) => `<input type="number" min="1" max="4096" value="${each[name][a]}" aria-label="layer ${l + 1} ${name} ${a ? "frames" : "bands"}" data-edit="${l}.${name}.${a}">`).join("×")}</td>`).join("") + `<td class="n" data-field="${l}"></td><td><button type="button" data-drop="${l}" aria-label="remove layer ${l + 1}">×</button></td>`;
+      const line = find(root, "template").content.firstElementChild.cloneNode(true);
+      [line.cells[0].textContent, line.cells[1].textContent] = [l + 1, each.what];
+      for (const input of all(line, "input")) {
+        const [name, axis] = input.dataset.edit.split(".");
+        input.value = each[name][axis];
+        input.dataset.edit = `${l}.${name}.${axis}`;
+        input.setAttribute("aria-label", `layer ${l + 1}, ${name}, ${axis === "1" ? "frames" : "bands"}`);
+      }
+      find(line, "button").dataset.drop = l;
+      find(line, "button").setAttribute("aria-label", `remove layer ${l + 1}`);
       return line;
     }));
     bounds("layer", 1, Math.max(1, stack.length));
@@ -40,11 +48,14 @@ section("capture", DATA.capture, (page) => {
     }
     if (!drawn.has(map)) heat(map, MAPS[0]);
     const fields = receptiveFields(stack), field = fields[layer - 1] ?? { size: [1, 1], stride: [1, 1] };
-    fields.forEach(({ size }, l) => (find(root, `[data-field="${l}"]`).textContent = `${show(size[0])} × ${show(size[1])}`));
-    all(body, "tr").forEach((line, l) => line.classList.toggle("on", l === layer - 1));
+    fields.forEach(({ size }, l) => (body.rows[l].cells[5].textContent = `${show(size[0])} × ${show(size[1])}`));
+    [...body.rows].forEach((line, l) => line.classList.toggle("on", l === layer - 1));
     const centre = CENTRES[pitch], ms = milliseconds(field.size[1]), range = band(field.size[0], centre), inMap = ms / DATA.maps.hop_ms;
     const [low, high] = range ? range.map(row) : [0, MAPS[0].h];
-    const shapes = data.regions.map((each) => box(map, "region", row(each.low), (each.start * 1000) / DATA.maps.hop_ms, row(each.high) - row(each.low), ((each.stop - each.start) * 1000) / DATA.maps.hop_ms));
+    const shapes = data.regions.map((each) => {
+      const [from, to] = [each.start, each.stop].map((s) => (1000 * s) / DATA.maps.hop_ms);
+      return box(map, "region", row(each.low), from, row(each.high) - row(each.low), to - from);
+    });
     const part = stack.slice(0, layer), across = effectiveField(part, 1), bins = Math.min(24, across.length), chunk = across.length / bins;
     const slices = Array.from({ length: bins }, (_, i) => total(across.slice(Math.round(i * chunk), Math.round((i + 1) * chunk)))), most = Math.max(...slices);
     slices.forEach((share, i) => {
@@ -56,11 +67,11 @@ section("capture", DATA.capture, (page) => {
     let half = 0, count = 0;
     for (const share of [...across].sort((a, b) => b - a)) if (half < 0.5) (half += share), count++;
     const hertz = range ? `, ${show(range[0], 0)} to ${show(range[1], 0)} Hz around ${show(centre, 0)} Hz` : ", all frequencies at once";
-    find(root, ".facts").textContent = `${show(field.size[0])} × ${show(field.size[1])} ${front.kind === "audio" ? "samples" : "bands × frames"} · ${unit(ms)}${hertz} · a step of ${unit(milliseconds(field.stride[1]))}`;
-    const fits = data.regions.map((each) => `the ${each.name} ${ms >= 1000 * (each.stop - each.start) && (!range || (range[0] <= each.low && range[1] >= each.high)) ? "fits in" : "does not"}`);
-    const source = data.presets[chosen];
-    find(root, ".source").textContent = chosen === "0" ? "" : `${source.name}: ${stack.length} layers that see neighbours, of the ${source.layers} that the catalogue lists; branches beside the main path are left out. Front end: ${front.kind}, ${show(front.rate)} Hz${front.hop ? `, hop ${front.hop}` : ""}${front.bands ? `, ${front.bands} bands` : ""}.`;
-    say(`One output of layer ${layer} sees ${unit(ms)}${hertz}. ${fits.length ? `Of the things framed, ${fits.join(", ")}. ` : ""}Half of its weight lies in ${show((100 * count) / across.length, 0)} % of the time it sees.`);
+    const counted = front.kind === "audio" ? `${show(field.size[1])} samples` : `${show(field.size[0])} × ${show(field.size[1])} bands × frames`;
+    find(root, ".facts").textContent = `${counted} · ${unit(ms)}${hertz} · a step of ${unit(milliseconds(field.stride[1]))}`;
+    const fits = data.regions.map((each) => `the ${each.name} ${ms >= 1000 * (each.stop - each.start) && (!range || (range[0] <= each.low && range[1] >= each.high)) ? "fits" : "does not fit"}`);
+    find(root, ".source").textContent = data.presets[chosen].source;
+    say(`One output of layer ${layer} sees ${unit(ms)}${hertz}. ${fits.length ? `Framed: ${fits.join(", ")}. ` : ""}Half of its weight lies in ${show((100 * count) / across.length, 0)} % of the time it sees.`);
   }
   root.addEventListener("input", (event) => {
     const [l, name, axis] = (event.target.dataset.edit ?? "").split(".");

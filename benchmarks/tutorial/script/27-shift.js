@@ -21,7 +21,7 @@ section("shift", DATA.shift, ({ root, data, say, units }) => {
     const why = found.share === 0 ? "The output moved with the input and did not change at all."
       : later % step ? `${later} frames are not a whole number of steps of ${step}: the grid falls between the old places.`
       : padded ? "Padding puts an edge where the sound has none; what lies beside it cannot move."
-      : "A note moved by a semitone is nearly, not wholly, the same picture: its length in periods differs.";
+      : "A semitone higher is nearly the same picture: beats between partials run faster.";
     say(`Difference between the output of the moved input and the moved output: ${show(100 * found.share, 2)} %. ${why}`);
   };
 });

@@ -1,4 +1,4 @@
-section("raw", DATA.raw, ({ root, data, say, move, bounds, units }) => {
+section("raw", DATA.raw, ({ root, data, say, bounds, units }) => {
   const map = find(root, "[data-map=spectra]"), BINS = 160;
   const banks = data.banks.map((bank) => {
     const { shape: [count, taps], values } = unpack(bank.filters), top = Math.min(2000, bank.rate / 2);
@@ -28,7 +28,8 @@ section("raw", DATA.raw, ({ root, data, say, move, bounds, units }) => {
     draw("answers", bars(answers, 0, 1 / most), `0 -1.05 ${filters.length} 1.07`);
     const loudest = answers.indexOf(Math.max(...answers)), peak = (line.indexOf(Math.max(...line)) + 0.5) * (top / BINS);
     find(root, ".what").textContent = what;
-    say(`To a tone of ${tone} Hz kernel ${loudest + 1} answers loudest. Kernel ${filter + 1}, ${wave.length} taps at ${rate} Hz, that is ${show((1000 * wave.length) / rate, 0)} ms, answers most to ${show(peak, 0)} Hz.`);
+    const long = show((1000 * wave.length) / rate, 0);
+    say(`To a tone of ${tone} Hz kernel ${loudest + 1} answers loudest. Kernel ${filter + 1}, ${wave.length} taps at ${rate} Hz, that is ${long} ms, answers most to ${show(peak, 0)} Hz.`);
   };
 });
 

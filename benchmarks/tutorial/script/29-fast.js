@@ -39,8 +39,9 @@ section("measured", DATA.fast, ({ root, data, say }) => {
     for (const name of ["pointerover", "focus", "click"]) each.addEventListener(name, said);
   });
   return ({ layer }) => {
-    const { times, what, auto, flops } = data.layers[layer], ran = times.filter((each) => each.ms), low = Math.log10(Math.min(...ran.map((t) => t.ms))), high = Math.log10(Math.max(...ran.map((t) => t.ms)));
-    chart.replaceChildren(...times.map((each) => {
+    const { times: rows, what, auto, flops } = data.layers[layer], ran = rows.filter((each) => each.ms);
+    const low = Math.log10(Math.min(...ran.map((t) => t.ms))), high = Math.log10(Math.max(...ran.map((t) => t.ms)));
+    chart.replaceChildren(...rows.map((each) => {
       const row = document.createElement("div"), texts = [each.method + (each.method === auto ? " ✓" : ""), each.ms ? time(each.ms) + (each.scaled ? " *" : "") : each.why];
       row.innerHTML = "<span></span><i></i><b></b>";
       row.className = each.ms ? "" : "refused";
@@ -50,6 +51,6 @@ section("measured", DATA.fast, ({ root, data, say }) => {
     }));
     find(root, ".what").textContent = what;
     const best = ran.reduce((a, b) => (a.ms < b.ms ? a : b)), plain = ran.find((each) => each.method === "jit");
-    say(`${many(flops / 2)} multiply-adds. ${best.method} took ${time(best.ms)}, the same loops compiled as written ${time(plain.ms)}: ${show(plain.ms / best.ms, 0)} times as long. ✓ marks what the library chooses without timing.`);
+    say(`${many(flops / 2)} multiply-adds. ${best.method} took ${time(best.ms)}, the definition's loops, compiled, ${show(plain.ms / best.ms, 0)} times as long. ✓ is what the library chooses untimed.`);
   };
 });

@@ -34,6 +34,17 @@ KINDS: dict[str, list[tuple[Taps, Wires, int]]] = {
 }
 
 
+def groups_of_four() -> Markup:
+    """Section 4's wiring, for a view box of 100 by 80: four channels and all lines, each with the most groups in which it remains."""
+    out = []
+    for a, b in wires(1):
+        most = max(groups for groups in (1, 2, 4) if (a, b) in wires(groups))
+        out.append(f'<line data-groups="{most}" x1="14" x2="86" y1="{10 + 20 * a}" y2="{10 + 20 * b}"/>')
+    for a in range(4):
+        out.append(f'<circle class="in" cx="10" cy="{10 + 20 * a}" r="6"/><circle class="out" cx="90" cy="{10 + 20 * a}" r="6"/>')
+    return Markup("".join(out))
+
+
 def kind(key: str) -> tuple[int, Markup]:
     """Width and inside of a kind's drawing, 64 high: field and taps, then channels, once a step."""
     out = []
@@ -45,9 +56,11 @@ def kind(key: str) -> tuple[int, Markup]:
             for y, x in places:
                 at = left + 4 * z + 22 + (x - 0.5) * cell, 34 - 4 * z + (y - 0.5) * cell
                 shade = "out" if key == "transposed" else "tap"
-                out.append(f'<rect class="{shade}" x="{at[0] + 0.6:.2f}" y="{at[1] + 0.6:.2f}" width="{cell - 1.2:.2f}" height="{cell - 1.2:.2f}"/>')
+                side = f'width="{cell - 1.2:.2f}" height="{cell - 1.2:.2f}"'
+                out.append(f'<rect class="{shade}" x="{at[0] + 0.6:.2f}" y="{at[1] + 0.6:.2f}" {side}/>')
         for a, b in pairs:
             out.append(f'<line x1="{left + 57}" x2="{left + 76}" y1="{15 + 13 * a}" y2="{15 + 13 * b}"/>')
         for a in range(4):
-            out.append(f'<circle class="in" cx="{left + 57}" cy="{15 + 13 * a}" r="3"/><circle class="out" cx="{left + 76}" cy="{15 + 13 * a}" r="3"/>')
+            for side, x in (("in", 57), ("out", 76)):
+                out.append(f'<circle class="{side}" cx="{left + x}" cy="{15 + 13 * a}" r="3"/>')
     return 86 * len(KINDS[key]) - 6, Markup("".join(out))

@@ -13,11 +13,11 @@ import jinja2
 from markupsafe import Markup
 
 import kernels
-from benchmarks.tutorial import code, pictures, sound
+from benchmarks.tutorial import drawings, snippets, sound
 from benchmarks.tutorial.glossary import GLOSSARY, LINKS
 from benchmarks.tutorial.numbers import capture, fast, flip, kinds, maps, raw, shift
 from benchmarks.tutorial.sound import Scene
-from benchmarks.workloads import by_id, catalogue
+from benchmarks.workloads import by_id
 
 HERE = resources.files("benchmarks.tutorial")
 LARGEST = 6 * 2**20  # bytes of the page
@@ -59,8 +59,8 @@ def render(scene: Scene, data: dict[str, Any]) -> str:
     embedded = json.dumps(data, default=lambda value: value.tolist(), separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     return environment.get_template("page.html").render(
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")), script=Markup(script()), data=Markup(embedded),
-        numbers=data, scene=scene, picture=pictures.kind, code=code.examples(), layer=by_id, models=len({layer.model for layer in catalogue()}),
-        layers=len(catalogue()), glossary=GLOSSARY, links=LINKS, machine=machine(), version=kernels.__version__,
+        numbers=data, scene=scene, picture=drawings.kind, wiring=drawings.groups_of_four(), code=snippets.examples(), layer=by_id,
+        glossary=GLOSSARY, links=LINKS, machine=machine(), version=kernels.__version__,
         date=datetime.now(UTC).strftime("%Y-%m-%d"), measured=data["kinds"]["rows"][0]["ms"] is not None,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks tutorial`: writes the page."""
+"""The verb that teaches: tutorial writes a page that shows what convolution does to music."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-REPORTS = Path(__file__).parents[2] / "reports"
+from benchmarks.commands.shared import console, stop
+from benchmarks.inputs.audio_file import read_wav
+from benchmarks.runner.run_options import RUNS
 
 
 def tutorial_command(
     audio: Annotated[Path | None, typer.Option(metavar="FILE.wav", help="Hear and see this clip instead of the synthesised one.")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = REPORTS / "tutorial",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = RUNS / "tutorial",
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Write the tutorial: one page that shows what convolution does to music, all of its numbers computed here."""
-    from benchmarks.signals import read_wav
-    from benchmarks.tutorial import page, sound
+    from benchmarks.tutorial import lesson, sound
 
-    console = Console()
     try:
         scene = sound.of_clip(read_wav(audio)) if audio else None
         with console.status("Computing and measuring; a minute or two"):
-            written = page.write(out, scene)
+            written = lesson.write(out, scene)
     except ValueError as error:
-        Console(stderr=True).print(str(error), style="red", soft_wrap=True, highlight=False, markup=False)
-        raise typer.Exit(2) from None
+        stop(error)
     console.print(f"Page: {written}", soft_wrap=True)
     if open_:
         webbrowser.open(written.resolve().as_uri())
