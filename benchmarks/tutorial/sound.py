@@ -109,7 +109,7 @@ def synthesise(semitones: float = 0.0, delay: int = 0) -> Scene:
         Region("chord", 0.10, 0.95, hertz(57) * 0.95, hertz(69) * 2.1),
         Region("drum hit", 0.50, 0.62, 40.0, 7800.0),
         Region("vibrato", 1.10, 1.95, hertz(69) * 0.88, hertz(69) * 2.2),
-        Region("one note", 2.55, 2.80, hertz(69) * 0.95, hertz(69) * 4.1),
+        Region("melody note", 2.55, 2.80, hertz(69) * 0.95, hertz(69) * 4.1),
     )
     return Scene("a synthesised scene of four seconds", 0.8 * (tonal + drums + noise), 0.8 * (tonal + noise), regions, True)
 

@@ -50,7 +50,7 @@ def single() -> list[dict[str, Any]]:
         {"name": "3x3 blur", "what": "The mean of nine neighbours: detail goes, the outline stays.", "weight": np.full((3, 3), 1 / 9)},
         {
             "name": "harmonic comb",
-            "what": f"Six partials of {COMB_HERTZ:.0f} Hz at once. On a mel axis its teeth fit this one pitch only.",
+            "what": f"Six partials of {COMB_HERTZ:.0f} Hz at once. On a mel axis they fit this pitch only; it fires at its middle.",
             "weight": comb(),
         },
         {"name": "draw one", "what": "Set the nine numbers yourself.", "weight": OWN, "own": True},

@@ -26,7 +26,7 @@ section("channels", DATA.maps, ({ root, data, say, move }) => {
       ["biases", `(${j})`, `(${j})`], ["output", `(N, H − ${h - 1}, W − ${l - 1}, ${j})`, `(N, ${j}, H − ${h - 1}, W − ${l - 1})`],
     ].map((texts) => {
       const line = document.createElement("tr");
-      texts.forEach((text, i) => line.append(Object.assign(document.createElement(i ? "td" : "th"), { textContent: text, scope: "row" })));
+      texts.forEach((text, i) => line.append(Object.assign(document.createElement(i ? "td" : "th"), i ? {} : { scope: "row" }, { textContent: text })));
       return line;
     }));
     find(root, ".parameters").textContent = `${h} · ${l} · ${k} · ${j} + ${j} = ${show(h * l * k * j + j)} parameters`;
