@@ -15,6 +15,7 @@ from benchmarks.tutorial import frontend
 from benchmarks.tutorial.sound import HOP, RATE, Scene
 from benchmarks.workloads import Workload, catalogue
 from benchmarks.workloads.catalogue import CATALOGUE
+from kernels import grad
 
 OWN = (  # the stack that the section opens with: (kernel, stride, dilation, padding, transposed), each (frequency, time)
     ((3, 3), (1, 1), (1, 1), (1, 1), False), ((2, 2), (2, 2), (1, 1), (0, 0), False), ((3, 3), (1, 1), (1, 1), (1, 1), False),
@@ -89,11 +90,12 @@ def effective(stack: list[dict[str, Any]], axis: int) -> npt.NDArray[np.float64]
     for each in reversed(stack):
         kernel = np.ones((1, 1, each["kernel"][axis]))
         stride, dilation = each["stride"][axis], each["dilation"][axis]
+        reach = (each["kernel"][axis] - 1) * dilation
         if each["what"] == "transposed":
-            reach = (each["kernel"][axis] - 1) * dilation
             profile = kernels.conv1d(profile, kernel, stride=stride, padding=reach, dilation=dilation)
         else:
-            profile = kernels.conv_transpose1d(profile, kernel, stride=stride, dilation=dilation)
+            seen = (1, 1, (profile.shape[-1] - 1) * stride + reach + 1)
+            profile = grad.conv1d_input(seen, kernel, profile, stride=stride, dilation=dilation)
         profile = profile / profile.sum()
     return profile[0, 0]
 
