@@ -75,7 +75,7 @@ def test_every_control_changes_what_is_shown(page: Any, widget: str) -> None:
             page.execute_script("arguments[0].closest('label').click()", control)
         assert values(page, widget)[name] != was, (widget, name)
         nothing_timed = widget == "kinds" and name == "order" and values(page, widget)[name] == "kind"
-        assert shows(page, widget) != before or nothing_timed, (widget, name)
+        lesson_page.wait(lambda before=before, nothing_timed=nothing_timed: nothing_timed or shows(page, widget) != before)
 
 
 def test_the_slid_signal_is_dragged(page: Any) -> None:
@@ -181,12 +181,10 @@ def test_arithmetic_says_what_the_library_says(page: Any) -> None:
     import kernels
 
     for n, k, s, p, d in itertools.product((4, 7), (2, 3), (1, 2), (0, 2), (1, 2)):
-        page.execute_script(
-            "tutorial.SECTIONS.arithmetic.move({ ...arguments[0], way: 'plain' })", {"n": n, "k": k, "s": s, "p": p, "d": d}
-        )
-        found = page.execute_script(
-            "const { x, w, out } = tutorial.SECTIONS.arithmetic.result; return [x, w, out].map((e) => [e.h, e.w, [...e.v]])"
-        )
+        sizes = {"n": n, "k": k, "s": s, "p": p, "d": d, "way": "plain", "groups": 0}
+        page.execute_script("tutorial.SECTIONS.arithmetic.move(arguments[0])", sizes)
+        results = "const { x, w, out } = tutorial.SECTIONS.arithmetic.result; return [x, w, out]"
+        found = page.execute_script(f"{results}.map((e) => [e.h, e.w, [...e.v]])")
         x, w, out = (np.array(values_).reshape(h, width) for h, width, values_ in found)
         ours = kernels.conv2d(x[None, None].astype(float), w[None, None].astype(float), None, s, p, d)[0, 0]
         np.testing.assert_array_equal(out, ours)

@@ -62,7 +62,7 @@ function section(id, data, setup) {
     update(values());
     paintControls();
   };
-  root.addEventListener("input", page.draw);
+  for (const name of ["input", "change"]) root.addEventListener(name, page.draw);
   page.draw();
   SECTIONS[id] = page;
   return page;
