@@ -95,6 +95,7 @@ def semitone_power(samples: npt.ArrayLike) -> Floats:
     both = kernels.conv1d(np.asarray(samples, np.float64)[None, None], weight, stride=HOP, padding=longest // 2)[0, :, :FRAMES]
     return both[:SEMITONES] ** 2 + both[SEMITONES:] ** 2
 
+
 def constant_q(samples: npt.ArrayLike, loudest: float | None = None) -> Floats:
     """(SEMITONES, FRAMES): 0 … 1, one bin a semitone from LOWEST up, so that a transposition is a shift.
 

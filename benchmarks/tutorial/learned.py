@@ -1,9 +1,9 @@
 """The learned filters of section 9: read from a file, or trained here in a minute where PyTorch is installed.
 
 The file, reports/learn/filters.json, is an object:
-  sample_rate  hertz
-  filters      a list of equally long lists of numbers: the weight (c_out, taps) of a first layer that hears raw audio
-  source       a sentence that says how they came about, shown on the page
+  rate     hertz, or sample_rate
+  filters  a list of equally long lists of numbers: the weight (c_out, taps) of a first layer that hears raw audio
+  source   a sentence that says how they came about, shown on the page; may be left out
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ def read(path: Path = FILE) -> Learned:
     found = json.loads(path.read_text(encoding="utf-8"))
     try:
         filters = np.array(found["filters"], dtype=np.float64)
-        rate, source = int(found["sample_rate"]), str(found["source"])
+        rate = int(found["rate"] if "rate" in found else found["sample_rate"])
+        what = f"{filters.shape[0]} filters of {filters.shape[-1]} taps at {rate} Hz, as python -m benchmarks learn left them"
+        source = str(found.get("source", what))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: needs sample_rate, filters (equally long lists) and source; {error!r}") from error
+        raise ValueError(f"{path}: needs rate and filters (equally long lists); {error!r}") from error
     if filters.ndim != 2 or filters.shape[1] < 8 or not np.isfinite(filters).all():
         raise ValueError(f"{path}: filters has shape {filters.shape}, must be (c_out, taps) with 8 taps or more, all finite")
     return Learned(rate, filters, None, source)

@@ -31,7 +31,7 @@ def filters_file(folder: Path) -> Path:
     n = np.arange(64)
     waves = [np.hanning(64) * np.cos(2 * np.pi * hertz * n / 8000) for hertz in (880, 220, 440, 330)]
     path = folder / "filters.json"
-    path.write_text(json.dumps({"sample_rate": 8000, "filters": [list(wave) for wave in waves], "source": "four waves, for tests"}))
+    path.write_text(json.dumps({"rate": 8000, "filters": [list(wave) for wave in waves], "source": "four waves, for tests"}))
     return path
 
 

@@ -145,9 +145,7 @@ def test_filters_file_is_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
     found = learned.find(lesson_page.filters_file(tmp_path))
     assert found is not None and found.filters.shape == (4, 64) and found.rate == 8000 and found.before is None
     path = tmp_path / "bad.json"
-    for content in ({"filters": [[1.0] * 8]}, {"sample_rate": 8000, "filters": [[1.0], [1.0, 2.0]], "source": ""}, {
-        "sample_rate": 8000, "filters": [[1.0, 2.0]], "source": ""
-    }):  # fmt: skip
+    for content in ({"filters": [[1.0] * 8]}, {"rate": 8000, "filters": [[1.0], [1.0, 2.0]]}, {"rate": 8000, "filters": [[1.0, 2.0]]}):
         path.write_text(json.dumps(content))
         with pytest.raises(ValueError, match="filters"):
             learned.read(path)
