@@ -11,7 +11,7 @@ import numpy as np
 import kernels
 
 
-def milliseconds(plan: Any, x: np.ndarray, *, samples: int = 7, budget: float = 0.25) -> float:
+def milliseconds(plan: Any, x: np.ndarray, *, samples: int = 7, budget: float = 0.08) -> float:
     """The median time of a call after a warming one, in milliseconds; a slow call is timed fewer times, within `budget` seconds."""
     out = plan(x)
     times: list[float] = []

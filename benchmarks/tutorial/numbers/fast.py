@@ -70,7 +70,7 @@ def cell(size: int, channels: int, rng: np.random.Generator) -> dict[str, Any]:
         for name in MAPPED
         if not refused.get(name, "absent")
     }
-    times = {name: clock.milliseconds(plan, x, samples=5) for name, plan in plans.items() if plan.workspace_bytes < LARGEST}
+    times = {name: clock.milliseconds(plan, x) for name, plan in plans.items() if plan.workspace_bytes < LARGEST}
     return {"size": size, "channels": channels, "ms": times}
 
 
