@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from benchmarks.commands import inspecting, learning, measuring, reporting, streaming, teaching
+from benchmarks.commands import inspecting, learning, measuring, plain_console, reporting, streaming, teaching
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Kernels for music spectrograms: checked, timed, drawn.")
 app.command("run")(measuring.run_command)
@@ -22,6 +22,7 @@ app.command("tutorial")(teaching.tutorial_command)
 
 def main() -> None:
     """Run the command line; `run` may be left out."""
+    plain_console.prepare()
     arguments = sys.argv[1:]
     names = {command.name for command in app.registered_commands}
     if not (arguments and (arguments[0] in names or arguments[0] in ("--help", "-h"))):

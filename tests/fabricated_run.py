@@ -10,6 +10,7 @@ from benchmarks.records.archive import append_cell
 from benchmarks.records.results import BASELINES, PEERS, Line, Run
 
 OURS = ("naive", "jit", "im2col", "fft", "direct", "auto")
+EVERYBODY = (*OURS, *PEERS, *BASELINES)
 # name, operation, problem text, flops, compulsory bytes
 WORKLOADS = (
     ("vggish.conv1", "conv2d", "conv2d x1x1x96x64 w64x1x3x3 p1", 7_077_888, 1_600_000),
@@ -67,7 +68,7 @@ def lines(
         for count in threads:
             for batch in batches:
                 for workload in workloads:
-                    for contender in (*OURS, *PEERS, *BASELINES):
+                    for contender in EVERYBODY:
                         found.append(line(workload, contender, pass_, count, batch, **_outcome(workload, contender)))
     return found
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
 from benchmarks.records.archive import load
-from benchmarks.records.results import Line, Run
+from benchmarks.records.results import Line, Run, merge
 from benchmarks.report import changes, forest
 
 
@@ -29,11 +29,11 @@ def again(drift: float = 1.0, slowed: str = "", by: float = 1.0, **changed: dict
     return found
 
 
-def runs(folder: Path, second: list[Line] | None = None, **header: object) -> tuple[Run, Run]:
+def runs(folder: Path, second: list[Line] | None = None, before: list[Line] | None = None, **header: object) -> tuple[Run, Run]:
     versions = dict.fromkeys((*fabricated.OURS, "torch", "onnxruntime", "openvino"), "1")
     environment = fabricated.header().environment | {"contenders": versions}
     given = {"environment": environment} | header
-    fabricated.write(folder / "first", run=fabricated.header(environment=environment))
+    fabricated.write(folder / "first", before, fabricated.header(environment=environment))
     fabricated.write(folder / "second", second, fabricated.header(**given))
     return load(folder / "first"), load(folder / "second")
 
@@ -112,7 +112,7 @@ def test_only_cells_that_are_the_same_are_compared(tmp_path: Path) -> None:
     lines = [replace(line, flops=line.flops * 2) if line.workload == "vggish.conv1" else line for line in again()]
     first, second = runs(tmp_path, [line for line in lines if line.contender != "jit"])
     found = changes.compare(first, second)
-    assert found.redefined == 10 and found.unpaired == 8
+    assert found.redefined == len(fabricated.EVERYBODY) - 1 and found.unpaired == 8
     assert not [change for change in found.changes if change.after.workload == "vggish.conv1" or change.after.contender == "jit"]
     with pytest.raises(ValueError, match="no cell in common"):
         changes.compare(first, replace(second, cells=tuple(replace(cell, threads=1) for cell in second.cells)))
@@ -165,3 +165,40 @@ def test_mistakes_end_with_status_2(tmp_path: Path) -> None:
                             ((one, one, "--picture", tmp_path / "x.doc"), "no picture at")):  # fmt: skip
         done = command(*arguments)
         assert done.exit_code == 2 and said in done.stderr, done.stdout + done.stderr
+
+
+def test_layers_are_known_by_what_they_are_not_by_their_names(tmp_path: Path) -> None:
+    """16x64 against 64x16 has the same flops and bytes; a renamed file has the same layers."""
+    wide, tall = "conv2d n1 c8 16x64 -> c8 k3x3", "conv2d n1 c8 64x16 -> c8 k3x3"
+    layer = ("net.one", "conv2d", wide, 2000, 400)
+
+    def cells(name: str, problem: str, identity: str = "", contender: str = "direct") -> list[Line]:
+        return [fabricated.line((name, *layer[1:]), contender, problem=problem, identity=identity)]
+
+    first, second = runs(tmp_path, cells("net.one", tall), before=cells("net.one", wide))
+    with pytest.raises(ValueError, match="the layers or their inputs are not"):
+        changes.compare(first, second)
+    first, second = runs(tmp_path / "clip", cells("net.one", wide, "b"), before=cells("net.one", wide, "a"))
+    with pytest.raises(ValueError, match="the layers or their inputs are not"):
+        changes.compare(first, second)
+    first, second = runs(tmp_path / "renamed", cells("moved.one", wide, "a"), before=cells("net.one", wide, "a"))
+    (change,) = changes.compare(first, second).changes
+    assert (change.before.workload, change.after.workload) == ("net.one", "moved.one")
+    now, then = ([*cells(one, wide, "x"), *cells(other, wide, "x")] for one, other in (("a", "b"), ("b", "c")))
+    first, second = runs(tmp_path / "swapped", now, then)
+    assert {(each.before.workload, each.after.workload) for each in changes.compare(first, second).changes} == {("b", "b"), ("c", "a")}
+
+
+@pytest.mark.parametrize(("field", "value"), [("batch", 8), ("threads", 1), ("workload", "other"), ("contender", "mine")])
+def test_why_nothing_is_in_common_is_said(tmp_path: Path, field: str, value: Any) -> None:
+    first, second = runs(tmp_path)
+    problems = {"batch": "another size", "workload": "another layer"}
+    changed = {field: value} | ({"problem": problems[field]} if field in problems else {})
+    other = replace(second, cells=tuple(replace(cell, **changed) for cell in second.cells))
+    with pytest.raises(ValueError, match=f"{field} .* in .*; measure one of them with the other's --{field}"):
+        changes.compare(first, other)
+
+
+def test_what_is_called_alike_but_is_not_are_two_cells() -> None:
+    one, other = (fabricated.line(fabricated.WORKLOADS[0], "direct", pass_, identity=identity) for pass_, identity in ((1, "a"), (2, "b")))
+    assert len(merge([one, other])) == 2 and len(merge([one, replace(one, pass_=2)])) == 1

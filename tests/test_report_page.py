@@ -117,13 +117,13 @@ def test_noise_is_said_and_marked(run: Run, text: str) -> None:
     assert "The machine was noisy." not in text and "marked ≈" in text
     first = next(cell for cell in run.cells if cell.median_s)
     wild = tuple(tuple(second * pace for second in seconds) for pace, seconds in zip((1, 1.5, 1.2), first.samples, strict=True))
-    shaken = replace(run, cells=(replace(first, samples=wild), *run.cells[run.cells.index(first) + 1 : 22]))
+    shaken = replace(run, cells=(replace(first, samples=wild), *run.cells[run.cells.index(first) + 1 : 2 * len(fabricated.EVERYBODY)]))
     marked = [fields for fields in Page(page.render(shaken)).rows.values() if noise.MARK in fields[AT["time"]]]
     assert [(fields[0], fields[1]) for fields in marked] == [(first.workload, first.contender)]
     noisy = tuple(replace(cell, samples=tuple(tuple(s * pace for s in x) for pace, x in zip((1, 1.2, 1), cell.samples, strict=False)))
-                  for cell in run.cells[:22])  # fmt: skip
+                  for cell in run.cells[: 2 * len(fabricated.EVERYBODY)])  # fmt: skip
     assert "The machine was noisy." in page.render(replace(run, cells=noisy))
-    once = replace(run, cells=tuple(replace(cell, samples=cell.samples[:1]) for cell in run.cells[:22]))
+    once = replace(run, cells=tuple(replace(cell, samples=cell.samples[:1]) for cell in run.cells[: 2 * len(fabricated.EVERYBODY)]))
     assert noise.of_run(once) is None and "One pass: how noisy" in page.render(once)
 
 
@@ -175,7 +175,7 @@ def test_hostile_text_stays_text(run: Run) -> None:
 
     hostile = replace(
         run, id=HOSTILE, preset=HOSTILE, audio=HOSTILE, command=("python", HOSTILE), environment={"cpu": HOSTILE, HOSTILE: [HOSTILE]},
-        cells=tuple(change(cell) for cell in run.cells[-55:]),
+        cells=tuple(change(cell) for cell in run.cells[-5 * len(fabricated.EVERYBODY) :]),
     )  # fmt: skip
     text = page.render(hostile)
     found = Page(text)
@@ -189,7 +189,7 @@ def test_several_threads_and_batches_have_rows_of_their_own(tmp_path: Path) -> N
     header = fabricated.header(1, threads=(1, 2), limits=limits, command=("benchmarks", "--audio=my clip.wav"))
     run = load(fabricated.write(tmp_path / "run", fabricated.lines(1, (1, 2), (1, 8), fabricated.WORKLOADS[:2]), header))
     rows = Page(page.render(run)).rows.values()
-    assert len(rows) == len(run.cells) == 4 * 2 * 11
+    assert len(rows) == len(run.cells) == 4 * 2 * len(fabricated.EVERYBODY)
     assert len({(fields[0], fields[1]) for fields in rows}) == len(rows)
     command = next(fields[AT["command"]] for fields in rows if fields[0] == "vggish.conv1 batch 8 1 thread" and fields[1] == "direct")
     assert command.endswith("--contender direct --threads 1 --batch 8 --audio 'my clip.wav'")

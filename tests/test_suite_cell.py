@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
+import psutil
 import pytest
 
 from benchmarks import test_cells, workloads
 from benchmarks.contenders import Contender, Prepared
-from benchmarks.host import peak_memory
+from benchmarks.host import busy, environment, peak_memory
 from benchmarks.host.cache_flush import Flush
 from benchmarks.inputs import expected
 from benchmarks.inputs.clip import Clip
@@ -222,6 +228,49 @@ def test_caches_are_emptied_before_each_sample_and_that_takes_its_share_of_the_t
     cold = Bench(CLIP, Budget(seconds=0.25, longest=1.0), clock, flush)
     test_cells.test_cell(Spec(SMALL, contender, 1), Benchmark(), Suite(cold, []))
     assert order == ["flush"] + ["flush", "call"] * 8, "once to know what it takes, then 0.25 s of flushes and calls"
+
+
+def running(ids: list[int]) -> list[bool]:
+    return [psutil.pid_exists(each) and psutil.Process(each).status() != psutil.STATUS_ZOMBIE for each in ids]
+
+
+def test_samples_are_taken_beside_busy_processes_that_end_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    processes = busy.processes
+
+    @contextmanager
+    def watched(count: int) -> Iterator[list[int]]:
+        with processes(count) as ids:
+            seen.extend(ids)
+            yield ids
+
+    monkeypatch.setattr(busy, "processes", watched)
+    clock = FakeClock()
+    contender = Fake(clock)
+
+    def timer(run: Callable[[], Any], rounds: int) -> list[float]:
+        assert len(seen) == 2 and all(running(seen))
+        if hasattr(os, "sched_getaffinity"):  # free, whatever this process is pinned to
+            assert all(os.sched_getaffinity(each) >= os.sched_getaffinity(0) for each in seen)
+        run()
+        return [1.0]
+
+    line = Bench(CLIP, Budget(0.25, 1.0), clock, beside=2).measure(Spec(SMALL, contender, 1), timer)
+    assert line.status == "ok" and line.seconds == (1.0,) and not any(running(seen))
+
+
+def test_a_busy_process_ends_with_whoever_started_it() -> None:
+    code = "import sys; from benchmarks.host import busy as b; m = b.processes(1); print(m.__enter__()[0], flush=True); sys.stdin.read()"
+    starter = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=environment.ROOT)
+    assert starter.stdout is not None
+    one = int(starter.stdout.readline())
+    assert running([one]) == [True]
+    starter.kill()
+    starter.communicate()
+    until = time.monotonic() + 20
+    while any(running([one])) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert running([one]) == [False]
 
 
 def test_flushing_writes_more_than_every_cache_holds() -> None:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.runner import doctor
+from benchmarks.runner import doctor, doctor_threads
 
 NO_STEAL = "cpu  1000 0 100 9000 10 0 5 0 0 0\n"
 
@@ -26,7 +26,7 @@ NO_STEAL = "cpu  1000 0 100 9000 10 0 5 0 0 0\n"
     ],
 )  # fmt: skip
 def test_thread_variables(environ: dict[str, str], named: str | None) -> None:
-    found = list(doctor.variables(environ, usable=2))
+    found = list(doctor_threads.variables(environ, usable=2))
     assert len(found) == 1
     if named is None:
         assert found[0].level == "ok"
@@ -107,13 +107,38 @@ def test_peers_and_what_is_missing() -> None:
     assert "pip install" in found[1].remedy
 
 
+@pytest.mark.parametrize(
+    ("environ", "gomp", "llvm"),
+    [
+        ({}, "300,000 rounds, the default", "200 ms, the default"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None, None),
+        ({"OMP_WAIT_POLICY": "active"}, "without end", "without end"), ({"GOMP_SPINCOUNT": "0"}, None, "200 ms"),
+        ({"GOMP_SPINCOUNT": "7"}, "7 rounds", "200 ms"), ({"KMP_BLOCKTIME": "0"}, "300,000", None),
+        ({"KMP_BLOCKTIME": "50"}, "300,000", "50 ms"),
+        ({"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "active"}, None, "without end"), ({"GOMP_SPINCOUNT": ""}, "300,000", "200 ms"),
+    ],
+)  # fmt: skip
+def test_who_spins_and_what_to_do(environ: dict[str, str], gomp: str | None, llvm: str | None) -> None:
+    """What is not set is not zero: both runtimes spin by default."""
+    for name, said in (("libgomp", gomp), ("libomp", llvm), ("libiomp", llvm)):
+        pools = [{"user_api": "openmp", "prefix": name, "filepath": f"/lib/{name}.so"}] * 2
+        for loaded in (False, True):
+            (found,) = doctor_threads.waiting(environ, pools, loaded)
+            assert found.what == f"{name} waits"
+            if said is None:
+                assert found.level == "ok" and "sleep" in found.found
+            else:
+                assert found.level == ("trap" if loaded else "note") and said in found.found and "OMP_WAIT_POLICY=passive" in found.remedy
+    assert list(doctor_threads.waiting(environ, [{"user_api": "blas", "prefix": "libopenblas", "filepath": "x"}], True)) == []
+
+
 def test_several_openmp_runtimes() -> None:
     pools = [{"user_api": "openmp", "prefix": name, "filepath": f"/lib/{name}.so"} for name in ("libgomp", "libiomp")]
-    assert [each.level for each in doctor.runtimes(pools)] == ["note"] and [each.level for each in doctor.runtimes(pools[:1])] == ["ok"]
+    assert [each.level for each in doctor_threads.runtimes(pools)] == ["note"]
+    assert [each.level for each in doctor_threads.runtimes(pools[:1])] == ["ok"]
 
 
 def test_the_command_names_all_and_fails_only_without_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_pools", list)  # importing every peer takes seconds
+    monkeypatch.setattr(doctor_threads, "pools", list)  # importing every peer takes seconds
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 0, done.output
     for what in ("machine", "vectors", "library", "threading layer", "code cache", "onnxruntime", "BLAS of numpy", "cgroup", "clock"):

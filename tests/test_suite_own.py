@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from benchmarks.__main__ import app
 from benchmarks.contenders.ours import problem_text
 from benchmarks.inputs import expected
 from benchmarks.inputs.tensors import Tensors
-from benchmarks.records import archive
+from benchmarks.records import archive, results
 from benchmarks.records.results import Line
-from benchmarks.report import model_totals
+from benchmarks.report import entries, model_totals
 from benchmarks.runner.run_options import Options
-from benchmarks.workloads import users
+from benchmarks.workloads import selection, users
 from kernels.problem.conv import parse
 from tests import fabricated_run
 
@@ -214,3 +215,20 @@ def test_own_layers_are_listed_and_checked(tmp_path: Path) -> None:
     every, core = (CliRunner().invoke(app, ["list", *preset]).output for preset in ([], ["--preset", "core"]))
     assert "network.vggish" in every and "signals.reverb" in every and "signals.reverb" not in core
     assert "there are quick, core, full" in CliRunner().invoke(app, ["list", "--preset", "none"]).output
+
+
+@pytest.mark.parametrize("names", [("same", "same", "same-2"), ("same-2", "same", "same"), ("same", "same-2", "same", "same-2", "same-3")])
+def test_made_up_names_are_checked_against_given_ones(names: tuple[str, ...]) -> None:
+    layers = [users.from_problem(parse(f"max_pool2d n1 c{number} 8x8 -> k2x2 s2x2 p0+0x0+0 d1x1 float32"), name)
+              for number, name in enumerate(names, 1)]  # fmt: skip
+    found = users.merged(layers)
+    assert len({each.id for each in found}) == len(names) and [each.c_in for each in found] == list(range(1, len(names) + 1))
+    assert set(names) <= {each.id for each in found}
+
+
+@pytest.mark.parametrize("name", ["net.[conv]", "net.a*b", "net.what?", "net.plain"])
+def test_a_reproducer_means_one_layer_whatever_its_name(name: str) -> None:
+    cell = replace(fabricated_run.header(), cells=results.merge([fabricated_run.line(fabricated_run.WORKLOADS[0], "direct")])).cells[0]
+    words = shlex.split(entries.reproducer(replace(cell, workload=name), fabricated_run.header()))
+    found = selection.matching([name, "net.c", "net.axb", "net.whatx"], [words[words.index("--workload") + 1]], "workload")
+    assert found == [name]

@@ -148,3 +148,20 @@ def test_options_survive_the_file(tmp_path: Path) -> None:
     kept = options.as_json()
     assert "out" not in kept and "batch" not in kept
     assert Options.from_json(kept, out=tmp_path) == options
+
+
+@pytest.mark.parametrize("change", ["size", "clip", "nothing"])
+def test_a_name_that_stands_for_something_else_now_is_no_run_to_go_on_with(tmp_path: Path, change: str) -> None:
+    """A changed file of layers, another recording under the same name."""
+    heard = workloads.by_id("vggish.conv1")
+    bench = Bench(CLIP, Budget(0.01, 1.0))
+    spec = schedule.specs([heard], select(["jit"]), [1])[0]
+    archive.append_cell(tmp_path, bench.blank(spec, 1))
+    now = replace(heard, h=64, w=96, input=None) if change == "size" else heard
+    clip = Clip(CLIP.name, 32000, CLIP.samples * 2) if change == "clip" else CLIP
+    later, matrix = Bench(clip, Budget(0.01, 1.0)), schedule.specs([now], select(["jit"]), [1])
+    if change == "nothing":
+        resume.check_cells(tmp_path, later, matrix)
+        return
+    with pytest.raises(ValueError, match="was conv2d .* and is conv2d" if change == "size" else "has another input"):
+        resume.check_cells(tmp_path, later, matrix)

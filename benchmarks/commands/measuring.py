@@ -33,6 +33,7 @@ def run_command(
     audio: Audio = None,
     cold_cache: Annotated[bool, typer.Option("--cold-cache", help="Empty the caches before each sample.")] = False,
     denormals: Annotated[bool, typer.Option("--denormals", help="The second half of each input channel is denormal numbers.")] = False,
+    beside: Annotated[int, typer.Option(metavar="N", help="Measure beside N busy processes, as on a machine that does other work.")] = 0,
     fresh: Annotated[str, typer.Option(metavar="started|installed", help="Begin each timed cell in a process of its own, too.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run under --out, with its options.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where run folders go; runs/, which git ignores, if not given.")] = RUNS,
@@ -43,7 +44,7 @@ def run_command(
 
     options = replace(
         shared.options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio),
-        passes=passes, minutes=minutes, cold_cache=cold_cache, denormals=denormals, fresh=fresh, out=out,
+        passes=passes, minutes=minutes, cold_cache=cold_cache, denormals=denormals, beside=beside, fresh=fresh, out=out,
     )  # fmt: skip
     screen = Console(stderr=True) if json else console
     try:
@@ -52,6 +53,8 @@ def run_command(
         done = go_on(out, minutes, screen) if resume else run(options, screen)
     except ValueError as error:
         stop(error)
+    assert done.folder is not None
+    written = page.write(done.folder)  # before anything is shown: what was measured is kept, whatever the console does
     if json:
         cells = [asdict(cell) | {"median_s": cell.median_s, "gflops": cell.gflops, "gbs": cell.gbs} for cell in done.cells]
         console.print_json(data={"id": done.id, "folder": str(done.folder), "limits": done.limits, "cells": cells}, indent=1)
@@ -59,8 +62,6 @@ def run_command(
         screen.print(tables.terminal(done))
     if done.options.keys() & {"layers", "onnx"}:
         screen.print(model_totals.summary(done))
-    assert done.folder is not None
-    written = page.write(done.folder)
     shared.write_list(out, screen)
     screen.print(f"Raw data and page: {written}", soft_wrap=True)
     if done.stopped == INTERRUPTED:

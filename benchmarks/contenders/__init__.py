@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from benchmarks.contenders import entry_points, onnxruntime_cpu, openvino_cpu, ours, scipy_cpu, torch_cpu
+from benchmarks.contenders import (
+    entry_points,
+    mnn_cpu,
+    ncnn_cpu,
+    onnxruntime_cpu,
+    openvino_cpu,
+    ours,
+    scipy_cpu,
+    torch_compiled,
+    torch_cpu,
+)
 from benchmarks.contenders.base import Contender, Prepared
 from benchmarks.records.results import BASELINES, PEERS
 from benchmarks.workloads.selection import matching
@@ -19,7 +29,8 @@ __all__ = ["Contender", "Prepared", "everyone", "installed", "select"]
 
 def _peers() -> tuple[Contender, ...]:
     found: tuple[Contender, ...] = (
-        torch_cpu.Torch(), torch_cpu.TorchChannelsLast(), onnxruntime_cpu.OnnxRuntime(), openvino_cpu.OpenVino(), scipy_cpu.SciPy(),
+        torch_cpu.Torch(), torch_cpu.TorchChannelsLast(), torch_compiled.TorchCompiled(), onnxruntime_cpu.OnnxRuntime(),
+        openvino_cpu.OpenVino(), ncnn_cpu.Ncnn(), mnn_cpu.Mnn(), scipy_cpu.SciPy(),
     )  # fmt: skip
     assert tuple(each.name for each in found) == (*PEERS, *BASELINES)
     return found

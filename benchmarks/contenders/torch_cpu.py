@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -50,29 +51,38 @@ class Torch(Contender):
         import torch
 
         torch.set_num_threads(threads)
-        # 1-D tensors have no channels-last format in PyTorch; the same layer with height 1 does.
-        lifted = self.channels_last and workload.dims == 1
-
-        def tensor(array: Any) -> Any:
-            if array is None:
-                return None
-            found = torch.tensor(array)  # in memory of its own, aligned as PyTorch likes it
-            if found.ndim == 3 and lifted:
-                found = found.unsqueeze(2)
-            return found.contiguous(memory_format=torch.channels_last) if self.channels_last and found.ndim == 4 else found
-
-        dims = 2 if lifted else workload.dims
-        if isinstance(workload, Network):
-            call = _chain(folded(workload.nodes), tensor, dims)
-        else:
-            call = _call(workload, tensor(given.weight), tensor(given.bias), dims)
-        x = tensor(given.x)
+        call = self.call(workload, given)
+        x = self.tensor(workload, given.x)
 
         def run() -> Any:
             with torch.inference_mode():
                 return call(x)
 
         return Prepared(run=run, answer=lambda y: y.numpy().reshape(workload.out_shape))
+
+
+    def lifted(self, workload: Workload) -> bool:
+        """Whether 1-D tensors get height 1: they have no channels-last format in PyTorch, the same layer in two dimensions does."""
+        return self.channels_last and workload.dims == 1
+
+    def tensor(self, workload: Workload, array: Any) -> Any:
+        """An array as a tensor in memory of its own, aligned as PyTorch likes it, in this contender's format."""
+        import torch
+
+        if array is None:
+            return None
+        found = torch.tensor(array)
+        if found.ndim == 3 and self.lifted(workload):
+            found = found.unsqueeze(2)
+        return found.contiguous(memory_format=torch.channels_last) if self.channels_last and found.ndim == 4 else found
+
+    def call(self, workload: Workload, given: Tensors) -> Callable[[Any], Any]:
+        """What computes the workload from its input, weights in this contender's format."""
+        dims = 2 if self.lifted(workload) else workload.dims
+        tensor = partial(self.tensor, workload)
+        if isinstance(workload, Network):
+            return _chain(folded(workload.nodes), tensor, dims)
+        return _call(workload, tensor(given.weight), tensor(given.bias), dims)
 
 
 class TorchChannelsLast(Torch):

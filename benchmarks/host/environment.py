@@ -18,8 +18,10 @@ from threadpoolctl import threadpool_info
 
 from kernels.runtime.machine import cores
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "torch", "onnxruntime", "openvino", "onnx", "pytest-benchmark")
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGES = (
+    "numpy", "scipy", "numba", "llvmlite", "torch", "onnxruntime", "openvino", "ncnn", "MNN", "onnx", "pytest-benchmark",
+)  # fmt: skip
 # What changes how many threads there are, how they wait, or which code is generated.
 THREAD_VARIABLES = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "BLIS_", "NUMBA_", "TBB_", "GOTO_", "VECLIB_")
 FEATURES = re.compile(r"sse4|avx|fma|f16c|bmi|amx|neon|sve|asimd|dotprod")

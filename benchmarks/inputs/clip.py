@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 from scipy.signal import resample_poly
@@ -21,6 +23,11 @@ class Clip:
     rate: int
     samples: Floats
     _resampled: dict[int, Floats] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """What the clip holds, whatever it is called."""
+        return hashlib.sha256(np.ascontiguousarray(self.samples).tobytes() + str(self.rate).encode()).hexdigest()
 
     def at(self, rate: int) -> Floats:
         """Both channels at another sample rate, remembered."""

@@ -15,7 +15,8 @@ from statistics import median
 from typing import Any
 
 SCHEMA = 1
-PEERS = ("torch", "torch_channels_last", "onnxruntime", "openvino")  # the suite's own, in the order that reports show
+# The suite's own peers, in the order that reports show
+PEERS = ("torch", "torch_channels_last", "torch_compiled", "onnxruntime", "openvino", "ncnn", "mnn")
 BASELINES = ("scipy",)  # what one would write without any of them; nobody is proud of being faster
 CHOOSERS = ("auto", "measured")  # of ours: another implementation by another name
 STATUSES = ("ok", "wrong", "refused", "over_budget", "failed")
@@ -50,6 +51,7 @@ class Line:
     peer: bool | None = None  # whether it is none of our implementations; lines without it tell by the name
     import_s: float | None = None  # what the contender runs on, in a process of its own
     peak_bytes: int | None = None  # by which the process grew at most in preparation and first call
+    identity: str = ""  # of what was measured: its problem and its input's content, whatever it is called; "" in older runs
 
     @property
     def key(self) -> tuple[str, str, int, int]:
@@ -94,6 +96,12 @@ class Cell:
     peer: bool | None = None
     import_s: float | None = None  # known where prepare_s and first_call_s are those of a process of its own
     peak_bytes: int | None = None
+    identity: str = ""
+
+    def same_thing(self, other: Cell) -> bool:
+        """Whether both cells measured one problem on one input."""
+        known = self.identity and other.identity
+        return self.identity == other.identity if known else (self.problem, self.flops) == (other.problem, other.flops)
 
     @property
     def key(self) -> tuple[str, str, int, int]:
@@ -207,15 +215,15 @@ class Run:
 
 
 def merge(found: Iterable[Line]) -> tuple[Cell, ...]:
-    """One Cell per key, in order of first appearance.
+    """One Cell per key and identity, in order of first appearance: what was measured under one name but is not the same is two cells.
 
     A wrong answer in any pass makes the cell wrong and takes its times away; else one timed pass makes it ok; else the last pass speaks.
     Errors and memory are the largest over passes, prepare and first-call times those of the first pass (later ones are warm), or of a
     process of its own, which comes before it.
     """
-    groups: dict[tuple[str, str, int, int], list[Line]] = {}
+    groups: dict[tuple[object, ...], list[Line]] = {}
     for line in sorted(found, key=lambda line: line.pass_):
-        groups.setdefault(line.key, []).append(line)
+        groups.setdefault((line.key, line.identity), []).append(line)
     return tuple(_merge_one(group) for group in groups.values())
 
 
@@ -236,5 +244,5 @@ def _merge_one(group: list[Line]) -> Cell:
         error=largest("error"), error_bound=largest("error_bound"), workspace_bytes=largest("workspace_bytes"),
         prepare_s=first("prepare_s"), first_call_s=first("first_call_s"), predicted_s=first("predicted_s"),
         inside_timer=speaker.inside_timer, count=speaker.count, peer=speaker.peer,
-        import_s=first("import_s"), peak_bytes=largest("peak_bytes"),
+        import_s=first("import_s"), peak_bytes=largest("peak_bytes"), identity=speaker.identity,
     )  # fmt: skip

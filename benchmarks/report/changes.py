@@ -83,25 +83,65 @@ def compare(first: Run, second: Run, other_machine: bool = False) -> Comparison:
     """Pair the cells of two runs; ValueError if they have none in common, or ran on different machines and that was not asked for."""
     if not other_machine and (parts := list(different_machine(first, second))):
         raise ValueError(f"the runs come from different machines ({'; '.join(parts)}); --other-machine compares them all the same")
-    known = {_key(cell): cell for cell in first.cells}
-    pairs = [(known[_key(cell)], cell) for cell in second.cells if _key(cell) in known]
-    same = [(before, after) for before, after in pairs if (before.op, before.flops, before.bytes) == (after.op, after.flops, after.bytes)]
+    same, redefined = pair(first, second)
     if not same:
-        raise ValueError("the runs have no cell in common (workload, contender, threads and batch)")
+        raise ValueError(f"the runs have no cell in common: {'; '.join(nothing_common(first, second))}")
     versions = [run.environment.get("contenders", {}) for run in (first, second)]
     unchanged = {
         cell.contender for cell in second.cells
-        if cell.is_peer and all(cell.contender in names for names in versions) and len({names[cell.contender] for names in versions}) == 1
+        if not cell.is_ours
+        and all(cell.contender in names for names in versions) and len({names[cell.contender] for names in versions}) == 1
     }  # fmt: skip
     drift = _drift([pair for pair in same if pair[1].contender in unchanged])
     judged = [pair for pair in same if pair[1].contender not in unchanged] or same
-    alone = len({_key(cell) for cell in first.cells} ^ {_key(cell) for cell in second.cells})
+    alone = len(first.cells) + len(second.cells) - 2 * (len(same) + redefined)
     changes = tuple(Change(before, after, _speed(before, after, drift)) for before, after in judged)
-    return Comparison(first, second, drift, changes, alone, len(pairs) - len(same))
+    return Comparison(first, second, drift, changes, alone, redefined)
 
 
-def _key(cell: Cell) -> tuple[str, str, int, int]:
-    return cell.workload, cell.contender, cell.threads, cell.batch
+def pair(first: Run, second: Run) -> tuple[list[tuple[Cell, Cell]], int]:
+    """Cells that measured the same, in the second's order, and how many have one name in both runs but are not the same.
+
+    Names come first: a model may have equal layers. What was renamed, as a model's file is, is known by its problem and input.
+    """
+    named: dict[tuple[str, str, int, int], list[Cell]] = {}
+    for cell in first.cells:
+        named.setdefault(cell.key, []).append(cell)
+    pairs: dict[int, Cell] = {}
+    taken: set[int] = set()
+    for place, cell in enumerate(second.cells):
+        for other in named.get(cell.key, ()):
+            if id(other) not in taken and cell.same_thing(other):
+                pairs[place] = other
+                taken.add(id(other))
+                break
+    left = [cell for cell in first.cells if id(cell) not in taken and cell.key not in {each.key for each in second.cells}]
+    for place, cell in enumerate(second.cells):
+        if place in pairs or cell.key in named:
+            continue
+        like = (other for other in left if (other.contender, other.threads) == (cell.contender, cell.threads) and cell.same_thing(other))
+        if other := next(like, None):
+            pairs[place] = other
+            left.remove(other)
+    redefined = sum(place not in pairs and cell.key in named for place, cell in enumerate(second.cells))
+    return [(pairs[place], second.cells[place]) for place in sorted(pairs)], redefined
+
+
+def nothing_common(first: Run, second: Run) -> Iterator[str]:
+    """Why two runs cannot be compared, and what would help: which of what names a cell differs in all of them."""
+    helps = {"workload": "--workload", "contender": "--contender", "threads": "--threads", "batch": "--batch"}
+    found = False
+    for name, option in helps.items():
+        one, other = (list(dict.fromkeys(getattr(cell, name) for cell in run.cells)) for run in (first, second))
+        if not set(one) & set(other):
+            found = True
+            yield f"{name} {_some(one)} in {first.id}, {_some(other)} in {second.id}; measure one of them with the other's {option}"
+    if not found:
+        yield "where workload, contender, threads and batch are the same, the layers or their inputs are not"
+
+
+def _some(values: list[Any]) -> str:
+    return ", ".join(map(str, values[:4])) + (f" and {len(values) - 4} more" if len(values) > 4 else "")
 
 
 def _drift(pairs: list[tuple[Cell, Cell]]) -> Drift:

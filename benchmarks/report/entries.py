@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shlex
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,7 +11,8 @@ from benchmarks.records.results import Cell, Run
 from benchmarks.report import formats, noise
 from benchmarks.report.standing import Ratio, Row, contender_order, label, rows
 
-VALUED, FLAGS = ("--audio", "--layers", "--onnx", "--input"), ("--cold-cache", "--denormals")  # options that change what a cell is
+# options that change what a cell is
+VALUED, FLAGS = ("--audio", "--layers", "--onnx", "--input", "--beside"), ("--cold-cache", "--denormals")
 WORDS = {"ok": "ok", "wrong": "wrong", "refused": "refused", "over_budget": "over budget", "failed": "failed"}
 
 
@@ -121,7 +123,7 @@ def _naive(cell: Cell, row: Row) -> Value:
 
 def reproducer(cell: Cell, run: Run) -> str:
     """The command that runs one cell again, with what this run set otherwise than by default."""
-    words = ["python", "-m", "benchmarks", "run", "--workload", cell.workload, "--contender", cell.contender]
+    words = ["python", "-m", "benchmarks", "run", "--workload", glob.escape(cell.workload), "--contender", glob.escape(cell.contender)]
     if run.preset != "quick":  # its budget decides how long a call may take
         words += ["--preset", run.preset]
     given = [part for word in run.command for part in (word.split("=", 1) if word.startswith("--") else [word])]

@@ -5,6 +5,7 @@ Nothing is timed that was not checked against float64 first, and nothing is run 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.contenders import Contender, Prepared
 from benchmarks.contenders.ours import problem_text
+from benchmarks.host import busy
 from benchmarks.host.peak_memory import HighWater
 from benchmarks.inputs import expected
 from benchmarks.inputs.clip import Clip
@@ -77,6 +79,14 @@ class Spec:
         return f"{self.workload.id} · {self.contender.name}"
 
 
+def identity(workload: Workload, problem: str, clip: Clip) -> str:
+    """What is measured: its problem and its input's content. Names of layers, files and clips change without it, and it without them."""
+    parts = [problem, str(workload.flops), str(workload.bytes), str(workload.denormals)]
+    if workload.input:
+        parts += [repr(workload.input), clip.digest]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
 @dataclass
 class Bench:
     """What cells share: the clip, the budget, the clock, and what was predicted before (a pilot runs once, not once a pass)."""
@@ -85,6 +95,7 @@ class Bench:
     budget: Budget
     clock: Clock = field(default_factory=Clock)
     flush: Callable[[], None] | None = None  # what empties the caches before each sample, where that is wanted
+    beside: int = 0  # busy processes meanwhile
     predictions: dict[tuple[str, str, int, int], float] = field(default_factory=dict)
     _texts: dict[Workload, str] = field(default_factory=dict)
 
@@ -100,7 +111,7 @@ class Bench:
             workload=workload.id, contender=spec.contender.name, threads=spec.threads, batch=workload.batch, op=workload.op,
             problem=self._texts[workload], flops=workload.flops, bytes=workload.bytes, status="failed",
             inside_timer=spec.contender.inside_timer, pass_=pass_, count=workload.count,
-            peer=spec.contender.peer,
+            peer=spec.contender.peer, identity=identity(workload, self._texts[workload], self.clip),
         )  # fmt: skip
 
     def measure(self, spec: Spec, timer: Timer | None, pass_: int = 1) -> Line:
@@ -138,10 +149,11 @@ class Bench:
         line = self.check(line, prepared.answer(result), expected.remembered(workload, given, self.clip))
         if line.status != "ok" or timer is None:
             return line
-        estimate = self._warm(prepared, first_call_s)
-        if estimate > self.budget.longest:
-            return self._over(replace(line, predicted_s=estimate), estimate, "as the checked call took")
-        seconds = timer(prepared.run, self.budget.rounds(estimate + self._flushing()))
+        with busy.processes(self.beside):
+            estimate = self._warm(prepared, first_call_s)
+            if estimate > self.budget.longest:
+                return self._over(replace(line, predicted_s=estimate), estimate, "as the checked call took")
+            seconds = timer(prepared.run, self.budget.rounds(estimate + self._flushing()))
         return replace(line, seconds=tuple(round(each, 9) for each in seconds))
 
     def _over(self, line: Line, predicted: float, how: str) -> Line:

@@ -10,28 +10,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-LEVELS = ("ok", "note", "trap", "bad")
-COUNTS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLIS_NUM_THREADS", "GOTO_NUM_THREADS")
-PINS = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
+import psutil
+
+from benchmarks.runner import doctor_threads
+from benchmarks.runner.finding import FALSE, Finding
+
 SLOW = ("NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK", "NUMBA_DEBUG", "NUMBA_DEBUGINFO")
-FALSE = ("", "0", "false", "no", "off")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing found: what was looked at, what is there, how grave that is, what to do."""
-
-    level: str
-    what: str
-    found: str
-    remedy: str = ""
 
 
 def diagnose() -> list[Finding]:
@@ -40,6 +28,8 @@ def diagnose() -> list[Finding]:
 
     seen = environment.collect()
     usable = int(seen["usable_cores"] or seen["logical_cores"] or 1)
+    load = psutil.getloadavg()[0]  # Windows has none of its own; psutil counts there from its first call on
+    pools = doctor_threads.pools()
     checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("machine", lambda: machine(seen)),
         ("vectors", lambda: vectors(os.environ)),
@@ -48,10 +38,11 @@ def diagnose() -> list[Finding]:
         ("code cache", cache),
         ("peers", peers),
         ("BLAS", blas),
-        ("OpenMP", lambda: runtimes(_pools())),
-        ("thread variables", lambda: variables(os.environ, usable)),
+        ("OpenMP", lambda: doctor_threads.runtimes(pools)),
+        ("threads that wait", lambda: doctor_threads.waiting(os.environ, pools, load > 0.3 * usable)),
+        ("thread variables", lambda: doctor_threads.variables(os.environ, usable)),
         ("cgroup", lambda: cgroup(Path("/sys/fs/cgroup"), _read("/proc/self/cgroup"), usable)),
-        ("other work", lambda: other_work(os.getloadavg()[0], usable, _read("/proc/stat"), seen["governor"])),
+        ("other work", lambda: other_work(load, usable, _read("/proc/stat"), seen["governor"])),
         ("clock", clock),
         ("reports", reports),
     )
@@ -165,7 +156,7 @@ def peers(everyone: Sequence[Any] | None = None) -> Iterator[Finding]:
     for each in contenders.everyone() if everyone is None else everyone:
         if each.name in PEERS:
             missing = each.available()
-            remedy = ".venv/bin/pip install torch==2.13.0 onnxruntime openvino onnx"
+            remedy = f'{sys.executable} -m pip install -e ".[peers]"'
             yield Finding("note", each.name, missing, remedy) if missing else Finding("ok", each.name, str(each.version()))
 
 
@@ -180,54 +171,6 @@ def blas() -> Iterator[Finding]:
             yield Finding("trap", f"BLAS of {owner}", "no OpenBLAS: its threads cannot be bounded by a call", remedy)
         else:
             yield Finding("ok", f"BLAS of {owner}", f"OpenBLAS, {found[0]()} threads, bounded by each call")
-
-
-def _pools() -> list[dict[str, Any]]:
-    from threadpoolctl import threadpool_info
-
-    for name in ("torch", "onnxruntime", "openvino"):  # a run would load them too
-        with suppress(ImportError):
-            import_module(name)
-    return list(threadpool_info())
-
-
-def runtimes(pools: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """OpenMP runtimes in this process; each has threads of its own that spin a while after work."""
-    found = sorted({f"{pool['prefix']} ({Path(pool['filepath']).parent.name})" for pool in pools if pool.get("user_api") == "openmp"})
-    if len(found) > 1:
-        remedy = "nothing while the suite runs: it rests between contenders; in a program of yours, use one of them at a time"
-        yield Finding("note", "OpenMP", f"{len(found)} runtimes in one process: {', '.join(found)}", remedy)
-    else:
-        yield Finding("ok", "OpenMP", found[0] if found else "no runtime loaded")
-
-
-def variables(environ: Mapping[str, str], usable: int) -> Iterator[Finding]:
-    """Settings that give more threads than cores, pin them on top of each other, or keep them spinning."""
-    traps: list[tuple[str, str]] = []
-    for name in COUNTS:
-        first = environ.get(name, "").split(",")[0].strip()
-        if first.isdigit() and int(first) > usable:
-            traps.append((name, f"more threads than the {usable} cores this process may use"))
-        elif first.isdigit() and int(first) < usable and name == "OMP_NUM_THREADS":
-            traps.append((name, f"some peers will not use all {usable} cores, ours will"))
-    if environ.get("OMP_NESTED", "").lower() not in FALSE or environ.get("OMP_MAX_ACTIVE_LEVELS", "1") not in ("0", "1"):
-        name = "OMP_NESTED" if environ.get("OMP_NESTED") else "OMP_MAX_ACTIVE_LEVELS"
-        traps.append((name, "parallel regions inside parallel regions start threads squared"))
-    if environ.get("OMP_DYNAMIC", "").lower() not in FALSE:
-        traps.append(("OMP_DYNAMIC", "OpenMP may use fewer threads than asked for"))
-    if environ.get("OMP_WAIT_POLICY", "").lower() == "active":
-        traps.append(("OMP_WAIT_POLICY", "idle workers keep spinning and slow the next contender"))
-    if environ.get("GOMP_SPINCOUNT", "0") != "0":
-        traps.append(("GOMP_SPINCOUNT", "idle workers keep spinning and slow the next contender"))
-    if environ.get("KMP_BLOCKTIME", "0") != "0":
-        traps.append(("KMP_BLOCKTIME", "idle workers spin for so many milliseconds and slow the next contender"))
-    for name in PINS:
-        if environ.get(name, "").lower() not in FALSE:
-            traps.append((name, "runtimes that pin alike put their threads on the same cores"))
-    for name, why in traps:
-        yield Finding("trap", "thread variables", f"{name}={environ[name]}: {why}", f"unset {name}")
-    if not traps:
-        yield Finding("ok", "thread variables", "none that spoils times")
 
 
 def cgroup(root: Path, membership: str, usable: int) -> Iterator[Finding]:
@@ -288,14 +231,14 @@ def reports() -> Iterator[Finding]:
     """Whether a run can leave its results, and whether they will name the code that ran."""
     from benchmarks.host import environment
 
-    folder = environment.ROOT / "reports"
+    folder = environment.ROOT / "runs"
     parent = folder if folder.exists() else folder.parent
     if os.access(parent, os.W_OK):
         yield Finding("ok", "reports", f"{folder} can be written")
     else:
         yield Finding("trap", "reports", f"{parent} cannot be written", "--out DIR puts runs elsewhere")
     if environment.dirty():
-        found, remedy = "tracked files differ from the commit, and runs will say so", "git commit before a run that is to be kept"
+        found, remedy = "files differ from the commit, and runs will say so", "git commit before a run that is to be kept"
         yield Finding("note", "commit", found, remedy)
     elif environment.commit() is None:
         found, remedy = "no git checkout: runs will not name the code that ran", "git clone, or keep the archive beside its runs"

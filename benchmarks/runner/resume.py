@@ -7,12 +7,14 @@ time) costs at most the cell at work. A cell that takes the process with it twic
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.records import archive
 from benchmarks.records.results import Run
+from benchmarks.runner.cell import Bench, Spec
 
 SAME = ("cpu", "usable_cores", "commit", "python", "versions")  # of the environment; times under others belong into a run of their own
 DEATHS = 2
@@ -32,6 +34,17 @@ def check_same(run: Run, environment: dict[str, Any]) -> None:
         before, now = run.environment.get(name), environment.get(name)
         if before != now:
             raise ValueError(f"--resume: {run.id} began with {name} {before}, this is {now}; a run has one, so start a new one")
+
+
+def check_cells(folder: Path, bench: Bench, matrix: Sequence[Spec]) -> None:
+    """ValueError if a name of this run now stands for another problem or input than when the run began: a changed file of layers, say."""
+    begun = {line.key: line for line in archive.lines(folder) if line.identity}
+    for spec in matrix:
+        line = begun.get(spec.key)
+        now = bench.blank(spec, 1) if line else None
+        if line and now and line.identity != now.identity:
+            changed = f"was {line.problem} and is {now.problem}" if line.problem != now.problem else "has another input"
+            raise ValueError(f"--resume: {line.workload} {changed} since the run began; a run has one, so start a new one")
 
 
 def finished(folder: Path) -> frozenset[tuple[str, str, int, int, int]]:

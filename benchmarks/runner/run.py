@@ -86,7 +86,8 @@ def go_on(out: Path, minutes: float | None, console: Console, clock: Clock | Non
 def _measure(kept: Run, folder: Path, options: Options, console: Console, clock: Clock) -> Run:
     """The passes that a run still lacks, then the processes of their own."""
     preset, matrix, clip = schedule.PRESETS[options.preset], options.matrix(), options.clip()
-    bench = Bench(clip, preset.budget, clock, Flush(max(options.thread_counts())) if options.cold_cache else None)
+    bench = Bench(clip, preset.budget, clock, Flush(max(options.thread_counts())) if options.cold_cache else None, options.beside)
+    resume.check_cells(folder, bench, matrix)
     progress = schedule.Progress(matrix, options.passes or preset.passes, clock, resume.finished(folder))
     console.print(f"{len(matrix)} cells, {progress.passes} passes, at most {options.total_s / 60:.3g} minutes")
 

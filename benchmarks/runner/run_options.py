@@ -20,6 +20,7 @@ from benchmarks.workloads.users import Own
 REPORTS = environment.ROOT / "reports"  # runs that are committed
 RUNS = environment.ROOT / "runs"  # everybody's own, which git ignores
 PATHS = ("audio", "layers", "onnx")
+MOST_BESIDE = 256  # more than cores would only make the machine unusable
 NOT_KEPT = ("out", "command")  # where a run lies and how it was typed are no part of what was measured
 
 
@@ -43,6 +44,7 @@ class Options:
     inputs: tuple[str, ...] = ()
     cold_cache: bool = False
     denormals: bool = False
+    beside: int = 0
     fresh: str = ""
     out: Path = RUNS
     command: tuple[str, ...] = ()
@@ -51,6 +53,8 @@ class Options:
         """The cells asked for."""
         if any(count < 1 for count in self.threads) or self.batch < 1 or (self.passes is not None and self.passes < 1):
             raise ValueError("threads, batch and passes must be at least 1")
+        if not 0 <= self.beside <= MOST_BESIDE:
+            raise ValueError(f"--beside {self.beside}: 0 to {MOST_BESIDE} busy processes")
         if self.minutes is not None and not self.minutes > 0:
             raise ValueError("minutes must be more than 0")
         if self.fresh and self.fresh not in fresh.KINDS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from benchmarks.workloads.layer import Workload
@@ -83,10 +84,13 @@ def merged(layers: Iterable[Workload]) -> tuple[Workload, ...]:
         bare = replace(layer, id="", model="", layer="", count=1)
         first.setdefault(bare, layer)
         counts[bare] += layer.count
-    names: Counter[str] = Counter()
-    found = []
+    given, taken, found = {layer.id for layer in first.values()}, set(), []
     for bare, layer in first.items():
-        names[layer.id] += 1
-        again = f"-{names[layer.id]}" if names[layer.id] > 1 else ""
+        again = ""
+        for number in count(2):  # a made-up name must be neither taken nor one that another layer came with
+            if layer.id + again not in taken and not (again and layer.id + again in given):
+                break
+            again = f"-{number}"
+        taken.add(layer.id + again)
         found.append(replace(layer, id=layer.id + again, layer=layer.layer + again, count=counts[bare]))
     return tuple(found)
