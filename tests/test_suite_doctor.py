@@ -141,7 +141,7 @@ def test_the_command_names_all_and_fails_only_without_a_library(monkeypatch: pyt
     monkeypatch.setattr(doctor_threads, "pools", list)  # importing every peer takes seconds
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 0, done.output
-    for what in ("machine", "vectors", "library", "threading layer", "code cache", "onnxruntime", "BLAS of numpy", "cgroup", "clock"):
+    for what in ("machine", "vectors", "library", "threads", "code cache", "onnxruntime", "BLAS of numpy", "cgroup", "clock"):
         assert what in done.output
     monkeypatch.setattr(doctor, "library", lambda: 1 / 0)
     done = CliRunner().invoke(app, ["doctor"])

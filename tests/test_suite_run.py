@@ -92,7 +92,9 @@ def test_limits_are_measured_and_plausible() -> None:
     for threads in (1, 2):
         launch, _ = limits.launch_us(threads, launches=50)
         assert 0.01 < launch < 100_000
-    assert (limits._nothing.ready(2, counts := np.zeros(2, np.int64))(counts), list(counts)) == (None, [1, 1])
+    counts = np.zeros(2, np.int64)
+    limits._nothing.ready(counts)(2, 2)
+    assert list(counts) == [1, 1]
 
 
 def test_the_environment_is_json_and_says_where() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -113,19 +113,18 @@ def bandwidth_gbs(threads: int, repeats: int = REPEATS, array_bytes: int = ARRAY
 
 
 @region
-def _nothing(counts):  # a new body needs a new name: compiled code is kept by name
-    for each in prange(counts.size):
-        counts[each] += 1
+def _nothing(job, thread, counts):
+    counts[job] += 1
 
 
 def launch_us(threads: int, launches: int = LAUNCHES) -> tuple[float, float]:
     """(median microseconds, spread) of one call of an empty parallel region, calls following each other."""
     counts = np.zeros(threads, np.int64)
-    call = _nothing.ready(threads, counts)
+    call = _nothing.ready(counts)
     seconds = []
     for _ in range(launches + 10):
         start = time.perf_counter()
-        call(counts)
+        call(threads, threads)
         seconds.append(time.perf_counter() - start)
     return median(seconds[10:]) * 1e6, _spread(seconds[10:])  # the first ones start and wake the threads
 
