@@ -10,21 +10,21 @@ from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
 from benchmarks.inputs.synthesiser import synthesise
-from benchmarks.streams import live, live_page, networks, players
+from benchmarks.streams import live, live_networks, live_page, players
 
 
 def test_frames_are_the_same_whatever_the_blocks() -> None:
     samples = np.random.default_rng(0).standard_normal(5000).astype(np.float32)
-    whole = networks.LogMel(44100, 441, (1024, 2048), 20)(samples)
+    whole = live_networks.LogMel(44100, 441, (1024, 2048), 20)(samples)
     assert whole.shape == (1, 2, 20, 5000 // 441)
-    front = networks.LogMel(44100, 441, (1024, 2048), 20)
+    front = live_networks.LogMel(44100, 441, (1024, 2048), 20)
     pieces = [front(samples[first : first + 97]) for first in range(0, 5000, 97)]
     np.testing.assert_allclose(np.concatenate(pieces, -1), whole, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", networks.NETWORKS)
+@pytest.mark.parametrize("name", live_networks.NETWORKS)
 def test_networks_are_those_of_the_papers(name: str) -> None:
-    halo = players.chain(networks.NETWORKS[name]())
+    halo = players.chain(live_networks.NETWORKS[name]())
     ratio, frames = {"crepe": (256, 1024), "onset": (1, 15), "encoder": (64, 1)}[name]
     low, high = halo.needs(1000, 1001)
     assert 1 / halo.ratio == ratio and high - low >= frames
@@ -38,14 +38,14 @@ def test_players_agree(name: str, player: str, block: int) -> None:
     pytest.importorskip("torch")
     if player == "cached_conv":
         pytest.importorskip("cached_conv")
-    listener = networks.NETWORKS[name]()
+    listener = live_networks.NETWORKS[name]()
     assert live.agrees(listener, player, synthesise().mono(listener.rate), block) < 1e-4
 
 
 def test_what_cannot_play_says_why() -> None:
     samples = np.zeros(4000, np.float32)
     for name, block, reason in (("onset", 441, "1-D"), ("crepe", 256, "look ahead"), ("encoder", 441, "multiples of 64")):
-        found = live.play(networks.NETWORKS[name](), "cached_conv", samples, block, paced=False, seconds=0.01)
+        found = live.play(live_networks.NETWORKS[name](), "cached_conv", samples, block, paced=False, seconds=0.01)
         assert not found.seconds and reason in found.reason
 
 

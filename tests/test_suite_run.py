@@ -93,7 +93,7 @@ def test_limits_are_measured_and_plausible() -> None:
         launch, _ = limits.launch_us(threads, launches=50)
         assert 0.01 < launch < 100_000
     counts = np.zeros(2, np.int64)
-    limits._nothing.ready(counts)(2, 2)
+    limits._nothing.ready(counts)(2, 2, counts)
     assert list(counts) == [1, 1]
 
 

@@ -14,7 +14,7 @@ from benchmarks.commands.shared import console, stop
 from benchmarks.host import environment
 from benchmarks.runner.run_options import REPORTS
 from benchmarks.streams.live import Played
-from benchmarks.streams.networks import NETWORKS
+from benchmarks.streams.live_networks import NETWORKS
 
 
 def live_command(

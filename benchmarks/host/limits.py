@@ -124,7 +124,7 @@ def launch_us(threads: int, launches: int = LAUNCHES) -> tuple[float, float]:
     seconds = []
     for _ in range(launches + 10):
         start = time.perf_counter()
-        call(threads, threads)
+        call(threads, threads, counts)
         seconds.append(time.perf_counter() - start)
     return median(seconds[10:]) * 1e6, _spread(seconds[10:])  # the first ones start and wake the threads
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.streams.networks import Listener
+from benchmarks.streams.live_networks import Listener
 from benchmarks.streams.players import PLAYERS, Play
 from benchmarks.workloads.layer import Floats
 

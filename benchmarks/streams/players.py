@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import kernels
-from benchmarks.streams.networks import Listener, options_of
+from benchmarks.streams.live_networks import Listener, options_of
 from benchmarks.workloads.layer import Floats
 from kernels.problem.halo import Chain, Slide
 
