@@ -61,7 +61,8 @@ def _window(lowering: Lowering, node: Node) -> None:
     problem, rank, x = asked.problem, len(node.x.lengths), lowering.view(node.x)
     if isinstance(problem, Conv):
         accuracy = "each" if node in lowering.settings.each else problem.accuracy
-        problem = dataclasses.replace(problem, activation=node.attributes.get("activation"), accuracy=accuracy)
+        more = {name: node.attributes.get(name) for name in ("activation", "pool")}
+        problem = dataclasses.replace(problem, accuracy=accuracy, **more)
     last = channels_last_order(rank)
     if not x.contiguous() and x.contiguous(last) and rank <= 4:
         x_shape, y_shape = _last(problem.x_shape), _last(problem.out_shape)
@@ -187,9 +188,12 @@ def _one_tap(lowering: Lowering, node: Node, x: View, planes: bool) -> tuple[Pro
     return problem, Signature((1, 1, count, c_in), (1, 1, count, c_out), dtype, 2, channels_last=True), operands
 
 
-def fuses_pool(problem: Conv, pool: tuple[str, tuple[int, ...], tuple[int, ...]], threads: int) -> bool:
+def fuses_pool(node: Node, pool: tuple[str, tuple[int, ...], tuple[int, ...]], threads: int) -> bool:
     """Whether the method that is taken for a convolution with this pool at its end pools inside."""
-    pooled = dataclasses.replace(problem, pool=pool)
+    problem = window_request(node, node.attributes["weight"], node.attributes["bias"]).problem
+    if not isinstance(problem, Conv) or len(problem.size) != 2:
+        return False
+    pooled = dataclasses.replace(problem, pool=pool, activation=node.attributes.get("activation"))
     return choice_for(pooled, "auto", threads).implementation.fuses(pooled)
 
 

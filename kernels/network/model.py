@@ -106,7 +106,7 @@ class Model:
         return next(iter(results.values())) if len(results) == 1 else results
 
     def _as_before(self, arrays: tuple[Any, ...]) -> dict[str, Array] | None:
-        """The inputs by name where they are plain arrays of the shapes and dtypes of the call before; None where more has to be looked at."""
+        """The inputs by name where they are plain arrays of the shapes and dtypes of the call before; None where more must be looked at."""
         program = self._last
         if program is None or self._constant_inputs:
             return None

@@ -16,6 +16,7 @@ from kernels.network import (  # noqa: F401  they register what they lower
 )
 from kernels.network.graph import Graph
 from kernels.network.lowering import Lowering, Settings
+from kernels.network.lower_layers import fuses_pool
 from kernels.network.outside import infer_outside
 from kernels.network.passes.orders import wanted_orders
 from kernels.network.passes.pipeline import optimise
@@ -28,5 +29,5 @@ def plan_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], threads: int
     """The program for inputs of these shapes; `constants`: what some inputs hold, from which shapes follow; rest: who
     runs nodes that no operator here is known for."""
     planned = specialise(graph, shapes, constants, infer_outside if rest == "onnxruntime" else None)
-    accurate = optimise(planned)
+    accurate = optimise(planned, lambda node, pool: fuses_pool(node, pool, threads))
     return Program(Lowering(planned, Settings(threads, budget, accurate), wanted_orders(planned)))

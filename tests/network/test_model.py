@@ -69,6 +69,19 @@ def test_everything_of_a_block_is_one_step() -> None:
     assert ops == ["Conv+relu", "Conv", "Add+LeakyRelu", "MaxPool", "GlobalAveragePool", "Linear"]
 
 
+def test_a_pool_goes_before_a_limit_and_into_the_convolution() -> None:
+    make = onnx.helper.make_node
+    weight = np.random.default_rng(7).standard_normal((24, 24, 3, 3)).astype(np.float32)
+    nodes = [make("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]), make("LeakyRelu", ["c"], ["l"], alpha=0.2), make("Max", ["l", "m"], ["t"]),
+             make("MaxPool", ["t"], ["y"], kernel_shape=[2, 2], strides=[2, 2])]  # fmt: skip
+    proto = onnx_model(nodes, {"x": (1, [1, 24, 32, 32])}, ["y"], {"w": weight, "m": np.full((1, 1, 1, 1), -0.4, np.float32)})
+    model = kernels.load(proto)
+    x = np.random.default_rng(8).standard_normal((1, 24, 32, 32)).astype(np.float32)
+    np.testing.assert_allclose(model(x), evaluate(model._graph, {"x": x})["y"], atol=1e-4)
+    lines = model.explain().splitlines()[1:]
+    assert lines[-1].split()[1] == "Max" and "1x24x16x16" in lines[-1]
+
+
 def test_plans_are_kept_for_a_bounded_number_of_shapes() -> None:
     model = kernels.load(small_net())
     for length in range(4, 4 + 2 * Model.KEPT):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kernels.network.graph import Graph, Node
 from kernels.network.passes.accuracy import accurate_layers
 from kernels.network.passes.activations import named_activations
@@ -13,12 +15,14 @@ from kernels.network.passes.epilogues import into_epilogues
 from kernels.network.passes.identities import drop_identities
 from kernels.network.passes.joins import flatten_joins
 from kernels.network.passes.padding import into_convolutions
+from kernels.network.passes.pools import Pool, pools_first
+from kernels.network.passes.pools import into_convolutions as pools_into_convolutions
 from kernels.network.passes.siblings import join_siblings
 from kernels.network.passes.weights import hold_weights
 
 
-def optimise(graph: Graph) -> frozenset[Node]:
-    """Rewrite a specialised graph in place; the layers that must be accurate output by output."""
+def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None) -> frozenset[Node]:
+    """Rewrite a specialised graph in place; the layers that must be accurate output by output. `fuses`: see `pools.into_convolutions`."""
     drop_identities(graph)
     merge_duplicates(graph)
     into_convolutions(graph)
@@ -27,8 +31,11 @@ def optimise(graph: Graph) -> frozenset[Node]:
     named_activations(graph)
     into_weights(graph)
     into_epilogues(graph)
+    pools_first(graph)
     join_siblings(graph)
     accurate = accurate_layers(graph)
+    if fuses is not None:
+        pools_into_convolutions(graph, fuses)
     decompose(graph)
     flatten_joins(graph)
     graph.drop_dead()
