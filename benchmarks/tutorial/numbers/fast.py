@@ -78,7 +78,7 @@ def numbers(measure: bool = True) -> dict[str, Any]:
     """Toy, layers and map; without `measure` a few cells only, for tests."""
     rng = np.random.default_rng(10)
     x, weight = TOY[None, None], TOY_KERNEL[None, None]
-    refusals = kernels.implementations("conv2d", x.shape, weight)
+    refusals = kernels.implementations("conv2d", x.shape, weight, dtype="float64")
     answers = {
         name: kernels.conv2d(x, weight, implementation=name)[0, 0].tolist() for name, why in refusals.items() if name in METHODS and not why
     }
