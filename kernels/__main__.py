@@ -15,7 +15,7 @@ from kernels.cost import calibration
 from kernels.dispatch import tuning
 from kernels.dispatch.heuristic import choose
 from kernels.dispatch.plan import load, thread_count
-from kernels.network.models import Layer, from_layers, from_onnx
+from kernels.network.models import Layer, LeftOut, from_layers, from_onnx
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.runtime import store
 from kernels.runtime.machine import cores
@@ -150,7 +150,10 @@ def _run(asked: argparse.Namespace) -> int:
     if asked.layers and asked.input:
         raise ProblemError("--input gives shapes to an ONNX model; the lines of a file have their own")
     threads = thread_count("tune", asked.threads)
-    layers = from_onnx(asked.onnx, dict(asked.input)) if asked.onnx else from_layers(asked.layers)
+    others: list[LeftOut] = []
+    layers = from_onnx(asked.onnx, dict(asked.input), others) if asked.onnx else from_layers(asked.layers)
+    for each in others:
+        say(f"{each.name} ({each.operator}) is left out: {each.reason}")
     if not layers:
         raise ProblemError(f"{asked.onnx or asked.layers} holds no convolution or pool, so there is nothing to measure")
     return tune(layers, asked.budget, threads, asked.again)

@@ -28,10 +28,11 @@ class Own:
 def read(path: Path, inputs: Sequence[str] | None = None) -> Own:
     """The layers of a file of layers, or of a model if there are `inputs`; ValueError says what is wrong with it."""
     try:
-        found = models.from_layers(path) if inputs is None else models.from_onnx(path, dict(map(_input, inputs)))
+        others: list[models.LeftOut] = []
+        found = models.from_layers(path) if inputs is None else models.from_onnx(path, dict(map(_input, inputs)), others)
     except (ImportError, OSError) as error:
         raise ValueError(str(error)) from None
-    layers, notes = [], []
+    layers, notes = [], [f"{each.name} ({each.operator}) is left out: {each.reason}" for each in others]
     for layer in found:
         called = layer.name.strip("/").replace("/", ".").replace(" ", "-")
         try:
@@ -41,7 +42,9 @@ def read(path: Path, inputs: Sequence[str] | None = None) -> Own:
     if not layers:
         raise ValueError("; ".join([f"{path} has no layer to time", *notes]))
     one_each = merged(layers)
+    without = len(others) + sum(layer.count for layer in found) - sum(layer.count for layer in layers)
     counted = f"{path.name}: {sum(layer.count for layer in layers)} layers, {len(one_each)} of them differ"
+    counted += f"; {without} more of the model are left out and in no total" if without else ""
     return Own(one_each, (counted, *notes))
 
 

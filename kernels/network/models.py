@@ -14,7 +14,7 @@ import importlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from kernels.problem.window import dilated
 Shape = tuple[int, ...]
 
 _OPERATORS = "Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"
+_PRODUCTS = "Gemm", "MatMul"
 _AUTO_PAD = {b"SAME_UPPER": "same", b"SAME_LOWER": "same_lower", b"VALID": "valid"}
 _ACTIVATIONS = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hardswish", "Gelu": "gelu"}
 
@@ -40,6 +41,15 @@ class Layer:
     name: str
     problem: Problem
     count: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """A node that is no layer here: its name and operator, and why."""
+
+    name: str
+    operator: str
+    reason: str
 
 
 def merged(named: Iterable[tuple[str, Problem]]) -> list[Layer]:
@@ -58,12 +68,14 @@ def merged(named: Iterable[tuple[str, Problem]]) -> list[Layer]:
 
 def from_layers(path: str | Path) -> list[Layer]:
     """The layers of a file of problem lines, or of a JSON list of lines or rows. Raises ProblemError that names the line or row."""
-    text = Path(path).read_text(encoding="utf-8")
-    found = []
     try:
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows' editors begin files with a mark
         rows = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
+    except RecursionError as error:
+        raise ProblemError(f"{path} is no JSON list of layers: it is nested too deeply") from error
     except ValueError as error:
         raise ProblemError(f"{path} is no JSON list: {error}") from error
+    found = []
     for number, row in enumerate(rows, 1):
         try:
             if not isinstance(row, str):
@@ -79,12 +91,14 @@ def from_layers(path: str | Path) -> list[Layer]:
 
 
 def _of_row(row: Mapping[str, Any]) -> Problem:
-    """The problem of one row of the catalogue."""
+    """The problem of one row of the catalogue; whole numbers may be written as 9.0, as tables of other programs have them."""
+    whole: dict[str, Any] = {key: int(each) if isinstance(each, float) and each.is_integer() else each for key, each in row.items()}
+    row = whole
     op = {"global_avg_pool": "avg_pool2d", "global_max_pool": "max_pool2d"}.get(row["op"], row["op"])
     stride, dilation = ((row.get(f"{letter}h", 1), row.get(f"{letter}w", 1)) for letter in "sd")
     padding = tuple((row.get(f"p{axis}", 0), row.get(f"p{axis}_end", row.get(f"p{axis}", 0))) for axis in "hw")
     window = row["n"], row["c_in"], (row["h"], row["w"]), (row["kh"], row["kw"]), stride, padding, dilation, row.get("dtype", "float32")
-    more = {key: row[key] for key in ("c_out", "groups") if key in row} | {"bias": bool(row.get("bias"))}
+    more: dict[str, Any] = {key: row[key] for key in ("c_out", "groups") if key in row} | {"bias": bool(row.get("bias"))}
     if re.fullmatch("(max|avg)_pool[12]d", op):
         return Pool(op, *window)
     if re.fullmatch("conv[12]d", op):
@@ -94,10 +108,13 @@ def _of_row(row: Mapping[str, Any]) -> Problem:
     raise ProblemError(f"operation {op!r} does not exist")
 
 
-def from_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] | None = None) -> list[Layer]:
-    """The convolutions and pools of an ONNX model. inputs: shapes by name, for inputs with free axes; a free batch axis is 1 without.
+def from_onnx(
+    path: str | Path, inputs: Mapping[str, Sequence[int]] | None = None, left_out: list[LeftOut] | None = None
+) -> list[Layer]:
+    """The convolutions, pools and products by constant matrices of an ONNX model, the last as 1x1 convolutions of one position.
 
-    Raises ImportError without the package onnx, and ProblemError where a shape cannot be inferred or a layer cannot be had here.
+    inputs: shapes by name, for inputs with free axes; a free batch axis is 1 without. left_out: a list that takes what is no layer here, a
+    node each with its reason; without one, the first such node is an error. Raises ImportError without the package onnx, and ProblemError.
     """
     try:
         import onnx  # no dependency of the library: whoever has ONNX models has it
@@ -107,31 +124,97 @@ def from_onnx(path: str | Path, inputs: Mapping[str, Sequence[int]] | None = Non
         model = onnx.load(str(path), load_external_data=False)
         if model.functions:  # a call of one hides the layers in it
             model = importlib.import_module("onnx.inliner").inline_local_functions(model)  # no part of what `import onnx` brings
+        known_to = {each.domain for each in model.opset_import}  # what is used but not imported would end the inference for all
+        for domain in {node.domain for node in model.graph.node} - known_to - {"ai.onnx"}:
+            model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
         graph = onnx.shape_inference.infer_shapes(_fixed(model, dict(inputs or {})), data_prop=True).graph
     except (OSError, ProblemError):
         raise
     except Exception as error:  # what protobuf and shape inference raise for damaged files has no common class
         raise ProblemError(f"{path} cannot be read as an ONNX model: {error}") from error
     values = [*graph.input, *graph.value_info, *graph.output]
-    shapes = {value.name: _shape(value) for value in values} | {value.name: tuple(value.dims) for value in graph.initializer}
+    constants = {value.name: tuple(value.dims) for value in graph.initializer}
+    constants |= {value.values.name: tuple(value.dims) for value in graph.sparse_initializer}
+    shapes = {value.name: _shape(value) for value in values} | constants
+    producers = {name: node for node in graph.node for name in node.output}
     kinds = {value.name: value.type.tensor_type.elem_type for value in values}
     readers = collections.defaultdict(list, {value.name: [None] for value in graph.output})  # whoever calls the model reads outputs
     for node in graph.node:
         for name in node.input:
             readers[name].append(node)
-    found = []
+    found, others = [], list(_others(graph, ""))
     for node in graph.node:
-        if node.op_type in _OPERATORS and node.domain in ("", "ai.onnx"):
-            called = node.name or node.output[0]
-            try:
-                attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-                dtype = np.dtype({10: "float16", 11: "float64"}.get(kinds.get(node.input[0], 1), "float32"))
-                found.append((called, _problem(node, attributes, [shapes.get(name) for name in node.input], dtype)))
-            except ProblemError as error:
-                raise ProblemError(f"{path}: node {called}: {error}") from error
-            if "Conv" in node.op_type:
-                found[-1] = called, _with_epilogue(found[-1][1], node, readers, onnx.helper.get_attribute_value)
+        linear = node.op_type in _PRODUCTS and len(node.input) > 1 and len(constants.get(node.input[1], ())) == 2
+        if node.domain not in ("", "ai.onnx") or not (linear or node.op_type in _OPERATORS):
+            continue
+        called = _called(node)
+        try:
+            attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+            dtype = np.dtype({10: "float16", 11: "float64"}.get(kinds.get(node.input[0], 1), "float32"))
+            known = [shapes.get(name) for name in node.input]
+            if unknown := [name for shape, name in zip(known, node.input) if name and shape is None]:
+                raise ProblemError(_unknown(unknown[0], producers, shapes))
+            problem = _linear(node, attributes, known, dtype) if linear else _problem(node, attributes, known, dtype)
+            if linear or "Conv" in node.op_type:
+                problem = _with_epilogue(problem, node, readers, onnx.helper.get_attribute_value)
+            found.append((called, problem))
+        except (ProblemError, TypeError, ValueError, KeyError, IndexError) as error:
+            others.append(LeftOut(called, node.op_type, f"has no {error}" if isinstance(error, KeyError) else str(error)))
+    if left_out is None and others:
+        raise ProblemError(f"{path}: node {others[0].name}: {others[0].reason}")
+    (left_out if left_out is not None else []).extend(others)
     return merged(found)
+
+
+def _called(node: Any) -> str:
+    return str(node.name or next((name for name in node.output if name), node.op_type))
+
+
+def _others(graph: Any, inside: str) -> Iterator[LeftOut]:
+    """Nodes that convolve or pool but are none of this library's operators, and all that lie in graphs inside nodes."""
+    for node in graph.node:
+        own = node.op_type in _OPERATORS and node.domain in ("", "ai.onnx")
+        if inside and (own or "Conv" in node.op_type or "Pool" in node.op_type or node.op_type in _PRODUCTS):
+            yield LeftOut(_called(node), node.op_type, f"it lies inside {inside}, which decides while it runs how often it is called")
+        elif not own and ("Conv" in node.op_type or "Pool" in node.op_type):
+            yield LeftOut(_called(node), node.op_type, _foreign(node))
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _others(inner, f"{node.op_type} {_called(node)}")
+
+
+def _foreign(node: Any) -> str:
+    """Why an operator that convolves or pools is no layer here."""
+    if node.op_type.startswith("QLinear") or node.op_type.endswith("Integer"):
+        return "it computes with integers; this library computes in float32 and float64"
+    if node.domain not in ("", "ai.onnx"):
+        return f"it is an operator of {node.domain}; export the model before another runtime optimises it"
+    return "the library has no such operation"
+
+
+def _unknown(name: str, producers: Mapping[str, Any], shapes: Mapping[str, Shape | None]) -> str:
+    """Why a value's shape is not known: an input with free axes, for which a hint helps, or what the operator before it does."""
+    while name in producers:
+        node = producers[name]
+        before = [each for each in node.input if each and shapes.get(each) is None]
+        if not before:
+            of = f" of {node.domain}" if node.domain else ""
+            return f"its shape is not known after {_called(node)}, an operator {node.op_type}{of}"
+        name = before[0]
+    return f"its shape depends on the input's; give the input's, e.g. --input {name}=1x1x96x1366"
+
+
+def _linear(node: Any, attributes: dict[str, Any], shapes: list[Shape | None], dtype: np.dtype) -> Problem:
+    """A product of rows by a constant matrix: one position a row, so that memory is read as it lies."""
+    rows, matrix = shapes[0], shapes[1]
+    assert rows is not None and matrix is not None
+    if attributes.get("transA") or any(attributes.get(name, 1.0) != 1.0 for name in ("alpha", "beta")):
+        raise ProblemError("products here take x as it is, alpha 1 and beta 1")
+    c_out, c_in = matrix if attributes.get("transB") else matrix[::-1]
+    arrays = [np.broadcast_to(np.zeros((), dtype), (c_out, c_in, 1))]
+    if len(node.input) > 2 and node.input[2]:
+        arrays.append(np.broadcast_to(np.zeros((), dtype), (c_out,)))
+    return request("conv1d", (math.prod(rows[:-1]), c_in, 1), dtype, tuple(arrays), {}).problem
 
 
 def _fixed(model: Any, inputs: dict[str, Sequence[int]]) -> Any:
@@ -164,8 +247,6 @@ def _shape(value: Any) -> Shape | None:
 def _problem(node: Any, attributes: dict[str, Any], shapes: list[Shape | None], dtype: np.dtype) -> Problem:
     """The problem of one node, without what follows it. Its attributes become the library's own arguments."""
     operator = node.op_type
-    if any(shape is None for shape, name in zip(shapes, node.input) if name):
-        raise ProblemError("its shape depends on the input's; give the input's, e.g. --input x=1x1x96x1366")
     x_shape, *others = [shape for shape, name in zip(shapes, node.input) if name and shape is not None]
     axes = len(x_shape) - 2
     if operator.startswith("Global"):

@@ -13,7 +13,7 @@ from benchmarks import workloads
 from benchmarks.contenders.ours import problem_text
 from benchmarks.workloads.catalogue import CATALOGUE
 from kernels import ProblemError, parse
-from kernels.network.models import from_layers, from_onnx
+from kernels.network.models import LeftOut, from_layers, from_onnx
 
 CONV = "conv2d n1 c1 96x64 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias relu:0.0 float32"
 POOL = "max_pool2d n1 c64 96x64 -> k2x2 s2x2 p0+0x0+0 d1x1 float32"
@@ -134,3 +134,72 @@ def test_layers_inside_a_models_functions_are_found(tmp_path: Path) -> None:
     onnx.save(whole, path)
     (layer,) = from_onnx(path)
     assert layer.problem == parse("conv1d n1 c2 1x50 -> c3 k1x5 s1x1 p0+0x0+0 d1x1 g1 float32")
+
+
+def test_a_node_that_cannot_be_read_is_listed_and_costs_no_other(tmp_path: Path) -> None:
+    """Negative pads, integers, other runtimes' operators, layers inside a condition; without a list the first is an error."""
+    onnx = pytest.importorskip("onnx")
+    node = onnx.helper.make_node
+    inner = onnx.helper.make_graph([node("Conv", ["x", "w"], ["i"], name="inside")], "then", [], [
+        onnx.helper.make_tensor_value_info("i", onnx.TensorProto.FLOAT, None)])  # fmt: skip
+    other = onnx.helper.make_graph([node("Identity", ["x"], ["j"])], "else", [], [
+        onnx.helper.make_tensor_value_info("j", onnx.TensorProto.FLOAT, None)])  # fmt: skip
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], name="fine", pads=[1, 1]),
+        node("Conv", ["a", "w"], ["b"], name="cropped", pads=[-1, 1]),
+        node("ConvInteger", ["q", "w"], ["c"], name="whole"),
+        node("FusedConv", ["a", "w"], ["d"], name="fused", domain="com.microsoft"),
+        node("If", ["yes"], ["e"], name="choice", then_branch=inner, else_branch=other),
+        node("Foo", ["a"], ["f"], name="foo", domain="mine"),
+        node("Conv", ["f", "w"], ["y"], name="after"),
+        node("Conv", ["a", "w"], ["z"], name="last", pads=[1, 1]),
+    ]
+    path = model(tmp_path / "m.onnx", nodes, (1, 2, 50), {"w": (2, 2, 3)})
+    others: list[LeftOut] = []
+    assert [(layer.name, layer.count) for layer in from_onnx(path, None, others)] == [("fine", 2)]
+    said = {each.name: each.reason for each in others}
+    assert set(said) == {"cropped", "whole", "fused", "inside", "after"}
+    assert "integers" in said["whole"] and "com.microsoft" in said["fused"] and "If choice" in said["inside"]
+    assert "Foo of mine" in said["after"] and "--input" not in said["after"], "a hint only where it helps"
+    with pytest.raises(ProblemError, match="node"):
+        from_onnx(path)
+
+
+def test_products_by_constant_matrices_are_layers(tmp_path: Path) -> None:
+    node = pytest.importorskip("onnx").helper.make_node
+    nodes = [node("Gemm", ["x", "w", "b"], ["a"], name="fc", transB=1), node("Relu", ["a"], ["c"]),
+             node("MatMul", ["c", "m"], ["d"], name="rows"), node("MatMul", ["d", "d2"], ["y"], name="two inputs")]  # fmt: skip
+    path = model(tmp_path / "m.onnx", nodes, (4, 10), {"w": (6, 10), "b": (6,), "m": (6, 3)})
+    assert [(layer.name, str(layer.problem)) for layer in from_onnx(path)] == [
+        ("fc", "conv1d n4 c10 1x1 -> c6 k1x1 s1x1 p0+0x0+0 d1x1 g1 bias relu:0.0 float32"),
+        ("rows", "conv1d n4 c6 1x1 -> c3 k1x1 s1x1 p0+0x0+0 d1x1 g1 float32"),
+    ]
+
+
+def test_sparse_weights_have_shapes_too(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = model(tmp_path / "m.onnx", [onnx.helper.make_node("Conv", ["x", "w"], ["y"])], (1, 2, 50), {})
+    whole = onnx.load(path)
+    values = onnx.numpy_helper.from_array(np.ones(2, np.float32), "w")
+    indices = onnx.numpy_helper.from_array(np.array([0, 5], np.int64), "w_indices")
+    whole.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, indices, [3, 2, 5]))
+    onnx.save(whole, path)
+    (layer,) = from_onnx(path)
+    assert "k1x5" in str(layer.problem)
+
+
+@pytest.mark.parametrize("content", [
+    b"\xef\xbb\xbfmax_pool2d n1 c8 8x8 -> k2x2 s2x2 p0+0x0+0 d1x1 float32",
+    b"\xef\xbb\xbf" + b'[{"op": "max_pool2d", "n": 1.0, "c_in": 8.0, "h": 8, "w": 8, "kh": 2, "kw": 2.0, "sh": 2, "sw": 2}]',
+])  # fmt: skip
+def test_marks_of_editors_and_whole_floats(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "layers").write_bytes(content)
+    (layer,) = from_layers(tmp_path / "layers")
+    assert layer.problem == parse("max_pool2d n1 c8 8x8 -> k2x2 s2x2 p0+0x0+0 d1x1 float32")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '[{"op": "conv2d", "n": 1.5}]', '[{"op": ["conv2d"]}]', "[null]", "[9]", "[[]]"])
+def test_odd_files_of_layers_are_sentences(tmp_path: Path, text: str) -> None:
+    (tmp_path / "layers").write_text(text)
+    with pytest.raises(ProblemError):
+        from_layers(tmp_path / "layers")
