@@ -68,7 +68,7 @@ def _svg(figure: Figure) -> str:
     text = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "learn", "path.simplify_threshold": 0.5}):
         figure.savefig(text, format="svg", metadata={"Date": None})
-    drawn = text.getvalue()[text.getvalue().index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", text.getvalue()[text.getvalue().index("<svg") :], flags=re.DOTALL)
     return re.sub(r"(\.\d\d)\d+", r"\1", drawn)  # hundredths of a point are enough
 
 
@@ -103,7 +103,7 @@ def _spectra(waves: Floats) -> str:
     loud = 20 * np.log10(magnitude[:, shown] / magnitude.max(1, keepdims=True) + 1e-3)
     figure = Figure((9, 4), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(loud, aspect="auto", origin="lower", cmap="viridis", vmin=-40, extent=(0, 2000, 0, len(waves)))
+    image = axes.imshow(loud, aspect="auto", origin="lower", interpolation="none", cmap="viridis", vmin=-40, extent=(0, 2000, 0, len(waves)))
     axes.set(xlabel="frequency (Hz)", ylabel="filter")
     figure.colorbar(image, label="dB below its peak")
     return _svg(figure)

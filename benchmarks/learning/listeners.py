@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.learning.sounds import NOTES
 
-FILTERS, KERNEL, STRIDE = 64, 512, 16  # of the first layer of a network that hears raw audio
+FILTERS, KERNEL, STRIDE = 64, 512, 8  # of the first layer of a network that hears raw audio
 
 
 class Loudness(nn.Module):
@@ -23,7 +23,7 @@ class Loudness(nn.Module):
 def pitch(layers: Any) -> nn.Sequential:
     """Raw audio (n, 1, 2048) to notes: long filters, rectified, their loudness averaged over time, compared with one another."""
     return nn.Sequential(
-        layers.Conv1d(1, FILTERS, KERNEL, stride=STRIDE), nn.ReLU(), layers.AvgPool1d(16), Loudness(), layers.Conv1d(FILTERS, 128, 1),
+        layers.Conv1d(1, FILTERS, KERNEL, stride=STRIDE), nn.ReLU(), layers.AvgPool1d(32), Loudness(), layers.Conv1d(FILTERS, 128, 1),
         nn.ReLU(), layers.Conv1d(128, 128, 1), nn.ReLU(), layers.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(128, NOTES), )  # fmt: skip
 
 

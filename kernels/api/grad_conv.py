@@ -16,8 +16,9 @@ from kernels.dispatch.gradient_plan import WeightPlan, gradient_plan, read_part
 from kernels.dispatch.plan import REMEMBERED, REMEMBERED_BYTES, Outline
 from kernels.problem.arrays import intake
 from kernels.problem.errors import ProblemError
+from kernels.problem.operands import Operands
 from kernels.problem.options import Ints
-from kernels.problem.request_gradient import GRADIENTS, GradientRequest
+from kernels.problem.request_gradient import GRADIENTS
 from kernels.runtime.bounded_cache import Recent
 
 Array = np.ndarray
@@ -26,7 +27,7 @@ Array = np.ndarray
 PLAIN = "stride", "padding", "dilation", "groups", "flip", "layout", "accuracy"
 TRANSPOSED = "stride", "padding", "output_padding", "groups", "dilation", "output_size", "flip", "layout", "accuracy"
 
-_outlines: Recent[tuple[GradientRequest, Outline]] = Recent(REMEMBERED, REMEMBERED_BYTES)
+_outlines: Recent[Outline] = Recent(REMEMBERED, REMEMBERED_BYTES)
 _plans: Recent[WeightPlan] = Recent(REMEMBERED, REMEMBERED_BYTES)
 
 
@@ -34,6 +35,11 @@ def forget() -> None:
     """Drop what is remembered of recent calls."""
     _outlines.forget()
     _plans.forget()
+
+
+def _known(size: Any) -> Any:
+    """A shape as a key of what is remembered; what is neither tuple nor list can be no key, and the request says what is wrong with it."""
+    return tuple(size) if isinstance(size, tuple | list) else object()
 
 
 def _input(
@@ -45,17 +51,18 @@ def _input(
     weight = intake(op, "weight", weight)
     if isinstance(out, np.ndarray) and np.may_share_memory(out, weight):
         raise ProblemError(f"{op}: out overlaps weight in memory; pass a separate array")
-    asked = GRADIENTS[op](op, input_size, grad_output.dtype, weight, grad_output, **dict(zip(names, numbers)))
-    key = key_of(op, grad_output, (weight,), (asked.input_size, implementation, threads, numbers))
-    found = None if key is None else _outlines.get(key)
-    if found is None:
-        outline = Outline(asked.request.problem, asked.request.signature, implementation, threads, packs=True)
-        if key is not None:
-            _outlines.put(key, (asked, outline), outline.prepared.workspace_bytes)
+    key = key_of(op, grad_output, (weight,), (_known(input_size), implementation, threads, numbers))
+    outline = None if key is None else _outlines.get(key)
+    if outline is not None:
+        operands = Operands(weight[:, :, None] if weight.ndim == 3 else weight)  # a 1-D kernel's height
     else:
-        outline = found[1]
-    run = outline.prepared.bind(asked.request.operands)
-    return outline.compute(run, read_part(grad_output, asked.request.signature.x_shape), out)  # type: ignore[no-any-return]
+        asked = GRADIENTS[op](op, input_size, grad_output.dtype, weight, grad_output, **dict(zip(names, numbers)))
+        outline = Outline(asked.request.problem, asked.request.signature, implementation, threads, packs=True)
+        operands = asked.request.operands
+        if key is not None and asked.request.as_given:
+            _outlines.put(key, outline, outline.prepared.workspace_bytes)
+    run = outline.prepared.bind(operands)
+    return outline.compute(run, read_part(grad_output, outline.signature.x_shape), out)  # type: ignore[no-any-return]
 
 
 def _weight(
@@ -64,7 +71,7 @@ def _weight(
 ) -> Array:  # fmt: skip
     """The gradient with respect to the weights."""
     x, grad_output = intake(op, "input", x), intake(op, "grad_output", grad_output)
-    key = key_of(op, x, (grad_output,), (tuple(weight_size), implementation, threads, numbers))
+    key = key_of(op, x, (grad_output,), (_known(weight_size), implementation, threads, numbers))
     plan = None if key is None else _plans.get(key)
     if plan is None:
         options = dict(zip(names, numbers))

@@ -20,13 +20,16 @@ PACKED = 0.5  # cycles to bring a number and lay it out anew, by whole vectors
 FEW_PACKED = 3.0  # the same where a vector holds few channels
 CALL = 60.0  # cycles to call a tile and begin it
 POSITIONS = (128, 192, 256, 384, 512, 768)  # of a block
+UNFOLDED = 2  # every tap of a single channel side by side: runs along one axis of a small kernel hardly fill a vector
+SPREAD = 1.3  # cycles to put one number of it where it belongs
 SHARE = 0.6  # of the second-level cache for what is packed
 
 
 @dataclasses.dataclass(frozen=True)
 class Blocking:
     """images, rows, columns: output positions of a block, whole images if several, whole rows if several. channels, outs: of a group, of a
-    job. splits: parts of the blocks, whose sums are added in order. along: the axis whose taps lie side by side with the channels. m, n:
+    job. splits: parts of the blocks, whose sums are added in order. along: the axis whose taps lie side by side with the
+    channels, or UNFOLDED. m, n:
     the tile. cycles: the estimate."""
 
     images: int
@@ -58,6 +61,9 @@ class Packed:
 
 def packed(problem: ConvWeight, block: Blocking) -> Packed:
     """The layout of one block's input."""
+    if block.along == UNFOLDED:
+        taps, size = problem.taps, (block.rows, block.columns)
+        return Packed(size, (block.columns * taps, taps, block.rows * block.columns * taps), taps, (0,))
     (kh, kw), (dh, dw), c = problem.kernel, problem.dilation, block.channels
     rows = (block.rows - 1) * problem.stride[0] + dilated(kh, dh)
     columns = (block.columns - 1) * problem.stride[1] + dilated(kw, dw)
@@ -96,6 +102,8 @@ def blockings(problem: ConvWeight, threads: int) -> Iterator[Blocking]:
     lanes = machine().lanes(problem.itemsize)
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     alongs = (1, 0) if problem.kernel[1] == 1 and problem.dilation[0] == 1 and problem.kernel[0] > 1 else (1,)
+    if ins == 1 and min(problem.kernel) > 1:
+        alongs += (UNFOLDED,)
     for along in alongs:
         for channels in _shares(ins, threads, lanes):
             for share in _shares(outs, threads, lanes):
@@ -155,6 +163,8 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     vectors, seen = layout.vectors(lanes), math.prod(layout.size) * block.images * block.channels
     by_input = PACKED if block.channels >= lanes else FEW_PACKED if block.channels > 1 else PACKED
     by_grad = PACKED if block.outs >= lanes else FEW_PACKED
+    if block.along == UNFOLDED:
+        seen, by_input = positions * problem.taps, SPREAD
     packing = seen * by_input + positions * block.outs * by_grad + 60 * layout.size[0] * block.images
     m = block.outs / -(-block.outs // block.m)
     across = -(-vectors // block.n)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.gradients.blocking import Blocking, packed
+from kernels.methods.gradients.blocking import UNFOLDED, Blocking, packed
 from kernels.methods.gradients.moves import clear, spread, total
 from kernels.methods.gradients.product_tile import tile
 from kernels.primitives.driver import record
@@ -65,6 +65,29 @@ def pack_input(g, k, x, image, images, channel, row, column, rows, columns, bloc
                 call(g.total, (g.lanes, size, target, source, 0, 1, count))
             else:
                 call(g.spread, (g.lanes, size, target, k.across, source, 1, count))
+
+
+@njit
+def pack_taps(g, k, x, image, images, channel, row, column, rows, columns, block):
+    """What every tap sees of one channel under rows x columns of outputs from (row, column) on, [position][tap], to `block`."""
+    size = g.itemsize
+    for i in range(images):
+        to = block + i * k.image_pitch * size
+        plane = x + ((image + i) * g.c_in + channel) * g.h * g.w * size
+        inside = row * g.sh >= g.pad_h and (row + rows - 1) * g.sh - g.pad_h + g.reach_h <= g.h
+        if not (inside and column * g.sw >= g.pad_w and (column + columns - 1) * g.sw - g.pad_w + g.reach_w <= g.w):
+            call(g.clear, (g.lanes, size, to, k.image_pitch))
+        for tap in range(g.taps):
+            kh, kw = split(tap, g.kw)
+            left = column * g.sw - g.pad_w + kw * g.dw
+            first = 0 if left >= 0 else split(g.sw - 1 - left, g.sw)[0]
+            last = 0 if left >= g.w else min(columns, split(g.w - 1 - left, g.sw)[0] + 1)
+            for r in range(rows if last > first else 0):
+                h = (row + r) * g.sh - g.pad_h + kh * g.dh
+                if 0 <= h < g.h:
+                    source = plane + (h * g.w + left + first * g.sw) * size
+                    target = to + (r * k.down + first * k.across + tap) * size
+                    call(g.spread, (g.lanes, size, target, k.across, source, g.sw, last - first))
 
 
 @njit
@@ -130,7 +153,10 @@ def run_job(job, x, grad, sums, geometry, layouts, block):
         image_block, row_block = split(rest, g.row_blocks)
         image, row, column = image_block * g.images, row_block * g.rows, column_block * g.columns
         images, rows, columns = min(g.images, g.n - image), min(g.rows, g.oh - row), min(g.columns, g.ow - column)
-        pack_input(g, k, x, image, images, group * g.ins + chunk * g.share, row, column, rows, columns, block)
+        if g.unfolded:
+            pack_taps(g, k, x, image, images, group, row, column, rows, columns, block)
+        else:
+            pack_input(g, k, x, image, images, group * g.ins + chunk * g.share, row, column, rows, columns, block)
         pack_grad(g, grad, image, images, group * g.outs + first_out, outs, row * g.ow + column, rows * columns, panels)
         add_block(g, k, outs, images * rows * columns, block, panels, own, 1 if b > first else 0)
 
@@ -181,13 +207,14 @@ def _layout(problem: ConvWeight, block: Blocking, lanes: int) -> tuple[dict[str,
     down, across, image = layout.pitches
     each = -(-layout.run // lanes)
     vectors = (np.array(layout.starts)[:, None] + np.arange(each) * lanes).astype(np.int64).ravel()
-    steps = problem.stride[0] * down, problem.stride[1] * across
+    unfolded = block.along == UNFOLDED
+    steps = (down, across) if unfolded else (problem.stride[0] * down, problem.stride[1] * across)
     places = (np.arange(n) * step for n, step in zip((block.images, block.rows, block.columns), (image, *steps)))
     first, second, third = places
     offsets = (first[:, None, None] + second[:, None] + third).astype(np.int64).ravel()
     tiles_across, wide, wider = even(len(vectors), block.n)
     taps, width = problem.taps, problem.kernel[1]
-    runs_of_taps = layout.run == block.channels * problem.kernel[block.along]
+    runs_of_taps = unfolded or layout.run == block.channels * problem.kernel[block.along]
     if not runs_of_taps:  # a run is one tap's channels
         outer, outer_from, outer_to, inner, inner_from = 1, 0, 0, taps, each * lanes
     elif layout.run % lanes == 0 or len(layout.starts) == 1:
@@ -238,6 +265,7 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
         "c_out": problem.c_out,
         "outs": outs, "h": h, "w": w, "oh": oh, "ow": ow, "taps": problem.taps, "sh": problem.stride[0], "sw": problem.stride[1],
         "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0], "reach_h": (kh - 1) * dh + 1, "reach_w": (kw - 1) * dw + 1,
+        "unfolded": block.along == UNFOLDED, "kw": kw, "dh": dh, "dw": dw,
         "chunks": chunks, "share": block.channels, "out_chunks": out_chunks, "out_share": block.outs, "splits": block.splits,
         "images": block.images, "rows": block.rows, "columns": block.columns, "row_blocks": row_blocks, "column_blocks": column_blocks,
         "blocks": blocks, "m": block.m, "tiles": table.ctypes.data, "tiles_each": table.shape[1], "pitch": pitch, "jobs": jobs,

@@ -7,6 +7,7 @@ time.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import Any
@@ -22,6 +23,7 @@ from kernels.primitives import elementwise as epilogue
 from kernels.primitives.interleave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST, Interleave
 from kernels.primitives.interleave import interleave as kernel
 from kernels.primitives.prepared import Prepared, Run
+from kernels.primitives.transpose import Transpose, transpose
 from kernels.problem.arrays import frozen
 from kernels.problem.conv import ConvTranspose
 from kernels.problem.operands import Operands
@@ -33,7 +35,7 @@ from kernels.runtime.scratch import Scratch, handle
 
 Array = np.ndarray
 
-TURNED = 16  # channels either way of a block that is turned over: both sides' cache lines are used whole
+TURNED = 32  # channels of a block that is turned over: whole cache lines on both sides
 BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
 
 
@@ -121,6 +123,7 @@ def take_taps(job, thread, weight, taps, out):
                         out[g, o, phase, i, place] = weight[g, i, o, tap] if tap >= 0 else 0
 
 
+@functools.lru_cache(maxsize=512)
 def _taps(problem: ConvTranspose, part: Part) -> Array:
     """[phase][place of the window] of a part: flat kernel taps, -1 where a phase has none."""
     flat = np.zeros((1, 1), np.int64)
@@ -132,6 +135,21 @@ def _taps(problem: ConvTranspose, part: Part) -> Array:
     return flat
 
 
+@region
+def turn(job, thread, weight, out, kernel, lanes, size, ins, outs):
+    """A block of output channels of a group of out (groups, outs, ins) from weight (groups, ins, outs), both handles."""
+    blocks = (outs + TURNED - 1) // TURNED
+    g, first = job // blocks, job % blocks * TURNED
+    place = g * ins * outs
+    source, to = pointed(weight) + (place + first) * size, pointed(out) + (place + first * ins) * size
+    call(
+        kernel,
+        Transpose(
+            lanes=lanes, itemsize=size, dst=to, dst_pitch=ins, src=source, src_pitch=outs, rows=ins, columns=min(TURNED, outs - first),
+        ),
+    )  # fmt: skip
+
+
 def _operands(problem: ConvTranspose, part: Part, operands: Operands, threads: int) -> Operands:
     """Weights (c_out, phases; c_in/groups, *window) of a part, and what there is per output channel repeated for its phases."""
     assert operands.weight is not None
@@ -140,7 +158,12 @@ def _operands(problem: ConvTranspose, part: Part, operands: Operands, threads: i
     weight = np.empty(part.conv.weight_shape, given.dtype)
     taps = _taps(problem, part)
     used = worth(threads, 4.0 * weight.size)
-    take_taps(used, groups * -(-outs // TURNED), given, taps, weight.reshape(groups, outs, len(taps), problem.c_in // groups, -1))
+    if problem.taps == 1 and taps.shape == (1, 1):
+        size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
+        kind = transpose(lanes, size), lanes, size, problem.c_in // groups, outs
+        turn(used, groups * -(-outs // TURNED), handle(given), handle(weight), *kind)
+    else:
+        take_taps(used, groups * -(-outs // TURNED), given, taps, weight.reshape(groups, outs, len(taps), problem.c_in // groups, -1))
     each = part.conv.c_out // problem.c_out
     others = (operands.bias, operands.scale, operands.shift)
     return Operands(weight, *(None if value is None else np.repeat(value, each) for value in others))
