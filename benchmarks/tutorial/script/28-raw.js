@@ -1,7 +1,7 @@
 section("raw", DATA.raw, ({ root, data, say, bounds, units }) => {
   const map = find(root, "[data-map=spectra]"), BINS = 160;
   const banks = data.banks.map((bank) => {
-    const { shape: [count, taps], values } = unpack(bank.filters), top = Math.min(2000, bank.rate / 2);
+    const { shape: [count, taps], values } = unpack(bank.filters), top = Math.min(1000, bank.rate / 2);
     const filters = Array.from({ length: count }, (_, i) => values.subarray(i * taps, (i + 1) * taps));
     const spectra = plane(count, BINS);
     filters.forEach((filter, i) => {
