@@ -85,8 +85,10 @@ def line_cycles(packed: Layout, lanes: int) -> float:
     copied = LINE_COST + VECTOR_COPIED * -(-packed.span // lanes)
     if packed.column_step == len(packed.columns) == 1:
         return copied
-    picked = packed.picked_step or 2 * lanes
-    return copied + len(packed.columns) * (8 + -(-packed.count // lanes) * (VECTOR_PICKED + picked))
+    vectors = -(-packed.count // lanes) * (VECTOR_PICKED + packed.picked_step)
+    if not packed.picked_step:  # numbers one by one: as many as there are, not whole vectors of them
+        vectors = 2 * packed.count + -(-packed.count // lanes) * VECTOR_PICKED
+    return copied + len(packed.columns) * (8 + vectors)
 
 
 def packing_cycles(packed: Layout, lanes: int, without: float = 0) -> float:

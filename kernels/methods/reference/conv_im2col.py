@@ -35,6 +35,7 @@ BUDGET = 16 << 20  # bytes of unfolded input at a time; a quarter of it took 1.5
 SPIN = 0.03  # seconds for which BLAS's threads go on spinning after a product
 SPINNING = 15e-3  # seconds that this costs whoever comes next. Three such layers took SampleCNN from 27 to 167 ms, two took VGGish from 22
 # to 48; a layer of its own that gains half of that may still have it
+ROW, PRODUCT, CALL = 4e-8, 5e-6, 5e-5  # seconds to begin a row of a tap, a product, and a call, whose blocks are Python's
 POSITIONS = 64  # fewest columns worth a matrix product; below, the sum is cut before the columns are
 
 
@@ -88,17 +89,18 @@ def unfold_tap(plane, target, position, kh, kw, stride, before, dilation, out_wi
         h = oh * stride[0] - before[0] + kh * dilation[0]
         inside = min(max(low - ow, 0), count)
         beyond = max(min(high - ow, count), inside) if 0 <= h < height else inside
-        for i in range(inside):
-            target[done + i] = 0
-        first = (ow + inside) * step + shift
-        if step == 1:
-            for i in range(beyond - inside):
-                target[done + inside + i] = plane[h, first + i]
-        else:
-            for i in range(beyond - inside):
-                target[done + inside + i] = plane[h, first + i * step]
-        for i in range(beyond, count):
-            target[done + i] = 0
+        # slices of their own, counted from zero: of an index that could be negative Numba asks every time, and copies one by one
+        target[done : done + inside] = 0
+        target[done + beyond : done + count] = 0
+        on_it = target[done + inside : done + beyond]
+        if beyond > inside:
+            source = plane[h, (ow + inside) * step + shift :]
+            if step == 1:
+                for i in range(on_it.size):
+                    on_it[i] = source[i]
+            else:
+                for i in range(on_it.size):
+                    on_it[i] = source[i * step]
         done += count
 
 
@@ -207,10 +209,11 @@ def prepare(problem: Conv, threads: int) -> Prepared:
 
 
 def estimate(problem: Conv) -> float:
-    """Unfolding, which writes and reads taps copies of the input, and products, of groups one after another, 5 us each."""
-    unfolded = problem.n * problem.c_in * problem.taps * math.prod(problem.conv_size) * problem.itemsize
-    unfolding = 2 * unfolded / calibration().bandwidth
-    return problem.flops / rate(problem, 0.25) + unfolding + 5e-6 * problem.groups * problem.n + memory_seconds(problem) + SPINNING
+    """Unfolding, which writes and reads taps copies of the input, a row of outputs at a time, and products, of groups one after another."""
+    rows = problem.n * problem.c_in * problem.taps * problem.conv_size[0]
+    unfolding = 2 * rows * problem.conv_size[1] * problem.itemsize / calibration().bandwidth + ROW * rows
+    products = problem.flops / rate(problem, 0.25) + PRODUCT * problem.groups * problem.n
+    return unfolding + products + memory_seconds(problem) + CALL + SPINNING
 
 
 registry.add(
