@@ -1,4 +1,4 @@
-"""The table in kernels/README.md of what each implementation refuses, read from the code. Run this file to write it anew."""
+"""The table in kernels/methods/README.md of what each implementation refuses, read from the code. Run this file to write it anew."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kernels.dispatch.plan import load
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
 
-PAGE = Path(__file__).parent.parent / "kernels" / "README.md"
+PAGE = Path(__file__).parent.parent / "kernels" / "methods" / "README.md"
 BEGIN, END = "<!-- refusals:begin -->\n", "<!-- refusals:end -->\n"
 VARIES = "…"
 

@@ -1,4 +1,4 @@
-"""kernels/README.md says what each implementation refuses, as the code does."""
+"""kernels/methods/README.md says what each implementation refuses, as the code does."""
 
 from __future__ import annotations
 
