@@ -10,7 +10,7 @@ from scipy.io import wavfile
 
 from benchmarks import workloads
 from benchmarks.inputs import frontends
-from benchmarks.inputs.audio_file import read_wav
+from benchmarks.inputs.audio_file import read_audio
 from benchmarks.inputs.clip import Clip
 from benchmarks.inputs.synthesiser import synthesise
 from benchmarks.inputs.tensors import ALIGNMENT, tensors
@@ -68,7 +68,7 @@ def test_wav_of_every_format(tmp_path: Path, kind: str, channels: int) -> None:
         scale = {"uint8": 127.0, "int16": 2.0**15 - 1, "int32": 2.0**31 - 1}.get(kind, 1.0)
         data = wanted * scale + (128 if kind == "uint8" else 0)
         wavfile.write(path, rate, (np.round(data) if scale > 1 else data).astype(kind).squeeze())
-    clip = read_wav(path)
+    clip = read_audio(path)
     assert clip.rate == rate and clip.name == path.name
     assert clip.samples.shape == (2, rate)
     np.testing.assert_allclose(clip.samples[0], wanted[:, 0], atol=0.01 if kind == "uint8" else 1e-4)
@@ -90,7 +90,7 @@ def write_24_bit(path: Path, rate: int, samples: np.ndarray) -> None:
 def test_resampling_keeps_the_pitch(tmp_path: Path, rate: int) -> None:
     path = tmp_path / "tone.wav"
     wavfile.write(path, rate, (sine(1000, rate) * 32767).astype(np.int16))
-    found = read_wav(path).mono(16000)
+    found = read_audio(path).mono(16000)
     assert abs(found.size - 16000) <= 2
     assert abs(int(np.argmax(np.abs(np.fft.rfft(found, 16000)))) - 1000) <= 1
     assert abs(np.abs(found[2000:-2000]).max() - 0.5) < 0.02
@@ -98,16 +98,16 @@ def test_resampling_keeps_the_pitch(tmp_path: Path, rate: int) -> None:
 
 def test_what_is_no_usable_wav_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no file"):
-        read_wav(tmp_path / "missing.wav")
+        read_audio(tmp_path / "missing.wav")
     (tmp_path / "text.wav").write_text("not audio")
-    with pytest.raises(ValueError, match="cannot be read as WAV"):
-        read_wav(tmp_path / "text.wav")
+    with pytest.raises(ValueError, match="cannot be read as audio"):
+        read_audio(tmp_path / "text.wav")
     wavfile.write(tmp_path / "silent.wav", 8000, np.zeros(8000, np.int16))
     with pytest.raises(ValueError, match="silent"):
-        read_wav(tmp_path / "silent.wav")
+        read_audio(tmp_path / "silent.wav")
     wavfile.write(tmp_path / "short.wav", 8000, np.ones(10, np.int16))
     with pytest.raises(ValueError, match="at least a tenth"):
-        read_wav(tmp_path / "short.wav")
+        read_audio(tmp_path / "short.wav")
 
 
 def test_a_tone_lands_in_its_mel_band_and_constant_q_bin() -> None:
@@ -157,3 +157,96 @@ def test_inner_layers_are_seeded_normals_and_arrays_are_guarded(clip: Clip) -> N
     assert one.x.ctypes.data % ALIGNMENT == 0
     with pytest.raises(ValueError, match="read-only"):
         one.x[...] = 0
+
+
+def chunk(name: bytes, body: bytes, pad: bool = True) -> bytes:
+    return name + len(body).to_bytes(4, "little") + body + (b"\0" if pad and len(body) % 2 else b"")
+
+
+def fmt(kind: int = 1, channels: int = 1, rate: int = 8000, bits: int = 16) -> bytes:
+    frame = channels * bits // 8
+    fields = ((kind, 2), (channels, 2), (rate, 4), (rate * frame, 4), (frame, 2), (bits, 2))
+    return chunk(b"fmt ", b"".join(number.to_bytes(width, "little") for number, width in fields))
+
+
+def riff(*chunks: bytes, size: int | None = None) -> bytes:
+    body = b"WAVE" + b"".join(chunks)
+    return b"RIFF" + (len(body) if size is None else size).to_bytes(4, "little") + body
+
+
+TONE = (sine(440, 8000) * 20000).astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("no data", riff(fmt())), ("cut in fmt", riff(fmt())[:22]), ("no channels", riff(fmt(channels=0), chunk(b"data", TONE))),
+        ("no bits", riff(fmt(bits=0), chunk(b"data", TONE))), ("no rate", riff(fmt(rate=0), chunk(b"data", TONE))),
+        ("nothing", b""), ("text", b"not audio at all"), ("data before fmt", riff(chunk(b"data", TONE))),
+        ("huge", riff(fmt(3, bits=64), chunk(b"data", np.full(8000, 1e300).tobytes()))),
+        ("tiny", riff(fmt(3, bits=64), chunk(b"data", np.full(8000, 1e-320).tobytes()))),
+        ("no number", riff(fmt(3, bits=32), chunk(b"data", np.full(8000, np.nan, np.float32).tobytes()))),
+    ],
+)  # fmt: skip
+def test_broken_recordings_are_one_sentence_that_names_the_file(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / "odd.wav"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"--audio: .*odd\.wav"):
+        read_audio(path)
+
+
+def test_a_folder_is_no_recording(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder"):
+        read_audio(tmp_path)
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_recording_cut_in_mid_sample_is_read_to_its_last_whole_frame(tmp_path: Path, bits: int, channels: int, lost: int) -> None:
+    path = tmp_path / "cut.wav"
+    samples = np.stack([sine(440, 8000)] * channels, axis=1)
+    if bits == 24:
+        write_24_bit(path, 8000, samples)
+    else:
+        wavfile.write(path, 8000, (samples * 32767).astype(np.int16))
+    path.write_bytes(path.read_bytes()[:-lost])
+    clip = read_audio(path)
+    assert 7998 <= clip.samples.shape[1] < 8000
+    np.testing.assert_allclose(clip.samples[0][:7990], samples[:7990, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("content", [
+    riff(fmt(), b"data" + bytes(4) + TONE, size=0), riff(fmt(), b"data" + b"\xff" * 4 + TONE, size=2**32 - 1),
+    riff(chunk(b"junk", b"odd", pad=False), fmt(), chunk(b"data", TONE)), riff(chunk(b"junk", b"odd"), fmt(), chunk(b"data", TONE)),
+])  # fmt: skip
+def test_unfinished_recordings_and_odd_chunks_are_read(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.wav").write_bytes(content)
+    assert read_audio(tmp_path / "x.wav").samples.shape == (2, 8000)
+
+
+@pytest.mark.parametrize(("channels", "said"), [
+    ([1, -1], "opposite phase"), ([0, 0, 1], "behind its first two channels"), ([0, 0], "silent throughout"),
+    ([1e-12, 1e-12], "as good as silent"),
+])  # fmt: skip
+def test_what_models_would_hear_as_silence_is_refused(tmp_path: Path, channels: list[float], said: str) -> None:
+    tone = sine(440, 8000)
+    wavfile.write(tmp_path / "x.wav", 8000, np.stack([tone * each for each in channels], axis=1))
+    with pytest.raises(ValueError, match=said):
+        read_audio(tmp_path / "x.wav")
+    wavfile.write(tmp_path / "y.wav", 8000, np.stack([tone, tone * 0], axis=1))
+    assert read_audio(tmp_path / "y.wav").mono(8000).any(), "one silent channel of two is music"
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "OGG", "AIFF", "MP3"])
+def test_other_formats(tmp_path: Path, kind: str) -> None:
+    import soundfile
+
+    if kind not in soundfile.available_formats():
+        pytest.skip(f"this libsndfile has no {kind}")
+    path, wanted = tmp_path / f"x.{kind.lower()}", np.stack([sine(440, 44100), sine(660, 44100)], axis=1)
+    soundfile.write(path, wanted, 44100, format=kind)
+    clip = read_audio(path)
+    assert clip.rate == 44100 and abs(clip.samples.shape[1] - 44100) < 4000
+    spectrum = np.abs(np.fft.rfft(clip.samples[0][4000:40000] * np.hanning(36000)))
+    assert abs(int(np.argmax(spectrum)) * 44100 / 36000 - 440) < 3

@@ -24,7 +24,7 @@ Batch = Annotated[int, typer.Option(help="How many inputs at once.")]
 Layers = Annotated[Path | None, typer.Option(metavar="FILE", help="Your own layers: problem lines, or rows.")]
 Onnx = Annotated[Path | None, typer.Option(metavar="MODEL.onnx", help="Your own model's convolution and pooling layers.")]
 Inputs = Annotated[list[str], typer.Option("--input", metavar="NAME=1x1x96x1366", help="Fixes free axes of --onnx; may repeat.")]
-Audio = Annotated[Path | None, typer.Option(metavar="FILE.wav", help="First layers hear this clip instead of the synthesised one.")]
+Audio = Annotated[Path | None, typer.Option(metavar="FILE", help="First layers hear this recording (WAV, FLAC, OGG, AIFF, MP3).")]
 
 
 def stop(message: object) -> NoReturn:

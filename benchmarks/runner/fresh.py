@@ -65,13 +65,13 @@ def main() -> None:
 
     from benchmarks import contenders
     from benchmarks.host.peak_memory import HighWater
-    from benchmarks.inputs.audio_file import read_wav
+    from benchmarks.inputs.audio_file import read_audio
     from benchmarks.inputs.clip import RATE, Clip
     from benchmarks.inputs.synthesiser import synthesise
     from benchmarks.inputs.tensors import tensors
 
     silent = Clip("not heard", RATE, np.ones((2, RATE), np.float32))
-    clip = silent if workload.input is None else read_wav(audio) if audio else synthesise()
+    clip = silent if workload.input is None else read_audio(audio) if audio else synthesise()
     (contender,) = contenders.select([name])
     given = tensors(workload, clip)
     with threadpool_limits(limits=threads, user_api="blas"):

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from benchmarks import contenders, workloads
 from benchmarks.host import environment
-from benchmarks.inputs.audio_file import read_wav
+from benchmarks.inputs.audio_file import read_audio
 from benchmarks.inputs.clip import Clip
 from benchmarks.inputs.synthesiser import synthesise
 from benchmarks.runner import fresh, schedule
@@ -84,7 +84,7 @@ class Options:
         return self.threads or (most,)
 
     def clip(self) -> Clip:
-        return read_wav(self.audio) if self.audio else synthesise()
+        return read_audio(self.audio) if self.audio else synthesise()
 
     @property
     def total_s(self) -> float:
