@@ -16,6 +16,7 @@ app.command("report")(reporting.report_command)
 app.command("compare")(reporting.compare_command)
 app.command("doctor")(inspecting.doctor_command)
 app.command("live")(streaming.live_command)
+app.command("archive")(streaming.archive_command)
 app.command("learn")(learning.learn_command)
 app.command("tutorial")(teaching.tutorial_command)
 

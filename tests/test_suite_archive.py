@@ -1,124 +1,131 @@
-"""The files of a run: torn at every byte, damaged, packed, locked; nothing that was finished is lost and nothing half is read."""
+"""A model over a folder: results as of the whole file, bad files listed, a killed run that goes on."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
-from dataclasses import replace
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from benchmarks.host import environment
-from benchmarks.records import archive
-from benchmarks.records.results import Line, Run
-from benchmarks.report import list_of_runs
-from benchmarks.runner import resume
-from benchmarks.runner.resume import AtWork
+import kernels
+from benchmarks.__main__ import app
 
-LINE = Line("some.layer", "direct", 1, 1, "conv2d", "conv2d n1 …", 2000, 400, "ok", seconds=(1e-6, 2e-6), error=1e-7)
-RUN = Run("id", "2026-01-02T03:04:05+00:00", ("python",), "quick", 1, (1,), "clip", {"cpu": "x"}, {}, stopped="crashed")
+soundfile = pytest.importorskip("soundfile")
+zarr = pytest.importorskip("zarr")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("dask")
 
-
-def contenders(folder: Path) -> list[str]:
-    return [line.contender for line in archive.lines(folder)]
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_a_line_torn_at_any_byte_is_cut_off_and_the_run_goes_on(tmp_path: Path) -> None:
-    for line in (LINE, replace(LINE, contender="fft")):
-        archive.append_cell(tmp_path, line)
-    whole = (tmp_path / "cells.jsonl").read_bytes()
-    first = whole.index(b"\n") + 1
-    for length in range(first, len(whole)):
-        (tmp_path / "cells.jsonl").write_bytes(whole[:length])
-        assert contenders(tmp_path) == ["direct"], f"{length} bytes"
-        archive.append_cell(tmp_path, replace(LINE, contender="winograd"))
-        found = archive.read_lines(tmp_path)
-        assert ([line.contender for line in found.lines], found.unreadable) == (["direct", "winograd"], 0), f"{length} bytes"
+def model(path: Path, *, bands: int = 0, length: int | str = "t") -> Path:
+    """Two convolutions, a pool and a residual branch; on a fixed length a global pool at the end."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    kernel, one = ((3, 5), (bands, 1)) if bands else ((5,), (1,))
+    shape = [1, 1, bands, length] if bands else [1, 1, length]
+    first = (rng.standard_normal((4, 1, *kernel)) / 4).astype(np.float32)
+    second = (rng.standard_normal((4, 4, *[3 if i == len(kernel) - 1 else 1 for i in range(len(kernel))])) / 4).astype(np.float32)
+    pads = [1, 2, 1, 2] if bands else [2, 2]
+    inner = [0, 1, 0, 1] if bands else [1, 1]
+    stride = [1, 2] if bands else [2]
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], pads=pads, strides=[1] * len(kernel)), helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MaxPool", ["b"], ["c"], kernel_shape=stride, strides=stride),
+        helper.make_node("Conv", ["c", "w2"], ["d"], pads=inner),
+        helper.make_node("Add", ["c", "d"], ["e"]),
+        helper.make_node(*(("GlobalAveragePool", ["e"], ["y"]) if isinstance(length, int) else ("Sigmoid", ["e"], ["y"]))),
+    ]  # fmt: skip
+    weights = [numpy_helper.from_array(each, name) for each, name in ((first, "w1"), (second, "w2"))]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+    assert one
+    return path
 
 
-@pytest.mark.parametrize("tail", [b"\0" * 700, b"\xff\xfe{", b"{", b"null"])
-def test_what_a_power_cut_leaves_instead_of_a_line_is_cut_off(tmp_path: Path, tail: bytes) -> None:
-    archive.append_cell(tmp_path, LINE)
-    with open(tmp_path / "cells.jsonl", "ab") as file:
-        file.write(tail)
-    archive.append_cell(tmp_path, replace(LINE, contender="fft"))
-    assert contenders(tmp_path) == ["direct", "fft"]
+def recording(path: Path, seconds: float, rate: int = 8000, seed: int = 0) -> np.ndarray:
+    samples = (np.random.default_rng(seed).standard_normal(int(seconds * rate)) / 8).astype(np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, subtype="FLOAT" if path.suffix == ".wav" else None)
+    return np.asarray(soundfile.read(path, dtype="float32")[0])
 
 
-def test_a_first_line_torn_at_any_byte(tmp_path: Path) -> None:
-    whole = LINE.as_json().encode()
-    for length in range(1, len(whole) + 1):
-        (tmp_path / "cells.jsonl").write_bytes(whole[:length])
-        archive.append_cell(tmp_path, LINE)
-        assert contenders(tmp_path) == ["direct"]
+def call(*arguments: Any) -> Any:
+    return CliRunner().invoke(app, ["archive", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("bad", ["null", "3", "[]", "{}", '"text"', '{"pass": 1}', '{"pass": 1, "seconds": null}', "{", "nonsense"])
-def test_a_bad_line_in_an_old_run_is_counted_and_costs_nobody_else(tmp_path: Path, bad: str) -> None:
-    folder = tmp_path / "old"
-    archive.save(RUN, folder)
-    (folder / "cells.jsonl").write_text(f"{LINE.as_json()}\n{bad}\n{replace(LINE, contender='fft').as_json()}\n", encoding="utf-8")
-    run = archive.load(folder)
-    assert run.unreadable == 1 and [cell.contender for cell in run.cells] == ["direct", "fft"]
-    assert "old/index.html" in list_of_runs.write(tmp_path).read_text(encoding="utf-8")
+def test_a_folder(tmp_path: Path) -> None:
+    folder, out = tmp_path / "music", tmp_path / "out.zarr"
+    heard = {"a.wav": recording(folder / "a.wav", 3.0), "deep/b.flac": recording(folder / "deep" / "b.flac", 1.7, seed=1)}
+    recording(folder / "other.wav", 1.0, rate=22050)
+    (folder / "broken.wav").write_bytes(b"RIFF nothing")
+    path = model(tmp_path / "m.onnx")
+    done = call(folder, "--model", path, "--out", out, "--rate", 8000, "--seconds", 0.5)
+    assert done.exit_code == 1 and "left out: broken.wav" in done.output and "22050 Hz, the model hears 8000" in done.output
+    group, whole = zarr.open_group(out, mode="r"), kernels.load(str(path))
+    for name, samples in heard.items():
+        expected = whole(samples[None, None])[0]
+        values = group[f"{name}/values"][:]
+        assert values.shape == expected.shape
+        np.testing.assert_allclose(values, expected, atol=1e-5)
+        np.testing.assert_allclose(group[f"{name}/time"][:], np.arange(expected.shape[1]) * 2 / 8000)
+        assert group[f"{name}/done"][:].all()
+    again = call(folder, "--model", path, "--out", out, "--rate", 8000, "--seconds", 0.5)
+    assert "0.00 hours of audio" in again.output, "nothing is done twice"
+    assert call(folder, "--model", path, "--out", out, "--rate", 8000, "--seconds", 0.7).exit_code == 2, "another run's store"
 
 
-@pytest.mark.parametrize("name", ["run.json", "cells.jsonl", "cells.jsonl.gz", "at-work.json"])
-def test_every_file_of_a_run_cut_at_any_byte_leaves_the_others_readable(tmp_path: Path, name: str) -> None:
-    folder, other = tmp_path / "2026-cut", tmp_path / "2025-whole"
-    for each in (folder, other):
-        archive.save(RUN, each)
-        archive.append_cell(each, LINE)
-    AtWork(folder).begin("a cell")
-    if name.endswith("gz"):
-        archive.pack(folder)
-    whole = (folder / name).read_bytes()
-    for length in range(0, len(whole), max(1, len(whole) // 60)):
-        (folder / name).write_bytes(whole[:length])
-        assert "2025-whole/index.html" in list_of_runs.write(tmp_path).read_text(encoding="utf-8")
-        assert resume.unfinished(tmp_path).id == "id"
-        assert AtWork(folder).deaths("a cell") in (0, 1)
+def test_log_mel_frames_and_windows_of_fixed_models(tmp_path: Path) -> None:
+    from benchmarks.streams.archive import Front
+
+    folder = tmp_path / "music"
+    recording(folder / "a.wav", 2.0)
+    front = Front(8000, 16, 256, 80)
+    frames = front.read(str(folder / "a.wav"), 0, front.length(16000))
+    assert frames.shape == (1, 1, 16, 201)
+    np.testing.assert_array_equal(front.read(str(folder / "a.wav"), 50, 90), frames[..., 50:90])
+    options = ["--rate", 8000, "--front", "log-mel", "--bands", 16, "--n-fft", 256, "--hop", 80, "--seconds", 0.4]
+    path, out = model(tmp_path / "free.onnx", bands=16), tmp_path / "free.zarr"
+    assert call(folder, "--model", path, "--out", out, *options).exit_code == 0
+    values = zarr.open_group(out, mode="r")["a.wav/values"][:]
+    np.testing.assert_allclose(values, kernels.load(str(path))(frames)[0].reshape(-1, 100), atol=1e-5)
+    path, out = model(tmp_path / "fixed.onnx", bands=16, length=20), tmp_path / "fixed.zarr"
+    assert call(folder, "--model", path, "--out", out, *options).exit_code == 0
+    group, whole = zarr.open_group(out, mode="r"), kernels.load(str(path))
+    expected = [whole(np.ascontiguousarray(frames[..., 20 * i : 20 * i + 20])).reshape(-1) for i in range(10)]
+    np.testing.assert_allclose(group["a.wav/values"][:], np.stack(expected, -1), atol=1e-5)
+    np.testing.assert_allclose(group["a.wav/time"][:], np.arange(10) * 0.2)
 
 
-def test_a_later_version_s_fields_are_left_out() -> None:
-    data = json.loads(LINE.as_json()) | {"of_the_future": 1}
-    assert Line.from_json(json.dumps(data)) == LINE
-
-
-def test_packed_lines_are_the_lines_and_a_crash_between_the_steps_loses_nothing(tmp_path: Path) -> None:
-    many = [replace(LINE, contender=f"c{each}", seconds=tuple(1e-6 * (1 + i % 7) for i in range(50))) for each in range(40)]
-    for line in many:
-        archive.append_cell(tmp_path, line)
-    plain = (tmp_path / "cells.jsonl").read_bytes()
-    archive.pack(tmp_path)
-    assert archive.lines(tmp_path) == many and not (tmp_path / "cells.jsonl").exists()
-    assert (tmp_path / "cells.jsonl.gz").stat().st_size < len(plain) / 5
-    (tmp_path / "cells.jsonl").write_bytes(plain)  # as if the process had died before it took the plain file away
-    assert archive.lines(tmp_path) == many
-    assert gzip.decompress((tmp_path / "cells.jsonl.gz").read_bytes()) == plain
-
-
-def test_a_run_has_one_writer_and_a_folder_of_its_own(tmp_path: Path) -> None:
-    first, second = (archive.make(tmp_path, iter(("a", "b", "c"))) for _ in range(2))
-    assert (first.name, second.name) == ("a", "b")
-    with archive.locked(first), pytest.raises(ValueError, match="a is being written by another process"), archive.locked(first):
-        pass
-    with archive.locked(first):
-        pass
-    assert not list(first.iterdir())
-
-
-@pytest.mark.skipif(not (environment.ROOT / ".git").exists(), reason="not a git checkout")
-def test_committed_runs_stay_small() -> None:
-    folder = environment.ROOT / "reports"
-    sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-    assert sum(sizes.values()) <= 12 * 2**20, f"{sum(sizes.values()) / 2**20:.1f} MB; a newer run replaces the older of its kind"
-    assert not [path for path in sizes if path.name == "cells.jsonl" or path.name.startswith("pass-")], "archive.pack compresses them"
-
-
-@pytest.mark.parametrize("folder", sorted((environment.ROOT / "reports").glob("*/")), ids=lambda folder: folder.name)
-def test_every_committed_run_can_be_read(folder: Path) -> None:
-    run = archive.load(folder)
-    assert run.cells and not run.unreadable and not run.stopped.startswith("crash") and os.path.exists(folder / "index.html")
+def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+    folder, out = tmp_path / "music", tmp_path / "out.zarr"
+    samples = recording(folder / "long.wav", 120.0)
+    path = model(tmp_path / "m.onnx")
+    command = [sys.executable, "-m", "benchmarks", "archive", str(folder), "--model", str(path), "--out", str(out), "--rate", "8000",
+               "--seconds", "0.5"]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    marks = out / "long.wav" / "done" / "c"
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline and (not marks.exists() or len(list(marks.iterdir())) < 3):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {mark.name: mark.stat().st_mtime_ns for mark in marks.iterdir()}
+    finished = np.asarray(zarr.open_group(out, mode="r")["long.wav/done"][:])
+    assert 1 <= finished.sum() < 240, "killed in between"
+    done = subprocess.run([*command, "--workers", "1"], env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    kept = np.flatnonzero(finished)
+    assert all((marks / str(number)).stat().st_mtime_ns == before[str(number)] for number in kept), "done pieces stay as they were"
+    values = zarr.open_group(out, mode="r")["long.wav/values"][:]
+    np.testing.assert_allclose(values, kernels.load(str(path))(samples[None, None])[0], atol=1e-5)

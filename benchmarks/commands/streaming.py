@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -71,3 +73,73 @@ def _table(played: list[Played]) -> Table:
             table.add_row(*head, "-")
     table.caption = "\n".join(dict.fromkeys(f"{each.player}, {each.network}: {each.reason}" for each in played if each.reason))
     return table
+
+
+def archive_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Recordings, in folders of any depth.")],
+    model: Annotated[Path, typer.Option(metavar="MODEL.onnx", help="What hears them.")],
+    out: Annotated[Path, typer.Option(metavar="OUT.zarr", help="Where results go; a run that was stopped goes on there.")],
+    cluster: Annotated[str, typer.Option(metavar="tcp://…", help="A dask scheduler; its workers see the same files.")] = "",
+    workers: Annotated[int, typer.Option(help="Processes of one thread here; 0: threads of this process, one a core.")] = 0,
+    front: Annotated[str, typer.Option(help="raw (samples) or log-mel.")] = "raw",
+    rate: Annotated[int, typer.Option(help="Samples a second that the model hears.")] = 16000,
+    bands: Annotated[int, typer.Option(help="Of log-mel.")] = 64,
+    n_fft: Annotated[int, typer.Option("--n-fft", help="Samples a frame of log-mel.")] = 512,
+    hop: Annotated[int, typer.Option(help="Samples from frame to frame.")] = 160,
+    seconds: Annotated[float, typer.Option(help="Of audio a piece: what a worker holds at a time.")] = 60.0,
+) -> None:
+    """Run a model over a folder of recordings, on this machine or a cluster, into Zarr: values and their times in seconds."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    try:
+        from benchmarks.streams import archive
+    except ImportError as error:
+        stop(error)
+    if front not in ("raw", "log-mel"):
+        stop(f"--front {front!r}: raw or log-mel")
+    if not model.is_file() or not folder.is_dir():
+        stop(f"there is no {'folder ' + str(folder) if model.is_file() else 'model ' + str(model)}")
+    heard = archive.Front(rate, bands if front == "log-mel" else 0, n_fft, hop)
+    job = archive.Job(str(model.resolve()), heard, str(out.resolve()))
+    try:
+        todo, bad, before = archive.pieces(job, folder, seconds)
+    except (ValueError, ImportError) as error:
+        stop(error)
+    audio, begun = 0.0, time.perf_counter()
+    with _client(cluster, workers) as (client, count), Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} pieces"), TimeRemainingColumn(),
+        TextColumn("{task.fields[speed]}"), console=console,
+    ) as progress:  # fmt: skip
+        bar = progress.add_task(f"{before} done before" if before else "pieces", total=len(todo), speed="")
+        for piece, result in archive.run(job, todo, client, count):
+            if isinstance(result, BaseException):
+                bad[piece.name] = f"piece {piece.number}: {result}"
+            else:
+                audio += result
+            speed = audio / (time.perf_counter() - begun)
+            progress.update(bar, advance=1, speed=f"{speed:.0f} hours of audio per hour")
+    took = time.perf_counter() - begun
+    speed = audio / max(took, 1e-9)
+    console.print(f"{audio / 3600:.2f} hours of audio in {took:.1f} s: {speed:.0f} hours per hour; results: {out}", soft_wrap=True)
+    for name, reason in sorted(bad.items()):
+        console.print(f"left out: {name}: {reason}", soft_wrap=True, highlight=False, markup=False)
+    raise typer.Exit(1 if bad else 0)
+
+
+@contextlib.contextmanager
+def _client(cluster: str, workers: int) -> Iterator[tuple[Any, int]]:
+    """(a client of the cluster or of processes here, None for threads; how many pieces run at once)."""
+    if not cluster and not workers:
+        import kernels
+
+        yield None, kernels.plan("max_pool1d", (1, 1, 64), 2).threads
+        return
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        stop(f"--cluster and --workers need dask's distributed: pip install 'spectroconv[cluster]' ({error})")
+    with contextlib.ExitStack() as stack:
+        if not cluster:
+            local = stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None))
+        client = stack.enter_context(Client(cluster or local))
+        yield client, sum(client.nthreads().values())

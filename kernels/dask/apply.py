@@ -23,9 +23,11 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from kernels.api.call import input_dtype
 from kernels.dask import worker
 from kernels.network.layers import Layer
+from kernels.network.model import Model
 from kernels.problem import halo
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import per_axis
+from kernels.streaming.models import layers_of
 from kernels.streaming.refusals import check
 from kernels.streaming.sections import Network, Sections
 
@@ -33,14 +35,15 @@ Array = Any  # dask.array.Array
 Graph = dict[Any, Any]
 
 
-def apply(layers: Sequence[Layer], x: Array, *, axis: int = -1, implementation: str = "auto") -> Array:
+def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implementation: str = "auto") -> Array:
     """A stack of layers on a dask array (N, C, *spatial), lazy: chunked like x along batch and along time, which is `axis`.
 
-    layers: as `kernels.stream` takes them; "same" padding of strides is allowed, since the length is known. Channels and other axes are one
-    chunk each. Every chunk of outputs is computed from the inputs that it needs and no more; the signal is padded at its ends only. With
-    direct sums (`implementation="direct"`, averages by "jit") the result is that of the unchunked call to the bit; with "auto" every chunk
-    takes what is fastest for it, within the error bound. Chunks too short for the layers' context are joined, which the graph's annotation
-    "spectroconv" says. Raises ProblemError for signals too short or of unknown length, RefusedError for layers that need the whole signal.
+    layers: as `kernels.stream` takes them, or a model; "same" padding of strides is allowed, since the length is known. Channels and other
+    axes are one chunk each. Every chunk of outputs is computed from the inputs that it needs and no more; the signal is padded at its ends
+    only. With direct sums (`implementation="direct"`, averages by "jit") the result is that of the unchunked call to the bit; with "auto"
+    every chunk takes what is fastest for it, within the error bound. Chunks too short for the layers' context are joined, which the
+    graph's annotation "spectroconv" says. Raises ProblemError for signals too short or of unknown length, RefusedError for layers that
+    need the whole signal.
 
     >>> import dask.array
     >>> from kernels import layer
@@ -49,12 +52,12 @@ def apply(layers: Sequence[Layer], x: Array, *, axis: int = -1, implementation: 
     >>> y.chunks
     ((1,), (4,), (150, 150, 150, 50))
     """
-    along = _checked(x, axis)
-    check(layers, x.ndim, along, endless=False)
+    along, stack = _checked(x, axis), layers_of(layers)
+    check(stack, x.ndim, along, endless=False)
     shape = tuple(None if i == x.ndim + along else length for i, length in enumerate(x.shape))
     n = x.shape[along]
     dtype = input_dtype("dask.apply", x.dtype).name
-    network = Network(tuple(layers), (x.chunks[0][0], *shape[1:]), along, implementation, dtype, 0, 1)
+    network = Network(tuple(stack), (x.chunks[0][0], *shape[1:]), along, implementation, dtype, 0, 1)
     found = Sections.of(network, n)
     network = found.network
     outputs = found.chain.length(n)

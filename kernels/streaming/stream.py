@@ -18,6 +18,7 @@ from kernels.problem import halo
 from kernels.problem.arrays import canonical, intake
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import per_axis, several
+from kernels.streaming.models import layers_of
 from kernels.streaming.reading import read_along
 from kernels.streaming.refusals import check
 
@@ -180,6 +181,7 @@ class _Made:
         self.threads = thread_count("stream", threads)
         self.axis, shape = _axis(given, axis)
         self.shape = tuple(shape)
+        layers = layers_of(layers)
         check(layers, len(shape), self.axis)
         read = read_along(layers, self.shape, implementation, input_dtype("stream", dtype))
         stages, self.computed, self.returned = read.stages, read.computed, read.returned
@@ -230,11 +232,12 @@ def stream(
 ) -> Stream:  # fmt: skip
     """Plan a stack of layers for a signal that comes in blocks: `s(block)` gives the outputs that a block completes.
 
-    layers: as `kernels.sequence` takes them: convolutions (plain and transposed), pools, batch norms, activations, linear layers along
-    another axis than time, branches that are added or concatenated (aligned by delay). shape: (N, C, *spatial) with None for time, which
-    is `axis`. block: the usual number of inputs, for which all plans are made now; blocks of any length may come. implementation: for
-    convolutions whose layer names none; "auto" takes the faster of direct and depthwise, which sum alike wherever blocks are cut.
-    threads: 1 keeps blocks of a few milliseconds away from thread launches; None: every core.
+    layers: a model of `kernels.load` whose nodes are layers like these, or as `kernels.sequence` takes them: convolutions (plain and
+    transposed), pools, batch norms, activations, linear layers along another axis than time, branches that are added or concatenated
+    (aligned by delay). shape: (N, C, *spatial) with None for time, which is `axis`. block: the usual number of inputs, for which all plans
+    are made now; blocks of any length may come. implementation: for convolutions whose layer names none; "auto" takes the faster of
+    direct and depthwise, which sum alike wherever blocks are cut. threads: 1 keeps blocks of a few milliseconds away from thread launches;
+    None: every core.
 
     The outputs of all blocks and of `finish()`, joined, are those of one call on the whole signal with the same methods, to the bit: of
     `kernels.sequence(..., implementation="direct")` whose average pools name "jit". Raises RefusedError with the layer's index for what

@@ -1,0 +1,131 @@
+"""A model's graph as layers, where it is series and parallel: what `kernels.stream` and `kernels.dask.apply` take of `kernels.load`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels.network.graph import Graph, Node, Value
+from kernels.network.layers import Layer, layer
+from kernels.network.model import Model
+from kernels.problem.errors import RefusedError
+
+_PAD = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
+_ACTIVATIONS = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hardswish"}
+_NOTHING = {"Identity", "Dropout"}
+
+
+def layers_of(given: Any) -> Any:
+    """The layers of a model of one input and one output; anything else as it is. Raises RefusedError with the nodes that are no layers."""
+    if not isinstance(given, Model):
+        return given
+    graph: Graph = given._graph
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise RefusedError(f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; a stream takes one of each")
+    made = {value: node for node in graph.nodes for value in node.outputs}
+    unknown = [f"{node.name or node.y.name} ({node.op})" for node in graph.nodes if node.op not in _KNOWN]
+    if unknown:
+        raise RefusedError(f"these nodes do not stream: {', '.join(unknown)}; there are {', '.join(sorted(_KNOWN))}")
+    return _between(graph.inputs[0], next(iter(graph.outputs.values())), made)
+
+
+def _between(first: Value, last: Value, made: dict[Value, Node]) -> list[Layer]:
+    """Layers from one value to another that all ways to it pass."""
+    found: list[Layer] = []
+    while last is not first:
+        node = made[last]
+        if node.op in _JOINS:
+            sources = [value for value in node.inputs if value is not None]
+            common = _common([_ways(value, made) for value in sources])
+            found.insert(0, layer(_JOINS[node.op], *(_between(common, value, made) for value in sources)))
+            last = common
+            continue
+        if node.op not in _NOTHING:
+            found.insert(0, _KNOWN[node.op](node))
+        last = node.x
+    return found
+
+
+def _ways(value: Value, made: dict[Value, Node]) -> list[Value]:
+    """The values that every way from the input to this one passes, in order."""
+    node = made.get(value)
+    if node is None:
+        return [value]
+    ways = [_ways(each, made) for each in node.inputs if each is not None and each.data is None]
+    return [*_prefix(ways), value] if ways else [value]
+
+
+def _prefix(ways: list[list[Value]]) -> list[Value]:
+    return [value for value in ways[0] if all(value in other for other in ways[1:])]
+
+
+def _common(ways: list[list[Value]]) -> Value:
+    shared = _prefix(ways)
+    if not shared:
+        raise RefusedError("the model joins a constant with its signal; only branches of one input are joined here")
+    return shared[-1]
+
+
+def _pads(node: Node, axes: int) -> Any:
+    auto = node.attributes.get("auto_pad", "NOTSET")
+    auto = auto.decode() if isinstance(auto, bytes) else auto
+    if auto in _PAD:
+        return _PAD[auto]
+    pads = list(node.attributes.get("pads", [0] * 2 * axes))
+    return tuple(zip(pads[:axes], pads[axes:]))
+
+
+def _weights(node: Node) -> list[np.ndarray]:
+    found = [node.constant(i) for i in range(1, len(node.inputs))]
+    if any(each is None for each in found):
+        raise RefusedError(f"{node.name or node.op}: its weights are no constants")
+    return [np.asarray(each) for each in found]
+
+
+def _conv(node: Node) -> Layer:
+    operands, a = _weights(node), node.attributes
+    axes = operands[0].ndim - 2
+    options: dict[str, Any] = {
+        "stride": tuple(a.get("strides", [1] * axes)), "dilation": tuple(a.get("dilations", [1] * axes)), "groups": a.get("group", 1),
+        "padding": _pads(node, axes),
+    }  # fmt: skip
+    if node.op == "ConvTranspose":
+        if "output_shape" in a:
+            raise RefusedError(f"{node.name or node.op}: output_shape fixes the length; export the model with output_padding")
+        options["output_padding"] = tuple(a.get("output_padding", [0] * axes))
+    return layer(f"conv{'_transpose' * (node.op == 'ConvTranspose')}{axes}d", *operands, **options)
+
+
+def _pool(node: Node) -> Layer:
+    a, average = node.attributes, node.op == "AveragePool"
+    kernel = tuple(a["kernel_shape"])
+    axes = len(kernel)
+    options: dict[str, Any] = {"stride": tuple(a.get("strides", [1] * axes)), "padding": _pads(node, axes)}
+    options |= {"dilation": tuple(a.get("dilations", [1] * axes)), "ceil_mode": bool(a.get("ceil_mode", 0))}
+    if average:
+        options["count_include_pad"] = bool(a.get("count_include_pad", 0))
+    return layer(f"{'avg' if average else 'max'}_pool{axes}d", kernel, **options)
+
+
+def _norm(node: Node) -> Layer:
+    gamma, beta, mean, var = _weights(node)
+    return layer("batch_norm", mean, var, gamma, beta, eps=float(node.attributes.get("epsilon", 1e-5)))
+
+
+def _activation(node: Node) -> Layer:
+    a = node.attributes
+    if node.op == "LeakyRelu":
+        return layer("activation", ("leaky_relu", float(a.get("alpha", 0.01))))
+    if node.op == "Elu":
+        return layer("activation", ("elu", float(a.get("alpha", 1.0))))
+    if node.op == "Gelu":
+        return layer("activation", "gelu_tanh" if a.get("approximate") in ("tanh", b"tanh") else "gelu")
+    return layer("activation", _ACTIVATIONS[node.op])
+
+
+_JOINS = {"Add": "add", "Sum": "add", "Concat": "concatenate"}
+_KNOWN: dict[str, Any] = {
+    "Conv": _conv, "ConvTranspose": _conv, "MaxPool": _pool, "AveragePool": _pool, "BatchNormalization": _norm,
+    **dict.fromkeys((*_ACTIVATIONS, "LeakyRelu", "Elu", "Gelu"), _activation), **dict.fromkeys((*_JOINS, *_NOTHING), None),
+}  # fmt: skip
