@@ -85,7 +85,7 @@ def test_a_folder(tmp_path: Path) -> None:
 
 
 def test_log_mel_frames_and_windows_of_fixed_models(tmp_path: Path) -> None:
-    from benchmarks.streams.archive import Front
+    from benchmarks.streams.recordings import Front
 
     folder = tmp_path / "music"
     recording(folder / "a.wav", 2.0)

@@ -92,7 +92,7 @@ def archive_command(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     try:
-        from benchmarks.streams import archive
+        from benchmarks.streams import recordings as archive
     except ImportError as error:
         stop(error)
     if front not in ("raw", "log-mel"):
