@@ -52,3 +52,9 @@ def test_every_letter_has_something_instead(text: str) -> None:
     plain_console.prepare()
     got = text.encode("ascii", plain_console.HANDLER)
     assert got.isascii() and len(got) >= len(text.strip()) and (text[0] != "a" or got == b"a -> b")
+
+
+def test_a_disabled_compiler_is_a_sentence() -> None:
+    own = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-m", "benchmarks", "list"], cwd=environment.ROOT, capture_output=True, text=True, env=own)
+    assert done.returncode == 2 and "NUMBA_DISABLE_JIT is set" in done.stderr and "Traceback" not in done.stderr

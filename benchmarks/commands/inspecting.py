@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from benchmarks import contenders, workloads
 from benchmarks.commands import shared
@@ -26,14 +27,20 @@ def list_command(
     except ValueError as error:
         stop(error)
     shown = workloads.select(options.preset, () if own or preset else ("*",), own)
+    for note in options.own().notes:
+        console.print(note, soft_wrap=True, highlight=False, markup=False)
     table = Table("workload", "what", "input", title=f"{preset} workloads".strip(), title_justify="left")
     for each in shown:
-        table.add_row(each.id + (" *" if each.core else ""), each.describe(), str(dict(each.input)["kind"]) if each.input else "normal")
+        kind = str(dict(each.input)["kind"]) if each.input else "normal"
+        table.add_row(Text(each.id + (" *" if each.core else "")), Text(each.describe()), kind)
     console.print(table, "* in the core preset", "")
     table = Table("contender", "version", "inside the timer", title="contenders", title_justify="left")
+    said: dict[str, str] = {}  # a sentence that several share is written once
     for each in contenders.everyone():
         missing = each.available()
-        table.add_row(each.name, "-" if missing else each.version(), missing or each.inside_timer)
+        words = missing or (f"as {said[each.inside_timer]}" if each.inside_timer in said else each.inside_timer)
+        said.setdefault(each.inside_timer, each.name)
+        table.add_row(Text(each.name), "-" if missing else each.version(), Text(words))
     console.print(table)
 
 

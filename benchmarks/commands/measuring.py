@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from benchmarks.commands import shared
 from benchmarks.commands.shared import Audio, Batch, ContenderGlob, Inputs, Layers, Onnx, Preset, Threads, WorkloadGlob, console, stop
@@ -79,23 +78,23 @@ def check_command(
     onnx: Onnx = None,
     inputs: Inputs = [],  # noqa: B006
     audio: Audio = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every answer, not only wrong ones and the counts.")] = False,
 ) -> None:
     """Compare answers with float64 and time nothing; status 1 if any is wrong."""
+    from benchmarks.report import answers
+
     options = shared.options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio)
     try:
         matrix = options.matrix()
         bench = Bench(options.clip(), PRESETS[preset].budget)
     except ValueError as error:
         stop(error)
-    table = Table("workload", "contender", "answer", "error", "allowed", "why", title="answers against float64", title_justify="left")
-    bad = 0
+    for note in options.own().notes:
+        console.print(note, soft_wrap=True, highlight=False, markup=False)
+    lines = []
     with console.status("") as status:
         for spec in matrix:
-            status.update(spec.label)
-            line = bench.measure(spec, timer=None)
-            bad += line.status in ("wrong", "failed")
-            colour = {"ok": "green", "wrong": "red", "failed": "red"}.get(line.status, "dim")
-            numbers = ["" if value is None else f"{value:.1e}" for value in (line.error, line.error_bound)]
-            table.add_row(spec.workload.id, spec.contender.name, f"[{colour}]{line.status}[/]", *numbers, escape(line.reason))
-    console.print(table)
-    raise typer.Exit(1 if bad else 0)
+            status.update(escape(spec.label))
+            lines.append(bench.measure(spec, timer=None))
+    console.print(answers.summary(lines, everything))
+    raise typer.Exit(1 if any(line.status in ("wrong", "failed") for line in lines) else 0)

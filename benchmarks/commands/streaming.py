@@ -28,7 +28,7 @@ def live_command(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = REPORTS / "live",
 ) -> None:
     """Play a clip in real-time blocks to networks: ours, PyTorch on the receptive field anew, cached_conv."""
-    from benchmarks.inputs.audio_file import read_wav
+    from benchmarks.inputs.audio_file import read_audio
     from benchmarks.inputs.synthesiser import synthesise
     from benchmarks.streams import live, live_page, players
 
@@ -37,7 +37,7 @@ def live_command(
     if bad := [each for each in block if each and not 1 <= each <= 1 << 16]:
         stop(f"--block {bad[0]}: from 1 to 65536 samples, or 0 for 10 ms")
     try:
-        clip = read_wav(audio) if audio else synthesise()
+        clip = read_audio(audio) if audio else synthesise()
     except ValueError as error:
         stop(error)
     played = []

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.commands.shared import console, stop
-from benchmarks.inputs.audio_file import read_wav
+from benchmarks.inputs.audio_file import read_audio
 from benchmarks.runner.run_options import RUNS
 
 
@@ -22,7 +22,7 @@ def tutorial_command(
     from benchmarks.tutorial import lesson, sound
 
     try:
-        scene = sound.of_clip(read_wav(audio)) if audio else None
+        scene = sound.of_clip(read_audio(audio)) if audio else None
         with console.status("Computing and measuring; a minute or two"):
             written = lesson.write(out, scene)
     except ValueError as error:

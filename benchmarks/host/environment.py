@@ -66,8 +66,8 @@ def commit() -> str | None:
 
 
 def dirty() -> bool | None:
-    """Whether tracked files differ from the commit; results of earlier runs do not count."""
-    status = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")
+    """Whether the code differs from the commit: files that are changed, or new ones beside them, a method's say. Results do not count."""
+    status = _git("status", "--porcelain", "--untracked-files=all", "--", ".", ":!reports", ":!runs")
     return None if status is None else bool(status)
 
 

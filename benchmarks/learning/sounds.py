@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import resample_poly
 
-from benchmarks.inputs.audio_file import read_wav
+from benchmarks.inputs.audio_file import read_audio
 from benchmarks.inputs.frontends import mel_filters
 
 Floats = npt.NDArray[np.float32]
@@ -67,7 +67,7 @@ def recordings(folder: Path) -> tuple[Floats, Ints]:
                 name, start, end, pitch = row[0], *map(float, row[1:4])
             except ValueError as error:
                 raise ValueError(f"{table}, line {number}: {row} is not file,start,end,hertz") from error
-            clip = read_wav(folder / name)
+            clip = read_audio(folder / name)
             note = round(69 + 12 * np.log2(pitch / 440)) - LOWEST
             sound = resample_poly(clip.samples.mean(0)[int(start * clip.rate) : int(end * clip.rate)], RATE, clip.rate)
             if 0 <= note < NOTES:
