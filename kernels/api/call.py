@@ -63,7 +63,7 @@ def call(
     asked = request(op, x.shape, x.dtype, (), {**dict(zip(Operands._fields, operands)), **dict(zip(names, numbers))})
     apart(op, out, asked.given)
     outline = Outline(asked.problem, asked.signature, implementation, threads, packs=True)
-    if key is not None and asked.as_given:
+    if key is not None and asked.unpacked:
         _outlines.put(key, outline, outline.prepared.workspace_bytes)
     return outline.compute(outline.prepared.bind(asked.operands), x, out)
 

@@ -59,7 +59,7 @@ def _input(
         asked = GRADIENTS[op](op, input_size, grad_output.dtype, weight, grad_output, **dict(zip(names, numbers)))
         outline = Outline(asked.request.problem, asked.request.signature, implementation, threads, packs=True)
         operands = asked.request.operands
-        if key is not None and asked.request.as_given:
+        if key is not None and asked.request.unpacked:
             _outlines.put(key, outline, outline.prepared.workspace_bytes)
     run = outline.prepared.bind(operands)
     return outline.compute(run, read_part(grad_output, outline.signature.x_shape), out)  # type: ignore[no-any-return]

@@ -84,7 +84,7 @@ def prepare(problem: Problem, choice: Choice, threads: int, *, last: bool = Fals
     """What the implementation prepares for the whole problem, remembered; last: for arrays with channels last; packs: for calls that bring
     operands of their own."""
     method = choice.implementation
-    once = None if last or not packs else method.prepare_once
+    once = None if last or not packs else method.prepare_unpacked
     key = problem, choice.name, threads, last, once is None, machine()  # most methods have one preparation for plans and calls
     found = _prepared.get(key)
     if found is None:

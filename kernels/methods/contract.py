@@ -23,7 +23,7 @@ class Implementation:
     window (for `local` methods: of each output's own), before an activation. fuses(problem): whether prepare does the whole epilogue; if
     not, it is handed the bare convolution and the plan does the rest. parts(problem): what it is lowered to, each with how often it runs;
     None where it is done as it stands. prepare_last: prepare for x (n, *size, c_in) and out (n, *out_size, c_out) where the method reads
-    and writes these itself; None where the plan turns them over. prepare_once: prepare for operands that serve one call, which need not
+    and writes these itself; None where the plan turns them over. prepare_unpacked: prepare for operands that serve one call, which need not
     be packed; None where they are packed all the same.
     variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
     for measuring.
@@ -32,7 +32,7 @@ class Implementation:
     estimate(problem): seconds of one core for a problem done as it stands, which only need to rank; None: "auto" never takes the method.
     What is lowered is estimated by its parts, and parts_cycles(problem) that making them of the problem takes besides.
     packing(problem): cycles of one core that the operands take to be packed, in every call of a function; None where they are taken as they
-    are. packing_once: the same by prepare_once.
+    are. packing_unpacked: the same by prepare_unpacked.
     trust: of the methods that can do a problem, the one with the highest is what the others' answers are compared with.
     lingers: seconds for which threads of the method go on spinning after a call, beside whoever is next.
     lowered: the registry made it of the method for another operation.
@@ -47,13 +47,13 @@ class Implementation:
     fuses: Callable[[Any], bool] = lambda problem: False
     parts: Callable[[Any], tuple[tuple[Any, int], ...] | None] = lambda problem: None
     prepare_last: Callable[[Any, int], Prepared] | None = None
-    prepare_once: Callable[[Any, int], Prepared] | None = None
+    prepare_unpacked: Callable[[Any, int], Prepared] | None = None
     variants: Callable[[Any, int], dict[str, Implementation]] = lambda problem, threads: {}
     local: bool = True
     estimate: Callable[[Any], float] | None = None
     parts_cycles: Callable[[Any], float] = lambda problem: 0.0
     packing: Callable[[Any], float] | None = None
-    packing_once: Callable[[Any], float] | None = None
+    packing_unpacked: Callable[[Any], float] | None = None
     trust: int = 0
     lingers: float = 0.0
     lowered: bool = False
@@ -61,7 +61,7 @@ class Implementation:
     def only(self, kind: str, *steps: str) -> Implementation:
         """The method with `only=kind` passed to these of its functions."""
         changes: dict[str, Any] = {step: functools.partial(getattr(self, step), only=kind) for step in steps}
-        return dataclasses.replace(self, prepare_once=None, **changes)
+        return dataclasses.replace(self, prepare_unpacked=None, **changes)
 
 
 def operation(problem: Problem) -> str:

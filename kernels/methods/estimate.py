@@ -11,11 +11,11 @@ from kernels.problem.conv import Conv, Problem
 
 
 def packing_seconds(problem: Problem, implementation: Implementation, *, once: bool = True) -> float:
-    """To pack the operands of all parts; once: as `prepare_once` does it, which parts do not."""
+    """To pack the operands of all parts; once: as `prepare_unpacked` does it, which parts do not."""
     parts = implementation.parts(problem)
     if parts is not None:  # which may have parts of their own: a transposed volume is volumes, a volume is images
         return sum(packing_seconds(part, registry.get(part, implementation.name), once=False) for part, _ in parts)
-    cycles = (once and implementation.packing_once) or implementation.packing
+    cycles = (once and implementation.packing_unpacked) or implementation.packing
     return seconds_of(cycles(problem)) if cycles else 0.0
 
 

@@ -15,8 +15,8 @@ from kernels.network import (  # noqa: F401  they register what they lower
     lower_views,
 )
 from kernels.network.graph import Graph
-from kernels.network.lowering import Lowering, Settings
 from kernels.network.lower_layers import fuses_pool
+from kernels.network.lowering import Lowering, Settings
 from kernels.network.outside import infer_outside
 from kernels.network.passes.orders import wanted_orders
 from kernels.network.passes.pipeline import optimise

@@ -99,8 +99,8 @@ def together(channels: int, area: int, itemsize: int) -> int:
 
 
 def staging(problem: Conv, packed: Layout, last: bool, pending: int, area: int, start: int) -> tuple[dict[str, int], int]:
-    """(fields of ChannelsLast, end of scratch) for jobs that pack `packed` and have up to `pending` channels of `area` numbers wait; scratch
-    begins at `start`."""
+    """(fields of ChannelsLast, end of scratch) for tasks that pack `packed` and have up to `pending` channels of `area` numbers wait;
+    scratch begins at `start`."""
     if not last:
         return dict.fromkeys(ChannelsLast.fields(), 0), start
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize

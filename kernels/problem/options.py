@@ -45,7 +45,7 @@ class Request:
     given: dict[str, Array] = dataclasses.field(default_factory=dict)  # the operands as the user's memory holds them, by name
 
     @property
-    def as_given(self) -> bool:
+    def unpacked(self) -> bool:
         """Whether every operand has its canonical values in its canonical order as the user's memory holds it."""
         return all(
             (array is None) == (name not in self.given) and (array is None or _same(array, self.given[name]))

@@ -16,11 +16,11 @@ from kernels.methods.depthwise import driver_channels as conv_depthwise
 from kernels.methods.direct import blocking as direct
 from kernels.methods.direct import method as conv_direct
 from kernels.methods.direct.driver import prepare_blocks
-from kernels.methods.direct.driver_oc import prepare_narrow
+from kernels.methods.direct.driver_oc import prepare_oc_blocks
 from kernels.methods.winograd import blocking as winograd
 from kernels.methods.winograd import driver as conv_winograd
-from kernels.methods.winograd.stride_phases import dense
-from kernels.methods.winograd.strided import prepare_dense
+from kernels.methods.winograd.stride_phases import polyphase
+from kernels.methods.winograd.strided import prepare_polyphase
 from kernels.primitives.gemm_tile import tile_of_rows
 from kernels.problem.conv import Conv, parse
 from kernels.problem.operands import Operands
@@ -76,19 +76,19 @@ def test_winograd(line: str, monkeypatch: pytest.MonkeyPatch, poisoned_scratch: 
 def test_lanes_along_output_channels(line: str, poisoned_scratch: None) -> None:
     problem = parse(line)
     for last in (False, True):
-        blocks = distinct(direct.narrow(problem, 2, last), "rows", "n", "chunks")
+        blocks = distinct(direct.oc_candidates(problem, 2, last), "rows", "n", "chunks")
         assert len(blocks) > 2
         for block in blocks:
-            check(problem, prepare_narrow(problem, 2, block, last=last), last=last)
+            check(problem, prepare_oc_blocks(problem, 2, block, last=last), last=last)
 
 
 @pytest.mark.parametrize("line", [WIDE, LINES, GROUPED, "conv1d n2 c7 1x90 -> c40 k1x9 s1x2 p0+0x5+4 d1x2 g1 bias float64"])
 def test_weights_as_they_are_given(line: str, poisoned_scratch: None) -> None:
     problem = parse(line)
-    blocks = distinct(direct.candidates(problem, 2, direct.GIVEN), "flat", "m", "n", "chunks")
+    blocks = distinct(direct.candidates(problem, 2, direct.UNPACKED), "flat", "m", "n", "chunks")
     for block in blocks[:: max(1, len(blocks) // 12)]:
         for last in (False, True):
-            check(problem, prepare_blocks(problem, 2, block, tile_of_rows, last=last, as_given=True), last=last)
+            check(problem, prepare_blocks(problem, 2, block, tile_of_rows, last=last, unpacked=True), last=last)
 
 
 @pytest.mark.parametrize("stride", [(1, 2), (2, 2), (3, 1), (5, 4)])
@@ -100,14 +100,14 @@ def test_phases_of_a_stride(rest: str, stride: tuple[int, int], poisoned_scratch
     """Rows and columns left over, taps that few phases have, padding that a phase has alone."""
     problem = parse(f"conv2d n2 {rest.format('s{}x{}'.format(*stride))} bias float32")
     assert isinstance(problem, Conv)
-    slides = dense(problem)
+    slides = polyphase(problem)
     assert slides and slides.conv_shape == problem.conv_shape and slides.stride == slides.dilation == (1, 1)
-    check(problem, prepare_dense(problem, 2, conv_direct.prepare))
+    check(problem, prepare_polyphase(problem, 2, conv_direct.prepare))
 
 
 def test_no_phases_where_a_window_may_see_padding_only() -> None:
     problem = parse("conv2d n1 c1 5x5 -> c1 k3x3 s2x2 p1+1x3+0 d1x1 g1 float32")
-    assert isinstance(problem, Conv) and dense(problem) is None
+    assert isinstance(problem, Conv) and polyphase(problem) is None
 
 
 @pytest.mark.parametrize(
@@ -120,4 +120,4 @@ def test_stacks_that_see_nothing_but_padding(line: str, poisoned_scratch: None) 
     for last in (False, True):
         stacks = distinct(depthwise._stacks(problem, 2, last), "rows", "columns")
         for stack in stacks[:: max(1, len(stacks) // 12)]:
-            check(problem, conv_depthwise.prepare_stacks(problem, 2, stack, last=last), last=last)
+            check(problem, conv_depthwise.prepare_channels(problem, 2, stack, last=last), last=last)

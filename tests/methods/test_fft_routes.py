@@ -37,9 +37,9 @@ def expected(problem: Conv, x: np.ndarray, weight: np.ndarray, bias: np.ndarray)
     return reference.conv(x, weight, bias, problem.stride, problem.padding, problem.dilation, problem.groups)
 
 
-def families(problem: Conv) -> list[lines.Cut]:
+def families(problem: Conv) -> list[lines.Blocking]:
     """Of each axis, each meaning of the lanes and one or several tiles, the cut with the lowest estimate."""
-    found: dict[tuple[int, bool, bool], lines.Cut] = {}
+    found: dict[tuple[int, bool, bool], lines.Blocking] = {}
     for cut in sorted(lines.candidates(problem, 2), key=lambda cut: cut.cycles):
         found.setdefault((cut.axis, cut.each, cut.tiles > 1), cut)
     return list(found.values())

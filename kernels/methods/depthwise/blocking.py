@@ -114,12 +114,12 @@ def _stacks(problem: Conv, threads: int, last: bool) -> Iterator[Stack]:
 
 
 @remembered
-def best_stack(problem: Conv, threads: int, last: bool = False) -> Stack | None:
+def best_channels(problem: Conv, threads: int, last: bool = False) -> Stack | None:
     """The cut into stacks with the lowest estimate; None where not even one window of each lane stays in the second-level cache."""
     return min(_stacks(problem, threads, last), key=lambda stack: stack.cycles, default=None)
 
 
 def cycles(problem: Conv) -> float:
     """Estimated cycles of one core, of the better layout."""
-    stack = best_stack(problem, 1)
+    stack = best_channels(problem, 1)
     return min(best(problem).cycles, stack.cycles if stack else math.inf)

@@ -157,7 +157,7 @@ def _tables(problem: Conv, block: Stack, wide: int, lanes: int, last: bool) -> t
     return shapes, tables
 
 
-def prepare_stacks(problem: Conv, threads: int, block: Stack, *, last: bool = False) -> Prepared:
+def prepare_channels(problem: Conv, threads: int, block: Stack, *, last: bool = False) -> Prepared:
     """Lay out weights and scratch; `last`: channels are the last axis of x and of the output."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     (kh, kw), (dh, dw), (sh, sw), (oh, ow) = problem.kernel, problem.dilation, problem.stride, problem.conv_size

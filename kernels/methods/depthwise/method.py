@@ -18,8 +18,8 @@ from kernels.cost.gemm import TURNED
 from kernels.cost.roofline import memory_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
-from kernels.methods.depthwise.blocking import ROWS, STACKS, Stack, best, best_stack, cycles
-from kernels.methods.depthwise.driver_channels import prepare_stacks
+from kernels.methods.depthwise.blocking import ROWS, STACKS, Stack, best, best_channels, cycles
+from kernels.methods.depthwise.driver_channels import prepare_channels
 from kernels.methods.depthwise.row_tile import row
 from kernels.methods.direct.blocking import weight_cycles
 from kernels.methods.direct.driver import prepare_blocks
@@ -40,7 +40,7 @@ def refuse(problem: Problem) -> str | None:
 
 def _stack(problem: Conv, threads: int, only: str, last: bool) -> Stack | None:
     """The cut into stacks where that is estimated faster, or is the only kind asked for."""
-    stack = best_stack(problem, threads, last)
+    stack = best_channels(problem, threads, last)
     if stack is None or only == ROWS:
         return None
     turned = TURNED * (math.prod(problem.x_shape) + math.prod(problem.conv_shape)) if last else 0.0
@@ -52,7 +52,7 @@ def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
     threads = worth(threads, cycles(problem))
     stack = _stack(problem, threads, only, False)
     if stack:
-        return prepare_stacks(problem, threads, stack)
+        return prepare_channels(problem, threads, stack)
     # results that another pass reads must stay in cache
     stream = math.prod(problem.conv_shape) * problem.itemsize > machine().l3 and not codes(problem.activation)[0]
     block = best(problem)
@@ -64,7 +64,7 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
     """The same for channels last: as stacks, of which nothing is turned over."""
     stack = _stack(problem, worth(threads, cycles(problem)), "", True)
     threads = worth(threads, stack.cycles if stack else cycles(problem))
-    return prepare_stacks(problem, threads, stack, last=True) if stack else channels_last(prepare(problem, threads), problem, threads)
+    return prepare_channels(problem, threads, stack, last=True) if stack else channels_last(prepare(problem, threads), problem, threads)
 
 
 def fuses(problem: Conv) -> bool:
@@ -74,7 +74,7 @@ def fuses(problem: Conv) -> bool:
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """The other layout, where both can."""
-    if best_stack(problem, 1) is None:
+    if best_channels(problem, 1) is None:
         return {}
     other = ROWS if _stack(problem, worth(threads, cycles(problem)), "", False) else STACKS
     return {other: DEPTHWISE.only(other, "prepare")}

@@ -27,7 +27,7 @@ RESUMED = 6  # cycles to read and write a vector of sums in the second-level cac
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
 PACKED = 4.0  # cycles to pack a weight, measured 2.7 to 5.6
 TALLEST = 16  # channels of a tile
-GIVEN = 8  # of one that reads each one's weights where they lie: 8x3 keeps the addresses in registers, 9x3 and 14x2 spill sums
+UNPACKED = 8  # of one that reads each one's weights where they lie: 8x3 keeps the addresses in registers, 9x3 and 14x2 spill sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _stream(problem: Conv, spec: Machine, chunks: int, across: bool = False) -> 
     return stream_cycles(total, total / problem.groups / chunks, spec, across)
 
 
-def narrow_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
+def oc_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
     """The packed block for tiles with lanes along output channels, which read it number by number; where what it holds lies in memory
     without gaps, it is one line. last: channels are the last axis."""
     packed = layout(problem, rows > 1, rows, problem.conv_size[1], machine().lanes(problem.itemsize), problem.c_in)
@@ -127,7 +127,7 @@ def narrow_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
                                one_line=True)
 
 
-def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking]:
+def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking]:
     """Blockings with lanes along output channels, with their estimates: for maps of few positions, and for any with channels last, which
     need not be turned."""
     spec = machine()
@@ -136,7 +136,7 @@ def narrow(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking
         return
     vectors = -(-problem.c_out // lanes)
     for rows in row_counts(oh, threads) if last else sorted({oh, -(-oh // threads)}):
-        packed = narrow_layout(problem, rows, last)
+        packed = oc_layout(problem, rows, last)
         if packed.size * problem.itemsize > spec.l2 // 2:
             continue
         pack = packing_cycles(packed, lanes) * (1 if packed.one_line else problem.c_in)
@@ -165,7 +165,7 @@ def kind(block: Blocking) -> str:
 
 def kinds(problem: Conv, threads: int) -> list[str]:
     """Kinds that are estimated not much higher than the best."""
-    found = itertools.chain(candidates(problem, threads), narrow(problem, threads))
+    found = itertools.chain(candidates(problem, threads), oc_candidates(problem, threads))
     return rivals(((kind(block), block.cycles) for block in found), kind(best(problem, threads)))
 
 
@@ -187,7 +187,7 @@ def _resized(old: Conv, block: Blocking | None, problem: Conv, threads: int, onl
         }  # fmt: skip
         for rows in {parts(down, down_old, block.rows, step, extra) for extra in (0, more)}:
             for columns in some - {0}:
-                packed = narrow_layout(problem, rows, last) if block.across else layout(problem, block.flat, rows, columns, lanes)
+                packed = oc_layout(problem, rows, last) if block.across else layout(problem, block.flat, rows, columns, lanes)
                 if packed.size * problem.itemsize <= spec.l2 // 2:
                     new = dataclasses.replace(block, rows=rows, columns=columns)
                     cycles = new.cycles * math.prod(problem.conv_shape) / math.prod(old.conv_shape)
@@ -200,11 +200,11 @@ def _resized(old: Conv, block: Blocking | None, problem: Conv, threads: int, onl
 
 
 @by_class(_resized)
-def best_as_given(problem: Conv, threads: int) -> Blocking | None:
+def best_unpacked(problem: Conv, threads: int) -> Blocking | None:
     """The blocking with the lowest estimate for weights that serve one call and are not packed; None where packing them costs less."""
     if problem.pool:
         return None
-    given = min(candidates(problem, threads, GIVEN), key=lambda block: block.cycles)
+    given = min(candidates(problem, threads, UNPACKED), key=lambda block: block.cycles)
     packing = PACKED * math.prod(problem.weight_shape) / threads
     return given if given.cycles < best(problem, threads).cycles + packing else None
 
@@ -214,7 +214,7 @@ def best(problem: Conv, threads: int, only: str = "", last: bool = False) -> Blo
     """The blocking with the lowest estimate; lanes along output channels only where they gain a twentieth, the estimate's error, or where
     most lanes would be idle otherwise (4096 to 4096 at one position: 12 against 20 GB/s of weights). only: of this kind, if there is
     one. last: channels are the last axis."""
-    found = [*candidates(problem, threads), *narrow(problem, threads, last)]
+    found = [*candidates(problem, threads), *oc_candidates(problem, threads, last)]
     of_kind = [block for block in found if kind(block) == only]
     doubt = 1.05 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
     turned = TURNED * math.prod(problem.conv_shape) / threads if last else 0.0

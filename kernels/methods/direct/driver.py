@@ -168,11 +168,11 @@ def _pending(problem: Conv, block: Blocking) -> int:
 
 
 def prepare_blocks(
-    problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None, *, last: bool = False, as_given: bool = False
+    problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None, *, last: bool = False, unpacked: bool = False
 ) -> Prepared:
     """Lay out weights and scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
     that is called as `primitives.gemm_tile.tile` is, with vectors of at most `segment` outputs (None: one register). `last`: channels are
-    the last axis of x and of the output. as_given: weights are not packed, the micro-kernel takes rows of them."""
+    the last axis of x and of the output. unpacked: weights are not packed, the micro-kernel takes rows of them."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     packed = layout(problem, block.flat, block.rows, block.columns, lanes, block.channels)
     oh, ow = pooled_size(problem)
@@ -198,9 +198,9 @@ def prepare_blocks(
         kernel_taps=problem.taps, oc_splits=block.chunks, m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles,
         tiles=tiles.ctypes.data, tiles_each=tiles.shape[1], n_tables=n_tables.ctypes.data, vectors=vectors.ctypes.data,
         vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, row_offset=row_offset, conv_offset=conv_offset,
-        a_row=problem.summands * size if as_given else 0, jobs=jobs, scratch_bytes=scratch_bytes,
+        a_row=problem.summands * size if unpacked else 0, jobs=jobs, scratch_bytes=scratch_bytes,
     )  # fmt: skip
-    turn = None if as_given else packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
+    turn = None if unpacked else packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
 
     def pack(operands: Operands) -> Packed:
         return turn(operands.weight) if turn else operands.weight, *operands[1:]

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.direct.blocking import Blocking, narrow_layout
+from kernels.methods.direct.blocking import Blocking, oc_layout
 from kernels.methods.direct.driver import line_bytes, pack_channels, pack_line, packing
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import OcBlocks
@@ -85,12 +85,12 @@ def run_job(job, x, out, operands, geometry, block):
 run_jobs = every_job(run_job)
 
 
-def prepare_narrow(problem: Conv, threads: int, block: Blocking, *, last: bool = False) -> Prepared:
+def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: bool = False) -> Prepared:
     """Lay out weights and scratch for a blocking with lanes along output channels; `last`: channels are the last axis of x and of the
     output, which is then written as it is summed."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     oh = problem.conv_size[0]
-    packed = narrow_layout(problem, block.rows, last)
+    packed = oc_layout(problem, block.rows, last)
     row_blocks = -(-oh // block.rows)
     jobs = problem.n * row_blocks * block.chunks
     line_offset = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position

@@ -14,9 +14,9 @@ from kernels.cost.calibration import worth
 from kernels.cost.roofline import BIND, map_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
-from kernels.methods.direct.blocking import best, best_as_given, best_pooled, kinds, weight_cycles
+from kernels.methods.direct.blocking import best, best_pooled, best_unpacked, kinds, weight_cycles
 from kernels.methods.direct.driver import prepare_blocks
-from kernels.methods.direct.driver_oc import prepare_narrow
+from kernels.methods.direct.driver_oc import prepare_oc_blocks
 from kernels.primitives.gemm_tile import tile, tile_of_rows
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv
@@ -34,7 +34,7 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     block = best_pooled(problem, threads, only) if problem.pool else best(problem, threads, only, last)
     assert block is not None
     if block.across:
-        return prepare_narrow(problem, threads, block, last=last)
+        return prepare_oc_blocks(problem, threads, block, last=last)
     return prepare_blocks(problem, threads, block, tile, last=last)
 
 
@@ -43,11 +43,11 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
     return prepare(problem, threads, last=True)
 
 
-def prepare_once(problem: Conv, threads: int) -> Prepared:
+def prepare_unpacked(problem: Conv, threads: int) -> Prepared:
     """The same for weights that serve one call, read where they lie if that costs less than packing them."""
     threads = _worth(problem, threads)
-    block = best_as_given(problem, threads)
-    return prepare_blocks(problem, threads, block, tile_of_rows, as_given=True) if block else prepare(problem, threads)
+    block = best_unpacked(problem, threads)
+    return prepare_blocks(problem, threads, block, tile_of_rows, unpacked=True) if block else prepare(problem, threads)
 
 
 def fuses(problem: Conv) -> bool:
@@ -69,12 +69,12 @@ def estimate(problem: Conv) -> float:
 
 def once_cycles(problem: Conv) -> float:
     """What weights cost that serve one call: packed, or read where they lie by a slower blocking."""
-    given = best_as_given(problem, 1)
+    given = best_unpacked(problem, 1)
     return BIND + max(0.0, given.cycles - best(problem, 1).cycles) if given else weight_cycles(problem)
 
 
 DIRECT = Implementation(
     "direct", "conv", lambda problem: None, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last,
-    prepare_once=prepare_once, estimate=estimate, packing=weight_cycles, packing_once=once_cycles,
+    prepare_unpacked=prepare_unpacked, estimate=estimate, packing=weight_cycles, packing_unpacked=once_cycles,
 )  # fmt: skip
 registry.add(DIRECT)

@@ -68,7 +68,7 @@ def _taps(kernel: int, stride: int, dilation: int) -> Taps:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
+class Blocking:
     """axis: the transformed one. length: of a transform. outputs: of a tile. tiles: on the axis. each: lanes hold output channels (and, of
     the input, channels), not columns. bands: (image, tile) pairs processed at a time. m, n: the product's tile, rows by vectors. stack:
     tiles of m rows in a job. blocks: parts of `outputs` taps that a long kernel is cut into, 0: it is whole; `span` blocks of outputs
@@ -88,7 +88,7 @@ class Cut:
     cycles: float = math.inf
 
 
-def kind(cut: Cut) -> str:
+def kind(cut: Blocking) -> str:
     """What tells cuts apart for measuring: the axis, what lies in the lanes, the transform's length."""
     return f"{'hw'[cut.axis]} {'blocks' if cut.blocks else 'channels' if cut.each else 'columns'} {cut.length}"
 
@@ -101,7 +101,7 @@ def kinds(problem: Conv, threads: int) -> list[str]:
     return rivals(costs + ([(SCIPY, by_scipy.cycles)] if by_scipy else []), own)
 
 
-def _resized(old: Conv, cut: Cut | None, problem: Conv, threads: int, only: str = "") -> Cut | None:
+def _resized(old: Conv, cut: Blocking | None, problem: Conv, threads: int, only: str = "") -> Blocking | None:
     """The cut of another problem of the class for this one: the same length of transforms."""
     if cut is None:
         return None
@@ -127,20 +127,20 @@ def _resized(old: Conv, cut: Cut | None, problem: Conv, threads: int, only: str 
     return dataclasses.replace(new, cycles=_cycles(problem, new, threads))
 
 
-def _same_route(old: Conv, cut: Cut | None, problem: Conv, only: str = "") -> Cut | None:
+def _same_route(old: Conv, cut: Blocking | None, problem: Conv, only: str = "") -> Blocking | None:
     """The route of another problem of the class."""
     return None if cut is None else best(problem, 1, only)
 
 
 @by_class(_resized)
-def best(problem: Conv, threads: int, only: str = "") -> Cut | None:
+def best(problem: Conv, threads: int, only: str = "") -> Blocking | None:
     """The cut with the lowest estimate; None where there is none. only: of this kind, if there is one."""
     found = [*candidates(problem, threads), *in_blocks(problem, threads)]
     return min([cut for cut in found if kind(cut) == only] or found, key=lambda cut: cut.cycles, default=None)
 
 
 @by_class(_same_route)
-def by_lines(problem: Conv, only: str = "") -> Cut | None:
+def by_lines(problem: Conv, only: str = "") -> Blocking | None:
     """The cut for one thread, or None where SciPy's transforms are estimated lower, or are the only kind."""
     cut, other = best(problem, 1, only), layout(problem)
     if only:
@@ -153,24 +153,24 @@ def frequencies(length: int) -> int:
     return length // 2 + 1
 
 
-def wide(problem: Conv, cut: Cut) -> int:
+def wide(problem: Conv, cut: Blocking) -> int:
     """Columns of a band."""
     if cut.blocks:
         return cut.span + cut.blocks - 1
     return problem.conv_size[1 - cut.axis] + taps(problem, 1 - cut.axis).reach
 
 
-def shifts(problem: Conv, cut: Cut) -> Taps:
+def shifts(problem: Conv, cut: Blocking) -> Taps:
     """Where the spectra that one column sums lie: by tap of the other axis, or block of the kernel, the phase and how many columns on."""
     return Taps((0,) * cut.blocks, tuple(range(cut.blocks))) if cut.blocks else taps(problem, 1 - cut.axis)
 
 
-def summands(problem: Conv, cut: Cut) -> int:
+def summands(problem: Conv, cut: Blocking) -> int:
     """Products that are summed at each frequency."""
     return problem.c_in // problem.groups * len(taps(problem, cut.axis).phases) * len(shifts(problem, cut).index)
 
 
-def candidates(problem: Conv, threads: int) -> Iterator[Cut]:
+def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
     """Every cut that is considered, with its estimate."""
     spec = machine()
     lanes, size = spec.lanes(problem.itemsize), problem.itemsize
@@ -196,11 +196,11 @@ def candidates(problem: Conv, threads: int) -> Iterator[Cut]:
                         tall = -(-rows // m)
                         for kept in (spec.l1, spec.l2 // 3):  # what a job's products may take
                             stack = tall if each else tallest(tall, max(1, kept // (f * m * 2 * n * lanes * size)))
-                            cut = Cut(axis, length, outputs, tiles, each, bands, m, n, stack)
+                            cut = Blocking(axis, length, outputs, tiles, each, bands, m, n, stack)
                             yield dataclasses.replace(cut, cycles=_cycles(problem, cut, threads))
 
 
-def in_blocks(problem: Conv, threads: int) -> Iterator[Cut]:
+def in_blocks(problem: Conv, threads: int) -> Iterator[Blocking]:
     """Cuts of one long line whose kernel is cut into blocks (partitioned convolution): a block's taps read spectra one column further than
     those of the block before. T. G. Stockham, "High-speed convolution and correlation", AFIPS 1966, section on long kernels."""
     spec, along, out = machine(), taps(problem, 1), problem.conv_size[1]
@@ -222,7 +222,7 @@ def in_blocks(problem: Conv, threads: int) -> Iterator[Cut]:
                 continue
             m = tallest(outs, most)
             stack = tallest(-(-outs // m), max(1, spec.l2 // 3 // (f * m * 2 * n * lanes * size)))
-            cut = Cut(1, length, outputs, -(-parts // span), False, 1, m, n, stack, blocks, span)
+            cut = Blocking(1, length, outputs, -(-parts // span), False, 1, m, n, stack, blocks, span)
             yield dataclasses.replace(cut, cycles=_cycles(problem, cut, threads))
 
 
@@ -244,7 +244,7 @@ def transform_cycles(length: int) -> float:
     return length * (12.0 + 2.5 * max(0.0, math.log2(length / 128)))
 
 
-def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
+def _cycles(problem: Conv, cut: Blocking, threads: int) -> float:
     """Estimated cycles of the slowest thread."""
     spec = machine()
     lanes, size, groups = spec.lanes(problem.itemsize), problem.itemsize, problem.groups

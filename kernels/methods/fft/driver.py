@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.calibration import worth
-from kernels.methods.fft.blocking import Cut, frequencies, shifts, summands, taps, wide
+from kernels.methods.fft.blocking import Blocking, frequencies, shifts, summands, taps, wide
 from kernels.methods.fft.codelets import Spectrum, line, spectrum
 from kernels.methods.fft.complex_gemm_tile import ComplexGemmTile, product
 from kernels.methods.fft.offsets import channel_places, column_places, ways_of
@@ -169,7 +169,7 @@ def out_of_spectra(job, thread, out, handles, tables, geometry, band, scratch):
     one_out(job, spectra, pointed(out), operands, tables, geometry, band, block)
 
 
-def prepare_spectra(problem: Conv, threads: int, cut: Cut) -> Prepared:
+def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
     """Where every column begins, and scratch for the spectra of one chunk of bands."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     along, across, f = taps(problem, cut.axis), shifts(problem, cut), frequencies(cut.length)

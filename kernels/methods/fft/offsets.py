@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from kernels.methods.fft.blocking import Cut, shifts, taps, wide
+from kernels.methods.fft.blocking import Blocking, shifts, taps, wide
 from kernels.primitives.lines import NEIGHBOURS
 from kernels.problem.conv import Conv
 
@@ -25,7 +25,7 @@ def ways_of(places: Array, way: int) -> Array:
     return np.where(~live.any(1), -1, np.where(near, NEIGHBOURS, way))
 
 
-def column_places(problem: Conv, cut: Cut, lanes: int) -> tuple[Array, Array]:
+def column_places(problem: Conv, cut: Blocking, lanes: int) -> tuple[Array, Array]:
     """Where every column begins: (inputs [phase across][vector] of base, first, size by lane; outputs [vector] of base, count by lane),
     offsets in elements from the plane of channel 0 of image 0; each chunk begins with a new vector."""
     axis, other = cut.axis, 1 - cut.axis
@@ -57,7 +57,7 @@ def column_places(problem: Conv, cut: Cut, lanes: int) -> tuple[Array, Array]:
     return by_vector(np.stack(inputs)), by_vector(np.stack([base, count]))
 
 
-def channel_places(problem: Conv, cut: Cut, lanes: int) -> tuple[Array, Array, Array, Array]:
+def channel_places(problem: Conv, cut: Blocking, lanes: int) -> tuple[Array, Array, Array, Array]:
     """The same where lanes hold channels: (inputs [vector of planes], outputs [vector of output channels], and what a column adds to
     them: input offset and first position, output offset and count)."""
     along, axis = taps(problem, cut.axis), cut.axis

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kernels.cost.calibration import worth
-from kernels.methods.fft.blocking import Cut, frequencies, summands, taps, transform_cycles
+from kernels.methods.fft.blocking import Blocking, frequencies, summands, taps, transform_cycles
 from kernels.methods.fft.codelets import Spectrum, spectrum
 from kernels.methods.fft.passes import Tables, fast, transform
 from kernels.methods.fft.records import Lines, WeightSpectra
@@ -83,7 +83,7 @@ def _spectra(job, thread, weight, packed, scratch, scale, table, geometry):
     one_vector(job, weight, packed, scratch[thread], scale, table, geometry)
 
 
-def _lines(problem: Conv, cut: Cut) -> tuple[Array, Array, Array]:
+def _lines(problem: Conv, cut: Blocking) -> tuple[Array, Array, Array]:
     """(starts, rows, sources) for `_spectra`: lines are [phase][tap on the other axis, or block]."""
     along, other = taps(problem, cut.axis), problem.kernel[1 - cut.axis]
     step, apart = (problem.kernel[1], 1)[cut.axis], (problem.kernel[1], 1)[1 - cut.axis]
@@ -99,7 +99,7 @@ def _lines(problem: Conv, cut: Cut) -> tuple[Array, Array, Array]:
     return starts, -row[order] % cut.length, source[order]
 
 
-def spectra_packer(problem: Conv, cut: Cut, parts: int, job: int, own: Tables, threads: int) -> Callable[[Array], Array]:
+def spectra_packer(problem: Conv, cut: Blocking, parts: int, job: int, own: Tables, threads: int) -> Callable[[Array], Array]:
     """What makes of contiguous weights (c_out, ins, kh, kw) the spectra of every group's `parts`, `job` numbers each, zeros where a part
     has no channels. Of a part: with lanes along channels [real, imaginary][f][summand][channel], else [f][tile][summand][row of the
     tile][real, imaginary]. own: the tables of lines of the cut's length."""

@@ -31,7 +31,7 @@ TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
+class Blocking:
     """mh, mw: outputs per tile. rows, columns: tiles per job, of each of `images` whole images or of a part of one. channels: output
     channels per round of products. m, n: the GEMM tile. chunks: parts of the output channels, each a
     job of its own. across: lanes run along output channels in products, m counts tiles and n vectors of channels. cycles: the estimate."""
@@ -72,7 +72,7 @@ class Cut:
         return -(-(self.images * number - line + -(-line // lanes) * lanes) // lanes)
 
 
-def tiling(problem: Conv, cut: Cut) -> Conv:
+def tiling(problem: Conv, cut: Blocking) -> Conv:
     """Tiles as a convolution: its kernel is the patch, its stride the tile, so packing and offsets are those of any strided layer."""
     kernel = cut.patch(problem)
     sizes, pads = [], []
@@ -82,7 +82,7 @@ def tiling(problem: Conv, cut: Cut) -> Conv:
     return dataclasses.replace(problem.bare(), kernel=kernel, stride=(cut.mh, cut.mw), padding=tuple(pads))
 
 
-def kind(cut: Cut) -> str:
+def kind(cut: Blocking) -> str:
     """What tells cuts apart for measuring: the tile's outputs."""
     return f"{cut.mh}x{cut.mw}"
 
@@ -92,7 +92,7 @@ def kinds(problem: Conv, threads: int) -> list[str]:
     return rivals(((kind(cut), cut.cycles) for cut in _cuts(problem, threads)), kind(best(problem, threads)))
 
 
-def _resized(old: Conv, cut: Cut, problem: Conv, threads: int, only: str = "") -> Cut:
+def _resized(old: Conv, cut: Blocking, problem: Conv, threads: int, only: str = "") -> Blocking:
     """The cut of another problem of the class for this one: the same tile, as many blocks of its rows and columns."""
     lanes, outs = machine().lanes(problem.itemsize), problem.c_out // problem.groups
     (down, across), (down_old, across_old) = (
@@ -113,7 +113,7 @@ def _resized(old: Conv, cut: Cut, problem: Conv, threads: int, only: str = "") -
 
 
 @by_class(_resized)
-def best(problem: Conv, threads: int, only: str = "") -> Cut:
+def best(problem: Conv, threads: int, only: str = "") -> Blocking:
     """The cut with the lowest estimate, of those with a tolerable error if there are any; where jobs do not hold whole windows of a pool
     that follows, its cost counts. only: of this kind, if there is one."""
     cuts = _cuts(problem, threads)
@@ -123,7 +123,7 @@ def best(problem: Conv, threads: int, only: str = "") -> Cut:
     return min(cuts, key=lambda cut: cut.cycles + (0.0 if holds_windows(problem, cut) else apart))
 
 
-def holds_windows(problem: Conv, cut: Cut) -> bool:
+def holds_windows(problem: Conv, cut: Blocking) -> bool:
     """Whether every job has whole windows of the pool, if there is one, in lines one behind the other."""
     if not problem.pool:
         return True
@@ -135,21 +135,21 @@ def holds_windows(problem: Conv, cut: Cut) -> bool:
     return fit and rows and columns and (all_columns or oh == 1)
 
 
-def error(problem: Conv, cut: Cut) -> float:
+def error(problem: Conv, cut: Blocking) -> float:
     """Largest error to expect, as a share of the largest output: that of summing c_in products, times the growth of the tile."""
     eps = float(np.finfo(problem.dtype).eps)
     growth = math.prod(GROWTH[m, r] for m, r in zip((cut.mh, cut.mw), problem.kernel))
     return 4 * eps * growth * (problem.c_in // problem.groups + 1) ** 0.5
 
 
-def _cuts(problem: Conv, threads: int) -> list[Cut]:
+def _cuts(problem: Conv, threads: int) -> list[Blocking]:
     lanes, outs, (oh, ow) = machine().lanes(problem.itemsize), problem.c_out // problem.groups, problem.conv_size
     found = []
     for mh in TILES[problem.kernel[0]]:
         for mw in TILES[problem.kernel[1]]:
             down, across = -(-oh // mh), -(-ow // mw)
             for rows, columns, images in _blocks(problem.n, down, across, lanes, threads):
-                whole = Cut(mh, mw, rows, columns, 0, 0, 0, 0, images)
+                whole = Blocking(mh, mw, rows, columns, 0, 0, 0, 0, images)
                 for tiled in _tiled(whole, outs, lanes, threads):
                     for channels in {_fitting(problem, tiled, outs), outs}:  # or all at once, products then lying in the third-level cache
                         cut = dataclasses.replace(tiled, channels=channels)
@@ -157,7 +157,7 @@ def _cuts(problem: Conv, threads: int) -> list[Cut]:
     return found
 
 
-def _fitting(problem: Conv, cut: Cut, outs: int) -> int:
+def _fitting(problem: Conv, cut: Blocking, outs: int) -> int:
     """Output channels per round: what the second-level cache has left for products."""
     spec = machine()
     lanes, size, tall = spec.lanes(problem.itemsize), problem.itemsize, cut.height(spec.lanes(problem.itemsize))
@@ -166,7 +166,7 @@ def _fitting(problem: Conv, cut: Cut, outs: int) -> int:
     return max(tall, min(outs, int(left // each) // tall * tall))
 
 
-def _tiled(cut: Cut, outs: int, lanes: int, threads: int) -> Iterator[Cut]:
+def _tiled(cut: Blocking, outs: int, lanes: int, threads: int) -> Iterator[Blocking]:
     """The cut with every tile of products that is considered, and with output channels in one part or one for each thread. Lanes along
     output channels where those fill vectors and tiles hardly do."""
     registers = machine().registers
@@ -194,7 +194,7 @@ def _some_divisors(n: int, limit: int) -> list[int]:
     return sorted(largest.values())
 
 
-def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
+def _cycles(problem: Conv, cut: Blocking, threads: int) -> float:
     """Estimated cycles of the slowest thread."""
     oh, ow = problem.conv_size
     shapes = list(job_shapes((-(-oh // cut.mh), -(-ow // cut.mw)), (cut.rows, cut.columns)))
@@ -202,7 +202,7 @@ def _cycles(problem: Conv, cut: Cut, threads: int) -> float:
     return slowest([(_job(problem, cut, rows, columns, threads), count) for rows, columns, count in shapes], planes, cut.chunks, threads)
 
 
-def _job(problem: Conv, cut: Cut, rows: int, columns: int, threads: int) -> float:
+def _job(problem: Conv, cut: Blocking, rows: int, columns: int, threads: int) -> float:
     """Estimated cycles of a job of rows x columns tiles: transforms per point and vector, products by the tile, what leaves the caches by
     bandwidth."""
     spec = machine()

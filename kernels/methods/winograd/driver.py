@@ -10,12 +10,12 @@ import numpy as np
 
 from kernels.cost.calibration import worth
 from kernels.cost.gemm import even, pooled_size
-from kernels.methods.winograd import blocking as cutting
+from kernels.methods.winograd import blocking
 from kernels.methods.winograd import tile_load as tile_patches
 from kernels.methods.winograd import tile_store as tile_outputs
 from kernels.methods.winograd.pack_weights import transformer
 from kernels.methods.winograd.records import WinogradTiles
-from kernels.methods.winograd.strided import prepare_dense
+from kernels.methods.winograd.strided import prepare_polyphase
 from kernels.methods.winograd.transforms import InputTransform, OutputTransform, input_transform, output_transform
 from kernels.primitives import gemm_tile_oc as across_tiles
 from kernels.primitives.channels_last_blocks import NOTE, plane_of, staging, together
@@ -154,15 +154,15 @@ def ends(total: int, step: int) -> set[int]:
 def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) -> Prepared:
     """Choose a cut (of one kind only), compile transforms and tiles."""
     if max(problem.stride) > 1:
-        return prepare_dense(problem, threads, functools.partial(prepare, only=only))
-    threads = worth(threads, cutting.best(problem, 1).cycles)
-    cut = cutting.best(problem, threads, only)
+        return prepare_polyphase(problem, threads, functools.partial(prepare, only=only))
+    threads = worth(threads, blocking.best(problem, 1).cycles)
+    cut = blocking.best(problem, threads, only)
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = pooled_size(problem)
     tiles_h, tiles_w = -(-oh // cut.mh), -(-ow // cut.mw)
     cut = dataclasses.replace(cut, rows=min(cut.rows, tiles_h), columns=min(cut.columns, tiles_w))  # a pool may leave out the last
-    seen = layout(cutting.tiling(problem, cut), False, cut.rows, cut.columns, lanes)
+    seen = layout(blocking.tiling(problem, cut), False, cut.rows, cut.columns, lanes)
     th, tw = cut.patch(problem)
     points = th * tw
     words, output_words = tile_patches.entry_words(th, tw, lanes), tile_outputs.entry_words(cut.mw, lanes)

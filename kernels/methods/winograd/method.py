@@ -18,9 +18,9 @@ from kernels.cost.calibration import worth
 from kernels.cost.roofline import BIND, map_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
-from kernels.methods.winograd import blocking as cutting
+from kernels.methods.winograd import blocking
 from kernels.methods.winograd.driver import prepare
-from kernels.methods.winograd.stride_phases import cycles, dense
+from kernels.methods.winograd.stride_phases import cycles, polyphase
 from kernels.primitives.channels_last import channels_last
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv, Problem
@@ -34,14 +34,14 @@ def refuse(problem: Problem) -> str | None:
     """Strides, dilations, kernels without a tile, few channels."""
     assert isinstance(problem, Conv)
     if max(problem.stride) > 1:
-        slides = dense(problem)
+        slides = polyphase(problem)
         if slides is None:
             return f"its tiles slide by one, this has stride {problem.stride} and padding as long as the kernel; direct does it"
         sentence = refuse(slides)
         return sentence and f"{sentence} (of the phases of stride {problem.stride})"
     if any(d > 1 and k > 1 for d, k in zip(problem.dilation, problem.kernel)):
         return f"its patches are dense, this has dilation {problem.dilation}; direct does it"
-    if any(k not in cutting.TILES for k in problem.kernel) or problem.taps == 1:
+    if any(k not in blocking.TILES for k in problem.kernel) or problem.taps == 1:
         return f"it has tiles for kernels of 2, 3 and 5 (1 along one axis), this is {problem.kernel}; direct or fft does it"
     channels = min(problem.c_in, problem.c_out) // problem.groups
     if channels < LEAST_CHANNELS:
@@ -51,7 +51,7 @@ def refuse(problem: Problem) -> str | None:
 
 def _sliding(problem: Conv) -> Conv:
     """What is done: the problem, or that of its stride's phases."""
-    slides = dense(problem) if max(problem.stride) > 1 else problem
+    slides = polyphase(problem) if max(problem.stride) > 1 else problem
     assert slides
     return slides
 
@@ -65,7 +65,7 @@ def error_bound(problem: Conv, only: str = "") -> float:
     """The tile may differ with the threads; the largest of theirs. See `methods.winograd.blocking.error`; B. Barabasz et al.,
     arXiv 1803.10986."""
     problem = _sliding(problem)
-    return max(cutting.error(problem, cutting.best(problem, threads, only)) for threads in range(1, cores() + 1))
+    return max(blocking.error(problem, blocking.best(problem, threads, only)) for threads in range(1, cores() + 1))
 
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
@@ -78,25 +78,25 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
 def fuses(problem: Conv, only: str = "") -> bool:
     """Scale, shift and activation are applied on the way out; pools where a job's tiles hold whole windows."""
     problem = _sliding(problem)
-    cuts = (cutting.best(problem, threads, only) for threads in range(1, cores() + 1))
-    return problem.pool is None or all(cutting.holds_windows(problem, cut) for cut in cuts)
+    cuts = (blocking.best(problem, threads, only) for threads in range(1, cores() + 1))
+    return problem.pool is None or all(blocking.holds_windows(problem, cut) for cut in cuts)
 
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """Other tiles."""
     problem = _sliding(problem)
-    names = cutting.kinds(problem, worth(threads, cutting.best(problem, 1).cycles))
+    names = blocking.kinds(problem, worth(threads, blocking.best(problem, 1).cycles))
     return {name: WINOGRAD.only(name, "prepare", "error_bound", "fuses") for name in names}
 
 
 def estimate(problem: Conv) -> float:
     """Its blocking's cycles, and what maps move."""
-    return seconds(cutting.best(problem, 1).cycles) + map_seconds(problem)
+    return seconds(blocking.best(problem, 1).cycles) + map_seconds(problem)
 
 
 def weight_cycles(problem: Conv) -> float:
     """Cycles of one core to transform the weights."""
-    points = math.prod(cutting.best(problem, 1).patch(problem))
+    points = math.prod(blocking.best(problem, 1).patch(problem))
     return BIND + TRANSFORMED * points * math.prod(problem.weight_shape) / problem.taps
 
 

@@ -49,7 +49,7 @@ def axes(problem: Conv) -> list[Axis] | None:
 
 
 @functools.lru_cache(maxsize=64)
-def dense(problem: Conv) -> Conv | None:
+def polyphase(problem: Conv) -> Conv | None:
     """The convolution of the phases; None where there is none. A choice asks for it a dozen times."""
     found = axes(problem)
     if found is None:
@@ -61,5 +61,5 @@ def dense(problem: Conv) -> Conv | None:
 
 def cycles(problem: Conv) -> float:
     """Estimated cycles of one core to set the phases apart."""
-    slides = dense(problem)
+    slides = polyphase(problem)
     return REGION + NUMBER * math.prod(slides.x_shape) if slides else math.inf

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kernels.cost.calibration import worth
-from kernels.methods.winograd.stride_phases import axes, dense
+from kernels.methods.winograd.stride_phases import axes, polyphase
 from kernels.primitives.deinterleave import Deinterleave, deinterleave
 from kernels.primitives.interleave import WIDEST
 from kernels.primitives.prepared import Prepared, Run
@@ -25,7 +25,7 @@ Array = np.ndarray
 
 
 def _weights(problem: Conv, weight: Array) -> Array:
-    """Those of `dense`: channels are [channel][phase of rows][phase of columns]."""
+    """Those of `polyphase`: channels are [channel][phase of rows][phase of columns]."""
     found = axes(problem)
     assert found
     (down, across), ins = found, problem.c_in // problem.groups
@@ -54,9 +54,9 @@ def _part(plane, thread, x, planes, starts, targets, kernel, few, lanes, size, h
         )  # fmt: skip
 
 
-def prepare_dense(problem: Conv, threads: int, prepare: Callable[[Conv, int], Prepared]) -> Prepared:
+def prepare_polyphase(problem: Conv, threads: int, prepare: Callable[[Conv, int], Prepared]) -> Prepared:
     """`prepare` for the phases, which each call sets apart first."""
-    found, slides = axes(problem), dense(problem)
+    found, slides = axes(problem), polyphase(problem)
     assert found and slides
     down, across = found
     prepared = prepare(slides, threads)
