@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from kernels.dispatch.plan import load as load_methods
 from kernels.dispatch.plan import thread_count
 from kernels.network.graph import Graph, Value
 from kernels.network.passes.specialise import UnsupportedError, check_known
+from kernels.problem.accuracy import accuracy_of
 from kernels.problem.arrays import PLAIN, too_large
 from kernels.problem.errors import ProblemError
 from kernels.runtime.machine import memory
@@ -35,14 +37,18 @@ class Described(NamedTuple):
 
 
 class Model:
-    """A graph that is called with arrays; see `kernels.load`. Several threads may call it at once."""
+    """A graph that is called with arrays; see `kernels.load`. Several threads may call it at once.
+
+    Copies are the model itself. A pickle holds the graph and the options, and is planned anew where it is read, on any machine.
+    """
 
     KEPT = 16  # shapes whose plans are kept, those used last
 
     def __init__(
         self, graph: Graph, *, shapes: Mapping[str, Any] | None = None, effort: str = "estimate", budget: float = 0.5,
-        threads: int | None = None, rest: str = "numpy", source: Any = None,
+        threads: int | None = None, rest: str = "numpy", accuracy: str | None = None, source: Any = None,
     ) -> None:  # fmt: skip
+        self._made_of = {"shapes": shapes, "threads": threads, "rest": rest, "accuracy": accuracy_of("load", accuracy), "source": source}
         if rest not in RESTS:
             raise ProblemError(f'load: rest is {rest!r}, must be "numpy" or "onnxruntime"')
         self._graph, self._rest, self.source = graph, rest, source
@@ -63,6 +69,15 @@ class Model:
             check_known(graph)
         if not any(None in (self._shape(value) or (None,)) for value in graph.inputs):
             self._at_once()
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Model:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(Model, **self._made_of), (self._graph,)
 
     def _at_once(self) -> None:
         """Plan a model without free axes when it is loaded. Where a shape depends on what an input holds, that is known with a call."""
@@ -176,12 +191,12 @@ class Model:
         shapes = {name: array.shape for name, array in given.items()}
         constants = {name: array for name, array in given.items() if _small(array.shape)} if self._constant_inputs else {}
         try:
-            program = plan_graph(self._graph, shapes, self.threads, self._budget, constants, self._rest)
+            program = plan_graph(self._graph, shapes, self.threads, self._budget, constants, self._rest, self._made_of["accuracy"])
         except UnsupportedError:
             constants = {name: array.copy() for name, array in given.items() if _small(array.shape)}
             if self._constant_inputs or not constants:
                 raise
-            program = plan_graph(self._graph, shapes, self.threads, self._budget, constants, self._rest)
+            program = plan_graph(self._graph, shapes, self.threads, self._budget, constants, self._rest, self._made_of["accuracy"])
             self._constant_inputs = True  # from now on plans are made, and kept, for what these inputs hold
             self._programs.clear()
         if program.arena_bytes + program.own_bytes > memory():
@@ -216,14 +231,14 @@ def _small(shape: Any) -> bool:
 
 def load(
     model: Any, *, shapes: Mapping[str, Any] | None = None, dtype: Any = "float32", effort: str = "estimate", budget: float = 0.5,
-    threads: int | None = None, rest: str = "numpy",
+    threads: int | None = None, rest: str = "numpy", accuracy: str | None = None,
 ) -> Model:  # fmt: skip
     """An ONNX model as a callable: `model(x)`, `model(x, y)` or `model({"name": x})`; a dict of outputs by name where there are several.
 
     model: a path, bytes or an onnx.ModelProto. shapes: lengths of inputs that have free axes, by name; what stays free is planned at
     the first call with a new shape and kept for the last 16. dtype: what float32 and float16 numbers are computed in. effort="measure"
     times the methods of every layer for `budget` seconds each. rest: who runs what is not convolution, pooling or product: "numpy", this
-    library and NumPy alone, or "onnxruntime" too.
+    library and NumPy alone, or "onnxruntime" too. accuracy: "each" makes every layer accurate output by output, as `conv2d` explains.
 
     Constants are folded, batch norms and scales go into weights, activations into epilogues, chains of element-by-element operators into
     one pass, and memory between layers is shared. Layers before a logarithm are accurate output by output.
@@ -234,4 +249,4 @@ def load(
 
     source = opened(model)
     graph = read_onnx(source, input_dtype("load", dtype))
-    return Model(graph, shapes=shapes, effort=effort, budget=budget, threads=threads, rest=rest, source=source)
+    return Model(graph, shapes=shapes, effort=effort, budget=budget, threads=threads, rest=rest, accuracy=accuracy, source=source)

@@ -25,9 +25,11 @@ from kernels.network.program import Program
 
 
 def plan_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], threads: int, budget: float = 0.0,
-               constants: Mapping[str, Any] | None = None, rest: str = "numpy") -> Program:  # fmt: skip
+               constants: Mapping[str, Any] | None = None, rest: str = "numpy", accuracy: str = "largest") -> Program:  # fmt: skip
     """The program for inputs of these shapes; `constants`: what some inputs hold, from which shapes follow; rest: who
-    runs nodes that no operator here is known for."""
+    runs nodes that no operator here is known for; accuracy "each": all layers are accurate output by output."""
     planned = specialise(graph, shapes, constants, infer_outside if rest == "onnxruntime" else None)
     accurate = optimise(planned, lambda node, pool: fuses_pool(node, pool, threads))
+    if accuracy == "each":
+        accurate = frozenset(planned.nodes)
     return Program(Lowering(planned, Settings(threads, budget, accurate), wanted_orders(planned)))

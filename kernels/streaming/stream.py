@@ -13,7 +13,7 @@ import numpy as np
 
 from kernels.api.call import input_dtype
 from kernels.dispatch.plan import load, thread_count
-from kernels.network.layers import Layer
+from kernels.network.layers import Layer, owned
 from kernels.problem import halo
 from kernels.problem.arrays import canonical, intake
 from kernels.problem.errors import ProblemError
@@ -25,7 +25,10 @@ from kernels.streaming.refusals import check
 Array = np.ndarray
 
 class Stream:
-    """`s(block)` gives the outputs that the block completes; see `kernels.stream`. It serves one signal and one thread at a time."""
+    """`s(block)` gives the outputs that the block completes; see `kernels.stream`. It serves one signal and one thread at a time.
+
+    A copy is a clone: it goes on at the same place of the signal, apart. A pickle holds layers and state, and goes on in any process.
+    """
 
     def __init__(self, made: _Made) -> None:
         from kernels.streaming.joining import chained  # brings Numba
@@ -103,7 +106,17 @@ class Stream:
         """Another stream at the same place of the same signal; both share packed weights and go on apart."""
         twin = Stream(self._made)
         twin.restore(self.state())
+        twin._given = list(self._given)
         return twin
+
+    def __copy__(self) -> Stream:
+        return self.clone()
+
+    def __deepcopy__(self, memo: Any) -> Stream:
+        return self.clone()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self._made.made_of, self.state(), self._given)
 
     def warm(self, block: int) -> None:
         """Make every plan for blocks of so many inputs: those at the beginning, in the middle, and at the end of a signal."""
@@ -178,6 +191,7 @@ class _Made:
         from kernels.streaming import parts  # brings Numba
 
         load()
+        self.made_of = owned(layers), given, axis, implementation, threads, np.dtype(input_dtype("stream", dtype)).str
         self.threads = thread_count("stream", threads)
         self.axis, shape = _axis(given, axis)
         self.shape = tuple(shape)
@@ -196,6 +210,14 @@ class _Made:
     def out(self, count: int) -> tuple[int, ...]:
         """The shape of so many outputs."""
         return (*self._last[0], count, *self._last[1])
+
+
+def _restored(made_of: tuple[Any, ...], state: dict[str, Any], given: list[Array]) -> Stream:
+    """A stream from its pickle."""
+    made = Stream(_Made(*made_of))
+    made.restore(state)
+    made._given = given
+    return made
 
 
 def _axis(given: Any, axis: int) -> tuple[int, list[Any]]:
