@@ -27,6 +27,7 @@ LONG_FUNCTIONS = {
     "primitives.elementwise: _run": 1,
     "primitives.post_ops: block_post_ops": 1,
     "primitives.reduction: _across": 1,
+    "primitives.vector_matrix: _run": 1,
 }
 
 LONG_CALLS = {
@@ -35,12 +36,13 @@ LONG_CALLS = {
     "methods.direct.driver: pack_channels": 1,
     "methods.direct.driver: plane_of": 1,
     "methods.direct.driver_oc: pack_channels": 1,
-    "methods.fft.blocking: Cut": 2,
+    "methods.fft.blocking: Blocking": 2,
     "methods.fft.scipy_driver: gather_columns": 1,
     "methods.fft.scipy_driver: scatter_columns": 1,
     "methods.gradients.blocking: Blocking": 1,
     "methods.gradients.driver: pack_grad": 1,
     "methods.gradients.driver: pack_input": 1,
+    "methods.gradients.driver: pack_taps": 1,
     "methods.gradients.product_tile: product_tile": 1,
     "methods.gradients.winograd_blocking: TileBlocking": 1,
     "methods.gradients.winograd_driver: launch": 1,
@@ -54,7 +56,7 @@ LONG_CALLS = {
     "methods.reference.conv_im2col: unfold": 1,
     "methods.reference.conv_im2col: unfold_tap": 1,
     "methods.reference.pool_jit: plane_averages": 1,
-    "methods.winograd.blocking: Cut": 1,
+    "methods.winograd.blocking: Blocking": 1,
     "methods.winograd.driver: block_post_ops": 1,
     "network.layers: Conv": 1,
     "network.layers: Linear": 1,
