@@ -42,8 +42,8 @@ def _without_gradients(op: str, name: str, value: Any) -> np.ndarray | None:
     if torch.is_grad_enabled():
         differentiates = op.startswith(("conv", "max_pool", "avg_pool", "adaptive"))
         ours = f"kernels.torch.{op} differentiates" if differentiates else "kernels.torch has layers that differentiate"
-        raise ProblemError(f"{op}: {name} requires grad, which a NumPy result would lose; {ours}, or pass {name}.detach(), or call it "
-                           "within torch.no_grad()")  # fmt: skip
+        why = "cannot be read as an array: it requires grad, which a NumPy result would lose"
+        raise ProblemError(f"{op}: {name} {why}; {ours}, or pass {name}.detach(), or call it within torch.no_grad()")
     try:
         return np.asarray(value.detach())
     except Exception:  # on another device, of another dtype: the first error says so
