@@ -21,7 +21,7 @@ ROOMS = {
     "methods": "one room an engine",
     "dispatch": "plan, choice by estimate or measurement, tuning",
     "api": "what users call",
-    "network": "layers in a row as one plan",
+    "network": "whole models: a graph read, rewritten, placed in memory and run; layers in a row",
     "streaming": "blocks of a live signal, the past kept between calls",
     "dask": "the same calls on lazy arrays, each chunk with the halo it needs",
     "torch": "PyTorch's tensors, modules and compiler; imported by its own name only",

@@ -22,6 +22,20 @@ def test_the_first_block_is_two_commands() -> None:
         assert line.startswith("python3 -m venv .venv && ") and f"'.[{extra}]'" in line and line.endswith(end)
 
 
+def onnx_model() -> bytes:
+    """A model for README's lines: one convolution and what follows it."""
+    import numpy as np
+    import onnx
+
+    make, helper = onnx.helper.make_node, onnx.helper
+    weight = onnx.numpy_helper.from_array(np.ones((8, 1, 3, 3), np.float32), "w")
+    nodes = [make("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]), make("Relu", ["c"], ["r"]), make("GlobalAveragePool", ["r"], ["y"])]
+    inputs, outputs = [helper.make_tensor_value_info("x", 1, [1, 1, 96, "time"])], [helper.make_empty_tensor_value_info("y")]
+    graph = helper.make_graph(nodes, "small", inputs, outputs, [weight])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(proto.SerializeToString())
+
+
 def test_the_library_example(tmp_path: Path) -> None:
     """Every Python block runs as pasted, and prints what its comments say."""
     code = [block for language, block in BLOCKS if language == "python"]
@@ -29,6 +43,10 @@ def test_the_library_example(tmp_path: Path) -> None:
     for block in code:
         if "import torch" in block and importlib.util.find_spec("torch") is None:
             continue
+        if "model.onnx" in block:
+            if importlib.util.find_spec("onnx") is None:
+                continue
+            (tmp_path / "model.onnx").write_bytes(onnx_model())
         done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr
         for promised in re.findall(r"print\(.*\)  # (.*)", block):

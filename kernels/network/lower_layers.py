@@ -61,7 +61,7 @@ def _window(lowering: Lowering, node: Node) -> None:
     problem, rank, x = asked.problem, len(node.x.lengths), lowering.view(node.x)
     if isinstance(problem, Conv):
         accuracy = "each" if node in lowering.settings.each else problem.accuracy
-        more = {name: node.attributes.get(name) for name in ("activation", "pool")}
+        more: dict[str, Any] = {name: node.attributes.get(name) for name in ("activation", "pool")}
         problem = dataclasses.replace(problem, accuracy=accuracy, **more)
     last = channels_last_order(rank)
     if not x.contiguous() and x.contiguous(last) and rank <= 4:
