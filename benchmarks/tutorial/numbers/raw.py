@@ -55,7 +55,9 @@ def banks() -> list[dict[str, Any]]:
         ("Gabor", "Waves under a bell, one a semitone: what one would build by hand.", unit(gabor(rate, taps))),
     ]
     if found:
-        found_banks.append(("learned", found.source + ".", unit(found.filters)))
+        shown = unit(found.filters)
+        some = f"; {len(shown)} of them are shown" if len(shown) < len(found.filters) else ""
+        found_banks.append(("learned", f"{found.source}{some}.", shown))
     return [
         {"name": name, "what": what, "rate": rate, "filters": pack.array(bank),
          "checks": [{"hertz": f, "response": response(bank, f, rate).tolist()} for f in (220.0, 440.0)]}
