@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.host import environment, limits
+from benchmarks.host import environment, limits, peak_memory
 from benchmarks.records import archive
 from benchmarks.records.results import Line, Run
 from benchmarks.runner.run import new_folder
@@ -102,6 +103,20 @@ def test_the_environment_is_json_and_says_where() -> None:
     assert found["cpu"] and found["memory_bytes"] > 1 << 28
     assert found["versions"]["numpy"] == np.__version__
     assert found["python"].count(".") == 2
+
+
+def test_the_environment_of_other_systems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No /proc, no /sys, no affinity: Apple silicon's performance cores and their caches, Windows by py-cpuinfo."""
+    values = {"hw.perflevel0.physicalcpu": "6", "hw.perflevel0.l1dcachesize": "131072", "hw.perflevel0.l2cachesize": "12582912"}
+    monkeypatch.setattr(environment, "_sysctl", values.get)
+    monkeypatch.setattr(environment.sys, "platform", "darwin")
+    monkeypatch.delattr(environment.psutil.Process, "cpu_affinity", raising=False)
+    assert environment.physical_cores() == 6 and environment.caches() == {"L1d": "128K", "L2": "12288K"}
+    assert environment.usable_cores() == environment.psutil.cpu_count()
+    monkeypatch.setattr(environment.sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "cpuinfo", SimpleNamespace(get_cpu_info=lambda: {"l2_cache_size": 1 << 20, "l3_cache_size": "8 MB"}))
+    assert environment.caches(tmp_path / "no sys") == {"L2": "1024K"}
+    assert json.dumps(environment.collect()) and peak_memory.HighWater().growth() != -1
 
 
 def test_run_folders_never_collide(tmp_path: Path) -> None:

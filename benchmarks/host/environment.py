@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,10 +44,41 @@ def cpu_model() -> str:
     return str(cpuinfo.get_cpu_info().get("brand_raw", platform.processor()))
 
 
-def _caches() -> dict[str, str]:
-    """Size of each level as one core sees it, e.g. {"L1d": "32K"}."""
+def _sysctl(name: str) -> str | None:
+    """A value of macOS's kernel, None where there is none."""
+    try:
+        done = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def usable_cores() -> int | None:
+    """Cores that this process may run on; macOS has no affinity, so all of them."""
+    process = psutil.Process()
+    return len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count()
+
+
+def physical_cores() -> int | None:
+    """Of Apple silicon the performance cores alone: the efficient ones are a third as fast, and a region waits for its slowest thread."""
+    fast = _sysctl("hw.perflevel0.physicalcpu") if sys.platform == "darwin" else None
+    return int(fast) if fast and fast.isdigit() else psutil.cpu_count(logical=False)
+
+
+def caches(root: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> dict[str, str]:
+    """Size of each level as one core sees it, e.g. {"L1d": "32K"}: of Linux's files, else of macOS's kernel, else as py-cpuinfo asks."""
+    if sys.platform == "darwin":
+        names = {"L1d": "l1dcachesize", "L1i": "l1icachesize", "L2": "l2cachesize", "L3": "l3cachesize"}
+        sizes = {level: _sysctl(f"hw.perflevel0.{name}") or _sysctl(f"hw.{name}") for level, name in names.items()}
+        return {level: f"{int(size) >> 10}K" for level, size in sizes.items() if size and size.isdigit() and int(size)}
+    if not root.exists():
+        import cpuinfo
+
+        seen = cpuinfo.get_cpu_info()
+        keys = {"L1d": "l1_data_cache_size", "L1i": "l1_instruction_cache_size", "L2": "l2_cache_size", "L3": "l3_cache_size"}
+        return {level: f"{seen[key] >> 10}K" for level, key in keys.items() if isinstance(seen.get(key), int)}
     found = {}
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+    for index in sorted(root.glob("index*")):
         level, kind, size = (_read(str(index / name)) for name in ("level", "type", "size"))
         if level and size:
             found[f"L{level}" + {"Data": "d", "Instruction": "i"}.get(kind or "", "")] = size
@@ -97,10 +129,10 @@ def collect(contenders: Iterable[Any] = ()) -> dict[str, Any]:
 
     return {
         "cpu": _safely(cpu_model),
-        "cores": psutil.cpu_count(logical=False),
+        "cores": _safely(physical_cores),
         "logical_cores": psutil.cpu_count(),
-        "usable_cores": _safely(lambda: len(psutil.Process().cpu_affinity())),
-        "caches": _safely(_caches),
+        "usable_cores": _safely(usable_cores),
+        "caches": _safely(caches),
         "features": sorted(name for name, has in llvm.get_host_cpu_features().items() if has and FEATURES.search(name)),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "memory_bytes": psutil.virtual_memory().total,
