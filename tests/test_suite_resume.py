@@ -37,7 +37,8 @@ def begin(out: Path, *arguments: str) -> subprocess.Popen[str]:
     def listen() -> None:  # shells start what runs in the background deaf to Ctrl-C, and its children inherit that
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    return subprocess.Popen(full, cwd=environment.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=listen if os.name == "posix" else None)
+    first = listen if os.name == "posix" else None
+    return subprocess.Popen(full, cwd=environment.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=first)
 
 
 def wait_for(out: Path, count: int, process: subprocess.Popen[str]) -> None:

@@ -15,9 +15,12 @@ from kernels.methods.contract import operation
 from kernels.problem.request import request
 
 
-def test_the_table_is_that_of_the_code() -> None:
-    text = refusals.PAGE.read_text()
-    assert text == refusals.page(text), "run python tests/refusals.py"
+def test_the_table_says_nothing_that_the_code_does_not() -> None:
+    """A method that somebody adds in a file of its own is not in the table until it is written anew, and breaks nothing."""
+    text = refusals.PAGE.read_text(encoding="utf-8")
+    shown = text.partition(refusals.BEGIN)[2].partition(refusals.END)[0].splitlines()
+    written = refusals.page(text).partition(refusals.BEGIN)[2].partition(refusals.END)[0].splitlines()
+    assert len(shown) > 10 and not set(shown) - set(written), "run python tests/refusals.py"
 
 
 @pytest.mark.parametrize("case", [*CONV, *POOL], ids=lambda case: case.name)
