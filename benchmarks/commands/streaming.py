@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.commands.shared import console, stop
 from benchmarks.host import environment
-from benchmarks.runner.run_options import REPORTS
+from benchmarks.runner.run_options import RUNS
 from benchmarks.streams.live import Played
 from benchmarks.streams.live_networks import NETWORKS
 
@@ -25,7 +25,7 @@ def live_command(
     block: Annotated[list[int], typer.Option(help="Samples a block, 128 to 4096; may repeat. 0: 10 ms.")] = [0, 512, 2048],  # noqa: B006
     seconds: Annotated[float, typer.Option(help="How long each network plays.")] = 5.0,
     paced: Annotated[bool, typer.Option("--paced/--fast", help="Blocks come when they would from a sound card, or at once.")] = True,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = REPORTS / "live",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = RUNS / "live",
 ) -> None:
     """Play a clip in real-time blocks to networks: ours, PyTorch on the receptive field anew, cached_conv."""
     from benchmarks.inputs.audio_file import read_audio
