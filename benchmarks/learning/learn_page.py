@@ -103,7 +103,8 @@ def _spectra(waves: Floats) -> str:
     loud = 20 * np.log10(magnitude[:, shown] / magnitude.max(1, keepdims=True) + 1e-3)
     figure = Figure((9, 4), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(loud, aspect="auto", origin="lower", interpolation="none", cmap="viridis", vmin=-40, extent=(0, 2000, 0, len(waves)))
+    image = axes.imshow(loud, aspect="auto", origin="lower", interpolation="none", cmap="viridis", vmin=-40,
+                        extent=(0, 2000, 0, len(waves)))  # fmt: skip
     axes.set(xlabel="frequency (Hz)", ylabel="filter")
     figure.colorbar(image, label="dB below its peak")
     return _svg(figure)

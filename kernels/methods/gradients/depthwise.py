@@ -190,4 +190,5 @@ def estimate(problem: ConvWeight) -> float:
     return seconds(cycles(problem)) + memory_seconds(problem)
 
 
-registry.add(Implementation("depthwise", "conv_weight", refuse, prepare, rounding_bound, estimate=estimate))
+DEPTHWISE = Implementation("depthwise", "conv_weight", refuse, prepare, rounding_bound, estimate=estimate)
+registry.add(DEPTHWISE)
