@@ -109,6 +109,7 @@ class Graph:
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []
         self.outputs: dict[str, Value] = {}
+        self.halves: set[str] = set()  # outputs that are float16 to whoever calls, in whatever they are computed
         self._count = 0
 
     def _name(self, letter: str) -> str:

@@ -112,21 +112,24 @@ class Model:
 
     def __call__(self, *arrays: Any) -> Any:
         """The output for the inputs in their order, or for one dict of inputs by name; a dict by name where there are several outputs."""
-        given = self._as_before(arrays)
-        if given is None or self._last is None:
+        program = self._last  # another thread may put another there
+        given = self._as_before(program, arrays)
+        if given is None or program is None:
             given = self._given(arrays)
-            results = self._program(given)(given)
-        else:
-            results = self._last(given)
+            program = self._program(given)
+        results = program(given)
+        if self._graph.halves:
+            with np.errstate(over="ignore"):  # float16 overflows to infinity, as its own arithmetic does
+                results = {name: each.astype(np.float16) if name in self._graph.halves else each for name, each in results.items()}
         return next(iter(results.values())) if len(results) == 1 else results
 
-    def _as_before(self, arrays: tuple[Any, ...]) -> dict[str, Array] | None:
+    def _as_before(self, program: Program | None, arrays: tuple[Any, ...]) -> dict[str, Array] | None:
         """The inputs by name where they are plain arrays of the shapes and dtypes of the call before; None where more must be looked at."""
-        program = self._last
         if program is None or self._constant_inputs:
             return None
-        named = arrays[0] if len(arrays) == 1 and type(arrays[0]) is dict else dict(zip(self._names, arrays))
-        if len(named) != len(self._names):
+        by_name = len(arrays) == 1 and type(arrays[0]) is dict
+        named = arrays[0] if by_name else dict(zip(self._names, arrays))
+        if len(named) != len(self._names) or not (by_name or len(arrays) == len(self._names)):
             return None
         for name, shape, dtype in program.signature:
             array = named.get(name)

@@ -73,7 +73,10 @@ class Reader:
         self.opset = max(domains.get("", 0), domains.get("ai.onnx", 0)) or 1
         self.opsets, self.ir_version = list(model.opset_import), model.ir_version
         importlib.import_module("kernels.network.operators")  # registers them
-        return self._graph(model.graph, {})
+        graph = self._graph(model.graph, {})
+        if self.computed == np.float32:
+            graph.halves = {each.name for each in model.graph.output if each.type.tensor_type.elem_type == self.onnx.TensorProto.FLOAT16}
+        return graph
 
     def _graph(self, proto: Any, around: dict[str, Value]) -> Graph:
         graph, known = Graph(), dict(around)

@@ -23,7 +23,8 @@ onnx = pytest.importorskip("onnx")
 def onnx_model(nodes: Sequence[Any], inputs: dict[str, Any], outputs: Sequence[str], constants: dict[str, Any], opset: int = 17) -> Any:
     helper = onnx.helper
     given = [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()]
-    made = [helper.make_empty_tensor_value_info(name) for name in outputs]
+    kind = next(iter(inputs.values()))[0]
+    made = [helper.make_tensor_value_info(name, kind, None) for name in outputs]
     numbers = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
     graph = helper.make_graph(list(nodes), "test", given, made, numbers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
@@ -95,6 +96,7 @@ def test_dtypes(dtype: Any) -> None:
     x = np.random.default_rng(2).standard_normal((1, 2, 8, 9)).astype(dtype)
     result = kernels.load(proto)(x)
     wanted = evaluate(kernels.load(small_net(np.float64))._graph, {"x": x.astype(np.float64)})["y"]
+    assert result.dtype == dtype
     np.testing.assert_allclose(result, wanted, rtol=1e-2 if dtype == np.float16 else 1e-5, atol=1e-2 if dtype == np.float16 else 1e-5)
     double = kernels.load(proto, dtype="float64")(x.astype(np.float64))
     assert double.dtype == np.float64
@@ -122,8 +124,18 @@ def test_several_inputs_and_outputs() -> None:
     ],
 )  # fmt: skip
 def test_wrong_calls(call: Any, message: str) -> None:
-    with pytest.raises(kernels.ProblemError, match=message):
-        call(kernels.load(small_net()))
+    model = kernels.load(small_net())
+    for _ in range(2):  # before and after a right one
+        with pytest.raises(kernels.ProblemError, match=message):
+            call(model)
+        model(np.ones((1, 2, 8, 8), np.float32))
+
+
+def test_one_array_too_many_is_told() -> None:
+    model, x = kernels.load(small_net()), np.ones((1, 2, 8, 8), np.float32)
+    model(x)
+    with pytest.raises(kernels.ProblemError, match="takes 1 inputs .x., 2 were given"):
+        model(x, x)
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:
