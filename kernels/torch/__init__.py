@@ -10,6 +10,7 @@ except ImportError as error:
 
 from kernels.torch import nn
 from kernels.torch.accelerate import Report, accelerate, report
+from kernels.torch.backend import explain, register, spectroconv
 from kernels.torch.compute import forget
 from kernels.torch.functional import (
     adaptive_avg_pool1d,
@@ -32,7 +33,8 @@ from kernels.torch.functional import (
     max_pool3d,
 )
 
-del _torch
+register()
+del _torch, register
 
 __all__ = [
     "Report",
@@ -52,10 +54,12 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "explain",
     "forget",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
     "nn",
     "report",
+    "spectroconv",
 ]

@@ -39,7 +39,8 @@ def array_of(tensor: Tensor, shape: Sequence[int] | None = None) -> np.ndarray:
     return np.ndarray(tuple(tensor.shape) if shape is None else shape, dtype, memory)
 
 
-NUMPY: dict[torch.dtype, np.dtype] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+NUMPY: dict[torch.dtype, np.dtype] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64),
+                                      torch.int64: np.dtype(np.int64), torch.int32: np.dtype(np.int32), torch.bool: np.dtype(bool)}
 
 
 class Bound:

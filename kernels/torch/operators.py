@@ -101,7 +101,7 @@ FAMILIES = (
            theirs.adaptive_max_pool_with_indices, _adaptive_shape, gradients.remember_max, _every(gradients.backward_max), WITH_INDICES),
 )  # fmt: skip
 
-_library = torch.library.Library(NAMESPACE, "FRAGMENT")
+library = torch.library.Library(NAMESPACE, "FRAGMENT")
 
 Compute = Callable[..., Any]
 
@@ -165,12 +165,12 @@ def _function(name: str, operands: int, dispatched: Any, at_once: Compute, remem
 def _register(family: Family, axes: int) -> Operator:
     op = family.op(axes)
     name = op + family.suffix
-    _library.define(name + family.schema)
+    library.define(name + family.schema)
     at_once, backward = _ours_or_theirs(family, op), family.backward(op)
-    _library.impl(name, at_once, "CPU")
-    _library.impl(name, lambda *arguments: family.theirs(op, *arguments), "CompositeExplicitAutograd")
-    torch.library.register_fake(f"{NAMESPACE}::{name}", _fake(family, axes), lib=_library)
-    torch.library.register_autograd(f"{NAMESPACE}::{name}", backward, setup_context=family.remember, lib=_library)
+    library.impl(name, at_once, "CPU")
+    library.impl(name, lambda *arguments: family.theirs(op, *arguments), "CompositeExplicitAutograd")
+    torch.library.register_fake(f"{NAMESPACE}::{name}", _fake(family, axes), lib=library)
+    torch.library.register_autograd(f"{NAMESPACE}::{name}", backward, setup_context=family.remember, lib=library)
     dispatched = getattr(getattr(torch.ops, NAMESPACE), name).default
     function = _function(name, family.operands, dispatched, at_once, family.remember, backward)
     return Operator(name, axes, dispatched, at_once, function)

@@ -1,0 +1,155 @@
+"""Regions of an FX graph that are computed by ours: a graph for each set of weights and lengths that comes along.
+
+A region is called with tensors and lengths. What PyTorch marks as static among them, parameters and buffers, become constants of a
+graph, which the library packs and folds; when one of them is another tensor or has changed (its version counter, its memory), the region
+is read anew. Where weights go on changing, as in training, PyTorch's own operators compute the region.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from kernels.network.graph import Graph
+from kernels.problem.errors import ProblemError, RefusedError
+from kernels.runtime.bounded_cache import Recent
+from kernels.torch.aten.reading import Reading
+from kernels.torch.compute import array_of, threads
+from kernels.torch.program import Program
+
+Tensor = torch.Tensor
+
+WEIGHTS, SHAPES = 4, 16  # sets of weights and of lengths that are kept ready
+RESTLESS = 3  # changes of weights, each after a single call, from which on PyTorch computes
+
+
+class Weights:
+    """A set of weights as it was when it was read, and what was made of it for several lengths."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.tensors = list(tensors)  # held, so that no other tensor comes to lie where one of them lay
+        self.stamp = stamp(tensors)
+        self.programs: Recent[Program] = Recent(SHAPES, SHAPES)
+        self.calls = 0
+
+
+def stamp(tensors: Sequence[Tensor]) -> list[int]:
+    """What changes with the values or the memory of weights. Raises RuntimeError for inference tensors, which count no versions."""
+    return [each._version for each in tensors] + [each.data_ptr() for each in tensors]
+
+
+class Region:
+    """`region(*args)` computes a part of an FX graph whose placeholders are args."""
+
+    def __init__(self, module: fx.GraphModule, static: Sequence[bool]) -> None:
+        self.module = module
+        nodes = module.graph.nodes
+        self.placeholders = [node for node in nodes if node.op == "placeholder"]
+        kinds = [isinstance(node.meta["val"], Tensor) for node in self.placeholders]
+        self.static = [i for i, (kind, fixed) in enumerate(zip(kinds, static)) if kind and fixed]
+        self.inputs = [i for i, (kind, fixed) in enumerate(zip(kinds, static)) if kind and not fixed]
+        self.symbols = _symbols(self.placeholders)
+        self.reason: str | None = None  # why PyTorch computed the last call that it did
+        self._weights: dict[tuple[int, ...], Weights] = {}
+        self._restless: dict[tuple[int, ...], int] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def nodes(self) -> list[fx.Node]:
+        """What it computes."""
+        return [node for node in self.module.graph.nodes if node.op == "call_function"]
+
+    def __call__(self, *args: Any) -> Any:
+        """What the part gives: a tensor or a tuple of them."""
+        weights = self._held([args[i] for i in self.static])
+        if weights is None:
+            return self.module.forward(*args)
+        lengths = tuple([args[i] if axis is None else args[i].shape[axis] for _, i, axis in self.symbols])
+        key = threads(), *lengths
+        program = weights.programs.get(key)
+        if program is None:
+            program = self._prepare(weights, key[0], lengths)
+            if program is None:
+                return self.module.forward(*args)
+            weights.programs.put(key, program, 1)
+        return program([args[i] for i in self.inputs])
+
+    def _held(self, tensors: list[Tensor]) -> Weights | None:
+        """These weights as they are now; None where PyTorch is to compute."""
+        name = tuple(map(id, tensors))
+        found = self._weights.get(name)
+        try:
+            now = stamp(tensors)
+        except RuntimeError:
+            self.reason = "its weights are inference tensors, which do not tell when they change"
+            return None
+        if found is not None and found.stamp == now:
+            found.calls += 1
+            return found
+        with self._lock:
+            restless = self._restless.get(name, 0)
+            if found is not None:
+                restless = restless + 1 if found.calls <= 1 else 0
+                self._restless = {**self._restless, name: restless}
+            found = self._weights[name] = Weights(tensors)
+            while len(self._weights) > WEIGHTS:
+                self._weights.pop(next(iter(self._weights)))
+        if restless >= RESTLESS:  # read again once they rest
+            self.reason = "its weights change from call to call, as in training"
+            return None
+        found.calls = 1
+        return found
+
+    def _prepare(self, weights: Weights, count: int, lengths: tuple[int, ...]) -> Program | None:
+        try:
+            return Program(*self.read(weights.tensors, lengths), threads=count)
+        except (ProblemError, RefusedError) as error:
+            self.reason = str(error)
+            return None
+
+    def read(self, tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[Graph, bool]:
+        """(graph, whether its outputs are a tuple) for these weights and lengths."""
+        reading = Reading({symbol: length for (symbol, _, _), length in zip(self.symbols, lengths)})
+        constants = dict(zip(self.static, tensors))
+        for i, node in enumerate(self.placeholders):
+            if i in constants:
+                reading.values[node] = reading.constant(_numbers(constants[i]))
+            elif i in self.inputs:
+                reading.values[node] = reading.graph.input(f"x{self.inputs.index(i)}", reading.shape(node), reading.dtype(node))
+        for node in self.module.graph.nodes:
+            if node.op == "call_function":
+                reading.read(node)
+        (output,) = (node for node in self.module.graph.nodes if node.op == "output")
+        several = isinstance(output.args[0], list | tuple)
+        results = list(output.args[0]) if several else [output.args[0]]
+        for i, node in enumerate(results):
+            reading.graph.output(f"y{i}", reading.values[node])
+        return reading.graph, several
+
+
+def _numbers(tensor: Tensor) -> np.ndarray:
+    """A weight's numbers; in its own memory where they lie contiguous there."""
+    return array_of(tensor) if tensor.is_contiguous() else tensor.detach().contiguous().numpy()
+
+
+def _symbols(placeholders: Sequence[fx.Node]) -> list[tuple[Any, int, int | None]]:
+    """Each symbol of the lengths, and where its value is found: placeholder and axis, None where the placeholder is the number itself."""
+    found: dict[Any, tuple[int, int | None]] = {}
+    for i, node in enumerate(placeholders):
+        value = node.meta["val"]
+        if isinstance(value, torch.SymInt):
+            _note(found, value, i, None)
+        elif isinstance(value, Tensor):
+            for axis, length in enumerate(value.shape):
+                _note(found, length, i, axis)
+    return [(symbol, i, axis) for symbol, (i, axis) in found.items()]
+
+
+def _note(found: dict[Any, tuple[int, int | None]], length: Any, i: int, axis: int | None) -> None:
+    if isinstance(length, torch.SymInt) and length.node.expr.is_Symbol:
+        found.setdefault(length.node.expr, (i, axis))

@@ -1,0 +1,254 @@
+"""torch.compile(backend="spectroconv"): the same numbers, as few regions as can be, few recompiles, weights that change."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import kernels.torch  # noqa: E402
+from kernels.torch import compiler  # noqa: E402
+
+nn, functional = torch.nn, torch.nn.functional
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Any:
+    torch._dynamo.reset()
+    compiler.RECENT.clear()
+    torch.manual_seed(0)
+    yield
+    torch._dynamo.reset()
+
+
+class Block(nn.Module):
+    """A residual block of dilated convolutions, weight-normed, batch-normed."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.first = nn.utils.parametrizations.weight_norm(nn.Conv1d(c, c, 3, padding=1))
+        self.norm = nn.BatchNorm1d(c)
+        self.second = nn.Conv1d(c, c, 3, padding=2, dilation=2)
+        with torch.no_grad():
+            self.norm.running_mean.normal_()
+            self.norm.running_var.uniform_(0.5, 2)
+
+    def forward(self, x: Any) -> Any:
+        return functional.silu(self.second(functional.gelu(self.norm(self.first(x))))) + x
+
+
+class Net(nn.Module):
+    """Most of what a network does between its convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.blocks = nn.Conv1d(2, 8, 7, 2, 3), nn.Sequential(Block(8), Block(8))
+        self.up, self.norm, self.linear, self.drop = nn.ConvTranspose1d(8, 4, 4, 2, 1), nn.GroupNorm(2, 4), nn.Linear(4, 3), nn.Dropout(0.5)
+
+    def forward(self, x: Any) -> Any:
+        y = self.blocks(torch.relu_(self.stem(x)))
+        y = functional.max_pool2d(y[:, :, None], (1, 2))[:, :, 0]  # PyTorch's max_pool1d ties a trace to one length
+        y = self.norm(self.up(functional.interpolate(y, scale_factor=2, mode="nearest")))
+        y = torch.cat([y, functional.pad(y, (1, 1), mode="reflect")[..., 1:-1]], 1)
+        return self.drop(self.linear(y[:, :4].transpose(1, 2)).softmax(-1)), y.mean(-1), torch.flip(y, [2]) * 2
+
+
+def same(ours: Any, theirs: Any) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_one_region_for_a_whole_network_and_few_recompiles() -> None:
+    net = Net().eval()
+    fast = torch.compile(net, backend="spectroconv", fullgraph=True)
+    with torch.no_grad():
+        for shape in ((1, 2, 64), (1, 2, 80), (1, 2, 96), (1, 2, 112), (3, 2, 96), (5, 2, 104), (4, 2, 64)):
+            x = torch.randn(shape)
+            same(fast(x), net(x))
+    assert len(compiler.RECENT) <= 4  # as it is, any length, any batch
+    for compiled in compiler.RECENT:
+        assert len(compiled.regions) == 1 and not compiled.rest
+        assert compiled.regions[0].reason is None
+    assert "1 regions, 0 operators left" in kernels.torch.explain() and "convolution.default x6" in kernels.torch.explain()
+
+
+def test_changed_weights_are_seen() -> None:
+    net = Net().eval()
+    fast = torch.compile(net, backend="spectroconv")
+    x = torch.randn(1, 2, 64)
+    with torch.no_grad():
+        same(fast(x), net(x))
+        net.stem.weight.mul_(2)
+        same(fast(x), net(x))
+        net.load_state_dict({name: value * 1.1 for name, value in net.state_dict().items()})
+        same(fast(x), net(x))
+        net.stem.weight.data = torch.randn_like(net.stem.weight)
+        same(fast(x), net(x))
+        for _ in range(6):  # weights that go on changing are PyTorch's
+            net.blocks[0].second.weight.mul_(1.1)
+            same(fast(x), net(x))
+        assert any("weights change" in str(region.reason) for compiled in compiler.RECENT for region in compiled.regions)
+        for _ in range(3):
+            same(fast(x), net(x))
+
+
+def test_two_modules_of_one_class_keep_their_weights_apart() -> None:
+    nets = [Net().eval(), Net().eval()]
+    fast = [torch.compile(net, backend="spectroconv") for net in nets]
+    x = torch.randn(1, 2, 64)
+    with torch.no_grad():
+        for _ in range(2):
+            for ours, net in zip(fast, nets):
+                same(ours(x), net(x))
+
+
+def test_training() -> None:
+    nets = [Net(), Net()]
+    nets[1].load_state_dict(nets[0].state_dict())
+    for net in nets:
+        net.drop.p = 0.0
+    steps = [nets[0], torch.compile(nets[1], backend="spectroconv")]
+    for _ in range(3):
+        x = torch.randn(2, 2, 64)
+        for step, net in zip(steps, nets):
+            net.zero_grad()
+            sum(y.square().sum() for y in step(x)).backward()
+            with torch.no_grad():
+                for parameter in net.parameters():
+                    parameter -= 1e-3 * parameter.grad
+        for ours, theirs in zip(nets[1].parameters(), nets[0].parameters()):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(nets[1].blocks[0].norm.running_mean, nets[0].blocks[0].norm.running_mean, rtol=1e-4, atol=1e-5)
+
+
+class Around(nn.Module):
+    """Convolutions around what is no operator of ours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv1d(1, 4, 3, padding=1), nn.Conv1d(4, 2, 3, padding=1)
+
+    def forward(self, x: Any) -> Any:
+        y = torch.relu(self.a(x))
+        y = torch.sort(y, -1).values
+        return self.b(y), torch.fft.rfft(y).abs()
+
+
+def test_the_rest_is_pytorchs() -> None:
+    net = Around().eval()
+    fast = torch.compile(net, backend="spectroconv")
+    with torch.no_grad():
+        for length in (32, 40, 48):
+            x = torch.randn(2, 1, length)
+            same(fast(x), net(x))
+    assert all(len(compiled.regions) == 2 for compiled in compiler.RECENT)
+    assert "aten.sort" in kernels.torch.explain()
+
+
+OPERATORS = {
+    "avg_pool": lambda x: functional.avg_pool1d(functional.avg_pool2d(x[:, None], (3, 2), 2, 1, True, False)[:, 0], 2),
+    "max_pool": lambda x: functional.max_pool2d(x, 3, 2, 1, 1, True),
+    "max_pool3d": lambda x: functional.max_pool3d(x[None], 2, 1),
+    "adaptive": lambda x: functional.adaptive_avg_pool1d(x, 1) * functional.adaptive_max_pool1d(x, 3),
+    "resize": lambda x: functional.interpolate(x[None], (9, 13), mode="bilinear") + functional.interpolate(
+        x[None], size=(9, 13), mode="bilinear", align_corners=True),
+    "resize by a scale": lambda x: functional.interpolate(x[None], scale_factor=(2, 3), mode="nearest"),
+    "resize along": lambda x: functional.interpolate(x, scale_factor=1.5, mode="linear"),
+    "activations": lambda x: functional.elu(x) + functional.leaky_relu(x, 0.2) + functional.hardswish(x) + functional.hardsigmoid(x),
+    "more activations": lambda x: functional.mish(x) + functional.softplus(x) + functional.relu6(x) + functional.gelu(
+        x, approximate="tanh") + functional.glu(x, 1).mean(),
+    "arithmetic": lambda x: torch.rsqrt(x.abs() + 1) + (2 - x) / 3 + x.pow(2).clamp(0.1, 2) + torch.where(x > 0, x, -x * 2) ** 1.5,
+    "logarithms": lambda x: torch.log10(x.abs() + 1) + torch.log2(x.abs() + 1) + torch.log(x.square() + 1) + x.clamp_max(0.3),
+    "norms": lambda x: functional.layer_norm(x, x.shape[1:]) + functional.instance_norm(x[:1]) + functional.group_norm(x, 2),
+    "reductions": lambda x: x.mean((1, 2)) + x.amax(1).sum(-1) + x.std(-1).sum(1) + x.norm(dim=(1, 2)) + x.max(1).values.mean(-1),
+    "softmax": lambda x: x.softmax(1) + x.log_softmax(-1) + x.argmax(1, keepdim=True),
+    "shapes": lambda x: torch.stack([x[:, ::2].flatten(1), x[:, 1::2].reshape(x.shape[0], -1)], 1).repeat(2, 1, 2)[:, -1, 1:9].unsqueeze(1),
+    "joins": lambda x: torch.cat([*x.chunk(2, 1), x[:, :1].expand(-1, 3, -1), x[:, 0][:, None]], 1).permute(2, 0, 1),
+    "padding": lambda x: functional.pad(x, (2, 1), value=3) + functional.pad(x, (1, 2), mode="replicate") + functional.pad(
+        x, (3, 0), mode="reflect"),
+    "products": lambda x: torch.baddbmm(x, x @ x.transpose(1, 2), x) + torch.einsum("ncl,kl->nck", x, x[0]).sum(),
+    "constants": lambda x: x + torch.arange(x.shape[-1]) * torch.ones_like(x) + torch.zeros(x.shape[-1]) + torch.full((1,), 2.0),
+    "comparisons": lambda x: torch.where((x > 0.1) | (x.le(-0.5)), x, torch.maximum(x, x.mean())).masked_fill(x == 0, 1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_operators(name: str, dtype: Any) -> None:
+    """Each beside a convolution, so that a region is made of it; lengths static, then free."""
+    weight = torch.randn(4, 4, 3, dtype=dtype)
+
+    def call(x: Any) -> Any:
+        return OPERATORS[name](functional.conv1d(x, weight, padding=1))
+
+    fast = torch.compile(call, backend="spectroconv", fullgraph=True)
+    with torch.no_grad():
+        for length in (14, 20, 26):
+            x = torch.randn(2, 4, length, dtype=dtype)
+            theirs = call(x)
+            torch.testing.assert_close(fast(x), theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()), equal_nan=True)
+    assert all(compiled.regions and not any(region.reason for region in compiled.regions) for compiled in compiler.RECENT)
+
+
+def test_inference_mode_and_integer_inputs() -> None:
+    embed = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(1)).eval()
+    conv = nn.Conv1d(1, 2, 3).eval()
+
+    def call(x: Any) -> Any:
+        return conv(embed(x)[:, None])
+
+    fast = torch.compile(call, backend="spectroconv")
+    x = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    with torch.inference_mode():
+        same(fast(x), call(x))
+        same(fast(x), call(x))
+    with torch.no_grad():
+        same(fast(x), call(x))
+
+
+def test_channels_last_and_mutated_inputs() -> None:
+    conv = nn.Conv2d(3, 4, 3, padding=1).eval()
+
+    def call(x: Any) -> Any:
+        y = conv(x).relu_()
+        x.mul_(2)
+        return y.permute(0, 2, 3, 1).reshape(-1, 4)
+
+    fast = torch.compile(call, backend="spectroconv")
+    x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    twin = x.clone()
+    with torch.no_grad():
+        same(fast(x), call(twin))
+    same(x, twin)
+
+
+def test_options_are_refused() -> None:
+    with pytest.raises(Exception, match="takes no options"), torch.no_grad():
+        torch.compile(nn.Conv1d(1, 1, 3), backend="spectroconv", options={"fast": True})(torch.randn(1, 1, 9))
+
+
+def test_installed_it_is_found_without_an_import(tmp_path: Path) -> None:
+    information = tmp_path / "spectroconv-0.1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: spectroconv\nVersion: 0.1.0\n")
+    (information / "entry_points.txt").write_text("[torch_dynamo_backends]\nspectroconv = kernels.torch.backend:spectroconv\n")
+    code = (
+        "import sys, torch\n"
+        "assert 'kernels' not in sys.modules\n"
+        "conv = torch.nn.Conv1d(1, 2, 3)\n"
+        "with torch.no_grad():\n"
+        "    x = torch.randn(1, 1, 9)\n"
+        "    torch.testing.assert_close(torch.compile(conv, backend='spectroconv')(x), conv(x))\n"
+        "import kernels.torch\n"
+        "assert '1 regions' in kernels.torch.explain()\n"
+    )
+    root = Path(kernels.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env={"PYTHONPATH": f"{tmp_path}:{root}", "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
