@@ -12,6 +12,7 @@ from kernels.network import (  # noqa: F401  they register what they lower
     lower_outside,
     lower_recurrent,
     lower_reductions,
+    lower_resizing,
     lower_views,
 )
 from kernels.network.graph import Graph

@@ -164,6 +164,7 @@ EMITTERS: dict[str, Emitter] = {
     "max": lambda w, a, b, c, p, q: w.maximum(a, b),
     "min": lambda w, a, b, c, p, q: _minimum(w, a, b),
     "fma": lambda w, a, b, c, p, q: w.fma(a, b, c),
+    "axpy": lambda w, a, b, c, p, q: w.fma(a, p, b),
     "affine": lambda w, a, b, c, p, q: w.fma(a, p, q),
     "div_by": lambda w, a, b, c, p, q: w.b.fdiv(a, p),
     "divide": lambda w, a, b, c, p, q: w.b.fdiv(p, a),
@@ -203,7 +204,7 @@ EMITTERS: dict[str, Emitter] = {
 }  # fmt: skip
 # operands that each reads
 ARITY = dict.fromkeys(EMITTERS, 1)
-ARITY |= dict.fromkeys(("add", "sub", "mul", "div", "max", "min", "prelu", "less", "less_equal", "equal"), 2)
+ARITY |= dict.fromkeys(("add", "sub", "mul", "div", "max", "min", "axpy", "prelu", "less", "less_equal", "equal"), 2)
 ARITY |= {"fma": 3, "where": 3}
 # cycles a vector, roughly
 CYCLES = dict.fromkeys(EMITTERS, 2) | {

@@ -134,7 +134,7 @@ def test_wrong_calls(call: Any, message: str) -> None:
 def test_one_array_too_many_is_told() -> None:
     model, x = kernels.load(small_net()), np.ones((1, 2, 8, 8), np.float32)
     model(x)
-    with pytest.raises(kernels.ProblemError, match="takes 1 inputs .x., 2 were given"):
+    with pytest.raises(kernels.ProblemError, match=r"takes 1 inputs .x., 2 were given"):
         model(x, x)
 
 

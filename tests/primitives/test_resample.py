@@ -1,0 +1,22 @@
+"""Resampling along an axis against NumPy: behind it many numbers, few, none; one tap and several; threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kernels.primitives.resample import resample
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("taps", [1, 2, 4])
+@pytest.mark.parametrize("outer, n, m, inner", [(1, 3, 7, 1), (50, 16, 33, 1), (3, 5, 4, 2), (4, 9, 20, 300), (1, 1, 6, 17)])
+def test_against_numpy(outer: int, n: int, m: int, inner: int, taps: int, dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    inputs, weights = rng.integers(0, n, (m, taps)), rng.standard_normal((m, taps))
+    x, y = rng.standard_normal((outer, n, inner)).astype(dtype), np.full((outer, m, inner), np.nan, dtype)
+    resample(np.dtype(dtype), outer, n, inner, inputs, weights, 2)(x, y)
+    wanted = sum(x[:, inputs[:, k]].astype(np.float64) * weights[:, k, None] for k in range(taps))
+    np.testing.assert_allclose(y, wanted, atol=20 * np.finfo(dtype).eps)
