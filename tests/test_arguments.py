@@ -22,6 +22,7 @@ LONG_FUNCTIONS = {
     "methods.pooling.long_windows: _sums": 1,
     "methods.pooling.long_windows: sum_lines": 1,
     "methods.reference.conv_im2col: unfold": 1,
+    "methods.winograd.pack_weights: _interpolate": 1,
     "methods.winograd.strided: _part": 1,
     "methods.winograd.tile_load: write_entries": 1,
     "primitives.elementwise: _run": 1,
