@@ -28,6 +28,7 @@ LONG_FUNCTIONS = {
     "primitives.elementwise: _run": 1,
     "primitives.post_ops: block_post_ops": 1,
     "primitives.reduction: _across": 1,
+    "primitives.resample: _lines": 1,
     "primitives.vector_matrix: _run": 1,
 }
 
