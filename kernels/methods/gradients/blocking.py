@@ -101,7 +101,7 @@ def blockings(problem: ConvWeight, threads: int) -> Iterator[Blocking]:
     """All that are considered."""
     lanes = machine().lanes(problem.itemsize)
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
-    alongs = (1, 0) if problem.kernel[1] == 1 and problem.dilation[0] == 1 and problem.kernel[0] > 1 else (1,)
+    alongs: tuple[int, ...] = (1, 0) if problem.kernel[1] == 1 and problem.dilation[0] == 1 and problem.kernel[0] > 1 else (1,)
     if ins == 1 and min(problem.kernel) > 1:
         alongs += (UNFOLDED,)
     for along in alongs:
