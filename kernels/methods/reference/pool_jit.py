@@ -111,7 +111,7 @@ def prepare(problem: Pool | AdaptivePool, threads: int) -> Prepared:
         planes, result = frozen(x).reshape(len(x) * problem.c_in, *size), out.reshape(len(x) * problem.c_in, *out_size)
         if problem.kind == "max":
             where = no_indices if indices is None else indices.reshape(result.shape)
-            maxima(threads, len(planes), planes, result, where, *tables, dilation)
+            maxima.exact(threads, len(planes), planes, result, where, *tables, dilation)  # one of the inputs, however small
         else:
             averages(threads, len(planes), planes, result, *tables, dilation, ends, include_pad, divisor)
 
