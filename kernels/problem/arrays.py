@@ -73,6 +73,8 @@ def warn_if_widened(op: str, x_dtype: np.dtype, computed: np.dtype, others: Mapp
     if computed.itemsize <= 4 or x_dtype.kind != "f" or x_dtype.itemsize > 4:
         return
     wide = [name for name, dtype in others.items() if computed_dtype(dtype).itemsize > 4]
+    if not wide:
+        return
     words = " and ".join(f"{name} is {others[name]}" for name in wide)
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "kernels":

@@ -46,6 +46,7 @@ class ConvLayer:
     c_in: int
     size: Size
     given: Array  # weight in the user's memory
+    has_dtype: bool  # whether the user's weight had one
     weight: Array
     groups: int
     stride: Size
@@ -66,6 +67,7 @@ def _layer(
 ) -> ConvLayer:
     axes, last = axes_of(op), is_channels_last(op, layout)
     batch, n, c_in, size = split_shape(op, x_shape, axes, last)
+    has_dtype = hasattr(weight, "dtype")
     given = weight = intake(op, "weight", weight)
     if weight.ndim != axes + 2:
         order = "(*kernel, C_in/groups, C_out)" if last else order
@@ -77,7 +79,7 @@ def _layer(
     groups = per_axis(op, "groups", groups, 1)[0]
     stride, dilation = per_axis(op, "stride", stride, axes), per_axis(op, "dilation", dilation, axes)
     check_positive(op, weight.shape[2:], stride, dilation)
-    return ConvLayer(op, axes, last, batch, n, c_in, size, given, weight, groups, stride, dilation)
+    return ConvLayer(op, axes, last, batch, n, c_in, size, given, has_dtype, weight, groups, stride, dilation)
 
 
 def _assemble(
@@ -89,7 +91,8 @@ def _assemble(
     others = {"bias": bias, "scale": scale, "shift": shift}
     given = {"weight": layer.given, **{name: intake(op, name, value) for name, value in others.items() if value is not None}}
     computed, returned = result_dtypes([x_dtype, *(array.dtype for array in given.values())])
-    warn_if_widened(op, x_dtype, computed, {name: array.dtype for name, array in given.items()})
+    chosen = {"weight": layer.has_dtype} | {name: hasattr(value, "dtype") for name, value in others.items()}  # lists have none of their own
+    warn_if_widened(op, x_dtype, computed, {name: array.dtype for name, array in given.items() if chosen[name]})
     scaled = scale is not None or shift is not None
     problem = make(
         op, layer.n, layer.c_in, flat(layer.size, 1), flat(layer.kernel, 1), flat(layer.stride, 1), flat(padding, (0, 0)),
