@@ -7,7 +7,8 @@ thread that is held up, or that begins late because it slept, does fewer. A regi
            TAKEN     whether a caller has the slot
            ENTRY     address of the function that a participant runs, with the slot, its number and CONTEXT
            THREADS   how many may take part; JOBS to do; DEADLINE in ticks, after which nobody begins another; FAILED: a job raised
-           RUNS      a cache line for each participant: the next job of its run, the end of that run, whether somebody has this number
+           RUNS      a cache line for each participant: the next job of its run, the end of that run, whether somebody has this number;
+                     when it last asked for a job, how many jobs it did, and the ticks of all and of the longest
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from kernels.runtime.pointers import write_index
 
 LINE = 64  # bytes of a cache line, so that threads do not wait for each other's
 WORD, TAKEN, ENTRY, CONTEXT, THREADS, JOBS, DEADLINE, FAILED, RUNS = 0, LINE, 128, 136, 144, 152, 160, 168, 192
-NEXT, END, CLAIMED = 0, 8, 16
+NEXT, END, CLAIMED, ASKED, DONE, SPENT, MOST = (8 * i for i in range(7))
 
 
 def slot_bytes(threads: int) -> int:
@@ -35,12 +36,22 @@ def share_out(slot, threads, jobs):
         write_index(run + NEXT, thread * jobs // threads)
         write_index(run + END, (thread + 1) * jobs // threads)
         write_index(run + CLAIMED, int(thread == 0))
+        for field in (ASKED, DONE, SPENT, MOST):
+            write_index(run + field, 0)
 
 
 @njit
 def next_job(slot, thread):
     """The number of the job that a participant does next; -1 when all are taken or the time is over."""
-    if ticks() > read_index(slot + DEADLINE, 0):
+    now, own = ticks(), slot + RUNS + thread * LINE
+    asked = read_index(own + ASKED, 0)
+    write_index(own + ASKED, now)
+    if asked:
+        took = now - asked
+        write_index(own + DONE, read_index(own + DONE, 0) + 1)
+        write_index(own + SPENT, read_index(own + SPENT, 0) + took)
+        write_index(own + MOST, max(read_index(own + MOST, 0), took))
+    if now > read_index(slot + DEADLINE, 0):
         return -1
     threads = read_index(slot + THREADS, 0)
     owner = thread
@@ -63,3 +74,11 @@ def jobs_left(slot):
         if load(run + NEXT) < read_index(run + END, 0):
             return True
     return False
+
+
+@njit
+def usual_ticks(slot, thread):
+    """Ticks of one of a participant's jobs, the longest apart: in that one it may have lost its core. 0 where it did fewer than two."""
+    own = slot + RUNS + thread * LINE
+    done = read_index(own + DONE, 0)
+    return (read_index(own + SPENT, 0) - read_index(own + MOST, 0)) // (done - 1) if done > 1 else 0

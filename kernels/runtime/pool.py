@@ -2,8 +2,8 @@
 
 The caller of a region opens a slot, wakes who sleeps, and does jobs itself until none is left. Workers that come meanwhile enter the slot
 and take jobs from it; the caller then closes the slot and waits only for those who are inside, that is, for jobs that are being computed.
-A worker that comes late, or that the system runs no sooner, finds the slot closed and delays nobody. Where a worker was taken off its
-core in the middle of a job, the caller notices (it waits much longer than a job takes) and does the next regions alone for a while.
+A worker that comes late, or that the system runs no sooner, finds the slot closed and delays nobody. Where one of them was taken off its
+core in the middle of a job, the caller notices (alone it would have been done sooner) and does the next regions alone for a while.
 Idle workers look for work for a while, then sleep. Callers and workers that are at work are at most as many as there are cores.
 
     pool + RUN       address of `run`
@@ -44,6 +44,7 @@ from kernels.runtime.jobs import (
     jobs_left,
     share_out,
     slot_bytes,
+    usual_ticks,
 )
 from kernels.runtime.pointers import write_index
 from kernels.runtime.scratch import aligned
@@ -131,12 +132,18 @@ def _wait(slot, job):
         if left == ASLEEP:
             store(slot + WORD, 0)
             left = 0
-    now = ticks()
-    if now - began > 2 * job + read_index(pool() + STALL_TICKS, 0):  # a worker lost its core
+
+
+@njit
+def _judge(slot, began, jobs):
+    """Were workers of use? Where a region took longer than its caller would have alone, a thread lost its core in the middle of a job:
+    the next regions are done by their callers."""
+    now, usual = ticks(), usual_ticks(slot, 0)
+    if usual and now - began > jobs * usual + read_index(pool() + STALL_TICKS, 0):
         backoff = read_index(pool() + BACKOFF, 0)
         write_index(pool() + ALONE, now + backoff)
         write_index(pool() + BACKOFF, min(2 * backoff, read_index(pool() + LONGEST, 0)))
-    elif now > read_index(pool() + ALONE, 0) + 4 * read_index(pool() + BACKOFF, 0):  # no stall for long
+    elif now > read_index(pool() + ALONE, 0) + 4 * read_index(pool() + BACKOFF, 0):  # no loss for long
         write_index(pool() + BACKOFF, read_index(pool() + SHORTEST, 0))
 
 
@@ -170,6 +177,7 @@ def run(entry, context, threads, jobs, own, resume):
     add(pool() + RUNNING, -1)
     if load(slot + WORD):
         _wait(slot, (ticks() - began) * threads // jobs)
+    _judge(slot, began, jobs)
     if read_index(slot + FAILED, 0):
         store(slot + TAKEN, 0)
         return RAISED

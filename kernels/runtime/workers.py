@@ -31,7 +31,7 @@ GAP = 20e-6  # seconds between two looks that only a worker without a core takes
 END = 30e-6  # seconds beyond the time of a job that a caller looks whether the last ones are done; then it sleeps, which costs 50e-6
 LONGEST_END = 300e-6  # seconds that it looks at most
 SLICE = 0.1  # seconds after which a region returns to Python, which then looks for signals
-STALL = 300e-6  # seconds beyond the time of two jobs after which a caller takes it that the worker lost its core
+STALL = 200e-6  # seconds that a region may take beyond what its caller alone would have: more, and workers did harm
 FIRST_BACKOFF, LAST_BACKOFF = 2e-3, 64e-3  # seconds without workers after a stall; doubled by each further one
 
 
