@@ -153,7 +153,7 @@ def run(entry, context, threads, jobs, own, resume):
     positive: the caller alone, from that job on; negative: minus the address of its slot; or RAISED. own: a slot for one participant."""
     if threads <= 1 or jobs <= 1 or resume > 0:
         return _alone(entry, context, jobs, own, resume)
-    slot = -resume
+    slot, threads = -resume, min(threads, (read_index(pool() + STRIDE, 0) - RUNS) // LINE)
     if resume == 0:
         if ticks() < read_index(pool() + ALONE, 0) or load(pool() + RUNNING) >= read_index(pool() + LIMIT, 0):
             return _alone(entry, context, jobs, own, 0)
