@@ -247,6 +247,13 @@ def load(
     one pass, and memory between layers is shared. Layers before a logarithm are accurate output by output.
 
     Raises ImportError without the package onnx, ProblemError for what is no model, and RefusedError with every node that cannot be run.
+
+    >>> from onnx import TensorProto, helper, numpy_helper
+    >>> weight = numpy_helper.from_array(np.ones((1, 1, 3), np.float32), "w")
+    >>> ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, length]) for name, length in (("x", 5), ("y", 3))]
+    >>> graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "sums", ends[:1], ends[1:], [weight])
+    >>> load(helper.make_model(graph))(np.arange(5, dtype=np.float32).reshape(1, 1, 5)).tolist()
+    [[[3.0, 6.0, 9.0]]]
     """
     from kernels.network.onnx_reader import opened, read_onnx
 
