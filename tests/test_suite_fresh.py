@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_compiling_shows_where_nothing_was_compiled_before(tmp_path: Path) -> No
 def test_a_process_that_fails_says_so_and_costs_the_cell_nothing(tmp_path: Path) -> None:
     line = measured("jit", "started", tmp_path / "no such.wav")
     assert line.status == "failed" and "status 1" in line.reason and "there is no file" in line.reason
-    (cell,) = results.merge([LINE, line])
+    (cell,) = results.merge([replace(LINE, identity=line.identity), line])
     assert cell.status == "ok" and cell.prepare_s == 9.0 and cell.import_s is None
 
 

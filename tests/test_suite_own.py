@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -210,9 +211,10 @@ def test_a_run_over_a_model_ends_with_its_time(tmp_path: Path, monkeypatch: pyte
 def test_own_layers_are_listed_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([LINES[1]]))
-    for command in (["list", "--layers", str(path)], ["check", "--layers", str(path), "--contender=jit"]):
-        done = CliRunner().invoke(app, command)
-        assert done.exit_code == 0 and "mine.line-1" in done.output and "effat" not in done.output, done.output
+    listed = CliRunner().invoke(app, ["list", "--layers", str(path)])
+    assert listed.exit_code == 0 and "mine.line-1" in listed.output and "effat" not in listed.output, listed.output
+    checked = CliRunner().invoke(app, ["check", "--layers", str(path), "--contender=jit"])
+    assert checked.exit_code == 0 and re.search(r"^jit +1 ", checked.output, flags=re.MULTILINE), checked.output
     every, core = (CliRunner().invoke(app, ["list", *preset]).output for preset in ([], ["--preset", "core"]))
     assert "network.vggish" in every and "signals.reverb" in every and "signals.reverb" not in core
     assert "there are quick, core, full" in CliRunner().invoke(app, ["list", "--preset", "none"]).output
