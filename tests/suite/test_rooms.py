@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SUITE = ROOT / "benchmarks"
 # From the lowest up. A room imports from itself and from rooms before it; reports read records and nothing that runs.
 ROOMS = ("records", "workloads", "host", "inputs", "learning", "contenders", "runner", "report", "tutorial", "streams", "commands")

@@ -22,7 +22,7 @@ zarr = pytest.importorskip("zarr")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("dask")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def model(path: Path, *, bands: int = 0, length: int | str = "t") -> Path:
