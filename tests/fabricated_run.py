@@ -51,11 +51,11 @@ def line(workload: tuple, contender: str, pass_: int = 1, threads: int = 2, batc
     values: dict = {
         "workload": name, "contender": contender, "threads": threads, "batch": batch, "op": op, "problem": problem, "flops": flops * batch,
         "bytes": size * batch, "status": "ok", "seconds": tuple(typical * draw.uniform(0.97, 1.06) for _ in range(12)), "error": 3e-7,
-        "error_bound": 1e-5, "workspace_bytes": 65536, "prepare_s": 0.02, "first_call_s": typical * 9,
+        "error_of_sum": 5e-8, "error_bound": 1e-5, "workspace_bytes": 65536, "prepare_s": 0.02, "first_call_s": typical * 9,
         "inside_timer": "run into a preallocated output", "pass_": pass_,
     } | changes  # fmt: skip
     if values["status"] != "ok":
-        values |= {"seconds": (), "error": values["error"] if values["status"] == "wrong" else None}
+        values |= {"seconds": (), "error": values["error"] if values["status"] == "wrong" else None, "error_of_sum": None}
     return Line(**values)
 
 

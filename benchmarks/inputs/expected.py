@@ -10,7 +10,7 @@ ways to each other.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -167,34 +167,60 @@ def _node(node: Node, x: Doubles) -> Doubles:
     }[node.op]()  # fmt: skip
 
 
-_answers: OrderedDict[tuple[Workload, str, int], Doubles] = OrderedDict()
+def largest_sum(workload: Workload, given: Tensors) -> float | None:
+    """The largest sum of |x| |w| over a window, |bias| in it: rounding is a share of it, however much cancels. None for networks."""
+    if isinstance(workload, Network):
+        return None
+    x, weight, bias = (None if array is None else np.abs(array) for array in (given.x, given.weight, given.bias))
+    assert x is not None
+    return float(answer(workload, Tensors(x, weight, bias)).max(initial=0.0))
 
 
-def remembered(workload: Workload, given: Tensors, clip: Clip) -> Doubles:
-    """`answer`, remembered between contenders and passes as long as a gigabyte holds it."""
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """The answer in float64, and the largest sum of |x| |w| behind one of its values (None: not known)."""
+
+    answer: Doubles
+    largest_sum: float | None = None
+
+
+_answers: OrderedDict[tuple[Workload, str, int], Expected] = OrderedDict()
+
+
+def remembered(workload: Workload, given: Tensors, clip: Clip) -> Expected:
+    """`answer` and `largest_sum`, remembered between contenders and passes as long as a gigabyte holds them."""
     key = (workload, clip.name, id(clip))
     if key not in _answers:
-        _answers[key] = answer(workload, given)
+        _answers[key] = Expected(answer(workload, given), largest_sum(workload, given))
     _answers.move_to_end(key)
-    while len(_answers) > 1 and sum(kept.nbytes for kept in _answers.values()) > KEEP_BYTES:
+    while len(_answers) > 1 and sum(kept.answer.nbytes for kept in _answers.values()) > KEEP_BYTES:
         _answers.popitem(last=False)
     return _answers[key]
 
 
-def error(got: npt.NDArray[np.floating], want: Doubles) -> float:
-    """max|got - want| / max|want|; NaN if the answer holds one. Denormals may be taken for zero: what is below TINY is no error."""
-    scale = float(np.abs(want).max(initial=0.0)) or 1.0
+def error(got: npt.NDArray[np.floating], want: Doubles, scale: float | None = None) -> float:
+    """max|got - want| as a share of max|want| or of `scale`; NaN if the answer holds one. What is below TINY is no error: denormals may
+    be taken for zero."""
+    scale = scale or float(np.abs(want).max(initial=0.0)) or 1.0
     most = float(np.abs(got.astype(np.float64) - want).max(initial=0.0))
     return 0.0 if most < TINY else most / scale
 
 
-def tolerance(workload: Workload) -> float:
-    """What a contender without a bound of its own is held to.
+def tolerance(workload: Workload, want: Expected | None = None) -> float:
+    """What a contender without a bound of its own is held to: a share of the largest output or, given what is expected, of the largest sum.
 
     Maxima are copies, so exact. A float32 sum of K terms errs by about 0.35 eps sqrt(K) of the largest output in the worst usual order (one
     running sum; blocks are better); four eps sqrt(K), K taken as at least 16, leaves a factor of ten, and is still 5x to 100x less than
     what bfloat16 arithmetic would show. The layers of a network add up.
+
+    Where products cancel, as those of a zero-mean kernel on a signal with an offset, every float32 sum errs by more of the largest output:
+    its partial sums are as large as the sum of |x| |w|. Four eps of that are allowed at least. Products of random signs add up to sqrt(K)
+    times as much without their signs as with them, so that there both are the same.
     """
     if isinstance(workload, Network):
         return sum(4 * EPSILON * sqrt(max(terms, 16)) for terms in workload.sums)
-    return 0.0 if workload.is_max else 4 * EPSILON * sqrt(max(workload.terms, 16))
+    of_output = 0.0 if workload.is_max else 4 * EPSILON * sqrt(max(workload.terms, 16))
+    if want is None or not want.largest_sum:
+        return of_output
+    largest = float(np.abs(want.answer).max(initial=0.0))
+    return 0.0 if workload.is_max else max(of_output * largest / want.largest_sum, 4 * EPSILON)

@@ -40,7 +40,7 @@ class Line:
     reason: str = ""
     seconds: tuple[float, ...] = ()  # raw samples, one call each
     error: float | None = None  # max|y - ref| / max|ref|
-    error_bound: float | None = None
+    error_bound: float | None = None  # of error_of_sum where there is one, else of error
     workspace_bytes: int | None = None
     prepare_s: float | None = None
     first_call_s: float | None = None
@@ -52,10 +52,16 @@ class Line:
     import_s: float | None = None  # what the contender runs on, in a process of its own
     peak_bytes: int | None = None  # by which the process grew at most in preparation and first call
     identity: str = ""  # of what was measured: its problem and its input's content, whatever it is called; "" in older runs
+    error_of_sum: float | None = None  # max|y - ref| / the largest sum of |x| |w| over a window; not in networks, nor in older runs
 
     @property
     def key(self) -> tuple[str, str, int, int]:
         return self.workload, self.contender, self.threads, self.batch
+
+    @property
+    def bounded_error(self) -> float | None:
+        """The error that `error_bound` bounds."""
+        return self.error if self.error_of_sum is None else self.error_of_sum
 
     def as_json(self) -> str:
         fields = asdict(self)
@@ -97,6 +103,7 @@ class Cell:
     import_s: float | None = None  # known where prepare_s and first_call_s are those of a process of its own
     peak_bytes: int | None = None
     identity: str = ""
+    error_of_sum: float | None = None
 
     def same_thing(self, other: Cell) -> bool:
         """Whether both cells measured one problem on one input."""
@@ -244,5 +251,5 @@ def _merge_one(group: list[Line]) -> Cell:
         error=largest("error"), error_bound=largest("error_bound"), workspace_bytes=largest("workspace_bytes"),
         prepare_s=first("prepare_s"), first_call_s=first("first_call_s"), predicted_s=first("predicted_s"),
         inside_timer=speaker.inside_timer, count=speaker.count, peer=speaker.peer,
-        import_s=first("import_s"), peak_bytes=largest("peak_bytes"), identity=speaker.identity,
+        import_s=first("import_s"), peak_bytes=largest("peak_bytes"), identity=speaker.identity, error_of_sum=largest("error_of_sum"),
     )  # fmt: skip

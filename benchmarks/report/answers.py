@@ -20,7 +20,8 @@ def summary(lines: Sequence[Line], everything: bool = False) -> Group:
     parts: list[RenderableType] = []
     for line in lines:
         if everything or line.status in ("wrong", "failed"):
-            numbers = f", error {formats.error(line.error)} of {formats.error(line.error_bound)} allowed" if line.error is not None else ""
+            found, allowed = formats.error(line.bounded_error), formats.error(line.error_bound)
+            numbers = f", error {found} of {allowed} allowed" if line.error is not None else ""
             why = f": {line.reason}" if line.reason else ""
             words = f"{WORDS[line.status]}: {formats.short(line.workload, 60)} {line.contender}{numbers}{why}"
             parts.append(Text(words, style=STYLES.get(line.status, "dim")))
@@ -36,6 +37,6 @@ def summary(lines: Sequence[Line], everything: bool = False) -> Group:
 
 
 def _row(name: str, lines: Sequence[Line]) -> tuple[Text | str, ...]:
-    shares = [line.error / line.error_bound for line in lines if line.error is not None and line.error_bound]
+    shares = [line.bounded_error / line.error_bound for line in lines if line.bounded_error is not None and line.error_bound]
     counts = [sum(line.status == status for line in lines) for status in STATUSES]
     return Text(name), *(str(count) if count else "" for count in counts), formats.share(max(shares)) if shares else formats.NOTHING

@@ -59,6 +59,7 @@ def render(run: Run) -> str:
         floor=formats.digits(roofline.floor(run)) if roofline.floor(run) else "", slowest=formats.digits(error_speed.SLOWEST),
         roofline=_twice(roofline, run, anchors), errors=_twice(error_speed, run, anchors),
         scales=scales, scaling=list(_scaling(scales, run)),
+        sums=any(cell.error_of_sum is not None for cell in run.cells),
         columns=entries.COLUMNS, table=entries.entries(run), limits=formats.limits(run), environment=list(formats.flat(run.environment)),
     )  # fmt: skip
 

@@ -144,9 +144,10 @@ class Bench:
         line = replace(
             line, prepare_s=prepare_s, first_call_s=first_call_s, problem=prepared.problem or line.problem,
             workspace_bytes=prepared.workspace_bytes, peak_bytes=high_water.growth(), reason=prepared.remark,
-            error_bound=expected.tolerance(workload) if prepared.error_bound is None else prepared.error_bound,
         )  # fmt: skip
-        line = self.check(line, prepared.answer(result), expected.remembered(workload, given, self.clip))
+        want = expected.remembered(workload, given, self.clip)
+        bound = expected.tolerance(workload, want) if prepared.error_bound is None else prepared.error_bound
+        line = self.check(replace(line, error_bound=bound), prepared.answer(result), want)
         if line.status != "ok" or timer is None:
             return line
         with busy.processes(self.beside):
@@ -161,18 +162,20 @@ class Bench:
         return replace(line, status="over_budget", reason=reason)
 
     @staticmethod
-    def check(line: Line, got: np.ndarray[Any, Any], want: expected.Doubles) -> Line:
-        """ok, or wrong with the error; a NaN is never within a bound."""
+    def check(line: Line, got: np.ndarray[Any, Any], want: expected.Expected) -> Line:
+        """ok, or wrong with the error; a NaN is never within a bound. Bounds are shares of the largest sum, for networks of the output."""
         assert line.error_bound is not None
-        if got.shape != want.shape:
-            return replace(line, status="wrong", reason=f"shape {got.shape}, expected {want.shape}")
-        error = expected.error(got, want)
+        if got.shape != want.answer.shape:
+            return replace(line, status="wrong", reason=f"shape {got.shape}, expected {want.answer.shape}")
+        error = expected.error(got, want.answer)
         if not np.isfinite(error):
             return replace(line, status="wrong", reason="NaN or infinite values in the answer")
-        if error > line.error_bound:
-            reason = f"error {error:.2g} of the largest output, {line.error_bound:.2g} allowed"
-            return replace(line, status="wrong", error=error, reason=reason)
-        return replace(line, status="ok", error=error)
+        of_sum = None if want.largest_sum is None else expected.error(got, want.answer, want.largest_sum)
+        line = replace(line, error=error, error_of_sum=of_sum)
+        if (error if of_sum is None else of_sum) > line.error_bound:
+            share = "" if of_sum is None else f", {of_sum:.2g} of the largest sum of |x| |w|"
+            return replace(line, status="wrong", reason=f"error {error:.2g} of the largest output{share}, {line.error_bound:.2g} allowed")
+        return replace(line, status="ok")
 
     def _flushing(self) -> float:
         if self.flush is None:

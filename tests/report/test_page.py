@@ -73,7 +73,7 @@ def test_every_cell_is_a_row_with_its_reproducer(run: Run, text: str) -> None:
         assert fields[AT["command"]] == f"python -m benchmarks run --workload {cell.workload} --contender {cell.contender}"
         assert fields[AT["status"]] == entries.WORDS[cell.status] and cell.reason in fields[AT["reason"]]
         assert (fields[AT["time"]] == "–") == (cell.status != "ok")
-        assert fields[AT["error"]] == formats.error(cell.error)
+        assert fields[AT["error"]] == formats.error(cell.error) and fields[AT["of_sum"]] == formats.error(cell.error_of_sum)
     assert AT["error"] - AT["time"] <= 3  # beside the speed, not at the far end
 
 

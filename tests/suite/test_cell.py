@@ -106,7 +106,9 @@ def test_a_right_answer_is_timed_and_everything_has_its_column() -> None:
     assert asked == [16] and len(line.seconds) == 16, "0.25 s of calls of 1/64 s"
     assert line.seconds[0] == pytest.approx(1 / 64)
     assert line.prepare_s == pytest.approx(1.0) and line.first_call_s == pytest.approx(1 / 64)
-    assert line.error is not None and line.error < 1e-6 and line.error_bound == expected.tolerance(SMALL)
+    assert line.error is not None and line.error < 1e-6
+    assert line.error_of_sum is not None and 0 < line.error_of_sum < line.error and line.bounded_error == line.error_of_sum
+    assert line.error_bound is not None and 4 * expected.EPSILON <= line.error_bound <= expected.tolerance(SMALL)
     assert (line.flops, line.bytes) == (SMALL.flops, SMALL.bytes)
     assert clock.slept == [SETTLE_S]
 
@@ -142,6 +144,29 @@ def test_half_precision_is_caught() -> None:
 
     low = expected.answer(workload, Tensors(rounded(given.x), rounded(given.weight), None))
     assert expected.error(low, expected.answer(workload, given)) > 5 * expected.tolerance(workload)
+
+
+@pytest.mark.parametrize("offset", [0.0, 32000.0])
+@pytest.mark.parametrize("rounds", [np.float32, np.float64])
+def test_cancelling_sums_are_held_to_what_cancels(offset: float, rounds: type) -> None:
+    """An offset under zero-mean kernels: any float32 sum errs by much of the small output, and by next to nothing of what was summed."""
+    workload = replace(SMALL, op="conv1d", c_in=8, c_out=4, h=1, w=4000, kh=1, kw=33, padding=((0, 0), (0, 0)), bias=False, axes="-,time")
+    rng = np.random.default_rng(2)
+    weight = rng.standard_normal(workload.weight_shape or (), np.float32)
+    weight -= weight.mean(axis=(1, 2), keepdims=True)
+    given = Tensors(rng.standard_normal(workload.x_shape, np.float32) + np.float32(offset), weight, None)
+    want = expected.Expected(expected.answer(workload, given), expected.largest_sum(workload, given))
+    windows = np.lib.stride_tricks.sliding_window_view(given.x.astype(rounds), 33, axis=2)  # (n, c, out, tap)
+    got = np.zeros(workload.out_shape, rounds)
+    for channel in range(8):
+        for tap in range(33):
+            got += windows[:, channel, None, :, tap] * weight[None, :, channel, None, tap].astype(rounds)
+    line = bench(FakeClock()).blank(Spec(workload, Fake(FakeClock()), 1), 1)
+    line = Bench.check(replace(line, error_bound=expected.tolerance(workload, want)), got.astype(np.float32), want)
+    assert line.status == "ok" and line.error is not None and line.error_of_sum is not None
+    assert line.error_of_sum < 2e-7 and (line.error > 1e-4) == (offset > 0 and rounds is np.float32)
+    roughly = (got + 1e-5 * (want.largest_sum or 0)).astype(np.float32)
+    assert Bench.check(line, roughly, want).status == "wrong"
 
 
 def test_a_refusal_is_a_row_with_its_sentence() -> None:

@@ -69,8 +69,9 @@ def test_answers_agree_with_the_reference(kind: str, contender: Contender) -> No
         got = prepared.answer(prepared.run())
         want = expected.answer(workload, given)
         assert got.shape == want.shape and got.dtype == np.float32
-        bound = expected.tolerance(workload) if prepared.error_bound is None else prepared.error_bound
-        assert expected.error(got, want) <= bound
+        both = expected.Expected(want, expected.largest_sum(workload, given))
+        bound = expected.tolerance(workload, both) if prepared.error_bound is None else prepared.error_bound
+        assert expected.error(got, want, both.largest_sum) <= bound
 
 
 def by_definition(workload: Workload, given: Tensors) -> np.ndarray:
@@ -163,6 +164,21 @@ def test_pools_of_the_reference() -> None:
     np.testing.assert_array_equal(expected.answer(two, Tensors(x, None, None))[0, 0], [[3.5, 5.5, 7.5], [15.5, 17.5, 19.5]])
     two = replace(two, op="max_pool2d")
     np.testing.assert_array_equal(expected.answer(two, Tensors(x, None, None))[0, 0], [[7, 9, 11], [19, 21, 23]])
+
+
+def test_the_largest_sum_is_that_of_all_products_without_their_signs() -> None:
+    for workload in KINDS.values():
+        given = tensors(workload, CLIP)
+        largest = expected.largest_sum(workload, given)
+        assert largest is not None and largest >= np.abs(expected.answer(workload, given)).max()
+        if workload.is_conv and not workload.is_transposed and workload.groups == 1:
+            products = np.abs(by_definition(workload, unsigned(given)))
+            assert largest == pytest.approx(products.max(), rel=1e-5)
+
+
+def unsigned(given: Tensors) -> Tensors:
+    """All values without their signs."""
+    return Tensors(*(None if array is None else np.abs(array) for array in (given.x, given.weight, given.bias)))  # type: ignore[arg-type]
 
 
 def test_answers_are_remembered_per_workload_and_clip() -> None:
