@@ -90,9 +90,8 @@ def _avg(
         windows.insert(0, pools.Axis(np.zeros(1, np.int64), np.ones(1, np.int64), np.ones(1), 1))
     result = np.empty((len(planes), *(1,) * (3 - len(problem.size)), *problem.size), problem.dtype)
     divisor = float(getattr(problem, "divisor_override", None) or 0)
-    flat = [value for axis in windows for value in axis]
     four = planes.reshape(len(planes), *(len(axis.first) for axis in windows))
-    pools.share(thread_count(op, threads), len(four), four, result, divisor, *flat)
+    pools.share(thread_count(op, threads), len(four), four, result, divisor, *windows)
     return _result(op, result, signature.dtype, size, last, signature.spatial, out, grad)
 
 

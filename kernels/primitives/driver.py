@@ -106,11 +106,6 @@ def common(problem: Conv, oh: int, ow: int) -> dict[str, int]:
     }  # fmt: skip
 
 
-def record(values: dict[str, int]) -> Array:
-    """One record of int64 fields, which compiled code reads by name."""
-    return np.array([tuple(values.values())], [(name, np.int64) for name in values])
-
-
 def launcher(
     jobs_of: Region, pack: Callable[[Operands], Packed], threads: int, geometry: Array, scratch: Scratch, keep_alive: Any
 ) -> Bind:

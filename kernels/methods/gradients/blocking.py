@@ -114,7 +114,10 @@ def blockings(problem: ConvWeight, threads: int) -> Iterator[Blocking]:
                         for m, n in tiles(lanes):
                             if m > tallest(share, m):
                                 continue
-                            block = Blocking(images, rows, columns, channels, share, splits, along, m, n)
+                            block = Blocking(
+                                images=images, rows=rows, columns=columns, channels=channels, outs=share, splits=splits, along=along, m=m,
+                                n=n,
+                            )  # fmt: skip
                             yield dataclasses.replace(block, cycles=_cycles(problem, block, blocks, threads))
 
 

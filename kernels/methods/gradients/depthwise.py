@@ -18,7 +18,7 @@ from kernels.cost.calibration import worth
 from kernels.cost.roofline import memory_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
-from kernels.primitives.driver import record
+from kernels.methods.gradients.records import DotPlanes
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import ConvWeight
 from kernels.problem.operands import Operands
@@ -165,11 +165,10 @@ def prepare(problem: ConvWeight, threads: int) -> Prepared:
     """Compile the dot product, and find what meets under each tap."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     (h, w), (oh, ow) = problem.size, problem.conv_size
-    geometry = record({
-        "itemsize": size, "lanes": lanes, "n": problem.n, "c_in": problem.c_in, "c_out": problem.c_out,
-        "outs": problem.c_out // problem.groups, "h": h, "w": w, "oh": oh, "ow": ow, "sh": problem.stride[0], "sw": problem.stride[1],
-        "taps": problem.taps, "dot": dot(problem.stride[1], lanes, size),
-    })  # fmt: skip
+    geometry = DotPlanes.packed(
+        itemsize=size, lanes=lanes, n=problem.n, c_in=problem.c_in, c_out=problem.c_out, outs=problem.c_out // problem.groups, h=h, w=w,
+        oh=oh, ow=ow, sh=problem.stride[0], sw=problem.stride[1], taps=problem.taps, dot=dot(problem.stride[1], lanes, size),
+    )  # fmt: skip
     down, across = _met(problem, 0), _met(problem, 1)
     used = min(worth(threads, cycles(problem)), problem.c_out)
     launch = taps_of_channel.ready(0, 0, 0, geometry, down, across)

@@ -2,118 +2,119 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 
-@intrinsic(prefer_literal=True)
-def _total(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, src: Any, step: Any, parts: Any, count: Any) -> Any:
-    """See `total`."""
-    literals = lanes_, itemsize_
-    lanes, itemsize = (literal.literal_value for literal in literals)
+class Total(NamedTuple):
+    """dst[i] = src[i] + src[step + i] + … of so many parts in this order, i < numbers; one part is a copy."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, src, step, parts, count = values[2:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        more = builder.sub(parts, i64(1))
+    lanes: Fixed  # of a vector
+    itemsize: Fixed
+    dst: int  # address
+    src: int  # address
+    step: int  # elements from part to part
+    parts: int
+    numbers: int
 
-        def one(at: ir.Value, mask: ir.Value | None) -> None:
-            def read(part: ir.Value) -> ir.Value:
-                place = w.at(w.pointer(src), builder.add(at, builder.mul(part, step)))
-                return w.load(place) if mask is None else w.load_first(place, mask)
 
-            sums = w.variable(read(i64(0)))
-            with w.loop(more) as part:
-                w.set(sums, w.add(w.get(sums), read(builder.add(part, i64(1)))))
-            place = w.at(w.pointer(dst), at)
-            if mask is None:
-                w.store(w.get(sums), place)
-            else:
-                w.store_first(w.get(sums), place, mask)
+@emitter
+def _total(w: VectorBuilder, p: Total) -> None:
+    b = w.b
+    more = b.sub(p.parts, i64(1))
 
-        whole = builder.sdiv(count, i64(lanes))
-        with w.loop(whole) as vector:
-            one(builder.mul(vector, i64(lanes)), None)
-        done = builder.mul(whole, i64(lanes))
-        rest = builder.sub(count, done)
-        with w.when(builder.icmp_signed(">", rest, i64(0))):
-            one(done, w.first(rest))
-        return context.get_dummy_value()
+    def one(at: ir.Value, mask: ir.Value | None) -> None:
+        def read(part: ir.Value) -> ir.Value:
+            place = w.at(w.pointer(p.src), b.add(at, b.mul(part, p.step)))
+            return w.load(place) if mask is None else w.load_first(place, mask)
 
-    return types.void(*literals, *(types.int64,) * 5), codegen
+        sums = w.variable(read(i64(0)))
+        with w.loop(more) as part:
+            w.set(sums, w.add(w.get(sums), read(b.add(part, i64(1)))))
+        place = w.at(w.pointer(p.dst), at)
+        if mask is None:
+            w.store(w.get(sums), place)
+        else:
+            w.store_first(w.get(sums), place, mask)
+
+    whole = b.sdiv(p.numbers, i64(p.lanes))
+    with w.loop(whole) as vector:
+        one(b.mul(vector, i64(p.lanes)), None)
+    done = b.mul(whole, i64(p.lanes))
+    rest = b.sub(p.numbers, done)
+    with w.when(b.icmp_signed(">", rest, i64(0))):
+        one(done, w.first(rest))
 
 
 @njit
-def _total_of(lanes, itemsize, dst, src, step, parts, count):
-    _total(lanes, itemsize, dst, src, step, parts, count)
+def _total_of(p):
+    _total(p, ())
 
 
 def total(lanes: int, itemsize: int) -> int:
-    """Address of dst[i] = src[i] + src[step + i] + … of so many parts in this order, i < count; one part is a copy.
-
-    It takes, all int64: the two literals again; dst; src; step, elements from part to part; parts; count.
-    """
-    return address(_total_of, (lanes, itemsize), (types.int64,) * 5)
+    """Address of the compiled `Total`."""
+    return address(_total_of, Total, lanes=lanes, itemsize=itemsize)
 
 
-@intrinsic(prefer_literal=True)
-def _spread(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, dst_step: Any, src: Any, src_step: Any, count: Any) -> Any:
-    """See `spread`."""
-    literals = lanes_, itemsize_
-    lanes, itemsize = (literal.literal_value for literal in literals)
+class Spread(NamedTuple):
+    """dst[i*dst_step] = src[i*src_step], i < numbers."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, dst_step, src, src_step, count = values[2:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        with w.loop(count) as i:
-            value = builder.load(w.pointer(src, builder.mul(i, src_step)), align=itemsize)
-            builder.store(value, w.pointer(dst, builder.mul(i, dst_step)), align=itemsize)
-        return context.get_dummy_value()
+    lanes: Fixed  # of a vector
+    itemsize: Fixed
+    dst: int  # address
+    dst_step: int  # elements
+    src: int  # address
+    src_step: int  # elements
+    numbers: int
 
-    return types.void(*literals, *(types.int64,) * 5), codegen
+
+@emitter
+def _spread(w: VectorBuilder, p: Spread) -> None:
+    b = w.b
+    with w.loop(p.numbers) as i:
+        value = b.load(w.pointer(p.src, b.mul(i, p.src_step)), align=p.itemsize)
+        b.store(value, w.pointer(p.dst, b.mul(i, p.dst_step)), align=p.itemsize)
 
 
 @njit
-def _spread_of(lanes, itemsize, dst, dst_step, src, src_step, count):
-    _spread(lanes, itemsize, dst, dst_step, src, src_step, count)
+def _spread_of(p):
+    _spread(p, ())
 
 
 def spread(lanes: int, itemsize: int) -> int:
-    """Address of dst[i*dst_step] = src[i*src_step], i < count. It takes, all int64: the two literals again; dst; dst_step; src; src_step;
-    count."""
-    return address(_spread_of, (lanes, itemsize), (types.int64,) * 5)
+    """Address of the compiled `Spread`."""
+    return address(_spread_of, Spread, lanes=lanes, itemsize=itemsize)
 
 
-@intrinsic(prefer_literal=True)
-def _clear(typing_context: Any, lanes_: Any, itemsize_: Any, dst: Any, count: Any) -> Any:
-    """See `clear`."""
-    literals = lanes_, itemsize_
-    lanes, itemsize = (literal.literal_value for literal in literals)
+class Clear(NamedTuple):
+    """dst[i] = 0, i < numbers."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        dst, count = values[2:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        whole = builder.sdiv(count, i64(lanes))
-        with w.loop(whole) as vector:
-            w.store(w.zero(), w.pointer(dst, builder.mul(vector, i64(lanes))))
-        done = builder.mul(whole, i64(lanes))
-        w.store_first(w.zero(), w.pointer(dst, done), w.first(builder.sub(count, done)))
-        return context.get_dummy_value()
+    lanes: Fixed  # of a vector
+    itemsize: Fixed
+    dst: int  # address
+    numbers: int
 
-    return types.void(*literals, *(types.int64,) * 2), codegen
+
+@emitter
+def _clear(w: VectorBuilder, p: Clear) -> None:
+    b = w.b
+    whole = b.sdiv(p.numbers, i64(p.lanes))
+    with w.loop(whole) as vector:
+        w.store(w.zero(), w.pointer(p.dst, b.mul(vector, i64(p.lanes))))
+    done = b.mul(whole, i64(p.lanes))
+    w.store_first(w.zero(), w.pointer(p.dst, done), w.first(b.sub(p.numbers, done)))
 
 
 @njit
-def _clear_of(lanes, itemsize, dst, count):
-    _clear(lanes, itemsize, dst, count)
+def _clear_of(p):
+    _clear(p, ())
 
 
 def clear(lanes: int, itemsize: int) -> int:
-    """Address of dst[i] = 0, i < count. It takes, all int64: the two literals again; dst; count."""
-    return address(_clear_of, (lanes, itemsize), (types.int64,) * 2)
+    """Address of the compiled `Clear`."""
+    return address(_clear_of, Clear, lanes=lanes, itemsize=itemsize)

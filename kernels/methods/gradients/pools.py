@@ -39,21 +39,18 @@ def scatter(p, thread, grad, indices, out, outside):
 
 
 @region
-def share(
-    p, thread, grad, out, divisor, first_d, number_d, count_d, step_d, first_h, number_h, count_h, step_h,
-    first_w, number_w, count_w, step_w,
-):  # fmt: skip
-    """A plane of out (planes, d, h, w) from grad (planes, od, oh, ow), averages over windows as `Axis` says, or sums divided by
-    `divisor` if not 0."""
+def share(p, thread, grad, out, divisor, d, h, w):
+    """A plane of out (planes, d, h, w) from grad (planes, od, oh, ow), averages over windows as the Axis of each axis says, or sums divided
+    by `divisor` if not 0."""
     target = out[p]
     target[:] = 0
     for i in range(grad.shape[1]):
         for j in range(grad.shape[2]):
             for k in range(grad.shape[3]):
-                by = divisor if divisor != 0 else count_d[i] * count_h[j] * count_w[k]
+                by = divisor if divisor != 0 else d.divides[i] * h.divides[j] * w.divides[k]
                 part = grad[p, i, j, k] / by if by != 0 else 0 * grad[p, i, j, k]
-                for a in range(number_d[i]):
-                    for b in range(number_h[j]):
-                        row = target[first_d[i] + a * step_d, first_h[j] + b * step_h]
-                        for c in range(number_w[k]):
-                            row[first_w[k] + c * step_w] += part
+                for a in range(d.number[i]):
+                    for b in range(h.number[j]):
+                        row = target[d.first[i] + a * d.step, h.first[j] + b * h.step]
+                        for c in range(w.number[k]):
+                            row[w.first[k] + c * w.step] += part

@@ -8,75 +8,84 @@ has no bias and nothing follows; a row of `a` lies in a panel wider than the til
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 UNROLL = 4  # positions per turn of the loop
 
 
-@intrinsic(prefer_literal=True)
-def product_tile(typing_context: Any, m_: Any, n_: Any, lanes_: Any, itemsize_: Any,
-                 k: Any, a: Any, a_pitch: Any, b: Any, offsets: Any, vectors: Any, y: Any, y_pitch: Any, resumed: Any) -> Any:  # fmt: skip
-    """See `tile` for the arguments."""
-    literals = m_, n_, lanes_, itemsize_
-    m, n, lanes, itemsize = (literal.literal_value for literal in literals)
+class ProductTile(NamedTuple):
+    """What a tile of sums over positions takes."""
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        k, a, a_pitch, b, offsets, vectors, y, y_pitch, resumed = values[4:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        inputs = [w.at(w.pointer(b), w.load_index(vectors, i64(q))) for q in range(n)]
-        rows = [w.at(w.pointer(y), builder.mul(i64(i), y_pitch)) for i in range(m)]
-        c = [[w.variable(w.zero()) for _ in range(n)] for _ in range(m)]
-        weights = w.pointer(a)
+    m: Fixed  # rows
+    n: Fixed  # vectors of a row
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    k: int  # positions
+    a: int  # address of the first row's first number
+    a_pitch: int  # elements from position to position
+    b: int  # address of the vectors
+    offsets: int  # address of k element offsets into b
+    vectors: int  # address of n element offsets into b
+    y: int  # address of the sums, vectors side by side
+    y_pitch: int  # elements from row to row
+    resumed: int  # whether y holds sums to add to
+    times: int  # how many such tiles side by side
 
-        def add_position(t: ir.Value) -> None:
-            offset = w.load_index(offsets, t)
-            column = w.at(weights, builder.mul(t, a_pitch))
-            values = [w.load(w.at(start, offset)) for start in inputs]
-            for i in range(m):
-                factor = w.splat(w.load_scalar(w.at(column, i)))
-                for q in range(n):
-                    w.set(c[i][q], w.fma(factor, values[q], w.get(c[i][q])))
 
-        turns = builder.sdiv(k, i64(UNROLL))
-        with w.loop(turns) as turn:
-            for u in range(UNROLL):
-                add_position(builder.add(builder.mul(turn, i64(UNROLL)), i64(u)))
-                w.barrier()  # the next position's loads among these would leave a register short
-        done = builder.mul(turns, i64(UNROLL))
-        with w.loop(builder.sub(k, done)) as rest:
-            add_position(builder.add(done, rest))
-        # added at the end, not at the start: so a sum of B blocks of k rounds like sqrt(k) + sqrt(B), not like sqrt(k * B)
-        with w.when(builder.icmp_signed("!=", resumed, i64(0))):
-            for row, sums in zip(rows, c):
-                for q in range(n):
-                    w.set(sums[q], w.add(w.get(sums[q]), w.load(w.at(row, q * lanes))))
+class _Moved(NamedTuple):
+    """Where one of several tiles is."""
+
+    vectors: int
+    y: int
+
+
+@emitter
+def _emit(w: VectorBuilder, p: ProductTile, at: _Moved) -> None:
+    builder, m, n, lanes = w.b, p.m, p.n, p.lanes
+    inputs = [w.at(w.pointer(p.b), w.load_index(at.vectors, i64(q))) for q in range(n)]
+    rows = [w.at(w.pointer(at.y), builder.mul(i64(i), p.y_pitch)) for i in range(m)]
+    c = [[w.variable(w.zero()) for _ in range(n)] for _ in range(m)]
+    weights = w.pointer(p.a)
+
+    def add_position(t: ir.Value) -> None:
+        offset = w.load_index(p.offsets, t)
+        column = w.at(weights, builder.mul(t, p.a_pitch))
+        values = [w.load(w.at(start, offset)) for start in inputs]
+        for i in range(m):
+            factor = w.splat(w.load_scalar(w.at(column, i)))
+            for q in range(n):
+                w.set(c[i][q], w.fma(factor, values[q], w.get(c[i][q])))
+
+    turns = builder.sdiv(p.k, i64(UNROLL))
+    with w.loop(turns) as turn:
+        for u in range(UNROLL):
+            add_position(builder.add(builder.mul(turn, i64(UNROLL)), i64(u)))
+            w.barrier()  # the next position's loads among these would leave a register short
+    done = builder.mul(turns, i64(UNROLL))
+    with w.loop(builder.sub(p.k, done)) as rest:
+        add_position(builder.add(done, rest))
+    # added at the end, not at the start: so a sum of B blocks of k rounds like sqrt(k) + sqrt(B), not like sqrt(k * B)
+    with w.when(builder.icmp_signed("!=", p.resumed, i64(0))):
         for row, sums in zip(rows, c):
             for q in range(n):
-                w.store(w.get(sums[q]), w.at(row, q * lanes))
-        return context.get_dummy_value()
-
-    return types.void(*literals, *(types.int64,) * 9), codegen
+                w.set(sums[q], w.add(w.get(sums[q]), w.load(w.at(row, q * lanes))))
+    for row, sums in zip(rows, c):
+        for q in range(n):
+            w.store(w.get(sums[q]), w.at(row, q * lanes))
 
 
 @njit
-def _tile(m, n, lanes, itemsize, k, a, a_pitch, b, offsets, vectors, y, y_pitch, resumed, times):
-    for i in range(times):
-        further = i * n * lanes * itemsize
-        product_tile(m, n, lanes, itemsize, k, a, a_pitch, b, offsets, vectors + i * n * 8, y + further, y_pitch, resumed)
+def _tiles(p):
+    for i in range(p.times):
+        _emit(p, _Moved(p.vectors + i * p.n * 8, p.y + i * p.n * p.lanes * p.itemsize))
 
 
 def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
-    """Address of the compiled tile.
-
-    It takes, all int64: the four sizes again; k positions; a, address of the first row, a_pitch elements from position to position; b;
-    offsets, address of k int64 element offsets into b; vectors, address of n int64 element offsets into b; y, address of the sums, y_pitch
-    elements from row to row, vectors side by side; resumed, whether y holds sums to add to; times, how many such tiles side by side.
-    """
-    return address(_tile, (m, n, lanes, itemsize), (types.int64,) * 10)
+    """Address of the compiled tile of m rows by n vectors, which takes a ProductTile."""
+    return address(_tiles, ProductTile, m=m, n=n, lanes=lanes, itemsize=itemsize)

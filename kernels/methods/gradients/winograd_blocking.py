@@ -90,7 +90,10 @@ def _blockings(problem: ConvWeight, threads: int) -> Iterator[TileBlocking]:
                 for splits in sorted({1, min(blocks, -(-threads // jobs))}):
                     for m, n in tiles(lanes):
                         if m == tallest(min(outs, lanes), m):
-                            block = TileBlocking(mh, mw, images, rows, columns, channels, outs, splits, m, n)
+                            block = TileBlocking(
+                                mh=mh, mw=mw, images=images, rows=rows, columns=columns, channels=channels, outs=outs, splits=splits, m=m,
+                                n=n,
+                            )  # fmt: skip
                             yield dataclasses.replace(block, cycles=_cycles(problem, block, blocks, threads))
 
 

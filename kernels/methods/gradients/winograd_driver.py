@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.gradients.driver import add_block, pack_input
-from kernels.methods.gradients.moves import clear, spread, total
-from kernels.methods.gradients.product_tile import tile
+from kernels.methods.gradients.moves import Total
+from kernels.methods.gradients.packing import pack_input
+from kernels.methods.gradients.records import PackedPlanes, Positions, TileBlocks, TileSide
+from kernels.methods.gradients.sums import add_block, block_at, moves, tile_table, widths_of
 from kernels.methods.gradients.winograd_blocking import TileBlocking
 from kernels.methods.gradients.winograd_transforms import FromPoints, ToPoints, from_points, to_points
-from kernels.primitives.driver import record
 from kernels.primitives.prepared import Prepared, Run
-from kernels.primitives.transpose import Transpose, transpose
+from kernels.primitives.transpose import Transpose
 from kernels.problem.conv import ConvWeight
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call, split
@@ -33,17 +33,17 @@ Array = np.ndarray
 
 
 @njit
-def transform_tiles(g, k, of_grad, plane, images_done, rows, columns, points, tile_step, vector_step):
-    """Tiles of one image's packed plane, to their places among the points of the block."""
+def transform_tiles(g, k, of_grad, plane, at, points, tile_step, vector_step):
+    """Tiles of one image's packed plane, which `at` says as Positions of tiles, to their places among the points of the block."""
     mh, mw = g.mh, g.mw
-    for r in range(rows):
-        dst = points + (images_done + r * columns) * tile_step * g.itemsize
+    for r in range(at.rows):
+        dst = points + r * at.columns * tile_step * g.itemsize
         src = plane + r * mh * k.down * g.itemsize
         call(
             g.grad_points if of_grad else g.input_points,
             ToPoints(
                 lanes=g.lanes, itemsize=g.itemsize, mh=mh, rh=g.rh, mw=mw, rw=g.rw, of_grad=of_grad, src=src, down=k.down, across=k.across,
-                step=mw * k.across, tiles=columns, vectors=k.lines, dst=dst, point_step=k.point_step, tile_step=tile_step,
+                step=mw * k.across, tiles=at.columns, vectors=k.lines, dst=dst, point_step=k.point_step, tile_step=tile_step,
                 vector_step=vector_step,
             ),
         )  # fmt: skip
@@ -72,8 +72,10 @@ def write_back(g, k, j, sums, out, group, chunk, line):
 
 
 @njit
-def run_job(job, x, grad, out, shared, geometry, grads, layouts, block):
-    """All blocks of one split for some input channels; block: the job's scratch; shared: sums of all splits, where there are several."""
+def run_job(job, arrays, shared, geometry, grads, layouts, block):
+    """All blocks of one split for some input channels; arrays: addresses of x, gradient and weights; block: the job's scratch; shared: sums
+    of all splits, where there are several."""
+    x, grad, out = arrays
     g, gg = geometry[0], grads[0]
     size = g.itemsize
     rest, split_of = split(job, g.splits)
@@ -85,21 +87,20 @@ def run_job(job, x, grad, out, shared, geometry, grads, layouts, block):
     first, last = split(split_of * g.blocks, g.splits)[0], split((split_of + 1) * g.blocks, g.splits)[0]
     v, u = block + g.v_offset, block + g.u_offset
     for b in range(first, last):
-        rest, column_block = split(b, g.column_blocks)
-        image_block, row_block = split(rest, g.row_blocks)
-        image, row, column = image_block * g.images, row_block * g.rows, column_block * g.columns
-        images, rows, columns = min(g.images, g.n - image), min(g.rows, g.down - row), min(g.columns, g.across - column)
-        each = rows * columns
-        for i in range(images):
-            place = row * g.mh, column * g.mw, rows * g.mh, columns * g.mw, block
-            pack_input(g, k, x, image + i, 1, group * g.ins + chunk * g.share, *place)
-            transform_tiles(g, k, 0, block, i * each, rows, columns, v, k.across, g.lanes)
-            pack_input(gg, kg, grad, image + i, 1, group * g.outs, *place)
-            transform_tiles(g, kg, 1, block, i * each, rows, columns, u, g.lanes, images * each * g.lanes)
+        at = block_at(g, b, g.tiles_h, g.tiles_w)
+        each = at.rows * at.columns
+        for i in range(at.images):
+            covered = Positions(
+                image=at.image + i, images=1, row=at.row * g.mh, column=at.column * g.mw, rows=at.rows * g.mh, columns=at.columns * g.mw
+            )
+            pack_input(g, k, x, group * g.ins + chunk * g.share, covered, block)
+            transform_tiles(g, k, 0, block, at, v + i * each * k.across * size, k.across, g.lanes)
+            pack_input(gg, kg, grad, group * g.outs, covered, block)
+            transform_tiles(g, kg, 1, block, at, u + i * each * g.lanes * size, g.lanes, at.images * each * g.lanes)
         for p in range(g.points):
             own = sums + p * g.outs * g.pitch * size
             add_block(
-                g, k, g.outs, images * each, v + p * k.point_step * size, u + p * kg.point_step * size, own, 1 if b > first else 0
+                g, k, g.outs, at.images * each, v + p * k.point_step * size, u + p * kg.point_step * size, own, 1 if b > first else 0
             )  # fmt: skip
     if g.splits == 1:
         for j in range(g.outs):
@@ -111,8 +112,8 @@ def run_jobs(job, thread, x, grad, out, scratch, geometry, grads, layouts):
     """One job; x, grad, out and scratch are handles, the rest records."""
     block = pointed(scratch)
     shared = block + geometry[0].threads * geometry[0].scratch_bytes
-    own = block + thread * geometry[0].scratch_bytes
-    run_job(job, pointed(x), pointed(grad), pointed(out), shared, geometry, grads, layouts, own)
+    arrays = pointed(x), pointed(grad), pointed(out)
+    run_job(job, arrays, shared, geometry, grads, layouts, block + thread * geometry[0].scratch_bytes)
 
 
 @region
@@ -128,20 +129,22 @@ def add_splits(job, thread, out, scratch, geometry, layouts):
     apart = g.groups * g.chunks * g.points * g.outs * g.pitch
     for p in range(g.points):
         row = sums + (p * g.outs + j) * g.pitch * g.itemsize
-        call(g.total, (g.lanes, g.itemsize, row, row, apart, g.splits, k.lines * g.lanes))
+        call(g.total, Total(lanes=g.lanes, itemsize=g.itemsize, dst=row, src=row, step=apart, parts=g.splits, numbers=k.lines * g.lanes))
     write_back(g, k, j, sums, pointed(out), group, chunk, line)
 
 
-def _layout(channels: int, rows: int, columns: int, tiles: int, block: TileBlocking, lanes: int) -> tuple[dict[str, int], list[Array]]:
-    """What packing and products read of one side; rows, columns: of an image's packed plane."""
+def _side(channels: int, size: tuple[int, int], block: TileBlocking, lanes: int) -> tuple[dict[str, int], list[Array]]:
+    """Fields of a TileSide, and the tables that they point into; size: rows and columns of an image's packed plane."""
+    (rows, columns), tiles = size, block.tiles
     lines = -(-channels // lanes)
     pitch = lines * lanes
     vectors = (np.arange(lines) * lanes).astype(np.int64)
     offsets = (np.arange(tiles) * pitch).astype(np.int64)
-    tiles_across, wide, wider = even(lines, block.n)
+    n_tiles, n_edge, n_full_tiles = even(lines, block.n)
     values = {
         "channels": channels, "down": columns * pitch, "across": pitch, "image_pitch": rows * columns * pitch,
-        "vectors": vectors.ctypes.data, "offsets": offsets.ctypes.data, "across_tiles": tiles_across, "wide": wide, "wider": wider,
+        "vectors": vectors.ctypes.data, "offsets": offsets.ctypes.data, "n_tiles": n_tiles, "n_edge": n_edge,
+        "n_full_tiles": n_full_tiles,
         "lines": lines, "point_step": tiles * pitch,
     }  # fmt: skip
     return values, [vectors, offsets]
@@ -153,24 +156,24 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     (h, w), (oh, ow), (kh, kw) = problem.size, problem.conv_size, problem.kernel
     chunks = -(-ins // block.channels)
-    down, across = -(-oh // block.mh), -(-ow // block.mw)
-    block = dataclasses.replace(block, rows=min(block.rows, down), columns=min(block.columns, across))
+    tiles_h, tiles_w = -(-oh // block.mh), -(-ow // block.mw)
+    block = dataclasses.replace(block, rows=min(block.rows, tiles_h), columns=min(block.columns, tiles_w))
     points = (block.mh + kh - 1) * (block.mw + kw - 1)
     high, broad = block.rows * block.mh, block.columns * block.mw
     in_plane, out_plane = (high + kh - 1, broad + kw - 1), (high, broad)
     last = ins - (chunks - 1) * block.channels
-    kinds = [_layout(channels, *in_plane, block.tiles, block, lanes) for channels in (block.channels, last)]
-    kinds.append(_layout(outs, *out_plane, block.tiles, block, lanes))
-    layouts = np.concatenate([record(values) for values, _ in kinds])
-    pitch = max(values["across"] for values, _ in kinds[:2])
-    packed_bytes = whole((max(values["image_pitch"] for values, _ in kinds) + 2 * lanes) * size)
+    sides = [_side(channels, in_plane, block, lanes) for channels in (block.channels, last)]
+    sides.append(_side(outs, out_plane, block, lanes))
+    layouts = np.concatenate([TileSide.packed(**values) for values, _ in sides])
+    pitch = max(values["across"] for values, _ in sides[:2])
+    packed_bytes = whole((max(values["image_pitch"] for values, _ in sides) + 2 * lanes) * size)
     packed_bytes = max(packed_bytes, whole(problem.taps * lanes * size))
     v_bytes, u_bytes = (
-        whole((points * max(values["point_step"] for values, _ in some) + lanes) * size) for some in (kinds[:2], kinds[2:])
+        whole((points * max(values["point_step"] for values, _ in some) + lanes) * size) for some in (sides[:2], sides[2:])
     )  # fmt: skip
     sums_bytes = whole(points * outs * pitch * size)
     own_sums = sums_bytes if block.splits == 1 else 0
-    row_blocks, column_blocks = -(-down // block.rows), -(-across // block.columns)
+    row_blocks, column_blocks = -(-tiles_h // block.rows), -(-tiles_w // block.columns)
     jobs = problem.groups * chunks * block.splits
     used = min(threads, jobs)
     scratch_bytes = packed_bytes + v_bytes + u_bytes + own_sums
@@ -178,43 +181,32 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
     writers = min(threads, problem.groups * chunks * outs)
     used = max(used, writers) if block.splits > 1 else used
     scratch = Scratch(used * scratch_bytes + whole(shared_bytes))
-    widths = {values["wide"] + more for values, _ in kinds[:2] for more in range(1 + (values["wider"] > 0))}
-    table = np.zeros((lanes + 1, max(widths) + 1), np.int64)
-    for part in {min(lanes, outs), outs % lanes or min(lanes, outs)}:
-        _, base, extra = even(part, block.m)
-        for m in {base, base + (extra > 0)}:
-            for n in widths:
-                table[m, n] = tile(m, n, lanes, size)
+    tiles = tile_table((outs,), block.m, widths_of(values for values, _ in sides[:2]), lanes, size)
     shape = block.mh, kh, block.mw, kw
-    common = {
-        "itemsize": size, "lanes": lanes, "n": problem.n, "sh": 1, "sw": 1, "transpose": transpose(lanes, size),
-        "total": total(lanes, size), "spread": spread(lanes, size), "clear": clear(lanes, size),
-    }  # fmt: skip
-    geometry = record({
-        **common, "groups": problem.groups, "c_in": problem.c_in, "ins": ins, "c_out": problem.c_out, "outs": outs, "h": h, "w": w,
-        "pad_h": problem.padding[0][0], "pad_w": problem.padding[1][0], "reach_h": kh, "reach_w": kw, "taps": problem.taps,
-        "mh": block.mh, "rh": kh, "mw": block.mw, "rw": kw, "points": points, "chunks": chunks, "share": block.channels,
-        "splits": block.splits, "images": block.images, "rows": block.rows, "columns": block.columns, "down": down, "across": across,
-        "row_blocks": row_blocks, "column_blocks": column_blocks,
-        "blocks": -(-problem.n // block.images) * row_blocks * column_blocks, "m": block.m, "tiles": table.ctypes.data,
-        "tiles_each": table.shape[1], "pitch": pitch, "v_offset": packed_bytes, "u_offset": packed_bytes + v_bytes,
-        "sums_offset": packed_bytes + v_bytes + u_bytes, "scratch_bytes": scratch_bytes, "threads": used,
-        "input_points": to_points(shape, False, lanes, size), "grad_points": to_points(shape, True, lanes, size),
-        "weights": from_points(shape, lanes, size),
-    })  # fmt: skip
-    grads = record({**common, "c_in": problem.c_out, "h": oh, "w": ow, "pad_h": 0, "pad_w": 0, "reach_h": 1, "reach_w": 1})
+    geometry = TileBlocks.packed(
+        **moves(problem), sh=1, sw=1, groups=problem.groups, c_in=problem.c_in, ins=ins, c_out=problem.c_out, outs=outs, h=h, w=w,
+        pad_h=problem.padding[0][0], pad_w=problem.padding[1][0], reach_h=kh, reach_w=kw, taps=problem.taps, mh=block.mh, rh=kh,
+        mw=block.mw, rw=kw, points=points, chunks=chunks, share=block.channels, splits=block.splits, images=block.images, rows=block.rows,
+        columns=block.columns, tiles_h=tiles_h, tiles_w=tiles_w, row_blocks=row_blocks, column_blocks=column_blocks,
+        blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m, tiles=tiles.ctypes.data, tiles_each=tiles.shape[1],
+        pitch=pitch, v_offset=packed_bytes, u_offset=packed_bytes + v_bytes, sums_offset=packed_bytes + v_bytes + u_bytes,
+        scratch_bytes=scratch_bytes, threads=used, input_points=to_points(shape, False, lanes, size),
+        grad_points=to_points(shape, True, lanes, size), weights=from_points(shape, lanes, size),
+    )  # fmt: skip
+    grads = PackedPlanes.packed(**moves(problem), sh=1, sw=1, c_in=problem.c_out, h=oh, w=ow, pad_h=0, pad_w=0, reach_h=1, reach_w=1)
     launch = run_jobs.ready(0, 0, 0, 0, geometry, grads, layouts)
     rows = problem.groups * chunks * outs
     add = add_splits.ready(0, 0, geometry, layouts) if block.splits > 1 else None
-    held: Any = ([tables for _, tables in kinds], table)
+    keep_alive: Any = ([tables for _, tables in sides], tiles)
 
     def bind(operands: Operands) -> Run:
         grad = operands.weight
         grad_handle = handle(grad)
 
-        def run(x: Array, out: Array, held: Any = (grad, held)) -> None:
+        def run(x: Array, out: Array, keep_alive: Any = (grad, keep_alive)) -> None:
             buffer = scratch.take()
-            launch(used, jobs, handle(x), grad_handle, handle(out), handle(buffer), geometry, grads, layouts)
+            arrays = handle(x), grad_handle, handle(out)
+            launch(used, jobs, *arrays, handle(buffer), geometry, grads, layouts)
             if add:
                 add(used, rows, handle(out), handle(buffer), geometry, layouts)
             scratch.give(buffer)
