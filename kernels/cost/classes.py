@@ -1,4 +1,4 @@
-"""A problem's class: itself with long axes known to half an octave. What was enumerated for one length serves the next, resized.
+"""A problem's class: itself with long axes and large batches known to half an octave. What was enumerated for one serves the next, resized.
 
 An enumeration of blockings takes 20 to 100 ms, a clip of another length comes with every file. A blocking's shape (its tile, what it keeps
 in cache, how many parts it makes for the threads) is the same within a class; only where its parts end moves.
@@ -17,17 +17,19 @@ from kernels.runtime.machine import machine
 
 Result = TypeVar("Result")
 EXACT = 64  # lengths up to this are a class each: what overhangs or fills a vector differs with every one
+ALONE = 4  # so are batches: what each thread has to do differs with every image
 CLASSES, PROBLEMS = 1024, 4096  # that are remembered
 
 
-def near(length: int) -> int:
+def near(length: int, exact: int = EXACT) -> int:
     """A short length as it is, a longer one as its half octave, below zero."""
-    return length if length <= EXACT else -int(2 * math.log2(length))
+    return length if length <= exact else -int(2 * math.log2(length))
 
 
 def class_of(problem: Any) -> Hashable:
     """What problems of a class have in common."""
-    return type(problem), *(tuple(map(near, value)) if name == "size" else value for name, value in vars(problem).items())
+    found = dict(vars(problem), size=tuple(map(near, problem.size)), n=near(problem.n, ALONE))
+    return type(problem), *found.values()
 
 
 class Classes(Generic[Result]):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
 
 from kernels.cost.memory import L2_BYTES, stream_cycles
 from kernels.problem.conv import Conv
@@ -12,7 +15,7 @@ TILE_COST, CALL_COST = 40, 100  # cycles to start a tile's loop, one of several 
 TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
 
 
-def even(total: int, largest: int) -> tuple[int, int, int]:
+def even(total: Any, largest: Any) -> tuple[Any, Any, Any]:
     """(parts, base, extra): `total` cut into the fewest parts of at most `largest`; the first `extra` are base + 1, the others base."""
     parts = -(-total // largest)
     return parts, total // parts, total % parts
@@ -24,19 +27,22 @@ def tallest(total: int, largest: int) -> int:
     return base + (extra > 0)
 
 
-def tap_cycles(m: float, n: float) -> float:
-    """Cycles per tap of an m x n tile: two FMAs a cycle and a little for every load; or two loads a cycle: a weight each row, for each
-    vector two cache lines and a prefetch, and now and then another. Fitted to tiles run from the second-level cache: on Zen 4 6x4 took
-    13.3 cycles, 9x3 15.0, 12x2 13.9, 5x5 14.7, 4x6 15.0, on Zen 5 12.9, 14.5, 12.8, 13.6, 13.3, and 14x1 9.0, 12x1 8.0, 3x4 7.4; on
-    Granite Rapids, where vectors cost more, 12x2 13.6, 14x2 15.8, 8x3 14.7, 9x3 16.8, 6x4 15.4 of what a cycle of FMAs takes there."""
+def tap_cycles(m: Any, n: Any) -> Any:
+    """Cycles per tap of an m x n tile, of many where these are arrays: two FMAs a cycle and a little for every load; or two loads a cycle:
+    a weight each row, for each vector two cache lines and a prefetch, and now and then another. Fitted to tiles run from the second-level
+    cache: on Zen 4 6x4 took 13.3 cycles, 9x3 15.0, 12x2 13.9, 5x5 14.7, 4x6 15.0, on Zen 5 12.9, 14.5, 12.8, 13.6, 13.3, and 14x1 9.0, 12x1
+    8.0, 3x4 7.4; on Granite Rapids, where vectors cost more, 12x2 13.6, 14x2 15.8, 8x3 14.7, 9x3 16.8, 6x4 15.4 of what a cycle of FMAs
+    takes there."""
     loading = 0.9 * n if machine().mesh else 0.05 * m + 0.2 * n
-    return max(m * n / 2 + loading, 0.5 * (m + 3.5 * n + 1))
+    longer = np.maximum if isinstance(loading, np.ndarray) else max
+    return longer(m * n / 2 + loading, 0.5 * (m + 3.5 * n + 1))
 
 
-def across_cycles(m: int, n: int, last: bool, lanes: int) -> tuple[float, float]:
+def across_cycles(m: Any, n: Any, last: bool, lanes: int) -> tuple[Any, Any]:
     """Cycles per tap of a tile of m positions by n vectors of channels, and to call it; its sums are stored, or turned and stored."""
     storing = 2.0 * m * n if last else 4.0 * n * lanes * -(-m // lanes)
-    return max(m * n / 2 + 0.08 * m + 0.4, 0.5 * (m + 2 * n + 1)), CALL_COST + storing
+    longer = np.maximum if isinstance(m, np.ndarray) else max
+    return longer(m * n / 2 + 0.08 * m + 0.4, 0.5 * (m + 2 * n + 1)), CALL_COST + storing
 
 
 def pooled_size(problem: Conv) -> tuple[int, int]:

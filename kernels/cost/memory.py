@@ -1,10 +1,10 @@
-"""What every method's estimate counts alike, in cycles of one core: what comes from further away, and how jobs fall to threads."""
+"""What every method's estimate counts alike, in cycles of one core: what comes from further away, and what hides behind what."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 
 from kernels.runtime.machine import Machine
 
@@ -25,32 +25,18 @@ def stream_cycles(total: float, share: float, spec: Machine, several: bool = Fal
     return share * far_cycles(total, (STREAMS if several else STREAMED)[spec.mesh], spec)
 
 
-def far_cycles(total: float, memory: float, spec: Machine) -> float:
-    """Cycles a byte of `total` bytes, gone through again and again: from the last cache up to half of it, from memory, at `memory` bytes a
-    cycle, from one and a half of it on. Between, 131 MB came from a cache of 128 at 18 GB/s a core, where 64 took 26 and 262 took 15."""
-    missed = min(1.0, max(0.0, total / spec.l3 - 0.5))
+def far_cycles(total: Any, memory: float, spec: Machine) -> Any:
+    """Cycles a byte of `total` bytes, or of many such, gone through again and again: from the last cache up to half of it, from memory, at
+    `memory` bytes a cycle, from one and a half of it on. Between, 131 MB came from a cache of 128 at 18 GB/s a core, where 64 took 26 and
+    262 took 15."""
+    missed = total / spec.l3 - 0.5
+    missed = missed.clip(0.0, 1.0) if isinstance(missed, np.ndarray) else min(1.0, max(0.0, missed))
     return (1 - missed) / L3_BYTES[spec.mesh] + missed / memory
 
 
-def job_shapes(size: tuple[int, int], block: tuple[int, int]) -> Iterator[tuple[int, int, int]]:
-    """(rows, columns, how many) of the blocks that a plane is cut into: whole ones first, then those at its ends."""
-    ends = [((step, total // step), (total % step, 1)) for total, step in zip(size, block)]
-    for (rows, down), (columns, across) in itertools.product(*ends):
-        if rows and columns and down and across:
-            yield rows, columns, down * across
-
-
-def slowest(jobs: list[tuple[float, int]], planes: int, chunks: int, threads: int) -> float:
-    """Cycles of the slowest thread: jobs are (cycles, how many) of one chunk of a plane. Threads have equal numbers of them, the first the
-    whole ones."""
-    number = sum(count for _, count in jobs)
-    rounds = math.ceil(number * planes * chunks / threads)
-    average = sum(cycles * count for cycles, count in jobs) / number
-    return rounds * (max(cycles for cycles, _ in jobs) if planes == 1 and chunks % threads else average)
-
-
-def job_cycles(compute: float, stream: float, rest: float, passes: int = 1) -> float:
-    """Cycles of one job: arithmetic and what comes from further away hide most of the shorter; `rest` comes before and after. Of several
-    passes over each panel of weights only the first has something to wait for."""
+def job_cycles(compute: Any, stream: Any, rest: Any, passes: Any = 1) -> Any:
+    """Cycles of one job, or of many where these are arrays: arithmetic and what comes from further away hide most of the shorter; `rest`
+    comes before and after. Of several passes over each panel of weights only the first has something to wait for."""
     first = compute / passes
-    return max(first, stream) + HIDDEN * min(first, stream) + compute - first + rest + JOB_COST
+    longer, shorter = (np.maximum, np.minimum) if isinstance(first, np.ndarray) else (max, min)
+    return longer(first, stream) + HIDDEN * shorter(first, stream) + compute - first + rest + JOB_COST

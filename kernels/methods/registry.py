@@ -65,7 +65,6 @@ def able(problem: Problem) -> dict[str, str | None]:
 
 def refusal(problem: Problem, implementation: Implementation) -> str | None:
     """None if an implementation can do the problem as accurately as it asks, else the sentence why not."""
-    sentence = implementation.refuse(problem)
-    if sentence is None and not implementation.local and isinstance(problem, Conv) and problem.accuracy == "each":
+    if not implementation.local and isinstance(problem, Conv) and problem.accuracy == "each":  # known without an enumeration
         return 'accuracy="each" rules it out: its transforms spread errors, NaN and inf over neighbouring outputs; use direct or "largest"'
-    return sentence
+    return implementation.refuse(problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 from kernels.problem.conv import Conv
 from kernels.problem.window import dilated
@@ -54,18 +55,32 @@ def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, chann
     page a channel and row.
     """
     (kh, kw), (sh, sw), (dh, dw) = problem.kernel, problem.stride, problem.dilation
+    found = extents(problem, flat, rows, columns, lanes, channels)
+    if flat:
+        taps = tuple(
+            (x * found.phases + y * dh % sh) * found.phase_stride + y * dh // sh * columns for y in range(kh) for x in range(kw)
+        )
+    else:
+        planes = {start: plane * found.column_stride for plane, start in enumerate(found.columns)}
+        taps = tuple(planes[x * dw % sw] + y * dh * found.pitch + x * dw // sw for y in range(kh) for x in range(kw))
+    return dataclasses.replace(found, taps=taps)
+
+
+def extents(problem: Conv, flat: bool, rows: Any, columns: Any, lanes: int, channels: int = 1) -> Layout:
+    """The same without `taps`, which is what estimates need. rows, columns: numbers, or arrays of them for many blocks at once; what
+    differs between blocks is an array then."""
+    (kh, kw), (sh, sw), (dh, dw) = problem.kernel, problem.stride, problem.dilation
     span_h, span_w = dilated(kh, dh), dilated(kw, dw)
     span = (columns - 1) * sw + span_w
     if flat:
         phases = min(sh, span_h)
         positions = rows + (span_h - 1) // sh
         plane = (-(-positions * columns // lanes) + 1) * lanes
-        taps = tuple((x * phases + y * dh % sh) * plane + y * dh // sh * columns for y in range(kh) for x in range(kw))
         starts = tuple(x * dw for x in range(kw))
         channel = kw * phases * plane
         return Layout(
-            starts, phases * plane, phases, plane, positions, channel, columns, channels * channel, columns, span, sh, sw, 1, taps,
-            as_wide=columns == problem.size[1] and sh == sw == 1,
+            starts, phases * plane, phases, plane, positions, channel, columns, channels * channel, columns, span, sh, sw, 1, (),
+            as_wide=sh == sw == 1 and columns == problem.size[1],
         )  # fmt: skip
     starts = tuple(sorted({x * dw % sw for x in range(kw)}))  # the column phases that some tap sees
     count = columns + (span_w - 1) // sw
@@ -73,15 +88,14 @@ def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, chann
     pitch = channels * len(starts) * line
     pitch += lanes * (pitch // lanes % 2 == 0)  # an odd number of vectors: rows a power of two apart would share cache sets
     positions = (rows - 1) * sh + span_h
-    planes = {start: plane * line for plane, start in enumerate(starts)}
-    taps = tuple(planes[x * dw % sw] + y * dh * pitch + x * dw // sw for y in range(kh) for x in range(kw))
     return Layout(
-        starts, line, 1, 0, positions, len(starts) * line, pitch, positions * pitch, count, span, 1, sw, sh, taps
+        starts, line, 1, 0, positions, len(starts) * line, pitch, positions * pitch, count, span, 1, sw, sh, ()
     )  # fmt: skip
 
 
-def line_cycles(packed: Layout, lanes: int) -> float:
-    """Cycles to pack one input row of one channel: its copy with zeros, then one pass for each line picked out of it."""
+def line_cycles(packed: Layout, lanes: int) -> Any:
+    """Cycles to pack one input row of one channel: its copy with zeros, then one pass for each line picked out of it; of many `extents` at
+    once an array."""
     copied = LINE_COST + VECTOR_COPIED * -(-packed.span // lanes)
     if packed.column_step == len(packed.columns) == 1:
         return copied
@@ -91,8 +105,8 @@ def line_cycles(packed: Layout, lanes: int) -> float:
     return copied + len(packed.columns) * (8 + vectors)
 
 
-def packing_cycles(packed: Layout, lanes: int, without: float = 0) -> float:
-    """Cycles to pack one channel of a job that has all output rows of its block but `without`."""
+def packing_cycles(packed: Layout, lanes: int, without: Any = 0) -> Any:
+    """Cycles to pack one channel of a job that has all output rows of its block but `without`; of many `extents` at once an array."""
     rows = packed.positions - without * packed.positions_per_row
     if packed.as_wide:
         return PLANE_COST + len(packed.columns) * -(-rows * packed.pitch // lanes) * VECTOR_MOVED

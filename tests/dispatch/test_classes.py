@@ -103,6 +103,8 @@ def test_classes() -> None:
     assert classes.near(300) == classes.near(340) != classes.near(400) and classes.near(100_000) == classes.near(110_000)
     one, two = (kernels.plan("conv1d", (1, 1, n), np.ones((1, 1, 3), np.float32)).problem for n in (300, 340))
     assert classes.class_of(one) == classes.class_of(two)
+    of = [classes.class_of(kernels.plan("conv1d", (n, 1, 300), np.ones((1, 1, 3), np.float32)).problem) for n in (3, 4, 100, 110, 140)]
+    assert of[0] != of[1] and of[2] == of[3] != of[4], "batches to half an octave too"
     other = kernels.plan("conv1d", (1, 1, 300), np.ones((1, 1, 3), np.float32), activation="relu").problem
     assert classes.class_of(other) != classes.class_of(one)
     held: classes.Classes[int] = classes.Classes()

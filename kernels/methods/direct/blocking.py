@@ -13,15 +13,20 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 
 from kernels.cost.classes import Anew, by_class, parts
 from kernels.cost.gemm import TILE_COST, TURNED, across_cycles, even, pool_apart, pooled_size, tallest, tap_cycles
 from kernels.cost.memory import L2_BYTES, L3_BYTES, job_cycles, stream_cycles
 from kernels.cost.roofline import BIND
 from kernels.cost.variants import rivals
-from kernels.primitives.packed_layout import Layout, layout, packing_cycles, row_counts
+from kernels.primitives.packed_layout import Layout, extents, layout, packing_cycles, row_counts
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import Machine, machine
+
+Array = np.ndarray
 
 RESUMED = 6  # cycles to read and write a vector of sums in the second-level cache
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
@@ -47,6 +52,38 @@ class Blocking:
     cycles: float = math.inf
 
 
+@dataclasses.dataclass(frozen=True)
+class Blockings:
+    """Many blockings, a row each, in columns of the same names: estimates of thousands take as long as those of a few."""
+
+    flat: Array
+    rows: Array
+    columns: Array
+    channels: Array
+    m: Array
+    n: Array
+    chunks: Array
+    cycles: Array
+
+    def __getitem__(self, which: Any) -> Blockings:
+        """Those that an index array or a mask picks."""
+        return Blockings(*(getattr(self, field.name)[which] for field in dataclasses.fields(self)))
+
+    def one(self, i: int) -> Blocking:
+        """A row as a blocking."""
+        values = {field.name: getattr(self, field.name)[i].item() for field in dataclasses.fields(self)}
+        return Blocking(**values)
+
+    def of_kind(self, name: str) -> Blockings:
+        """Those of a kind (see `kind`)."""
+        tiles = {(m, n) for m, n in zip(self.m.tolist(), self.n.tolist())}
+        wanted = [(flat, m, n) for flat in (False, True) for m, n in tiles if f"{'flat' if flat else 'lines'} {m}x{n}" == name]
+        found = np.zeros(len(self.m), bool)
+        for flat, m, n in wanted:
+            found |= (self.flat == flat) & (self.m == m) & (self.n == n)
+        return self[found]
+
+
 def _tiles(outs: int, registers: int, most: int) -> Iterator[tuple[int, int]]:
     """Tiles of m channels, at most so many, by n vectors that fit the registers: m*n sums, n inputs, one weight."""
     for n in range(1, 9):
@@ -61,55 +98,70 @@ def _column_counts(ow: int, lanes: int, n: int, threads: int) -> list[int]:
     return sorted({min(count, ow) for count in (*(step * 2**i for i in range(7)), *shared, ow)})
 
 
-def _cycles(problem: Conv, block: Blocking, packed: Layout, threads: int, spec: Machine) -> float:
-    """Estimated cycles of the slowest thread."""
+def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machine, flat: bool) -> Any:
+    """Estimated cycles of the slowest thread, of one blocking or of many of one layout."""
     lanes = spec.lanes(problem.itemsize)
     outs = problem.c_out // problem.groups
     ins = problem.c_in // problem.groups
     oh, ow = problem.conv_size
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     jobs = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
-    rounds = math.ceil(jobs / threads)
+    rounds = np.ceil(jobs / threads)
     few = rounds < row_blocks * column_blocks  # some thread has whole blocks only
-    rows, columns = (block.rows, block.columns) if few else (oh / row_blocks, ow / column_blocks)
-    vectors = math.ceil(rows * columns / lanes) if block.flat else rows * math.ceil(columns / lanes)
-    across = math.ceil(vectors / block.n)
+    rows, columns = np.where(few, block.rows, oh / row_blocks), np.where(few, block.columns, ow / column_blocks)
+    vectors = np.ceil(rows * columns / lanes) if flat else rows * np.ceil(columns / lanes)
+    across = np.ceil(vectors / block.n)
     down = even(-(-outs // block.chunks), block.m)[0]
     summed = ins * problem.taps
     calls = -(-ins // block.channels)
     # a tile that resumes sums reads and writes them past the first-level cache, or past the second where a job's outputs and block fill it
     held = problem.itemsize * (rows * columns * outs / block.chunks + packed.size)
-    resumed = RESUMED if held < 0.8 * spec.l2 else 2 * spec.vector_bytes / L3_BYTES[spec.mesh]
+    resumed = np.where(held < 0.8 * spec.l2, RESUMED, 2 * spec.vector_bytes / L3_BYTES[spec.mesh])
     calling = TILE_COST + block.m * block.n / 2 + (calls - 1) * (TILE_COST + resumed * block.m * block.n)
     per_tile = summed * tap_cycles(outs / block.chunks / down, vectors / across) + calling
     compute = across * down * per_tile
     pack = ins * packing_cycles(packed, lanes, block.rows - rows)
-    job = job_cycles(compute, _stream(problem, spec, block.chunks), pack)
-    return rounds * job
+    return rounds * job_cycles(compute, _stream(problem, spec, block.chunks), pack)
 
 
-def candidates(problem: Conv, threads: int, most: int = TALLEST) -> Iterator[Blocking]:
+def table(problem: Conv, threads: int, most: int = TALLEST) -> Blockings:
     """Every blocking with tiles of at most `most` channels that is considered, with its estimate."""
     spec = machine()
     lanes, item = spec.lanes(problem.itemsize), problem.itemsize
     outs, ins = problem.c_out // problem.groups, problem.c_in // problem.groups
     oh, ow = problem.conv_size
-    for m, n in _tiles(outs, spec.registers, most):
-        for flat in (False, True):
-            for rows in row_counts(oh, threads):
-                for columns in [ow] if flat else _column_counts(ow, lanes, n, threads):
-                    packed = layout(problem, flat, rows, columns, lanes)
-                    budget = spec.l2 // 2 // item
-                    if packed.size > budget and (rows, columns) != (1, min(columns, lanes * n)):
-                        continue
-                    most = even(ins, max(1, min(ins, budget // packed.size)))[0]
-                    for pieces in sorted({part for part in (most, 2 * most, 4 * most) if part <= ins}):
-                        for chunks in sorted({1, min(threads, outs), min(2 * threads, outs)}):
-                            block = Blocking(flat, rows, columns, -(-ins // pieces), m, n, chunks)
-                            yield dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec))
+    tiles, heights = list(_tiles(outs, spec.registers, most)), row_counts(oh, threads)
+    chunks = sorted({1, min(threads, outs), min(2 * threads, outs)})
+    budget = spec.l2 // 2 // item
+    found = []
+    for flat in (False, True):
+        shapes = [(i, m, n, rows, columns) for i, (m, n) in enumerate(tiles) for rows in heights
+                  for columns in ([ow] if flat else _column_counts(ow, lanes, n, threads))]  # fmt: skip
+        place, m, n, rows, columns = np.array(shapes, np.int64).T
+        size: Any = extents(problem, flat, rows, columns, lanes).size
+        fits = (size <= budget) | ((rows == 1) & (columns == np.minimum(ow, lanes * n)))
+        place, m, n, rows, columns, size = (each[fits] for each in (place, m, n, rows, columns, size))
+        calls: Any = even(ins, np.maximum(1, np.minimum(ins, budget // size)))[0]  # to pack all channels, a part at a time
+        which, part, chunk = np.nonzero((calls[:, None, None] * np.array((1, 2, 4))[:, None] <= ins) & np.ones(len(chunks), bool))
+        pieces = calls[which] * np.array((1, 2, 4))[part]
+        rows, columns, m, n, place = (each[which] for each in (rows, columns, m, n, place))
+        block = Blockings(np.full(len(which), flat), rows, columns, -(-ins // pieces), m, n, np.array(chunks)[chunk], np.empty(0))
+        packed = extents(problem, flat, rows, ow if flat else columns, lanes)
+        found.append((place, dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec, flat))))
+    (first, lines), (second, flats) = found
+    order = np.argsort(np.concatenate([2 * first, 2 * second + 1]), kind="stable")  # tile by tile: of equal estimates the first is taken
+    return Blockings(*(np.concatenate(pair)[order] for pair in zip(*(
+        [getattr(each, field.name) for field in dataclasses.fields(each)] for each in (lines, flats)
+    ))))  # fmt: skip
 
 
-def _stream(problem: Conv, spec: Machine, chunks: int, across: bool = False) -> float:
+def candidates(problem: Conv, threads: int, most: int = TALLEST) -> Iterator[Blocking]:
+    """The same one by one."""
+    found = table(problem, threads, most)
+    return (found.one(i) for i in range(len(found.m)))
+
+
+def _stream(problem: Conv, spec: Machine, chunks: Any, across: bool = False) -> Any:
     """Cycles to read one oc_split's weights once."""
     total = problem.summands * problem.c_out * problem.itemsize
     return stream_cycles(total, total / problem.groups / chunks, spec, across)
@@ -191,7 +243,9 @@ def _resized(old: Conv, block: Blocking | None, problem: Conv, threads: int, onl
                 if packed.size * problem.itemsize <= spec.l2 // 2:
                     new = dataclasses.replace(block, rows=rows, columns=columns)
                     cycles = new.cycles * math.prod(problem.conv_shape) / math.prod(old.conv_shape)
-                    yield dataclasses.replace(new, cycles=cycles if new.across else _cycles(problem, new, packed, threads, spec))
+                    if not new.across:
+                        cycles = float(_cycles(problem, new, packed, threads, spec, new.flat))
+                    yield dataclasses.replace(new, cycles=cycles)
 
     found = next((some for more in (1, 2, 3) if (some := list(fitting(more)))), None)
     if not found:
@@ -204,7 +258,8 @@ def best_unpacked(problem: Conv, threads: int) -> Blocking | None:
     """The blocking with the lowest estimate for weights that serve one call and are not packed; None where packing them costs less."""
     if problem.pool:
         return None
-    given = min(candidates(problem, threads, UNPACKED), key=lambda block: block.cycles)
+    found = table(problem, threads, UNPACKED)
+    given = found.one(int(found.cycles.argmin()))
     packing = PACKED * math.prod(problem.weight_shape) / threads
     return given if given.cycles < best(problem, threads).cycles + packing else None
 
@@ -214,11 +269,15 @@ def best(problem: Conv, threads: int, only: str = "", last: bool = False) -> Blo
     """The blocking with the lowest estimate; lanes along output channels only where they gain a twentieth, the estimate's error, or where
     most lanes would be idle otherwise (4096 to 4096 at one position: 12 against 20 GB/s of weights). only: of this kind, if there is
     one. last: channels are the last axis."""
-    found = [*candidates(problem, threads), *oc_candidates(problem, threads, last)]
-    of_kind = [block for block in found if kind(block) == only]
+    rows, others = table(problem, threads), list(oc_candidates(problem, threads, last))
+    if only:
+        rows_of_kind, others_of_kind = rows.of_kind(only), [block for block in others if kind(block) == only]
+        if len(rows_of_kind.m) or others_of_kind:
+            rows, others = rows_of_kind, others_of_kind
     doubt = 1.05 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
     turned = TURNED * math.prod(problem.conv_shape) / threads if last else 0.0
-    return min(of_kind or found, key=lambda block: block.cycles * doubt if block.across else block.cycles + turned)
+    lowest = [rows.one(int((rows.cycles + turned).argmin()))] if len(rows.m) else []
+    return min([*lowest, *others], key=lambda block: block.cycles * doubt if block.across else block.cycles + turned)
 
 
 def weight_cycles(problem: Conv) -> float:
@@ -238,23 +297,21 @@ def best_pooled(problem: Conv, threads: int, only: str = "") -> Blocking | None:
     (oh, ow), (down, across) = problem.conv_size, pooled_size(problem)
     if stride[0] < kernel[0] or stride[1] < kernel[1]:
         return None
-    able = [
-        block for block in candidates(problem, threads)
-        if block.channels == problem.c_in // problem.groups and block.rows >= stride[0] and block.columns >= stride[1]
-        and (block.columns == ow or (oh == 1 and not block.flat))
-    ]  # fmt: skip
-    if not able:
+    able = table(problem, threads)
+    whole = (able.columns == ow) | ((oh == 1) & ~able.flat)
+    able = able[(able.channels == problem.c_in // problem.groups) & (able.rows >= stride[0]) & (able.columns >= stride[1]) & whole]
+    if not len(able.m):
         return None
+    of_kind = able.of_kind(only) if only else able
+    able = of_kind if len(of_kind.m) else able
     spec, total = machine(), math.prod(problem.conv_shape) * problem.itemsize / threads
-
-    def cycles(block: Blocking) -> float:
-        waiting = block.m * block.rows * block.columns * problem.itemsize  # what leaves a cache is written to the next and read again
-        leaving = total / L2_BYTES * (waiting > spec.l1 / 2) + 2 * total / L3_BYTES[spec.mesh] * (waiting > spec.l2 / 3)
-        return block.cycles + leaving
-
-    block = min([block for block in able if kind(block) == only] or able, key=cycles)
+    waiting = able.m * able.rows * able.columns * problem.itemsize  # what leaves a cache is written to the next and read again
+    leaving = total / L2_BYTES * (waiting > spec.l1 / 2) + 2 * total / L3_BYTES[spec.mesh] * (waiting > spec.l2 / 3)
+    cycles = able.cycles + leaving
+    least = int(cycles.argmin())
+    block = able.one(least)
     # cnn14's last layer, 31x2 from 2048 channels: 228 ms in blocks that hold them all, 22 ms and a pool in others
-    if not only and cycles(block) > best(problem, threads).cycles + pool_apart(problem, threads):
+    if not only and cycles[least] > best(problem, threads).cycles + pool_apart(problem, threads):
         return None
     columns = across if block.columns == ow else block.columns // stride[1] * stride[1]
     return dataclasses.replace(block, rows=min(block.rows // stride[0] * stride[0], down), columns=columns)

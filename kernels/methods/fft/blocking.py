@@ -15,6 +15,9 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 
 from kernels.cost.classes import Anew, by_class
 from kernels.cost.gemm import tallest
@@ -124,7 +127,7 @@ def _resized(old: Conv, cut: Blocking | None, problem: Conv, threads: int, only:
             rows = new.bands * wide(problem, new)
             m = tallest(rows, cut.m)
             new = dataclasses.replace(new, m=m, stack=-(-rows // m))
-    return dataclasses.replace(new, cycles=_cycles(problem, new, threads))
+    return dataclasses.replace(new, cycles=float(_cycles(problem, new, threads)))
 
 
 def _same_route(old: Conv, cut: Blocking | None, problem: Conv, only: str = "") -> Blocking | None:
@@ -135,8 +138,12 @@ def _same_route(old: Conv, cut: Blocking | None, problem: Conv, only: str = "") 
 @by_class(_resized)
 def best(problem: Conv, threads: int, only: str = "") -> Blocking | None:
     """The cut with the lowest estimate; None where there is none. only: of this kind, if there is one."""
-    found = [*candidates(problem, threads), *in_blocks(problem, threads)]
-    return min([cut for cut in found if kind(cut) == only] or found, key=lambda cut: cut.cycles, default=None)
+    if only:
+        found = [*candidates(problem, threads), *in_blocks(problem, threads)]
+        found = [cut for cut in found if kind(cut) == only] or found
+    else:
+        found = [*(_one(cut, int(np.argmin(cut.cycles))) for cut in table(problem, threads)), *in_blocks(problem, threads)]
+    return min(found, key=lambda cut: cut.cycles, default=None)
 
 
 @by_class(_same_route)
@@ -170,34 +177,51 @@ def summands(problem: Conv, cut: Blocking) -> int:
     return problem.c_in // problem.groups * len(taps(problem, cut.axis).phases) * len(shifts(problem, cut).index)
 
 
-def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
-    """Every cut that is considered, with its estimate."""
+def table(problem: Conv, threads: int) -> list[Blocking]:
+    """Every cut of whole kernels that is considered, with its estimate: one record for each axis and what lies in the lanes, whose other
+    fields are arrays."""
     spec = machine()
     lanes, size = spec.lanes(problem.itemsize), problem.itemsize
-    outs = problem.c_out // problem.groups
+    outs, found = problem.c_out // problem.groups, []
     for axis in (0, 1):
         along, across, out = taps(problem, axis), taps(problem, 1 - axis), problem.conv_size[axis]
         if along.reach == 0:
             continue
         planes = problem.c_in * len(along.phases) * len(across.phases)
         columns = problem.conv_size[1 - axis] + across.reach
-        for length in lengths(out, along.reach):
-            outputs = min(length - along.reach, out)
-            tiles, f = -(-out // outputs), frequencies(length)
-            for each in {False, problem.groups == 1 and problem.kernel[1 - axis] == 1}:
+        for each in sorted({False, problem.groups == 1 and problem.kernel[1 - axis] == 1}):
+            rows = []
+            for length in lengths(out, along.reach):
+                outputs = min(length - along.reach, out)
+                tiles, f = -(-out // outputs), frequencies(length)
                 band = columns * planes * f * 2 * size
                 bands = max(1, min(problem.n * tiles, spec.l3 // 3 // band))
                 for n in (1, 2, 3, 4):
                     most = (spec.registers - 2 - 2 * n) // (2 * n)
-                    rows = bands * columns if each else outs
+                    products = bands * columns if each else outs
                     if most < 1:
                         continue
-                    for m in {tallest(rows, most), tallest(rows, min(most, 4))}:
-                        tall = -(-rows // m)
+                    for m in {tallest(products, most), tallest(products, min(most, 4))}:
+                        tall = -(-products // m)
                         for kept in (spec.l1, spec.l2 // 3):  # what a job's products may take
                             stack = tall if each else tallest(tall, max(1, kept // (f * m * 2 * n * lanes * size)))
-                            cut = Blocking(axis, length, outputs, tiles, each, bands, m, n, stack)
-                            yield dataclasses.replace(cut, cycles=_cycles(problem, cut, threads))
+                            rows.append((length, outputs, tiles, bands, m, n, stack))
+            if rows:
+                length, outputs, tiles, bands, m, n, stack = np.array(rows, np.int64).T
+                cut = Blocking(axis, length, outputs, tiles, each, bands, m, n, stack)
+                found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, threads)))
+    return found
+
+
+def _one(cut: Blocking, i: int) -> Blocking:
+    """One cut of a record of many."""
+    values = {name: value[i].item() for name, value in vars(cut).items() if isinstance(value, np.ndarray)}
+    return dataclasses.replace(cut, **values)
+
+
+def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
+    """The same one by one."""
+    return (_one(cut, i) for cut in table(problem, threads) for i in range(np.size(cut.m)))
 
 
 def in_blocks(problem: Conv, threads: int) -> Iterator[Blocking]:
@@ -223,7 +247,7 @@ def in_blocks(problem: Conv, threads: int) -> Iterator[Blocking]:
             m = tallest(outs, most)
             stack = tallest(-(-outs // m), max(1, spec.l2 // 3 // (f * m * 2 * n * lanes * size)))
             cut = Blocking(1, length, outputs, -(-parts // span), False, 1, m, n, stack, blocks, span)
-            yield dataclasses.replace(cut, cycles=_cycles(problem, cut, threads))
+            yield dataclasses.replace(cut, cycles=float(_cycles(problem, cut, threads)))
 
 
 def lengths(out: int, reach: int) -> list[int]:
@@ -238,29 +262,30 @@ def lengths(out: int, reach: int) -> list[int]:
     return sorted(length for length in found if length > reach)
 
 
-def transform_cycles(length: int) -> float:
-    """Cycles of a transform of one vector of real lines, and of the step to or from its spectrum. Measured: 845 for 64, 1480 for 128, 2350
-    for 192, 4480 for 320, 7600 for 432, 9000 for 512, 20000 for 1024; from 320 on the step reads past the first-level cache."""
-    return length * (12.0 + 2.5 * max(0.0, math.log2(length / 128)))
+def transform_cycles(length: Any) -> Any:
+    """Cycles, for one length or an array of them, of a transform of one vector of real lines, and of the step to or from its spectrum.
+    Measured: 845 for 64, 1480 for 128, 2350 for 192, 4480 for 320, 7600 for 432, 9000 for 512, 20000 for 1024; from 320 on the step reads
+    past the first-level cache."""
+    return length * (12.0 + 2.5 * np.maximum(0.0, np.log2(length / 128)))
 
 
-def _cycles(problem: Conv, cut: Blocking, threads: int) -> float:
-    """Estimated cycles of the slowest thread."""
+def _cycles(problem: Conv, cut: Blocking, threads: int) -> Any:
+    """Estimated cycles of the slowest thread; an array for a record of many cuts."""
     spec = machine()
     lanes, size, groups = spec.lanes(problem.itemsize), problem.itemsize, problem.groups
     along, across = taps(problem, cut.axis), shifts(problem, cut)
     f, phases = frequencies(cut.length), len(along.phases) * len(across.phases)
     outs, summed = problem.c_out // groups, summands(problem, cut)
     chunks = -(-problem.n * cut.tiles // cut.bands)
-    columns = min(cut.bands, problem.n * cut.tiles) * wide(problem, cut)
+    columns = np.minimum(cut.bands, problem.n * cut.tiles) * wide(problem, cut)
     if cut.each:
         vectors = -(-problem.c_out // lanes)
         jobs_in, jobs_out = columns * -(-problem.c_in * phases // lanes), -(-vectors // cut.n)
-        lines, held, weights = columns * min(cut.n, vectors), 0.0, f * summed * jobs_out * cut.n * lanes * 2.0 * size
+        lines, held, weights = columns * np.minimum(cut.n, vectors), 0.0, f * summed * jobs_out * cut.n * lanes * 2.0 * size
     else:
         vectors, parts = -(-columns // lanes), -(-outs // (cut.stack * cut.m))
         jobs_in, jobs_out = problem.c_in * phases * vectors, groups * parts * -(-vectors // cut.n)
-        lines = -(-outs // parts) * min(cut.n, vectors)
+        lines = -(-outs // parts) * np.minimum(cut.n, vectors)
         held = f * problem.c_in // groups * phases * (cut.n * lanes + across.reach) * 2.0 * size
         weights = f * summed * problem.c_out * 2.0 * size
     in_step, out_step = (problem.stride[0] * problem.size[1], problem.conv_size[1]) if cut.axis == 0 else (problem.stride[1], 1)
@@ -270,19 +295,19 @@ def _cycles(problem: Conv, cut: Blocking, threads: int) -> float:
         moved, put = moved + TURNED, put + TURNED
     spectra = 2.0 * f * problem.c_in * phases * columns * size
     into = transform_cycles(cut.length) + cut.length * moved + 2 * f * _bytes_per(spectra) + 4 * CALL
-    tap = max(2.0 * cut.m * cut.n, 2.0 * cut.n + cut.m + 1.0, 8.0) + 0.5  # each sum waits for two FMAs of four cycles
+    tap = np.maximum(np.maximum(2.0 * cut.m * cut.n, 2.0 * cut.n + cut.m + 1.0), 8.0) + 0.5  # each sum waits for two FMAs of four cycles
     made = 2.0 * f * cut.stack * cut.m * cut.n  # vectors of products
-    kept = made * (1.0 if made * lanes * size <= spec.l1 else 4.0)
+    kept = made * np.where(made * lanes * size <= spec.l1, 1.0, 4.0)
     products = f * cut.stack * (summed * tap + 4 * cut.m + 20) + kept
     part = weights / (jobs_out if cut.each else groups * parts)
     per_weight = _bytes_per(weights) / 64
     if cut.each:  # whole lines in order, not numbers
-        per_weight = min(per_weight, far_cycles(weights, STREAMED[spec.mesh], spec))
+        per_weight = np.minimum(per_weight, far_cycles(weights, STREAMED[spec.mesh], spec))
     reading = held * _bytes_per(spectra) / 64 + part * per_weight
     if cut.each:  # every further tile of columns reads the weights anew, from the second-level cache
         reading += part * (cut.stack - 1) / L2_BYTES
     back = lines * (transform_cycles(cut.length) + cut.outputs * put + 4 * CALL)
-    out = max(products, reading) + HIDDEN * min(products, reading) + back + kept + 500
+    out = np.maximum(products, reading) + HIDDEN * np.minimum(products, reading) + back + kept + 500
     launches = 2 * LAUNCH if threads > 1 else 0.0
     # what of x and y memory takes, the cache being shared with the spectra, hides behind nothing: 10 ms of 26 (convtasnet.dw8)
     ends = (math.prod(problem.x_shape) + math.prod(problem.conv_shape)) * size
@@ -290,7 +315,7 @@ def _cycles(problem: Conv, cut: Blocking, threads: int) -> float:
     return far + chunks * (-(-jobs_in // threads) * into + -(-jobs_out // threads) * out + launches)
 
 
-def _bytes_per(total: float) -> float:
+def _bytes_per(total: Any) -> Any:
     """Cycles to read or write 64 bytes of an array of `total` bytes."""
     spec = machine()
-    return 64 / L2_BYTES if total < spec.l2 / 2 else 64 * far_cycles(total, MEMORY_BYTES, spec)
+    return np.where(total < spec.l2 / 2, 64 / L2_BYTES, 64 * far_cycles(total, MEMORY_BYTES, spec))

@@ -7,14 +7,16 @@ per point and vector, products by the GEMM tile, transformed weights by bandwidt
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from kernels.cost.classes import Anew, by_class, parts
 from kernels.cost.gemm import TILE_COST, across_cycles, pool_apart, tallest, tap_cycles
-from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, job_cycles, job_shapes, slowest, stream_cycles
+from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, job_cycles, stream_cycles
 from kernels.cost.variants import rivals
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import machine
@@ -58,18 +60,16 @@ class Blocking:
         kh, kw = problem.kernel
         return self.mh + kh - 1, self.mw + kw - 1
 
-    def height(self, lanes: int) -> int:
+    def height(self, lanes: int) -> Any:
         """Output channels of the largest tile of products."""
-        return self.n * lanes if self.across else self.m
+        return int_or_array(np.where(self.across, self.n * lanes, self.m))
 
-    def pitch(self, lanes: int) -> int:
+    def pitch(self, lanes: int) -> Any:
         """Vectors that hold the tiles of a job, image after image without gaps; lines of tiles are written in whole vectors, and those of
         the last image must not reach into the next channel, whose first image may be there already."""
-        number = self.rows * self.columns
-        if self.images == 1:
-            return -(-number // lanes)
-        line = number if self.mw > 1 else self.columns  # see methods.winograd.tile_load
-        return -(-(self.images * number - line + -(-line // lanes) * lanes) // lanes)
+        number = self.rows * self.columns  # of one image, the line is all of it: whole vectors
+        line = number if self.mw > 1 else np.where(self.images == 1, number, self.columns)  # see methods.winograd.tile_load
+        return int_or_array(-(-(self.images * number - line + -(-line // lanes) * lanes) // lanes))
 
 
 def tiling(problem: Conv, cut: Blocking) -> Conv:
@@ -98,7 +98,7 @@ def _resized(old: Conv, cut: Blocking, problem: Conv, threads: int, only: str = 
     (down, across), (down_old, across_old) = (
         tuple(-(-out // m) for out, m in zip(each.conv_size, (cut.mh, cut.mw))) for each in (problem, old)
     )
-    if cut.images > 1 and cut.images * down * across > TOGETHER * lanes:
+    if problem.n % cut.images or (cut.images > 1 and cut.images * down * across > TOGETHER * lanes):
         raise Anew
     rows = down if cut.images > 1 else parts(down, down_old, cut.rows)
     columns = across if cut.columns == across_old else min(cut.columns, across)
@@ -109,30 +109,35 @@ def _resized(old: Conv, cut: Blocking, problem: Conv, threads: int, only: str = 
         new = dataclasses.replace(new, m=tallest(new.tiles, min((machine().registers - 1 - new.n) // new.n, 16)))
     if cut.channels < outs:
         new = dataclasses.replace(new, channels=_fitting(problem, new, outs))
-    return dataclasses.replace(new, cycles=_cycles(problem, new, threads))
+    return dataclasses.replace(new, cycles=float(_cycles(problem, new, threads)))
 
 
 @by_class(_resized)
 def best(problem: Conv, threads: int, only: str = "") -> Blocking:
     """The cut with the lowest estimate, of those with a tolerable error if there are any; where jobs do not hold whole windows of a pool
     that follows, its cost counts. only: of this kind, if there is one."""
-    cuts = _cuts(problem, threads)
-    cuts = [cut for cut in cuts if kind(cut) == only] or cuts
-    cuts = [cut for cut in cuts if error(problem, cut) <= TOLERABLE] or cuts
+    tables = _table(problem, threads)
+    tables = [cuts for cuts in tables if kind(cuts) == only] or tables
+    tables = [cuts for cuts in tables if error(problem, cuts) <= TOLERABLE] or tables
     apart = pool_apart(problem, threads)
-    return min(cuts, key=lambda cut: cut.cycles + (0.0 if holds_windows(problem, cut) else apart))
+    found = []
+    for cuts in tables:
+        costs = cuts.cycles + np.where(holds_windows(problem, cuts), 0.0, apart)
+        least = int(costs.argmin())
+        found.append((costs[least], _one(cuts, least)))
+    return min(found, key=lambda pair: pair[0])[1]
 
 
-def holds_windows(problem: Conv, cut: Blocking) -> bool:
-    """Whether every job has whole windows of the pool, if there is one, in lines one behind the other."""
+def holds_windows(problem: Conv, cut: Blocking) -> Any:
+    """Whether every job has whole windows of the pool, if there is one, in lines one behind the other; for a record of many an array."""
     if not problem.pool:
         return True
     _, kernel, stride = problem.pool
     oh, ow = problem.conv_size
     all_rows, all_columns = cut.rows * cut.mh >= oh, cut.columns * cut.mw >= ow
     fit = all(s >= k for k, s in zip(kernel, stride))
-    rows, columns = all_rows or cut.rows * cut.mh % stride[0] == 0, all_columns or cut.columns * cut.mw % stride[1] == 0
-    return fit and rows and columns and (all_columns or oh == 1)
+    rows, columns = all_rows | (cut.rows * cut.mh % stride[0] == 0), all_columns | (cut.columns * cut.mw % stride[1] == 0)
+    return fit & rows & columns & (all_columns | (oh == 1))
 
 
 def error(problem: Conv, cut: Blocking) -> float:
@@ -142,40 +147,67 @@ def error(problem: Conv, cut: Blocking) -> float:
     return 4 * eps * growth * (problem.c_in // problem.groups + 1) ** 0.5
 
 
-def _cuts(problem: Conv, threads: int) -> list[Blocking]:
+def _table(problem: Conv, threads: int) -> list[Blocking]:
+    """Every cut that is considered, with its estimate: a record for each tile, whose other fields are arrays."""
     lanes, outs, (oh, ow) = machine().lanes(problem.itemsize), problem.c_out // problem.groups, problem.conv_size
     found = []
     for mh in TILES[problem.kernel[0]]:
         for mw in TILES[problem.kernel[1]]:
             down, across = -(-oh // mh), -(-ow // mw)
-            for rows, columns, images in _blocks(problem.n, down, across, lanes, threads):
-                whole = Blocking(mh, mw, rows, columns, 0, 0, 0, 0, images)
-                for tiled in _tiled(whole, outs, lanes, threads):
-                    for channels in {_fitting(problem, tiled, outs), outs}:  # or all at once, products then lying in the third-level cache
-                        cut = dataclasses.replace(tiled, channels=channels)
-                        found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, threads)))
+            blocks = _blocks(problem.n, down, across, lanes, threads)
+            rows = [(*block, *tiled) for block in blocks for tiled in _tiled(math.prod(block), outs, lanes, threads)]
+            height, width, images, m, n, chunks, turned = np.array(rows, np.int64).T
+            cut = Blocking(mh, mw, height, width, outs, m, n, chunks, images, turned != 0)  # type: ignore[arg-type]
+            fitting = _fitting(problem, cut, outs)
+            # all output channels in one round, products then lying in the third-level cache where they must; or those that fit the second
+            both, first = np.repeat(np.arange(len(rows)), 2), np.arange(2 * len(rows)) % 2 == 0
+            channels = np.where(first, outs, fitting[both])
+            keep = first | (channels != outs)
+            cut = dataclasses.replace(_picked(cut, both[keep]), channels=channels[keep])  # type: ignore[arg-type]
+            found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, threads)))
     return found
 
 
-def _fitting(problem: Conv, cut: Blocking, outs: int) -> int:
+def _picked(cut: Blocking, which: Any) -> Blocking:
+    """Some cuts of a record of many."""
+    return dataclasses.replace(cut, **{name: value[which] for name, value in vars(cut).items() if isinstance(value, np.ndarray)})
+
+
+def _one(cut: Blocking, i: int) -> Blocking:
+    """One of them."""
+    return dataclasses.replace(cut, **{name: value[i].item() for name, value in vars(cut).items() if isinstance(value, np.ndarray)})
+
+
+def _cuts(problem: Conv, threads: int) -> list[Blocking]:
+    """All one by one."""
+    return [_one(cut, i) for cut in _table(problem, threads) for i in range(len(cut.m))]  # type: ignore[arg-type]
+
+
+def _fitting(problem: Conv, cut: Blocking, outs: int) -> Any:
     """Output channels per round: what the second-level cache has left for products."""
     spec = machine()
-    lanes, size, tall = spec.lanes(problem.itemsize), problem.itemsize, cut.height(spec.lanes(problem.itemsize))
+    lanes, size = spec.lanes(problem.itemsize), problem.itemsize
+    tall = cut.height(lanes)
     each = math.prod(cut.patch(problem)) * cut.pitch(lanes) * lanes * size
     left = spec.l2 * 0.8 - each * (problem.c_in // problem.groups)
-    return max(tall, min(outs, int(left // each) // tall * tall))
+    return int_or_array(np.maximum(tall, np.minimum(outs, np.asarray(left // each).astype(np.int64) // tall * tall)))
 
 
-def _tiled(cut: Blocking, outs: int, lanes: int, threads: int) -> Iterator[Blocking]:
-    """The cut with every tile of products that is considered, and with output channels in one part or one for each thread. Lanes along
-    output channels where those fill vectors and tiles hardly do."""
+def int_or_array(found: Any) -> Any:
+    """A whole number of NumPy's as Python's own."""
+    return found if np.ndim(found) else int(found)
+
+
+def _tiled(tiles: int, outs: int, lanes: int, threads: int) -> Iterator[tuple[int, int, int, bool]]:
+    """(m, n, chunks, across) of every tile of products that is considered for a job of so many tiles, with output channels in one part or
+    one for each thread. Lanes along output channels where those fill vectors and tiles hardly do."""
     registers = machine().registers
     for n in (1, 2, 3, 4):
         largest = min((registers - 1 - n) // n, 16)
         for chunks in sorted({1, min(threads, outs)}):
-            yield dataclasses.replace(cut, m=tallest(max(1, outs // chunks), min(largest, outs)), n=n, chunks=chunks)
-            if cut.tiles <= FEW * lanes and outs % (n * lanes) == 0 and outs >= chunks * n * lanes:
-                yield dataclasses.replace(cut, m=tallest(cut.tiles, largest), n=n, chunks=chunks, across=True)
+            yield tallest(max(1, outs // chunks), min(largest, outs)), n, chunks, False
+            if tiles <= FEW * lanes and outs % (n * lanes) == 0 and outs >= chunks * n * lanes:
+                yield tallest(tiles, largest), n, chunks, True
 
 
 def _blocks(n: int, down: int, across: int, lanes: int, threads: int) -> list[tuple[int, int, int]]:
@@ -194,15 +226,26 @@ def _some_divisors(n: int, limit: int) -> list[int]:
     return sorted(largest.values())
 
 
-def _cycles(problem: Conv, cut: Blocking, threads: int) -> float:
-    """Estimated cycles of the slowest thread."""
+def _cycles(problem: Conv, cut: Blocking, threads: int) -> Any:
+    """Estimated cycles of the slowest thread; an array for a record of many cuts."""
     oh, ow = problem.conv_size
-    shapes = list(job_shapes((-(-oh // cut.mh), -(-ow // cut.mw)), (cut.rows, cut.columns)))
+    size = -(-oh // cut.mh), -(-ow // cut.mw)
     planes = problem.n // cut.images * problem.groups
-    return slowest([(_job(problem, cut, rows, columns, threads), count) for rows, columns, count in shapes], planes, cut.chunks, threads)
+    # blocks of a plane: whole ones and those at its ends, which have what is left of rows, of columns, of both
+    down, across, rest_down, rest_across = size[0] // cut.rows, size[1] // cut.columns, size[0] % cut.rows, size[1] % cut.columns
+    below, beside = rest_down > 0, rest_across > 0
+    shapes = ((cut.rows, cut.columns, down * across), (cut.rows, rest_across, down * beside), (rest_down, cut.columns, below * across),
+              (rest_down, rest_across, below * beside))  # fmt: skip
+    jobs = [(_job(problem, cut, rows, columns, threads), count) for rows, columns, count in shapes if np.any(count)]
+    number = sum(count for _, count in jobs)
+    rounds = np.ceil(number * planes * cut.chunks / threads)
+    average = sum(np.where(count > 0, cycles, 0.0) * count for cycles, count in jobs) / number
+    longest = functools.reduce(np.maximum, (np.where(count > 0, cycles, 0.0) for cycles, count in jobs))
+    # threads have equal numbers of jobs, the first the whole ones
+    return rounds * np.where((planes == 1) & (cut.chunks % threads != 0), longest, average)
 
 
-def _job(problem: Conv, cut: Blocking, rows: int, columns: int, threads: int) -> float:
+def _job(problem: Conv, cut: Blocking, rows: Any, columns: Any, threads: int) -> Any:
     """Estimated cycles of a job of rows x columns tiles: transforms per point and vector, products by the tile, what leaves the caches by
     bandwidth."""
     spec = machine()
@@ -210,28 +253,30 @@ def _job(problem: Conv, cut: Blocking, rows: int, columns: int, threads: int) ->
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     th, tw = cut.patch(problem)
     points, share = th * tw, outs / cut.chunks
-    vectors = math.ceil(cut.images * rows * columns / lanes)
-    each = math.ceil(rows * columns / lanes)  # of an image
-    brought = cut.images * (each if cut.mw > 1 else rows * math.ceil(columns / lanes))
+    rows, columns = np.maximum(rows, 1), np.maximum(columns, 1)  # a job without tiles is counted by nobody
+    vectors = np.ceil(cut.images * rows * columns / lanes)
+    each = np.ceil(rows * columns / lanes)  # of an image
+    brought = cut.images * (each if cut.mw > 1 else rows * np.ceil(columns / lanes))
     before = ins * (brought * points * (BROUGHT + MORE_BROUGHT * points) + cut.images * CALLED)
     point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
     after = cut.images * share * (each * (points * point_cost + cut.mh * cut.mw * 3) + CALLED)
-    if cut.across:
-        tap, calling = across_cycles(cut.m, cut.n, False, lanes)
-        passes = -(-cut.images * rows * columns // cut.m)
-        tiles = -(-share // cut.height(lanes)) * passes
-    else:
-        n = vectors / -(-vectors // cut.n)
-        tap, calling, passes = tap_cycles(cut.m, n), TILE_COST + cut.m * n / 2, 1
-        tiles = -(-share // cut.m) * (vectors / n)
+    n = vectors / -(-vectors // cut.n)
+    turned_tap, turned_calling = across_cycles(cut.m, cut.n, False, lanes)
+    turned_passes = -(-cut.images * rows * columns // cut.m)
+    turned_tiles = -(-share // cut.height(lanes)) * turned_passes
+    tap = np.where(cut.across, turned_tap, tap_cycles(cut.m, n))
+    calling = np.where(cut.across, turned_calling, TILE_COST + cut.m * n / 2)
+    passes = np.where(cut.across, turned_passes, 1)
+    tiles = np.where(cut.across, turned_tiles, -(-share // cut.m) * (vectors / n))
     products = points * tiles * (ins * tap + calling)
     # what leaves the second-level cache: transformed input is written, and read by each round; so is what a round makes
-    stream = stream_cycles(points * ins * problem.c_out * size, points * ins * share * size, spec, cut.across)
+    total, part = points * ins * problem.c_out * size, points * ins * share * size
+    stream = np.where(cut.across, stream_cycles(total, part, spec, True), stream_cycles(total, part, spec, False))
     v_bytes, m_bytes = (points * count * vectors * lanes * size for count in (ins, share))
-    if v_bytes + m_bytes * min(1, cut.channels / share) > 0.8 * spec.l2:
-        traffic = v_bytes * (1 + math.ceil(share / cut.channels)) + 2 * m_bytes
-        if threads * (v_bytes + m_bytes) < 0.45 * spec.l3:
-            stream += traffic / L3_BYTES[spec.mesh]
-        else:  # cnn14.b4c2 took 13 ms with 10 MB in 33 MB of cache, 25 ms with 19 MB; on another machine 14 MB did no harm
-            after += traffic / MEMORY_BYTES / 2
+    leaves = v_bytes + m_bytes * np.minimum(1, cut.channels / share) > 0.8 * spec.l2
+    traffic = np.where(leaves, v_bytes * (1 + np.ceil(share / cut.channels)) + 2 * m_bytes, 0.0)
+    near = threads * (v_bytes + m_bytes) < 0.45 * spec.l3
+    stream = stream + np.where(near, traffic / L3_BYTES[spec.mesh], 0.0)
+    # cnn14.b4c2 took 13 ms with 10 MB in 33 MB of cache, 25 ms with 19 MB; on another machine 14 MB did no harm
+    after = after + np.where(near, 0.0, traffic / MEMORY_BYTES / 2)
     return job_cycles(products, stream, before + after, passes)

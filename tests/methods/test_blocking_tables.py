@@ -1,0 +1,58 @@
+"""Blockings that are estimated many at a time: each row has the estimate that it has alone, and the best is the lowest of all."""
+
+from __future__ import annotations
+
+import pytest
+
+from kernels.dispatch.plan import load
+from kernels.methods.direct import blocking as direct
+from kernels.methods.fft import blocking as fft
+from kernels.methods.winograd import blocking as winograd
+from kernels.primitives.packed_layout import layout
+from kernels.problem.conv import parse
+from kernels.runtime.machine import machine
+
+load()
+LINES = [
+    "conv2d n2 c24 40x172 -> c32 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32",
+    "conv2d n64 c16 7x16 -> c256 k3x3 s1x1 p1+1x1+1 d1x1 g2 bias float64",
+    "conv2d n1 c8 5x900 -> c12 k5x5 s1x1 p2+2x2+2 d1x1 g1 pool:max:1x2:1x2 float32",
+]
+STRIDED = "conv2d n5 c6 31x700 -> c18 k3x9 s2x3 p1+1x4+4 d1x2 g3 bias float32"
+
+
+@pytest.mark.parametrize("line", [*LINES, STRIDED])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_direct(line: str, threads: int) -> None:
+    problem, spec = parse(line), machine()
+    found = list(direct.candidates(problem, threads))
+    assert len({(b.flat, b.rows, b.columns, b.channels, b.m, b.n, b.chunks) for b in found}) > 100
+    for block in found[::37]:
+        packed = layout(problem, block.flat, block.rows, block.columns, spec.lanes(problem.itemsize))
+        assert float(direct._cycles(problem, block, packed, threads, spec, block.flat)) == block.cycles
+    lowest = min(block.cycles for block in [*found, *(b for b in direct.oc_candidates(problem, threads))])
+    assert direct.best.__wrapped__(problem, threads).cycles <= 1.05 * lowest
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_winograd(line: str, threads: int) -> None:
+    problem = parse(line)
+    cuts = winograd._cuts(problem, threads)
+    assert len(cuts) == len(set(cuts)) > 50
+    for cut in cuts[::11]:
+        assert float(winograd._cycles(problem, cut, threads)) == pytest.approx(cut.cycles, rel=1e-12)
+        assert cut.channels in (problem.c_out // problem.groups, winograd._fitting(problem, cut, problem.c_out // problem.groups))
+    able = [cut for cut in cuts if winograd.error(problem, cut) <= winograd.TOLERABLE]
+    whole = [cut.cycles for cut in able if winograd.holds_windows(problem, cut)]
+    assert winograd.best.__wrapped__(problem, threads).cycles <= min(whole)
+
+
+@pytest.mark.parametrize("line", [*LINES, STRIDED])
+def test_fft(line: str) -> None:
+    problem = parse(line)
+    cuts = list(fft.candidates(problem, 2))
+    assert len(cuts) > 30
+    for cut in cuts[::13]:
+        assert float(fft._cycles(problem, cut, 2)) == pytest.approx(cut.cycles, rel=1e-12)
+    assert fft.best.__wrapped__(problem, 2).cycles == min(cut.cycles for cut in cuts)
