@@ -59,8 +59,12 @@ def test_paths_bytes_and_protos_and_free_axes(tmp_path: Path) -> None:
     assert models[0].inputs == [("x", np.float32, (None, 2, 8, None))]
     for length in (4, 16, 4):
         assert models[0](x[:1, :, :, :2].repeat(length // 2, 3)).shape == (1, 3)
-    assert models[0].check(x) < 1e-5
     assert "Conv" in models[0].explain() and models[0].workspace_bytes > 0
+
+
+def test_check_sets_a_model_against_onnxruntime() -> None:
+    pytest.importorskip("onnxruntime")
+    assert kernels.load(small_net()).check(np.random.default_rng(1).standard_normal((2, 2, 8, 10)).astype(np.float32)) < 1e-5
 
 
 def test_everything_of_a_block_is_one_step() -> None:
