@@ -46,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
                           help="an input's numbers, or its shape (NAME=1x16000) for made-up ones; may repeat")  # fmt: skip
         each.add_argument("--threads", type=int, metavar="N", help="threads (every core)")
         each.add_argument("--rest", choices=("numpy", "onnxruntime"), default="numpy", help="who runs operators that are not known here")
+        if verb == "explain":
+            each.add_argument("--time", action="store_true", help="tell what each step takes, the median of 20 calls")
         if verb == "run":
             each.add_argument("--out", type=Path, metavar="FILE.npz", help="where the outputs are kept")
         if verb == "check":
@@ -136,7 +138,7 @@ def _model(asked: argparse.Namespace) -> int:
     if asked.verb == "run":
         return commands.run(asked.model, given, asked.out, asked.threads, asked.rest, say)
     if asked.verb == "explain":
-        return commands.explain(asked.model, given, asked.threads, asked.rest, say)
+        return commands.explain(asked.model, given, asked.threads, asked.rest, say, timed=asked.time)
     return commands.check_model(asked.model, given, asked.bound, asked.threads, asked.rest, say)
 
 

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from kernels.network.lowering import Step
 from kernels.network.program import Program
 from kernels.network.views import View
 
 
-def explain(program: Program, threads: int) -> str:
-    """A line a step: the model's nodes, what they are, the shape that comes out, the method, the estimate, where it lies."""
+def explain(program: Program, threads: int, taken: Sequence[float] | None = None) -> str:
+    """A line a step: the model's nodes, what they are, the shape that comes out, the method, the estimate, where it lies; taken: seconds
+    that each step took, told with its share of all."""
     rows = []
     for i, step in enumerate(program.steps):
         node = step.node
-        op = "+".join(each.op for each in node.attributes["nodes"]) if node.op == "Chain" else node.op
-        op += f"+{node.attributes['activation'][0]}" if node.attributes.get("activation") else ""
         shape = "x".join(map(str, step.writes[0].shape)) if step.writes else ""
         seconds = "" if step.seconds is None else f"{1e3 * step.seconds:.3g} ms"
-        rows.append((str(i), _short(op, 48), shape, step.method, seconds, _place(program, step.writes[0]), _short(node.label, 40)))
+        measured = [] if taken is None else [f"took {1e3 * taken[i]:.3g} ms", f"{taken[i] / (sum(taken) or 1):.1%}"]
+        place = _place(program, step.writes[0])
+        rows.append((str(i), _short(operators(step), 48), shape, step.method, seconds, *measured, place, _short(node.label, 40)))
     widths = [max(map(len, column)) for column in zip(*rows)] if rows else []
     head = f"{len(rows)} steps, {threads} thread{'s' * (threads > 1)}, arena {program.arena_bytes:,} bytes (apart: {program.apart_bytes:,})"
     lines = ["  ".join(field.ljust(width) for field, width in zip(row, widths)).rstrip() for row in rows]
     return "\n".join([f"{head}, scratch {program.scratch_bytes + program.own_bytes:,} bytes", *lines])
+
+
+def operators(step: Step) -> str:
+    """What a step computes, in ONNX's words."""
+    node = step.node
+    op = "+".join(each.op for each in node.attributes["nodes"]) if node.op == "Chain" else node.op
+    return op + (f"+{node.attributes['activation'][0]}" if node.attributes.get("activation") else "")
 
 
 def _short(text: str, most: int) -> str:

@@ -6,6 +6,7 @@ results are bound anew in every call, all others once for each block; a block se
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -87,24 +88,50 @@ class Program:
         bases = ready.bases if more is None else {**ready.bases, **more}
         return step.bind([view.of(bases[view.buffer]) for view in (*step.reads, *step.writes)], ready.scratch)
 
-    def __call__(self, given: dict[str, Array]) -> dict[str, Array]:
-        """The outputs for inputs that are contiguous, of the right dtype and shape."""
+    def _taken(self, given: dict[str, Array]) -> _Ready:
+        """A block of memory that nobody else uses, small inputs copied there."""
         try:
             ready = self._ready.pop()
         except IndexError:
             ready = _Ready(self)
         for name, to in ready.inputs.items():
             np.copyto(to, given[name])
+        return ready
+
+    def _direct(self, given: dict[str, Array], results: dict[str, Array]) -> dict[Buffer, Array]:
+        """Where large inputs and outputs are, which are not copied."""
+        more: dict[Buffer, Array] = {}
+        for name, view in self.inputs.items():
+            if view.buffer in self.direct:
+                more[view.buffer] = given[name]
+        for name, view in self.outputs.items():
+            if view.buffer in self.direct:
+                results[name] = np.empty(view.shape, view.dtype)
+                more[view.buffer] = results[name]
+        return more
+
+    def timeline(self, given: dict[str, Array], turns: int) -> Array:
+        """Seconds that each step took in each of so many calls: (turns, steps)."""
+        clock, taken = time.perf_counter, np.empty((turns, len(self.steps)))
+        ready = self._taken(given)
+        more = self._direct(given, {})
+        calls = [run or self.bound(step, ready, more) for step, run in zip(self.steps, ready.calls)]
+        for turn in range(turns):
+            for name, to in ready.inputs.items():
+                np.copyto(to, given[name])
+            for i, run in enumerate(calls):
+                started = clock()
+                run()
+                taken[turn, i] = clock() - started
+        self._ready.append(ready)
+        return taken
+
+    def __call__(self, given: dict[str, Array]) -> dict[str, Array]:
+        """The outputs for inputs that are contiguous, of the right dtype and shape."""
+        ready = self._taken(given)
         results: dict[str, Array] = {}
         if self.rebound or self.direct:
-            more: dict[Buffer, Array] = {}
-            for name, view in self.inputs.items():
-                if view.buffer in self.direct:
-                    more[view.buffer] = given[name]
-            for name, view in self.outputs.items():
-                if view.buffer in self.direct:
-                    results[name] = np.empty(view.shape, view.dtype)
-                    more[view.buffer] = results[name]
+            more = self._direct(given, results)
             for step, run in zip(self.steps, ready.calls):
                 (run or self.bound(step, ready, more))()
         else:

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.calibration import worth
+from kernels.primitives.transpose import Transpose, transpose
 from kernels.primitives.vector_math import ARITY, CYCLES
 from kernels.primitives.vector_pass import bits, line
+from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
@@ -29,10 +31,11 @@ from kernels.runtime.scratch import handle
 Array = np.ndarray
 
 BLOCK = 1024  # numbers a block: a dozen blocks of float32 fit a first-level cache
+SQUARE = 32  # columns of a block where something is transposed on its way in
 SHARES = 4  # runs of blocks that each thread takes, so that one that is held up does fewer
 DENORMALS = {"log", "power", "power_even", "power_odd", "max", "min"}  # operations that the smallest numbers matter to
 CODES = {"float32": 0, "float64": 1, "bool": 2, "uint8": 2, "int32": 3, "int64": 4}
-HEAD, OPERAND, OUTER, STEP = 13, 6, 6, 10  # int64s of a description: in front, an operand (then its OUTER strides), an operation
+HEAD, OPERAND, OUTER, STEP = 14, 6, 6, 10  # int64s of a description: in front, an operand (then its OUTER strides), an operation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +96,16 @@ def _bytes(code):
 
 
 @njit
-def _load(to, size, source, code, rows, pitch, count, stride, zero):
-    """Numbers of any type and strides into a block of numbers of `size` bytes."""
+def _load(to, size, source, code, rows, pitch, count, stride, turning, lanes, zero):
+    """Numbers of any type and strides into a block of numbers of `size` bytes. turning: what transposes a matrix whose columns are rows
+    here, 0 for none."""
     step, own = stride * _bytes(code), pitch * _bytes(code)
+    if turning:
+        call(
+            turning,
+            Transpose(lanes=lanes, itemsize=size, dst=to, dst_pitch=count, src=source, src_pitch=stride, rows=count, columns=rows),
+        )  # fmt: skip
+        return
     for r in range(rows):
         place, first = to + r * count * size, source + r * own
         if stride == 0:
@@ -103,8 +113,7 @@ def _load(to, size, source, code, rows, pitch, count, stride, zero):
             for i in range(count):
                 write_number(place + i * size, value)
         elif code == (0 if size == 4 else 1) and stride == 1:
-            for i in range(count):
-                write_number(place + i * size, read_number(first + i * size, zero))
+            copy_bytes(place, first, count * size)
         elif code == (0 if size == 4 else 1):
             for i in range(count):
                 write_number(place + i * size, read_number(first + i * step, zero))
@@ -120,8 +129,7 @@ def _store(source, size, to, code, rows, pitch, count, stride, zero):
     for r in range(rows):
         place, first = source + r * count * size, to + r * own
         if code == (0 if size == 4 else 1) and stride == 1:
-            for i in range(count):
-                write_number(first + i * size, read_number(place + i * size, zero))
+            copy_bytes(first, place, count * size)
         elif code == (0 if size == 4 else 1):
             for i in range(count):
                 write_number(first + i * step, read_number(place + i * size, zero))
@@ -137,6 +145,7 @@ def _run(job, thread, description, zero, size):
     inputs, outputs, steps, outers = read_index(d, 0), read_index(d, 1), read_index(d, 2), read_index(d, 3)
     length, rows_in_all, rows_at_once, block = read_index(d, 4), read_index(d, 5), read_index(d, 6), read_index(d, 7)
     blocks, slots, scratch, share, at_once = read_index(d, 8), read_index(d, 9), read_index(d, 10), read_index(d, 11), read_index(d, 12)
+    lanes = read_index(d, 13)
     columns, bands = (length + block - 1) // block, (rows_in_all + rows_at_once - 1) // rows_at_once
     operands = inputs + outputs
     each = 8 * (OPERAND + OUTER)
@@ -148,7 +157,7 @@ def _run(job, thread, description, zero, size):
     places = seen + 24 * operands  # indices along the outer axes
     buffers = places + 8 * OUTER
     for slot in range(slots):
-        write_index(pointers + 8 * slot, buffers + slot * block * size)
+        write_index(pointers + 8 * slot, buffers + slot * BLOCK * size)
     for o in range(operands):
         write_index(seen + 24 * o, 0)
     for number in range(job * at_once, min((job + 1) * at_once, blocks)):
@@ -173,7 +182,7 @@ def _run(job, thread, description, zero, size):
             elif o >= inputs:
                 write_index(memory, address)
             elif read_index(memory, 0) != address or read_index(memory, 1) != rows or read_index(memory, 2) != count:
-                _load(read_index(pointers, o), size, address, code, rows, pitch, count, stride, zero)
+                _load(read_index(pointers, o), size, address, code, rows, pitch, count, stride, read_index(at, 5), lanes, zero)
                 write_index(memory, address)
                 write_index(memory + 8, rows)
                 write_index(memory + 16, count)
@@ -233,23 +242,31 @@ class VectorProgram:
         *outer, rows, count = [1] * (2 - len(lengths)) + lengths
         cycles = sum(CYCLES[each.name] for each in operations) + 4 * len(layouts)
         self.threads = worth(threads, cycles * math.prod(shape) / lanes)
-        at_once = max(min(BLOCK // max(count, 1), rows), 1)
+        own = 0 if size == 4 else 1
+        # operands whose columns lie as rows do here: blocks are squares, so that a transpose reads whole cache lines of them
+        turned = [
+            len(each) > 1 and each[-2] == 1 and each[-1] > 1 and CODES[layout.dtype] == own and min(rows, count) > 1
+            for layout, each in zip(layouts[: len(inputs)], strides)
+        ]
+        block = max(SQUARE, BLOCK // rows) if any(turned) else BLOCK
+        at_once = max(min(BLOCK // min(max(count, 1), block), rows), 1)
         while self.threads > 1 and at_once > 1 and math.prod(outer) * -(-rows // at_once) < 2 * self.threads:
             at_once = -(-at_once // 2)
-        blocks = math.prod(outer) * -(-rows // at_once) * -(-count // BLOCK)
+        blocks = math.prod(outer) * -(-rows // at_once) * -(-count // block)
         run = blocks if self.threads == 1 else max(blocks // (SHARES * self.threads), 1)
         self._jobs = -(-blocks // run)
         steps, slots = self._placed(len(inputs), [slot for slot, _ in outputs], operations)
         self._scratch = 8 * (slots + 3 * len(layouts) + OUTER) + slots * BLOCK * size
         self._scratch += -self._scratch % 64
-        head = [len(inputs), len(outputs), len(steps), len(outer), count, rows, at_once, BLOCK, blocks, slots, 0, self._scratch, run]
+        head = [len(inputs), len(outputs), len(steps), len(outer), count, rows, at_once, block, blocks, slots, 0, self._scratch, run, lanes]
         words = [*head, *outer, *[0] * (OUTER - len(outer))]
-        for layout, each in zip(layouts, strides):
+        for i, (layout, each) in enumerate(zip(layouts, strides)):
             *far, pitch, stride = [0] * (2 - len(each)) + each
             code = CODES[layout.dtype]
-            direct = code == (0 if size == 4 else 1) and stride == 1 and (at_once == 1 or pitch == count)
-            direct |= code == (0 if size == 4 else 1) and count == 1 and pitch == 1 and rows > 1
-            words += [0, code, int(direct), pitch, stride, 0, *far, *[0] * (OUTER - len(far))]
+            direct = code == own and stride == 1 and (at_once == 1 or (pitch == count and count <= block))
+            direct |= code == own and count == 1 and pitch == 1 and rows > 1
+            turning = transpose(lanes, size) if i < len(inputs) and turned[i] else 0
+            words += [0, code, int(direct), pitch, stride, turning, *far, *[0] * (OUTER - len(far))]
         for name, to, sources, p, q in steps:
             address, form = line(name, lanes, size)
             sources = [*sources, *sources[:1] * (3 - len(sources))]

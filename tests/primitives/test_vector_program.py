@@ -89,3 +89,22 @@ def test_axes_that_cannot_be_joined_are_counted() -> None:
     even = Layout(odd.strides[::-1], "float32")
     with pytest.raises(ValueError, match="more than 8"):
         VectorProgram(np.dtype(np.float32), (2,) * 9, [odd], [(0, even)], [], 1)
+
+
+@pytest.mark.parametrize("shape", [(997, 32), (3, 64, 2049), (2, 3, 33, 31), (2, 700), (700, 2), (5, 40, 64), (1, 17, 16)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_operands_whose_columns_lie_as_rows_do(shape: tuple[int, ...], dtype: type, threads: int) -> None:
+    """Transposed on the way in, beside one as it lies, one whose rows are apart, a row for all and a transposed sum as a second output."""
+    rng, last = np.random.default_rng(1), (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
+    turned = np.ascontiguousarray(rng.standard_normal(shape).transpose(last)).astype(dtype).transpose(last)
+    wide = np.concatenate([rng.standard_normal(shape)] * 2, axis=-1).astype(dtype)[..., 1 : shape[-1] + 1]
+    plain, row = rng.standard_normal(shape).astype(dtype), rng.standard_normal(shape[-1:]).astype(dtype)
+    steps = [Operation("mul", 4, (0, 1)), Operation("add", 5, (4, 2)), Operation("sub", 6, (5, 3))]
+    product, difference = np.full(np.array(shape)[list(last)], np.nan, dtype).transpose(last), np.full(shape, np.nan, dtype)
+    run(shape, [turned, wide, plain, row], [(6, difference), (4, product)], steps, threads, dtype)
+    np.testing.assert_allclose(product, turned * wide, rtol=1e-6)
+    np.testing.assert_allclose(difference, turned * wide + plain - row, rtol=1e-4, atol=1e-4)
+    copied = np.full(shape, np.nan, dtype)
+    run(shape, [turned], [(0, copied)], [], threads, dtype)
+    np.testing.assert_array_equal(copied, turned)
