@@ -16,7 +16,7 @@ import numpy as np
 
 from kernels.api.batch_norm import fold_batch_norm
 from kernels.problem.arrays import intake, result_dtypes
-from kernels.problem.conv import Conv
+from kernels.problem.conv import Conv, linear_problem
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.options import Request, activation_pair, per_axis
 from kernels.problem.pool import Pool
@@ -123,9 +123,7 @@ class Pointwise(Stage):
         """The convolution by ones whose epilogue this is."""
         axis = self.axis
         n, c, size = math.prod(self.x_shape[:axis]), self.x_shape[axis], math.prod(self.x_shape[axis + 1 :])
-        ones, none = (1, 1), ((0, 0), (0, 0))
-        return Conv(self.words[0], n, c, (1, size), ones, ones, none, ones, dtype, c, c, scale=self.scale is not None,
-                    activation=self.activation)  # fmt: skip
+        return linear_problem(n, c, size, c, dtype, op=self.words[0], groups=c, scale=self.scale is not None, activation=self.activation)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -267,7 +265,8 @@ def _linear(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked: Ask
         _, returned = result_dtypes([dtype, weight.dtype, *([] if bias is None else [bias.dtype])])
         pair = activation_pair("linear", activation)
         words = ("linear", *([pair[0]] if pair else []))
-        stage = Linear((where,), words, x_shape, (*x_shape[:-1], len(weight)), returned, weight, bias, pair, implementation)
+        shapes = x_shape, (*x_shape[:-1], len(weight))
+        stage = Linear((where,), words, *shapes, returned, weight=weight, bias=bias, activation=pair, implementation=implementation)
         Pointwise((where,), ("linear",), x_shape, x_shape, returned, activation=pair).problem("float32")  # is the name known?
         return stage
 

@@ -16,7 +16,7 @@ from kernels.network.lowering import Lowering, lowers
 from kernels.network.operators.windows import window_request
 from kernels.network.views import Array, View
 from kernels.primitives.vector_matrix import fits, vector_matrix
-from kernels.problem.conv import Conv, ConvTranspose, Problem
+from kernels.problem.conv import Conv, ConvTranspose, Problem, linear_problem
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
 
@@ -177,11 +177,11 @@ def _place(lowering: Lowering, node: Node, wanted: tuple[int, ...], by_rows: boo
 def _one_tap(lowering: Lowering, node: Node, x: View, planes: bool) -> tuple[Problem, Signature, Operands]:
     weight, bias = node.attributes["weight"], node.attributes["bias"]
     dtype = x.dtype
-    (c_out, c_in), ones, none = weight.shape, (1, 1), ((0, 0), (0, 0))
+    c_out, c_in = weight.shape
     n, count = (math.prod(x.shape[:-2]), x.shape[-2]) if planes else (1, math.prod(x.shape[:-1]))
     accuracy = "each" if node in lowering.settings.each else "largest"
-    problem = Conv("linear", n, c_in, (1, count), ones, ones, none, ones, dtype.name, c_out, bias=bias is not None,
-                   activation=node.attributes.get("activation"), accuracy=accuracy)  # fmt: skip
+    activation = node.attributes.get("activation")
+    problem = linear_problem(n, c_in, count, c_out, dtype.name, bias=bias is not None, activation=activation, accuracy=accuracy)
     operands = Operands(np.array(weight, dtype, order="C").reshape(c_out, c_in, 1, 1), None if bias is None else np.array(bias, dtype))
     if planes:
         return problem, Signature(problem.x_shape, problem.out_shape, dtype, 2), operands

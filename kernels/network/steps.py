@@ -16,7 +16,7 @@ from kernels.network.fusion import Choosing
 from kernels.network.layers import Flatten, Join, Linear, Pointwise, Shape, Stage, Window, named
 from kernels.primitives import elementwise as epilogue
 from kernels.problem.arrays import canonical
-from kernels.problem.conv import Conv, Problem
+from kernels.problem.conv import Conv, Problem, linear_problem
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
 
@@ -219,9 +219,10 @@ class Steps:
 
     def _positions(self, stage: Linear, rows: int, operands: Operands) -> Plan:
         """The product as a convolution of one tap with channels last, whose positions are the rows: weights are read once for all."""
-        (c_out, c_in), ones, none = stage.weight.shape, (1, 1), ((0, 0), (0, 0))
-        problem = Conv("linear", 1, c_in, (1, rows), ones, ones, none, ones, self.dtype.name, c_out, bias=operands.bias is not None,
-                       activation=stage.activation)  # fmt: skip
+        c_out, c_in = stage.weight.shape
+        problem = linear_problem(
+            1, c_in, rows, c_out, self.dtype.name, bias=operands.bias is not None, activation=stage.activation
+        )  # fmt: skip
         signature = Signature((1, 1, rows, c_in), (1, 1, rows, c_out), self.dtype, 2, channels_last=True)
         return self._plan(problem, signature, stage.implementation, operands)
 

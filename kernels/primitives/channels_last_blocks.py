@@ -8,6 +8,8 @@ channels at a time as stay in cache, so that few positions are visited twice.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from kernels.primitives.packed_layout import Layout
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
@@ -34,6 +36,27 @@ class ChannelsLast(Record):
     pending_pitch = integer("numbers from channel to channel of them")
 
 
+class InputBlock(NamedTuple):
+    """What a task packs: some channels of an image, lines from an input row and column on, which count from before the padding."""
+
+    image: int
+    channel: int  # the first
+    channels: int
+    row: int
+    column: int
+    positions: int  # lines
+
+
+class OutputBlock(NamedTuple):
+    """What a task makes of every channel: some rows and columns of an image."""
+
+    image: int
+    row: int
+    column: int
+    rows: int
+    columns: int
+
+
 @njit
 def inside(first, count, size):
     """(where they begin, how many they are) of the positions from `first` on, `count` of them, that an axis of `size` has."""
@@ -42,19 +65,19 @@ def inside(first, count, size):
 
 
 @njit
-def plane_of(g, x, image, channel, c, channels, row, column, positions, block):
-    """The plane that the c-th of `channels` from `channel` on is packed from, for a block from an input row and column on (before
-    padding): its address, that row and column counted from its first, its height and width. Called for one c after the other."""
+def plane_of(g, x, at, c, block):
+    """The plane that the c-th channel of `at`, an InputBlock, is packed from: its address, the block's first row and column counted from
+    its first, its height and width. Called for one c after the other."""
     size = g.itemsize
-    row, column = row - g.pad_h, column - g.pad_w
+    row, column = at.row - g.pad_h, at.column - g.pad_w
     if not g.last_in:
-        return x + (image * g.c_in + channel + c) * g.h * g.w * size, row, column, g.h, g.w
-    (top, h), (left, w) = inside(row, (positions - 1) * g.row_step + g.phases, g.h), inside(column, g.span, g.w)
+        return x + (at.image * g.c_in + at.channel + c) * g.h * g.w * size, row, column, g.h, g.w
+    (top, h), (left, w) = inside(row, (at.positions - 1) * g.row_step + g.phases, g.h), inside(column, g.span, g.w)
     staged = block + g.staging_offset
     within = c % g.staged
     if within == 0:
-        count = min(g.staged, channels - c)
-        source = x + (((image * g.h + top) * g.w + left) * g.c_in + channel + c) * size
+        count = min(g.staged, at.channels - c)
+        source = x + (((at.image * g.h + top) * g.w + left) * g.c_in + at.channel + c) * size
         lines, line = (1, h * w) if w == g.w else (h, w)
         for r in range(lines):
             start = source + r * g.w * g.c_in * size
@@ -69,12 +92,12 @@ def plane_of(g, x, image, channel, c, channels, row, column, positions, block):
 
 
 @njit
-def store_channels(g, channels, block, out, image, j, row, column, rows, columns, oh, ow):
-    """All pending channels, rows x columns numbers of each, to channels j and further of an output of oh x ow positions."""
+def store_channels(g, channels, block, out, j, at, oh, ow):
+    """All pending channels of `at`, an OutputBlock, to channels j and further of an output of oh x ow positions."""
     size = g.itemsize
     pending = block + g.pending_offset
-    to = out + (((image * oh + row) * ow + column) * g.c_out + j) * size
-    lines, line = (1, rows * columns) if columns == ow else (rows, columns)
+    to = out + (((at.image * oh + at.row) * ow + at.column) * g.c_out + j) * size
+    lines, line = (1, at.rows * at.columns) if at.columns == ow else (at.rows, at.columns)
     for r in range(lines):
         call(
             g.transpose,

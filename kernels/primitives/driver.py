@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from kernels.primitives.prepared import Bind, Run
 from kernels.primitives.records import Record, address, integer
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Array, Operands
+from kernels.runtime.ir import read_index, split
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
@@ -32,13 +33,40 @@ def epilogue_of(g, operands, j):
     return bias + first if bias else 0, scale + first if scale else 0, shift + first if shift else 0
 
 
-def every_job(run_job: Any) -> Region:
-    """The region of a driver's compiled `run_job`. geometry is the record of `launcher`, the other arrays are handles; each thread has
-    its part of the scratch."""
+class Task(NamedTuple):
+    """Which part of a convolution a task makes: of an image, a group, a block of rows and columns, some output channels."""
 
-    def run_jobs(job, thread, x, out, scratch, geometry, weights, bias, scale, shift):
-        operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
-        run_job(job, pointed(x), pointed(out), operands, geometry, pointed(scratch) + thread * geometry[0].scratch_bytes)
+    image: int
+    group: int
+    row_block: int
+    column_block: int
+    oc_split: int
+
+
+@njit
+def task_at(g, task):
+    """The number of a task as a Task: those of one thread share weights."""
+    oc_split, rest = split(task, split(g.jobs, g.oc_splits)[0])
+    rest, column_block = split(rest, g.column_blocks)
+    rest, row_block = split(rest, g.row_blocks)
+    image, group = split(rest, g.groups)
+    return Task(image=image, group=group, row_block=row_block, column_block=column_block, oc_split=oc_split)
+
+
+@njit
+def share(number, parts, part):
+    """(first, after the last) of a part's share of so many."""
+    return split(part * number, parts)[0], split((part + 1) * number, parts)[0]
+
+
+def every_job(run_job: Any) -> Region:
+    """The region of a driver's compiled `run_job`. geometry is the record of `launcher`, the other arrays are handles, operands that of the
+    handles of weights, biases, scales and shifts; each thread has its part of the scratch."""
+
+    def run_jobs(job, thread, x, out, scratch, geometry, operands):
+        at = pointed(operands)
+        given = pointed(read_index(at, 0)), pointed(read_index(at, 1)), pointed(read_index(at, 2)), pointed(read_index(at, 3))
+        run_job(job, pointed(x), pointed(out), given, geometry, pointed(scratch) + thread * geometry[0].scratch_bytes)
 
     # compiled code is kept under this name
     run_jobs.__module__, run_jobs.__qualname__ = run_job.__module__, "run_jobs"
@@ -110,16 +138,17 @@ def launcher(
     jobs_of: Region, pack: Callable[[Operands], Packed], threads: int, geometry: Array, scratch: Scratch, keep_alive: Any
 ) -> Bind:
     """The `bind` of a region with the arguments of `run_jobs`; geometry: its record, a Convolution; keep_alive: all that it points into.
-    Arguments take 50 ns each, so whatever no operand changes is in the record, and handles are taken in place."""
-    launch, jobs = jobs_of.ready(0, 0, 0, geometry, 0, 0, 0, 0), int(geometry["jobs"][0])
+    Arguments take 50 ns each, so whatever no operand changes is in the record, operands are one, and handles are taken in place."""
+    launch, jobs = jobs_of.ready(0, 0, 0, geometry, 0), int(geometry["jobs"][0])
 
     def bind(operands: Operands) -> Run:
         packed = pack(operands)
-        weights, bias, scale, shift = map(handle, packed)
+        handles = np.array([handle(array) for array in packed], np.int64)
+        given = handle(handles)
 
-        def run(x: Array, out: Array, keep_alive: Any = (packed, keep_alive)) -> None:
+        def run(x: Array, out: Array, keep_alive: Any = (packed, handles, keep_alive)) -> None:
             buffer = scratch.take()
-            launch(threads, jobs, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, weights, bias, scale, shift)
+            launch(threads, jobs, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, given)
             scratch.give(buffer)
 
         return run

@@ -13,6 +13,7 @@ import numpy as np
 
 from kernels.cost.calibration import worth
 from kernels.primitives.activations import ActivationPass, codes, lines
+from kernels.primitives.records import Record, address, integer
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call
@@ -24,22 +25,36 @@ from kernels.runtime.scratch import handle
 Array = np.ndarray
 
 PIECE = 1 << 14  # numbers that a thread takes at a time: long enough that a call is nothing, short enough to share out one plane
-CYCLES = 50  # to read a vector, apply_activation it and write it; gelu takes more, relu waits for memory
+CYCLES = 50  # to read a vector, apply the activation and write it; gelu takes more, relu waits for memory
+
+
+class Pieces(Record):
+    """A task: a piece of a plane."""
+
+    activation_pass = address("of the micro-kernel; takes an ActivationPass")
+    form = integer("one of FORMS; 0: none")
+    lanes = integer("numbers in a vector")
+    itemsize = integer("bytes of a number")
+    channels = integer("of an image")
+    piece = integer("numbers of a piece")
+    activation = integer("a code of ACTIVATIONS")
+    slope = integer("bits of a float64")
 
 
 @region
-def _run(job, thread, y, lines, form, lanes, size, plane, channels, piece, scales, shifts, activation, slope):
-    """A piece of a plane of y; y, scales and shifts are handles."""
-    pieces = (plane + piece - 1) // piece
+def _run(job, thread, y, plane, scales, shifts, geometry):
+    """A piece of a plane of so many numbers of y; y, scales and shifts are handles; geometry: Pieces."""
+    g = geometry[0]
+    pieces = (plane + g.piece - 1) // g.piece
     scale, shift = pointed(scales), pointed(shifts)
-    channel = job // pieces % channels * size
-    first = job % pieces * piece
-    to = pointed(y) + (job // pieces * plane + first) * size
+    channel = job // pieces % g.channels * g.itemsize
+    first = job % pieces * g.piece
+    to = pointed(y) + (job // pieces * plane + first) * g.itemsize
     call(
-        lines,
+        g.activation_pass,
         ActivationPass(
-            form=form, lanes=lanes, itemsize=size, y=to, pitch=0, lines=1, numbers=min(piece, plane - first),
-            scale=scale + channel if scale else 0, shift=shift + channel if scale else 0, activation=activation, slope=slope,
+            form=g.form, lanes=g.lanes, itemsize=g.itemsize, y=to, pitch=0, lines=1, numbers=min(g.piece, plane - first),
+            scale=scale + channel if scale else 0, shift=shift + channel if scale else 0, activation=g.activation, slope=g.slope,
         ),
     )  # fmt: skip
 
@@ -50,16 +65,19 @@ def prepare(problem: Conv, threads: int) -> Callable[[Operands], Callable[[Array
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     form, activation, slope = codes(problem.activation)
     threads = worth(threads, CYCLES * math.prod(problem.conv_shape) / lanes)
-    kernel = lines(form, lanes, size), form, lanes, size
-    launch = _run.ready(0, *kernel, 1, problem.c_out, PIECE, 0, 0, activation, slope)
+    geometry = Pieces.packed(
+        activation_pass=lines(form, lanes, size), form=form, lanes=lanes, itemsize=size, channels=problem.c_out, piece=PIECE,
+        activation=activation, slope=slope,
+    )  # fmt: skip
+    launch = _run.ready(0, 1, 0, 0, geometry)
 
     def bind(operands: Operands) -> Callable[[Array], None]:
-        rest = problem.c_out, PIECE, handle(operands.scale), handle(operands.shift), activation, slope
+        scale, shift = handle(operands.scale), handle(operands.shift)
 
-        def run(y: Array, held: Any = operands) -> None:  # what the handles are of
+        def run(y: Array, keep_alive: Any = operands) -> None:
             planes = y.shape[0] * y.shape[1] if problem.scale else 1  # without numbers per channel everything is one line
             plane = y.size // max(planes, 1)
-            launch(threads, planes * -(-plane // PIECE), handle(y), *kernel, plane, *rest)
+            launch(threads, planes * -(-plane // PIECE), handle(y), plane, scale, shift, geometry)
 
         return run
 

@@ -79,7 +79,8 @@ def extents(problem: Conv, flat: bool, rows: Any, columns: Any, lanes: int, chan
         starts = tuple(x * dw for x in range(kw))
         channel = kw * phases * plane
         return Layout(
-            starts, phases * plane, phases, plane, positions, channel, columns, channels * channel, columns, span, sh, sw, 1, (),
+            columns=starts, column_stride=phases * plane, phases=phases, phase_stride=plane, positions=positions, channel_stride=channel,
+            pitch=columns, size=channels * channel, count=columns, span=span, row_step=sh, column_step=sw, positions_per_row=1, taps=(),
             as_wide=sh == sw == 1 and columns == problem.size[1],
         )  # fmt: skip
     starts = tuple(sorted({x * dw % sw for x in range(kw)}))  # the column phases that some tap sees
@@ -89,7 +90,8 @@ def extents(problem: Conv, flat: bool, rows: Any, columns: Any, lanes: int, chan
     pitch += lanes * (pitch // lanes % 2 == 0)  # an odd number of vectors: rows a power of two apart would share cache sets
     positions = (rows - 1) * sh + span_h
     return Layout(
-        starts, line, 1, 0, positions, len(starts) * line, pitch, positions * pitch, count, span, 1, sw, sh, ()
+        columns=starts, column_stride=line, phases=1, phase_stride=0, positions=positions, channel_stride=len(starts) * line, pitch=pitch,
+        size=positions * pitch, count=count, span=span, row_step=1, column_step=sw, positions_per_row=sh, taps=(),
     )  # fmt: skip
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from kernels.primitives.activations import ActivationPass
-from kernels.primitives.channels_last_blocks import store_channels
+from kernels.primitives.channels_last_blocks import OutputBlock, store_channels
 from kernels.primitives.pool_window import TILED_STRIDES, PoolLines, PoolPlane, code, line, plane, window
 from kernels.primitives.records import Record, address, integer
 from kernels.problem.conv import Conv
@@ -84,28 +86,38 @@ def pool_plane(g, to, source, rows, columns, down, across, scratch):
         )  # fmt: skip
 
 
+class Sums(NamedTuple):
+    """Finished sums of some output channels, a block that holds whole windows of a pool that follows."""
+
+    j: int  # the first channel
+    m: int  # channels
+    y: int  # address
+    y_row: int  # elements from channel to channel
+
+
 @njit
-def block_post_ops(g, m, pending, y, y_row, out, image, j, row, column, rows, columns, block, full):
-    """m channels of finished sums from channel j on, y_row elements apart at y, a block that holds whole windows: pooled if a pool follows,
-    and with channels last put into the output once `full`, together with those `pending` before them. Channels now pending."""
+def block_post_ops(g, sums, pending, out, at, block, full):
+    """`sums`, Sums of `at`, an OutputBlock: pooled if a pool follows, and with channels last put into the output once `full`, together with
+    the `pending` channels before them. Channels now pending."""
     size = g.itemsize
     oh, ow = g.oh, g.ow
     if g.pool:
         oh, ow = g.pool_oh, g.pool_ow
-        down, across = split(rows - g.pool_kh, g.pool_sh)[0] + 1, split(columns - g.pool_kw, g.pool_sw)[0] + 1
-        row, column = split(row, g.pool_sh)[0], split(column, g.pool_sw)[0]
+        down, across = split(at.rows - g.pool_kh, g.pool_sh)[0] + 1, split(at.columns - g.pool_kw, g.pool_sw)[0] + 1
+        row, column = split(at.row, g.pool_sh)[0], split(at.column, g.pool_sw)[0]
         if g.last_out:
             to, to_row = block + g.pending_offset + pending * g.pending_pitch * size, g.pending_pitch
         else:
-            to, to_row = out + (((image * g.c_out + j) * oh + row) * ow + column) * size, oh * ow
-        for i in range(m):
-            pool_plane(g, to + i * to_row * size, y + i * y_row * size, rows, columns, down, across, block + g.row_offset)
+            to, to_row = out + (((at.image * g.c_out + sums.j) * oh + row) * ow + column) * size, oh * ow
+        for i in range(sums.m):
+            source = sums.y + i * sums.y_row * size
+            pool_plane(g, to + i * to_row * size, source, at.rows, at.columns, down, across, block + g.row_offset)
         if g.activates_maxima:
-            apply_activation(g, m, to, to_row, across, down, across)
-        rows, columns = down, across
-    pending += m
+            apply_activation(g, sums.m, to, to_row, across, down, across)
+        at = OutputBlock(image=at.image, row=row, column=column, rows=down, columns=across)
+    pending += sums.m
     if g.last_out and full:
-        store_channels(g, pending, block, out, image, j + m - pending, row, column, rows, columns, oh, ow)
+        store_channels(g, pending, block, out, sums.j + sums.m - pending, at, oh, ow)
         return 0
     return pending
 

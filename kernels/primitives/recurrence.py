@@ -8,16 +8,15 @@ batch are independent, so threads take rows. Reference: S. Hochreiter and J. Sch
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba.core import types
-from numba.extending import intrinsic
 
-from kernels.primitives.vector_pass import line
+from kernels.primitives.vector_pass import VectorPass, line
 from kernels.runtime.ir import VectorBuilder, call, i64, read_index
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
+from kernels.runtime.micro_kernel import Fixed, address, emitter
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
 from kernels.runtime.scratch import handle
@@ -29,34 +28,43 @@ PASSES = ("copy", "add", "mul", "sub", "fma", "sigmoid", "tanh")
 HEAD = 17  # int64s of a description before its passes
 
 
-@intrinsic(prefer_literal=True)
-def _product(typing_context: Any, lanes_: Any, itemsize_: Any, wide_: Any, y: Any, x: Any, matrix: Any, count: Any, blocks: Any) -> Any:
+class Products(NamedTuple):
     """y[block] = sum over k of x[k] * matrix[block, k], blocks of `wide` vectors."""
-    lanes, itemsize, wide = lanes_.literal_value, itemsize_.literal_value, wide_.literal_value
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        y, x, matrix, count, blocks = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        to, source, numbers = w.pointer(y), w.pointer(x), w.pointer(matrix)
-        with w.loop(blocks) as block:
-            sums = [w.variable(w.zero()) for _ in range(wide)]
-            start = builder.mul(block, builder.mul(count, i64(wide * lanes)))
-            with w.loop(count) as k:
-                number = w.splat(w.load_scalar(w.at(source, k)))
-                row = builder.add(start, builder.mul(k, i64(wide * lanes)))
-                for i, total in enumerate(sums):
-                    w.set(total, w.fma(number, w.load(w.at(numbers, builder.add(row, i64(i * lanes)))), w.get(total)))
+    lanes: Fixed  # of a vector
+    itemsize: Fixed
+    wide: Fixed  # vectors of a block
+    y: int  # address
+    x: int  # address
+    matrix: int  # address
+    k: int  # numbers of x
+    blocks: int
+
+
+@emitter
+def _emit(w: VectorBuilder, p: Products) -> None:
+    b, width = w.b, p.wide * p.lanes
+    to, source, matrix = w.pointer(p.y), w.pointer(p.x), w.pointer(p.matrix)
+    with w.loop(p.blocks) as block:
+        sums = [w.variable(w.zero()) for _ in range(p.wide)]
+        start = b.mul(block, b.mul(p.k, i64(width)))
+        with w.loop(p.k) as k:
+            number = w.splat(w.load_scalar(w.at(source, k)))
+            row = b.add(start, b.mul(k, i64(width)))
             for i, total in enumerate(sums):
-                w.store(w.get(total), w.at(to, builder.add(builder.mul(block, i64(wide * lanes)), i64(i * lanes))))
-        return context.get_dummy_value()
-
-    return types.void(lanes_, itemsize_, wide_, *(types.int64,) * 5), codegen
+                w.set(total, w.fma(number, w.load(w.at(matrix, b.add(row, i64(i * p.lanes)))), w.get(total)))
+        for i, total in enumerate(sums):
+            w.store(w.get(total), w.at(to, b.add(b.mul(block, i64(width)), i64(i * p.lanes))))
 
 
 @njit
-def products(lanes, itemsize, wide, y, x, matrix, count, blocks):
-    """See `_product`; compiled by its users for their lanes, sizes and widths."""
-    _product(lanes, itemsize, wide, y, x, matrix, count, blocks)
+def _products(p):
+    _emit(p, ())
+
+
+def products(wide: int, lanes: int, itemsize: int) -> int:
+    """Address of the compiled `Products`."""
+    return address(_products, Products, lanes=lanes, itemsize=itemsize, wide=wide)
 
 
 def packed(matrix: Array, wide: int = WIDE) -> tuple[Array, int]:
@@ -73,7 +81,10 @@ def packed(matrix: Array, wide: int = WIDE) -> tuple[Array, int]:
 def _pass(d, which, size, y, a, b, c, count):
     """One of PASSES on a line."""
     at = d + 8 * (HEAD + 2 * which)
-    call(read_index(at, 0), (read_index(at, 1), read_index(d, 15), size, y, a, b, c, count, 0, 0))
+    call(
+        read_index(at, 0),
+        VectorPass(form=read_index(at, 1), lanes=read_index(d, 15), itemsize=size, y=y, a=a, b=b, c=c, numbers=count, p=0, q=0),
+    )  # fmt: skip
 
 
 @region
@@ -89,7 +100,10 @@ def _lstm(row, thread, description, size):
     bent = work + blocks * 8 * read_index(d, 15) * size
     for step in range(steps):
         t = steps - 1 - step if backwards else step
-        call(product, (read_index(d, 15), size, 8, work, h, matrix, hidden, blocks))
+        call(
+            product,
+            Products(lanes=read_index(d, 15), itemsize=size, wide=WIDE, y=work, x=h, matrix=matrix, k=hidden, blocks=blocks),
+        )  # fmt: skip
         _pass(d, 1, size, work, work, before + (t * batch + row) * 4 * line_, work, 4 * hidden)
         _pass(d, 5, size, work, work, work, work, 3 * hidden)
         i, o, f, g = work, work + line_, work + 2 * line_, work + 3 * line_
@@ -117,17 +131,26 @@ def _gru(row, thread, description, size):
     for step in range(steps):
         t = steps - 1 - step if backwards else step
         source = before + (t * batch + row) * 3 * line_
-        call(product, (read_index(d, 15), size, 8, work, h, matrix, hidden, blocks))
+        call(
+            product,
+            Products(lanes=read_index(d, 15), itemsize=size, wide=WIDE, y=work, x=h, matrix=matrix, k=hidden, blocks=blocks),
+        )  # fmt: skip
         _pass(d, 1, size, work, work, source, work, 2 * hidden)
         _pass(d, 5, size, work, work, work, work, 2 * hidden)
         z, r = work, work + line_
         if inner:  # linear before reset: tanh(W x + r (R h + b))
-            call(product, (read_index(d, 15), size, 8, new, h, last, hidden, thirds))
+            call(
+                product,
+                Products(lanes=read_index(d, 15), itemsize=size, wide=WIDE, y=new, x=h, matrix=last, k=hidden, blocks=thirds),
+            )  # fmt: skip
             _pass(d, 1, size, new, new, inner, new, hidden)
             _pass(d, 4, size, new, r, new, source + 2 * line_, hidden)
         else:  # tanh(W x + R (r h))
             _pass(d, 2, size, reset_first, r, h, r, hidden)
-            call(product, (read_index(d, 15), size, 8, new, reset_first, last, hidden, thirds))
+            call(
+                product,
+                Products(lanes=read_index(d, 15), itemsize=size, wide=WIDE, y=new, x=reset_first, matrix=last, k=hidden, blocks=thirds),
+            )  # fmt: skip
             _pass(d, 1, size, new, new, source + 2 * line_, new, hidden)
         _pass(d, 6, size, new, new, new, new, hidden)
         _pass(d, 3, size, h, h, new, h, hidden)
@@ -157,7 +180,7 @@ class Recurrence:
         self._row = (blocks + 2 * max(thirds, -(-hidden // width))) * width * size
         self._batch, self._kind = batch, kind
         self._threads = threads if steps * hidden * recurrent.shape[0] * batch > 1 << 18 else 1
-        product = address(products, (lanes, size, WIDE), (types.int64,) * 5)
+        product = products(WIDE, lanes, size)
         head = [steps, hidden, blocks, int(backwards), 0, 0, 0, 0, handle(self._matrix), handle(self._inner), 0, self._row, 0, 0, batch,
                 lanes, product]  # fmt: skip
         self._words = np.array([*head, *(word for name in PASSES for word in line(name, lanes, size))], np.int64)

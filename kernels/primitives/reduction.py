@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from kernels.cost.calibration import worth
-from kernels.primitives.vector_pass import bits, line
+from kernels.primitives.records import Record, address, integer
+from kernels.primitives.vector_pass import VectorPass, bits, line
+from kernels.runtime import micro_kernel
 from kernels.runtime.ir import VectorBuilder, call, i64, split
-from kernels.runtime.jit import address, njit
+from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
+from kernels.runtime.micro_kernel import Fixed, emitter
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
 from kernels.runtime.scratch import handle
@@ -35,89 +36,130 @@ ROWS = 8  # rows of one axis that a thread takes at a time
 CHAINS = 4  # vectors of partial results, as many as an addition takes cycles
 
 
-@intrinsic(prefer_literal=True)
-def _row(typing_context: Any, kind_: Any, lanes_: Any, itemsize_: Any, to: Any, x: Any, count: Any, p: Any) -> Any:
+class Row(NamedTuple):
     """to[0] = all of x[0:count] combined, times p."""
-    literals = kind_, lanes_, itemsize_
-    kind, lanes, itemsize = (literal.literal_value for literal in literals)
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        to, x, count, p = values[3:]
-        w = VectorBuilder(builder, lanes, itemsize)
-        name = KINDS[kind]
+    kind: Fixed  # place in KINDS
+    lanes: Fixed  # of a vector
+    itemsize: Fixed
+    to: int  # address
+    x: int  # address
+    numbers: int
+    p: int  # bits of a float64
 
-        def combine(a: ir.Value, b: ir.Value) -> ir.Value:
-            if name == "sum":
-                return w.b.fadd(a, b)
-            return w.maximum(a, b) if name == "max" else w.b.fneg(w.maximum(w.b.fneg(a), w.b.fneg(b)))
 
-        def alone(a: ir.Value, b: ir.Value) -> ir.Value:
-            """The same of two numbers; NaN wins."""
-            if name == "sum":
-                return w.b.fadd(a, b)
-            better = w.b.fcmp_ordered(">" if name == "max" else "<", a, b)
-            return w.b.select(w.b.or_(better, w.b.fcmp_unordered("uno", a, a)), a, b)
+@emitter
+def _emit(w: VectorBuilder, row: Row) -> None:
+    builder, lanes, name = w.b, row.lanes, KINDS[row.kind]
 
-        source, neutral = w.pointer(x), w.constant(NEUTRAL[name])
-        totals = [w.variable(neutral) for _ in range(CHAINS)]
-        wide = builder.sdiv(count, i64(lanes * CHAINS))
-        with w.loop(wide) as block:
-            at = builder.mul(block, i64(lanes * CHAINS))
-            for k, total in enumerate(totals):
-                w.set(total, combine(w.get(total), w.load(w.at(source, builder.add(at, i64(k * lanes))))))
-        done = builder.mul(wide, i64(lanes * CHAINS))
-        single = builder.sdiv(builder.sub(count, done), i64(lanes))
-        with w.loop(single) as block:
-            at = builder.add(done, builder.mul(block, i64(lanes)))
-            w.set(totals[0], combine(w.get(totals[0]), w.load(w.at(source, at))))
-        last = builder.add(done, builder.mul(single, i64(lanes)))
-        rest = builder.sub(count, last)
-        with w.when(builder.icmp_signed(">", rest, i64(0))):
-            tail = w.load_first(w.at(source, last), w.first(rest), NEUTRAL[name])
-            w.set(totals[1], combine(w.get(totals[1]), tail))
-        pairs = combine(combine(w.get(totals[0]), w.get(totals[1])), combine(w.get(totals[2]), w.get(totals[3])))
-        places = [builder.extract_element(pairs, ir.Constant(ir.IntType(32), lane)) for lane in range(lanes)]
-        while len(places) > 1:
-            places = [alone(a, b) for a, b in zip(places[::2], places[1::2])]
-        double = builder.bitcast(p, ir.DoubleType())
-        factor = double if itemsize == 8 else builder.fptrunc(double, w.scalar)
-        builder.store(builder.fmul(places[0], factor), w.pointer(to))
-        return context.get_dummy_value()
+    def combine(a: ir.Value, b: ir.Value) -> ir.Value:
+        if name == "sum":
+            return w.b.fadd(a, b)
+        return w.maximum(a, b) if name == "max" else w.b.fneg(w.maximum(w.b.fneg(a), w.b.fneg(b)))
 
-    return types.void(*literals, *(types.int64,) * 4), codegen
+    def alone(a: ir.Value, b: ir.Value) -> ir.Value:
+        """The same of two numbers; NaN wins."""
+        if name == "sum":
+            return w.b.fadd(a, b)
+        better = w.b.fcmp_ordered(">" if name == "max" else "<", a, b)
+        return w.b.select(w.b.or_(better, w.b.fcmp_unordered("uno", a, a)), a, b)
+
+    source, neutral = w.pointer(row.x), w.constant(NEUTRAL[name])
+    totals = [w.variable(neutral) for _ in range(CHAINS)]
+    wide = builder.sdiv(row.numbers, i64(lanes * CHAINS))
+    with w.loop(wide) as block:
+        at = builder.mul(block, i64(lanes * CHAINS))
+        for k, total in enumerate(totals):
+            w.set(total, combine(w.get(total), w.load(w.at(source, builder.add(at, i64(k * lanes))))))
+    done = builder.mul(wide, i64(lanes * CHAINS))
+    single = builder.sdiv(builder.sub(row.numbers, done), i64(lanes))
+    with w.loop(single) as block:
+        at = builder.add(done, builder.mul(block, i64(lanes)))
+        w.set(totals[0], combine(w.get(totals[0]), w.load(w.at(source, at))))
+    last = builder.add(done, builder.mul(single, i64(lanes)))
+    rest = builder.sub(row.numbers, last)
+    with w.when(builder.icmp_signed(">", rest, i64(0))):
+        tail = w.load_first(w.at(source, last), w.first(rest), NEUTRAL[name])
+        w.set(totals[1], combine(w.get(totals[1]), tail))
+    pairs = combine(combine(w.get(totals[0]), w.get(totals[1])), combine(w.get(totals[2]), w.get(totals[3])))
+    places = [builder.extract_element(pairs, ir.Constant(ir.IntType(32), lane)) for lane in range(lanes)]
+    while len(places) > 1:
+        places = [alone(a, b) for a, b in zip(places[::2], places[1::2])]
+    double = builder.bitcast(row.p, ir.DoubleType())
+    factor = double if row.itemsize == 8 else builder.fptrunc(double, w.scalar)
+    builder.store(builder.fmul(places[0], factor), w.pointer(row.to))
 
 
 @njit
-def _rows(kind, lanes, itemsize, to, x, count, p):
-    _row(kind, lanes, itemsize, to, x, count, p)
+def _row(p):
+    _emit(p, ())
 
 
 def row(kind: str, lanes: int, itemsize: int) -> int:
-    """Address of the function that combines one row; it takes, all int64: kind, lanes, itemsize again; to, x, addresses; count; p, the bits
-    of the number that the result is multiplied by."""
-    return address(_rows, (KINDS.index(kind), lanes, itemsize), (types.int64,) * 4)
+    """Address of the compiled `Row`."""
+    return micro_kernel.address(_row, Row, kind=KINDS.index(kind), lanes=lanes, itemsize=itemsize)
+
+
+class Rows(Record):
+    """A task where the axis is the last: a few rows."""
+
+    row = address("of the micro-kernel; takes a Row")
+    kind = integer("place in KINDS")
+    lanes = integer("numbers in a vector")
+    itemsize = integer("bytes of a number")
+    outer = integer("rows")
+    length = integer("numbers of a row")
+    p = integer("bits of a float64 that results are multiplied by")
 
 
 @region
-def _along(job, thread, x, y, function, kind, lanes, size, outer, length, p, rows):
-    """y[i] = all of x[i, :] combined, for a few rows."""
-    for i in range(job * rows, min((job + 1) * rows, outer)):
-        call(function, (kind, lanes, size, pointed(y) + i * size, pointed(x) + i * length * size, length, p))
+def _along(job, thread, x, y, geometry):
+    """y[i] = all of x[i, :] combined, for a few rows; x and y are handles, geometry: Rows."""
+    g = geometry[0]
+    size = g.itemsize
+    for i in range(job * ROWS, min((job + 1) * ROWS, g.outer)):
+        to, source = pointed(y) + i * size, pointed(x) + i * g.length * size
+        call(g.row, Row(kind=g.kind, lanes=g.lanes, itemsize=size, to=to, x=source, numbers=g.length, p=g.p))
+
+
+class Lines(Record):
+    """A task where numbers lie behind the axis: a piece of them. Micro-kernels take a VectorPass."""
+
+    copy = address("of the micro-kernel that copies")
+    copy_form = integer("its form")
+    combine = address("of the one that combines two lines")
+    combine_form = integer("its form")
+    scale = address("of the one that multiplies, or 0")
+    scale_form = integer("its form")
+    lanes = integer("numbers in a vector")
+    itemsize = integer("bytes of a number")
+    length = integer("lines that are combined")
+    inner = integer("numbers of a line")
+    piece = integer("numbers of a piece")
+    p = integer("bits of a float64 that results are multiplied by")
 
 
 @region
-def _across(job, thread, x, y, copy, copy_form, combine, combine_form, scale, scale_form, lanes, size, length, inner, piece, p, q):
-    """y[i, :] = all of x[i, k, :] combined over k, for a piece of the last axis."""
-    i, part = split(job, (inner + piece - 1) // piece)
-    count = min(piece, inner - part * piece)
-    to = pointed(y) + (i * inner + part * piece) * size
-    source = pointed(x) + (i * length * inner + part * piece) * size
-    call(copy, (copy_form, lanes, size, to, source, source, source, count, p, q))
-    for _ in range(1, length):
-        source += inner * size
-        call(combine, (combine_form, lanes, size, to, to, source, source, count, p, q))
-    if scale:
-        call(scale, (scale_form, lanes, size, to, to, to, to, count, p, q))
+def _down(job, thread, x, y, geometry):
+    """y[i, :] = all of x[i, k, :] combined over k, for a piece of the last axis; x and y are handles, geometry: Lines."""
+    g = geometry[0]
+    lanes, size = g.lanes, g.itemsize
+    i, piece = split(job, (g.inner + g.piece - 1) // g.piece)
+    count = min(g.piece, g.inner - piece * g.piece)
+    to = pointed(y) + (i * g.inner + piece * g.piece) * size
+    source = pointed(x) + (i * g.length * g.inner + piece * g.piece) * size
+    call(
+        g.copy,
+        VectorPass(form=g.copy_form, lanes=lanes, itemsize=size, y=to, a=source, b=source, c=source, numbers=count, p=g.p, q=0),
+    )  # fmt: skip
+    for _ in range(1, g.length):
+        source += g.inner * size
+        call(
+            g.combine,
+            VectorPass(form=g.combine_form, lanes=lanes, itemsize=size, y=to, a=to, b=source, c=source, numbers=count, p=g.p, q=0),
+        )  # fmt: skip
+    if g.scale:
+        call(g.scale, VectorPass(form=g.scale_form, lanes=lanes, itemsize=size, y=to, a=to, b=to, c=to, numbers=count, p=g.p, q=0))
 
 
 def reduction(
@@ -129,18 +171,23 @@ def reduction(
     threads = worth(threads, 4 * outer * length * max(inner, 1) / lanes)
     keeps = kind != "sum"  # a maximum is one of its inputs, however small
     if inner == 1:
-        fixed: tuple[int, ...] = row(kind, lanes, size), KINDS.index(kind), lanes, size, outer, length, bits(factor), ROWS
-        launch, jobs = (_along.exact if keeps else _along).ready(0, 0, *fixed), -(-outer // ROWS)
+        geometry = Rows.packed(
+            row=row(kind, lanes, size), kind=KINDS.index(kind), lanes=lanes, itemsize=size, outer=outer, length=length, p=bits(factor)
+        )
+        launch, jobs = (_along.exact if keeps else _along).ready(0, 0, geometry), -(-outer // ROWS)
     else:
-        scale, form = line("affine", lanes, size) if factor != 1 else (0, 0)
+        (copy, copy_form), (combine, combine_form) = (line(name, lanes, size) for name in ("copy", PASSES[kind]))
+        scale, scale_form = line("affine", lanes, size) if factor != 1 else (0, 0)
         piece = PIECE
         while threads > 1 and piece > 64 and outer * -(-inner // piece) < 2 * threads:
             piece //= 2
-        fixed = (*line("copy", lanes, size), *line(PASSES[kind], lanes, size), scale, form, lanes, size, length, inner, piece,
-                 bits(factor), bits(0.0))  # fmt: skip
-        launch, jobs = (_across.exact if keeps else _across).ready(0, 0, *fixed), outer * -(-inner // piece)
+        geometry = Lines.packed(
+            copy=copy, copy_form=copy_form, combine=combine, combine_form=combine_form, scale=scale, scale_form=scale_form, lanes=lanes,
+            itemsize=size, length=length, inner=inner, piece=piece, p=bits(factor),
+        )  # fmt: skip
+        launch, jobs = (_down.exact if keeps else _down).ready(0, 0, geometry), outer * -(-inner // piece)
 
     def run(x: Array, y: Array) -> None:
-        launch(threads, jobs, handle(x), handle(y), *fixed)
+        launch(threads, jobs, handle(x), handle(y), geometry)
 
     return run

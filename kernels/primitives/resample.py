@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.calibration import worth
-from kernels.primitives.vector_pass import bits, line
+from kernels.primitives.records import Record, address, integer
+from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed, read_number, write_number
@@ -23,17 +24,36 @@ Array = np.ndarray
 ROWS = 4  # rows of the last axis that a thread takes at a time
 
 
+class Lines(Record):
+    """A task where numbers lie behind the axis: a line of one output. Micro-kernels take a VectorPass."""
+
+    first = address("of the micro-kernel that multiplies a line")
+    first_form = integer("its form")
+    more = address("of the one that multiplies a line and adds it")
+    more_form = integer("its form")
+    lanes = integer("numbers in a vector")
+    itemsize = integer("bytes of a number")
+    n = integer("inputs along the axis")
+    m = integer("outputs along the axis")
+    inner = integer("numbers of a line")
+    taps = integer("inputs of an output")
+    inputs = address("of which inputs each output has")
+    weights = address("of the bits of each one's weight, a float64")
+
+
 @region
-def _lines(job, thread, x, y, inputs, weights, first, first_form, more, more_form, lanes, size, n, m, inner, taps):
-    """Output m of one outer index: a line of inner numbers."""
-    o, i = split(job, m)
-    to, source = pointed(y) + job * inner * size, pointed(x) + o * n * inner * size
-    table, bent = pointed(inputs) + 8 * i * taps, pointed(weights) + 8 * i * taps
-    place = source + read_index(table, 0) * inner * size
-    call(first, (first_form, lanes, size, to, place, place, place, inner, read_index(bent, 0), 0))
-    for k in range(1, taps):
-        place = source + read_index(table, k) * inner * size
-        call(more, (more_form, lanes, size, to, place, to, to, inner, read_index(bent, k), 0))
+def _lines(job, thread, x, y, geometry):
+    """Output m of one outer index: a line of inner numbers; x and y are handles, geometry: Lines."""
+    g = geometry[0]
+    lanes, size, numbers = g.lanes, g.itemsize, g.inner
+    o, i = split(job, g.m)
+    to, source = pointed(y) + job * numbers * size, pointed(x) + o * g.n * numbers * size
+    inputs, weights = g.inputs + 8 * i * g.taps, g.weights + 8 * i * g.taps
+    place, p = source + read_index(inputs, 0) * numbers * size, read_index(weights, 0)
+    call(g.first, VectorPass(form=g.first_form, lanes=lanes, itemsize=size, y=to, a=place, b=place, c=place, numbers=numbers, p=p, q=0))
+    for k in range(1, g.taps):
+        place, p = source + read_index(inputs, k) * numbers * size, read_index(weights, k)
+        call(g.more, VectorPass(form=g.more_form, lanes=lanes, itemsize=size, y=to, a=place, b=to, c=to, numbers=numbers, p=p, q=0))
 
 
 @region
@@ -64,10 +84,15 @@ def resample(
         launch, jobs = _numbers.ready(0, 0, *fixed), -(-outer // ROWS)
     else:
         held = np.array([[bits(float(weight)) for weight in row] for row in weights], np.int64)
-        fixed = (handle(table), handle(held), *line("affine", lanes, size), *line("axpy", lanes, size), lanes, size, n, m, inner, taps)
-        launch, jobs = _lines.ready(0, 0, *fixed), outer * m
+        (first, first_form), (more, more_form) = line("affine", lanes, size), line("axpy", lanes, size)
+        geometry = Lines.packed(
+            first=first, first_form=first_form, more=more, more_form=more_form, lanes=lanes, itemsize=size, n=n, m=m, inner=inner,
+            taps=taps, inputs=table.ctypes.data, weights=held.ctypes.data,
+        )  # fmt: skip
+        fixed = (geometry,)
+        launch, jobs = _lines.ready(0, 0, geometry), outer * m
 
-    def run(x: Array, y: Array, kept: tuple[Array, ...] = (table, held)) -> None:
+    def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = (table, held)) -> None:
         launch(threads, jobs, handle(x), handle(y), *fixed)
 
     return run

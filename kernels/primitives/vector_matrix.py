@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba.core import types
 
-from kernels.primitives.recurrence import packed, products
-from kernels.primitives.vector_pass import bits, line
+from kernels.primitives.records import Record, address, integer
+from kernels.primitives.recurrence import Products, packed, products
+from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.runtime.ir import call
-from kernels.runtime.jit import address
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
@@ -28,16 +27,38 @@ PASSES = {"relu": "relu", "leaky_relu": "leaky_relu", "elu": "elu", "gelu": "gel
           "tanh": "tanh", "silu": "silu", "relu6": "clip"}  # fmt: skip
 
 
+class Outputs(Record):
+    """A task: a block of outputs."""
+
+    product = address("of the micro-kernel; takes a Products")
+    add = address("of the micro-kernel that adds the bias; takes a VectorPass")
+    add_form = integer("its form")
+    activation = address("of the one that applies it, or 0; takes a VectorPass")
+    activation_form = integer("its form")
+    lanes = integer("numbers in a vector")
+    itemsize = integer("bytes of a number")
+    k = integer("inputs")
+    columns = integer("outputs")
+    p = integer("bits of the activation's first number")
+    q = integer("bits of its second")
+
+
 @region
-def _run(block, thread, x, y, matrix, bias, work, product, add, add_form, bend, bend_form, lanes, size, count, columns, wide, p, q):
-    """A block of outputs."""
-    width = wide * lanes
+def _run(block, thread, x, y, matrix, bias, work, geometry):
+    """A block of outputs; all are handles but geometry: Outputs."""
+    g = geometry[0]
+    lanes, size, width = g.lanes, g.itemsize, WIDE * g.lanes
     place, first = pointed(work) + block * width * size, block * width
-    to, few = pointed(y) + first * size, min(width, columns - first)
-    call(product, (lanes, size, wide, place, pointed(x), pointed(matrix) + block * count * width * size, count, 1))
-    call(add, (add_form, lanes, size, to, place, pointed(bias) + first * size, place, few, p, q))
-    if bend:
-        call(bend, (bend_form, lanes, size, to, to, to, to, few, p, q))
+    to, few = pointed(y) + first * size, min(width, g.columns - first)
+    rows = pointed(matrix) + block * g.k * width * size
+    call(g.product, Products(lanes=lanes, itemsize=size, wide=WIDE, y=place, x=pointed(x), matrix=rows, k=g.k, blocks=1))
+    biased = pointed(bias) + first * size
+    call(g.add, VectorPass(form=g.add_form, lanes=lanes, itemsize=size, y=to, a=place, b=biased, c=place, numbers=few, p=g.p, q=g.q))
+    if g.activation:
+        call(
+            g.activation,
+            VectorPass(form=g.activation_form, lanes=lanes, itemsize=size, y=to, a=to, b=to, c=to, numbers=few, p=g.p, q=g.q),
+        )  # fmt: skip
 
 
 def fits(columns: int, count: int, itemsize: int, activation: tuple[str, float] | None) -> bool:
@@ -57,18 +78,20 @@ def vector_matrix(
     matrix, blocks = packed(weight, WIDE)
     held = np.zeros(columns, weight.dtype) if bias is None else np.ascontiguousarray(bias, weight.dtype)
     name, slope = activation or ("", 0.0)
-    bend = line(PASSES[name], lanes, size) if name else (0, 0)
+    (add, add_form), (applied, form) = line("add", lanes, size), line(PASSES[name], lanes, size) if name else (0, 0)
     p, q = (0.0, 6.0) if name == "relu6" else (slope, 0.0)
-    product = address(products, (lanes, size, WIDE), (types.int64,) * 5)
-    fixed = (product, *line("add", lanes, size), *bend, lanes, size, count, columns, WIDE, bits(p), bits(q))
-    launch = _run.ready(0, 0, 0, 0, 0, *fixed)
+    geometry = Outputs.packed(
+        product=products(WIDE, lanes, size), add=add, add_form=add_form, activation=applied, activation_form=form, lanes=lanes,
+        itemsize=size, k=count, columns=columns, p=bits(p), q=bits(q),
+    )  # fmt: skip
+    launch = _run.ready(0, 0, 0, 0, 0, geometry)
     threads = threads if matrix.nbytes > SHARED else 1
 
     def bind(x: Array, y: Array, scratch: Array) -> Callable[[], None]:
         places = handle(x), handle(y), handle(matrix), handle(held), handle(scratch)
 
         def run(kept: tuple[Array, ...] = (x, y, matrix, held, scratch)) -> None:
-            launch(threads, blocks, *places, *fixed)
+            launch(threads, blocks, *places, geometry)
 
         return run
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kernels.cost.calibration import worth
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.primitives.vector_math import ARITY, CYCLES
-from kernels.primitives.vector_pass import bits, line
+from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.jit import njit
@@ -95,14 +95,24 @@ def _bytes(code):
     return 4 if code == 0 or code == 3 else 1 if code == 2 else 8
 
 
+class Part(NamedTuple):
+    """What a block sees of an array: rows x columns numbers of any type and strides."""
+
+    code: int  # of the type
+    rows: int
+    pitch: int  # numbers from row to row
+    columns: int
+    stride: int  # numbers from column to column
+
+
 @njit
-def _load(to, size, source, code, rows, pitch, count, stride, turning, lanes, zero):
-    """Numbers of any type and strides into a block of numbers of `size` bytes. turning: what transposes a matrix whose columns are rows
-    here, 0 for none."""
+def _load(to, size, source, part, transposing, lanes, zero):
+    """A Part into a block of numbers of `size` bytes. transposing: what transposes a matrix whose columns are rows here, 0 for none."""
+    code, rows, pitch, count, stride = part
     step, own = stride * _bytes(code), pitch * _bytes(code)
-    if turning:
+    if transposing:
         call(
-            turning,
+            transposing,
             Transpose(lanes=lanes, itemsize=size, dst=to, dst_pitch=count, src=source, src_pitch=stride, rows=count, columns=rows),
         )  # fmt: skip
         return
@@ -123,8 +133,9 @@ def _load(to, size, source, code, rows, pitch, count, stride, turning, lanes, ze
 
 
 @njit
-def _store(source, size, to, code, rows, pitch, count, stride, zero):
-    """A block into numbers of any type and strides."""
+def _store(source, size, to, part, zero):
+    """A block into a Part."""
+    code, rows, pitch, count, stride = part
     step, own = stride * _bytes(code), pitch * _bytes(code)
     for r in range(rows):
         place, first = source + r * count * size, to + r * own
@@ -182,7 +193,8 @@ def _run(job, thread, description, zero, size):
             elif o >= inputs:
                 write_index(memory, address)
             elif read_index(memory, 0) != address or read_index(memory, 1) != rows or read_index(memory, 2) != count:
-                _load(read_index(pointers, o), size, address, code, rows, pitch, count, stride, read_index(at, 5), lanes, zero)
+                part = Part(code=code, rows=rows, pitch=pitch, columns=count, stride=stride)
+                _load(read_index(pointers, o), size, address, part, read_index(at, 5), lanes, zero)
                 write_index(memory, address)
                 write_index(memory + 8, rows)
                 write_index(memory + 16, count)
@@ -191,12 +203,15 @@ def _run(job, thread, description, zero, size):
             to, a = read_index(pointers, read_index(at, 4)), read_index(pointers, read_index(at, 5))
             b, c = read_index(pointers, read_index(at, 6)), read_index(pointers, read_index(at, 7))
             form, lanes, p, q = read_index(at, 1), read_index(at, 2), read_index(at, 8), read_index(at, 9)
-            call(read_index(at, 0), (form, lanes, size, to, a, b, c, rows * count, p, q))
+            call(
+                read_index(at, 0),
+                VectorPass(form=form, lanes=lanes, itemsize=size, y=to, a=a, b=b, c=c, numbers=rows * count, p=p, q=q),
+            )  # fmt: skip
         for o in range(inputs, operands):
             at = described + o * each
             if not read_index(at, 2):
-                code, pitch, stride = read_index(at, 1), read_index(at, 3), read_index(at, 4)
-                _store(read_index(pointers, o), size, read_index(seen + 24 * o, 0), code, rows, pitch, count, stride, zero)
+                part = Part(code=read_index(at, 1), rows=rows, pitch=read_index(at, 3), columns=count, stride=read_index(at, 4))
+                _store(read_index(pointers, o), size, read_index(seen + 24 * o, 0), part, zero)
 
 
 def joined(shape: Sequence[int], strides: Sequence[Sequence[int]], order: Sequence[int]) -> tuple[list[int], list[list[int]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Self
+from typing import Any, Self
 
 from kernels.problem.accuracy import ACCURACIES
 from kernels.problem.errors import ProblemError, meant
@@ -238,8 +238,17 @@ def pool_problem(conv: Conv) -> Pool:
     kind, kernel, stride = conv.pool
     flat = len(kernel)
     return Pool(
-        f"{kind}_pool{conv.op[-2:]}", conv.n, conv.c_out, conv.conv_size, kernel, stride, ((0, 0),) * flat, (1,) * flat, conv.dtype
-    )
+        op=f"{kind}_pool{conv.op[-2:]}", n=conv.n, c_in=conv.c_out, size=conv.conv_size, kernel=kernel, stride=stride,
+        padding=((0, 0),) * flat, dilation=(1,) * flat, dtype=conv.dtype,
+    )  # fmt: skip
+
+
+def linear_problem(n: int, c_in: int, positions: int, c_out: int, dtype: str, *, op: str = "linear", **options: Any) -> Conv:
+    """A product along the channels, as a convolution of one tap over one row of positions; options: further fields of Conv."""
+    return Conv(
+        op=op, n=n, c_in=c_in, size=(1, positions), kernel=(1, 1), stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), dtype=dtype,
+        c_out=c_out, **options,
+    )  # fmt: skip
 
 
 def parse(text: str) -> Problem:

@@ -63,7 +63,7 @@ def axes_of(op: str) -> int:
 
 
 def _layer(
-    op: str, x_shape: Sequence[int], weight: Any, stride: Ints, dilation: Ints, groups: int, flip: bool, layout: str, order: str
+    op: str, x_shape: Sequence[int], weight: Any, *, stride: Ints, dilation: Ints, groups: int, flip: bool, layout: str, order: str
 ) -> ConvLayer:
     axes, last = axes_of(op), is_channels_last(op, layout)
     batch, n, c_in, size = split_shape(op, x_shape, axes, last)
@@ -79,12 +79,15 @@ def _layer(
     groups = per_axis(op, "groups", groups, 1)[0]
     stride, dilation = per_axis(op, "stride", stride, axes), per_axis(op, "dilation", dilation, axes)
     check_positive(op, weight.shape[2:], stride, dilation)
-    return ConvLayer(op, axes, last, batch, n, c_in, size, given, has_dtype, weight, groups, stride, dilation)
+    return ConvLayer(
+        op=op, axes=axes, channels_last=last, batch=batch, n=n, c_in=c_in, size=size, given=given, has_dtype=has_dtype, weight=weight,
+        groups=groups, stride=stride, dilation=dilation,
+    )  # fmt: skip
 
 
 def _assemble(
-    layer: ConvLayer, x_shape: Sequence[int], x_dtype: np.dtype, padding: Pairs, c_out: int, bias: Any, scale: Any, shift: Any,
-    activation: Any, pool: Any, accuracy: str | None, make: Callable[..., Conv], **more: Any,
+    make: Callable[..., Conv], layer: ConvLayer, x_shape: Sequence[int], x_dtype: np.dtype, padding: Pairs, c_out: int, *, bias: Any,
+    scale: Any, shift: Any, activation: Any, pool: Any, accuracy: str | None, **more: Any,
 ) -> Request:  # fmt: skip
     """The problem that `make` builds, and its operands."""
     op, axes = layer.op, layer.axes
@@ -95,10 +98,10 @@ def _assemble(
     warn_if_widened(op, x_dtype, computed, {name: array.dtype for name, array in given.items() if chosen[name]})
     scaled = scale is not None or shift is not None
     problem = make(
-        op, layer.n, layer.c_in, flat(layer.size, 1), flat(layer.kernel, 1), flat(layer.stride, 1), flat(padding, (0, 0)),
-        flat(layer.dilation, 1), computed.name, c_out=c_out, groups=layer.groups, bias=bias is not None, scale=scaled,
-        activation=activation_pair(op, activation), pool=pool_triple(op, pool, axes),
-        accuracy=accuracy_of(op, accuracy), **more,
+        op=op, n=layer.n, c_in=layer.c_in, size=flat(layer.size, 1), kernel=flat(layer.kernel, 1), stride=flat(layer.stride, 1),
+        padding=flat(padding, (0, 0)), dilation=flat(layer.dilation, 1), dtype=computed.name,
+        c_out=c_out, groups=layer.groups, bias=bias is not None, scale=scaled,
+        activation=activation_pair(op, activation), pool=pool_triple(op, pool, axes), accuracy=accuracy_of(op, accuracy), **more,
     )  # fmt: skip
     check_size(problem)
     operands = Operands(
@@ -112,10 +115,11 @@ def _assemble(
 
 
 def conv_layer(
-    op: str, x_shape: Sequence[int], weight: Any, stride: Ints, padding: Any, dilation: Ints, groups: int, flip: bool, layout: str
+    op: str, x_shape: Sequence[int], weight: Any, *, stride: Ints, padding: Any, dilation: Ints, groups: int, flip: bool, layout: str
 ) -> tuple[ConvLayer, Pairs, int]:
     """(layer, padding, output channels) of a convolution."""
-    layer = _layer(op, x_shape, weight, stride, dilation, groups, flip, layout, "(C_out, C_in/groups, *kernel)")
+    order = "(C_out, C_in/groups, *kernel)"
+    layer = _layer(op, x_shape, weight, stride=stride, dilation=dilation, groups=groups, flip=flip, layout=layout, order=order)
     groups, c_in, (c_out, per_group) = layer.groups, layer.c_in, layer.weight.shape[:2]
     if groups >= 1 and c_in != per_group * groups:
         raise ProblemError(
@@ -131,16 +135,22 @@ def conv(
     shift: Any = None, layout: str = "channels_first", accuracy: str | None = None,
 ) -> Request:  # fmt: skip
     """conv1d, conv2d or conv3d."""
-    layer, pairs, c_out = conv_layer(op, x_shape, weight, stride, padding, dilation, groups, flip, layout)
-    return _assemble(layer, x_shape, x_dtype, pairs, c_out, bias, scale, shift, activation, pool, accuracy, Conv)
+    layer, pairs, c_out = conv_layer(
+        op, x_shape, weight, stride=stride, padding=padding, dilation=dilation, groups=groups, flip=flip, layout=layout
+    )
+    return _assemble(
+        Conv, layer, x_shape, x_dtype, pairs, c_out, bias=bias, scale=scale, shift=shift, activation=activation, pool=pool,
+        accuracy=accuracy,
+    )  # fmt: skip
 
 
 def transposed_layer(
-    op: str, x_shape: Sequence[int], weight: Any, stride: Ints, padding: Any, output_padding: Ints, groups: int, dilation: Ints,
+    op: str, x_shape: Sequence[int], weight: Any, *, stride: Ints, padding: Any, output_padding: Ints, groups: int, dilation: Ints,
     output_size: Any, flip: bool, layout: str,
 ) -> tuple[ConvLayer, Pairs, Size, int]:  # fmt: skip
     """(layer, padding, output padding, output channels) of a transposed convolution."""
-    layer = _layer(op, x_shape, weight, stride, dilation, groups, flip, layout, "(C_in, C_out/groups, *kernel)")
+    order = "(C_in, C_out/groups, *kernel)"
+    layer = _layer(op, x_shape, weight, stride=stride, dilation=dilation, groups=groups, flip=flip, layout=layout, order=order)
     if layer.channels_last and layer.groups > 1 and layer.weight.shape[0] % layer.groups == 0:  # C_out holds the groups, canonically C_in
         per_group = layer.weight.reshape(layer.groups, -1, *layer.weight.shape[1:])
         layer = dataclasses.replace(layer, weight=per_group.swapaxes(1, 2).reshape(-1, *per_group.shape[1:2], *layer.kernel))
@@ -171,10 +181,13 @@ def conv_transpose(
 ) -> Request:  # fmt: skip
     """conv_transpose1d, 2d or 3d."""
     layer, pairs, more, c_out = transposed_layer(
-        op, x_shape, weight, stride, padding, output_padding, groups, dilation, output_size, flip, layout
-    )
-    steps = bias, scale, shift, activation, pool, accuracy
-    return _assemble(layer, x_shape, x_dtype, pairs, c_out, *steps, ConvTranspose, output_padding=flat(more, 0))
+        op, x_shape, weight, stride=stride, padding=padding, output_padding=output_padding, groups=groups, dilation=dilation,
+        output_size=output_size, flip=flip, layout=layout,
+    )  # fmt: skip
+    return _assemble(
+        ConvTranspose, layer, x_shape, x_dtype, pairs, c_out, bias=bias, scale=scale, shift=shift, activation=activation, pool=pool,
+        accuracy=accuracy, output_padding=flat(more, 0),
+    )  # fmt: skip
 
 
 def _output_padding(op: str, layer: ConvLayer, output_size: Any, shortest: Size) -> Size:

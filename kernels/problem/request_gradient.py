@@ -71,22 +71,17 @@ class GradientRequest:
     exchanged: bool = False
 
 
-def _conv(
-    op: str, x_shape: Sequence[int], weight: Any, stride: Ints, padding: Any, dilation: Ints, groups: int, flip: bool, layout: str,
-    accuracy: str | None,
-) -> Adjoint:  # fmt: skip
-    layer, pairs, c_out = conv_layer(op, x_shape, weight, stride, padding, dilation, groups, flip, layout)
+def _conv(op: str, x_shape: Sequence[int], weight: Any, *, accuracy: str | None, **options: Any) -> Adjoint:
+    """options: those of `conv_layer`."""
+    layer, pairs, c_out = conv_layer(op, x_shape, weight, **options)
     axes = zip(layer.size, layer.kernel, layer.stride, pairs, layer.dilation)
     size = tuple((n + sum(pair) - dilated(k, d)) // s + 1 for n, k, s, pair, d in axes)
     return Adjoint(op, tuple(x_shape), layer, pairs, size, c_out, False, accuracy_of(op, accuracy))
 
 
-def _transposed(
-    op: str, x_shape: Sequence[int], weight: Any, stride: Ints, padding: Any, output_padding: Ints, groups: int, dilation: Ints,
-    output_size: Any, flip: bool, layout: str, accuracy: str | None,
-) -> Adjoint:  # fmt: skip
-    read = transposed_layer(op, x_shape, weight, stride, padding, output_padding, groups, dilation, output_size, flip, layout)
-    layer, pairs, more, c_out = read
+def _transposed(op: str, x_shape: Sequence[int], weight: Any, *, accuracy: str | None, **options: Any) -> Adjoint:
+    """options: those of `transposed_layer`."""
+    layer, pairs, more, c_out = transposed_layer(op, x_shape, weight, **options)
     axes = zip(layer.size, layer.kernel, layer.stride, pairs, layer.dilation, more)
     size = tuple((n - 1) * s - sum(pair) + dilated(k, d) + o for n, k, s, pair, d, o in axes)
     return Adjoint(op, tuple(x_shape), layer, pairs, size, c_out, True, accuracy_of(op, accuracy))
@@ -142,9 +137,9 @@ def _transpose_of(forward: Conv) -> ConvTranspose:
         for n, o, s, pair, k, d in zip(forward.size, forward.conv_size, forward.stride, forward.padding, forward.kernel, forward.dilation)
     )
     return ConvTranspose(
-        forward.op.replace("conv", "conv_transpose"), forward.n, forward.c_out, forward.conv_size, forward.kernel, forward.stride,
-        forward.padding, forward.dilation, forward.dtype, c_out=forward.c_in, groups=forward.groups, output_padding=more,
-        accuracy=forward.accuracy,
+        op=forward.op.replace("conv", "conv_transpose"), n=forward.n, c_in=forward.c_out, size=forward.conv_size, kernel=forward.kernel,
+        stride=forward.stride, padding=forward.padding, dilation=forward.dilation, dtype=forward.dtype,
+        c_out=forward.c_in, groups=forward.groups, output_padding=more, accuracy=forward.accuracy,
     )  # fmt: skip
 
 
@@ -153,7 +148,10 @@ def conv_input(
     dilation: Ints = 1, groups: int = 1, *, flip: bool = False, layout: str = "channels_first", accuracy: str | None = None,
 ) -> GradientRequest:  # fmt: skip
     """conv1d_input, conv2d_input or conv3d_input; grad_output, or its shape, is only checked."""
-    adjoint = _conv(op, shape(op, input_size), weight, stride, padding, dilation, groups, flip, layout, accuracy)
+    adjoint = _conv(
+        op, shape(op, input_size), weight, stride=stride, padding=padding, dilation=dilation, groups=groups, flip=flip, layout=layout,
+        accuracy=accuracy,
+    )  # fmt: skip
     return _input(adjoint, grad_output, grad_dtype)
 
 
@@ -163,8 +161,10 @@ def conv_transpose_input(
     layout: str = "channels_first", accuracy: str | None = None,
 ) -> GradientRequest:  # fmt: skip
     """conv_transpose1d_input, 2d or 3d."""
-    arguments = stride, padding, output_padding, groups, dilation, output_size, flip, layout, accuracy
-    adjoint = _transposed(op, shape(op, input_size), weight, *arguments)
+    adjoint = _transposed(
+        op, shape(op, input_size), weight, stride=stride, padding=padding, output_padding=output_padding, groups=groups, dilation=dilation,
+        output_size=output_size, flip=flip, layout=layout, accuracy=accuracy,
+    )  # fmt: skip
     return _input(adjoint, grad_output, grad_dtype)
 
 
@@ -175,9 +175,12 @@ def _places(adjoint: Adjoint, flip: bool) -> Array | None:
         return None
     numbers = np.arange(layer.given.size).reshape(layer.given.shape)
     layout = "channels_last" if layer.channels_last else "channels_first"
+    plain: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": layer.groups, "flip": flip, "layout": layout}
     if adjoint.transposed:
-        return transposed_layer(adjoint.op, adjoint.given, numbers, 1, 0, 0, layer.groups, 1, None, flip, layout)[0].weight.reshape(-1)
-    return conv_layer(adjoint.op, adjoint.given, numbers, 1, 0, 1, layer.groups, flip, layout)[0].weight.reshape(-1)
+        read = transposed_layer(adjoint.op, adjoint.given, numbers, output_padding=0, output_size=None, **plain)[0]
+    else:
+        read = conv_layer(adjoint.op, adjoint.given, numbers, **plain)[0]
+    return read.weight.reshape(-1)
 
 
 def _weight(adjoint: Adjoint, grad_output: Any, dtypes: list[np.dtype], flip: bool) -> GradientRequest:
@@ -209,7 +212,10 @@ def conv_weight(
 ) -> GradientRequest:  # fmt: skip
     """conv1d_weight, conv2d_weight or conv3d_weight; grad_output, or its shape, is only checked."""
     blank = _blank(op, weight_size, x_dtype)
-    adjoint = _conv(op, shape(op, x_shape), blank, stride, padding, dilation, groups, flip, layout, accuracy)
+    adjoint = _conv(
+        op, shape(op, x_shape), blank, stride=stride, padding=padding, dilation=dilation, groups=groups, flip=flip, layout=layout,
+        accuracy=accuracy,
+    )  # fmt: skip
     return _weight(adjoint, grad_output, [x_dtype, grad_dtype or x_dtype], flip)
 
 
@@ -220,8 +226,10 @@ def conv_transpose_weight(
 ) -> GradientRequest:  # fmt: skip
     """conv_transpose1d_weight, 2d or 3d."""
     blank = _blank(op, weight_size, x_dtype)
-    arguments = stride, padding, output_padding, groups, dilation, output_size, flip, layout, accuracy
-    adjoint = _transposed(op, shape(op, x_shape), blank, *arguments)
+    adjoint = _transposed(
+        op, shape(op, x_shape), blank, stride=stride, padding=padding, output_padding=output_padding, groups=groups, dilation=dilation,
+        output_size=output_size, flip=flip, layout=layout, accuracy=accuracy,
+    )  # fmt: skip
     return _weight(adjoint, grad_output, [x_dtype, grad_dtype or x_dtype], flip)
 
 

@@ -30,8 +30,8 @@ from kernels.problem.window import dilated
 
 
 def _pool(
-    op: str, x_shape: Sequence[int], x_dtype: np.dtype, kernel_size: Ints, stride: Any = None, padding: Any = 0, dilation: Ints = 1,
-    ceil_mode: bool = False, return_indices: bool = False, count_include_pad: bool = True, divisor_override: int | None = None, *,
+    op: str, x_shape: Sequence[int], x_dtype: np.dtype, kernel_size: Ints, *, stride: Any = None, padding: Any = 0, dilation: Ints = 1,
+    ceil_mode: bool = False, return_indices: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
     layout: str = "channels_first",
 ) -> Request:  # fmt: skip
     axes, last = int(op[-2]), is_channels_last(op, layout)
@@ -50,7 +50,8 @@ def _pool(
                 )
     computed, returned = result_dtypes([x_dtype])
     problem = Pool(
-        op, n, channels, flat(size, 1), flat(kernel, 1), flat(stride, 1), flat(pairs, (0, 0)), flat(dilation, 1), computed.name,
+        op=op, n=n, c_in=channels, size=flat(size, 1), kernel=flat(kernel, 1), stride=flat(stride, 1), padding=flat(pairs, (0, 0)),
+        dilation=flat(dilation, 1), dtype=computed.name,
         ceil_mode=flag(op, "ceil_mode", ceil_mode), count_include_pad=flag(op, "count_include_pad", count_include_pad),
         return_indices=flag(op, "return_indices", return_indices),
         divisor_override=None if divisor_override is None else per_axis(op, "divisor_override", divisor_override, 1)[0],
@@ -64,7 +65,10 @@ def max_pool(
     ceil_mode: bool = False, return_indices: bool = False, *, layout: str = "channels_first",
 ) -> Request:  # fmt: skip
     """max_pool1d, 2d or 3d."""
-    return _pool(op, x_shape, x_dtype, kernel_size, stride, padding, dilation, ceil_mode, return_indices, layout=layout)
+    return _pool(
+        op, x_shape, x_dtype, kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode,
+        return_indices=return_indices, layout=layout,
+    )  # fmt: skip
 
 
 def avg_pool(
@@ -73,7 +77,8 @@ def avg_pool(
 ) -> Request:  # fmt: skip
     """avg_pool1d, 2d or 3d."""
     return _pool(
-        op, x_shape, x_dtype, kernel_size, stride, padding, dilation, ceil_mode, False, count_include_pad, divisor_override, layout=layout
+        op, x_shape, x_dtype, kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad, divisor_override=divisor_override, layout=layout,
     )  # fmt: skip
 
 
@@ -111,7 +116,7 @@ def adaptive_max_pool(
     if None not in alike:
         kernel, stride = zip(*(one for one in alike if one))
         kind = f"{problem.kind}_pool{axes}d"
-        return _pool(kind, x_shape, x_dtype, kernel, stride, return_indices=return_indices, layout=layout)
+        return _pool(kind, x_shape, x_dtype, kernel, stride=stride, return_indices=return_indices, layout=layout)
     return Request(problem, Operands(), Signature(tuple(x_shape), user_shape(batch, problem, axes, last), returned, axes, last))
 
 

@@ -40,7 +40,8 @@ class _Waiting:
             self._memory, self._address = memory, memory.ctypes.data
             self._views.clear()
         column = inner * self.dtype.itemsize
-        self._append(handle(y), self._address, rows, column, self._taken, self._held, self.count, 0, m)
+        waiting = self._taken, self._held, self.count, 0
+        self._append(handle(y), self._address, rows, column, *waiting, m)
         self.count = self._held = held
         self._taken = 0
 

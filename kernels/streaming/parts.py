@@ -22,7 +22,7 @@ from kernels.network.fusion import Choosing, fuse
 from kernels.network.layers import Flatten, Join, Linear, Pointwise, Stage, Window, named
 from kernels.primitives import elementwise
 from kernels.problem.arrays import canonical
-from kernels.problem.conv import Conv, Problem, pool_problem
+from kernels.problem.conv import Conv, Problem, linear_problem, pool_problem
 from kernels.problem.errors import RefusedError
 from kernels.problem.halo import Chain, Fork, Part, Slide
 from kernels.problem.operands import Operands
@@ -141,10 +141,10 @@ class Rows:
             if found is None:
                 if len(self.plans) >= PLANS:
                     self.plans.pop(next(iter(self.plans)))
-                (c_out, c_in), ones, none = self.weight.shape, (1, 1), ((0, 0), (0, 0))
-                dtype, activation = self.weight.dtype, self.stage.activation
-                problem = Conv("linear", 1, c_in, (1, rows), ones, ones, none, ones, dtype.name, c_out, bias=self.bias is not None,
-                               activation=activation)  # fmt: skip
+                (c_out, c_in), dtype = self.weight.shape, self.weight.dtype
+                problem = linear_problem(
+                    1, c_in, rows, c_out, dtype.name, bias=self.bias is not None, activation=self.stage.activation
+                )  # fmt: skip
                 signature = Signature((1, 1, rows, c_in), (1, 1, rows, c_out), dtype, 2, channels_last=True)
                 name = steady(problem, self.stage.implementation) if self.cut else self.stage.implementation
                 operands = Operands(self.weight.reshape(c_out, c_in, 1, 1).copy(), self.bias)

@@ -39,8 +39,10 @@ def test_input_transform(shape: tuple[int, ...], rows: int, columns: int, pad: i
     pitch = tiles + lanes
     words = tile_patches.entry_words(th, tw, lanes)
     entries = np.zeros((tiles, words), np.int64)
-    place = rows, columns, -pad, -pad, h, w, mh, mw, th, tw, lanes, tile_patches.BLOCK // size
-    count = tile_patches.write_entries(at(entries), words, *place)
+    place = tile_patches.PatchTiles(
+        rows=rows, columns=columns, row=-pad, column=-pad, height=h, width=w, down=mh, across=mw, th=th, tw=tw
+    )
+    count = tile_patches.write_entries(at(entries), words, place, lanes, tile_patches.BLOCK // size)
     v = Guarded((th * tw, pitch), dtype)
     invoke(winograd.input_transform(shape, lanes, size), *shape, lanes, size, at(v.array), pitch, at(x), w, 0, at(entries), count)
 
@@ -65,7 +67,8 @@ def test_output_transform(shape: tuple[int, ...], rows: int, columns: int, less:
     products, bias = numbers(points, pitch, dtype=dtype), numbers(1, dtype=dtype, seed=3)
     words = tile_outputs.entry_words(mw, lanes)
     entries = np.zeros((tiles, words), np.int64)
-    count = tile_outputs.write_entries(at(entries), words, rows, columns, 0, first + ow, oh, ow, mh, mw, lanes)
+    written = tile_outputs.OutputTiles(rows=rows, columns=columns, row=0, pitch=first + ow, height=oh, width=ow, mh=mh, mw=mw)
+    count = tile_outputs.write_entries(at(entries), words, written, lanes)
     y = Guarded((oh, first + ow), dtype)
     place = at(y.array[:, first:]), first + ow, 0, at(entries), count, at(products), pitch
     invoke(winograd.output_transform(shape, lanes, size), *shape, lanes, size, *place, at(bias), 0, 0, 1, 0)

@@ -207,7 +207,9 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
                 again /= L3_BYTES[spec.mesh] if leaves else 4 * L2_BYTES
                 job = job_cycles(compute, _stream(problem, spec, chunks, across=True) + again, pack)
                 cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * job
-                yield Blocking(True, rows, ow, problem.c_in, m, n, chunks, True, cycles)
+                yield Blocking(
+                    flat=True, rows=rows, columns=ow, channels=problem.c_in, m=m, n=n, chunks=chunks, across=True, cycles=cycles
+                )
 
 
 def kind(block: Blocking) -> str:

@@ -15,16 +15,16 @@ from kernels.methods.direct.blocking import Blocking
 from kernels.methods.direct.pack_input import PackInput, pack
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import Blocks
-from kernels.primitives.channels_last_blocks import NOTE, plane_of, staging
-from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_job, launcher, tile_table
+from kernels.primitives.channels_last_blocks import NOTE, InputBlock, OutputBlock, plane_of, staging
+from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_job, launcher, share, task_at, tile_table
 from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile
 from kernels.primitives.packed_layout import Layout, layout
-from kernels.primitives.post_ops import apply_activation, block_post_ops, pool_bytes, pool_record
+from kernels.primitives.post_ops import Sums, apply_activation, block_post_ops, pool_bytes, pool_record
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.problem.window import Size
-from kernels.runtime.ir import call, read_index, split
+from kernels.runtime.ir import call, read_index
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.scratch import Scratch, whole
@@ -33,18 +33,18 @@ Array = np.ndarray
 
 
 @njit
-def pack_channels(g, block, x, image, channel, channels, row, column, positions):
-    """Pack `channels` input channels from `channel` on, from an input row and column on (before padding), to the beginning of the job's
-    scratch at `block`; in one call, unless they are turned over one by one."""
-    together = 1 if g.last_in else channels
-    for c in range(0, channels, together):
-        source, top, left, h, w = plane_of(g, x, image, channel, c, channels, row, column, positions, block)
+def pack_channels(g, block, x, at):
+    """Pack `at`, an InputBlock, to the beginning of the task's scratch at `block`; in one call, unless channels are transposed one by one.
+    """
+    together = 1 if g.last_in else at.channels
+    for c in range(0, at.channels, together):
+        source, top, left, h, w = plane_of(g, x, at, c, block)
         to = block + c * g.channel_stride * g.itemsize
         call(
             g.pack,
             PackInput(
                 step=g.step, lanes=g.lanes, itemsize=g.itemsize, dst=to, line=block + g.line_offset, offsets=g.columns_table,
-                columns=g.planes, column_stride=g.column_stride, phases=g.phases, phase_stride=g.phase_stride, positions=positions,
+                columns=g.planes, column_stride=g.column_stride, phases=g.phases, phase_stride=g.phase_stride, positions=at.positions,
                 pitch=g.pitch, numbers=g.count, span=g.span, src=source, first_row=top, row_step=g.row_step, first_column=left,
                 column_step=g.column_step, height=h, width=w, ahead=g.ahead, times=together, dst_step=g.channel_stride,
             ),
@@ -69,22 +69,28 @@ def run_job(job, x, out, operands, geometry, block):
     """One job; all are addresses but the record: `block` that of its scratch, operands those of weights, biases, scales and shifts."""
     g = geometry[0]
     size = g.itemsize
-    oc_split, rest = split(job, split(g.jobs, g.oc_splits)[0])  # a thread's jobs share weights
-    rest, column_block = split(rest, g.column_blocks)
-    rest, row_block = split(rest, g.row_blocks)
-    image, group = split(rest, g.groups)
-    row, column = row_block * g.rows, column_block * g.columns
+    task = task_at(g, job)
+    image, group = task.image, task.group
+    row, column = task.row_block * g.rows, task.column_block * g.columns
     rows, columns = min(g.rows, g.oh - row), min(g.columns, g.ow - column)
     edges = 2 * (rows < g.rows) + (columns < g.columns)
     entries = g.vectors + edges * g.vectors_each
     n_tiles, n_edge = read_index(g.n_tables, 3 * edges), read_index(g.n_tables, 3 * edges + 1)
     n_full = read_index(g.n_tables, 3 * edges + 2)
-    first_tile, last_tile = split(oc_split * g.m_tiles, g.oc_splits)[0], split((oc_split + 1) * g.m_tiles, g.oc_splits)[0]
+    first_tile, last_tile = share(g.m_tiles, g.oc_splits, task.oc_split)
+    made = OutputBlock(image=image, row=row, column=column, rows=rows, columns=columns)
     positions = g.positions - (g.rows - rows) * g.positions_per_row
     y_row = g.rows * g.columns if g.pool else g.pending_pitch if g.last_out else g.oh * g.ow
     for channel in range(0, g.ins, g.channels):
         channels = min(g.channels, g.ins - channel)
-        pack_channels(g, block, x, image, group * g.ins + channel, channels, row * g.sh, column * g.sw, positions)
+        pack_channels(
+            g,
+            block,
+            x,
+            InputBlock(
+                image=image, channel=group * g.ins + channel, channels=channels, row=row * g.sh, column=column * g.sw, positions=positions,
+            ),
+        )  # fmt: skip
         summed, taps = channel * g.kernel_taps, channels * g.kernel_taps
         pending = 0
         stage = (FROM_BIAS if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)
@@ -114,7 +120,7 @@ def run_job(job, x, out, operands, geometry, block):
             if stage & LAST and g.form and not g.activates_maxima:
                 apply_activation(g, m, y, y_row, columns if g.pool or g.last_out else g.ow, rows, columns)
             full = stage & LAST and (t == last_tile - 1 or pending + m + g.m_edge + 1 > g.pending)
-            pending = block_post_ops(g, m, pending, y, y_row, out, image, j, row, column, rows, columns, block, full)
+            pending = block_post_ops(g, Sums(j=j, m=m, y=y, y_row=y_row), pending, out, made, block, full)
 
 
 run_jobs = every_job(run_job)

@@ -15,8 +15,8 @@ from kernels.methods.direct.blocking import Blocking, oc_layout
 from kernels.methods.direct.driver import line_bytes, pack_channels, pack_line, packing
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import OcBlocks
-from kernels.primitives.channels_last_blocks import NOTE, staging
-from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, padded
+from kernels.primitives.channels_last_blocks import NOTE, InputBlock, staging
+from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, padded, share
 from kernels.primitives.gemm_tile import AHEAD
 from kernels.primitives.gemm_tile_oc import GemmTileOc, tile
 from kernels.primitives.post_ops import apply_activation
@@ -54,8 +54,9 @@ def run_job(job, x, out, operands, geometry, block):
     elif g.one_line:
         pack_line(g, block, block, source, number * g.ins)
     else:
-        pack_channels(g, block, x, image, 0, g.ins, row * g.sh, 0, positions)
-    first_tile, last_tile = split(oc_split * g.n_tiles, g.oc_splits)[0], split((oc_split + 1) * g.n_tiles, g.oc_splits)[0]
+        packed = InputBlock(image=image, channel=0, channels=g.ins, row=row * g.sh, column=0, positions=positions)
+        pack_channels(g, block, x, packed)
+    first_tile, last_tile = share(g.n_tiles, g.oc_splits, oc_split)
     for t in range(first_tile, last_tile):
         j = (t * g.n_edge + min(t, g.n_full_tiles)) * g.lanes
         n = g.n_edge + (t < g.n_full_tiles)

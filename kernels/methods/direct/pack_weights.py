@@ -9,6 +9,7 @@ import numpy as np
 
 from kernels.cost.calibration import worth
 from kernels.cost.gemm import even
+from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.runtime.ir import call
 from kernels.runtime.machine import machine
@@ -21,35 +22,57 @@ Array = np.ndarray
 CYCLES = 1  # to move one number
 
 
+class WeightTiles(Record):
+    """A task: the weights of one tile."""
+
+    transpose = address("of the micro-kernel; takes a Transpose")
+    lanes = integer("numbers in a vector")
+    itemsize = integer("bytes of a number")
+    c_out = integer("output channels")
+    k = integer("taps of all channels of a group")
+    m_tiles = integer("tiles of a group's output channels")
+    m_edge = integer("units of an edge tile; full tiles, which come first, have one more")
+    m_full_tiles = integer("full tiles")
+    unit = integer("output channels that stay together")
+
+
 @region
-def _turn(t, thread, weights, packed, kernel, lanes, size, c_out, k, parts, base, extra, unit):
-    """A tile of packed from weights (c_out, k), both handles of elements of `size` bytes, a matrix turned over by the kernel at an
-    address; packed is zero where there are no rows."""
-    outs = (parts * base + extra) * unit
-    group, tile = t // parts, t % parts
-    j, m = group * outs + (tile * base + min(tile, extra)) * unit, (base + (tile < extra)) * unit
+def _pack_tile(t, thread, weights, packed, geometry):
+    """A tile of packed from weights (c_out, k), both handles, as a matrix transposed; packed is zero where there are no rows. geometry:
+    WeightTiles."""
+    g = geometry[0]
+    size, k = g.itemsize, g.k
+    group, tile = t // g.m_tiles, t % g.m_tiles
+    j = (group * (g.m_tiles * g.m_edge + g.m_full_tiles) + tile * g.m_edge + min(tile, g.m_full_tiles)) * g.unit
+    m = (g.m_edge + (tile < g.m_full_tiles)) * g.unit
     to, source = pointed(packed) + j * k * size, pointed(weights) + j * k * size
     call(
-        kernel, Transpose(lanes=lanes, itemsize=size, dst=to, dst_pitch=m, src=source, src_pitch=k, rows=min(m, c_out - j), columns=k)
-    )
+        g.transpose,
+        Transpose(
+            lanes=g.lanes, itemsize=size, dst=to, dst_pitch=m, src=source, src_pitch=k, rows=min(m, g.c_out - j), columns=k,
+        ),
+    )  # fmt: skip
 
 
 def packer(c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, unit: int = 1) -> Callable[[Any], Array]:
     """What packs contiguous weights of shape (c_out, k), or any other of as many elements, into tiles of even heights of at most m units
     of channels, the last filled up with zeros."""
     units = -(-(c_out // groups) // unit)
-    parts, base, extra = even(units, m)
+    m_tiles, m_edge, m_full_tiles = even(units, m)
     threads = worth(threads, CYCLES * c_out * k)
     kind, number = np.dtype(dtype), groups * units * unit * k
     lanes = machine().lanes(kind.itemsize)
-    rest = transpose(lanes, kind.itemsize), lanes, kind.itemsize, c_out, k, parts, base, extra, unit
-    launch = _turn.ready(0, 0, *rest)
+    geometry = WeightTiles.packed(
+        transpose=transpose(lanes, kind.itemsize), lanes=lanes, itemsize=kind.itemsize, c_out=c_out, k=k, m_tiles=m_tiles, m_edge=m_edge,
+        m_full_tiles=m_full_tiles, unit=unit,
+    )  # fmt: skip
+    launch = _pack_tile.ready(0, 0, geometry)
 
     def pack(weight: Array) -> Array:
         packed = aligned(number * kind.itemsize).view(kind)  # whole vectors of them are read by `across`
         if number > c_out * k:
             packed.fill(0)
-        launch(threads, groups * parts, handle(weight), handle(packed), *rest)
+        launch(threads, groups * m_tiles, handle(weight), handle(packed), geometry)
         return packed
 
     return pack

@@ -208,7 +208,9 @@ def table(problem: Conv, threads: int) -> list[Blocking]:
                             rows.append((length, outputs, tiles, bands, m, n, stack))
             if rows:
                 length, outputs, tiles, bands, m, n, stack = np.array(rows, np.int64).T
-                cut = Blocking(axis, length, outputs, tiles, each, bands, m, n, stack)
+                cut = Blocking(
+                    axis=axis, length=length, outputs=outputs, tiles=tiles, each=each, bands=bands, m=m, n=n, stack=stack
+                )
                 found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, threads)))
     return found
 
@@ -246,7 +248,10 @@ def in_blocks(problem: Conv, threads: int) -> Iterator[Blocking]:
                 continue
             m = tallest(outs, most)
             stack = tallest(-(-outs // m), max(1, spec.l2 // 3 // (f * m * 2 * n * lanes * size)))
-            cut = Blocking(1, length, outputs, -(-parts // span), False, 1, m, n, stack, blocks, span)
+            cut = Blocking(
+                axis=1, length=length, outputs=outputs, tiles=-(-parts // span), each=False, bands=1, m=m, n=n, stack=stack, blocks=blocks,
+                span=span,
+            )  # fmt: skip
             yield dataclasses.replace(cut, cycles=float(_cycles(problem, cut, threads)))
 
 

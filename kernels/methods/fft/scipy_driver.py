@@ -50,7 +50,8 @@ def gather(task, thread, x, tiles, image, top, left, steps, phases):
     columns = tiles.shape[3]
     blocks = (columns + BLOCK - 1) // BLOCK
     begin = task % blocks * BLOCK
-    gather_columns(x, tiles, task // blocks, begin, min(begin + BLOCK, columns), image, top, left, steps, phases)
+    end = min(begin + BLOCK, columns)
+    gather_columns(x, tiles, task // blocks, begin, end, image=image, top=top, left=left, steps=steps, phases=phases)
 
 
 @njit
@@ -72,7 +73,8 @@ def scatter(task, thread, tiles, out, bias, image, top, left, valid):
     columns = tiles.shape[3]
     blocks = (columns + BLOCK - 1) // BLOCK
     begin = task % blocks * BLOCK
-    scatter_columns(tiles, out, bias, task // blocks, begin, min(begin + BLOCK, columns), image, top, left, valid)
+    end = min(begin + BLOCK, columns)
+    scatter_columns(tiles, out, bias, task // blocks, begin, end, image=image, top=top, left=left, valid=valid)
 
 
 @region

@@ -113,7 +113,8 @@ def parts(problem: ConvTranspose, images: int, together: bool) -> tuple[Part, ..
 def _conv(problem: ConvTranspose, images: int, axes: tuple[Phases, ...]) -> Conv:
     channels = problem.c_out * math.prod(len(axis.taps) for axis in axes)
     return Conv(
-        problem.op.replace("_transpose", ""), images, problem.c_in, problem.size, tuple(len(axis.taps[0]) for axis in axes),
-        (1,) * len(axes), tuple(axis.padding for axis in axes), tuple(axis.step for axis in axes), problem.dtype, c_out=channels,
-        groups=problem.groups, bias=problem.bias, scale=problem.scale, activation=problem.activation,
+        op=problem.op.replace("_transpose", ""), n=images, c_in=problem.c_in, size=problem.size,
+        kernel=tuple(len(axis.taps[0]) for axis in axes), stride=(1,) * len(axes), padding=tuple(axis.padding for axis in axes),
+        dilation=tuple(axis.step for axis in axes), dtype=problem.dtype, c_out=channels, groups=problem.groups, bias=problem.bias,
+        scale=problem.scale, activation=problem.activation,
     )  # fmt: skip

@@ -13,6 +13,8 @@ sum of rounding errors is that of D. Knuth's TwoSum, The Art of Computer Program
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from kernels.cost.calibration import worth
@@ -35,6 +37,15 @@ TILE = 64  # columns that go down together: their running results of a block sta
 AHEAD = 4  # windows that a job is long at least: each job begins with one that it does twice
 
 
+class Axis(NamedTuple):
+    """Windows along one axis."""
+
+    k: int  # taps
+    stride: int
+    before: int  # padding
+    dilation: int
+
+
 @njit
 def _larger(a, b):
     """The maximum; NaN wins."""
@@ -42,8 +53,9 @@ def _larger(a, b):
 
 
 @njit
-def _maxima(x, out, first, last, k, stride, before, dilation, held):
+def _maxima(x, out, first, last, axis, held):
     """Outputs `first` to `last` of a line."""
+    k, stride, before, dilation = axis
     n = x.size
     begin, end = first * stride - before, (last - 1) * stride - before
     for phase in range(min(dilation, end - begin + 1)):
@@ -75,8 +87,10 @@ def _add(total, lost, number):
 
 
 @njit
-def _sums(x, out, first, last, k, stride, before, dilation, held, lost, row_count, counts, careful):
-    """The same of averages, whose divisors are row_count times counts."""
+def _sums(x, out, first, last, axis, room, divisors, careful):
+    """The same of averages, whose divisors are the first of `divisors` times the others; room (2, k)."""
+    k, stride, before, dilation = axis
+    (held, lost), (row_count, counts) = (room[0], room[1]), divisors
     n = x.size
     begin, end = first * stride - before, (last - 1) * stride - before
     for phase in range(min(dilation, end - begin + 1)):
@@ -109,8 +123,9 @@ def _sums(x, out, first, last, k, stride, before, dilation, held, lost, row_coun
 
 
 @njit
-def _maxima_down(x, out, k, stride, before, dilation, left, right, held, run):
+def _maxima_down(x, out, axis, left, right, held, run):
     """All outputs down columns `left` to `right` of a plane."""
+    k, stride, before, dilation = axis
     n, last = x.shape[0], out.shape[0]
     begin, end = -before, (last - 1) * stride - before
     width, neutral = right - left, -np.inf
@@ -139,8 +154,9 @@ def _maxima_down(x, out, k, stride, before, dilation, left, right, held, run):
 
 
 @njit
-def _sums_down(x, out, k, stride, before, dilation, left, right, held, run):
+def _sums_down(x, out, axis, left, right, held, run):
     """The same of sums, not divided."""
+    k, stride, before, dilation = axis
     n, last = x.shape[0], out.shape[0]
     begin, end = -before, (last - 1) * stride - before
     width = right - left
@@ -169,36 +185,34 @@ def _sums_down(x, out, k, stride, before, dilation, left, right, held, run):
 
 
 @region
-def max_lines(job, thread, x, out, held, pieces, each, k, stride, before, dilation):
+def max_lines(job, thread, x, out, held, pieces, each, axis):
     """A piece of `each` outputs of a line of x (lines, w); held has room for a window a thread."""
     line, first = job // pieces, job % pieces * each
-    _maxima(x[line], out[line], first, min(first + each, out.shape[1]), k, stride, before, dilation, held[thread])
+    _maxima(x[line], out[line], first, min(first + each, out.shape[1]), axis, held[thread])
 
 
 @region
-def sum_lines(job, thread, x, out, held, pieces, each, k, stride, before, dilation, row_counts, counts, careful):
+def sum_lines(job, thread, x, out, held, pieces, each, axis, row_counts, counts, careful):
     """The same of averages; held (threads, 2, k) in float64."""
     line, first = job // pieces, job % pieces * each
-    room = held[thread]
-    row_count = row_counts[line % row_counts.size]
     last = min(first + each, out.shape[1])
-    _sums(x[line], out[line], first, last, k, stride, before, dilation, room[0], room[1], row_count, counts, careful)
+    _sums(x[line], out[line], first, last, axis, held[thread], (row_counts[line % row_counts.size], counts), careful)
 
 
 @region
-def max_down(job, thread, x, out, held, tiles, tile, k, stride, before, dilation):
+def max_down(job, thread, x, out, held, tiles, tile, axis):
     """A tile of columns of a plane of x (planes, h, w); held (threads, k + 1, tile)."""
     plane, left = job // tiles, job % tiles * tile
     room = held[thread]
-    _maxima_down(x[plane], out[plane], k, stride, before, dilation, left, min(left + tile, x.shape[2]), room[:k], room[k])
+    _maxima_down(x[plane], out[plane], axis, left, min(left + tile, x.shape[2]), room[: axis.k], room[axis.k])
 
 
 @region
-def sum_down(job, thread, x, out, held, tiles, tile, k, stride, before, dilation):
+def sum_down(job, thread, x, out, held, tiles, tile, axis):
     """The same of sums, in the precision of `out` and `held`."""
     plane, left = job // tiles, job % tiles * tile
     room = held[thread]
-    _sums_down(x[plane], out[plane], k, stride, before, dilation, left, min(left + tile, x.shape[2]), room[:k], room[k])
+    _sums_down(x[plane], out[plane], axis, left, min(left + tile, x.shape[2]), room[: axis.k], room[axis.k])
 
 
 def cycles(problem: Pool) -> float:
@@ -235,7 +249,8 @@ def prepare_long(problem: Pool, threads: int, row_counts: Array, counts: Array) 
     scratch = Scratch((between + along + down) * inner.itemsize)
     three, two = np.empty((0, 0, 0), dtype), np.empty((0, 0), inner if upright else dtype)
     space, rooms = np.empty((0, 0, 0), inner), np.empty((0, 0), inner)
-    line_args, column_args = (pieces, each, kw, sw, left, dw), (tiles, TILE, kh, sh, top, dh)
+    line_args = pieces, each, Axis(k=kw, stride=sw, before=left, dilation=dw)
+    column_args = tiles, TILE, Axis(k=kh, stride=sh, before=top, dilation=dh)
     rest = () if kind == MAXIMUM else (row_counts.astype(np.float64), counts.astype(np.float64), dtype == np.float64)
     go_down = for_kind(max_down if kind == MAXIMUM else sum_down, kind).ready(three, space, space, *column_args) if upright else None
     out = np.empty((0, 0), dtype)

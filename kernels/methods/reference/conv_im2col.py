@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,6 +75,15 @@ def ranges(length: int, step: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + step, length)) for first in range(0, length, step))
 
 
+class Corner(NamedTuple):
+    """Where a block begins."""
+
+    image: int
+    group: int
+    position: int  # of a plane of outputs
+    summand: int
+
+
 @njit
 def unfold_tap(plane, target, position, kh, kw, stride, before, dilation, out_width):
     """target[p] = the input under tap (kh, kw) at output position `position` + p of plane (h, w), 0 on padding."""
@@ -105,15 +115,16 @@ def unfold_tap(plane, target, position, kh, kw, stride, before, dilation, out_wi
 
 
 @region
-def unfold(row, thread, x, columns, image, group, position, summand, c_in, kernel, stride, before, dilation, out_width):
-    """Fill a row of columns (images, groups, summands, positions) from x (n, channels, h, w), starting at the given image, group, position
-    and summand; groups have c_in channels each. What lies on padding is 0."""
+def unfold(row, thread, x, columns, at, c_in, kernel, stride, before, dilation, out_width):
+    """Fill a row of columns (images, groups, summands, positions) from x (n, channels, h, w), starting at `at`, a Corner; groups have c_in
+    channels each. What lies on padding is 0."""
     groups, summands = columns.shape[1:3]
     taps = kernel[0] * kernel[1]
-    n, g, k = row // (groups * summands), row // summands % groups, summand + row % summands
-    plane = x[image + n, (group + g) * c_in + k // taps]
+    n, g, k = row // (groups * summands), row // summands % groups, at.summand + row % summands
+    plane = x[at.image + n, (at.group + g) * c_in + k // taps]
     kh, kw = k % taps // kernel[1], k % kernel[1]
-    unfold_tap(plane, columns[n, g, row % summands], position, kh, kw, stride, before, dilation, out_width)
+    target = columns[n, g, row % summands]
+    unfold_tap(plane, target, at.position, kh, kw, stride=stride, before=before, dilation=dilation, out_width=out_width)
 
 
 def _dense_pointwise(problem: Conv) -> bool:
@@ -165,8 +176,8 @@ def prepare(problem: Conv, threads: int) -> Prepared:
         for first, last in ranges(problem.summands, cut.summands):
             size = math.prod(shape) * (last - first) * count
             columns = memory[:size].reshape(*shape, last - first, count)
-            corner = images[0], members[0], span[0], first
-            unfold(threads, math.prod(columns.shape[:3]), x, columns, *corner, problem.c_in // groups, *window, problem.conv_size[1])
+            corner = Corner(image=images[0], group=members[0], position=span[0], summand=first)
+            unfold(threads, math.prod(columns.shape[:3]), x, columns, corner, problem.c_in // groups, *window, problem.conv_size[1])
             factors = weight[members[0] : members[1], :, first:last]
             with bounded(threads):
                 if first == 0:
@@ -177,7 +188,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
 
     if not stored:
         no_images, no_columns = frozen(np.empty((0, *problem.x_shape[1:]), dtype)), np.empty((0, 1, 1, 1), dtype)
-        unfold(threads, 0, no_images, no_columns, 0, 0, 0, 0, problem.c_in // groups, *window, problem.conv_size[1])  # compiles
+        unfold(threads, 0, no_images, no_columns, Corner(0, 0, 0, 0), problem.c_in // groups, *window, problem.conv_size[1])  # compiles
 
     def bind(operands: Operands) -> Run:
         assert operands.weight is not None

@@ -83,7 +83,7 @@ def maxima(p, thread, x, out, indices, depths, heights, widths, dilation):
 @region
 def averages(p, thread, x, out, depths, heights, widths, dilation, ends, include_pad, divisor):
     """A plane of x (planes, d, h, w)."""
-    plane_averages(x[p], out[p], depths, heights, widths, dilation, ends, include_pad, divisor)
+    plane_averages(x[p], out[p], depths, heights, widths, dilation, ends=ends, include_pad=include_pad, divisor=divisor)
 
 
 def windows(problem: Pool | AdaptivePool, axis: int) -> Array:

@@ -157,7 +157,10 @@ def _table(problem: Conv, threads: int) -> list[Blocking]:
             blocks = _blocks(problem.n, down, across, lanes, threads)
             rows = [(*block, *tiled) for block in blocks for tiled in _tiled(math.prod(block), outs, lanes, threads)]
             height, width, images, m, n, chunks, turned = np.array(rows, np.int64).T
-            cut = Blocking(mh, mw, height, width, outs, m, n, chunks, images, turned != 0)  # type: ignore[arg-type]
+            cut = Blocking(
+                mh=mh, mw=mw, rows=height, columns=width, channels=outs, m=m, n=n, chunks=chunks,  # type: ignore[arg-type]
+                images=images, across=turned != 0,  # type: ignore[arg-type]
+            )  # fmt: skip
             fitting = _fitting(problem, cut, outs)
             # all output channels in one round, products then lying in the third-level cache where they must; or those that fit the second
             both, first = np.repeat(np.arange(len(rows)), 2), np.arange(2 * len(rows)) % 2 == 0

@@ -10,20 +10,20 @@ import numpy as np
 
 from kernels.cost.calibration import worth
 from kernels.cost.gemm import even, pooled_size
-from kernels.methods.winograd import blocking
-from kernels.methods.winograd import tile_load as tile_patches
-from kernels.methods.winograd import tile_store as tile_outputs
+from kernels.methods.winograd import blocking, tile_load, tile_store
 from kernels.methods.winograd.pack_weights import transformer
 from kernels.methods.winograd.records import WinogradTiles
 from kernels.methods.winograd.strided import prepare_polyphase
+from kernels.methods.winograd.tile_load import PatchTiles
+from kernels.methods.winograd.tile_store import OutputTiles
 from kernels.methods.winograd.transforms import InputTransform, OutputTransform, input_transform, output_transform
 from kernels.primitives import gemm_tile_oc as across_tiles
-from kernels.primitives.channels_last_blocks import NOTE, plane_of, staging, together
-from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, tile_table
+from kernels.primitives.channels_last_blocks import NOTE, InputBlock, OutputBlock, plane_of, staging, together
+from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, share, task_at, tile_table
 from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile
 from kernels.primitives.gemm_tile_oc import GemmTileOc
 from kernels.primitives.packed_layout import layout
-from kernels.primitives.post_ops import apply_activation, block_post_ops, pool_bytes, pool_record
+from kernels.primitives.post_ops import Sums, apply_activation, block_post_ops, pool_bytes, pool_record
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
@@ -40,11 +40,9 @@ def run_job(job, x, out, operands, geometry, block):
     """One job; arguments as in `methods.direct.driver.run_job`. Its scratch: where its tiles lie, transformed input V, products M."""
     g = geometry[0]
     size = g.itemsize
-    oc_split, rest = split(job, split(g.jobs, g.oc_splits)[0])  # a thread's jobs share weights
-    rest, column_block = split(rest, g.column_blocks)
-    rest, row_block = split(rest, g.row_blocks)
-    image, group = split(rest, g.groups)
-    row, column = row_block * g.rows, column_block * g.columns
+    task = task_at(g, job)
+    image, group = task.image, task.group
+    row, column = task.row_block * g.rows, task.column_block * g.columns
     rows, columns = min(g.rows, g.tiles_h - row), min(g.columns, g.tiles_w - column)
     first_image, number = image * g.images, rows * columns
     vectors = (g.images * number + g.lanes - 1) // g.lanes
@@ -55,13 +53,19 @@ def run_job(job, x, out, operands, geometry, block):
     th, tw = g.mh + g.rh - 1, g.mw + g.rw - 1
     high, broad = min(rows * g.mh, g.oh - row * g.mh), min(columns * g.mw, g.ow - column * g.mw)
     for at in range(g.images * g.ins):
-        # a slab belongs to one image; else one channel's tiles are written together. Images ascend: vectors reach into the next one's tiles
+        # a staging buffer belongs to one image; else one channel's tiles are written together. Images ascend: vectors reach into the tiles
+        # of the next one
         i, c = split(at, g.ins) if g.last_in else split(at, g.images)[::-1]
-        place = x, first_image + i, group * g.ins, c, g.ins, row * g.mh, column * g.mw, (rows - 1) * g.mh + th
-        plane, top, left, h, w = plane_of(g, *place, block)
+        packed = InputBlock(
+            image=first_image + i, channel=group * g.ins, channels=g.ins, row=row * g.mh, column=column * g.mw,
+            positions=(rows - 1) * g.mh + th,
+        )  # fmt: skip
+        plane, top, left, h, w = plane_of(g, x, packed, c, block)
         if at == 0:
-            entries = block, g.entry_words, rows, columns, top, left, h, w, g.mh, g.mw, th, tw, g.lanes, g.block
-            count = tile_patches.write_entries(*entries)
+            patches = PatchTiles(
+                rows=rows, columns=columns, row=top, column=left, height=h, width=w, down=g.mh, across=g.mw, th=th, tw=tw
+            )  # fmt: skip
+            count = tile_load.write_entries(block, g.entry_words, patches, g.lanes, g.block)
         call(
             g.input,
             InputTransform(
@@ -69,15 +73,21 @@ def run_job(job, x, out, operands, geometry, block):
                 point_stride=point_stride, src=plane, pitch=w, ahead=g.ahead, entries=block, vectors=count,
             ),
         )  # fmt: skip
-    first_tile, last_tile = split(oc_split * g.m_tiles, g.oc_splits)[0], split((oc_split + 1) * g.m_tiles, g.oc_splits)[0]
+    first_tile, last_tile = share(g.m_tiles, g.oc_splits, task.oc_split)
     per_round = max(1, split(g.channels, g.m_most)[0])
     n_tiles = split(vectors + g.tile_n - 1, g.tile_n)[0]
     n_edge, n_full = split(vectors, n_tiles)
     table = g.offsets + (pitch_vectors - 1) * g.ins * 8
     outputs, pending = block + g.outputs_offset, 0
     pitch = broad if g.pool or g.last_out else g.ow
-    place = rows, columns, row, pitch, g.oh, g.ow - column * g.mw, g.mh, g.mw, g.lanes
-    written = tile_outputs.write_entries(outputs, g.output_words, *place)
+    written = tile_store.write_entries(
+        outputs,
+        g.output_words,
+        OutputTiles(
+            rows=rows, columns=columns, row=row, pitch=pitch, height=g.oh, width=g.ow - column * g.mw, mh=g.mh, mw=g.mw,
+        ),
+        g.lanes,
+    )  # fmt: skip
     for round_start in range(first_tile, last_tile, per_round):
         round_end = min(round_start + per_round, last_tile)
         base = round_start * g.m_edge + min(round_start, g.m_full_tiles)
@@ -140,7 +150,8 @@ def run_job(job, x, out, operands, geometry, block):
             if g.form and not g.activates_maxima:
                 apply_activation(g, 1, sums, 0, pitch, high, broad)
             full = pending + 1 == g.pending or (channel == channels - 1 and (round_end == last_tile or g.images > 1))
-            pending = block_post_ops(g, 1, pending, sums, 0, out, image, j, row * g.mh, column * g.mw, high, broad, block, full)
+            made = OutputBlock(image=image, row=row * g.mh, column=column * g.mw, rows=high, columns=broad)
+            pending = block_post_ops(g, Sums(j=j, m=1, y=sums, y_row=0), pending, out, made, block, full)
 
 
 run_jobs = every_job(run_job)
@@ -165,7 +176,7 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     seen = layout(blocking.tiling(problem, cut), False, cut.rows, cut.columns, lanes)
     th, tw = cut.patch(problem)
     points = th * tw
-    words, output_words = tile_patches.entry_words(th, tw, lanes), tile_outputs.entry_words(cut.mw, lanes)
+    words, output_words = tile_load.entry_words(th, tw, lanes), tile_store.entry_words(cut.mw, lanes)
     row_blocks, column_blocks = -(-tiles_h // cut.rows), -(-tiles_w // cut.columns)
     most = cut.pitch(lanes)
     jobs = problem.n // cut.images * problem.groups * row_blocks * column_blocks * cut.chunks
@@ -199,7 +210,7 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
         m_most=cut.height(lanes), channels=cut.channels, oc_splits=cut.chunks, pitch_vectors=most, oc_m=cut.m if cut.across else 0,
         gemm_tile_oc=across_tiles.tile(cut.m, cut.n, lanes, size) if cut.across else 0, tiles=tiles.ctypes.data,
         tiles_each=tiles.shape[1], input=input_transform(shape, lanes, size), output=output_transform(shape, lanes, size),
-        entry_words=words, output_words=output_words, block=tile_patches.BLOCK // size, ahead=0 if fields["last_in"] else beyond,
+        entry_words=words, output_words=output_words, block=tile_load.BLOCK // size, ahead=0 if fields["last_in"] else beyond,
         ahead_out=0 if problem.pool or last else oh * ow, outputs_offset=outputs_offset, v_offset=v_offset, m_offset=m_offset,
         row_offset=row_offset, conv_offset=conv_offset, offsets=offsets.ctypes.data, entries=entries.ctypes.data, jobs=jobs,
         scratch_bytes=scratch_bytes,

@@ -13,6 +13,8 @@ from kernels.cost.calibration import worth
 from kernels.cost.gemm import even
 from kernels.methods.winograd.matrices import matrices
 from kernels.methods.winograd.transforms import both_axes
+from kernels.primitives.records import Record, integer
+from kernels.primitives.records import address as of_address
 from kernels.primitives.transpose import transposed
 from kernels.problem.operands import Array
 from kernels.runtime.ir import VectorBuilder, call, i64
@@ -79,19 +81,39 @@ def _summands(p):
             _points(p, Piece(src, min(p.lanes, p.channels - c), p.dst + (i * p.channels + c) * p.itemsize))
 
 
+class WeightTiles(Record):
+    """A task: some summands of one tile."""
+
+    transform = of_address("of the micro-kernel; takes a Weights")
+    lanes = integer("numbers in a vector")
+    itemsize = integer("bytes of a number")
+    mh = integer("output rows of a tile")
+    mw = integer("output columns of a tile")
+    rh = integer("kernel rows")
+    rw = integer("kernel columns")
+    c_out = integer("output channels")
+    outs = integer("output channels of a group")
+    k = integer("summands: input channels of a group")
+    m_tiles = integer("GEMM tiles of a group's output channels")
+    m_edge = integer("channels of an edge tile; full tiles, which come first, have one more")
+    m_full_tiles = integer("full tiles")
+
+
 @region
-def _interpolate(unit, thread, weights, packed, kernel, lanes, size, mh, rh, mw, rw, c_out, k, groups, parts, base, extra):
-    """Some summands of one tile; weights (c_out, k, taps) and packed are handles, kernel the address of `Weights`' code."""
+def _transform_tile(task, thread, weights, packed, geometry):
+    """Some summands of one tile; weights (c_out, k, taps) and packed are handles; geometry: WeightTiles."""
+    g = geometry[0]
+    size, k, taps = g.itemsize, g.k, g.rh * g.rw
     pieces = (k + LINE - 1) // LINE
-    t, first = unit // pieces, unit % pieces * LINE
-    group, tile = t // parts, t % parts
-    j, m = group * (c_out // groups) + tile * base + min(tile, extra), base + (tile < extra)
-    taps = rh * rw
+    t, first = task // pieces, task % pieces * LINE
+    group, tile = t // g.m_tiles, t % g.m_tiles
+    j, m = group * g.outs + tile * g.m_edge + min(tile, g.m_full_tiles), g.m_edge + (tile < g.m_full_tiles)
     call(
-        kernel,
+        g.transform,
         Weights(
-            lanes=lanes, itemsize=size, mh=mh, rh=rh, mw=mw, rw=rw, src=pointed(weights) + (j * k + first) * taps * size, pitch=k * taps,
-            summands=min(LINE, k - first), channels=m, dst=pointed(packed) + (j * k + first * m) * size, point_step=c_out * k,
+            lanes=g.lanes, itemsize=size, mh=g.mh, rh=g.rh, mw=g.mw, rw=g.rw, src=pointed(weights) + (j * k + first) * taps * size,
+            pitch=k * taps, summands=min(LINE, k - first), channels=m, dst=pointed(packed) + (j * k + first * m) * size,
+            point_step=g.c_out * k,
         ),
     )  # fmt: skip
 
@@ -103,16 +125,19 @@ def transformer(c_out: int, k: int, groups: int, m: int, tile: tuple[int, int], 
     size = np.dtype(dtype).itemsize
     (mh, mw), (rh, rw), lanes = tile, kernel, machine().lanes(size)
     points = math.prod(n + r - 1 for n, r in zip(tile, kernel))
-    parts, base, extra = even(c_out // groups, m)
+    m_tiles, m_edge, m_full_tiles = even(c_out // groups, m)
     threads = worth(threads, POINT * points * c_out * k)
     code = address(_summands, Weights, lanes=lanes, itemsize=size, mh=mh, rh=rh, mw=mw, rw=rw)
-    rest = code, lanes, size, mh, rh, mw, rw, c_out, k, groups, parts, base, extra
-    units = groups * parts * -(-k // LINE)
-    launch = _interpolate.ready(0, 0, *rest)
+    geometry = WeightTiles.packed(
+        transform=code, lanes=lanes, itemsize=size, mh=mh, mw=mw, rh=rh, rw=rw, c_out=c_out, outs=c_out // groups, k=k, m_tiles=m_tiles,
+        m_edge=m_edge, m_full_tiles=m_full_tiles,
+    )  # fmt: skip
+    tasks = groups * m_tiles * -(-k // LINE)
+    launch = _transform_tile.ready(0, 0, geometry)
 
     def pack(weight: Array) -> Array:
         packed = aligned(points * c_out * k * weight.itemsize).view(dtype)
-        launch(threads, units, handle(weight), handle(packed), *rest)
+        launch(threads, tasks, handle(weight), handle(packed), geometry)
         return packed
 
     return pack

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from kernels.methods.winograd.stride_phases import axes, polyphase
 from kernels.primitives.deinterleave import Deinterleave, deinterleave
 from kernels.primitives.interleave import WIDEST
 from kernels.primitives.prepared import Prepared, Run
+from kernels.primitives.records import Record, address, integer
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
-from kernels.runtime.ir import call, split
+from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
@@ -35,21 +37,40 @@ def _weights(problem: Conv, weight: Array) -> Array:
     return spread.reshape(problem.c_out, -1, down.kernel, across.kernel)
 
 
+class PhasePlanes(Record):
+    """A task: the planes of a channel whose rows are of one phase."""
+
+    deinterleave = address("of the micro-kernel; takes a Deinterleave")
+    few = integer("`few` of a Deinterleave")
+    lanes = integer("numbers in a vector")
+    itemsize = integer("bytes of a number")
+    h = integer("input rows")
+    w = integer("input columns")
+    rows = integer("of a phase")
+    columns = integer("of a phase")
+    sh = integer("rows that a window moves by")
+    sw = integer("columns that a window moves by")
+    row_phases = integer("phases of rows")
+    column_phases = integer("phases of columns that have taps")
+    starts = address("of the first row of each phase of rows")
+    targets = address("of where each phase of columns goes, as a Deinterleave reads it")
+
+
 @region
-def _part(plane, thread, x, planes, starts, targets, kernel, few, lanes, size, height, width, rows, columns, stride, step):
-    """A plane of one phase of rows: every channel's planes are [phase of rows][phase of columns][row][column]; x and planes are handles,
-    starts the first row of each phase, targets as `deinterleave` says."""
-    across = (targets >= 0).sum()
-    channel, phase = split(plane, len(starts))
-    to = pointed(planes) + plane * across * rows * columns * size
-    for i in range(rows):
-        row = starts[phase] + i * stride
-        source = pointed(x) + (channel * height + min(row, height - 1)) * width * size
+def _phase(plane, thread, x, planes, geometry):
+    """A task; a channel's planes are [phase of rows][phase of columns][row][column]. x and planes are handles; geometry: PhasePlanes."""
+    g = geometry[0]
+    channel, phase = split(plane, g.row_phases)
+    to = pointed(planes) + plane * g.column_phases * g.rows * g.columns * g.itemsize
+    start = read_index(g.starts, phase)
+    for i in range(g.rows):
+        row = start + i * g.sh
+        source = pointed(x) + (channel * g.h + min(row, g.h - 1)) * g.w * g.itemsize
         call(
-            kernel,
+            g.deinterleave,
             Deinterleave(
-                few=few, lanes=lanes, itemsize=size, out=to + i * columns * size, columns=columns, targets=targets.ctypes.data, row=source,
-                width=width if row < height else 0, stride=step,
+                few=g.few, lanes=g.lanes, itemsize=g.itemsize, out=to + i * g.columns * g.itemsize, columns=g.columns, targets=g.targets,
+                row=source, width=g.w if row < g.h else 0, stride=g.sw,
             ),
         )  # fmt: skip
 
@@ -62,12 +83,16 @@ def prepare_polyphase(problem: Conv, threads: int, prepare: Callable[[Conv, int]
     prepared = prepare(slides, threads)
     scratch = Scratch(math.prod(slides.x_shape) * problem.itemsize)
     size, lanes, (stride, step) = problem.itemsize, machine().lanes(problem.itemsize), problem.stride
-    targets = np.full(step, -1)
+    targets = np.full(step, -1, np.int64)
     targets[list(across.starts)] = np.arange(len(across.starts)) * math.prod(slides.size)
     few = step if step <= WIDEST else 0
-    rest = (np.array(down.starts), targets, deinterleave(few, lanes, size), few, lanes, size, *problem.size, *slides.size,
-            stride, step)  # fmt: skip
-    launch = _part.ready(0, 0, *rest)
+    starts = np.array(down.starts, np.int64)
+    (h, w), (rows, columns) = problem.size, slides.size
+    geometry = PhasePlanes.packed(
+        deinterleave=deinterleave(few, lanes, size), few=few, lanes=lanes, itemsize=size, h=h, w=w, rows=rows, columns=columns, sh=stride,
+        sw=step, row_phases=len(starts), column_phases=len(across.starts), starts=starts.ctypes.data, targets=targets.ctypes.data,
+    )  # fmt: skip
+    launch = _phase.ready(0, 0, geometry)
     helpers = worth(threads, 2 * math.prod(slides.x_shape))  # cycles: a load and a store each
     units = problem.n * problem.c_in * len(down.starts)
 
@@ -75,10 +100,10 @@ def prepare_polyphase(problem: Conv, threads: int, prepare: Callable[[Conv, int]
         assert operands.weight is not None
         convolve = prepared.bind(operands._replace(weight=_weights(problem, operands.weight)))
 
-        def run(x: Array, out: Array) -> None:
+        def run(x: Array, out: Array, keep_alive: Any = (starts, targets)) -> None:
             buffer = scratch.take()
             phases = buffer.view(problem.dtype).reshape(slides.x_shape)
-            launch(helpers, units, handle(x), handle(phases), *rest)
+            launch(helpers, units, handle(x), handle(phases), geometry)
             convolve(phases, out)
             scratch.give(buffer)
 

@@ -40,10 +40,26 @@ def _add_bits(masks, index, bits):
     write_index(word, read_index(word, 0) | bits << index * BITS % 64)
 
 
+class PatchTiles(NamedTuple):
+    """Patches of rows x columns tiles, the first one's corner at (row, column) of a plane of height x width."""
+
+    rows: int
+    columns: int
+    row: int
+    column: int
+    height: int
+    width: int
+    down: int  # numbers from tile to tile
+    across: int
+    th: int  # rows of a patch
+    tw: int  # columns of a patch
+
+
 @njit
-def write_entries(to, words, rows, columns, row, column, height, width, mh, mw, th, tw, lanes, block):
-    """Entries of `words` int64s at the address `to` for rows x columns tiles, the first patch's corner at (row, column) of a plane of
-    (height, width), `block` numbers in BLOCK bytes; how many there are. Lanes past the last tile are zero."""
+def write_entries(to, words, at, lanes, block):
+    """Entries of `words` int64s at the address `to` for PatchTiles, `block` numbers in BLOCK bytes; how many there are. Lanes past the last
+    tile are zero."""
+    rows, columns, row, column, height, width, mh, mw, th, tw = at
     single = tw == 1
     lines, line = (rows, columns) if single else (1, rows * columns)
     tiles, sides, count = 1 if single else lanes, (lanes + WIDEST - 1) // WIDEST, 0
@@ -73,11 +89,11 @@ def write_entries(to, words, rows, columns, row, column, height, width, mh, mw, 
 
 
 class Plane(NamedTuple):
-    """What patches are taken from, as values of a micro-kernel: pointer; elements from row to row, and to what is wanted next."""
+    """What patches are loaded from, or outputs are stored to, as values of a micro-kernel."""
 
-    source: ir.Value
-    pitch: ir.Value
-    ahead: ir.Value
+    first: ir.Value  # pointer
+    pitch: ir.Value  # elements from row to row
+    ahead: ir.Value  # elements to what is loaded or stored next, which is prefetched
 
 
 def patches(w: VectorBuilder, plane: Plane, entry: ir.Value, th: int, tw: int, mw: int, inner: bool) -> Iterator[list[ir.Value]]:
@@ -86,7 +102,7 @@ def patches(w: VectorBuilder, plane: Plane, entry: ir.Value, th: int, tw: int, m
     masks = b.gep(b.inttoptr(entry, I64.as_pointer()), [i64(OFFSETS + tiles)])
     often = max(1, LINE // (mw * w.itemsize)) if tw > 1 else 1
     for i in range(th):
-        row = w.at(plane.source, b.mul(i64(i), plane.pitch))
+        row = w.at(plane.first, b.mul(i64(i), plane.pitch))
         starts = [w.at(row, w.load_index(entry, i64(OFFSETS + t))) for t in range(tiles)]
         for start in starts[::often]:
             w.prefetch(w.at(start, plane.ahead))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
+from kernels.methods.winograd.tile_load import Plane
 from kernels.runtime.ir import VectorBuilder, i64, read_index
 from kernels.runtime.jit import njit
 from kernels.runtime.pointers import write_index
@@ -31,10 +32,23 @@ def entry_words(mw: int, lanes: int) -> int:
     return PIECES + mw * (1 + FIELDS * _pieces(mw, lanes))
 
 
+class OutputTiles(NamedTuple):
+    """Outputs of rows x columns tiles of mh x mw in a plane of `height` rows, from row `row` of tiles on."""
+
+    rows: int
+    columns: int
+    row: int
+    pitch: int  # elements from row to row of the plane
+    height: int
+    width: int  # columns that are written, from the first tile on
+    mh: int
+    mw: int
+
+
 @njit
-def write_entries(to, words, rows, columns, row, pitch, height, width, mh, mw, lanes):
-    """Entries of `words` int64s at the address `to` for rows x columns tiles, in a plane of `height` rows, `pitch` apart, from row `row` of
-    tiles on; its first `width` columns from the first tile on are written. How many entries there are."""
+def write_entries(to, words, at, lanes):
+    """Entries of `words` int64s at the address `to` for OutputTiles; how many there are."""
+    rows, columns, row, pitch, height, width, mh, mw = at
     number, each, count = rows * columns, (words - PIECES) // mw, 0
     for first in range(0, number, lanes):
         entry, last = to + count * words * 8, min(first + lanes, number)
@@ -65,30 +79,22 @@ def write_entries(to, words, rows, columns, row, pitch, height, width, mh, mw, l
     return count
 
 
-class Plane(NamedTuple):
-    """Where outputs go, as values of a micro-kernel: pointer; elements from row to row, and to what is written next."""
-
-    target: ir.Value
-    pitch: ir.Value
-    ahead: ir.Value
-
-
-def ask(w: VectorBuilder, plane: Plane, entry: ir.Value, mh: int, mw: int) -> None:
-    """Ask for the lines that what comes after this vector of tiles will be written to, so that stores need not wait for them."""
-    start = w.at(w.at(plane.target, w.load_index(entry, i64(START))), plane.ahead)
+def prefetch(w: VectorBuilder, plane: Plane, entry: ir.Value, mh: int, mw: int) -> None:
+    """Prefetch the lines that what comes after this vector of tiles will be written to, so that stores need not wait for them."""
+    start = w.at(w.at(plane.first, w.load_index(entry, i64(START))), plane.ahead)
     for i in range(mh):
         row = w.at(start, w.b.mul(i64(i), plane.pitch))
         for first in range(0, mw * w.lanes, LINE // w.itemsize):
             w.prefetch(w.at(row, first), write=True)
 
 
-def put(w: VectorBuilder, plane: Plane, entry: ir.Value, outputs: list[list[ir.Value]]) -> None:
+def store(w: VectorBuilder, plane: Plane, entry: ir.Value, outputs: list[list[ir.Value]]) -> None:
     """outputs[i][j], row i and column j of every tile, to where the entry at an address says."""
     b, (mh, mw) = w.b, (len(outputs), len(outputs[0]))
     rows = [w.interleaved(row) for row in outputs]
     with b.if_else(b.icmp_signed("!=", w.load_index(entry, i64(WHOLE)), i64(0))) as (whole, cut):
         with whole:
-            start = w.at(plane.target, w.load_index(entry, i64(START)))
+            start = w.at(plane.first, w.load_index(entry, i64(START)))
             for i, vectors in enumerate(rows):
                 for v, vector in enumerate(vectors):
                     w.store(vector, w.at(w.at(start, b.mul(i64(i), plane.pitch)), v * w.lanes))
@@ -101,5 +107,5 @@ def put(w: VectorBuilder, plane: Plane, entry: ir.Value, outputs: list[list[ir.V
                     mask = w.between(i64(0), low, b.add(low, numbers))
                     for i in range(mh):
                         with w.when(b.icmp_signed(">", live, i64(i))):
-                            to = w.at(plane.target, b.add(offset, b.mul(i64(i), plane.pitch)))
+                            to = w.at(plane.first, b.add(offset, b.mul(i64(i), plane.pitch)))
                             w.store_first(rows[i][v], to, mask)

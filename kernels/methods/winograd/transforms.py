@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.methods.winograd import tile_load as tile_patches
-from kernels.methods.winograd import tile_store as tile_outputs
+from kernels.methods.winograd import tile_load, tile_store
 from kernels.methods.winograd.matrices import Matrix, matrices
 from kernels.primitives.register_post_ops import post_ops
 from kernels.runtime.ir import VectorBuilder, i64
@@ -100,18 +99,18 @@ def _emit_input(w: VectorBuilder, p: InputTransform) -> None:
     b = w.b
     rows, columns = matrices(p.mh, p.rh)[2], matrices(p.mw, p.rw)[2]
     th, tw = len(rows), len(columns)
-    plane, to = tile_patches.Plane(w.pointer(p.src), p.pitch, p.ahead), w.pointer(p.dst)
+    plane, to = tile_load.Plane(w.pointer(p.src), p.pitch, p.ahead), w.pointer(p.dst)
     with w.loop(p.vectors) as vector:
-        entry = b.add(p.entries, b.mul(vector, i64(8 * tile_patches.entry_words(th, tw, p.lanes))))
-        out = w.at(to, w.load_index(entry, i64(tile_patches.PLACE)))
+        entry = b.add(p.entries, b.mul(vector, i64(8 * tile_load.entry_words(th, tw, p.lanes))))
+        out = w.at(to, w.load_index(entry, i64(tile_load.PLACE)))
 
         def transform(inner: bool) -> None:
-            across = [product(w, columns, row) for row in tile_patches.patches(w, plane, entry, th, tw, p.mw, inner)]
+            across = [product(w, columns, row) for row in tile_load.patches(w, plane, entry, th, tw, p.mw, inner)]
             for j in range(tw):
                 for i, value in enumerate(product(w, rows, [line[j] for line in across])):
                     w.store(value, w.at(out, b.mul(i64(i * tw + j), p.point_stride)))
 
-        with b.if_else(b.icmp_signed("!=", w.load_index(entry, i64(tile_patches.INNER)), i64(0))) as (inside, edge):
+        with b.if_else(b.icmp_signed("!=", w.load_index(entry, i64(tile_load.INNER)), i64(0))) as (inside, edge):
             with inside:
                 transform(True)
             with edge:
@@ -158,18 +157,18 @@ def _emit_output(w: VectorBuilder, p: OutputTransform) -> None:
     b = w.b
     rows, columns = matrices(p.mh, p.rh)[0], matrices(p.mw, p.rw)[0]
     th, tw = len(rows[0]), len(columns[0])
-    plane = tile_outputs.Plane(w.pointer(p.dst), p.pitch, p.ahead)
+    plane = tile_load.Plane(w.pointer(p.dst), p.pitch, p.ahead)
     first = w.variable(w.zero())
     with w.when(b.icmp_signed("!=", p.bias, i64(0))):
         w.set(first, w.splat(w.load_scalar(w.pointer(p.bias))))
     with w.loop(p.vectors) as vector:
-        entry = b.add(p.entries, b.mul(vector, i64(8 * tile_outputs.entry_words(p.mw, p.lanes))))
-        tile_outputs.ask(w, plane, entry, p.mh, p.mw)
-        source = w.at(w.pointer(p.src), w.load_index(entry, i64(tile_outputs.PLACE)))
+        entry = b.add(p.entries, b.mul(vector, i64(8 * tile_store.entry_words(p.mw, p.lanes))))
+        tile_store.prefetch(w, plane, entry, p.mh, p.mw)
+        source = w.at(w.pointer(p.src), w.load_index(entry, i64(tile_store.PLACE)))
         points = [[w.load(w.at(source, b.mul(i64(i * tw + j), p.point_stride))) for j in range(tw)] for i in range(th)]
         sums = [[w.variable(w.add(value, w.get(first))) for value in line] for line in both_axes(w, rows, columns, points)]
         post_ops(w, [[slot for line in sums for slot in line]], p.scale, p.shift, p.activation, p.slope)
-        tile_outputs.put(w, plane, entry, [[w.get(slot) for slot in line] for line in sums])
+        tile_store.store(w, plane, entry, [[w.get(slot) for slot in line] for line in sums])
 
 
 @njit
