@@ -52,6 +52,13 @@ def test_the_library_example(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_it_counts_the_models_that_the_catalogue_has() -> None:
+    from benchmarks.workloads import catalogue
+
+    stated = re.search(r"layers of (\d+) published music models", (ROOT / "README.md").read_text())
+    assert stated and int(stated[1]) == len({layer.model for layer in catalogue()})
+
+
 def test_the_results_are_those_of_the_newest_core_run() -> None:
     """`python -m benchmarks report --update-readme` writes the table; a run that is committed without it fails here."""
     from benchmarks.report import readme

@@ -30,7 +30,7 @@
   // Filtering: every word must occur in workload, contender, status, reason or problem, or be "noisy".
   const column = Object.fromEntries(all("th[data-key]", table).map((heading, index) => [heading.dataset.key, index]));
   const text = (row, name) => row.cells[column[name]].textContent;
-  const words = (row) => ["workload", "contender", "status", "reason"].map((name) => text(row, name)).join(" ") + ` ${row.cells[0].title} ${row.querySelector(".noisy") ? "noisy" : ""}`;
+  const words = (row) => [...["workload", "contender", "status", "reason"].map((name) => text(row, name)), row.cells[0].title, row.querySelector(".noisy") ? "noisy" : ""].join(" ");
   const texts = new Map(cellRows.map((row) => [row, words(row)]));
   const find = document.getElementById("find");
   const contender = document.getElementById("by-contender");
@@ -130,9 +130,9 @@
     tip.textContent = told.dataset.tip;
     place(told);
   };
-  const give = (element, text) => {
-    element.dataset.tip = text;
-    element.setAttribute("aria-description", text);
+  const give = (element, said) => {
+    element.dataset.tip = said;
+    element.setAttribute("aria-description", said);
   };
   for (const element of all("[title]")) {
     give(element, element.title);

@@ -129,7 +129,7 @@ def test_a_drawn_kernel_is_used(page: Any) -> None:
     for index, each in enumerate(inputs):
         each.clear()
         each.send_keys("1" if index == 4 else "0")
-    cells = [[cell.text for cell in page.find_elements("css selector", f"#kernel .sumrow figure:nth-of-type({n}) td")] for n in (1, 2)]
+    cells = [[cell.text for cell in page.find_elements("css selector", f"#kernel .sumrow > :nth-child({n}) td")] for n in (1, 2)]
     assert cells[1] == ["0", "0", "0", "0", "1", "0", "0", "0", "0"]
     assert one(page, "#kernel .sum.big").text == cells[0][4]
 
@@ -142,6 +142,17 @@ def test_what_can_be_heard_is_played(page: Any, selector: str, sounds: int) -> N
     before = played(page)
     page.execute_script("arguments[0].click()", one(page, selector))
     assert played(page) == before + sounds
+
+
+def test_a_line_runs_over_the_picture_while_the_whole_sound_plays(page: Any) -> None:
+    """By an animation that the compositor runs: no frame of it waits for the script. A second click begins anew."""
+    running = "return document.querySelector('#hero i').getAnimations().map((each) => [each.playState, each.effect.getTiming().duration])"
+    for _ in range(2):
+        page.execute_script("arguments[0].click()", one(page, "#hero button"))
+        (state, milliseconds), *others = page.execute_script(running)
+        assert state == "running" and others == [] and milliseconds == pytest.approx(4096)
+    before = page.execute_script("return document.querySelector('#hero i').getBoundingClientRect().left")
+    lesson_page.wait(lambda: page.execute_script("return document.querySelector('#hero i').getBoundingClientRect().left") > before)
 
 
 @pytest.mark.parametrize(("widget", "name"), [("flip", "t"), ("arithmetic", "at"), ("fast", "step")])

@@ -65,7 +65,7 @@ def test_a_section_has_all_its_parts(name: str) -> None:
 
 def test_one_file_of_bounded_size() -> None:
     text = lesson_page.text()
-    assert len(text.encode()) <= lesson.LARGEST and len(lesson.script().encode()) <= 60 * 1024
+    assert len(text.encode()) <= lesson.LARGEST and len(lesson.script().encode()) < 60_000
     assert not re.search(r'(src|href)="(?!data:|#|https://)', text) and "@import" not in text and "default-src 'none'" in text
     for _, address, _ in LINKS:
         assert f'href="{address}"' in text
@@ -93,6 +93,7 @@ def test_no_error_no_request_nothing_wider_than_the_screen(
         if "prefers-reduced-motion" in media:  # the end at once, no frames between
             page.execute_script("document.querySelector('#flip [data-do=play]').click()")
             assert page.execute_script("const s = document.querySelector('#flip [data-name=t]'); return s.value === s.max")
+            assert page.execute_script("document.querySelector('#hero button').click(); return document.getAnimations().length") == 0
         background = page.execute_script("return getComputedStyle(document.body).backgroundColor")
         assert background == ("rgb(20, 22, 26)" if "dark" in media.values() else "rgb(250, 249, 246)")
         assert page.get_log("browser") == [] and lesson_page.requests(page) == []

@@ -44,7 +44,7 @@ def kinds(c: int, k: int) -> tuple[Kind, ...]:
     by = lambda groups: (("padding", "same"), ("groups", groups))  # noqa: E731
     return (
         Kind("plain", "standard", "Every output channel looks at every input channel.", (Step("conv2d", x, (c, c, k, k)),)),
-        Kind("point", "1x1", "Mixes channels at one position; sees no neighbour.", (Step("conv2d", x, (c, c, 1, 1)),)),
+        Kind("point", "1×1", "Mixes channels at one position; sees no neighbour.", (Step("conv2d", x, (c, c, 1, 1)),)),
         Kind("line", "1-D", "Slides along time only; bands are as good as channels.", (Step("conv1d", (1, c, H * W), (c, c, k)),)),
         Kind("volume", "3-D", "Slides along three axes, such as take, band and frame.",
              (Step("conv3d", (1, c, DEPTH, H // DEPTH, W), (c, c, k, k, k)),)),
@@ -55,7 +55,7 @@ def kinds(c: int, k: int) -> tuple[Kind, ...]:
              (Step("conv2d", x, (c, c, k, k), (*same, ("dilation", 2))),)),
         Kind("spatial", "spatially separable", "A column, then a row. Only kernels that are such a product can be had.",
              (Step("conv2d", x, (c, c, k, 1)), Step("conv2d", x, (c, c, 1, k)))),
-        Kind("depthwise", "depthwise separable", "Each channel alone, then 1x1 to mix them.",
+        Kind("depthwise", "depthwise separable", "Each channel alone, then 1×1 to mix them.",
              (Step("conv2d", x, (c, 1, k, k), by(c)), Step("conv2d", x, (c, c, 1, 1)))),
         Kind("grouped", "grouped", "Groups that know nothing of each other.", (Step("conv2d", x, (c, c // groups, k, k), by(groups)),)),
         Kind("shuffled", "shuffled grouped", "Groups, then channels change places, then groups again: they meet.",

@@ -47,7 +47,7 @@ def single() -> list[dict[str, Any]]:
     return [
         {"name": "vertical edge", "what": "Softer on the left, louder on the right: something begins.", "weight": edge},
         {"name": "horizontal line", "what": "Louder than the bands beside it, for five frames: a held partial.", "weight": level},
-        {"name": "3x3 blur", "what": "The mean of nine neighbours: detail goes, the outline stays.", "weight": np.full((3, 3), 1 / 9)},
+        {"name": "3×3 blur", "what": "The mean of nine neighbours: detail goes, the outline stays.", "weight": np.full((3, 3), 1 / 9)},
         {
             "name": "harmonic comb",
             "what": f"Six partials of {COMB_HERTZ:.0f} Hz at once. On a mel axis they fit this pitch only; it fires at its middle.",

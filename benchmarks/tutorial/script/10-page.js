@@ -5,9 +5,13 @@ const SECTIONS = {};
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const find = (root, selector) => root.querySelector(selector);
 const all = (root, selector) => [...root.querySelectorAll(selector)];
+const named = (root, name) => Object.fromEntries(all(root, `[data-${name}]`).map((each) => [each.dataset[name], each]));
 const limit = (value, low, high) => Math.min(high, Math.max(low, value));
 const show = (value, digits = 2) => (Math.abs(value) < 5e-13 ? 0 : value).toLocaleString("en", { maximumFractionDigits: digits }).replace("-", "−");
-const unit = (value) => (value >= 1000 ? `${show(value / 1000)}\u00a0s` : `${show(value, value < 10 ? 1 : 0)}\u00a0ms`);
+const unit = (ms) => { // a time with the unit that fits
+  if (ms >= 1000) return `${show(ms / 1000, ms < 1e5 ? 2 : 0)}\u00a0s`;
+  return ms >= 1 ? `${show(ms, ms < 10 ? 1 : 0)}\u00a0ms` : `${show(1000 * ms, ms < 0.01 ? 1 : 0)}\u00a0µs`;
+};
 const many = (value) => (value >= 1e9 ? `${show(value / 1e9)} G` : value >= 1e6 ? `${show(value / 1e6, 1)} M` : value >= 1e4 ? `${show(value / 1e3, 0)} k` : show(value, 0));
 
 /** Numbers that Python packed: little-endian float32 in base64. */
@@ -32,7 +36,7 @@ function section(id, data, setup) {
   const page = {
     root, data, values, units,
     say: (text) => {
-      find(root, ".told").textContent = text;
+      find(root, ".told").textContent = text.replace(/ (?=%|m?s\b|k?Hz)/g, "\u00a0");
       clearTimeout(later);
       later = setTimeout(() => (said.textContent = text), 400); // to screen readers only once a slider rests
     },
@@ -164,6 +168,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const again of drawn.values()) again();
 });
 
+const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Enter: [0, 0] };
 /** Lets a map be pointed at, by mouse, finger or arrow keys: moved(row, column), picked(row, column) on click or Enter. */
 function pointed(map, moved, picked = () => {}) {
   let at = [0, 0];
@@ -177,10 +182,10 @@ function pointed(map, moved, picked = () => {}) {
   };
   for (const name of ["pointermove", "pointerdown", "click"]) map.addEventListener(name, of);
   map.addEventListener("keydown", (event) => {
-    const step = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Enter: [0, 0] }[event.key];
+    const step = ARROWS[event.key], by = event.shiftKey ? 8 : 1;
     if (!step) return;
     event.preventDefault();
-    go(at[0] + step[0] * (event.shiftKey ? 8 : 1), at[1] + step[1] * (event.shiftKey ? 8 : 1), event);
+    go(at[0] - step[0] * by, at[1] + step[1] * by, event);
   });
 }
 
@@ -206,7 +211,8 @@ const curve = (values, dx = 1, scale = 1) => Array.from(values, (value, i) => `$
 
 // grids: tables of numbers that can be pointed at
 
-/** Fills a .grid with rows of numbers (or texts); kind(y, x) gives a cell's classes. */
+const tapKind = (y, x, value) => (value < 0 ? "tap less" : "tap");
+/** Fills a .grid with rows of numbers (or texts); kind(y, x, value) gives a cell's classes. */
 function grid(element, rows, kind = () => "", digits = 2) {
   const same = element.rows.length === rows.length && element.rows[0]?.cells.length === rows[0].length;
   if (!same) {
@@ -219,8 +225,18 @@ function grid(element, rows, kind = () => "", digits = 2) {
   rows.forEach((row, y) => row.forEach((value, x) => {
     const cell = element.rows[y].cells[x], text = typeof value === "number" ? show(value, digits) : value;
     if (cell.textContent !== text) cell.textContent = text;
-    const wanted = kind(y, x);
+    const wanted = kind(y, x, value);
     if (cell.className !== wanted) cell.className = wanted;
+  }));
+}
+/** Fills a .rows with bars: a name, what stands at the end, and how many percent of the bar are full; without those the text is a reason. */
+function barRows(element, entries) {
+  element.replaceChildren(...entries.map(([name, end, percent]) => {
+    const row = document.createElement("div");
+    row.innerHTML = `<span></span><i style="--v:${percent}%"></i><b></b>`;
+    [row.firstChild.textContent, row.lastChild.textContent] = [name, end];
+    row.classList.toggle("refused", percent === undefined);
+    return row;
   }));
 }
 /** Calls moved(y, x) for the cell that is pointed at, touched, or reached by arrow keys. */
@@ -237,7 +253,7 @@ function gridPointed(element, moved) {
     });
   }
   element.addEventListener("keydown", (event) => {
-    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    const step = ARROWS[event.key];
     if (!step) return;
     event.preventDefault();
     go(at[0] + step[0], at[1] + step[1]);

@@ -1,9 +1,8 @@
-section("flip", DATA.flip, ({ root, data, say, move, bounds, units }) => {
+section("flip", DATA.flip, ({ root, data, say, move, bounds }) => {
   const presets = data.presets.map((each) => ({ ...each, f: [...unpack(each.f).values], g: [...unpack(each.g).values] }));
   const top = find(root, ".slide svg"), bottom = find(root, ".result svg");
-  const parts = Object.fromEntries(all(root, "[data-part]").map((each) => [each.dataset.part, each]));
+  const parts = named(root, "part");
   let now = null, shown = "";
-  units.t = (t) => `${t}`;
 
   function update({ preset, flip, t }) {
     const { f, g, what } = presets[preset], kernel = flip === "convolution" ? [...g].reverse() : g;
@@ -21,11 +20,11 @@ section("flip", DATA.flip, ({ root, data, say, move, bounds, units }) => {
     top.setAttribute("viewBox", `${left} -1.15 ${width} ${1.15 + low}`);
     bottom.setAttribute("viewBox", `${left} -1.15 ${width} ${1.15 + deep}`);
     parts.f.setAttribute("d", bars(f, 0, 1 / high));
-    parts.g.setAttribute("d", bars(kernel, start, 1 / high));
+    parts.g.setAttribute("d", bars(kernel, 0, 1 / high));
+    for (const [name, x] of [["g", start], ["at", t + 0.5], ["from", t + 0.5]]) parts[name].style.transform = `translateX(${x}px)`; // glides there
     parts.product.setAttribute("d", bars(product, 0, 1 / high));
     parts.all.setAttribute("d", bars(y, 0, 1 / most));
     parts.done.setAttribute("d", bars(y.slice(0, t + 1), 0, 1 / most));
-    for (const [name, x] of [["at", t + 0.5], ["from", t + 0.5]]) for (const end of ["x1", "x2"]) parts[name].setAttribute(end, x);
     find(root, ".sum").textContent = `area at t = ${t}: ${show(total(product), 3)}`;
     find(root, ".what").textContent = what;
     const reversed = flip === "convolution" ? "g is reversed, then slid" : "g is slid as it is";

@@ -4,18 +4,13 @@ const seconds = (frame) => (frame * DATA.maps.hop_ms) / 1000;
 const where = (row, column) => `${show(seconds(column))} s, ${show(CENTRES[row], 0)} Hz`;
 
 {
-  const hero = document.getElementById("hero"), map = find(hero, ".map");
+  const hero = document.getElementById("hero"), map = find(hero, ".map"), head = find(map, "i");
   heat(map, MAPS[0]);
   find(hero, "button").addEventListener("click", () => {
     play(DATA.maps.sound);
-    const begun = performance.now();
-    const follow = (now) => {
-      const frame = limit((now - begun) / DATA.maps.hop_ms, 0, MAPS[0].w);
-      over(map, svg("line", { class: "mark", x1: frame, x2: frame, y1: 0, y2: MAPS[0].h }));
-      if (frame < MAPS[0].w && !calm.matches) requestAnimationFrame(follow);
-      else over(map);
-    };
-    requestAnimationFrame(follow);
+    for (const each of head.getAnimations()) each.cancel();
+    const keys = [0, map.clientWidth].map((x) => ({ opacity: 1, transform: `translateX(${x}px)` }));
+    if (!calm.matches) head.animate(keys, MAPS[0].w * DATA.maps.hop_ms); // the compositor moves it: no frame waits for the script
   });
 }
 
@@ -49,16 +44,15 @@ section("kernel", DATA.maps, ({ root, data, say, move }) => {
       find(root, ".what").textContent = chosen.what;
     }
     const [[above], [before]] = samePadding(kernel), top = row - above, left = column - before;
-    const round = 3.5;
     over(input, box(input, "window", top, left, kernel.h, kernel.w));
-    const ry = (round * x.h * output.clientWidth) / (x.w * output.clientHeight);
-    const circles = peaks.map(([r, c]) => svg("ellipse", { class: "peak", cx: c + 0.5, cy: x.h - r - 0.5, rx: round, ry }));
+    const ry = (3.5 * x.h * output.clientWidth) / (x.w * output.clientHeight);
+    const circles = peaks.map(([r, c]) => svg("ellipse", { class: "peak", cx: c + 0.5, cy: x.h - r - 0.5, rx: 3.5, ry }));
     over(output, ...circles, box(output, "window", row - 0.5, column - 0.5, 2, 2));
     const rows = [...Array(kernel.h).keys()].reverse().filter((i) => kernel.h <= 5 || kernel.v[i * kernel.w] > 0);
     const cell = (i, j) => (top + i < 0 || top + i >= x.h || left + j < 0 || left + j >= x.w ? 0 : x.v[(top + i) * x.w + left + j]);
     const columns = [...Array(kernel.w).keys()], [seen, taps, products] = all(root, ".grid");
     grid(seen, rows.map((i) => columns.map((j) => cell(i, j))), () => "in");
-    grid(taps, rows.map((i) => columns.map((j) => kernel.v[i * kernel.w + j])), (y, j) => (kernel.v[rows[y] * kernel.w + j] < 0 ? "tap less" : "tap"));
+    grid(taps, rows.map((i) => columns.map((j) => kernel.v[i * kernel.w + j])), tapKind);
     grid(products, rows.map((i) => columns.map((j) => cell(i, j) * kernel.v[i * kernel.w + j])), () => "out");
     const sum = result.v[row * x.w + column];
     find(root, ".sum").textContent = show(sum);

@@ -2,13 +2,13 @@ section("channels", DATA.maps, ({ root, data, say, move }) => {
   const { channels, kernels, bias } = data.example;
   const planes = channels.map(planeOf), taps = kernels.map(planeOf);
   const alone = planes.map((x, k) => correlate(x, taps[k])), summed = addPlanes(alone), out = addPlanes(alone, bias);
-  const grids = Object.fromEntries(all(root, ".grid").map((each) => [each.dataset.grid, each]));
+  const grids = named(root, "grid");
   const inside = (y, x, row, column) => y >= row && y < row + 3 && x >= column && x < column + 3;
 
   function update({ step, row, column, h, l, k, j }) {
     planes.forEach((x, i) => {
       grid(grids[`x${i}`], channels[i], (y, c) => (inside(y, c, row, column) ? "in on" : "in"));
-      grid(grids[`w${i}`], kernels[i], (y, c) => (kernels[i][y][c] < 0 ? "tap less" : "tap"));
+      grid(grids[`w${i}`], kernels[i], tapKind);
       grid(grids[`p${i}`], rowsOf(alone[i]), (y, c) => (y === row && c === column ? "out on" : "out"));
     });
     const last = step > 2 ? out : summed;
@@ -46,7 +46,7 @@ const FILTERS = (() => {
 const filtered = ({ kernels }) => kernels.map((kernel, k) => correlate(MAPS[k], kernel, { padding: samePadding(kernel) }));
 
 section("filters", DATA.maps, ({ root, say }) => {
-  const maps = Object.fromEntries(all(root, ".map").map((each) => [each.dataset.map, each]));
+  const maps = named(root, "map");
   const results = FILTERS.map((each) => {
     const alone = filtered(each);
     return { alone, out: rectified(addPlanes(alone, each.bias)) };
@@ -56,7 +56,7 @@ section("filters", DATA.maps, ({ root, say }) => {
     const { alone, out } = results[filter], most = Math.max(...alone.map((p) => largest([...p.v])));
     alone.forEach((p, k) => {
       heat(maps[`p${k}`], p, { signed: true, range: 0.6 * most });
-      grid(find(root, `[data-grid=w${k}]`), rowsOf(FILTERS[filter].kernels[k]).reverse(), (y, c) => (FILTERS[filter].kernels[k].v[(2 - y) * 3 + c] < 0 ? "tap less" : "tap"));
+      grid(find(root, `[data-grid=w${k}]`), rowsOf(FILTERS[filter].kernels[k]).reverse(), tapKind);
     });
     heat(maps.out, out, { range: 0.6 * largest([...out.v]) });
     const lit = out.v.filter((value) => value > 0).length;

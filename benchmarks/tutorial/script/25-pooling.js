@@ -1,5 +1,5 @@
 section("pooling", DATA.maps, ({ root, say, units }) => {
-  const maps = Object.fromEntries(all(root, ".map").map((each) => [each.dataset.map, each]));
+  const maps = named(root, "map");
   const onset = unpackPlane(DATA.maps.kernels[0].weight), [top, left, h, w] = [8, 138, 32, 48], edges = rectified(correlate(MAPS[0], onset, { padding: 1 }));
   const shapes = [[1, 1], [1, 2], [1, 4], [1, 8], [4, 8]], sums = FILTERS.map((each) => rectified(addPlanes(filtered(each), each.bias)));
   units.nudge = (n) => (n === 0 ? "as played" : `${Math.abs(n)} frame${Math.abs(n) > 1 ? "s" : ""} ${n > 0 ? "later" : "sooner"}`);
@@ -19,11 +19,9 @@ section("pooling", DATA.maps, ({ root, say, units }) => {
     find(root, "[data-count=raw]").textContent = `${show(100 * raw, 1)} %`;
     find(root, "[data-count=pooled]").textContent = `${show(100 * pooled, 1)} %`;
     say(`${units.nudge(nudge)}: ${show(100 * raw, 1)} % of the output is not what it was before pooling, ${show(100 * pooled, 1)} % after it. ${now[1].v.length} numbers became ${now[2].v.length}.`);
-    find(root, ".means").replaceChildren(...sums.map((sum, j) => {
-      const mean = total([...Array(sum.h).keys()].map((y) => total(sum.v.subarray(y * sum.w, y * sum.w + frames)))) / (sum.h * frames);
-      const row = document.createElement("div");
-      row.innerHTML = `<span>${FILTERS[j].name}</span><i style="--v:${limit(mean * 250, 0, 100)}%"></i><b>${show(mean, 3)}</b>`;
-      return row;
+    barRows(find(root, ".means"), sums.map((sum, j) => {
+      const { v } = crop(sum, 0, 0, sum.h, frames), mean = total(v) / v.length;
+      return [FILTERS[j].name, show(mean, 3), limit(mean * 250, 0, 100)];
     }));
   };
 });

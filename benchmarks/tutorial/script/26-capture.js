@@ -50,6 +50,7 @@ section("capture", DATA.capture, (page) => {
     const fields = receptiveFields(stack), field = fields[layer - 1] ?? { size: [1, 1], stride: [1, 1] };
     fields.forEach(({ size }, l) => (body.rows[l].cells[5].textContent = `${show(size[0])} × ${show(size[1])}`));
     [...body.rows].forEach((line, l) => line.classList.toggle("on", l === layer - 1));
+    find(root, ".stack").scrollTop = (body.rows[layer - 1]?.offsetTop ?? 0) - 120;
     const centre = CENTRES[pitch], ms = milliseconds(field.size[1]), range = band(field.size[0], centre), inMap = ms / DATA.maps.hop_ms;
     const [low, high] = range ? range.map(row) : [0, MAPS[0].h];
     const shapes = data.regions.map((each) => {

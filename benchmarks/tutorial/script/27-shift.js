@@ -1,5 +1,5 @@
 section("shift", DATA.shift, ({ root, data, say, units }) => {
-  const maps = Object.fromEntries(all(root, ".map").map((each) => [each.dataset.map, each]));
+  const maps = named(root, "map");
   const pictures = data.sounds.map((_, i) => unpackPlane(data.pictures, i)), kernel = planeOf(data.kernel);
   const steps = [1, 2, 4];
   units.semitones = (n) => (n ? `${n} semitone${n > 1 ? "s" : ""} up` : "as played");

@@ -2,7 +2,7 @@ section("fast", DATA.fast, (page) => {
   const { root, data, say, move, bounds, units } = page;
   const runs = Object.fromEntries(Object.keys(ALGORITHMS).map((name) => [name, runAlgorithm(name, data.toy, data.kernel)]));
   page.runs = runs;
-  const grids = Object.fromEntries(all(root, ".grid").map((each) => [each.dataset.grid, each]));
+  const grids = named(root, "grid");
   const on = (list) => new Set(list.map(([y, x]) => `${y},${x}`));
   units.step = (n) => `${n + 1} of ${now.length}`;
   let now = [];
@@ -28,11 +28,10 @@ section("fast", DATA.fast, (page) => {
 });
 
 section("measured", DATA.fast, ({ root, data, say }) => {
-  const time = (ms) => (ms >= 1 ? unit(ms) : `${show(1000 * ms, ms < 0.01 ? 1 : 0)} µs`), chart = find(root, ".times");
   const squares = all(root, "[data-cell]");
   const tell = (cell) => {
     const sorted = Object.entries(cell.ms).sort((a, b) => a[1] - b[1]);
-    return `${cell.size}×${cell.size}, ${cell.channels} channel${cell.channels > 1 ? "s" : ""}: ${sorted.map(([name, ms]) => `${name} ${time(ms)}`).join(", ")}`;
+    return `${cell.size}×${cell.size}, ${cell.channels} channel${cell.channels > 1 ? "s" : ""}: ${sorted.map(([name, ms]) => `${name} ${unit(ms)}`).join(", ")}`;
   };
   squares.forEach((each) => {
     const said = () => (find(root, ".cell-said").textContent = `${tell(data.map[each.dataset.cell])}.`);
@@ -41,16 +40,12 @@ section("measured", DATA.fast, ({ root, data, say }) => {
   return ({ layer }) => {
     const { times: rows, what, auto, flops } = data.layers[layer], ran = rows.filter((each) => each.ms);
     const low = Math.log10(Math.min(...ran.map((t) => t.ms))), high = Math.log10(Math.max(...ran.map((t) => t.ms)));
-    chart.replaceChildren(...rows.map((each) => {
-      const row = document.createElement("div"), texts = [each.method + (each.method === auto ? " ✓" : ""), each.ms ? time(each.ms) + (each.scaled ? " *" : "") : each.why];
-      row.innerHTML = "<span></span><i></i><b></b>";
-      row.className = each.ms ? "" : "refused";
-      [row.children[0].textContent, row.children[2].textContent] = texts;
-      if (each.ms) row.children[1].style.setProperty("--v", `${4 + (96 * (Math.log10(each.ms) - low)) / (high - low || 1)}%`);
-      return row;
+    barRows(find(root, ".times"), rows.map(({ method, ms, scaled, why }) => {
+      const name = method + (method === auto ? " ✓" : "");
+      return ms ? [name, unit(ms) + (scaled ? " *" : ""), 4 + (96 * (Math.log10(ms) - low)) / (high - low || 1)] : [name, why];
     }));
     find(root, ".what").textContent = what;
     const best = ran.reduce((a, b) => (a.ms < b.ms ? a : b)), plain = ran.find((each) => each.method === "jit");
-    say(`${many(flops / 2)} multiply-adds. ${best.method} took ${time(best.ms)}, the definition's loops, compiled, ${show(plain.ms / best.ms, 0)} times as long. ✓ is what the library chooses untimed.`);
+    say(`${many(flops / 2)} multiply-adds. ${best.method} took ${unit(best.ms)}, the definition's loops, compiled, ${show(plain.ms / best.ms, 0)} times as long. ✓ is what the library chooses untimed.`);
   };
 });
