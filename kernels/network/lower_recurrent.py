@@ -1,4 +1,4 @@
-"""LSTM and GRU: one product for the inputs of all steps, then the compiled recurrence, direction by direction."""
+"""LSTM and GRU: one product for the inputs of all steps, then the compiled recurrence, the directions side by side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kernels.network.lowering import Lowering, lower_by_numpy, lowers
 from kernels.network.operators.recurrent import GATES, activation_names
 from kernels.network.operators.shaping import text
 from kernels.network.views import Array, View
-from kernels.primitives.recurrence import Recurrence
+from kernels.primitives.recurrence import Direction, Ends, Recurrence
 
 _USUAL = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
 
@@ -32,31 +32,39 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
     y = lowering.new(node.outputs[0], range(4)) if node.outputs else None
     assert y is not None
     states = _states(lowering, node, inputs, (directions, batch, hidden), dtype)
+    halves, each = [], []
     for d in range(directions):
         bias = np.zeros(2 * gates * hidden, dtype) if b is None else b[d]
         half, inner = bias[: gates * hidden] + bias[gates * hidden :], None
         if node.op == "GRU" and node.attributes.get("linear_before_reset"):
             inner = bias[5 * hidden :]
             half = np.concatenate([half[: 2 * hidden], bias[2 * hidden : 3 * hidden]])
-        before = linear_step(lowering, node, lowering.view(node.x), w[d], half)
+        halves.append(half)
         backwards = text(node.attributes.get("direction", "forward")) == "reverse" or d == 1
-        recurrence = Recurrence(node.op, np.ascontiguousarray(r[d], dtype), inner, steps, batch, backwards, lowering.settings.threads)
-        mine = [state.part(0, d, 1).reshaped((batch, hidden)) for state in states]
+        each.append(Direction(np.ascontiguousarray(r[d], dtype), inner, backwards))
+    before = linear_step(lowering, node, lowering.view(node.x), w.reshape(-1, w.shape[2]), np.concatenate(halves))
+    recurrence = Recurrence(node.op, each, steps, batch, lowering.settings.threads)
+    writes = []
+    for d in range(directions):
         part = y.part(1, d, 1)
-        out = View(part.buffer, part.offset, (steps, batch, hidden), (y.strides[0], y.strides[2], y.strides[3]), dtype)
-        bind = _bind(recurrence, out.strides[0], out.strides[1])
-        views = [view for view in mine if view is not None]
-        lowering.step(node, [before], [out, *views], bind, "compiled recurrence", scratch=recurrence.scratch_bytes)
+        writes.append(View(part.buffer, part.offset, (steps, batch, hidden), (y.strides[0], y.strides[2], y.strides[3]), dtype))
+        writes += [View(s.buffer, s.offset + d * s.strides[0], (batch, hidden), s.strides[1:], dtype) for s in states]
+    bind = _bind(recurrence, len(states))
+    lowering.step(node, [before], writes, bind, "compiled recurrence", scratch=recurrence.scratch_bytes)
     for value, state in zip(node.outputs[1:], states):
         if lowering.views.get(value) != state:
             lowering.copy(node, state, lowering.new(value))
 
 
-def _bind(recurrence: Recurrence, by_step: int, by_row: int) -> Callable[[list[Array], Array], Callable[[], Any]]:
+def _bind(recurrence: Recurrence, states: int) -> Callable[[list[Array], Array], Callable[[], Any]]:
+    """Arrays are the products, then for each direction y and its states."""
+
     def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
-        before, y, h, *c = arrays
-        found: Callable[[], Any] = recurrence.bind(before, y, by_step, by_row, h, c[0] if c else None, scratch)
-        return found
+        before, ends = arrays[0], []
+        for i in range(1, len(arrays), 1 + states):
+            y, h, *c = arrays[i : i + 1 + states]
+            ends.append(Ends(y, y.strides[0] // y.itemsize, y.strides[1] // y.itemsize, h, c[0] if c else None))
+        return recurrence.bind(before, ends, scratch)
 
     return bind
 

@@ -2,18 +2,19 @@
 
 The products with the input of all steps are one matrix product beforehand. Here the matrix R is packed in blocks of 8 vectors of columns,
 through which a row of h runs while 8 sums stay in registers; gates are passes over lines that stay in the first-level cache. Rows of a
-batch are independent, so threads take rows. Reference: S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9(8),
-1997; K. Cho et al., arXiv 1406.1078.
+batch and the two directions are independent, so threads take those. Reference: S. Hochreiter and J. Schmidhuber, "Long short-term memory",
+Neural Computation 9(8), 1997; K. Cho et al., arXiv 1406.1078.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kernels.primitives.vector_pass import VectorPass, line
-from kernels.runtime.ir import VectorBuilder, call, i64, read_index
+from kernels.runtime.ir import VectorBuilder, call, i64, read_index, split
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.micro_kernel import Fixed, address, emitter
@@ -25,7 +26,8 @@ Array = np.ndarray
 
 WIDE = 8  # vectors of a block of columns: as many sums as two units of four cycles keep busy
 PASSES = ("copy", "add", "mul", "sub", "fma", "sigmoid", "tanh")
-HEAD = 17  # int64s of a description before its passes
+HEAD = 18  # int64s of a direction's description before its passes
+WORDS = HEAD + 2 * len(PASSES)  # of all of it
 
 
 class Products(NamedTuple):
@@ -88,14 +90,16 @@ def _pass(d, which, size, y, a, b, c, count):
 
 
 @region
-def _lstm(row, thread, description, size):
-    """All steps of one row of a batch; the gates lie in ONNX's order: input, output, forget, cell."""
-    d = pointed(description)
+def _lstm(job, thread, description, size):
+    """All steps of one row of a batch in one direction; the gates lie in ONNX's order: input, output, forget, cell."""
+    direction, row = split(job, read_index(pointed(description), 14))
+    d = pointed(description) + 8 * WORDS * direction
     steps, hidden, blocks, backwards = read_index(d, 0), read_index(d, 1), read_index(d, 2), read_index(d, 3)
     before, y = pointed(read_index(d, 4)), pointed(read_index(d, 5))
     h, c = pointed(read_index(d, 6)) + row * hidden * size, pointed(read_index(d, 7)) + row * hidden * size
-    matrix, work = pointed(read_index(d, 8)), pointed(read_index(d, 10)) + row * read_index(d, 11)
+    matrix, work = pointed(read_index(d, 8)), pointed(read_index(d, 10)) + job * read_index(d, 11)
     by_step, by_row, batch, product = read_index(d, 12), read_index(d, 13), read_index(d, 14), read_index(d, 16)
+    pitch = read_index(d, 17) * size
     line_ = hidden * size
     bent = work + blocks * 8 * read_index(d, 15) * size
     for step in range(steps):
@@ -104,7 +108,7 @@ def _lstm(row, thread, description, size):
             product,
             Products(lanes=read_index(d, 15), itemsize=size, wide=WIDE, y=work, x=h, matrix=matrix, k=hidden, blocks=blocks),
         )  # fmt: skip
-        _pass(d, 1, size, work, work, before + (t * batch + row) * 4 * line_, work, 4 * hidden)
+        _pass(d, 1, size, work, work, before + (t * batch + row) * pitch, work, 4 * hidden)
         _pass(d, 5, size, work, work, work, work, 3 * hidden)
         i, o, f, g = work, work + line_, work + 2 * line_, work + 3 * line_
         _pass(d, 6, size, g, g, g, g, hidden)
@@ -116,21 +120,24 @@ def _lstm(row, thread, description, size):
 
 
 @region
-def _gru(row, thread, description, size):
-    """All steps of one row of a batch; the gates lie in ONNX's order: update, reset, hidden. Blocks of R's last third lie apart."""
-    d = pointed(description)
+def _gru(job, thread, description, size):
+    """All steps of one row of a batch in one direction; the gates lie in ONNX's order: update, reset, hidden. Blocks of R's last third
+    lie apart."""
+    direction, row = split(job, read_index(pointed(description), 14))
+    d = pointed(description) + 8 * WORDS * direction
     steps, hidden, blocks, backwards = read_index(d, 0), read_index(d, 1), read_index(d, 2), read_index(d, 3)
     before, y = pointed(read_index(d, 4)), pointed(read_index(d, 5))
     h, last = pointed(read_index(d, 6)) + row * hidden * size, pointed(read_index(d, 7))
-    matrix, inner, work = pointed(read_index(d, 8)), pointed(read_index(d, 9)), pointed(read_index(d, 10)) + row * read_index(d, 11)
+    matrix, inner, work = pointed(read_index(d, 8)), pointed(read_index(d, 9)), pointed(read_index(d, 10)) + job * read_index(d, 11)
     by_step, by_row, batch, product = read_index(d, 12), read_index(d, 13), read_index(d, 14), read_index(d, 16)
+    pitch = read_index(d, 17) * size
     line_, width = hidden * size, 8 * read_index(d, 15)
     thirds = (hidden + width - 1) // width
     new = work + blocks * width * size
     reset_first = new + thirds * width * size
     for step in range(steps):
         t = steps - 1 - step if backwards else step
-        source = before + (t * batch + row) * 3 * line_
+        source = before + (t * batch + row) * pitch
         call(
             product,
             Products(lanes=read_index(d, 15), itemsize=size, wide=WIDE, y=work, x=h, matrix=matrix, k=hidden, blocks=blocks),
@@ -158,48 +165,71 @@ def _gru(row, thread, description, size):
         _pass(d, 0, size, y + (t * by_step + row * by_row) * size, h, h, h, hidden)
 
 
-class Recurrence:
-    """One direction of an "LSTM" or "GRU" layer: `run(before, y, h, c, scratch)`.
+class Direction(NamedTuple):
+    """What one direction of a layer multiplies its state with. recurrent: (gates * hidden, hidden). inner: the bias that a GRU that is
+    linear before its reset adds to R h. backwards: from the last step to the first."""
 
-    before (steps, batch, gates * hidden): products with the input and biases. y (steps, batch, hidden), last axis contiguous; its steps per
-    step and row are given in numbers. h and c (batch, hidden): the state before, which becomes the state after. `inner`: the bias that a
-    GRU that is linear before its reset adds to R h.
+    recurrent: Array
+    inner: Array | None
+    backwards: bool
+
+
+class Ends(NamedTuple):
+    """What one direction reads and writes besides its products. y (steps, batch, hidden), last axis contiguous; its steps per step and row
+    in numbers. h and c (batch, hidden): the state before, which becomes the state after; no c for a GRU."""
+
+    y: Array
+    by_step: int
+    by_row: int
+    h: Array
+    c: Array | None
+
+
+class Recurrence:
+    """All directions of an "LSTM" or "GRU" layer: `bind(before, ends, scratch)`.
+
+    before (steps, batch, directions * gates * hidden): products with the input and biases, direction by direction.
     """
 
-    def __init__(self, kind: str, recurrent: Array, inner: Array | None, steps: int, batch: int, backwards: bool, threads: int) -> None:
-        hidden, dtype = recurrent.shape[1], recurrent.dtype
+    def __init__(self, kind: str, directions: Sequence[Direction], steps: int, batch: int, threads: int) -> None:
+        rows, hidden = directions[0].recurrent.shape
+        dtype = directions[0].recurrent.dtype
         size, lanes = dtype.itemsize, machine().lanes(dtype.itemsize)
-        first = recurrent if kind == "LSTM" else recurrent[: 2 * hidden]
-        self._matrix, blocks = packed(first)
-        self._last: Array | None = None
-        thirds = 0
-        if kind == "GRU":
-            self._last, thirds = packed(recurrent[2 * hidden :])
-        self._inner = None if inner is None else np.ascontiguousarray(inner)
-        width = WIDE * lanes
-        self._row = (blocks + 2 * max(thirds, -(-hidden // width))) * width * size
-        self._batch, self._kind = batch, kind
-        self._threads = threads if steps * hidden * recurrent.shape[0] * batch > 1 << 18 else 1
+        self._batch, self._jobs, self._gru = batch, batch * len(directions), kind == "GRU"
+        self._threads = threads if steps * hidden * rows * self._jobs > 1 << 18 else 1
         product = products(WIDE, lanes, size)
-        head = [steps, hidden, blocks, int(backwards), 0, 0, 0, 0, handle(self._matrix), handle(self._inner), 0, self._row, 0, 0, batch,
-                lanes, product]  # fmt: skip
-        self._words = np.array([*head, *(word for name in PASSES for word in line(name, lanes, size))], np.int64)
-        self._launch = (_lstm if kind == "LSTM" else _gru).ready(0, size)
-        self._size = size
+        passes = [word for name in PASSES for word in line(name, lanes, size)]
+        self._held: list[tuple[Array, Array | None, Array | None]] = []
+        self._row, words = 0, []
+        for each in directions:
+            matrix, blocks = packed(each.recurrent[: 2 * hidden] if self._gru else each.recurrent)
+            last, thirds = packed(each.recurrent[2 * hidden :]) if self._gru else (None, 0)
+            inner = None if each.inner is None else np.ascontiguousarray(each.inner)
+            self._held.append((matrix, last, inner))
+            width = WIDE * lanes
+            self._row = (blocks + 2 * max(thirds, -(-hidden // width))) * width * size
+            head = [steps, hidden, blocks, int(each.backwards), 0, 0, 0, 0, handle(matrix), handle(inner), 0, self._row, 0, 0, batch, lanes,
+                    product, len(directions) * rows]  # fmt: skip
+            words.append([*head, *passes])
+        self._words = np.array(words, np.int64)
+        self._launch = (_gru if self._gru else _lstm).ready(0, size)
+        self._width, self._size = rows, size
 
     @property
     def scratch_bytes(self) -> int:
         """Bytes of scratch that a run uses."""
-        return self._row * self._batch
+        return self._row * self._jobs
 
-    def bind(self, before: Array, y: Array, by_step: int, by_row: int, h: Array, c: Array | None, scratch: Array) -> Any:
-        """What runs it on these arrays."""
-        words = self._words.copy()
-        words[4:8] = handle(before), handle(y), handle(h), handle(self._last if self._kind == "GRU" else c)
-        words[10], words[12], words[13] = handle(scratch), by_step, by_row
-        launch, threads, batch, size, place = self._launch, self._threads, self._batch, self._size, handle(words)
+    def bind(self, before: Array, ends: Sequence[Ends], scratch: Array) -> Callable[[], None]:
+        """What runs it on these arrays, an `Ends` for each direction."""
+        words, parts = self._words.copy(), []
+        for i, (end, (_, last, _)) in enumerate(zip(ends, self._held)):
+            parts.append(before[..., i * self._width :])
+            words[i, 4:8] = handle(parts[-1]), handle(end.y), handle(end.h), handle(last if self._gru else end.c)
+            words[i, 10], words[i, 12], words[i, 13] = handle(scratch), end.by_step, end.by_row
+        launch, threads, jobs, size, place = self._launch, self._threads, self._jobs, self._size, handle(words)
 
-        def run(held: Any = (words, before, y, h, c, scratch, self)) -> None:
-            launch(threads, batch, place, size)
+        def run(held: Any = (words, parts, ends, scratch, self)) -> None:
+            launch(threads, jobs, place, size)
 
         return run
