@@ -14,9 +14,10 @@ from typing import Any
 from kernels.cost import calibration
 from kernels.dispatch import tuning
 from kernels.dispatch.heuristic import choose
-from kernels.dispatch.plan import load, thread_count
+from kernels.methods import load
 from kernels.network.models import Layer, LeftOut, from_layers, from_onnx
 from kernels.problem.errors import ProblemError, RefusedError
+from kernels.problem.options import thread_count
 from kernels.runtime import store
 from kernels.runtime.machine import cores
 

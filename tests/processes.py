@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from kernels.dispatch import measure, plan, tuning
+from kernels.dispatch import measure, preparation, tuning
 
 
 def start_anew() -> None:
@@ -13,7 +13,7 @@ def start_anew() -> None:
     tuning._table.clear()
     tuning._layers.clear()
     measure._seen.clear()
-    plan.forget()
+    preparation.forget()
     tuning._state.update(attended=None)
 
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kernels.dispatch.plan import load
-from kernels.methods import registry
+from kernels.methods import load, registry
 from kernels.methods.contract import Implementation
 
 PAGE = Path(__file__).parent.parent / "kernels" / "methods" / "README.md"

@@ -50,7 +50,7 @@ def test_loading_the_implementations_compiles_nothing() -> None:
     code = (
         "from numba.core import event\n"
         "with event.install_recorder('numba:compile') as recorder:\n"
-        "    from kernels.dispatch.plan import load\n"
+        "    from kernels.methods import load\n"
         "    load()\n"
         "assert not recorder.buffer, recorder.buffer\n"
     )

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kernels.dispatch.plan import load
-from kernels.methods import registry
+from kernels.methods import load, registry
 
 load()
 

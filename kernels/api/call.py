@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 
 from kernels.dispatch import tuning
+from kernels.dispatch.choices import REMEMBERED
+from kernels.dispatch.descriptor import Descriptor
 from kernels.dispatch.gradient_plan import gradient_plan
-from kernels.dispatch.plan import REMEMBERED, REMEMBERED_BYTES, Outline, Plan, load, thread_count
-from kernels.dispatch.plan import forget as forget_problems
-from kernels.methods import registry
+from kernels.dispatch.plan import Plan
+from kernels.dispatch.preparation import REMEMBERED_BYTES
+from kernels.dispatch.preparation import forget as forget_problems
+from kernels.methods import load, registry
 from kernels.problem.accuracy import default_accuracy
 from kernels.problem.arrays import PLAIN, intake
 from kernels.problem.errors import ProblemError
 from kernels.problem.operands import Operands
-from kernels.problem.options import real
+from kernels.problem.options import real, thread_count
 from kernels.problem.request import request
 from kernels.problem.request_gradient import GRADIENTS
 from kernels.runtime.bounded_cache import Recent
@@ -41,7 +44,7 @@ def takes_input(function: Callable[..., Any]) -> Callable[..., Any]:
     return renamed
 
 
-_outlines: Recent[Outline] = Recent(REMEMBERED, REMEMBERED_BYTES)
+_descriptors: Recent[Descriptor] = Recent(REMEMBERED, REMEMBERED_BYTES)
 
 
 def call(
@@ -51,26 +54,26 @@ def call(
     """A plan made and called: what operation `op` does to x with its operands (in the order of `Operands`, or none) and its other
     arguments, which have names."""
     key = key_of(op, x, operands, (implementation, threads, numbers))
-    outline = None if key is None else _outlines.get(key)
-    if outline is not None:
+    descriptor = None if key is None else _descriptors.get(key)
+    if descriptor is not None:
         given = Operands._make(operands) if operands else Operands()
         if out is not None:
             apart(op, out, given._asdict())
         if given.weight is not None and given.weight.ndim == 3:
             given = given._replace(weight=given.weight[:, :, None])  # a 1-D kernel's height
-        return outline.compute(outline.prepared.bind(given), x, out)
+        return descriptor.compute(descriptor.prepared.pack(given), x, out)
     x = intake(op, "x", x)
     asked = request(op, x.shape, x.dtype, (), {**dict(zip(Operands._fields, operands)), **dict(zip(names, numbers))})
     apart(op, out, asked.given)
-    outline = Outline(asked.problem, asked.signature, implementation, threads, packs=True)
+    descriptor = Descriptor(asked.problem, asked.signature, implementation, threads, packs=True)
     if key is not None and asked.unpacked:
-        _outlines.put(key, outline, outline.prepared.workspace_bytes)
-    return outline.compute(outline.prepared.bind(asked.operands), x, out)
+        _descriptors.put(key, descriptor, descriptor.prepared.workspace_bytes)
+    return descriptor.compute(descriptor.prepared.pack(asked.operands), x, out)
 
 
 def forget() -> None:
     """Drop what is remembered of recent calls."""
-    _outlines.forget()
+    _descriptors.forget()
     forget_problems()
 
 
@@ -132,7 +135,7 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
         from kernels.dispatch.measure import measure  # brings Numba
 
         measure(asked.problem, thread_count(op, threads), seconds)
-    return Plan(Outline(asked.problem, asked.signature, implementation, threads), asked.operands.copy())
+    return Plan(Descriptor(asked.problem, asked.signature, implementation, threads), asked.operands.copy())
 
 
 def measuring(op: str, effort: str, budget: float) -> float:
@@ -151,8 +154,8 @@ def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "f
     """
     load()
     if isinstance(op, str) and op in GRADIENTS:
-        return registry.able(GRADIENTS[op](op, x_shape, input_dtype(op, dtype), *args, **options).request.problem)
-    return registry.able(request(op, x_shape, input_dtype(op, dtype), args, options).problem)
+        return registry.refusals(GRADIENTS[op](op, x_shape, input_dtype(op, dtype), *args, **options).request.problem)
+    return registry.refusals(request(op, x_shape, input_dtype(op, dtype), args, options).problem)
 
 
 def input_dtype(op: str, dtype: Any) -> np.dtype:

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from kernels.api.call import key_of
+from kernels.dispatch.choices import REMEMBERED
+from kernels.dispatch.descriptor import Descriptor
 from kernels.dispatch.gradient_plan import WeightPlan, gradient_plan, read_part
-from kernels.dispatch.plan import REMEMBERED, REMEMBERED_BYTES, Outline
+from kernels.dispatch.preparation import REMEMBERED_BYTES
 from kernels.problem.arrays import intake
 from kernels.problem.errors import ProblemError
 from kernels.problem.operands import Operands
@@ -27,13 +29,13 @@ Array = np.ndarray
 PLAIN = "stride", "padding", "dilation", "groups", "flip", "layout", "accuracy"
 TRANSPOSED = "stride", "padding", "output_padding", "groups", "dilation", "output_size", "flip", "layout", "accuracy"
 
-_outlines: Recent[Outline] = Recent(REMEMBERED, REMEMBERED_BYTES)
+_descriptors: Recent[Descriptor] = Recent(REMEMBERED, REMEMBERED_BYTES)
 _plans: Recent[WeightPlan] = Recent(REMEMBERED, REMEMBERED_BYTES)
 
 
 def forget() -> None:
     """Drop what is remembered of recent calls."""
-    _outlines.forget()
+    _descriptors.forget()
     _plans.forget()
 
 
@@ -52,17 +54,17 @@ def _input(
     if isinstance(out, np.ndarray) and np.may_share_memory(out, weight):
         raise ProblemError(f"{op}: out overlaps weight in memory; pass a separate array")
     key = key_of(op, grad_output, (weight,), (_known(input_size), implementation, threads, numbers))
-    outline = None if key is None else _outlines.get(key)
-    if outline is not None:
+    descriptor = None if key is None else _descriptors.get(key)
+    if descriptor is not None:
         operands = Operands(weight[:, :, None] if weight.ndim == 3 else weight)  # a 1-D kernel's height
     else:
         asked = GRADIENTS[op](op, input_size, grad_output.dtype, weight, grad_output, **dict(zip(names, numbers)))
-        outline = Outline(asked.request.problem, asked.request.signature, implementation, threads, packs=True)
+        descriptor = Descriptor(asked.request.problem, asked.request.signature, implementation, threads, packs=True)
         operands = asked.request.operands
         if key is not None and asked.request.unpacked:
-            _outlines.put(key, outline, outline.prepared.workspace_bytes)
-    run = outline.prepared.bind(operands)
-    return outline.compute(run, read_part(grad_output, outline.signature.x_shape), out)  # type: ignore[no-any-return]
+            _descriptors.put(key, descriptor, descriptor.prepared.workspace_bytes)
+    run = descriptor.prepared.pack(operands)
+    return descriptor.compute(run, read_part(grad_output, descriptor.signature.x_shape), out)  # type: ignore[no-any-return]
 
 
 def _weight(

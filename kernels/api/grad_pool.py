@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from kernels.dispatch.plan import check_out, thread_count
+from kernels.dispatch.conversion import check_out
 from kernels.problem.arrays import canonical, intake, result_dtypes
 from kernels.problem.errors import ProblemError
-from kernels.problem.options import Ints, Signature, is_channels_last, shape
+from kernels.problem.options import Ints, Signature, is_channels_last, shape, thread_count
 from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
 from kernels.problem.request import request
 

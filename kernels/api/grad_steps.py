@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from kernels.dispatch.plan import check_out, thread_count
+from kernels.dispatch.conversion import check_out
 from kernels.problem.arrays import canonical, intake, result_dtypes
 from kernels.problem.conv import ACTIVATIONS
 from kernels.problem.errors import ProblemError
-from kernels.problem.options import Signature, activation_pair, is_channels_last
+from kernels.problem.options import Signature, activation_pair, is_channels_last, thread_count
 
 Array = np.ndarray
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from kernels.api.call import apart, plan, takes_input
-from kernels.dispatch.plan import Plan, check_out, thread_count
+from kernels.dispatch.conversion import check_out
+from kernels.dispatch.plan import Plan
 from kernels.problem.arrays import intake, result_dtypes, warn_if_widened
 from kernels.problem.conv import Conv
 from kernels.problem.errors import ProblemError
-from kernels.problem.options import Ints, Signature, is_channels_last, split_shape
+from kernels.problem.options import Ints, Signature, is_channels_last, split_shape, thread_count
 from kernels.problem.request import request
 from kernels.problem.window import dilated
 from kernels.runtime.machine import machine

@@ -19,7 +19,7 @@ from kernels.cost.calibration import Calibration, calibration, using
 from kernels.cost.peak import SUMS, peak
 from kernels.dispatch.heuristic import choose
 from kernels.dispatch.measure import checked, lingering, race, timed
-from kernels.dispatch.plan import load
+from kernels.methods import load
 from kernels.methods.contract import operation
 from kernels.problem.conv import parse
 from kernels.runtime.machine import cores, machine

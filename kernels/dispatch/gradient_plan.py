@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from kernels.dispatch.plan import Outline, Plan, check_out
+from kernels.dispatch.conversion import check_out
+from kernels.dispatch.descriptor import Descriptor
+from kernels.dispatch.plan import Plan
 from kernels.problem.arrays import canonical, intake
 from kernels.problem.conv import ConvWeight
 from kernels.problem.errors import ProblemError
@@ -28,34 +30,34 @@ def read_part(x: Any, shape: tuple[int, ...]) -> Any:
 class InputPlan(Plan):
     """`plan(grad_output)` is the gradient with respect to the layer's input."""
 
-    def __init__(self, outline: Outline, operands: Operands, asked: GradientRequest) -> None:
-        super().__init__(outline, operands)
+    def __init__(self, descriptor: Descriptor, operands: Operands, asked: GradientRequest) -> None:
+        super().__init__(descriptor, operands)
         self._asked = asked
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._outline, self._operands, self._asked)
+        return type(self), (self._descriptor, self._operands, self._asked)
 
     def __call__(self, grad_output: Any, out: Any = None) -> Any:
         """The gradient for a grad_output of the planned shape; into `out` if given."""
         if np.shape(grad_output) == self._asked.grad_size:
-            grad_output = read_part(grad_output, self._outline.signature.x_shape)
+            grad_output = read_part(grad_output, self._descriptor.signature.x_shape)
         return super().__call__(grad_output, out)
 
 
 class WeightPlan(Plan):
     """`plan(x, grad_output)` is the gradient with respect to the layer's weights."""
 
-    def __init__(self, outline: Outline, layout: GradientRequest) -> None:
-        self._outline, self._asked = outline, layout
-        assert isinstance(outline.problem, ConvWeight)
-        self._dtype, self._operand_shape = np.dtype(outline.problem.dtype), outline.problem.weight_shape
+    def __init__(self, descriptor: Descriptor, layout: GradientRequest) -> None:
+        self._descriptor, self._asked = descriptor, layout
+        assert isinstance(descriptor.problem, ConvWeight)
+        self._dtype, self._operand_shape = np.dtype(descriptor.problem.dtype), descriptor.problem.weight_shape
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._outline, self._asked)
+        return type(self), (self._descriptor, self._asked)
 
     def __call__(self, x: Any, grad_output: Any = None, out: Any = None) -> Any:  # type: ignore[override]
         """The gradient for x and grad_output of the planned shapes; into `out` if given."""
-        layout, outline = self._asked, self._outline
+        layout, descriptor = self._asked, self._descriptor
         x, grad_output = intake(layout.op, "input", x), intake(layout.op, "grad_output", grad_output)
         for name, array, size in (("input", x, layout.input_size), ("grad_output", grad_output, layout.grad_size)):
             if array.shape != size:
@@ -64,16 +66,16 @@ class WeightPlan(Plan):
             if np.may_share_memory(out, array):
                 raise ProblemError(f"{layout.op}: out overlaps {name} in memory; pass a separate array")
         if layout.last:
-            axes = outline.signature.spatial
+            axes = descriptor.signature.spatial
             x, grad_output = (np.moveaxis(array, -1, array.ndim - 1 - axes) for array in (x, grad_output))
         first, second = (grad_output, x) if layout.exchanged else (x, grad_output)
-        first = read_part(first, outline.signature.x_shape)
-        run = outline.prepared.bind(Operands(canonical(second, self._dtype, self._operand_shape)))
+        first = read_part(first, descriptor.signature.x_shape)
+        run = descriptor.prepared.pack(Operands(canonical(second, self._dtype, self._operand_shape)))
         if layout.places is None:
-            return outline.compute(run, first, out)
-        result = outline.compute(run, first, None)
+            return descriptor.compute(run, first, out)
+        result = descriptor.compute(run, first, None)
         if out is not None:
-            check_out(layout.op, out, dataclasses.replace(outline.signature, out_shape=layout.weight_size), x)
+            check_out(layout.op, out, dataclasses.replace(descriptor.signature, out_shape=layout.weight_size), x)
         target = np.empty(layout.weight_size, result.dtype)
         target.reshape(-1)[layout.places] = result.reshape(-1)
         if out is None:
@@ -90,13 +92,13 @@ class WeightPlan(Plan):
     def run(self) -> Any:
         """`run(x, grad, out)` computes canonical, contiguous arrays and checks nothing; of a transposed layer x is the gradient of the
         output and grad the layer's input."""
-        bind = self._outline.prepared.bind
-        return lambda x, grad, out: bind(Operands(grad))(x, out)
+        pack = self._descriptor.prepared.pack
+        return lambda x, grad, out: pack(Operands(grad))(x, out)
 
 
 def gradient_plan(asked: GradientRequest, implementation: str, threads: int | None) -> InputPlan | WeightPlan:
     """The plan of a request; of the input's gradient with a copy of the weights."""
-    outline = Outline(asked.request.problem, asked.request.signature, implementation, threads)
+    descriptor = Descriptor(asked.request.problem, asked.request.signature, implementation, threads)
     if isinstance(asked.request.problem, ConvWeight):
-        return WeightPlan(outline, asked)
-    return InputPlan(outline, asked.request.operands.copy(), asked)
+        return WeightPlan(descriptor, asked)
+    return InputPlan(descriptor, asked.request.operands.copy(), asked)

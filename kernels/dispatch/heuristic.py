@@ -1,5 +1,5 @@
-"""Which method "auto" takes: of those that are able and meet the error bound, the one with the lowest cost estimate. A method without an
-estimate is never taken by "auto". Where a problem was measured, its winner is taken instead.
+"""Which method "auto" takes: of those that support the problem and meet the error bound, the one with the lowest cost estimate. A method
+without an estimate is never taken by "auto". Where a problem was measured, its winner is taken instead.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LARGE = 64  # of layers that take more than this part of memory no variants are 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What was taken, as a variant or as it is (""), and for every other implementation why not (None: able, but slower by estimate or
+    """What was taken, as a variant or as it is (""), and for every other implementation why not (None: supported, but slower by estimate or
     not considered); what was measured, if that decided."""
 
     implementation: Implementation
@@ -79,7 +79,7 @@ def choose(problem: Problem, name: str = "auto", threads: int = 1, measured: Mea
     if name != "auto":
         return _named(problem, name, threads)
     bound = _tolerable(problem)
-    refusals = registry.able(problem)
+    refusals = registry.refusals(problem)
     known = registry.every(operation(problem))
     for key, sentence in refusals.items():
         if sentence is None and known[key].error_bound(problem) > bound:

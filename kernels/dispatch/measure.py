@@ -20,9 +20,9 @@ import numpy as np
 
 from kernels.dispatch import tuning
 from kernels.dispatch.heuristic import candidates, choose
-from kernels.dispatch.plan import load, prepare
+from kernels.dispatch.preparation import prepare
 from kernels.dispatch.tuning import Measured
-from kernels.methods import registry
+from kernels.methods import load, registry
 from kernels.methods.contract import operation
 from kernels.problem.arrays import frozen
 from kernels.problem.conv import Conv, Problem
@@ -126,14 +126,14 @@ def checked(problem: Problem, threads: int, names: list[str], budget: float) -> 
     def answer(name: str) -> tuple[Callable[[], None], float, float]:
         """(its call, the seconds that took, its error bound), the answer in outs."""
         choice = choose(problem, name, threads)
-        call = functools.partial(prepare(problem, choice, threads).bind(operands), x, *outs)
+        call = functools.partial(prepare(problem, choice, threads).pack(operands), x, *outs)
         for out in outs:
             out.fill(-1 if out.dtype.kind == "i" else math.nan)
         return call, timed(call), choice.implementation.error_bound(problem)
 
     every = registry.every(operation(problem))
-    able = [name for name, sentence in registry.able(problem).items() if sentence is None]
-    trusted = max(able, key=lambda name: every[name].trust)  # what the others must agree with
+    supported = [name for name, sentence in registry.refusals(problem).items() if sentence is None]
+    trusted = max(supported, key=lambda name: every[name].trust)  # what the others must agree with
     _, _, bound = answer(trusted)
     expected = [out.copy() for out in outs]
     largest = float(np.max(np.abs(expected[0]), initial=_before_activation(problem, operands, x, threads, trusted)))
@@ -162,7 +162,7 @@ def _before_activation(problem: Problem, operands: Operands, x: Array, threads: 
     if not isinstance(problem, Conv) or problem.activation is None:
         return 0.0
     bare, y = problem.bare(), np.empty(problem.conv_shape, problem.dtype)
-    prepare(bare, choose(bare, trusted, threads), threads).bind(Operands(operands.weight, operands.bias))(x, y)
+    prepare(bare, choose(bare, trusted, threads), threads).pack(Operands(operands.weight, operands.bias))(x, y)
     return float(np.max(np.abs(y)))
 
 

@@ -58,7 +58,7 @@ def get(problem: Problem, name: str) -> Implementation:
     return known[name]
 
 
-def able(problem: Problem) -> dict[str, str | None]:
+def refusals(problem: Problem) -> dict[str, str | None]:
     """For each implementation of this operation: None if it can do the problem, else the sentence it refuses with."""
     return {name: refusal(problem, implementation) for name, implementation in every(operation(problem)).items()}
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from kernels.api.batch_norm import fold_batch_norm
+from kernels.dispatch.choices import choice_for
 from kernels.dispatch.heuristic import Choice
-from kernels.dispatch.plan import choice_for
 from kernels.network.layers import Join, Linear, Pointwise, Stage, Window, named
 from kernels.problem.arrays import canonical, result_dtypes
 from kernels.problem.conv import Conv, ConvTranspose, Problem

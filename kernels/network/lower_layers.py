@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.calibration import calibration
-from kernels.dispatch.plan import Outline, Plan, choice_for
+from kernels.dispatch.choices import choice_for
+from kernels.dispatch.descriptor import Descriptor
+from kernels.dispatch.plan import Plan
 from kernels.network.graph import Node
 from kernels.network.lowering import Lowering, lowers
 from kernels.network.operators.windows import window_request
@@ -28,7 +30,7 @@ def plan_of(lowering: Lowering, problem: Problem, signature: Signature, operands
         from kernels.dispatch.measure import measure  # brings Numba
 
         measure(problem, settings.threads, settings.budget)
-    return Plan(Outline(problem, signature, "auto", settings.threads), operands)
+    return Plan(Descriptor(problem, signature, "auto", settings.threads), operands)
 
 
 def _run(plan: Plan, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> Callable[[list[Array], Array], Callable[[], Any]]:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kernels.api.call import input_dtype, measuring
-from kernels.dispatch.plan import load as load_methods
-from kernels.dispatch.plan import thread_count
+from kernels.methods import load as load_methods
 from kernels.network.graph import Graph, Value
 from kernels.network.passes.specialise import UnsupportedError, check_known
 from kernels.problem.accuracy import accuracy_of
 from kernels.problem.arrays import PLAIN, too_large
 from kernels.problem.errors import ProblemError
+from kernels.problem.options import thread_count
 from kernels.runtime.machine import memory
 
 if TYPE_CHECKING:

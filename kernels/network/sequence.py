@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from kernels.api.call import input_dtype, measuring
-from kernels.dispatch.plan import check_out, load, thread_count
+from kernels.dispatch.conversion import check_out
+from kernels.methods import load
 from kernels.network.fusion import Choosing, fuse
 from kernels.network.layers import Asked, Layer, owned, read
 from kernels.problem.accuracy import accuracy_of
 from kernels.problem.arrays import canonical, intake, plain, result_dtypes, too_large, warn_if_widened
 from kernels.problem.errors import ProblemError
-from kernels.problem.options import Signature, shape
+from kernels.problem.options import Signature, shape, thread_count
 from kernels.runtime.machine import memory
 from kernels.runtime.scratch import aligned
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kernels.cost.calibration import calibration
-from kernels.dispatch.plan import Outline, Plan
+from kernels.dispatch.descriptor import Descriptor
+from kernels.dispatch.plan import Plan
 from kernels.methods.contract import rounding_bound
 from kernels.network.arena import offsets
 from kernels.network.fusion import Choosing
@@ -165,7 +166,7 @@ class Steps:
     def _plan(self, problem: Problem, signature: Signature, implementation: str, operands: Operands) -> Plan:
         """A plan of what is chosen, measured first where that was asked for."""
         self.choosing.choice(problem, implementation)
-        return Plan(Outline(problem, signature, implementation, self.threads), operands)
+        return Plan(Descriptor(problem, signature, implementation, self.threads), operands)
 
     def _window(self, stage: Window, value: View) -> View:
         asked = stage.asked

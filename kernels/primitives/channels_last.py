@@ -59,11 +59,6 @@ def turn(shape: tuple[int, int, int], itemsize: int, threads: int) -> Callable[[
     return run
 
 
-def last(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(n, c, *size) with its channels last."""
-    return (shape[0], *shape[2:], shape[1])
-
-
 class _Array:
     """An array of canonical `shape` that the user holds with its channels last; `start`: where in scratch its canonical form lies."""
 
@@ -91,8 +86,8 @@ def channels_last(prepared: Prepared, problem: Problem, threads: int) -> Prepare
         results.append(_Array(problem.out_shape, "int64", whole(result.end), threads, inwards=False))
     scratch = Scratch(results[-1].end)
 
-    def bind(operands: Operands) -> Run:
-        compute = prepared.bind(operands)
+    def pack(operands: Operands) -> Run:
+        compute = prepared.pack(operands)
 
         def run(x: Array, *outs: Array) -> None:
             buffer = scratch.take()
@@ -108,4 +103,4 @@ def channels_last(prepared: Prepared, problem: Problem, threads: int) -> Prepare
         return run
 
     note = f"{prepared.note}; channels last: {scratch.nbytes:,} bytes turned over" if scratch.nbytes else prepared.note
-    return Prepared(bind, prepared.workspace_bytes + scratch.nbytes, note)
+    return Prepared(pack, prepared.workspace_bytes + scratch.nbytes, note)

@@ -10,7 +10,7 @@ import numpy as np
 from kernels.cost.gemm import even
 from kernels.primitives.activations import codes, lines
 from kernels.primitives.post_ops import activates_maxima
-from kernels.primitives.prepared import Bind, Run
+from kernels.primitives.prepared import Pack, Run
 from kernels.primitives.records import Record, address, integer
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Array, Operands
@@ -135,14 +135,14 @@ def common(problem: Conv, oh: int, ow: int) -> dict[str, int]:
 
 
 def launcher(
-    jobs_of: Region, pack: Callable[[Operands], Packed], threads: int, geometry: Array, scratch: Scratch, keep_alive: Any
-) -> Bind:
-    """The `bind` of a region with the arguments of `run_jobs`; geometry: its record, a Convolution; keep_alive: all that it points into.
+    jobs_of: Region, packed_operands: Callable[[Operands], Packed], threads: int, geometry: Array, scratch: Scratch, keep_alive: Any
+) -> Pack:
+    """The `pack` of a region with the arguments of `run_jobs`; geometry: its record, a Convolution; keep_alive: all that it points into.
     Arguments take 50 ns each, so whatever no operand changes is in the record, operands are one, and handles are taken in place."""
     launch, jobs = jobs_of.ready(0, 0, 0, geometry, 0), int(geometry["jobs"][0])
 
-    def bind(operands: Operands) -> Run:
-        packed = pack(operands)
+    def pack(operands: Operands) -> Run:
+        packed = packed_operands(operands)
         handles = np.array([handle(array) for array in packed], np.int64)
         given = handle(handles)
 
@@ -153,4 +153,4 @@ def launcher(
 
         return run
 
-    return bind
+    return pack

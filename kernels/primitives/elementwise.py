@@ -71,7 +71,7 @@ def prepare(problem: Conv, threads: int) -> Callable[[Operands], Callable[[Array
     )  # fmt: skip
     launch = _run.ready(0, 1, 0, 0, geometry)
 
-    def bind(operands: Operands) -> Callable[[Array], None]:
+    def pack(operands: Operands) -> Callable[[Array], None]:
         scale, shift = handle(operands.scale), handle(operands.shift)
 
         def run(y: Array, keep_alive: Any = operands) -> None:
@@ -81,4 +81,4 @@ def prepare(problem: Conv, threads: int) -> Callable[[Operands], Callable[[Array
 
         return run
 
-    return bind
+    return pack

@@ -103,3 +103,8 @@ def plain(array: np.ndarray) -> bool:
 def canonical(array: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     """`array` in native byte order, contiguous and aligned, in `shape` (same number of elements); a copy only where needed."""
     return np.require(array, dtype, ["C", "A"]).reshape(shape)
+
+
+def last(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(n, c, *size) with its channels last."""
+    return (shape[0], *shape[2:], shape[1])

@@ -18,7 +18,7 @@ from kernels.problem.errors import ProblemError, meant
 from kernels.problem.operands import Operands
 from kernels.problem.pool import AdaptivePool
 from kernels.problem.window import Pairs, Size
-from kernels.runtime.machine import memory
+from kernels.runtime.machine import cores, memory
 
 Array = np.ndarray
 Ints = int | Sequence[int]
@@ -229,3 +229,12 @@ def check_positive(op: str, kernel: Size, stride: Size, dilation: Size) -> None:
     for name, values in (("kernel", kernel), ("stride", stride), ("dilation", dilation)):
         if min(values) < 1:
             raise ProblemError(f"{op}: {name} is {values}, every number must be at least 1")
+
+
+def thread_count(op: str, threads: int | None) -> int:
+    """Threads for one call: all that Numba was given, or at most `threads`. Raises ProblemError below 1."""
+    if threads is None:
+        return cores()
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
+        raise ProblemError(f"{op}: threads is {threads!r}, must be a whole number of at least 1, or None for every core")
+    return min(int(threads), cores())

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.dispatch.plan import Outline, Plan
+from kernels.dispatch.descriptor import Descriptor
+from kernels.dispatch.plan import Plan
 from kernels.methods import registry
 from kernels.methods.estimate import estimate
 from kernels.network.fusion import Choosing, fuse
@@ -113,7 +114,7 @@ class Windows:
                     self.plans.pop(next(iter(self.plans)))
                 name = steady(problem, self.implementation) if self.cut else self.implementation
                 signature = Signature(problem.x_shape, problem.out_shape, np.dtype(problem.dtype), 2)
-                found = self.plans[problem] = Plan(Outline(problem, signature, name, self.threads), self.operands.copy())
+                found = self.plans[problem] = Plan(Descriptor(problem, signature, name, self.threads), self.operands.copy())
             return found
 
 
@@ -148,7 +149,7 @@ class Rows:
                 signature = Signature((1, 1, rows, c_in), (1, 1, rows, c_out), dtype, 2, channels_last=True)
                 name = steady(problem, self.stage.implementation) if self.cut else self.stage.implementation
                 operands = Operands(self.weight.reshape(c_out, c_in, 1, 1).copy(), self.bias)
-                found = self.plans[rows] = Plan(Outline(problem, signature, name, self.threads), operands)
+                found = self.plans[rows] = Plan(Descriptor(problem, signature, name, self.threads), operands)
             return found
 
 

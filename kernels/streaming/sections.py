@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.dispatch.plan import load
+from kernels.methods import load
 from kernels.problem.halo import Chain
 from kernels.streaming.parts import Elements, Joined, Rows, Windows, chain, parts
 from kernels.streaming.reading import read_along

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from kernels.api.call import input_dtype
-from kernels.dispatch.plan import load, thread_count
+from kernels.methods import load
 from kernels.network.layers import Layer, owned
 from kernels.problem import halo
 from kernels.problem.arrays import canonical, intake
 from kernels.problem.errors import ProblemError
-from kernels.problem.options import per_axis, several
+from kernels.problem.options import per_axis, several, thread_count
 from kernels.streaming.models import layers_of
 from kernels.streaming.reading import read_along
 from kernels.streaming.refusals import check

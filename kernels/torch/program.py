@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from kernels.dispatch.plan import load as load_methods
+from kernels.methods import load as load_methods
 from kernels.network.graph import Graph
 from kernels.torch.compute import array_of
 

@@ -14,8 +14,7 @@ from processes import at_once
 
 import kernels
 from kernels import implementations
-from kernels.dispatch.plan import load
-from kernels.methods import registry
+from kernels.methods import load, registry
 
 load()
 DRAW = np.random.default_rng(7)

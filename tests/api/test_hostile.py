@@ -12,8 +12,7 @@ import pytest
 from memory import Guarded, given
 
 import kernels
-from kernels.dispatch.plan import load
-from kernels.methods import registry
+from kernels.methods import load, registry
 
 load()
 

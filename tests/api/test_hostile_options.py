@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels.dispatch.plan import load
-from kernels.methods import registry
+from kernels.methods import load, registry
 from kernels.runtime import machine
 
 load()
@@ -125,7 +124,7 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_asked_for(call: Callabl
 
 def test_scratch_space_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A convolution whose large output is pooled afterwards, where memory has room for input and output alone."""
-    for module in ("problem.arrays", "dispatch.plan", "problem.options"):
+    for module in ("problem.arrays", "dispatch.descriptor", "problem.options"):
         monkeypatch.setattr(sys.modules[f"kernels.{module}"], "memory", lambda: 1 << 20)
     x, weight = np.ones((1, 1, 8), np.float32), np.ones((64, 1, 1), np.float32)
     options: dict[str, Any] = {"padding": 5000, "pool": ("max", 1000), "activation": "sigmoid", "implementation": "im2col"}

@@ -14,8 +14,7 @@ import scipy.signal
 
 import kernels
 from kernels import implementations
-from kernels.dispatch.plan import load
-from kernels.methods import registry
+from kernels.methods import load, registry
 
 load()
 CONVS, POOLS = list(registry.every("conv")), list(registry.every("pool"))

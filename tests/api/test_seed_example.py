@@ -9,8 +9,7 @@ import pytest
 
 import kernels
 from kernels import Conv, implementations
-from kernels.dispatch.plan import load
-from kernels.methods import registry
+from kernels.methods import load, registry
 from kernels.methods.reference.conv_naive import add, filter_image, slide
 
 load()

@@ -20,7 +20,7 @@ from kernels.cost import calibration
 from kernels.cost.calibration import BUILT_IN, MESH, Calibration, built_in, worth
 from kernels.dispatch import calibrate, measure, tuning
 from kernels.dispatch.heuristic import choose
-from kernels.dispatch.plan import load
+from kernels.methods import load
 from kernels.runtime import store
 from kernels.runtime.machine import machine, pretend
 

@@ -10,9 +10,10 @@ import pytest
 
 import kernels
 from kernels.cost import classes
-from kernels.dispatch import plan as plans
+from kernels.dispatch import choices as plans
+from kernels.dispatch.choices import choice_for
 from kernels.dispatch.heuristic import choose
-from kernels.dispatch.plan import choice_for, load
+from kernels.methods import load
 from kernels.methods.direct import blocking as direct
 from kernels.methods.fft import blocking as fft
 from kernels.methods.fft import scipy_blocking as scipy_route

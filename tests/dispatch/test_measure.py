@@ -20,8 +20,7 @@ import kernels
 from kernels import parse
 from kernels.dispatch import measure, tuning
 from kernels.dispatch.heuristic import candidates, choose
-from kernels.dispatch.plan import load
-from kernels.methods import registry
+from kernels.methods import load, registry
 from kernels.methods.contract import Implementation
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.operands import Operands
@@ -103,8 +102,8 @@ def fake(monkeypatch: pytest.MonkeyPatch, clock: Clock, **seconds: float) -> dic
         def prepare(problem: Any, threads: int) -> Prepared:
             inner = jit.prepare(problem, 1)
 
-            def bind(operands: Operands) -> Run:
-                compute = inner.bind(operands)
+            def pack(operands: Operands) -> Run:
+                compute = inner.pack(operands)
 
                 def run(x: np.ndarray, out: np.ndarray) -> None:
                     compute(x, out)
@@ -113,7 +112,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, clock: Clock, **seconds: float) -> dic
 
                 return run
 
-            return dataclasses.replace(inner, bind=bind)
+            return dataclasses.replace(inner, pack=pack)
 
         return Implementation(name, "conv", lambda problem: None, prepare, jit.error_bound)
 

@@ -14,8 +14,7 @@ import reference
 
 import kernels
 from kernels import implementations
-from kernels.dispatch.plan import load
-from kernels.methods import registry
+from kernels.methods import load, registry
 
 load()
 DRAW = np.random.default_rng(4)
@@ -147,7 +146,7 @@ CALLS = """
 import json
 import numpy as np
 import kernels, kernels.api
-from kernels.dispatch.plan import load
+from kernels.methods import load
 from kernels.methods import registry
 from kernels.runtime import disk_cache
 

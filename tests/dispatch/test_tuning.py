@@ -265,7 +265,7 @@ def test_auto_takes_what_was_measured(file: Path) -> None:
     plan = planned()
     assert plan.implementation == "naive"
     assert "naive: taken, measured fastest, 1 thread," in plan.explain() and "of one core, measured 1.5 ms" in plan.explain()
-    assert f"{estimated}: able, estimated " in plan.explain() and "measured 2 ms" in plan.explain()
+    assert f"{estimated}: supported, estimated " in plan.explain() and "measured 2 ms" in plan.explain()
     assert planned(implementation="jit").implementation == "jit"
     tuning.forget(LAYER)
     assert planned().implementation == estimated

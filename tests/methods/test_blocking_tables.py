@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kernels.dispatch.plan import load
+from kernels.methods import load
 from kernels.methods.direct import blocking as direct
 from kernels.methods.fft import blocking as fft
 from kernels.methods.winograd import blocking as winograd

@@ -13,8 +13,8 @@ from memory import Guarded, given
 
 import kernels
 from kernels import implementations
-from kernels.dispatch.plan import Plan, load
-from kernels.methods import registry
+from kernels.dispatch.plan import Plan
+from kernels.methods import load, registry
 from kernels.methods.lowered import volume
 
 load()

@@ -10,8 +10,7 @@ import reference
 
 import kernels
 from kernels import implementations
-from kernels.dispatch.plan import load
-from kernels.methods import registry
+from kernels.methods import load, registry
 from kernels.primitives import elementwise as epilogue
 from kernels.problem.conv import ACTIVATIONS
 from kernels.problem.operands import Operands

@@ -10,7 +10,7 @@ import pytest
 import reference
 from memory import Guarded
 
-from kernels.dispatch.plan import load
+from kernels.methods import load
 from kernels.methods.depthwise import blocking as depthwise
 from kernels.methods.depthwise import driver_channels as conv_depthwise
 from kernels.methods.direct import blocking as direct
@@ -47,7 +47,7 @@ def check(problem: Conv, prepared: Any, *, last: bool = False) -> None:
     expected = np.maximum(expected, 0) if "relu" in str(problem) else np.tanh(expected) if "tanh" in str(problem) else expected
     n, c, *size = problem.conv_shape
     out = Guarded((n, *size, c) if last else problem.conv_shape, problem.dtype)
-    prepared.bind(Operands(weight, bias))(np.ascontiguousarray(np.moveaxis(x, 1, -1)) if last else x, out.array)
+    prepared.pack(Operands(weight, bias))(np.ascontiguousarray(np.moveaxis(x, 1, -1)) if last else x, out.array)
     result = np.moveaxis(out.array, -1, 1) if last else out.array
     assert reference.share(result, expected) <= 5e-5  # of outputs that tanh caps; sums go to 50
     assert out.zones_untouched()

@@ -59,7 +59,7 @@ def test_both_routes(name: str) -> None:
     for cut, threads in itertools.product([*cuts, None], (1, 2)):
         held, out = given(x), Guarded(problem.conv_shape, problem.dtype)
         route = prepare_tiles(problem, threads) if cut is None else prepare_spectra(problem, threads, cut)
-        route.bind(operands)(held.array, out.array)
+        route.pack(operands)(held.array, out.array)
         assert reference.share(out.array, wanted) <= tolerable, cut
         assert out.zones_untouched(), cut
         assert held.unchanged(), cut
@@ -78,7 +78,7 @@ def test_long_kernels_in_blocks(name: str) -> None:
     assert whole.blocks > 1 and few.tiles > whole.tiles
     for cut in (whole, few):
         held, out = given(x), Guarded(problem.conv_shape, problem.dtype)
-        prepare_spectra(problem, 2, cut).bind(Operands(weight, bias))(held.array, out.array)
+        prepare_spectra(problem, 2, cut).pack(Operands(weight, bias))(held.array, out.array)
         assert reference.share(out.array, wanted) <= 40 * np.finfo(problem.dtype).eps
         assert out.zones_untouched() and held.unchanged()
 
@@ -96,7 +96,7 @@ def test_nan_stays_in_its_tile() -> None:
     x, weight = draw.standard_normal(problem.x_shape).astype("float32"), draw.standard_normal(problem.weight_shape).astype("float32")
     cut = next(cut for cut in sorted(lines.candidates(problem, 1), key=lambda cut: cut.cycles) if cut.tiles > 4)
     clean, spoilt = np.empty(problem.conv_shape, "float32"), np.empty(problem.conv_shape, "float32")
-    run = prepare_spectra(problem, 1, cut).bind(Operands(weight))
+    run = prepare_spectra(problem, 1, cut).pack(Operands(weight))
     run(x, clean)
     x[..., 10] = np.nan
     run(x, spoilt)

@@ -13,7 +13,7 @@ from memory import Guarded, given
 import kernels
 from kernels import methods
 from kernels.dispatch.heuristic import choose
-from kernels.dispatch.plan import prepare
+from kernels.dispatch.preparation import prepare
 from kernels.methods import registry
 from kernels.problem.conv import ConvWeight, parse
 from kernels.problem.operands import Operands
@@ -62,7 +62,7 @@ def cases() -> list[tuple[str, str]]:
     found = []
     for line in LINES:
         problem = parse(line)
-        for name, sentence in registry.able(problem).items():
+        for name, sentence in registry.refusals(problem).items():
             if sentence is None:
                 names = [name, *(f"{name}:{key}" for key in registry.get(problem, name).variants(problem, 2))]
                 found += [(line, one) for one in names]
@@ -79,7 +79,7 @@ def test_contract(line: str, name: str) -> None:
     expected = weight_gradient(problem, x.array, grad.array)
     for threads in (1, 2, 3):
         choice = choose(problem, name, threads)
-        run = prepare(problem, choice, threads).bind(Operands(grad.array))
+        run = prepare(problem, choice, threads).pack(Operands(grad.array))
         answers = []
         for _ in range(2):
             out = Guarded(problem.out_shape, problem.dtype)
@@ -102,11 +102,11 @@ def test_lanes(line: str, vector_bytes: int) -> None:
     x, grad = made(problem)
     expected = weight_gradient(problem, x, grad)
     with pretend(vector_bytes=vector_bytes, registers=16 if vector_bytes < 64 else 32):
-        for name, sentence in registry.able(problem).items():
+        for name, sentence in registry.refusals(problem).items():
             if sentence is None:
                 implementation = registry.get(problem, name)
                 out = np.full(problem.out_shape, np.nan, problem.dtype)
-                implementation.prepare(problem, 2).bind(Operands(grad))(x, out)
+                implementation.prepare(problem, 2).pack(Operands(grad))(x, out)
                 assert reference.share(out, expected) <= implementation.error_bound(problem) + reference.rounding(problem.summands)
 
 

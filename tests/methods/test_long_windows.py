@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels.dispatch.plan import load
+from kernels.methods import load
 from kernels.methods.pooling import long_windows, window
 
 load()

@@ -33,7 +33,7 @@ def test_nothing_else_is_refused(case: ConvCase | PoolCase) -> None:
         args = case.kernel, case.stride, case.padding, case.dilation, case.ceil_mode
         asked = request(f"max_pool{len(case.size)}d", (case.n, case.channels, *case.size), np.dtype(np.float32), args, {})
     told = {each.name: refusals.sentences(each) for each in refusals.implementations() if each.operation == operation(asked.problem)}
-    for name, sentence in registry.able(asked.problem).items():
+    for name, sentence in registry.refusals(asked.problem).items():
         patterns = [".*".join(map(re.escape, text.split(refusals.VARIES))) for text in told[name]]
         assert sentence is None or any(re.fullmatch(pattern, sentence) for pattern in patterns), f"{name}: {sentence}"
 

@@ -13,8 +13,7 @@ import pytest
 import kernels
 from kernels import methods
 from kernels.dispatch.heuristic import choose
-from kernels.dispatch.plan import load
-from kernels.methods import registry
+from kernels.methods import load, registry
 
 load()
 LIBRARY = Path(kernels.__file__).parent
@@ -29,11 +28,11 @@ from kernels.primitives.prepared import Prepared
 
 
 def prepare(problem, threads):
-    def bind(operands):
+    def pack(operands):
         def run(x, out):
             out[...] = operands.weight.reshape(-1, 1, 1) * x
         return run
-    return Prepared(bind, note="by hand")
+    return Prepared(pack, note="by hand")
 
 
 def refuse(problem):

@@ -189,8 +189,8 @@ def prepare_channels(problem: Conv, threads: int, block: Stack, *, last: bool = 
         activation_pass=lines(form, lanes, size) if form else 0, summed_offset=summed_offset, jobs=jobs, scratch_bytes=scratch_bytes,
     )  # fmt: skip
 
-    def pack(operands: Operands) -> Packed:
+    def packed_operands(operands: Operands) -> Packed:
         return tuple(_stacked(array, multiplier, lanes) for array in operands)
 
     note = f"{lanes} channels at a time, {block.rows} rows of {block.columns}{NOTE * last}"
-    return Prepared(launcher(run_jobs, pack, used, geometry, scratch, (offsets, tables, runs, places)), scratch.nbytes, note)
+    return Prepared(launcher(run_jobs, packed_operands, used, geometry, scratch, (offsets, tables, runs, places)), scratch.nbytes, note)

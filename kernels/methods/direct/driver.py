@@ -208,10 +208,10 @@ def prepare_blocks(
     )  # fmt: skip
     turn = None if unpacked else packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
 
-    def pack(operands: Operands) -> Packed:
+    def packed_operands(operands: Operands) -> Packed:
         return turn(operands.weight) if turn else operands.weight, *operands[1:]
 
     keep_alive = starts, factors, offsets, n_tables, vectors, tiles
-    return Prepared(launcher(run_jobs, pack, used, geometry, scratch, keep_alive), scratch.nbytes, f"{block}{NOTE * last}")
+    return Prepared(launcher(run_jobs, packed_operands, used, geometry, scratch, keep_alive), scratch.nbytes, f"{block}{NOTE * last}")
 
 

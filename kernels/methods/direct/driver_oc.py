@@ -114,8 +114,8 @@ def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: boo
     )  # fmt: skip
     turn = packer(problem.c_out, problem.summands, 1, 1, problem.dtype, threads, lanes)
 
-    def pack(operands: Operands) -> Packed:
+    def packed_operands(operands: Operands) -> Packed:
         return turn(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:])
 
-    bind = launcher(run_jobs, pack, used, geometry, scratch, (starts, offsets, tiles))
-    return Prepared(bind, scratch.nbytes, f"{block}{NOTE * last}")
+    pack = launcher(run_jobs, packed_operands, used, geometry, scratch, (starts, offsets, tiles))
+    return Prepared(pack, scratch.nbytes, f"{block}{NOTE * last}")

@@ -240,11 +240,11 @@ def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
     back = out_of_spectra.ready(0, (0, 0, 0, 0), tables_out, geometry, 0, 0)
     whole_vectors = -(-problem.c_out // lanes) * lanes
     weight_parts = jobs_out if cut.each else parts
-    pack = spectra_packer(problem, cut, weight_parts, weights_job, own, threads)
+    spectra_of = spectra_packer(problem, cut, weight_parts, weights_job, own, threads)
 
-    def bind(operands: Operands) -> Run:
+    def pack(operands: Operands) -> Run:
         assert operands.weight is not None
-        weights = pack(operands.weight)
+        weights = spectra_of(operands.weight)
         bias = np.zeros(problem.c_out, problem.dtype) if operands.bias is None else operands.bias
         packed = [weights, *(padded(array, whole_vectors) for array in (bias, operands.scale, operands.shift))]
         handles = tuple(handle(array) for array in packed)
@@ -259,4 +259,4 @@ def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
         return run
 
     weight_bytes = weights_job * problem.groups * weight_parts * size
-    return Prepared(bind, scratch.nbytes, f"{weight_bytes / 1e6:.3g} MB of weight spectra, {cut}")
+    return Prepared(pack, scratch.nbytes, f"{weight_bytes / 1e6:.3g} MB of weight spectra, {cut}")

@@ -98,9 +98,9 @@ def _by_group(problem: Conv, threads: int, only: str) -> Prepared:
     assert cut is not None
     part = prepare_spectra(one, threads, cut)
 
-    def bind(operands: Operands) -> Run:
+    def pack(operands: Operands) -> Run:
         members = [slice(g * outs, (g + 1) * outs) for g in range(groups)]
-        runs = [part.bind(Operands(*(None if array is None else array[member] for array in operands))) for member in members]
+        runs = [part.pack(Operands(*(None if array is None else array[member] for array in operands))) for member in members]
 
         def run(x: Array, out: Array) -> None:
             for image, target in zip(x, out):
@@ -109,7 +109,7 @@ def _by_group(problem: Conv, threads: int, only: str) -> Prepared:
 
         return run
 
-    return dataclasses.replace(part, bind=bind, note=f"{groups} groups in turn, {part.note}")
+    return dataclasses.replace(part, pack=pack, note=f"{groups} groups in turn, {part.note}")
 
 
 def fuses(problem: Conv, only: str = "") -> bool:

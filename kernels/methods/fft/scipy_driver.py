@@ -223,7 +223,7 @@ def prepare_tiles(problem: Conv, threads: int) -> Prepared:
 
     compile_regions()
 
-    def bind(operands: Operands) -> Run:
+    def pack(operands: Operands) -> Run:
         assert operands.weight is not None
         weight = spectra_of(taken, operands.weight, threads)
         bias = np.zeros(problem.c_out, real) if operands.bias is None else operands.bias
@@ -238,4 +238,4 @@ def prepare_tiles(problem: Conv, threads: int) -> Prepared:
 
     names = " and ".join(f"{problem.axes[i]} ({transform[i]} long, {taken.axes[i].tiles} tiles)" for i in axes)
     note = f"transforms along {names}; {taken.weight_bytes / 1e6:.3g} MB of weight spectra; {taken.chunk} of {taken.items} tiles at a time"
-    return Prepared(bind, scratch.nbytes + lent * taken.chunk, note)
+    return Prepared(pack, scratch.nbytes + lent * taken.chunk, note)

@@ -173,7 +173,7 @@ def prepare(problem: ConvWeight, threads: int) -> Prepared:
     used = min(worth(threads, cycles(problem)), problem.c_out)
     launch = taps_of_channel.ready(0, 0, 0, geometry, down, across)
 
-    def bind(operands: Operands) -> Run:
+    def pack(operands: Operands) -> Run:
         grad = operands.weight
 
         def run(x: Array, out: Array) -> None:
@@ -181,7 +181,7 @@ def prepare(problem: ConvWeight, threads: int) -> Prepared:
 
         return run
 
-    return Prepared(bind)
+    return Prepared(pack)
 
 
 def estimate(problem: ConvWeight) -> float:

@@ -167,7 +167,7 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     write = write_rows.ready(0, 0, geometry, layouts)
     keep_alive: Any = ([tables for _, tables in sides], tiles)
 
-    def bind(operands: Operands) -> Run:
+    def pack(operands: Operands) -> Run:
         grad = operands.weight
         grad_handle = handle(grad)
 
@@ -183,4 +183,4 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
         f"blocks of {block.images} images, {block.rows} rows, {block.columns} columns; {block.channels} input by {block.outs} output "
         f"channels a job, positions in {block.splits} splits, tiles {block.m}x{block.n}"
     )
-    return Prepared(bind, scratch.nbytes, note)
+    return Prepared(pack, scratch.nbytes, note)

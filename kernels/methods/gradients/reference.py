@@ -46,7 +46,7 @@ def prepare(problem: ConvWeight, threads: int) -> Prepared:
     ins, outs = problem.c_in // groups, problem.c_out // groups
     per_axis = [[met(problem, axis, tap) for tap in range(k)] for axis, k in enumerate(problem.kernel)]
 
-    def bind(operands: Operands) -> Run:
+    def pack(operands: Operands) -> Run:
         grad = operands.weight
         assert grad is not None
 
@@ -66,7 +66,7 @@ def prepare(problem: ConvWeight, threads: int) -> Prepared:
         return run
 
     copies = problem.n * math.prod(problem.conv_size) * (problem.c_in + problem.c_out) * dtype.itemsize
-    return Prepared(bind, 2 * copies)
+    return Prepared(pack, 2 * copies)
 
 
 def estimate(problem: ConvWeight) -> float:

@@ -44,7 +44,7 @@ def lowered(method: Implementation) -> Implementation:
         scratch = Scratch((read + weighed + made) * problem.itemsize)
         taps = [met(problem, 0, tap) for tap in range(problem.kernel[0])]
 
-        def bind(operands: Operands) -> Run:
+        def pack(operands: Operands) -> Run:
             grad = operands.weight
             assert grad is not None
 
@@ -55,7 +55,7 @@ def lowered(method: Implementation) -> Implementation:
                 grads = memory[read : read + weighed].reshape(problem.n, deep, *plane.conv_shape[1:])
                 result = memory[read + weighed :].reshape(plane.out_shape)
                 grads[...] = grad.swapaxes(1, 2)
-                convolve = prepared.bind(Operands(grads.reshape(plane.conv_shape)))
+                convolve = prepared.pack(Operands(grads.reshape(plane.conv_shape)))
                 for tap, (seen, used) in enumerate(taps):
                     planes[:, : used.start] = 0
                     planes[:, used.stop :] = 0
@@ -66,7 +66,7 @@ def lowered(method: Implementation) -> Implementation:
 
             return run
 
-        return Prepared(bind, prepared.workspace_bytes + scratch.nbytes, f"{problem.kernel[0]} taps of the depth: {plane} {prepared.note}")
+        return Prepared(pack, prepared.workspace_bytes + scratch.nbytes, f"{problem.kernel[0]} taps of the depth: {plane} {prepared.note}")
 
     return Implementation(
         method.name, "conv_weight3d", lambda problem: method.refuse(flat(problem)), prepare,

@@ -199,7 +199,7 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
     add = add_splits.ready(0, 0, geometry, layouts) if block.splits > 1 else None
     keep_alive: Any = ([tables for _, tables in sides], tiles)
 
-    def bind(operands: Operands) -> Run:
+    def pack(operands: Operands) -> Run:
         grad = operands.weight
         grad_handle = handle(grad)
 
@@ -217,4 +217,4 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
         f"F({kh}x{kw}, {block.mh}x{block.mw}), blocks of {block.images} images, {block.rows} rows, {block.columns} columns of tiles; "
         f"{block.channels} input channels a job, {block.splits} splits, tiles {block.m}x{block.n}"
     )
-    return Prepared(bind, scratch.nbytes, note)
+    return Prepared(pack, scratch.nbytes, note)

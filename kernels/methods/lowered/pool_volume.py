@@ -57,7 +57,7 @@ def lowered(engine: str) -> Implementation:
     def prepare(problem: Pool, threads: int) -> Prepared:
         first, second = planes(problem), depths(problem)
         across, along = (method().prepare(part, threads) for part in (first, second))
-        pool_planes, pool_depths = (prepared.bind(Operands()) for prepared in (across, along))
+        pool_planes, pool_depths = (prepared.pack(Operands()) for prepared in (across, along))
         scratch = Scratch(math.prod(first.out_shape) * problem.itemsize)
         volumes = problem.n, problem.c_in, -1
 

@@ -189,8 +189,8 @@ def _interleaved(problem: ConvTranspose, given: tuple[Part, ...], prepared: list
     rest = kernel(few, lanes, size), few, lanes, size, width
     launch = interleave.ready(0, 0, lines, np.empty(0, problem.dtype), *rest)
 
-    def bind(operands: Operands) -> Run:
-        runs = [one.bind(_operands(problem, part, operands, threads)) for part, one in zip(given, prepared)]
+    def pack(operands: Operands) -> Run:
+        runs = [one.pack(_operands(problem, part, operands, threads)) for part, one in zip(given, prepared)]
         missing = _missing(problem, operands)
 
         def run(x: Array, out: Array) -> None:
@@ -205,7 +205,7 @@ def _interleaved(problem: ConvTranspose, given: tuple[Part, ...], prepared: list
 
         return run
 
-    return Prepared(bind, scratch.nbytes + sum(one.workspace_bytes for one in prepared))
+    return Prepared(pack, scratch.nbytes + sum(one.workspace_bytes for one in prepared))
 
 
 def lowered(engine: str) -> Implementation:
@@ -231,8 +231,8 @@ def lowered(engine: str) -> Implementation:
         plain = len(given) == 1 and max(problem.stride) == 1 and given[0].conv.conv_shape[1:] == problem.conv_shape[1:]
         whole = prepared[0] if plain else _interleaved(problem, given, prepared, threads)
 
-        def bind(operands: Operands) -> Run:
-            some = whole.bind(_operands(problem, given[0], operands, threads) if plain else operands)
+        def pack(operands: Operands) -> Run:
+            some = whole.pack(_operands(problem, given[0], operands, threads) if plain else operands)
 
             def run(x: Array, out: Array) -> None:
                 for first in range(0, problem.n, together):
@@ -244,7 +244,7 @@ def lowered(engine: str) -> Implementation:
         note = f"{len(given)} convolutions of phases, {together} images at a time: " + "; ".join(
             f"{part.conv}{f' ({one.note})' if one.note else ''}" for part, one in zip(given, prepared)
         )
-        return Prepared(bind, whole.workspace_bytes, note)
+        return Prepared(pack, whole.workspace_bytes, note)
 
     local = registry.every("conv")[engine].local
     return Implementation(engine, "conv_transpose", refuse, prepare, error_bound, fuses, cut, local=local)

@@ -110,15 +110,15 @@ def lowered(engine: str) -> Implementation:
         def flattened(operands: Operands) -> Run:
             assert operands.weight is not None
             weight = operands.weight.reshape(plane.weight_shape)  # (c_in/groups, kd) lie side by side as they are
-            return prepared.bind(operands._replace(weight=weight))
+            return prepared.pack(operands._replace(weight=weight))
 
         if as_stored(problem):
 
-            def bind_stored(operands: Operands) -> Run:
+            def pack_stored(operands: Operands) -> Run:
                 convolve = flattened(operands)
                 return lambda x, out: convolve(x.reshape(plane.x_shape), out.reshape(plane.conv_shape))
 
-            return dataclasses.replace(prepared, bind=bind_stored, note=f"x as it is stored: {plane} {prepared.note}")
+            return dataclasses.replace(prepared, pack=pack_stored, note=f"x as it is stored: {plane} {prepared.note}")
         window = problem.conv_size[0], problem.stride[0], problem.padding[0][0], problem.dilation[0]
         copied, made = math.prod(plane.x_shape), math.prod(plane.conv_shape)
         scratch = Scratch((copied + made) * problem.itemsize)
@@ -129,7 +129,7 @@ def lowered(engine: str) -> Implementation:
         fill, put = gather.ready(four, four, 0, *window), place.ready(three, four, 0)
         total, channels = problem.n * problem.conv_size[0], problem.conv_shape[1]
 
-        def bind(operands: Operands) -> Run:
+        def pack(operands: Operands) -> Run:
             convolve = flattened(operands)
 
             def run(x: Array, out: Array) -> None:
@@ -146,7 +146,7 @@ def lowered(engine: str) -> Implementation:
             return run
 
         note = f"{plane.n} output planes at a time: {plane} {prepared.note}"
-        return Prepared(bind, prepared.workspace_bytes + scratch.nbytes, note)
+        return Prepared(pack, prepared.workspace_bytes + scratch.nbytes, note)
 
     return Implementation(
         engine, "conv3d", lambda problem: method().refuse(flat(problem)), prepare, lambda problem: method().error_bound(flat(problem)),

@@ -190,7 +190,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
         no_images, no_columns = frozen(np.empty((0, *problem.x_shape[1:]), dtype)), np.empty((0, 1, 1, 1), dtype)
         unfold(threads, 0, no_images, no_columns, Corner(0, 0, 0, 0), problem.c_in // groups, *window, problem.conv_size[1])  # compiles
 
-    def bind(operands: Operands) -> Run:
+    def pack(operands: Operands) -> Run:
         assert operands.weight is not None
         weight, bias = operands.weight.reshape(groups, outs, problem.summands), operands.bias
         whole = as_stored(problem, weight, threads) if stored else None
@@ -216,7 +216,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
 
     sizes = f"blocks of {cut.images} images, {cut.groups} groups, {cut.positions} positions, {cut.summands} summands"
     note = "x as it is stored" if stored else sizes
-    return Prepared(bind, scratch.nbytes, note)
+    return Prepared(pack, scratch.nbytes, note)
 
 
 def estimate(problem: Conv) -> float:

@@ -61,7 +61,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
     four = np.empty((0, 0, 0, 0), problem.dtype)
     launch, threads = loops.ready(four, four, no_bias, four, *rest), worth(threads, problem.flops * CYCLES)
 
-    def bind(operands: Operands) -> Run:
+    def pack(operands: Operands) -> Run:
         weight, bias = operands.weight, no_bias if operands.bias is None else operands.bias
 
         def run(x: Array, out: Array) -> None:
@@ -69,7 +69,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
 
         return run
 
-    return Prepared(bind)
+    return Prepared(pack)
 
 
 def estimate(problem: Conv) -> float:

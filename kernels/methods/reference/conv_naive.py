@@ -74,7 +74,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     make = filter_image if len(problem.size) == 2 else filter_volume
 
-    def bind(operands: Operands) -> Run:
+    def pack(operands: Operands) -> Run:
         weight, bias = operands.weight, operands.bias
         assert weight is not None
 
@@ -87,7 +87,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
 
         return run
 
-    return Prepared(bind)
+    return Prepared(pack)
 
 
 def estimate(problem: Conv) -> float:

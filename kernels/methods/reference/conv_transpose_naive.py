@@ -34,7 +34,7 @@ def prepare(problem: ConvTranspose, threads: int) -> Prepared:
     """Nothing to prepare."""
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
 
-    def bind(operands: Operands) -> Run:
+    def pack(operands: Operands) -> Run:
         weight, bias = operands.weight, operands.bias
         assert weight is not None
 
@@ -48,7 +48,7 @@ def prepare(problem: ConvTranspose, threads: int) -> Prepared:
 
         return run
 
-    return Prepared(bind)
+    return Prepared(pack)
 
 
 def estimate(problem: ConvTranspose) -> float:

@@ -218,10 +218,10 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     tallest = lanes if cut.across else cut.m  # across tiles read every vector's summands together
     transform = transformer(problem.c_out, ins, problem.groups, tallest, (cut.mh, cut.mw), problem.kernel, problem.dtype, threads)
 
-    def pack(operands: Operands) -> Packed:
+    def packed_operands(operands: Operands) -> Packed:
         return transform(operands.weight), *operands[1:]
 
-    bind = launcher(run_jobs, pack, used, geometry, scratch, (factors, offsets, entries, tiles))
-    return Prepared(bind, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}{NOTE * last}")
+    pack = launcher(run_jobs, packed_operands, used, geometry, scratch, (factors, offsets, entries, tiles))
+    return Prepared(pack, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}{NOTE * last}")
 
 

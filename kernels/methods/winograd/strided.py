@@ -96,9 +96,9 @@ def prepare_polyphase(problem: Conv, threads: int, prepare: Callable[[Conv, int]
     helpers = worth(threads, 2 * math.prod(slides.x_shape))  # cycles: a load and a store each
     units = problem.n * problem.c_in * len(down.starts)
 
-    def bind(operands: Operands) -> Run:
+    def pack(operands: Operands) -> Run:
         assert operands.weight is not None
-        convolve = prepared.bind(operands._replace(weight=_weights(problem, operands.weight)))
+        convolve = prepared.pack(operands._replace(weight=_weights(problem, operands.weight)))
 
         def run(x: Array, out: Array, keep_alive: Any = (starts, targets)) -> None:
             buffer = scratch.take()
@@ -109,4 +109,4 @@ def prepare_polyphase(problem: Conv, threads: int, prepare: Callable[[Conv, int]
 
         return run
 
-    return Prepared(bind, scratch.nbytes + prepared.workspace_bytes, f"phases of the input as {slides}: {prepared.note}")
+    return Prepared(pack, scratch.nbytes + prepared.workspace_bytes, f"phases of the input as {slides}: {prepared.note}")

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.dispatch.plan import Outline, Plan
+from kernels.dispatch.descriptor import Descriptor
+from kernels.dispatch.plan import Plan
 from kernels.network.graph import Node
 from kernels.network.operators.registry import Array, Meta, operator
 from kernels.network.operators.shaping import text
@@ -77,7 +78,7 @@ def _infer(node: Node) -> list[Meta]:
 @operator("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", infer=_infer)
 def _window(node: Node, x: Array, weight: Array | None = None, bias: Array | None = None) -> Any:
     asked = window_request(node, weight, bias)
-    result = Plan(Outline(asked.problem, asked.signature), asked.operands)(x)
+    result = Plan(Descriptor(asked.problem, asked.signature), asked.operands)(x)
     if not isinstance(result, tuple):
         return result
     y, places = result
