@@ -36,7 +36,8 @@ def _decoded(path: Path) -> tuple[npt.NDArray[np.float64], int]:
     """Samples (length, channels) in -1 … 1, and the rate. Frames that the file's end cuts are left out."""
     import soundfile
 
-    fault, mended = "", _mended(path.read_bytes())
+    content = path.read_bytes()
+    broken, mended, fault = _fault(content), _mended(content), ""
     for source in (str(path), *([io.BytesIO(mended)] if mended else [])):
         try:
             samples, rate = soundfile.read(source, dtype="float64", always_2d=True)
@@ -45,7 +46,26 @@ def _decoded(path: Path) -> tuple[npt.NDArray[np.float64], int]:
             continue
         if len(samples):
             return samples, int(rate)
+    if broken:
+        raise ValueError(f"--audio: {path} is a broken recording: {broken}; record or export it anew")
     raise ValueError(f"--audio: {path} cannot be read as audio ({fault or 'it holds no samples'}); {CONVERT}")
+
+
+def _fault(content: bytes) -> str:
+    """What a WAV file's header says that no recording can be; "" for other files and where nothing is wrong with it."""
+    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
+        return ""
+    place = content.find(b"fmt ", 12)
+    if place < 0:
+        return "it has no format chunk"
+    if len(content) < place + 24:
+        return "it ends inside its format chunk"
+    numbers = {name: int.from_bytes(content[place + at : place + at + size], "little")
+               for name, at, size in (("channels", 10, 2), ("samples a second", 12, 4), ("bits a sample", 22, 2))}  # fmt: skip
+    nothing = next((name for name, value in numbers.items() if value == 0 and (name != "bits a sample" or content[place + 8] in (1, 3))), "")
+    if nothing:
+        return f"its header says 0 {nothing}"
+    return "" if content.find(b"data", place + 24) >= 0 else "it has no data chunk"
 
 
 def _mended(content: bytes) -> bytes | None:

@@ -178,21 +178,23 @@ TONE = (sine(440, 8000) * 20000).astype("<i2").tobytes()
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("fault", "content"),
     [
-        ("no data", riff(fmt())), ("cut in fmt", riff(fmt())[:22]), ("no channels", riff(fmt(channels=0), chunk(b"data", TONE))),
-        ("no bits", riff(fmt(bits=0), chunk(b"data", TONE))), ("no rate", riff(fmt(rate=0), chunk(b"data", TONE))),
-        ("nothing", b""), ("text", b"not audio at all"), ("data before fmt", riff(chunk(b"data", TONE))),
-        ("huge", riff(fmt(3, bits=64), chunk(b"data", np.full(8000, 1e300).tobytes()))),
-        ("tiny", riff(fmt(3, bits=64), chunk(b"data", np.full(8000, 1e-320).tobytes()))),
-        ("no number", riff(fmt(3, bits=32), chunk(b"data", np.full(8000, np.nan, np.float32).tobytes()))),
+        ("no data chunk", riff(fmt())), ("ends inside its format chunk", riff(fmt())[:22]),
+        ("0 channels", riff(fmt(channels=0), chunk(b"data", TONE))), ("0 bits a sample", riff(fmt(bits=0), chunk(b"data", TONE))),
+        ("0 samples a second", riff(fmt(rate=0), chunk(b"data", TONE))), ("no format chunk", riff(chunk(b"data", TONE))),
+        ("cannot be read as audio", b""), ("cannot be read as audio", b"not audio at all"),
+        ("up to 1e\\+300", riff(fmt(3, bits=64), chunk(b"data", np.full(8000, 1e300).tobytes()))),
+        ("as good as silent", riff(fmt(3, bits=64), chunk(b"data", np.full(8000, 1e-320).tobytes()))),
+        ("NaN or infinite", riff(fmt(3, bits=32), chunk(b"data", np.full(8000, np.nan, np.float32).tobytes()))),
     ],
 )  # fmt: skip
-def test_broken_recordings_are_one_sentence_that_names_the_file(tmp_path: Path, name: str, content: bytes) -> None:
+def test_broken_recordings_are_one_sentence_that_names_file_and_fault(tmp_path: Path, fault: str, content: bytes) -> None:
     path = tmp_path / "odd.wav"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"--audio: .*odd\.wav"):
+    with pytest.raises(ValueError, match=rf"--audio: .*odd\.wav.*{fault}") as refusal:
         read_audio(path)
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_folder_is_no_recording(tmp_path: Path) -> None:
