@@ -62,9 +62,9 @@ def _fault(content: bytes) -> str:
         return "it ends inside its format chunk"
     numbers = {name: int.from_bytes(content[place + at : place + at + size], "little")
                for name, at, size in (("channels", 10, 2), ("samples a second", 12, 4), ("bits a sample", 22, 2))}  # fmt: skip
-    nothing = next((name for name, value in numbers.items() if value == 0 and (name != "bits a sample" or content[place + 8] in (1, 3))), "")
-    if nothing:
-        return f"its header says 0 {nothing}"
+    for name, value in numbers.items():
+        if value == 0 and (name != "bits a sample" or content[place + 8] in (1, 3)):  # compressed kinds have no bits a sample
+            return f"its header says 0 {name}"
     return "" if content.find(b"data", place + 24) >= 0 else "it has no data chunk"
 
 
