@@ -41,7 +41,7 @@ def diagnose() -> list[Finding]:
         ("OpenMP", lambda: doctor_threads.runtimes(pools)),
         ("threads that wait", lambda: doctor_threads.waiting(os.environ, pools, load > 0.3 * usable)),
         ("thread variables", lambda: doctor_threads.variables(os.environ, usable)),
-        ("cgroup", lambda: cgroup(Path("/sys/fs/cgroup"), _read("/proc/self/cgroup"), usable)),
+        ("cgroup", lambda: cgroup(Path("/"), usable)),
         ("other work", lambda: other_work(load, usable, _read("/proc/stat"), seen["governor"])),
         ("clock", clock),
         ("reports", reports),
@@ -173,21 +173,11 @@ def blas() -> Iterator[Finding]:
             yield Finding("ok", f"BLAS of {owner}", f"OpenBLAS, {found[0]()} threads, bounded by each call")
 
 
-def cgroup(root: Path, membership: str, usable: int) -> Iterator[Finding]:
-    """CPU time and memory that a container may use, which core counts do not show. Reads both versions of control groups."""
-    cores, memory = float("inf"), float("inf")
-    for line in membership.splitlines():
-        _, controllers, path = line.split(":", 2)
-        base = root / controllers if controllers else root
-        for folder in _upwards(base, path):
-            quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
-            if not period:
-                quota, period = _read(folder / "cpu.cfs_quota_us").strip(), _read(folder / "cpu.cfs_period_us").strip()
-            if quota.isdigit() and period.isdigit():
-                cores = min(cores, int(quota) / int(period))
-            limit = (_read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")).strip()
-            if limit.isdigit() and int(limit) < 1 << 60:  # version 1 writes a huge number for none
-                memory = min(memory, int(limit) / 2**30)
+def cgroup(root: Path, usable: int) -> Iterator[Finding]:
+    """CPU time and memory that a container may use, which core counts do not show."""
+    from kernels.runtime.machine import memory_limit, quota
+
+    cores, memory = quota(root), memory_limit(root) / 2**30
     if cores < usable:
         remedy = f"--threads {max(1, int(cores))}, or give the container whole cores (docker run --cpuset-cpus)"
         yield Finding("trap", "cgroup", f"{cores:g} cores' worth of time for {usable} cores: work is stopped in mid-call", remedy)
@@ -195,13 +185,6 @@ def cgroup(root: Path, membership: str, usable: int) -> Iterator[Finding]:
         yield Finding("ok", "cgroup", "no limit on CPU time")
     if memory < 4:
         yield Finding("note", "memory", f"limited to {memory:.1f} GiB", "leave out large layers: --workload, --batch 1")
-
-
-def _upwards(base: Path, path: str) -> Iterator[Path]:
-    """The folder of a group and those above it; a container often sees its own group as the root."""
-    parts = [part for part in path.split("/") if part and part != ".."]
-    for count in range(len(parts), -1, -1):
-        yield base.joinpath(*parts[:count])
 
 
 def other_work(load: float, usable: int, stat: str, governor: str | None) -> Iterator[Finding]:

@@ -23,12 +23,17 @@ KIND = "calibration"
 class Calibration:
     """clock: cycles a second at which vectors are computed, two multiply-adds each. bandwidth: bytes a second and core, read and written.
     waking: seconds until a sleeping thread of the pool runs. factors: measured over estimated seconds by "conv winograd" and so on, where
-    they were measured."""
+    they were measured. mesh: not measured, but of a machine where methods' own `mesh_factor` holds."""
 
     clock: float
     bandwidth: float
     waking: float
     factors: dict[str, float] = dataclasses.field(default_factory=dict)
+    mesh: bool = False
+
+    def factor(self, operation: str, name: str, mesh_factor: float) -> float:
+        """What a method's estimate is multiplied by."""
+        return self.factors.get(f"{operation} {name}", mesh_factor if self.mesh else 1.0)
 
 
 # By bytes of a vector. AVX-512: measured on two cores of Zen 4 and Skylake-X servers, to which the estimates' cycles were fitted. AVX2 and
@@ -38,9 +43,7 @@ BUILT_IN = {
     32: Calibration(3.2e9, 10e9, 60e-6),
     16: Calibration(2.6e9, 15e9, 60e-6),
 }
-# Intel's servers: transforms, which go through the second-level cache more than once, took 0.93 of their estimate where direct took 0.76,
-# median of 394 layers on Granite Rapids, and 0.85 once the estimates knew of the mesh
-MESH = dataclasses.replace(BUILT_IN[64], factors={"conv fft": 1.1, "conv winograd": 1.1})
+MESH = dataclasses.replace(BUILT_IN[64], mesh=True)  # Intel's servers
 
 _using: list[Calibration] = []
 
@@ -71,7 +74,8 @@ def keep(measured: Calibration) -> bool:
     """Write what was measured to the file, for this process too; whether it could be written, with a warning where not."""
     file, vector_bytes = store.where(KIND), machine().vector_bytes
     _known.cache_clear()
-    entry = {**dataclasses.asdict(measured), "factors": {name: round(factor, 3) for name, factor in measured.factors.items()}}
+    entry = {name: getattr(measured, name) for name in ("clock", "bandwidth", "waking")}
+    entry["factors"] = {name: round(factor, 3) for name, factor in measured.factors.items()}
 
     def put(sections: store.Sections) -> None:
         section = sections.pop(store.environment(), {})

@@ -31,4 +31,4 @@ def estimate(problem: Problem, implementation: Implementation) -> float | None:
     if implementation.estimate is None:
         return None
     kind = "conv" if isinstance(problem, Conv) else "pool"
-    return implementation.estimate(problem) * calibration().factors.get(f"{kind} {implementation.name}", 1.0)
+    return implementation.estimate(problem) * calibration().factor(kind, implementation.name, implementation.mesh_factor)

@@ -95,7 +95,7 @@ def _as_frames(lowering: Lowering, node: Node, problem: Conv, x: View, operands:
         return False
     if problem.kernel[1] < LONG or problem.c_out < WIDE or problem.conv_size[1] < MANY:
         return False
-    if choice_for(problem, "auto", lowering.settings.threads).implementation.name != "direct":
+    if not choice_for(problem, "auto", lowering.settings.threads).implementation.picks_strides:
         return False
     rank, taps, frames = len(x.shape), problem.kernel[1], problem.conv_size[1]
     strides = (x.strides[0], x.strides[1], x.strides[-1] * problem.dilation[1], x.strides[-1] * problem.stride[1])

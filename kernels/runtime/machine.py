@@ -98,7 +98,7 @@ def pretend(**changes: Any) -> Iterator[Machine]:
 def memory() -> int:
     """Bytes that this process may use: physical memory or, where it is less, what its control groups allow (read once); where the system
     tells neither, more than any machine has."""
-    return min(system.physical_memory() or 1 << 62, _allowed(Path("/")))
+    return min(system.physical_memory() or 1 << 62, memory_limit())
 
 
 def _groups(root: Path) -> Iterator[tuple[str, Path]]:
@@ -121,8 +121,8 @@ def _numbers(file: Path) -> list[int]:
 
 
 @functools.cache
-def _allowed(root: Path) -> int:
-    """The least of the memory limits of this process's control groups and those above them."""
+def memory_limit(root: Path = Path("/")) -> int:
+    """Bytes: the least of the memory limits of this process's control groups and those above them."""
     limits = [1 << 62]
     for controllers, folder in _groups(root):
         if not controllers or "memory" in controllers.split(","):

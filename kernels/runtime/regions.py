@@ -129,8 +129,7 @@ class Region:
 
     def __init__(self, body: Any, denormals: bool = False) -> None:
         self._body, self._denormals = body, denormals
-        self._ready: dict[tuple[Any, ...], Callable[..., None]] = {}
-        self._compiled: dict[tuple[int, ...], tuple[int, Callable[..., Any], tuple[Any, ...]]] = {}
+        self._ready: dict[tuple[int, ...], tuple[Callable[..., None], tuple[Any, ...]]] = {}
         self.__doc__ = body.py_func.body.__doc__
 
     @functools.cached_property
@@ -139,25 +138,24 @@ class Region:
         return Region(self._body, True)
 
     def __call__(self, threads: int, jobs: int, *args: Any) -> None:
-        kinds = tuple(map(numba.typeof, args))
-        launch = self._ready.get(kinds)
-        if launch is None:
-            launch = self._ready[kinds] = self.ready(*args)
-        launch(threads, jobs, *args)
+        self.ready(*args)(threads, jobs, *args)
 
     def ready(self, *args: Any) -> Callable[..., None]:
         """Compile for arguments of the types of these; the result is called as the region is, and skips the look-up by type, which takes
         60 us where a record is among them. **Warning**: arguments of other types are misread."""
-        workers.link()
         kinds = tuple(map(kind_of, args))
-        found = self._compiled.get(tuple(map(id, kinds)))  # types are one object each, but slow to compare
-        if found is None:
-            with compiling:
-                launcher, full = _launcher(len(args)), (*[types.int64] * 4, types.boolean, *kinds)
-                launcher.compile(full)
-                found = code(self._body, (*_FIRST, *kinds)), launcher.overloads[full].entry_point, kinds
-            self._compiled[tuple(map(id, kinds))] = found
-        jobs_of, launch, _ = found
+        key = tuple(map(id, kinds))  # types are one object each, but slow to compare
+        if key not in self._ready:
+            self._ready[key] = self._compiled(kinds), kinds
+        return self._ready[key][0]
+
+    def _compiled(self, kinds: tuple[Any, ...]) -> Callable[..., None]:
+        """What runs the region on arguments of these types."""
+        workers.link()
+        with compiling:
+            launcher, full = _launcher(len(kinds)), (*[types.int64] * 4, types.boolean, *kinds)
+            launcher.compile(full)
+            jobs_of, launch = code(self._body, (*_FIRST, *kinds)), launcher.overloads[full].entry_point
         denormals, state = self._denormals, workers.STATE
 
         def run(threads: int, jobs: int, *values: Any) -> None:

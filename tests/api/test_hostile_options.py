@@ -155,8 +155,8 @@ def test_memory_is_what_control_groups_allow(tmp_path: Path, groups: str | None,
     for name, text in (written | ({"proc/self/cgroup": groups} if groups is not None else {})).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert machine._allowed(tmp_path) == expected
-    assert machine.memory() == min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), machine._allowed(Path("/")))
+    assert machine.memory_limit(tmp_path) == expected
+    assert machine.memory() == min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), machine.memory_limit(Path("/")))
 
 
 FAR: dict[str, tuple[dict[str, Any], list[float]]] = {

@@ -34,6 +34,14 @@ def test_thread_variables(environ: dict[str, str], named: str | None) -> None:
         assert found[0].level == "trap" and named in found[0].found and found[0].remedy == f"unset {next(iter(environ))}"
 
 
+def container(root: Path, files: dict[str, str], membership: str) -> Path:
+    """A file system with these files of control groups."""
+    for name, text in ({f"sys/fs/cgroup/{name}": text for name, text in files.items()} | {"proc/self/cgroup": membership}).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text + "\n")
+    return root
+
+
 @pytest.mark.parametrize(
     ("files", "membership", "said"),
     [
@@ -45,20 +53,17 @@ def test_thread_variables(environ: dict[str, str], named: str | None) -> None:
     ],
 )  # fmt: skip
 def test_cpu_limits_of_containers(tmp_path: Path, files: dict[str, str], membership: str, said: str | None) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text + "\n")
-    found = list(doctor.cgroup(tmp_path, membership, usable=2))
+    found = list(doctor.cgroup(container(tmp_path, files, membership), usable=2))
     assert len(found) == 1 and found[0].level == ("ok" if said is None else "trap")
     if said:
         assert said in found[0].found and "--threads 1" in found[0].remedy
 
 
 def test_memory_limits_of_containers(tmp_path: Path) -> None:
-    (tmp_path / "memory.max").write_text(f"{3 << 30}\n")
-    assert [each.what for each in doctor.cgroup(tmp_path, "0::/", 2) if each.level == "note"] == ["memory"]
-    (tmp_path / "memory.max").write_text("max\n")
-    assert [each.level for each in doctor.cgroup(tmp_path, "0::/", 2)] == ["ok"]
+    limited = container(tmp_path / "limited", {"memory.max": str(3 << 30)}, "0::/")
+    assert [each.what for each in doctor.cgroup(limited, 2) if each.level == "note"] == ["memory"]
+    free = container(tmp_path / "free", {"memory.max": "max"}, "0::/")
+    assert [each.level for each in doctor.cgroup(free, 2)] == ["ok"]
 
 
 def test_what_else_runs() -> None:

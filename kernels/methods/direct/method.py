@@ -76,5 +76,6 @@ def once_cycles(problem: Conv) -> float:
 DIRECT = Implementation(
     "direct", "conv", lambda problem: None, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last,
     prepare_unpacked=prepare_unpacked, estimate=estimate, packing=weight_cycles, packing_unpacked=once_cycles,
+    picks_strides=True,
 )  # fmt: skip
 registry.add(DIRECT)

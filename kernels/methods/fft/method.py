@@ -140,6 +140,7 @@ def weight_cycles(problem: Conv) -> float:
 
 
 FFT = Implementation(
-    "fft", "conv", refuse, prepare, error_bound, fuses, variants=variants, estimate=estimate, packing=weight_cycles, local=False
-)
+    "fft", "conv", refuse, prepare, error_bound, fuses, variants=variants, estimate=estimate, packing=weight_cycles, local=False,
+    mesh_factor=1.1,
+)  # fmt: skip
 registry.add(FFT)

@@ -61,5 +61,7 @@ def variants(problem: ConvWeight, threads: int) -> dict[str, Implementation]:
     return {name: WINOGRAD.only(name, "prepare", "error_bound") for name in names}
 
 
-WINOGRAD = Implementation("winograd", "conv_weight", refuse, prepare, error_bound, variants=variants, local=False, estimate=estimate)
+WINOGRAD = Implementation(
+    "winograd", "conv_weight", refuse, prepare, error_bound, variants=variants, local=False, estimate=estimate, mesh_factor=1.1
+)
 registry.add(WINOGRAD)

@@ -102,6 +102,6 @@ def weight_cycles(problem: Conv) -> float:
 
 WINOGRAD = Implementation(
     "winograd", "conv", refuse, prepare, error_bound, fuses, parts, variants=variants, prepare_last=prepare_last, estimate=estimate,
-    parts_cycles=cycles, packing=weight_cycles, local=False,
+    parts_cycles=cycles, packing=weight_cycles, local=False, mesh_factor=1.1,
 )  # fmt: skip
 registry.add(WINOGRAD)
