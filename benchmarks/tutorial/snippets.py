@@ -29,11 +29,10 @@ print(y.shape, y[0, :, 0, 0])
 """,
     "arithmetic": """
 import kernels, numpy as np
-x, weight = np.ones((1, 4, 7, 7)), np.ones((4, 4, 3, 3))
-print(kernels.conv2d(x, weight, stride=2, padding=1).shape)
-print(kernels.conv2d(x, weight[:, :1], groups=4).shape)  # depthwise
-up = kernels.conv_transpose2d(x, weight, stride=2, padding=1)
-print(up.shape)
+x, w = np.ones((1, 4, 7, 7)), np.ones((4, 4, 3, 3))
+print(kernels.conv2d(x, w, stride=2, padding=1).shape)
+print(kernels.conv2d(x, w[:, :1], groups=4).shape)  # depthwise
+print(kernels.conv_transpose2d(x, w, stride=2, padding=1).shape)
 """,
     "kinds": """
 import kernels, numpy as np
@@ -45,9 +44,8 @@ print(y.shape, each.size + mix.size, "weights, not", 32 * 32 * 9)
     "pooling": """
 import kernels, numpy as np
 onsets = np.zeros((1, 1, 12)); onsets[..., 4] = 1
-later = np.roll(onsets, 1)  # a frame later
-print(kernels.max_pool1d(onsets, 4)[0, 0])
-print(kernels.max_pool1d(later, 4)[0, 0])
+for x in (onsets, np.roll(onsets, 1)):  # as played, a frame later
+    print(kernels.max_pool1d(x, 4)[0, 0])
 print(kernels.global_avg_pool(onsets).shape)  # at any length
 """,
     "capture": """
@@ -73,9 +71,8 @@ print(np.abs(heard[0]).max(axis=1).round(1))
 """,
     "fast": """
 import kernels, numpy as np
-x = np.ones((1, 64, 64, 96), "float32")
-weight = np.ones((64, 64, 3, 3), "float32")
-plan = kernels.plan("conv2d", x.shape, weight, padding=1)
+x, w = (np.ones(s, "f") for s in ((1, 64, 64, 96), (64, 64, 3, 3)))
+plan = kernels.plan("conv2d", x.shape, w, padding=1)
 y = plan(x)
 print(plan.implementation, y.shape)
 """,

@@ -60,7 +60,8 @@ def test_each_statement_can_be_seen(statement: str) -> None:
 def test_a_section_has_all_its_parts(name: str) -> None:
     found = section(lesson_page.text(), name)
     assert "<math" in found and 'class="widget"' in found and "<pre" in found and "In a published model" in found
-    assert 1 <= found.partition('class="formula"')[0].count("<p>") <= 2
+    prose = found.partition('<div class="prose">')[2].partition("</div>")[0]
+    assert len(re.findall(r"[.!?](?=\s|</p>)", prose)) in (2, 3), "two or three sentences"
 
 
 def test_one_file_of_bounded_size() -> None:
