@@ -16,6 +16,6 @@ section("kinds", DATA.kinds, ({ root, data, say, units }) => {
     const sorted = order === "kind" ? data.kinds : [...data.kinds].sort((a, b) => one(a.key)[order] - one(b.key)[order]);
     list.append(...sorted.map((kind) => cards[kind.key]));
     const plain = one("plain"), cheap = one("depthwise");
-    say(`${units.c(c)} channels, ${units.k(k)}: a standard layer needs ${show(plain.macs / cheap.macs, 1)} times the multiply-adds of a depthwise separable one${plain.ms ? ` and took ${unit(plain.ms)}, that ${unit(cheap.ms)}` : ""}.`);
+    say(`${units.c(c)} channels, ${units.k(k)}: a standard layer needs ${show(plain.macs / cheap.macs, 1)} times the multiply-adds of a depthwise separable one.${plain.ms ? ` They took ${unit(plain.ms)} and ${unit(cheap.ms)}.` : ""}`);
   };
 });
