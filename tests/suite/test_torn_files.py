@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import fabricated_run as fabricated
 import pytest
 
+from benchmarks.host import environment
 from benchmarks.records import archive
 from benchmarks.records.results import Line
 from benchmarks.report import list_of_runs
@@ -69,3 +72,25 @@ def test_what_is_no_line_is_counted_and_ends_nothing(tmp_path: Path, bad: bytes)
     found = archive.load(tmp_path / "old")
     assert len(found.cells) == 2 and found.unreadable == 1
     assert "(old/index.html)" in list_of_runs.write(tmp_path).read_text()
+
+
+@pytest.mark.parametrize("end", ["given back", "killed"])
+def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path, end: str) -> None:
+    """Whoever comes second is told; a process that was killed keeps nobody out."""
+    code = f"""
+import sys
+from pathlib import Path
+from benchmarks.records import archive
+with archive.locked(Path({str(tmp_path)!r})):
+    print("mine", flush=True)
+    sys.stdin.readline()
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=environment.ROOT)
+    assert other.stdout and other.stdout.readline() == "mine\n"
+    with pytest.raises(ValueError, match=f"{tmp_path.name} is being written by another process"), archive.locked(tmp_path):
+        pass
+    if end == "killed":
+        other.kill()
+    other.communicate("\n" if end == "given back" else None)
+    with archive.locked(tmp_path):
+        pass
