@@ -6,6 +6,6 @@ from kernels.runtime.regions import region
 
 
 @region
-def mark(job, thread, done):
-    """Count each job."""
-    done[job] += 1
+def mark(task, thread, done):
+    """Count each task."""
+    done[task] += 1

@@ -113,8 +113,8 @@ def bandwidth_gbs(threads: int, repeats: int = REPEATS, array_bytes: int = ARRAY
 
 
 @region
-def _nothing(job, thread, counts):
-    counts[job] += 1
+def _nothing(task, thread, counts):
+    counts[task] += 1
 
 
 def launch_us(threads: int, launches: int = LAUNCHES) -> tuple[float, float]:

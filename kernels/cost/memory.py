@@ -8,7 +8,7 @@ import numpy as np
 
 from kernels.runtime.machine import Machine
 
-JOB_COST = 800  # cycles to take a job; 512 planes of 6x4 took 1400 each, all told
+TASK_COST = 800  # cycles to take a task; 512 planes of 6x4 took 1400 each, all told
 L2_BYTES, MEMORY_BYTES = 10.0, 3.5  # bytes per cycle and core; there and back for the second level
 L3_BYTES = {False: 12.0, True: 7.5}  # by whether a mesh is between: 28 GB/s a core of Granite Rapids
 # weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, 52 of two of 280; over a mesh 18 to 27 of two of 230
@@ -34,9 +34,9 @@ def far_cycles(total: Any, memory: float, spec: Machine) -> Any:
     return (1 - missed) / L3_BYTES[spec.mesh] + missed / memory
 
 
-def job_cycles(compute: Any, stream: Any, rest: Any, passes: Any = 1) -> Any:
-    """Cycles of one job, or of many where these are arrays: arithmetic and what comes from further away hide most of the shorter; `rest`
+def task_cycles(compute: Any, stream: Any, rest: Any, passes: Any = 1) -> Any:
+    """Cycles of one task, or of many where these are arrays: arithmetic and what comes from further away hide most of the shorter; `rest`
     comes before and after. Of several passes over each panel of weights only the first has something to wait for."""
     first = compute / passes
     longer, shorter = (np.maximum, np.minimum) if isinstance(first, np.ndarray) else (max, min)
-    return longer(first, stream) + HIDDEN * shorter(first, stream) + compute - first + rest + JOB_COST
+    return longer(first, stream) + HIDDEN * shorter(first, stream) + compute - first + rest + TASK_COST

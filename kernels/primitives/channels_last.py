@@ -28,10 +28,10 @@ CYCLES = 12  # a vector: its shuffles, its way from the second-level cache and b
 
 
 @region
-def _run(job, thread, x, out, kernel, lanes, size, images, rows, columns, side):
+def _run(task, thread, x, out, kernel, lanes, size, images, rows, columns, side):
     """A block of side x side numbers of x (images, rows, columns) as out (images, columns, rows), both handles."""
     down, across = (rows + side - 1) // side, (columns + side - 1) // side
-    rest, j = split(job, across)
+    rest, j = split(task, across)
     image, i = split(rest, down)
     r, c = i * side, j * side
     start = image * rows * columns
@@ -51,10 +51,10 @@ def turn(shape: tuple[int, int, int], itemsize: int, threads: int) -> Callable[[
     threads = worth(threads, CYCLES * math.prod(shape) / lanes)
     fixed = transpose(lanes, itemsize), lanes, itemsize, *shape, BLOCK * lanes
     launch, (images, rows, columns) = _run.ready(0, 0, *fixed), shape
-    jobs = images * -(-rows // (BLOCK * lanes)) * -(-columns // (BLOCK * lanes))
+    tasks = images * -(-rows // (BLOCK * lanes)) * -(-columns // (BLOCK * lanes))
 
     def run(x: Array, out: Array) -> None:
-        launch(threads, jobs, handle(x), handle(out), *fixed)
+        launch(threads, tasks, handle(x), handle(out), *fixed)
 
     return run
 

@@ -1,4 +1,4 @@
-"""What the drivers share: the loop over jobs, the record that compiled code reads, operands as it reads them, the launcher."""
+"""What the drivers share: the loop over tasks, the record that compiled code reads, operands as it reads them, the launcher."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Task(NamedTuple):
 @njit
 def task_at(g, task):
     """The number of a task as a Task: those of one thread share weights."""
-    oc_split, rest = split(task, split(g.jobs, g.oc_splits)[0])
+    oc_split, rest = split(task, split(g.tasks, g.oc_splits)[0])
     rest, column_block = split(rest, g.column_blocks)
     rest, row_block = split(rest, g.row_blocks)
     image, group = split(rest, g.groups)
@@ -59,18 +59,18 @@ def share(number, parts, part):
     return split(part * number, parts)[0], split((part + 1) * number, parts)[0]
 
 
-def every_job(run_job: Any) -> Region:
-    """The region of a driver's compiled `run_job`. geometry is the record of `launcher`, the other arrays are handles, operands that of the
-    handles of weights, biases, scales and shifts; each thread has its part of the scratch."""
+def every_task(run_task: Any) -> Region:
+    """The region of a driver's compiled `run_task`. geometry is the record of `launcher`, the other arrays are handles, operands that of
+    the handles of weights, biases, scales and shifts; each thread has its part of the scratch."""
 
-    def run_jobs(job, thread, x, out, scratch, geometry, operands):
+    def run_tasks(task, thread, x, out, scratch, geometry, operands):
         at = pointed(operands)
         given = pointed(read_index(at, 0)), pointed(read_index(at, 1)), pointed(read_index(at, 2)), pointed(read_index(at, 3))
-        run_job(job, pointed(x), pointed(out), given, geometry, pointed(scratch) + thread * geometry[0].scratch_bytes)
+        run_task(task, pointed(x), pointed(out), given, geometry, pointed(scratch) + thread * geometry[0].scratch_bytes)
 
     # compiled code is kept under this name
-    run_jobs.__module__, run_jobs.__qualname__ = run_job.__module__, "run_jobs"
-    return region(run_jobs)
+    run_tasks.__module__, run_tasks.__qualname__ = run_task.__module__, "run_tasks"
+    return region(run_tasks)
 
 
 def padded(array: Array | None, length: int) -> Array | None:
@@ -116,12 +116,12 @@ class Convolution(Record):
     form = integer("one of FORMS, an activation that tiles do not know; 0: none")
     activation_pass = address("of the micro-kernel that applies it; takes an ActivationPass")
     activates_maxima = integer("whether it is applied to what a pool made of the sums")
-    jobs = integer("of the whole convolution")
+    tasks = integer("of the whole convolution")
     scratch_bytes = address("of a thread's scratch, from one thread's to the next")
 
 
 def common(problem: Conv, oh: int, ow: int) -> dict[str, int]:
-    """Fields of a Convolution, of which so many outputs are computed, but for `jobs` and `scratch_bytes`."""
+    """Fields of a Convolution, of which so many outputs are computed, but for `tasks` and `scratch_bytes`."""
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     form, activation, slope = codes(problem.activation)
     h, w = problem.size
@@ -135,11 +135,11 @@ def common(problem: Conv, oh: int, ow: int) -> dict[str, int]:
 
 
 def launcher(
-    jobs_of: Region, packed_operands: Callable[[Operands], Packed], threads: int, geometry: Array, scratch: Scratch, keep_alive: Any
+    tasks_of: Region, packed_operands: Callable[[Operands], Packed], threads: int, geometry: Array, scratch: Scratch, keep_alive: Any
 ) -> Pack:
-    """The `pack` of a region with the arguments of `run_jobs`; geometry: its record, a Convolution; keep_alive: all that it points into.
+    """The `pack` of a region with the arguments of `run_tasks`; geometry: its record, a Convolution; keep_alive: all that it points into.
     Arguments take 50 ns each, so whatever no operand changes is in the record, operands are one, and handles are taken in place."""
-    launch, jobs = jobs_of.ready(0, 0, 0, geometry, 0), int(geometry["jobs"][0])
+    launch, tasks = tasks_of.ready(0, 0, 0, geometry, 0), int(geometry["tasks"][0])
 
     def pack(operands: Operands) -> Run:
         packed = packed_operands(operands)
@@ -148,7 +148,7 @@ def launcher(
 
         def run(x: Array, out: Array, keep_alive: Any = (packed, handles, keep_alive)) -> None:
             buffer = scratch.take()
-            launch(threads, jobs, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, given)
+            launch(threads, tasks, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, given)
             scratch.give(buffer)
 
         return run

@@ -42,14 +42,14 @@ class Pieces(Record):
 
 
 @region
-def _run(job, thread, y, plane, scales, shifts, geometry):
+def _run(task, thread, y, plane, scales, shifts, geometry):
     """A piece of a plane of so many numbers of y; y, scales and shifts are handles; geometry: Pieces."""
     g = geometry[0]
     pieces = (plane + g.piece - 1) // g.piece
     scale, shift = pointed(scales), pointed(shifts)
-    channel = job // pieces % g.channels * g.itemsize
-    first = job % pieces * g.piece
-    to = pointed(y) + (job // pieces * plane + first) * g.itemsize
+    channel = task // pieces % g.channels * g.itemsize
+    first = task % pieces * g.piece
+    to = pointed(y) + (task // pieces * plane + first) * g.itemsize
     call(
         g.activation_pass,
         ActivationPass(

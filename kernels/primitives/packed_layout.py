@@ -108,7 +108,7 @@ def line_cycles(packed: Layout, lanes: int) -> Any:
 
 
 def packing_cycles(packed: Layout, lanes: int, without: Any = 0) -> Any:
-    """Cycles to pack one channel of a job that has all output rows of its block but `without`; of many `extents` at once an array."""
+    """Cycles to pack one channel of a task that has all output rows of its block but `without`; of many `extents` at once an array."""
     rows = packed.positions - without * packed.positions_per_row
     if packed.as_wide:
         return PLANE_COST + len(packed.columns) * -(-rows * packed.pitch // lanes) * VECTOR_MOVED

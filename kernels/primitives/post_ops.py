@@ -1,4 +1,4 @@
-"""What becomes of a job's finished sums while they are in cache: an activation that tiles do not know, a pool, channels last."""
+"""What becomes of a task's finished sums while they are in cache: an activation that tiles do not know, a pool, channels last."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def activates_maxima(problem: Conv) -> bool:
 
 
 class PoolAfter(Record):
-    """What a driver is told of the pool that follows inside a job; all zero without one."""
+    """What a driver is told of the pool that follows inside a task; all zero without one."""
 
     pool = address("of the micro-kernel: takes a PoolPlane, or PoolLines")
     pool_kind = integer("MAXIMUM or SUM")

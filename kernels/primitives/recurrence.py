@@ -90,14 +90,14 @@ def _pass(d, which, size, y, a, b, c, count):
 
 
 @region
-def _lstm(job, thread, description, size):
+def _lstm(task, thread, description, size):
     """All steps of one row of a batch in one direction; the gates lie in ONNX's order: input, output, forget, cell."""
-    direction, row = split(job, read_index(pointed(description), 14))
+    direction, row = split(task, read_index(pointed(description), 14))
     d = pointed(description) + 8 * WORDS * direction
     steps, hidden, blocks, backwards = read_index(d, 0), read_index(d, 1), read_index(d, 2), read_index(d, 3)
     before, y = pointed(read_index(d, 4)), pointed(read_index(d, 5))
     h, c = pointed(read_index(d, 6)) + row * hidden * size, pointed(read_index(d, 7)) + row * hidden * size
-    matrix, work = pointed(read_index(d, 8)), pointed(read_index(d, 10)) + job * read_index(d, 11)
+    matrix, work = pointed(read_index(d, 8)), pointed(read_index(d, 10)) + task * read_index(d, 11)
     by_step, by_row, batch, product = read_index(d, 12), read_index(d, 13), read_index(d, 14), read_index(d, 16)
     pitch = read_index(d, 17) * size
     line_ = hidden * size
@@ -120,15 +120,15 @@ def _lstm(job, thread, description, size):
 
 
 @region
-def _gru(job, thread, description, size):
+def _gru(task, thread, description, size):
     """All steps of one row of a batch in one direction; the gates lie in ONNX's order: update, reset, hidden. Blocks of R's last third
     lie apart."""
-    direction, row = split(job, read_index(pointed(description), 14))
+    direction, row = split(task, read_index(pointed(description), 14))
     d = pointed(description) + 8 * WORDS * direction
     steps, hidden, blocks, backwards = read_index(d, 0), read_index(d, 1), read_index(d, 2), read_index(d, 3)
     before, y = pointed(read_index(d, 4)), pointed(read_index(d, 5))
     h, last = pointed(read_index(d, 6)) + row * hidden * size, pointed(read_index(d, 7))
-    matrix, inner, work = pointed(read_index(d, 8)), pointed(read_index(d, 9)), pointed(read_index(d, 10)) + job * read_index(d, 11)
+    matrix, inner, work = pointed(read_index(d, 8)), pointed(read_index(d, 9)), pointed(read_index(d, 10)) + task * read_index(d, 11)
     by_step, by_row, batch, product = read_index(d, 12), read_index(d, 13), read_index(d, 14), read_index(d, 16)
     pitch = read_index(d, 17) * size
     line_, width = hidden * size, 8 * read_index(d, 15)
@@ -195,8 +195,8 @@ class Recurrence:
         rows, hidden = directions[0].recurrent.shape
         dtype = directions[0].recurrent.dtype
         size, lanes = dtype.itemsize, machine().lanes(dtype.itemsize)
-        self._batch, self._jobs, self._gru = batch, batch * len(directions), kind == "GRU"
-        self._threads = threads if steps * hidden * rows * self._jobs > 1 << 18 else 1
+        self._batch, self._tasks, self._gru = batch, batch * len(directions), kind == "GRU"
+        self._threads = threads if steps * hidden * rows * self._tasks > 1 << 18 else 1
         product = products(WIDE, lanes, size)
         passes = [word for name in PASSES for word in line(name, lanes, size)]
         self._held: list[tuple[Array, Array | None, Array | None]] = []
@@ -218,7 +218,7 @@ class Recurrence:
     @property
     def scratch_bytes(self) -> int:
         """Bytes of scratch that a run uses."""
-        return self._row * self._jobs
+        return self._row * self._tasks
 
     def bind(self, before: Array, ends: Sequence[Ends], scratch: Array) -> Callable[[], None]:
         """What runs it on these arrays, an `Ends` for each direction."""
@@ -227,9 +227,9 @@ class Recurrence:
             parts.append(before[..., i * self._width :])
             words[i, 4:8] = handle(parts[-1]), handle(end.y), handle(end.h), handle(last if self._gru else end.c)
             words[i, 10], words[i, 12], words[i, 13] = handle(scratch), end.by_step, end.by_row
-        launch, threads, jobs, size, place = self._launch, self._threads, self._jobs, self._size, handle(words)
+        launch, threads, tasks, size, place = self._launch, self._threads, self._tasks, self._size, handle(words)
 
         def run(held: Any = (words, parts, ends, scratch, self)) -> None:
-            launch(threads, jobs, place, size)
+            launch(threads, tasks, place, size)
 
         return run

@@ -113,11 +113,11 @@ class Rows(Record):
 
 
 @region
-def _along(job, thread, x, y, geometry):
+def _along(task, thread, x, y, geometry):
     """y[i] = all of x[i, :] combined, for a few rows; x and y are handles, geometry: Rows."""
     g = geometry[0]
     size = g.itemsize
-    for i in range(job * ROWS, min((job + 1) * ROWS, g.outer)):
+    for i in range(task * ROWS, min((task + 1) * ROWS, g.outer)):
         to, source = pointed(y) + i * size, pointed(x) + i * g.length * size
         call(g.row, Row(kind=g.kind, lanes=g.lanes, itemsize=size, to=to, x=source, numbers=g.length, p=g.p))
 
@@ -140,11 +140,11 @@ class Lines(Record):
 
 
 @region
-def _down(job, thread, x, y, geometry):
+def _down(task, thread, x, y, geometry):
     """y[i, :] = all of x[i, k, :] combined over k, for a piece of the last axis; x and y are handles, geometry: Lines."""
     g = geometry[0]
     lanes, size = g.lanes, g.itemsize
-    i, piece = split(job, (g.inner + g.piece - 1) // g.piece)
+    i, piece = split(task, (g.inner + g.piece - 1) // g.piece)
     count = min(g.piece, g.inner - piece * g.piece)
     to = pointed(y) + (i * g.inner + piece * g.piece) * size
     source = pointed(x) + (i * g.length * g.inner + piece * g.piece) * size
@@ -174,7 +174,7 @@ def reduction(
         geometry = Rows.packed(
             row=row(kind, lanes, size), kind=KINDS.index(kind), lanes=lanes, itemsize=size, outer=outer, length=length, p=bits(factor)
         )
-        launch, jobs = (_along.exact if keeps else _along).ready(0, 0, geometry), -(-outer // ROWS)
+        launch, tasks = (_along.exact if keeps else _along).ready(0, 0, geometry), -(-outer // ROWS)
     else:
         (copy, copy_form), (combine, combine_form) = (line(name, lanes, size) for name in ("copy", PASSES[kind]))
         scale, scale_form = line("affine", lanes, size) if factor != 1 else (0, 0)
@@ -185,9 +185,9 @@ def reduction(
             copy=copy, copy_form=copy_form, combine=combine, combine_form=combine_form, scale=scale, scale_form=scale_form, lanes=lanes,
             itemsize=size, length=length, inner=inner, piece=piece, p=bits(factor),
         )  # fmt: skip
-        launch, jobs = (_down.exact if keeps else _down).ready(0, 0, geometry), outer * -(-inner // piece)
+        launch, tasks = (_down.exact if keeps else _down).ready(0, 0, geometry), outer * -(-inner // piece)
 
     def run(x: Array, y: Array) -> None:
-        launch(threads, jobs, handle(x), handle(y), geometry)
+        launch(threads, tasks, handle(x), handle(y), geometry)
 
     return run

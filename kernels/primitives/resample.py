@@ -42,12 +42,12 @@ class Lines(Record):
 
 
 @region
-def _lines(job, thread, x, y, geometry):
+def _lines(task, thread, x, y, geometry):
     """Output m of one outer index: a line of inner numbers; x and y are handles, geometry: Lines."""
     g = geometry[0]
     lanes, size, numbers = g.lanes, g.itemsize, g.inner
-    o, i = split(job, g.m)
-    to, source = pointed(y) + job * numbers * size, pointed(x) + o * g.n * numbers * size
+    o, i = split(task, g.m)
+    to, source = pointed(y) + task * numbers * size, pointed(x) + o * g.n * numbers * size
     inputs, weights = g.inputs + 8 * i * g.taps, g.weights + 8 * i * g.taps
     place, p = source + read_index(inputs, 0) * numbers * size, read_index(weights, 0)
     call(g.first, VectorPass(form=g.first_form, lanes=lanes, itemsize=size, y=to, a=place, b=place, c=place, numbers=numbers, p=p, q=0))
@@ -57,10 +57,10 @@ def _lines(job, thread, x, y, geometry):
 
 
 @region
-def _numbers(job, thread, x, y, inputs, weights, size, zero, outer, n, m, taps):
+def _numbers(task, thread, x, y, inputs, weights, size, zero, outer, n, m, taps):
     """A few rows along the last axis."""
     table, factors = pointed(inputs), pointed(weights)
-    for o in range(job * ROWS, min((job + 1) * ROWS, outer)):
+    for o in range(task * ROWS, min((task + 1) * ROWS, outer)):
         source, to = pointed(x) + o * n * size, pointed(y) + o * m * size
         for i in range(m):
             total = zero
@@ -81,7 +81,7 @@ def resample(
     if inner == 1:
         held = np.ascontiguousarray(weights, dtype)
         fixed: tuple[Any, ...] = handle(table), handle(held), size, dtype.type(0), outer, n, m, taps
-        launch, jobs = _numbers.ready(0, 0, *fixed), -(-outer // ROWS)
+        launch, tasks = _numbers.ready(0, 0, *fixed), -(-outer // ROWS)
     else:
         held = np.array([[bits(float(weight)) for weight in row] for row in weights], np.int64)
         (first, first_form), (more, more_form) = line("affine", lanes, size), line("axpy", lanes, size)
@@ -90,9 +90,9 @@ def resample(
             taps=taps, inputs=table.ctypes.data, weights=held.ctypes.data,
         )  # fmt: skip
         fixed = (geometry,)
-        launch, jobs = _lines.ready(0, 0, geometry), outer * m
+        launch, tasks = _lines.ready(0, 0, geometry), outer * m
 
     def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = (table, held)) -> None:
-        launch(threads, jobs, handle(x), handle(y), *fixed)
+        launch(threads, tasks, handle(x), handle(y), *fixed)
 
     return run

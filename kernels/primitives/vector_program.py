@@ -150,7 +150,7 @@ def _store(source, size, to, part, zero):
 
 
 @region
-def _run(job, thread, description, zero, size):
+def _run(task, thread, description, zero, size):
     """A run of blocks of a program; description: the handle of an array as `VectorProgram.bind` fills it."""
     d = pointed(description)
     inputs, outputs, steps, outers = read_index(d, 0), read_index(d, 1), read_index(d, 2), read_index(d, 3)
@@ -171,7 +171,7 @@ def _run(job, thread, description, zero, size):
         write_index(pointers + 8 * slot, buffers + slot * BLOCK * size)
     for o in range(operands):
         write_index(seen + 24 * o, 0)
-    for number in range(job * at_once, min((job + 1) * at_once, blocks)):
+    for number in range(task * at_once, min((task + 1) * at_once, blocks)):
         rest, column = split(number, columns)
         rest, band = split(rest, bands)
         for k in range(outers):
@@ -269,7 +269,7 @@ class VectorProgram:
             at_once = -(-at_once // 2)
         blocks = math.prod(outer) * -(-rows // at_once) * -(-count // block)
         run = blocks if self.threads == 1 else max(blocks // (SHARES * self.threads), 1)
-        self._jobs = -(-blocks // run)
+        self._tasks = -(-blocks // run)
         steps, slots = self._placed(len(inputs), [slot for slot, _ in outputs], operations)
         self._scratch = 8 * (slots + 3 * len(layouts) + OUTER) + slots * BLOCK * size
         self._scratch += -self._scratch % 64
@@ -338,10 +338,10 @@ class VectorProgram:
         start = HEAD + OUTER
         for i, array in enumerate(arrays):
             words[start + i * (OPERAND + OUTER)] = handle(array)
-        launch, threads, jobs, address, rest = self._launch, self.threads, self._jobs, handle(words), self._rest
+        launch, threads, tasks, address, rest = self._launch, self.threads, self._tasks, handle(words), self._rest
 
         def run(held: Any = (words, scratch, *arrays)) -> None:
-            launch(threads, jobs, address, *rest)
+            launch(threads, tasks, address, *rest)
 
         return run
 

@@ -1,4 +1,4 @@
-"""The one way the library compiles: `njit` for helpers, `address` for micro-kernels; `regions` for jobs that run on several threads.
+"""The one way the library compiles: `njit` for helpers, `address` for micro-kernels; `regions` for tasks that run on several threads.
 
 Flags, each with its reason. nogil: plans are called from several Python threads. error_model="numpy": no branch before each division.
 fastmath stays off: NaN and inf must stay where they are and sums keep their order. boundscheck stays off: drivers hand out addresses,
@@ -23,7 +23,7 @@ compiling = threading.RLock()  # Numba's compiler serves one thread at a time
 
 def njit(function: Callable[..., Any], *, apart: bool = False) -> Any:
     """Compile for the CPU with the library's flags and disk cache. `apart`: nothing that an argument points to is written by way of another
-    or by what is called, so that fields of records are read once, not after each call of a micro-kernel (fft's jobs take a tenth less)."""
+    or by what is called, so that fields of records are read once, not after each call of a micro-kernel (fft's tasks take a tenth less)."""
     dispatcher = numba.njit(**_FLAGS)(function)
     dispatcher._cache = DiskCache(function)
     if apart:

@@ -1,4 +1,4 @@
-"""What compiled drivers do with addresses: follow an array's handle, count jobs."""
+"""What compiled drivers do with addresses: follow an array's handle, count tasks."""
 
 from __future__ import annotations
 

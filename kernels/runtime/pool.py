@@ -1,9 +1,9 @@
-"""A region of jobs on worker threads, and how it never waits for a thread that is not there.
+"""A region of tasks on worker threads, and how it never waits for a thread that is not there.
 
-The caller of a region opens a slot, wakes who sleeps, and does jobs itself until none is left. Workers that come meanwhile enter the slot
-and take jobs from it; the caller then closes the slot and waits only for those who are inside, that is, for jobs that are being computed.
+The caller of a region opens a slot, wakes who sleeps, and does tasks itself until none is left. Workers that come meanwhile enter the slot
+and take tasks from it; the caller then closes the slot and waits only for those who are inside, that is, for tasks that are being computed.
 A worker that comes late, or that the system runs no sooner, finds the slot closed and delays nobody. Where one of them was taken off its
-core in the middle of a job, the caller notices (alone it would have been done sooner) and does the next regions alone for a while.
+core in the middle of a task, the caller notices (alone it would have been done sooner) and does the next regions alone for a while.
 Idle workers look for work for a while, then sleep. Callers and workers that are at work are at most as many as there are cores.
 
     pool + RUN       address of `run`
@@ -11,7 +11,7 @@ Idle workers look for work for a while, then sleep. Callers and workers that are
            SLEEPERS  workers asleep;  RUNNING  participants at work
            SETTINGS  what is seldom written: numbers of workers and participants, times in ticks, whether workers sleep on a futex
            ALONE     in ticks, until when regions are done by their callers; BACKOFF how long the next time
-           SLOTS     one for each region at a time, see `jobs`
+           SLOTS     one for each region at a time, see `tasks`
 """
 
 from __future__ import annotations
@@ -25,39 +25,23 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from kernels.runtime import tasks as fields  # of a slot
 from kernels.runtime.atomics import add, doze, exchange, load, pause, replace, sleep_while, store, ticks, wake
 from kernels.runtime.ir import I64, call, read_index
 from kernels.runtime.jit import njit
-from kernels.runtime.jobs import (
-    CLAIMED,
-    CONTEXT,
-    DEADLINE,
-    ENTRY,
-    FAILED,
-    JOBS,
-    LINE,
-    NEXT,
-    RUNS,
-    TAKEN,
-    THREADS,
-    WORD,
-    jobs_left,
-    share_out,
-    slot_bytes,
-    usual_ticks,
-)
 from kernels.runtime.pointers import write_index
 from kernels.runtime.scratch import aligned
+from kernels.runtime.tasks import LINE, share_out, slot_bytes, tasks_left, usual_ticks
 
 OPEN, ASLEEP = 1 << 16, 1 << 17  # bits of a slot's WORD
-RAISED = -1  # by a job
+RAISED = -1  # by a task
 RUN, EPOCH, SLEEPERS, RUNNING, SETTINGS, BACKING, SLOTS = (line * LINE for line in (0, 1, 2, 3, 4, 6, 7))
 WORKERS, LIMIT, SPIN_TICKS, GAP_TICKS, END_TICKS, SLICE_TICKS, STALL_TICKS, STOP, NATIVE, STRIDE, LONGEST_END_TICKS = (
     SETTINGS + 8 * i for i in range(11)
 )
 ALONE, BACKOFF, SHORTEST, LONGEST = (BACKING + 8 * i for i in range(4))
 
-REGIONS = 16  # at a time on workers; further callers do their jobs alone
+REGIONS = 16  # at a time on workers; further callers do their tasks alone
 MAXIMUM = max(os.cpu_count() or 1, 1)  # participants of a region
 _memory = aligned(SLOTS + REGIONS * slot_bytes(MAXIMUM))
 _memory.fill(0)
@@ -84,24 +68,24 @@ def _take_slot():
     """The address of a slot that is now the caller's, 0 if all are taken."""
     for i in range(REGIONS):
         slot = pool() + SLOTS + i * read_index(pool() + STRIDE, 0)
-        if load(slot + TAKEN) == 0 and replace(slot + TAKEN, 0, 1):
+        if load(slot + fields.TAKEN) == 0 and replace(slot + fields.TAKEN, 0, 1):
             return slot
     return 0
 
 
 @njit
-def _alone(entry, context, jobs, own, resume):
-    """Every job from `resume` on by the caller; what `run` returns."""
-    write_index(own + THREADS, 1)
-    write_index(own + JOBS, jobs)
-    write_index(own + DEADLINE, ticks() + read_index(pool() + SLICE_TICKS, 0))
-    share_out(own, 1, jobs)
-    write_index(own + RUNS + NEXT, resume)
-    write_index(own + FAILED, 0)
+def _alone(entry, context, tasks, own, resume):
+    """Every task from `resume` on by the caller; what `run` returns."""
+    write_index(own + fields.THREADS, 1)
+    write_index(own + fields.TASKS, tasks)
+    write_index(own + fields.DEADLINE, ticks() + read_index(pool() + SLICE_TICKS, 0))
+    share_out(own, 1, tasks)
+    write_index(own + fields.RUNS + fields.NEXT, resume)
+    write_index(own + fields.FAILED, 0)
     call(entry, (own, 0, context))
-    if read_index(own + FAILED, 0):
+    if read_index(own + fields.FAILED, 0):
         return RAISED
-    return read_index(own + RUNS + NEXT, 0) if jobs_left(own) else 0
+    return read_index(own + fields.RUNS + fields.NEXT, 0) if tasks_left(own) else 0
 
 
 @njit
@@ -115,31 +99,31 @@ def _summon(threads):
 
 
 @njit
-def _wait(slot, job):
-    """Until nobody is inside a closed slot of a region whose jobs take `job` ticks."""
+def _wait(slot, task):
+    """Until nobody is inside a closed slot of a region whose tasks take `task` ticks."""
     began = ticks()
-    end = began + min(job + read_index(pool() + END_TICKS, 0), read_index(pool() + LONGEST_END_TICKS, 0))
-    left = load(slot + WORD)
+    end = began + min(task + read_index(pool() + END_TICKS, 0), read_index(pool() + LONGEST_END_TICKS, 0))
+    left = load(slot + fields.WORD)
     while left:
         if ticks() > end:
             if not read_index(pool() + NATIVE, 0):
                 doze()
-            elif left & ASLEEP or replace(slot + WORD, left, left | ASLEEP):
-                sleep_while(slot + WORD, left | ASLEEP)
+            elif left & ASLEEP or replace(slot + fields.WORD, left, left | ASLEEP):
+                sleep_while(slot + fields.WORD, left | ASLEEP)
         else:
             pause()
-        left = load(slot + WORD)
+        left = load(slot + fields.WORD)
         if left == ASLEEP:
-            store(slot + WORD, 0)
+            store(slot + fields.WORD, 0)
             left = 0
 
 
 @njit
-def _judge(slot, began, jobs):
-    """Were workers of use? Where a region took longer than its caller would have alone, a thread lost its core in the middle of a job:
+def _judge(slot, began, tasks):
+    """Were workers of use? Where a region took longer than its caller would have alone, a thread lost its core in the middle of a task:
     the next regions are done by their callers."""
     now, usual = ticks(), usual_ticks(slot, 0)
-    if usual and now - began > jobs * usual + read_index(pool() + STALL_TICKS, 0):
+    if usual and now - began > tasks * usual + read_index(pool() + STALL_TICKS, 0):
         backoff = read_index(pool() + BACKOFF, 0)
         write_index(pool() + ALONE, now + backoff)
         write_index(pool() + BACKOFF, min(2 * backoff, read_index(pool() + LONGEST, 0)))
@@ -148,65 +132,65 @@ def _judge(slot, began, jobs):
 
 
 @njit
-def run(entry, context, threads, jobs, own, resume):
-    """All jobs of a region, entry(slot, participant, context) taking them: 0, or what `resume` must be to go on after the time of a slice:
-    positive: the caller alone, from that job on; negative: minus the address of its slot; or RAISED. own: a slot for one participant."""
-    if threads <= 1 or jobs <= 1 or resume > 0:
-        return _alone(entry, context, jobs, own, resume)
-    slot, threads = -resume, min(threads, (read_index(pool() + STRIDE, 0) - RUNS) // LINE)
+def run(entry, context, threads, tasks, own, resume):
+    """All tasks of a region, entry(slot, participant, context) taking them: 0, or what `resume` must be to go on after the time of a slice:
+    positive: the caller alone, from that task on; negative: minus the address of its slot; or RAISED. own: a slot for one participant."""
+    if threads <= 1 or tasks <= 1 or resume > 0:
+        return _alone(entry, context, tasks, own, resume)
+    slot, threads = -resume, min(threads, (read_index(pool() + STRIDE, 0) - fields.RUNS) // LINE)
     if resume == 0:
         if ticks() < read_index(pool() + ALONE, 0) or load(pool() + RUNNING) >= read_index(pool() + LIMIT, 0):
-            return _alone(entry, context, jobs, own, 0)
+            return _alone(entry, context, tasks, own, 0)
         slot = _take_slot()
         if slot == 0:
-            return _alone(entry, context, jobs, own, 0)
-        write_index(slot + THREADS, threads)
-        write_index(slot + JOBS, jobs)
-        write_index(slot + FAILED, 0)
-        share_out(slot, threads, jobs)
-    write_index(slot + ENTRY, entry)
-    write_index(slot + CONTEXT, context)
+            return _alone(entry, context, tasks, own, 0)
+        write_index(slot + fields.THREADS, threads)
+        write_index(slot + fields.TASKS, tasks)
+        write_index(slot + fields.FAILED, 0)
+        share_out(slot, threads, tasks)
+    write_index(slot + fields.ENTRY, entry)
+    write_index(slot + fields.CONTEXT, context)
     began = ticks()
-    write_index(slot + DEADLINE, began + read_index(pool() + SLICE_TICKS, 0))
+    write_index(slot + fields.DEADLINE, began + read_index(pool() + SLICE_TICKS, 0))
     add(pool() + RUNNING, 1)
-    store(slot + WORD, OPEN)
+    store(slot + fields.WORD, OPEN)
     add(pool() + EPOCH, 1)
     _summon(threads)
     call(entry, (slot, 0, context))
-    add(slot + WORD, -OPEN)
+    add(slot + fields.WORD, -OPEN)
     add(pool() + RUNNING, -1)
-    if load(slot + WORD):
-        _wait(slot, (ticks() - began) * threads // jobs)
-    _judge(slot, began, jobs)
-    if read_index(slot + FAILED, 0):
-        store(slot + TAKEN, 0)
+    if load(slot + fields.WORD):
+        _wait(slot, (ticks() - began) * threads // tasks)
+    _judge(slot, began, tasks)
+    if read_index(slot + fields.FAILED, 0):
+        store(slot + fields.TAKEN, 0)
         return RAISED
-    if jobs_left(slot):
+    if tasks_left(slot):
         for thread in range(1, threads):
-            store(slot + RUNS + thread * LINE + CLAIMED, 0)
+            store(slot + fields.RUNS + thread * LINE + fields.CLAIMED, 0)
         return -slot
-    store(slot + TAKEN, 0)
+    store(slot + fields.TAKEN, 0)
     return 0
 
 
 @njit
 def _help(slot, number):
     """Take part in a region if it is open and lacks somebody; whether it did."""
-    word = load(slot + WORD)
-    if not word & OPEN or (word & (OPEN - 1)) + 1 >= read_index(slot + THREADS, 0):
+    word = load(slot + fields.WORD)
+    if not word & OPEN or (word & (OPEN - 1)) + 1 >= read_index(slot + fields.THREADS, 0):
         return False
-    if add(pool() + RUNNING, 1) >= read_index(pool() + LIMIT, 0) or not replace(slot + WORD, word, word + 1):
+    if add(pool() + RUNNING, 1) >= read_index(pool() + LIMIT, 0) or not replace(slot + fields.WORD, word, word + 1):
         add(pool() + RUNNING, -1)
         return False
-    helpers = read_index(slot + THREADS, 0) - 1
+    helpers = read_index(slot + fields.THREADS, 0) - 1
     for i in range(helpers):
         participant = 1 + (number + i) % helpers
-        if exchange(slot + RUNS + participant * LINE + CLAIMED, 1) == 0:
-            call(read_index(slot + ENTRY, 0), (slot, participant, read_index(slot + CONTEXT, 0)))
+        if exchange(slot + fields.RUNS + participant * LINE + fields.CLAIMED, 1) == 0:
+            call(read_index(slot + fields.ENTRY, 0), (slot, participant, read_index(slot + fields.CONTEXT, 0)))
             break
     add(pool() + RUNNING, -1)
-    if add(slot + WORD, -1) == ASLEEP + 1:
-        wake(slot + WORD, 1)
+    if add(slot + fields.WORD, -1) == ASLEEP + 1:
+        wake(slot + fields.WORD, 1)
     return True
 
 
@@ -246,7 +230,7 @@ def work(number):
 @njit
 def leave(slot):
     """Give back the slot of a region that is not gone on with."""
-    store(slot + TAKEN, 0)
+    store(slot + fields.TAKEN, 0)
 
 
 @njit

@@ -1,11 +1,11 @@
-"""Regions: a compiled function of one job, run for all jobs by several threads or by one.
+"""Regions: a compiled function of one task, run for all tasks by several threads or by one.
 
     @region
-    def body(job, thread, x, out): …        job < jobs, thread < threads: a participant's number, for scratch of its own
+    def body(task, thread, x, out): …        task < tasks, thread < threads: a participant's number, for scratch of its own
 
-    body(threads, jobs, x, out)             or, to skip the look-up by type:  launch = body.ready(x, out); launch(threads, jobs, x, out)
+    body(threads, tasks, x, out)             or, to skip the look-up by type:  launch = body.ready(x, out); launch(threads, tasks, x, out)
 
-The same bits come out whoever does which job: a job writes what no other reads or writes, and no argument lies where it writes by way of
+The same bits come out whoever does which task: a task writes what no other reads or writes, and no argument lies where it writes by way of
 another. Denormals are flushed to zero inside and each thread's state is restored after; `body.exact` keeps them, for maxima, which are one
 of their inputs, however small. The body is compiled into the loop of `_participation`; what starts that loop on every participant is
 compiled once for each row of argument types.
@@ -29,15 +29,15 @@ from numba.extending import intrinsic
 from kernels.runtime import workers
 from kernels.runtime.ir import I64, i64, without_denormals
 from kernels.runtime.jit import code, compiling, inlined, njit
-from kernels.runtime.jobs import FAILED, next_job, slot_bytes
 from kernels.runtime.pool import RAISED, RUN, leave, pool_of
+from kernels.runtime.tasks import FAILED, next_task, slot_bytes
 
 _FIRST = (types.int64, types.int64)  # slot and number of a participant
 
 
 @intrinsic
-def _run(typing_context: Any, jobs_of: Any, threads: Any, jobs: Any, resume: Any, denormals: Any, args: Any) -> Any:
-    """What `pool.run` returns of a region, whose arguments lie on this function's stack meanwhile. jobs_of: address of `_participation`."""
+def _run(typing_context: Any, tasks_of: Any, threads: Any, tasks: Any, resume: Any, denormals: Any, args: Any) -> Any:
+    """What `pool.run` returns of a region, whose arguments lie on this function's stack. tasks_of: address of `_participation`."""
     kinds = *_FIRST, *args.types
 
     def entry(context: Any, module: Any, name: str, record: Any) -> Any:
@@ -47,7 +47,7 @@ def _run(typing_context: Any, jobs_of: Any, threads: Any, jobs: Any, resume: Any
         builder = ir.IRBuilder(function.append_basic_block())
         slot, thread, at = function.args
         fields = builder.inttoptr(at, record.as_pointer())
-        jobs_of, denormals, packed = (builder.load(cgutils.gep_inbounds(builder, fields, 0, i)) for i in range(3))
+        tasks_of, denormals, packed = (builder.load(cgutils.gep_inbounds(builder, fields, 0, i)) for i in range(3))
         convention = context.call_conv
         kind = convention.get_function_type(types.none, kinds)
         result = cgutils.alloca_once(builder, kind.args[0].pointee)
@@ -55,7 +55,7 @@ def _run(typing_context: Any, jobs_of: Any, threads: Any, jobs: Any, resume: Any
         given = [slot, thread, *cgutils.unpack_tuple(builder, packed, len(args.types))]
         arguments = context.get_arg_packer(kinds).as_arguments(builder, given)
         with without_denormals(builder, denormals):
-            code = builder.call(builder.inttoptr(jobs_of, kind.as_pointer()), [result, raised, *arguments])
+            code = builder.call(builder.inttoptr(tasks_of, kind.as_pointer()), [result, raised, *arguments])
         status = convention._get_return_status(builder, code, builder.load(raised))
         with builder.if_then(status.is_error, likely=False):
             builder.store(i64(1), builder.inttoptr(builder.add(slot, i64(FAILED)), I64.as_pointer()))
@@ -63,8 +63,8 @@ def _run(typing_context: Any, jobs_of: Any, threads: Any, jobs: Any, resume: Any
         return function
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        jobs_of, threads, jobs, resume, denormals, packed = values
-        held = [jobs_of, denormals, packed]
+        tasks_of, threads, tasks, resume, denormals, packed = values
+        held = [tasks_of, denormals, packed]
         record = ir.LiteralStructType([value.type for value in held])
         place = cgutils.alloca_once(builder, record)
         for i, value in enumerate(held):
@@ -74,7 +74,7 @@ def _run(typing_context: Any, jobs_of: Any, threads: Any, jobs: Any, resume: Any
         function = entry(context, builder.module, f"{builder.function.name}.entry", record)
         run = builder.load(builder.inttoptr(builder.add(pool_of(builder), i64(RUN)), I64.as_pointer()))
         kind = ir.FunctionType(I64, [I64] * 6)
-        arguments = builder.ptrtoint(function, I64), builder.ptrtoint(place, I64), threads, jobs, builder.ptrtoint(own, I64), resume
+        arguments = builder.ptrtoint(function, I64), builder.ptrtoint(place, I64), threads, tasks, builder.ptrtoint(own, I64), resume
         return builder.call(builder.inttoptr(run, kind.as_pointer()), arguments)
 
     return types.int64(types.int64, types.int64, types.int64, types.int64, types.boolean, args), codegen
@@ -91,21 +91,21 @@ def _written(text: str, **names: Any) -> Any:
 def _launcher(count: int) -> Any:
     """The compiled function that runs a region with so many arguments."""
     names = "".join(f"a{i}, " for i in range(count))
-    plain = "jobs_of, threads, jobs, resume, denormals"
+    plain = "tasks_of, threads, tasks, resume, denormals"
     return njit(_written(f"def made({plain}, {names}):\n    return run({plain}, ({names}))", run=_run))
 
 
 def _participation(body: Callable[..., Any]) -> Any:
-    """The compiled function with which one participant does a region's jobs until none is left; the body is compiled into its loop."""
+    """The compiled function with which one participant does a region's tasks until none is left; the body is compiled into its loop."""
     names = ", ".join(list(inspect.signature(body).parameters)[2:])
     text = f"""
 def made(slot, thread, {names}):
-    job = next_job(slot, thread)
-    while job >= 0:
-        body(job, thread, {names})
-        job = next_job(slot, thread)
+    task = next_task(slot, thread)
+    while task >= 0:
+        body(task, thread, {names})
+        task = next_task(slot, thread)
 """
-    made = _written(text, body=inlined(body), next_job=next_job)
+    made = _written(text, body=inlined(body), next_task=next_task)
     made.__module__, made.__qualname__, made.body = body.__module__, body.__qualname__, body  # compiled code is kept by these
     return njit(made, apart=True)
 
@@ -125,7 +125,7 @@ def kind_of(value: Any) -> Any:
 
 
 class Region:
-    """See the module; `body(threads, jobs, *args)` runs it, where args are what the function takes after job and thread."""
+    """See the module; `body(threads, tasks, *args)` runs it, where args are what the function takes after task and thread."""
 
     def __init__(self, body: Any, denormals: bool = False) -> None:
         self._body, self._denormals = body, denormals
@@ -137,8 +137,8 @@ class Region:
         """The same with denormals kept."""
         return Region(self._body, True)
 
-    def __call__(self, threads: int, jobs: int, *args: Any) -> None:
-        self.ready(*args)(threads, jobs, *args)
+    def __call__(self, threads: int, tasks: int, *args: Any) -> None:
+        self.ready(*args)(threads, tasks, *args)
 
     def ready(self, *args: Any) -> Callable[..., None]:
         """Compile for arguments of the types of these; the result is called as the region is, and skips the look-up by type, which takes
@@ -155,25 +155,25 @@ class Region:
         with compiling:
             launcher, full = _launcher(len(kinds)), (*[types.int64] * 4, types.boolean, *kinds)
             launcher.compile(full)
-            jobs_of, launch = code(self._body, (*_FIRST, *kinds)), launcher.overloads[full].entry_point
+            tasks_of, launch = code(self._body, (*_FIRST, *kinds)), launcher.overloads[full].entry_point
         denormals, state = self._denormals, workers.STATE
 
-        def run(threads: int, jobs: int, *values: Any) -> None:
+        def run(threads: int, tasks: int, *values: Any) -> None:
             left = 0
             if threads > state.participants:
                 workers.start(threads)
             if state.pythonic and threads > 1:
                 workers.summon(threads)
             try:
-                left = launch(jobs_of, threads, jobs, 0, denormals, *values)
+                left = launch(tasks_of, threads, tasks, 0, denormals, *values)
                 while left and left != RAISED:  # what a signal's handler raises is raised here
-                    left = launch(jobs_of, threads, jobs, left, denormals, *values)
+                    left = launch(tasks_of, threads, tasks, left, denormals, *values)
             except BaseException:
                 if left < 0 and left != RAISED:
                     leave(-left)
                 raise
             if left:
-                raise MemoryError("a job could not allocate what it computes with")
+                raise MemoryError("a task could not allocate what it computes with")
 
         return run
 

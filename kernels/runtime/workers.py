@@ -23,12 +23,12 @@ from numba import types
 
 from kernels.runtime import pool
 from kernels.runtime.jit import address
-from kernels.runtime.jobs import slot_bytes
 from kernels.runtime.machine import cores
+from kernels.runtime.tasks import slot_bytes
 
 SPIN = 200e-6  # seconds that an idle worker looks for work: as long as the gaps between a network's layers and a loop's calls
 GAP = 20e-6  # seconds between two looks that only a worker without a core takes; it goes to sleep
-END = 30e-6  # seconds beyond the time of a job that a caller looks whether the last ones are done; then it sleeps, which costs 50e-6
+END = 30e-6  # seconds beyond the time of a task that a caller looks whether the last ones are done; then it sleeps, which costs 50e-6
 LONGEST_END = 300e-6  # seconds that it looks at most
 SLICE = 0.1  # seconds after which a region returns to Python, which then looks for signals
 STALL = 200e-6  # seconds that a region may take beyond what its caller alone would have: more, and workers did harm
@@ -134,7 +134,7 @@ def summon(threads: int) -> None:
 
 
 def _end() -> None:
-    """With the interpreter: who sleeps wakes and ends, who works ends after its job."""
+    """With the interpreter: who sleeps wakes and ends, who works ends after its task."""
     STATE.ended = True
     if STATE.participants > 1:
         pool.stop()

@@ -1,4 +1,4 @@
-"""Regions on workers: every job done once whoever comes, late, held and absent workers, forks, exits, signals, many callers.
+"""Regions on workers: every task done once whoever comes, late, held and absent workers, forks, exits, signals, many callers.
 
 Nothing here is timed: what a worker did or did not do shows in what it wrote.
 """
@@ -28,50 +28,50 @@ several = pytest.mark.skipif(pool.MAXIMUM < 2, reason="one core: there are no wo
 
 
 @region
-def count(job, thread, done, by):
-    """Each job leaves a mark of its own, and who did it."""
-    done[job] += 1
-    by[job] = thread
+def count(task, thread, done, by):
+    """Each task leaves a mark of its own, and who did it."""
+    done[task] += 1
+    by[task] = thread
 
 
 @region
-def hold(job, thread, done, by, finished):
-    """A worker holds its first job until every other job is done."""
+def hold(task, thread, done, by, finished):
+    """A worker holds its first task until every other task is done."""
     if thread > 0 and load(finished) < len(done) - 1:
         while load(finished) < len(done) - 1:
             doze()
     elif thread == 0:
         doze()  # long enough that a worker can come
-    done[job] += 1
-    by[job] = thread
+    done[task] += 1
+    by[task] = thread
     add(finished, 1)
 
 
 @region
-def slowly(job, thread, done):
+def slowly(task, thread, done):
     """A few milliseconds each."""
     for _ in range(50):
         doze()
-    done[job] += 1
+    done[task] += 1
 
 
 @region
-def fails(job, thread, done):
-    """One job raises."""
-    if job == 3:
+def fails(task, thread, done):
+    """One task raises."""
+    if task == 3:
         raise MemoryError
-    done[job] += 1
+    done[task] += 1
 
 
 @region
-def halves(job, thread, x):
+def halves(task, thread, x):
     """Half the smallest normal number, which is a denormal."""
-    x[job] = x[job] / 2
+    x[task] = x[task] / 2
 
 
-def run(threads: int, jobs: int) -> tuple[np.ndarray, np.ndarray]:
-    done, by = np.zeros(jobs, np.int64), np.full(jobs, -1)
-    count(threads, jobs, done, by)
+def run(threads: int, tasks: int) -> tuple[np.ndarray, np.ndarray]:
+    done, by = np.zeros(tasks, np.int64), np.full(tasks, -1)
+    count(threads, tasks, done, by)
     return done, by
 
 
@@ -87,21 +87,21 @@ def settings() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 64])
-@pytest.mark.parametrize("jobs", [0, 1, 2, 3, 7, 1000])
-def test_every_job_is_done_once(threads: int, jobs: int) -> None:
-    done, by = run(threads, jobs)
+@pytest.mark.parametrize("tasks", [0, 1, 2, 3, 7, 1000])
+def test_every_task_is_done_once(threads: int, tasks: int) -> None:
+    done, by = run(threads, tasks)
     assert (done == 1).all() and (by >= 0).all() and (by < threads).all()
 
 
 @several
-def test_a_held_worker_delays_no_other_job() -> None:
-    """If the caller waited for jobs that nobody has begun, or a worker's run were its own, this would never end."""
+def test_a_held_worker_delays_no_other_task() -> None:
+    """If the caller waited for tasks that nobody has begun, or a worker's run were its own, this would never end."""
     helped = 0
     for _ in range(200):
         done, by, finished = np.zeros(40, np.int64), np.full(40, -1), np.zeros(1, np.int64)
         hold(2, 40, done, by, finished.ctypes.data)
         assert (done == 1).all()
-        assert (by == 1).sum() <= 1, "the worker got further than its first job"
+        assert (by == 1).sum() <= 1, "the worker got further than its first task"
         helped += int((by == 1).any())
         if helped == 20:
             break
@@ -142,7 +142,7 @@ def test_results_do_not_depend_on_who_came(settings: None) -> None:
 
 
 def test_a_region_that_takes_long_is_cut_and_gone_on_with(settings: None) -> None:
-    """Slices of no length: no participant begins a second job, and the rest comes in later turns."""
+    """Slices of no length: no participant begins a second task, and the rest comes in later turns."""
     for threads in (1, 2):
         done, by = np.zeros(30, np.int64), np.zeros(30, np.int64)
         launch = count.ready(done, by)
@@ -153,8 +153,8 @@ def test_a_region_that_takes_long_is_cut_and_gone_on_with(settings: None) -> Non
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_signal_is_seen_between_jobs(threads: int) -> None:
-    """Ctrl-C ends a long region after the jobs that are being computed; the next region is whole."""
+def test_a_signal_is_seen_between_tasks(threads: int) -> None:
+    """Ctrl-C ends a long region after the tasks that are being computed; the next region is whole."""
     done = np.zeros(4000, np.int64)
     launch = slowly.ready(done)
     signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -170,7 +170,7 @@ def test_a_signal_is_seen_between_jobs(threads: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_job_that_raises_is_told(threads: int) -> None:
+def test_a_task_that_raises_is_told(threads: int) -> None:
     for _ in range(20):  # more often than there are slots
         with pytest.raises(MemoryError, match="could not allocate"):
             fails(threads, 10, np.zeros(10))

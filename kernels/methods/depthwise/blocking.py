@@ -1,4 +1,4 @@
-"""How a depthwise convolution is cut into jobs, and what that costs.
+"""How a depthwise convolution is cut into tasks, and what that costs.
 
 Two layouts. Rows: planes are packed in parts, then each output line is summed, with lanes along it. Stacks: as many planes as there are
 lanes are turned over together, so that lanes are channels; short rows leave none idle, and channels last lie so in memory.
@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 
 from kernels.cost.gemm import TILE_COST
-from kernels.cost.memory import JOB_COST
+from kernels.cost.memory import TASK_COST
 from kernels.methods.direct.blocking import Blocking
 from kernels.primitives.packed_layout import layout, packing_cycles, row_counts
 from kernels.problem.conv import Conv
@@ -31,7 +31,7 @@ COPIED, SUM_TAP, SUM_ALONE, SUM = 2.0, 0.6, 1.2, 8.0
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    """rows, columns: outputs of a job's block, of as many channels as there are lanes. cycles: the estimate, of one core."""
+    """rows, columns: outputs of a task's block, of as many channels as there are lanes. cycles: the estimate, of one core."""
 
     rows: int
     columns: int
@@ -69,7 +69,7 @@ def _cycles(problem: Conv, block: Blocking) -> float:
     rest = vectors % TOGETHER
     tap = (vectors - rest) * TAP + rest * ALONE
     sums = problem.c_out // problem.groups * calls * (TILE_COST + problem.taps * tap + vectors * VECTOR)
-    return problem.n * problem.groups * row_blocks * column_blocks * (JOB_COST + packing + sums)
+    return problem.n * problem.groups * row_blocks * column_blocks * (TASK_COST + packing + sums)
 
 
 def taps_beside(problem: Conv) -> int:
@@ -108,9 +108,9 @@ def _stacks(problem: Conv, threads: int, last: bool) -> Iterator[Stack]:
                 moved -= COPIED * min(high, problem.size[0]) * min(wide, problem.size[1])
                 moved += _turning(high, wide, problem.size, lanes) + multiplier * _turning(rows, columns, problem.conv_size, lanes)
             sums = multiplier * number * (problem.taps * tap + SUM)
-            jobs = groups * -(-oh // rows) * -(-ow // columns)
-            cycles = JOB_COST + moved + sums
-            yield Stack(rows, columns, -(-jobs // threads) * threads * cycles)
+            tasks = groups * -(-oh // rows) * -(-ow // columns)
+            cycles = TASK_COST + moved + sums
+            yield Stack(rows, columns, -(-tasks // threads) * threads * cycles)
 
 
 @remembered

@@ -1,4 +1,4 @@
-"""Driver of depthwise layers with lanes along channels: jobs of as many planes as there are lanes, some rows and columns of each.
+"""Driver of depthwise layers with lanes along channels: tasks of as many planes as there are lanes, some rows and columns of each.
 
     x ─ fill ───► bed [row][column][lane] ─ sums ─► [position][lane] ─ transpose ─► y       channels first
     x ─ spread ─► bed [row][column][lane] ─ sums ─► y                                       channels last
@@ -17,7 +17,7 @@ from kernels.methods.depthwise.channel_tile import FIELDS, RUNS, Border, Fill, S
 from kernels.methods.depthwise.records import ChannelBlocks
 from kernels.primitives.activations import codes, lines
 from kernels.primitives.channels_last_blocks import inside
-from kernels.primitives.driver import Packed, epilogue_of, every_job, launcher
+from kernels.primitives.driver import Packed, epilogue_of, every_task, launcher
 from kernels.primitives.post_ops import apply_activation
 from kernels.primitives.prepared import Prepared
 from kernels.primitives.transpose import Transpose, transpose
@@ -70,11 +70,11 @@ def bring(g, x, image, channel, live, row, column, block):
 
 
 @njit
-def run_job(job, x, out, operands, geometry, block):
-    """One job; all are addresses but the record: `block` that of its scratch, operands those of weights, biases, scales and shifts."""
+def run_task(task, x, out, operands, geometry, block):
+    """One task; all are addresses but the record: `block` that of its scratch, operands those of weights, biases, scales and shifts."""
     g = geometry[0]
     size = g.itemsize
-    rest, column_block = split(job, g.column_blocks)
+    rest, column_block = split(task, g.column_blocks)
     rest, row_block = split(rest, g.row_blocks)
     image, group = split(rest, g.groups)
     row, column, channel = row_block * g.rows, column_block * g.columns, group * g.lanes
@@ -118,7 +118,7 @@ def run_job(job, x, out, operands, geometry, block):
             apply_activation(g, 1, y, 0, g.c_out, columns, live * g.multiplier)
 
 
-run_jobs = every_job(run_job)
+run_tasks = every_task(run_task)
 
 
 def _stacked(array: Array | None, multiplier: int, lanes: int) -> Array | None:
@@ -164,8 +164,8 @@ def prepare_channels(problem: Conv, threads: int, block: Stack, *, last: bool = 
     high, wide = reach(problem, block.rows, block.columns)
     multiplier, groups = problem.c_out // problem.c_in, -(-problem.c_in // lanes)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
-    jobs = problem.n * groups * row_blocks * column_blocks
-    used = min(threads, jobs)
+    tasks = problem.n * groups * row_blocks * column_blocks
+    used = min(threads, tasks)
     summed_offset = whole(high * wide * lanes * size)
     scratch_bytes = summed_offset + (0 if last else whole(block.rows * block.columns * lanes * size))
     scratch = Scratch(used * scratch_bytes)
@@ -186,11 +186,11 @@ def prepare_channels(problem: Conv, threads: int, block: Stack, *, last: bool = 
         offsets=offsets.ctypes.data, tables=tables.ctypes.data, table_bytes=tables[0].nbytes, runs=runs.ctypes.data,
         places=places.ctypes.data, border=border(lanes, size), fill=fill(lanes, size), spread=spread(lanes, size),
         transpose=transpose(lanes, size), activation=activation, slope=slope, form=form,
-        activation_pass=lines(form, lanes, size) if form else 0, summed_offset=summed_offset, jobs=jobs, scratch_bytes=scratch_bytes,
+        activation_pass=lines(form, lanes, size) if form else 0, summed_offset=summed_offset, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
 
     def packed_operands(operands: Operands) -> Packed:
         return tuple(_stacked(array, multiplier, lanes) for array in operands)
 
     note = f"{lanes} channels at a time, {block.rows} rows of {block.columns}{NOTE * last}"
-    return Prepared(launcher(run_jobs, packed_operands, used, geometry, scratch, (offsets, tables, runs, places)), scratch.nbytes, note)
+    return Prepared(launcher(run_tasks, packed_operands, used, geometry, scratch, (offsets, tables, runs, places)), scratch.nbytes, note)

@@ -47,5 +47,5 @@ class ChannelBlocks(Record):
     form = integer("one of FORMS, an activation that tiles do not know; 0: none")
     activation_pass = address("of the micro-kernel that applies it; takes an ActivationPass")
     summed_offset = address("of sums in a thread's scratch, before they are transposed")
-    jobs = integer("of the whole convolution")
+    tasks = integer("of the whole convolution")
     scratch_bytes = address("of a thread's scratch, from one thread's to the next")

@@ -1,6 +1,6 @@
-"""How a direct convolution is cut into jobs, blocks and tiles: what is enumerated, and the estimate that picks one.
+"""How a direct convolution is cut into tasks, blocks and tiles: what is enumerated, and the estimate that picks one.
 
-A job packs a block of input (some channels, some output rows or columns with their halo) into scratch and runs tiles over it. Two
+A task packs a block of input (some channels, some output rows or columns with their halo) into scratch and runs tiles over it. Two
 layouts of the block. `lines`: rows with halo, split by column phase where strided, one tile line per output row; lanes run along the
 width. `flat`: one copy of the rows per kernel column (and per row phase where strided), so that the block's outputs form one line
 without gaps and maps narrower than a vector fill it; it packs kw times as much (M. Cho and D. Brand, "MEC: memory-efficient
@@ -19,7 +19,7 @@ import numpy as np
 
 from kernels.cost.classes import Anew, by_class, parts
 from kernels.cost.gemm import TILE_COST, TURNED, across_cycles, even, pool_apart, pooled_size, tallest, tap_cycles
-from kernels.cost.memory import L2_BYTES, L3_BYTES, job_cycles, stream_cycles
+from kernels.cost.memory import L2_BYTES, L3_BYTES, stream_cycles, task_cycles
 from kernels.cost.roofline import BIND
 from kernels.cost.variants import rivals
 from kernels.primitives.packed_layout import Layout, extents, layout, packing_cycles, row_counts
@@ -37,8 +37,8 @@ UNPACKED = 8  # of one that reads each one's weights where they lie: 8x3 keeps t
 
 @dataclasses.dataclass(frozen=True)
 class Blocking:
-    """rows, columns: outputs of a job's block. channels: input channels packed at a time. m, n: the largest tile,
-    channels by vectors. chunks: parts of the output channels, each a job of its own. across: lanes run along output channels, m counts
+    """rows, columns: outputs of a task's block. channels: input channels packed at a time. m, n: the largest tile,
+    channels by vectors. chunks: parts of the output channels, each a task of its own. across: lanes run along output channels, m counts
     positions and n vectors of channels. cycles: the estimate."""
 
     flat: bool
@@ -105,8 +105,8 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     ins = problem.c_in // problem.groups
     oh, ow = problem.conv_size
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
-    jobs = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
-    rounds = np.ceil(jobs / threads)
+    tasks = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
+    rounds = np.ceil(tasks / threads)
     few = rounds < row_blocks * column_blocks  # some thread has whole blocks only
     rows, columns = np.where(few, block.rows, oh / row_blocks), np.where(few, block.columns, ow / column_blocks)
     vectors = np.ceil(rows * columns / lanes) if flat else rows * np.ceil(columns / lanes)
@@ -114,14 +114,14 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     down = even(-(-outs // block.chunks), block.m)[0]
     summed = ins * problem.taps
     calls = -(-ins // block.channels)
-    # a tile that resumes sums reads and writes them past the first-level cache, or past the second where a job's outputs and block fill it
+    # a tile that resumes sums reads and writes them past the first-level cache, or past the second where a task's outputs and block fill it
     held = problem.itemsize * (rows * columns * outs / block.chunks + packed.size)
     resumed = np.where(held < 0.8 * spec.l2, RESUMED, 2 * spec.vector_bytes / L3_BYTES[spec.mesh])
     calling = TILE_COST + block.m * block.n / 2 + (calls - 1) * (TILE_COST + resumed * block.m * block.n)
     per_tile = summed * tap_cycles(outs / block.chunks / down, vectors / across) + calling
     compute = across * down * per_tile
     pack = ins * packing_cycles(packed, lanes, block.rows - rows)
-    return rounds * job_cycles(compute, _stream(problem, spec, block.chunks), pack)
+    return rounds * task_cycles(compute, _stream(problem, spec, block.chunks), pack)
 
 
 def table(problem: Conv, threads: int, most: int = TALLEST) -> Blockings:
@@ -205,8 +205,8 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
                 leaves = problem.summands * n * lanes * problem.itemsize > spec.l2 / 2
                 again = (passes - 1) * problem.summands * problem.c_out * problem.itemsize / chunks
                 again /= L3_BYTES[spec.mesh] if leaves else 4 * L2_BYTES
-                job = job_cycles(compute, _stream(problem, spec, chunks, across=True) + again, pack)
-                cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * job
+                task = task_cycles(compute, _stream(problem, spec, chunks, across=True) + again, pack)
+                cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * task
                 yield Blocking(
                     flat=True, rows=rows, columns=ow, channels=problem.c_in, m=m, n=n, chunks=chunks, across=True, cycles=cycles
                 )

@@ -1,4 +1,4 @@
-"""Running a packed-block convolution: jobs taken by threads, input packed into scratch, micro-kernels called by address.
+"""Running a packed-block convolution: tasks taken by threads, input packed into scratch, micro-kernels called by address.
 
 One driver serves every problem, dtype and vector width: it knows only sizes, strides and addresses, and calls whatever computes a line of
 outputs from packed input. `blocking` decides the sizes.
@@ -16,7 +16,7 @@ from kernels.methods.direct.pack_input import PackInput, pack
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import Blocks
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, OutputBlock, plane_of, staging
-from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_job, launcher, share, task_at, tile_table
+from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_task, launcher, share, task_at, tile_table
 from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile
 from kernels.primitives.packed_layout import Layout, layout
 from kernels.primitives.post_ops import Sums, apply_activation, block_post_ops, pool_bytes, pool_record
@@ -65,19 +65,19 @@ def pack_line(g, to, block, source, count):
 
 
 @njit
-def run_job(job, x, out, operands, geometry, block):
-    """One job; all are addresses but the record: `block` that of its scratch, operands those of weights, biases, scales and shifts."""
+def run_task(task, x, out, operands, geometry, block):
+    """One task; all are addresses but the record: `block` that of its scratch, operands those of weights, biases, scales and shifts."""
     g = geometry[0]
     size = g.itemsize
-    task = task_at(g, job)
-    image, group = task.image, task.group
-    row, column = task.row_block * g.rows, task.column_block * g.columns
+    mine = task_at(g, task)
+    image, group = mine.image, mine.group
+    row, column = mine.row_block * g.rows, mine.column_block * g.columns
     rows, columns = min(g.rows, g.oh - row), min(g.columns, g.ow - column)
     edges = 2 * (rows < g.rows) + (columns < g.columns)
     entries = g.vectors + edges * g.vectors_each
     n_tiles, n_edge = read_index(g.n_tables, 3 * edges), read_index(g.n_tables, 3 * edges + 1)
     n_full = read_index(g.n_tables, 3 * edges + 2)
-    first_tile, last_tile = share(g.m_tiles, g.oc_splits, task.oc_split)
+    first_tile, last_tile = share(g.m_tiles, g.oc_splits, mine.oc_split)
     made = OutputBlock(image=image, row=row, column=column, rows=rows, columns=columns)
     positions = g.positions - (g.rows - rows) * g.positions_per_row
     y_row = g.rows * g.columns if g.pool else g.pending_pitch if g.last_out else g.oh * g.ow
@@ -123,7 +123,7 @@ def run_job(job, x, out, operands, geometry, block):
             pending = block_post_ops(g, Sums(j=j, m=m, y=y, y_row=y_row), pending, out, made, block, full)
 
 
-run_jobs = every_job(run_job)
+run_tasks = every_task(run_task)
 
 
 def vector_tables(block: Blocking, packed: Layout, size: Size, pitch: int | None, segment: int) -> tuple[Array, Array]:
@@ -151,7 +151,7 @@ def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
 
 
 def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> dict[str, int]:
-    """Fields of a Packing. It points into `starts`, the table of packed.columns; line_offset is where a job's scratch has room for
+    """Fields of a Packing. It points into `starts`, the table of packed.columns; line_offset is where a task's scratch has room for
     `line_bytes`."""
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     return {
@@ -165,7 +165,7 @@ def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> d
 
 
 def _pending(problem: Conv, block: Blocking) -> int:
-    """Channels that wait to be written side by side, with channels last: all of a job's where sums are resumed, else as many as the
+    """Channels that wait to be written side by side, with channels last: all of a task's where sums are resumed, else as many as the
     second-level cache has room for, at least a tile's."""
     outs = problem.c_out // problem.groups
     most = -(-even(outs, block.m)[0] // block.chunks) * tallest(outs, block.m) + block.m
@@ -183,13 +183,13 @@ def prepare_blocks(
     packed = layout(problem, block.flat, block.rows, block.columns, lanes, block.channels)
     oh, ow = pooled_size(problem)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
-    jobs = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
+    tasks = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
     line_offset = whole((packed.size + 8 * lanes) * size)  # whole vectors are read past a line's end; a row walks several at a time
     row_offset = line_offset + line_bytes(packed, lanes, size)
     conv_offset = row_offset + pool_bytes(problem, 1, block.columns)
     pending_offset = conv_offset + pool_bytes(problem, block.m * block.rows, block.columns)
     fields, scratch_bytes = staging(problem, packed, last, _pending(problem, block), block.rows * block.columns, pending_offset)
-    used = min(threads, jobs)
+    used = min(threads, tasks)
     scratch = Scratch(used * scratch_bytes)
     starts = np.array(packed.columns)
     pooling, factors = pool_record(problem, block.rows, block.columns)
@@ -204,7 +204,7 @@ def prepare_blocks(
         kernel_taps=problem.taps, oc_splits=block.chunks, m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles,
         tiles=tiles.ctypes.data, tiles_each=tiles.shape[1], n_tables=n_tables.ctypes.data, vectors=vectors.ctypes.data,
         vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, row_offset=row_offset, conv_offset=conv_offset,
-        a_row=problem.summands * size if unpacked else 0, jobs=jobs, scratch_bytes=scratch_bytes,
+        a_row=problem.summands * size if unpacked else 0, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
     turn = None if unpacked else packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
 
@@ -212,6 +212,6 @@ def prepare_blocks(
         return turn(operands.weight) if turn else operands.weight, *operands[1:]
 
     keep_alive = starts, factors, offsets, n_tables, vectors, tiles
-    return Prepared(launcher(run_jobs, packed_operands, used, geometry, scratch, keep_alive), scratch.nbytes, f"{block}{NOTE * last}")
+    return Prepared(launcher(run_tasks, packed_operands, used, geometry, scratch, keep_alive), scratch.nbytes, f"{block}{NOTE * last}")
 
 

@@ -1,6 +1,6 @@
-"""Driver of the tile with lanes along output channels: jobs taken by threads, input packed flat.
+"""Driver of the tile with lanes along output channels: tasks taken by threads, input packed flat.
 
-The counterpart of `blocks` for maps of few positions and for channels last: a job packs all channels of some rows, then every tile of
+The counterpart of `blocks` for maps of few positions and for channels last: a task packs all channels of some rows, then every tile of
 output channels passes over all positions while its weights are at hand.
 """
 
@@ -16,7 +16,7 @@ from kernels.methods.direct.driver import line_bytes, pack_channels, pack_line, 
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import OcBlocks
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, staging
-from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, padded, share
+from kernels.primitives.driver import Packed, common, epilogue_of, every_task, launcher, padded, share
 from kernels.primitives.gemm_tile import AHEAD
 from kernels.primitives.gemm_tile_oc import GemmTileOc, tile
 from kernels.primitives.post_ops import apply_activation
@@ -33,11 +33,11 @@ Array = np.ndarray
 
 
 @njit
-def run_job(job, x, out, operands, geometry, block):
-    """One job; arguments as in `kernels.methods.direct.driver.run_job`."""
+def run_task(task, x, out, operands, geometry, block):
+    """One task; arguments as in `kernels.methods.direct.driver.run_task`."""
     g = geometry[0]
     size = g.itemsize
-    oc_split, rest = split(job, split(g.jobs, g.oc_splits)[0])  # a thread's jobs share weights
+    oc_split, rest = split(task, split(g.tasks, g.oc_splits)[0])  # a thread's tasks share weights
     image, row_block = split(rest, g.row_blocks)
     row = row_block * g.rows
     rows = min(g.rows, g.oh - row)
@@ -83,7 +83,7 @@ def run_job(job, x, out, operands, geometry, block):
                 apply_activation(g, channels, y, y_row, number, 1, number)
 
 
-run_jobs = every_job(run_job)
+run_tasks = every_task(run_task)
 
 
 def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: bool = False) -> Prepared:
@@ -93,10 +93,10 @@ def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: boo
     oh = problem.conv_size[0]
     packed = oc_layout(problem, block.rows, last)
     row_blocks = -(-oh // block.rows)
-    jobs = problem.n * row_blocks * block.chunks
+    tasks = problem.n * row_blocks * block.chunks
     line_offset = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
     fields, scratch_bytes = staging(problem, packed, last, 0, 0, line_offset + line_bytes(packed, lanes, size))
-    used = min(threads, jobs)
+    used = min(threads, tasks)
     scratch = Scratch(used * scratch_bytes)
     vectors = -(-problem.c_out // lanes)
     n_tiles, n_edge, n_full_tiles = even(vectors, block.n)
@@ -110,12 +110,12 @@ def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: boo
         **common(problem, *problem.conv_size), **packing(problem, packed, starts, line_offset), **fields, rows=block.rows,
         row_blocks=row_blocks, k=problem.summands, m=block.m, n_tiles=n_tiles, n_edge=n_edge, n_full_tiles=n_full_tiles,
         oc_splits=block.chunks, one_line=packed.one_line, side_by_side=last or math.prod(problem.conv_size) == 1,
-        tiles=tiles.ctypes.data, offsets=offsets.ctypes.data, jobs=jobs, scratch_bytes=scratch_bytes,
+        tiles=tiles.ctypes.data, offsets=offsets.ctypes.data, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
     turn = packer(problem.c_out, problem.summands, 1, 1, problem.dtype, threads, lanes)
 
     def packed_operands(operands: Operands) -> Packed:
         return turn(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:])
 
-    pack = launcher(run_jobs, packed_operands, used, geometry, scratch, (starts, offsets, tiles))
+    pack = launcher(run_tasks, packed_operands, used, geometry, scratch, (starts, offsets, tiles))
     return Prepared(pack, scratch.nbytes, f"{block}{NOTE * last}")

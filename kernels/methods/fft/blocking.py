@@ -74,7 +74,7 @@ def _taps(kernel: int, stride: int, dilation: int) -> Taps:
 class Blocking:
     """axis: the transformed one. length: of a transform. outputs: of a tile. tiles: on the axis. each: lanes hold output channels (and, of
     the input, channels), not columns. bands: (image, tile) pairs processed at a time. m, n: the product's tile, rows by vectors. stack:
-    tiles of m rows in a job. blocks: parts of `outputs` taps that a long kernel is cut into, 0: it is whole; `span` blocks of outputs
+    tiles of m rows in a task. blocks: parts of `outputs` taps that a long kernel is cut into, 0: it is whole; `span` blocks of outputs
     are a tile then. cycles: the estimate."""
 
     axis: int
@@ -203,7 +203,7 @@ def table(problem: Conv, threads: int) -> list[Blocking]:
                         continue
                     for m in {tallest(products, most), tallest(products, min(most, 4))}:
                         tall = -(-products // m)
-                        for kept in (spec.l1, spec.l2 // 3):  # what a job's products may take
+                        for kept in (spec.l1, spec.l2 // 3):  # what a task's products may take
                             stack = tall if each else tallest(tall, max(1, kept // (f * m * 2 * n * lanes * size)))
                             rows.append((length, outputs, tiles, bands, m, n, stack))
             if rows:
@@ -285,11 +285,11 @@ def _cycles(problem: Conv, cut: Blocking, threads: int) -> Any:
     columns = np.minimum(cut.bands, problem.n * cut.tiles) * wide(problem, cut)
     if cut.each:
         vectors = -(-problem.c_out // lanes)
-        jobs_in, jobs_out = columns * -(-problem.c_in * phases // lanes), -(-vectors // cut.n)
-        lines, held, weights = columns * np.minimum(cut.n, vectors), 0.0, f * summed * jobs_out * cut.n * lanes * 2.0 * size
+        tasks_in, tasks_out = columns * -(-problem.c_in * phases // lanes), -(-vectors // cut.n)
+        lines, held, weights = columns * np.minimum(cut.n, vectors), 0.0, f * summed * tasks_out * cut.n * lanes * 2.0 * size
     else:
         vectors, parts = -(-columns // lanes), -(-outs // (cut.stack * cut.m))
-        jobs_in, jobs_out = problem.c_in * phases * vectors, groups * parts * -(-vectors // cut.n)
+        tasks_in, tasks_out = problem.c_in * phases * vectors, groups * parts * -(-vectors // cut.n)
         lines = -(-outs // parts) * np.minimum(cut.n, vectors)
         held = f * problem.c_in // groups * phases * (cut.n * lanes + across.reach) * 2.0 * size
         weights = f * summed * problem.c_out * 2.0 * size
@@ -304,7 +304,7 @@ def _cycles(problem: Conv, cut: Blocking, threads: int) -> Any:
     made = 2.0 * f * cut.stack * cut.m * cut.n  # vectors of products
     kept = made * np.where(made * lanes * size <= spec.l1, 1.0, 4.0)
     products = f * cut.stack * (summed * tap + 4 * cut.m + 20) + kept
-    part = weights / (jobs_out if cut.each else groups * parts)
+    part = weights / (tasks_out if cut.each else groups * parts)
     per_weight = _bytes_per(weights) / 64
     if cut.each:  # whole lines in order, not numbers
         per_weight = np.minimum(per_weight, far_cycles(weights, STREAMED[spec.mesh], spec))
@@ -317,7 +317,7 @@ def _cycles(problem: Conv, cut: Blocking, threads: int) -> Any:
     # what of x and y memory takes, the cache being shared with the spectra, hides behind nothing: 10 ms of 26 (convtasnet.dw8)
     ends = (math.prod(problem.x_shape) + math.prod(problem.conv_shape)) * size
     far = ends / threads * (far_cycles(ends + spectra, MEMORY_BYTES, spec) - 1 / L3_BYTES[spec.mesh])
-    return far + chunks * (-(-jobs_in // threads) * into + -(-jobs_out // threads) * out + launches)
+    return far + chunks * (-(-tasks_in // threads) * into + -(-tasks_out // threads) * out + launches)
 
 
 def _bytes_per(total: Any) -> Any:

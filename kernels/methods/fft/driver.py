@@ -2,7 +2,7 @@
 
 Two regions for each chunk of bands. `into_spectra` brings a vector of lines at a time, transforms it in scratch and spreads its spectrum
 over the chunk's spectra, which all threads share: [frequency][plane][real, imaginary][column], or, where lanes hold channels, [frequency]
-[column][real, imaginary][plane]. `out_of_spectra` takes jobs of some rows by n vectors: products at all frequencies into scratch, then each
+[column][real, imaginary][plane]. `out_of_spectra` has tasks of some rows by n vectors: products at all frequencies into scratch, then each
 vector of lines back and out, with the epilogue. A plane is a phase of an input channel.
 """
 
@@ -40,11 +40,11 @@ Array = np.ndarray
 
 
 @njit
-def one_in(job, x, spectra, tables, geometry, band, block):
-    """Job of `into_spectra`: one vector of lines of one channel and phase, or of one column."""
+def one_in(task, x, spectra, tables, geometry, band, block):
+    """Task of `into_spectra`: one vector of lines of one channel and phase, or of one column."""
     g = geometry[0]
     size = g.itemsize
-    shift, vector = split(job, g.vectors_in)
+    shift, vector = split(task, g.vectors_in)
     if g.each:
         column = band * g.wide + shift
         if column >= tables.shifts.shape[0]:
@@ -75,17 +75,17 @@ def one_in(job, x, spectra, tables, geometry, band, block):
 
 
 @region
-def into_spectra(job, thread, x, tables, geometry, band, scratch):
+def into_spectra(task, thread, x, tables, geometry, band, scratch):
     """A task for the spectra of the chunk that begins at `band`, which lie at the beginning of scratch, each thread's behind them. x and
     scratch are handles."""
     g = geometry[0]
     spectra = pointed(scratch)
-    one_in(job, pointed(x), spectra, tables, geometry, band, spectra + g.spectra_bytes + thread * g.scratch_bytes)
+    one_in(task, pointed(x), spectra, tables, geometry, band, spectra + g.spectra_bytes + thread * g.scratch_bytes)
 
 
 @njit
-def one_out(job, spectra, out, operands, tables, geometry, band, block):
-    """Job of `out_of_spectra`: a stack of rows by n vectors."""
+def one_out(task, spectra, out, operands, tables, geometry, band, block):
+    """Task of `out_of_spectra`: a stack of rows by n vectors."""
     g = geometry[0]
     size = g.itemsize
     y_step = 2 * g.n * g.lanes  # from frequency to frequency; each row's spectra are one stream, which the way back reads
@@ -96,14 +96,14 @@ def one_out(job, spectra, out, operands, tables, geometry, band, block):
             ComplexGemmTile(
                 m=g.m, n=g.n, lanes=g.lanes, itemsize=size, frequencies=g.frequencies, tiles=g.stack, k=g.summands,
                 a=spectra, a_f=g.frequency_stride, a_tile=2 * g.m * g.planes_wide, a_k=1, a_i=2 * g.planes_wide, a_part=g.planes_wide,
-                x=operands[0] + job * g.weights_job * size, x_f=g.summands * g.n * g.lanes, offsets=tables.offsets.ctypes.data,
-                x_part=split(g.weights_job, 2)[0], y=block, y_f=y_step, y_i=g.y_row, y_part=g.n * g.lanes, a_ahead=0,
+                x=operands[0] + task * g.weights_task * size, x_f=g.summands * g.n * g.lanes, offsets=tables.offsets.ctypes.data,
+                x_part=split(g.weights_task, 2)[0], y=block, y_f=y_step, y_i=g.y_row, y_part=g.n * g.lanes, a_ahead=0,
                 x_ahead=g.weights_ahead,
             ),
         )  # fmt: skip
-        first_vector, group, rows = job * g.n, 0, min(g.columns, (g.all_bands - band) * g.wide)
+        first_vector, group, rows = task * g.n, 0, min(g.columns, (g.all_bands - band) * g.wide)
     else:
-        rest, part = split(job, g.parts)
+        rest, part = split(task, g.parts)
         columns, group = split(rest, g.groups)
         first_vector, first_row = columns * g.n, part * g.stack * g.m
         source = spectra + (2 * group * g.group_planes * g.columns + first_vector * g.lanes) * size
@@ -111,7 +111,7 @@ def one_out(job, spectra, out, operands, tables, geometry, band, block):
             g.product,
             ComplexGemmTile(
                 m=g.m, n=g.n, lanes=g.lanes, itemsize=size, frequencies=g.frequencies, tiles=g.stack, k=g.summands,
-                a=operands[0] + (group * g.parts + part) * g.weights_job * size, a_f=g.stack * 2 * g.m * g.summands,
+                a=operands[0] + (group * g.parts + part) * g.weights_task * size, a_f=g.stack * 2 * g.m * g.summands,
                 a_tile=2 * g.m * g.summands, a_k=2 * g.m, a_i=2, a_part=1, x=source, x_f=g.frequency_stride,
                 offsets=tables.offsets.ctypes.data, x_part=g.columns, y=block, y_f=y_step, y_i=g.y_row, y_part=g.n * g.lanes,
                 a_ahead=g.weights_ahead, x_ahead=0,
@@ -159,14 +159,14 @@ def one_out(job, spectra, out, operands, tables, geometry, band, block):
 
 
 @region
-def out_of_spectra(job, thread, out, handles, tables, geometry, band, scratch):
+def out_of_spectra(task, thread, out, handles, tables, geometry, band, scratch):
     """A task for the outputs of the chunk that begins at `band`; handles: of weights, bias, scale, shift, others as for `into_spectra`."""
     g = geometry[0]
     spectra = pointed(scratch)
     weights, bias, scale, shift = handles
     operands = pointed(weights), pointed(bias), pointed(scale), pointed(shift)
     block = spectra + g.spectra_bytes + thread * g.scratch_bytes
-    one_out(job, spectra, pointed(out), operands, tables, geometry, band, block)
+    one_out(task, spectra, pointed(out), operands, tables, geometry, band, block)
 
 
 def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
@@ -178,15 +178,15 @@ def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
     columns, pitch = cut.bands * wide(problem, cut), (problem.size[1], 1)[cut.axis]
     products = summands(problem, cut)
     if cut.each:
-        weights_job = f * products * 2 * cut.n * lanes
+        weights_task = f * products * 2 * cut.n * lanes
         inputs, outputs, shifts_in, shifts_out = channel_places(problem, cut, lanes)
         # an odd number of vectors from column to column: those of a tile, a power of two apart, would share cache sets
         vectors, vectors_out, plane_numbers = len(inputs), len(outputs), (len(inputs) | 1) * lanes
         part, frequency_stride = plane_numbers, cut.stack * cut.m * 2 * plane_numbers
         offsets = np.arange(products) * cut.n * lanes
-        jobs_in, jobs_out, parts, all_vectors = columns * vectors, -(-vectors_out // cut.n), 1, 0
+        tasks_in, tasks_out, parts, all_vectors = columns * vectors, -(-vectors_out // cut.n), 1, 0
     else:
-        weights_job = f * products * 2 * cut.stack * cut.m
+        weights_task = f * products * 2 * cut.stack * cut.m
         inputs, outputs = column_places(problem, cut, lanes)
         shifts_in = np.array([
             (c * math.prod(problem.size) + phase * pitch, phase) for c, phase in itertools.product(range(problem.c_in), along.phases)
@@ -199,7 +199,7 @@ def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
         plane_of = np.arange(ins * phases)[:, None] * len(across.phases) + [across.phases.index(phase) for phase in across.phase]
         offsets = (plane_of * 2 * columns + np.array(across.index)).ravel()
         parts, all_vectors = -(-outs // (cut.stack * cut.m)), len(outputs)
-        jobs_in, jobs_out = problem.c_in * phases * len(across.phases) * vectors, groups_of_vectors * problem.groups * parts
+        tasks_in, tasks_out = problem.c_in * phases * len(across.phases) * vectors, groups_of_vectors * problem.groups * parts
     frequency_stride += lanes * (frequency_stride // lanes % 2 == 0)  # an odd number of vectors: powers of two would share cache sets
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
     width = 2 * (cut.n * lanes if cut.each else cut.m)  # of the weights of a summand,
@@ -209,7 +209,7 @@ def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
     product_bytes = whole(cut.stack * cut.m * y_row * size)
     scratch_bytes = product_bytes + rows * lanes * size
     spectra_bytes = whole((f * frequency_stride + across.reach + (cut.n + 1) * lanes) * size)
-    used = min(worth(threads, cut.cycles), max(jobs_in, jobs_out))
+    used = min(worth(threads, cut.cycles), max(tasks_in, tasks_out))
     scratch = Scratch(spectra_bytes + used * scratch_bytes)
     own = tables(cut.length, size)
     step_in, step_out = problem.stride[cut.axis] * pitch, (problem.conv_size[1], 1)[cut.axis]
@@ -223,7 +223,7 @@ def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
         vectors_in=vectors if cut.each else vectors * len(across.phases), vectors_out=vectors_out,
         group_planes=ins * phases * len(across.phases), groups=problem.groups, outs=outs,
         out_plane=math.prod(problem.conv_size), outputs=cut.outputs, m=cut.m, n=cut.n, stack=cut.stack, parts=parts,
-        summands=products, weights_job=weights_job,
+        summands=products, weights_task=weights_task,
         weights_ahead=stream * taps_ahead(2 * cut.m, 2 * cut.n, width * size), spectra_bytes=spectra_bytes, y_row=y_row,
         product_bytes=product_bytes,
         step_in=step_in, step_out=step_out, stride=problem.stride[cut.axis], way_in=way_in, way_out=way_out,
@@ -239,8 +239,8 @@ def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
     forward = into_spectra.ready(0, tables_in, geometry, 0, 0)
     back = out_of_spectra.ready(0, (0, 0, 0, 0), tables_out, geometry, 0, 0)
     whole_vectors = -(-problem.c_out // lanes) * lanes
-    weight_parts = jobs_out if cut.each else parts
-    spectra_of = spectra_packer(problem, cut, weight_parts, weights_job, own, threads)
+    weight_parts = tasks_out if cut.each else parts
+    spectra_of = spectra_packer(problem, cut, weight_parts, weights_task, own, threads)
 
     def pack(operands: Operands) -> Run:
         assert operands.weight is not None
@@ -252,11 +252,11 @@ def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
         def run(x: Array, out: Array, keep_alive: Any = (packed, own)) -> None:  # what geometry and passes point into
             buffer = scratch.take()
             for band in range(0, bands, cut.bands):
-                forward(used, jobs_in, handle(x), tables_in, geometry, band, handle(buffer))
-                back(used, jobs_out, handle(out), handles, tables_out, geometry, band, handle(buffer))
+                forward(used, tasks_in, handle(x), tables_in, geometry, band, handle(buffer))
+                back(used, tasks_out, handle(out), handles, tables_out, geometry, band, handle(buffer))
             scratch.give(buffer)
 
         return run
 
-    weight_bytes = weights_job * problem.groups * weight_parts * size
+    weight_bytes = weights_task * problem.groups * weight_parts * size
     return Prepared(pack, scratch.nbytes, f"{weight_bytes / 1e6:.3g} MB of weight spectra, {cut}")

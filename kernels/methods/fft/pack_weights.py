@@ -52,12 +52,12 @@ def one_vector(unit, weight, packed, scratch, scale, table, geometry):
     transform(table.passes, lines.ctypes.data, g.length, g.lanes, size, g.fast)
     if g.n:
         part, q = split(v, g.n)
-        target = packed.ctypes.data + (part * g.job + (summand * g.n + q) * g.lanes) * size
+        target = packed.ctypes.data + (part * g.task + (summand * g.n + q) * g.lanes) * size
         call(
             g.spectrum,
             Spectrum(
                 back=0, lanes=g.lanes, itemsize=size, spectrum=target, x=lines.ctypes.data, n=split(g.length, 2)[0],
-                stride=g.summands * g.n * g.lanes, part=split(g.job, 2)[0], roots=g.halves, places=g.places,
+                stride=g.summands * g.n * g.lanes, part=split(g.task, 2)[0], roots=g.halves, places=g.places,
             ),
         )  # fmt: skip
         return
@@ -72,15 +72,15 @@ def one_vector(unit, weight, packed, scratch, scale, table, geometry):
     for lane in range(count):
         part, row = split(v * g.lanes + lane, g.stack * g.m)
         tile, row = split(row, g.m)
-        at = (group * g.parts + part) * g.job + 2 * ((tile * g.summands + summand) * g.m + row)
+        at = (group * g.parts + part) * g.task + 2 * ((tile * g.summands + summand) * g.m + row)
         for f in range(g.frequencies):
             packed[at + f * step], packed[at + f * step + 1] = spectra[2 * f, lane], spectra[2 * f + 1, lane]
 
 
 @region
-def _spectra(job, thread, weight, packed, scratch, scale, table, geometry):
+def _spectra(task, thread, weight, packed, scratch, scale, table, geometry):
     """packed from weight, both flat, a vector of channels a task; scratch [thread][row][lane]."""
-    one_vector(job, weight, packed, scratch[thread], scale, table, geometry)
+    one_vector(task, weight, packed, scratch[thread], scale, table, geometry)
 
 
 def _lines(problem: Conv, cut: Blocking) -> tuple[Array, Array, Array]:
@@ -99,21 +99,21 @@ def _lines(problem: Conv, cut: Blocking) -> tuple[Array, Array, Array]:
     return starts, -row[order] % cut.length, source[order]
 
 
-def spectra_packer(problem: Conv, cut: Blocking, parts: int, job: int, own: Tables, threads: int) -> Callable[[Array], Array]:
-    """What makes of contiguous weights (c_out, ins, kh, kw) the spectra of every group's `parts`, `job` numbers each, zeros where a part
+def spectra_packer(problem: Conv, cut: Blocking, parts: int, task: int, own: Tables, threads: int) -> Callable[[Array], Array]:
+    """What makes of contiguous weights (c_out, ins, kh, kw) the spectra of every group's `parts`, `task` numbers each, zeros where a part
     has no channels. Of a part: with lanes along channels [real, imaginary][f][summand][channel], else [f][tile][summand][row of the
     tile][real, imaginary]. own: the tables of lines of the cut's length."""
     lanes, dtype = machine().lanes(problem.itemsize), np.dtype(problem.dtype)
     outs, ins, f = problem.c_out // problem.groups, problem.c_in // problem.groups, frequencies(cut.length)
     starts, rows, sources = _lines(problem, cut)
     products, vectors = summands(problem, cut), -(-outs // lanes)
-    number = problem.groups * parts * job
+    number = problem.groups * parts * task
     units = problem.groups * vectors * products
     threads = worth(threads, units * (2 * transform_cycles(cut.length) + SPREAD * 2 * f * lanes))
     geometry = WeightSpectra.packed(
         lanes=lanes, itemsize=problem.itemsize, length=cut.length, frequencies=f, groups=problem.groups, outs=outs,
         ins=ins, taps=problem.taps, lines=len(starts) - 1, summands=products, n=cut.n if cut.each else 0, m=cut.m,
-        stack=cut.stack, parts=parts, job=job, fast=fast(), spectrum=spectrum(lanes, problem.itemsize),
+        stack=cut.stack, parts=parts, task=task, fast=fast(), spectrum=spectrum(lanes, problem.itemsize),
         halves=own.halves.ctypes.data, places=own.order.ctypes.data,
     )  # fmt: skip
     scale = dtype.type(1 / (4 * cut.length))  # steps to a spectrum and back double it each, and transforms multiply by half the length

@@ -116,8 +116,8 @@ def matrix_products(task, thread, weight, spectra, result):  # type: ignore[no-u
     np.dot(weight[f, g], spectra[f, g], result[f, g])
 
 
-def gather_jobs(tiles: Array) -> int:
-    """Jobs of `gather` and `scatter`: blocks of columns of every plane of tiles (th, tw, planes, columns)."""
+def gather_tasks(tiles: Array) -> int:
+    """Tasks of `gather` and `scatter`: blocks of columns of every plane of tiles (th, tw, planes, columns)."""
     return tiles.shape[2] * -(-tiles.shape[3] // BLOCK)
 
 
@@ -189,7 +189,7 @@ def prepare_tiles(problem: Conv, threads: int) -> Prepared:
         inputs, outputs = (last - first) * gathered, (last - first) * produced
         used = math.prod(transform) * planes * inputs
         tiles = memory[:used].reshape(*transform, planes, inputs)
-        gather(threads, gather_jobs(tiles), x, tiles, *(array[first * gathered : last * gathered] for array in origins), steps, phases)
+        gather(threads, gather_tasks(tiles), x, tiles, *(array[first * gathered : last * gathered] for array in origins), steps, phases)
         spectra = fft.rfftn(tiles, axes=axes, workers=threads).reshape(f, planes, inputs)
         wide = memory[used + used % 2 :]
         wide = wide[: wide.size // 2 * 2].view(pairs)
@@ -206,7 +206,7 @@ def prepare_tiles(problem: Conv, threads: int) -> Prepared:
                 matrix_products(threads, f * groups, weight, spectra, result)
         result = result.reshape(*frequencies, problem.c_out, outputs)
         back = fft.irfftn(result, s=lengths, axes=axes, workers=threads, overwrite_x=True)
-        scatter(threads, gather_jobs(back), back, out, bias, *(array[first * produced : last * produced] for array in targets), valid)
+        scatter(threads, gather_tasks(back), back, out, bias, *(array[first * produced : last * produced] for array in targets), valid)
 
     def compile_regions() -> None:
         """Each region on no tiles, with the types that `chunk` calls it with."""

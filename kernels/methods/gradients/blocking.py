@@ -1,6 +1,6 @@
-"""How the direct weights' gradient is divided: which positions are summed in a block, which channels a job has, what tile it takes.
+"""How the direct weights' gradient is divided: which positions are summed in a block, which channels a task has, what tile it takes.
 
-A job sums all blocks of its share of the positions (a split) for some input and some output channels of a group. Packed input and packed
+A task sums all blocks of its share of the positions (a split) for some input and some output channels of a group. Packed input and packed
 gradient of one block lie in the second-level cache; the sums of a tile are resumed block after block.
 """
 
@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 
 from kernels.cost.gemm import tallest
-from kernels.cost.memory import JOB_COST, MEMORY_BYTES, far_cycles
+from kernels.cost.memory import MEMORY_BYTES, TASK_COST, far_cycles
 from kernels.problem.conv import ConvWeight
 from kernels.problem.window import dilated
 from kernels.runtime.machine import machine, remembered
@@ -28,7 +28,7 @@ SHARE = 0.6  # of the second-level cache for what is packed
 @dataclasses.dataclass(frozen=True)
 class Blocking:
     """images, rows, columns: output positions of a block, whole images if several, whole rows if several. channels, outs: of a group, of a
-    job. splits: parts of the blocks, whose sums are added in order. along: the axis whose taps lie side by side with the
+    task. splits: parts of the blocks, whose sums are added in order. along: the axis whose taps lie side by side with the
     channels, or UNFOLDED. m, n:
     the tile. cycles: the estimate."""
 
@@ -107,10 +107,10 @@ def blockings(problem: ConvWeight, threads: int) -> Iterator[Blocking]:
     for along in alongs:
         for channels in _shares(ins, threads, lanes):
             for share in _shares(outs, threads, lanes):
-                jobs = problem.groups * -(-ins // channels) * -(-outs // share)
+                tasks = problem.groups * -(-ins // channels) * -(-outs // share)
                 for images, rows, columns in _positions(problem, channels, share):
                     blocks = -(-max(problem.n, 1) // images) * -(-problem.conv_size[0] // rows) * -(-problem.conv_size[1] // columns)
-                    for splits in sorted({1, min(blocks, -(-threads // jobs)), min(blocks, -(-2 * threads // jobs))}):
+                    for splits in sorted({1, min(blocks, -(-threads // tasks)), min(blocks, -(-2 * threads // tasks))}):
                         for m, n in tiles(lanes):
                             if m > tallest(share, m):
                                 continue
@@ -122,7 +122,7 @@ def blockings(problem: ConvWeight, threads: int) -> Iterator[Blocking]:
 
 
 def _shares(total: int, threads: int, lanes: int) -> list[int]:
-    """Channels of a job that are considered: all, or whole vectors of about an even part."""
+    """Channels of a task that are considered: all, or whole vectors of about an even part."""
     found = {total}
     for parts in (2, 3, 4, 6, 8, threads, 2 * threads):
         share = -(-total // (parts * lanes)) * lanes
@@ -180,8 +180,8 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     far = problem.n * (math.prod(problem.x_shape[1:]) + math.prod(problem.conv_shape[1:])) * size
     per_byte = far_cycles(far, MEMORY_BYTES, spec) if far > spec.l2 else 0.0
     bringing = (seen + positions * block.outs) * size * per_byte
-    jobs = problem.groups * -(-ins // block.channels) * -(-outs // block.outs) * block.splits
-    rounds = -(-jobs // threads)
+    tasks = problem.groups * -(-ins // block.channels) * -(-outs // block.outs) * block.splits
+    rounds = -(-tasks // threads)
     share = blocks / block.splits
     storing = block.splits * sums / size * (0.6 if block.channels >= lanes else 1.5)
-    return rounds * (share * (packing + computing + bringing) + JOB_COST) + storing * jobs / block.splits / min(threads, jobs)
+    return rounds * (share * (packing + computing + bringing) + TASK_COST) + storing * tasks / block.splits / min(threads, tasks)

@@ -109,13 +109,13 @@ def dot(stride: int, lanes: int, itemsize: int) -> int:
 
 
 @region
-def taps_of_channel(job, thread, x, grad, out, geometry, down, across):
+def taps_of_channel(task, thread, x, grad, out, geometry, down, across):
     """All taps of one output channel; x, grad and out are handles. down and across: [tap] of first output, first input, and how many."""
     g = geometry[0]
     size = g.itemsize
-    plane = job // g.outs
+    plane = task // g.outs
     for n in range(g.n):
-        a = pointed(grad) + (n * g.c_out + job) * g.oh * g.ow * size
+        a = pointed(grad) + (n * g.c_out + task) * g.oh * g.ow * size
         b = pointed(x) + (n * g.c_in + plane) * g.h * g.w * size
         for kh in range(down.shape[0]):
             for kw in range(across.shape[0]):
@@ -124,7 +124,7 @@ def taps_of_channel(job, thread, x, grad, out, geometry, down, across):
                     rows, count = 0, 0
                 first = a + (down[kh, 0] * g.ow + across[kw, 0]) * size
                 second = b + (down[kh, 1] * g.w + across[kw, 1]) * size
-                to = pointed(out) + (job * g.taps + kh * across.shape[0] + kw) * size
+                to = pointed(out) + (task * g.taps + kh * across.shape[0] + kw) * size
                 call(
                     g.dot,
                     Dot(

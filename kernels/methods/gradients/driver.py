@@ -1,6 +1,6 @@
-"""Driver of the direct weights' gradient: jobs sum blocks of positions, then each row of sums is added over the splits and written.
+"""Driver of the direct weights' gradient: tasks sum blocks of positions, then each row of sums is added over the splits and written.
 
-A job packs the input of a block channels last, so that what lies under one position is contiguous, and the gradient in micro-panels of a
+A task packs the input of a block channels last, so that what lies under one position is contiguous, and the gradient in micro-panels of a
 vector's channels by positions; every tile of sums then passes over the block's positions. Partition and order of every sum depend on
 the plan alone, so the same arrays give the same bits whichever thread does what.
 """
@@ -33,10 +33,10 @@ Array = np.ndarray
 
 
 @njit
-def run_job(job, x, grad, sums, geometry, layouts, block):
-    """All blocks of one split for some channels; `block`: the job's scratch, `sums`: those of all jobs."""
+def run_task(task, x, grad, sums, geometry, layouts, block):
+    """All blocks of one split for some channels; `block`: the task's scratch, `sums`: those of all tasks."""
     g = geometry[0]
-    rest, split_of = split(job, g.splits)
+    rest, split_of = split(task, g.splits)
     rest, out_chunk = split(rest, g.out_chunks)
     group, chunk = split(rest, g.chunks)
     k = layouts[1 if chunk == g.chunks - 1 else 0]
@@ -56,22 +56,22 @@ def run_job(job, x, grad, sums, geometry, layouts, block):
 
 
 @region
-def run_jobs(job, thread, x, grad, scratch, geometry, layouts):
-    """One job; x, grad and scratch are handles, geometry and layouts records."""
+def run_tasks(task, thread, x, grad, scratch, geometry, layouts):
+    """One task; x, grad and scratch are handles, geometry and layouts records."""
     block = pointed(scratch)
     sums = block + geometry[0].threads * geometry[0].scratch_bytes
-    run_job(job, pointed(x), pointed(grad), sums, geometry, layouts, block + thread * geometry[0].scratch_bytes)
+    run_task(task, pointed(x), pointed(grad), sums, geometry, layouts, block + thread * geometry[0].scratch_bytes)
 
 
 @njit
-def write_row(job, out, sums, geometry, layouts):
+def write_row(task, out, sums, geometry, layouts):
     """One row of sums, of an output channel and some input channels, added over the splits and written as weights."""
     g = geometry[0]
     size = g.itemsize
-    rest, j = split(job, g.outs)
+    rest, j = split(task, g.outs)
     group, chunk = split(rest, g.chunks)
     k = layouts[1 if chunk == g.chunks - 1 else 0]
-    row = sums + job * g.pitch * size
+    row = sums + task * g.pitch * size
     if g.splits > 1:
         call(
             g.total,
@@ -96,9 +96,9 @@ def write_row(job, out, sums, geometry, layouts):
 
 
 @region
-def write_rows(job, thread, out, scratch, geometry, layouts):
-    """One row of sums; arguments as for `run_jobs`, whose scratch this is."""
-    write_row(job, pointed(out), pointed(scratch) + geometry[0].threads * geometry[0].scratch_bytes, geometry, layouts)
+def write_rows(task, thread, out, scratch, geometry, layouts):
+    """One row of sums; arguments as for `run_tasks`, whose scratch this is."""
+    write_row(task, pointed(out), pointed(scratch) + geometry[0].threads * geometry[0].scratch_bytes, geometry, layouts)
 
 
 def _side(problem: ConvWeight, block: Blocking, lanes: int) -> tuple[dict[str, int], list[Array]]:
@@ -146,8 +146,8 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     packed_bytes = whole((max(values["image_pitch"] for values, _ in sides) * block.images + 2 * lanes) * size)
     panels_bytes = whole((-(-block.outs // lanes) * lanes * positions + lanes) * size)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
-    jobs = problem.groups * chunks * out_chunks * block.splits
-    used = min(threads, jobs)
+    tasks = problem.groups * chunks * out_chunks * block.splits
+    used = min(threads, tasks)
     rows_of_sums = problem.groups * chunks * outs
     sums_bytes = whole(block.splits * rows_of_sums * pitch * size)
     scratch_bytes = packed_bytes + panels_bytes
@@ -163,7 +163,7 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
         blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m, tiles=tiles.ctypes.data, tiles_each=tiles.shape[1],
         pitch=pitch, rows_of_sums=rows_of_sums, panels_offset=packed_bytes, scratch_bytes=scratch_bytes, threads=used,
     )  # fmt: skip
-    launch = run_jobs.ready(0, 0, 0, geometry, layouts)
+    launch = run_tasks.ready(0, 0, 0, geometry, layouts)
     write = write_rows.ready(0, 0, geometry, layouts)
     keep_alive: Any = ([tables for _, tables in sides], tiles)
 
@@ -173,7 +173,7 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
 
         def run(x: Array, out: Array, keep_alive: Any = (grad, keep_alive)) -> None:
             buffer = scratch.take()
-            launch(used, jobs, handle(x), grad_handle, handle(buffer), geometry, layouts)
+            launch(used, tasks, handle(x), grad_handle, handle(buffer), geometry, layouts)
             write(used, rows_of_sums, handle(out), handle(buffer), geometry, layouts)
             scratch.give(buffer)
 
@@ -181,6 +181,6 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
 
     note = (
         f"blocks of {block.images} images, {block.rows} rows, {block.columns} columns; {block.channels} input by {block.outs} output "
-        f"channels a job, positions in {block.splits} splits, tiles {block.m}x{block.n}"
+        f"channels a task, positions in {block.splits} splits, tiles {block.m}x{block.n}"
     )
     return Prepared(pack, scratch.nbytes, note)

@@ -1,4 +1,4 @@
-"""Input and gradient of a block of positions, packed into a job's scratch for the tiles of sums."""
+"""Input and gradient of a block of positions, packed into a task's scratch for the tiles of sums."""
 
 from __future__ import annotations
 

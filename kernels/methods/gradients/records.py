@@ -19,7 +19,7 @@ class Positions(NamedTuple):
 
 
 class PackedPlanes(Record):
-    """How a job packs planes, of the input or of the gradient: what `packing` reads besides a Side."""
+    """How a task packs planes, of the input or of the gradient: what `packing` reads besides a Side."""
 
     itemsize = integer("bytes of a number")
     lanes = integer("numbers in a vector")
@@ -39,15 +39,15 @@ class PackedPlanes(Record):
     clear = address("of the micro-kernel; takes a Clear")
 
 
-class Jobs(Record):
-    """How weights' gradients are divided into jobs and blocks, and the tiles of their sums."""
+class Tasks(Record):
+    """How weights' gradients are divided into tasks and blocks, and the tiles of their sums."""
 
     groups = integer("of channels")
     c_out = integer("output channels")
     ins = integer("input channels of a group")
     outs = integer("output channels of a group")
     taps = integer("of a kernel")
-    chunks = integer("parts of a group's input channels, each a job of its own")
+    chunks = integer("parts of a group's input channels, each a task of its own")
     share = integer("input channels of such a part")
     splits = integer("parts of the blocks, whose sums are added in order")
     images = integer("of a block")
@@ -64,8 +64,8 @@ class Jobs(Record):
     scratch_bytes = address("of a thread's scratch, from one thread's to the next")
 
 
-class PositionBlocks(PackedPlanes, Jobs):
-    """A job of `driver`: some input and some output channels of a group, a split of the blocks of positions."""
+class PositionBlocks(PackedPlanes, Tasks):
+    """A task of `driver`: some input and some output channels of a group, a split of the blocks of positions."""
 
     oh = integer("rows of the gradient")
     ow = integer("columns of the gradient")
@@ -73,14 +73,14 @@ class PositionBlocks(PackedPlanes, Jobs):
     kw = integer("kernel columns")
     dh = integer("rows from tap to tap")
     dw = integer("columns from tap to tap")
-    out_chunks = integer("parts of a group's output channels, each a job of its own")
+    out_chunks = integer("parts of a group's output channels, each a task of its own")
     out_share = integer("output channels of such a part")
     rows_of_sums = integer("of a split")
     panels_offset = address("of the packed gradient in a thread's scratch")
 
 
-class TileBlocks(PackedPlanes, Jobs):
-    """A job of `winograd_driver`: some input channels of a group, a split of the blocks of tiles."""
+class TileBlocks(PackedPlanes, Tasks):
+    """A task of `winograd_driver`: some input channels of a group, a split of the blocks of tiles."""
 
     mh = integer("gradient rows of a tile")
     mw = integer("gradient columns of a tile")

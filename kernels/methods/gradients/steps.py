@@ -69,8 +69,8 @@ def _from_input(code, slope, x):
 
 
 @region
-def activation(job, thread, grad, known, out, code, slope, of_input):
+def activation(task, thread, grad, known, out, code, slope, of_input):
     """A run of out = grad times the derivative, all one axis; known: the activation's output, or its input."""
-    for i in range(job * RUN, min(job * RUN + RUN, grad.shape[0])):
+    for i in range(task * RUN, min(task * RUN + RUN, grad.shape[0])):
         factor = _from_input(code, slope, known[i]) if of_input else _from_output(code, slope, known[i])
         out[i] = grad[i] * factor

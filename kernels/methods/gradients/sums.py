@@ -60,7 +60,7 @@ def add_block(g, k, outs, positions, block, panels, sums, resumed):
 
 
 def tile_table(shares: Iterable[int], m: int, widths: set[int], lanes: int, itemsize: int) -> Array:
-    """Addresses of the tiles, by [m][n], that jobs of so many output channels need whose tiles have these many vectors."""
+    """Addresses of the tiles, by [m][n], that tasks of so many output channels need whose tiles have these many vectors."""
     table = np.zeros((lanes + 1, max(widths) + 1), np.int64)
     for share in shares:
         for high in {min(lanes, share), share % lanes or min(lanes, share)}:

@@ -1,4 +1,4 @@
-"""How a Winograd weights' gradient is divided: which tile, how many tiles a block, which channels a job has.
+"""How a Winograd weights' gradient is divided: which tile, how many tiles a block, which channels a task has.
 
 A block's transformed input and gradients lie in the last-level cache, one point of both in the second-level cache, where the tiles of sums
 pass over it. Sums have a number for every point, t*t / (r*r) times the weights, so they are what is written and read most where maps are
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernels.cost.gemm import tallest
-from kernels.cost.memory import JOB_COST, MEMORY_BYTES, far_cycles
+from kernels.cost.memory import MEMORY_BYTES, TASK_COST, far_cycles
 from kernels.methods.gradients.blocking import CALL, PACKED, position_cycles, tiles
 from kernels.problem.conv import ConvWeight
 from kernels.runtime.machine import machine, remembered
@@ -32,7 +32,7 @@ BACK = 220.0  # cycles to transform a vector of weights back and write it
 
 @dataclasses.dataclass(frozen=True)
 class TileBlocking:
-    """mh, mw: gradients of a tile. images, rows, columns: tiles of a block. channels, outs: of a group, of a job. splits: parts of the
+    """mh, mw: gradients of a tile. images, rows, columns: tiles of a block. channels, outs: of a group, of a task. splits: parts of the
     blocks, whose sums are added in order. m, n: the tile of sums. cycles: the estimate."""
 
     mh: int
@@ -86,8 +86,8 @@ def _blockings(problem: ConvWeight, threads: int) -> Iterator[TileBlocking]:
         for images, rows, columns in _shapes(max(1, problem.n), down, across):
             blocks = -(-max(1, problem.n) // images) * -(-down // rows) * -(-across // columns)
             for channels in sorted({ins, *(c for c in (lanes, 2 * lanes, 4 * lanes, 8 * lanes, 16 * lanes) if c < ins)}):
-                jobs = problem.groups * -(-ins // channels)
-                for splits in sorted({1, min(blocks, -(-threads // jobs))}):
+                tasks = problem.groups * -(-ins // channels)
+                for splits in sorted({1, min(blocks, -(-threads // tasks))}):
                     for m, n in tiles(lanes):
                         if m == tallest(min(outs, lanes), m):
                             block = TileBlocking(
@@ -138,8 +138,8 @@ def _cycles(problem: ConvWeight, block: TileBlocking, blocks: int, threads: int)
         far_cycles(far, MEMORY_BYTES, spec) if far > spec.l2 else 0.0
     )
     chunks = problem.groups * -(-ins // block.channels)
-    jobs = chunks * block.splits
+    tasks = chunks * block.splits
     writing = chunks * block.outs * in_vectors * BACK * (1.0 if sums < spec.l2 else 1.5) / min(threads, max(chunks, 2 * block.splits))
     adding = block.splits * chunks * sums / size / lanes * 2 / threads if block.splits > 1 else 0.0
     share = blocks / block.splits
-    return -(-jobs // threads) * (share * (packing + transforming + computing + streamed + bringing) + JOB_COST) + writing + adding
+    return -(-tasks // threads) * (share * (packing + transforming + computing + streamed + bringing) + TASK_COST) + writing + adding

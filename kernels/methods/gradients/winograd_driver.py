@@ -1,6 +1,6 @@
 """Driver of the Winograd weights' gradient: blocks of tiles are transformed, multiplied point by point and summed, then transformed back.
 
-A job has some input channels, all output channels of a group and one split of the blocks. Where there is one split, it transforms its sums
+A task has some input channels, all output channels of a group and one split of the blocks. Where there is one split, it transforms its sums
 back itself while they are in cache; else all splits are added in order first, row by row.
 """
 
@@ -72,13 +72,13 @@ def write_back(g, k, j, sums, out, group, chunk, line):
 
 
 @njit
-def run_job(job, arrays, shared, geometry, grads, layouts, block):
-    """All blocks of one split for some input channels; arrays: addresses of x, gradient and weights; block: the job's scratch; shared: sums
-    of all splits, where there are several."""
+def run_task(task, arrays, shared, geometry, grads, layouts, block):
+    """All blocks of one split for some input channels; arrays: addresses of x, gradient and weights; block: the task's scratch; shared:
+    sums of all splits, where there are several."""
     x, grad, out = arrays
     g, gg = geometry[0], grads[0]
     size = g.itemsize
-    rest, split_of = split(job, g.splits)
+    rest, split_of = split(task, g.splits)
     group, chunk = split(rest, g.chunks)
     k, kg = layouts[1 if chunk == g.chunks - 1 else 0], layouts[2]
     sums = block + g.sums_offset
@@ -108,21 +108,21 @@ def run_job(job, arrays, shared, geometry, grads, layouts, block):
 
 
 @region
-def run_jobs(job, thread, x, grad, out, scratch, geometry, grads, layouts):
-    """One job; x, grad, out and scratch are handles, the rest records."""
+def run_tasks(task, thread, x, grad, out, scratch, geometry, grads, layouts):
+    """One task; x, grad, out and scratch are handles, the rest records."""
     block = pointed(scratch)
     shared = block + geometry[0].threads * geometry[0].scratch_bytes
     arrays = pointed(x), pointed(grad), pointed(out)
-    run_job(job, arrays, shared, geometry, grads, layouts, block + thread * geometry[0].scratch_bytes)
+    run_task(task, arrays, shared, geometry, grads, layouts, block + thread * geometry[0].scratch_bytes)
 
 
 @region
-def add_splits(job, thread, out, scratch, geometry, layouts):
+def add_splits(task, thread, out, scratch, geometry, layouts):
     """The sums of an output channel and a chunk over all splits, then its weights."""
     g = geometry[0]
     block = pointed(scratch)
     shared, line = block + g.threads * g.scratch_bytes, block + thread * g.scratch_bytes
-    rest, j = split(job, g.outs)
+    rest, j = split(task, g.outs)
     group, chunk = split(rest, g.chunks)
     k = layouts[1 if chunk == g.chunks - 1 else 0]
     sums = shared + (group * g.chunks + chunk) * g.points * g.outs * g.pitch * g.itemsize
@@ -174,8 +174,8 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
     sums_bytes = whole(points * outs * pitch * size)
     own_sums = sums_bytes if block.splits == 1 else 0
     row_blocks, column_blocks = -(-tiles_h // block.rows), -(-tiles_w // block.columns)
-    jobs = problem.groups * chunks * block.splits
-    used = min(threads, jobs)
+    tasks = problem.groups * chunks * block.splits
+    used = min(threads, tasks)
     scratch_bytes = packed_bytes + v_bytes + u_bytes + own_sums
     shared_bytes = 0 if block.splits == 1 else block.splits * problem.groups * chunks * points * outs * pitch * size
     writers = min(threads, problem.groups * chunks * outs)
@@ -194,7 +194,7 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
         grad_points=to_points(shape, True, lanes, size), weights=from_points(shape, lanes, size),
     )  # fmt: skip
     grads = PackedPlanes.packed(**moves(problem), sh=1, sw=1, c_in=problem.c_out, h=oh, w=ow, pad_h=0, pad_w=0, reach_h=1, reach_w=1)
-    launch = run_jobs.ready(0, 0, 0, 0, geometry, grads, layouts)
+    launch = run_tasks.ready(0, 0, 0, 0, geometry, grads, layouts)
     rows = problem.groups * chunks * outs
     add = add_splits.ready(0, 0, geometry, layouts) if block.splits > 1 else None
     keep_alive: Any = ([tables for _, tables in sides], tiles)
@@ -206,7 +206,7 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
         def run(x: Array, out: Array, keep_alive: Any = (grad, keep_alive)) -> None:
             buffer = scratch.take()
             arrays = handle(x), grad_handle, handle(out)
-            launch(used, jobs, *arrays, handle(buffer), geometry, grads, layouts)
+            launch(used, tasks, *arrays, handle(buffer), geometry, grads, layouts)
             if add:
                 add(used, rows, handle(out), handle(buffer), geometry, layouts)
             scratch.give(buffer)
@@ -215,6 +215,6 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
 
     note = (
         f"F({kh}x{kw}, {block.mh}x{block.mw}), blocks of {block.images} images, {block.rows} rows, {block.columns} columns of tiles; "
-        f"{block.channels} input channels a job, {block.splits} splits, tiles {block.m}x{block.n}"
+        f"{block.channels} input channels a task, {block.splits} splits, tiles {block.m}x{block.n}"
     )
     return Prepared(pack, scratch.nbytes, note)

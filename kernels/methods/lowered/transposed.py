@@ -108,12 +108,12 @@ def _lines(problem: ConvTranspose, given: tuple[Part, ...]) -> Array:
 
 
 @region
-def take_taps(job, thread, weight, taps, out):
+def take_taps(task, thread, weight, taps, out):
     """Some output channels of a group of out (groups, outs, phases, ins, places) from weight (groups, ins, outs, taps): the tap of each
     phase and place, -1 for none."""
     _, outs, phases, ins, places = out.shape
     blocks = (outs + TURNED - 1) // TURNED
-    g, first = job // blocks, job % blocks * TURNED
+    g, first = task // blocks, task % blocks * TURNED
     for start in range(0, ins, TURNED):  # what is read lies side by side by output channel, what is written by input channel
         for o in range(first, min(first + TURNED, outs)):
             for phase in range(phases):
@@ -136,10 +136,10 @@ def _taps(problem: ConvTranspose, part: Part) -> Array:
 
 
 @region
-def turn(job, thread, weight, out, kernel, lanes, size, ins, outs):
+def turn(task, thread, weight, out, kernel, lanes, size, ins, outs):
     """A block of output channels of a group of out (groups, outs, ins) from weight (groups, ins, outs), both handles."""
     blocks = (outs + TURNED - 1) // TURNED
-    g, first = job // blocks, job % blocks * TURNED
+    g, first = task // blocks, task % blocks * TURNED
     place = g * ins * outs
     source, to = pointed(weight) + (place + first) * size, pointed(out) + (place + first * ins) * size
     call(

@@ -28,11 +28,11 @@ BUDGET = 16 << 20  # bytes of copied planes at a time, as for unfolded input
 
 
 @region
-def gather(job, thread, x, planes, first, depth, stride, before, dilation):
+def gather(task, thread, x, planes, first, depth, stride, before, dilation):
     """An item and channel of planes (items, c, kd, plane) from x (n, c, d, plane): items are output planes, `depth` an image, counted from
     `first`; zeros for padding."""
     channels, taps, size = planes.shape[1:]
-    item, c = job // channels, job % channels
+    item, c = task // channels, task % channels
     n, od = (first + item) // depth, (first + item) % depth
     for tap in range(taps):
         d = od * stride - before + tap * dilation
@@ -46,10 +46,10 @@ def gather(job, thread, x, planes, first, depth, stride, before, dilation):
 
 
 @region
-def place(job, thread, y, out, first):
+def place(task, thread, y, out, first):
     """An item and channel of out (n, c, d, plane) from y (items, c, plane), output planes counted from `first`."""
     channels, size = y.shape[1:]
-    item, c = job // channels, job % channels
+    item, c = task // channels, task % channels
     n, od = (first + item) // out.shape[2], (first + item) % out.shape[2]
     source, target = y[item, c], out[n, c, od]
     for i in range(size):

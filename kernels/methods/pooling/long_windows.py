@@ -34,7 +34,7 @@ COLUMN = 3.0  # cycles for a vector of columns, which go down side by side
 LOAD = {"max": 2.0, "avg": 1.1}  # cycles for a vector of taps of the other method, which loads every tap of every window
 CLEARLY = 1.2  # times as fast as the other method before this one is taken: both are estimates
 TILE = 64  # columns that go down together: their running results of a block stay near
-AHEAD = 4  # windows that a job is long at least: each job begins with one that it does twice
+AHEAD = 4  # windows that a task is long at least: each task begins with one that it does twice
 
 
 class Axis(NamedTuple):
@@ -185,32 +185,32 @@ def _sums_down(x, out, axis, left, right, held, run):
 
 
 @region
-def max_lines(job, thread, x, out, held, pieces, each, axis):
+def max_lines(task, thread, x, out, held, pieces, each, axis):
     """A piece of `each` outputs of a line of x (lines, w); held has room for a window a thread."""
-    line, first = job // pieces, job % pieces * each
+    line, first = task // pieces, task % pieces * each
     _maxima(x[line], out[line], first, min(first + each, out.shape[1]), axis, held[thread])
 
 
 @region
-def sum_lines(job, thread, x, out, held, pieces, each, axis, row_counts, counts, careful):
+def sum_lines(task, thread, x, out, held, pieces, each, axis, row_counts, counts, careful):
     """The same of averages; held (threads, 2, k) in float64."""
-    line, first = job // pieces, job % pieces * each
+    line, first = task // pieces, task % pieces * each
     last = min(first + each, out.shape[1])
     _sums(x[line], out[line], first, last, axis, held[thread], (row_counts[line % row_counts.size], counts), careful)
 
 
 @region
-def max_down(job, thread, x, out, held, tiles, tile, axis):
+def max_down(task, thread, x, out, held, tiles, tile, axis):
     """A tile of columns of a plane of x (planes, h, w); held (threads, k + 1, tile)."""
-    plane, left = job // tiles, job % tiles * tile
+    plane, left = task // tiles, task % tiles * tile
     room = held[thread]
     _maxima_down(x[plane], out[plane], axis, left, min(left + tile, x.shape[2]), room[: axis.k], room[axis.k])
 
 
 @region
-def sum_down(job, thread, x, out, held, tiles, tile, axis):
+def sum_down(task, thread, x, out, held, tiles, tile, axis):
     """The same of sums, in the precision of `out` and `held`."""
-    plane, left = job // tiles, job % tiles * tile
+    plane, left = task // tiles, task % tiles * tile
     room = held[thread]
     _sums_down(x[plane], out[plane], axis, left, min(left + tile, x.shape[2]), room[: axis.k], room[axis.k])
 

@@ -1,6 +1,6 @@
-"""How a Winograd convolution is cut up: which tile, how many rows of tiles to a job, how many output channels to a round of products.
+"""How a Winograd convolution is cut up: which tile, how many rows of tiles to a task, how many output channels to a round of products.
 
-All of a job's transformed input and one round's products share the second-level cache. The estimate counts cycles of one core: transforms
+All of a task's transformed input and one round's products share the second-level cache. The estimate counts cycles of one core: transforms
 per point and vector, products by the GEMM tile, transformed weights by bandwidth where they outgrow the caches.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from kernels.cost.classes import Anew, by_class, parts
 from kernels.cost.gemm import TILE_COST, across_cycles, pool_apart, tallest, tap_cycles
-from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, job_cycles, stream_cycles
+from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, stream_cycles, task_cycles
 from kernels.cost.variants import rivals
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import machine
@@ -26,7 +26,7 @@ TILES = {1: (1,), 2: (5, 3), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and ax
 # and rectified input in two dimensions, the largest of all outputs: 0.1 and 2.6 for F(3,2) and F(5,2), 0.3, 2.3, 4.0 for F(2,3), F(4,3)
 # and F(6,3), 0.9 and 2.6 for F(2,5) and F(4,5); the squares below are 2 to 5 times that, or more
 GROWTH = {(1, 1): 1.0, (3, 2): 1.2, (5, 2): 3.0, (2, 3): 1.2, (4, 3): 2.5, (6, 3): 3.0, (2, 5): 2.0, (4, 5): 3.0}
-TOGETHER, FEW = 16, 3  # vectors of tiles up to which images share a job, and up to which products may have lanes along output channels
+TOGETHER, FEW = 16, 3  # vectors of tiles up to which images share a task, and up to which products may have lanes along output channels
 BROUGHT, MORE_BROUGHT = 7.5, 0.06  # cycles per point and vector to bring and transform patches: 8.1 of 16 points, 9.2 of 36, 11.4 of 64
 CALLED = 75  # cycles to call, begin and end a transform: one vector of 16 points took 230 in all on the way in, 137 on the way out
 TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below are preferred
@@ -34,9 +34,9 @@ TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below
 
 @dataclasses.dataclass(frozen=True)
 class Blocking:
-    """mh, mw: outputs per tile. rows, columns: tiles per job, of each of `images` whole images or of a part of one. channels: output
+    """mh, mw: outputs per tile. rows, columns: tiles per task, of each of `images` whole images or of a part of one. channels: output
     channels per round of products. m, n: the GEMM tile. chunks: parts of the output channels, each a
-    job of its own. across: lanes run along output channels in products, m counts tiles and n vectors of channels. cycles: the estimate."""
+    task of its own. across: lanes run along output channels in products, m counts tiles and n vectors of channels. cycles: the estimate."""
 
     mh: int
     mw: int
@@ -52,7 +52,7 @@ class Blocking:
 
     @property
     def tiles(self) -> int:
-        """Tiles of a job."""
+        """Tiles of a task."""
         return self.images * self.rows * self.columns
 
     def patch(self, problem: Conv) -> tuple[int, int]:
@@ -65,7 +65,7 @@ class Blocking:
         return int_or_array(np.where(self.across, self.n * lanes, self.m))
 
     def pitch(self, lanes: int) -> Any:
-        """Vectors that hold the tiles of a job, image after image without gaps; lines of tiles are written in whole vectors, and those of
+        """Vectors that hold the tiles of a task, image after image without gaps; lines of tiles are written in whole vectors, and those of
         the last image must not reach into the next channel, whose first image may be there already."""
         number = self.rows * self.columns  # of one image, the line is all of it: whole vectors
         line = number if self.mw > 1 else np.where(self.images == 1, number, self.columns)  # see methods.winograd.tile_load
@@ -114,7 +114,7 @@ def _resized(old: Conv, cut: Blocking, problem: Conv, threads: int, only: str = 
 
 @by_class(_resized)
 def best(problem: Conv, threads: int, only: str = "") -> Blocking:
-    """The cut with the lowest estimate, of those with a tolerable error if there are any; where jobs do not hold whole windows of a pool
+    """The cut with the lowest estimate, of those with a tolerable error if there are any; where tasks do not hold whole windows of a pool
     that follows, its cost counts. only: of this kind, if there is one."""
     tables = _table(problem, threads)
     tables = [cuts for cuts in tables if kind(cuts) == only] or tables
@@ -129,7 +129,7 @@ def best(problem: Conv, threads: int, only: str = "") -> Blocking:
 
 
 def holds_windows(problem: Conv, cut: Blocking) -> Any:
-    """Whether every job has whole windows of the pool, if there is one, in lines one behind the other; for a record of many an array."""
+    """Whether every task has whole windows of the pool, if there is one, in lines one behind the other; for a record of many an array."""
     if not problem.pool:
         return True
     _, kernel, stride = problem.pool
@@ -202,7 +202,7 @@ def int_or_array(found: Any) -> Any:
 
 
 def _tiled(tiles: int, outs: int, lanes: int, threads: int) -> Iterator[tuple[int, int, int, bool]]:
-    """(m, n, chunks, across) of every tile of products that is considered for a job of so many tiles, with output channels in one part or
+    """(m, n, chunks, across) of every tile of products that is considered for a task of so many tiles, with output channels in one part or
     one for each thread. Lanes along output channels where those fill vectors and tiles hardly do."""
     registers = machine().registers
     for n in (1, 2, 3, 4):
@@ -214,7 +214,7 @@ def _tiled(tiles: int, outs: int, lanes: int, threads: int) -> Iterator[tuple[in
 
 
 def _blocks(n: int, down: int, across: int, lanes: int, threads: int) -> list[tuple[int, int, int]]:
-    """Tiles of a job, rows by columns, and images, that are considered: whole rows, or parts of one row where one holds many vectors; or
+    """Tiles of a task, rows by columns, and images, that are considered: whole rows, or parts of one row where one holds many vectors; or
     several whole images whose tiles are few, so that they share vectors and each weight that is read."""
     rows = {min(down, count) for count in (down, *(-(-down // (threads * i)) for i in (1, 2, 3, 4, 6, 8, 12, 16, 32)), 1, 2, 3, 4)}
     parts = {lanes * vectors for vectors in (2, 3, 4, 6, 8, 12) if lanes * vectors < across}
@@ -239,24 +239,24 @@ def _cycles(problem: Conv, cut: Blocking, threads: int) -> Any:
     below, beside = rest_down > 0, rest_across > 0
     shapes = ((cut.rows, cut.columns, down * across), (cut.rows, rest_across, down * beside), (rest_down, cut.columns, below * across),
               (rest_down, rest_across, below * beside))  # fmt: skip
-    jobs = [(_job(problem, cut, rows, columns, threads), count) for rows, columns, count in shapes if np.any(count)]
-    number = sum(count for _, count in jobs)
+    tasks = [(_task(problem, cut, rows, columns, threads), count) for rows, columns, count in shapes if np.any(count)]
+    number = sum(count for _, count in tasks)
     rounds = np.ceil(number * planes * cut.chunks / threads)
-    average = sum(np.where(count > 0, cycles, 0.0) * count for cycles, count in jobs) / number
-    longest = functools.reduce(np.maximum, (np.where(count > 0, cycles, 0.0) for cycles, count in jobs))
-    # threads have equal numbers of jobs, the first the whole ones
+    average = sum(np.where(count > 0, cycles, 0.0) * count for cycles, count in tasks) / number
+    longest = functools.reduce(np.maximum, (np.where(count > 0, cycles, 0.0) for cycles, count in tasks))
+    # threads have equal numbers of tasks, the first the whole ones
     return rounds * np.where((planes == 1) & (cut.chunks % threads != 0), longest, average)
 
 
-def _job(problem: Conv, cut: Blocking, rows: Any, columns: Any, threads: int) -> Any:
-    """Estimated cycles of a job of rows x columns tiles: transforms per point and vector, products by the tile, what leaves the caches by
+def _task(problem: Conv, cut: Blocking, rows: Any, columns: Any, threads: int) -> Any:
+    """Estimated cycles of a task of rows x columns tiles: transforms per point and vector, products by the tile, what leaves the caches by
     bandwidth."""
     spec = machine()
     lanes, size = spec.lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     th, tw = cut.patch(problem)
     points, share = th * tw, outs / cut.chunks
-    rows, columns = np.maximum(rows, 1), np.maximum(columns, 1)  # a job without tiles is counted by nobody
+    rows, columns = np.maximum(rows, 1), np.maximum(columns, 1)  # a task without tiles is counted by nobody
     vectors = np.ceil(cut.images * rows * columns / lanes)
     each = np.ceil(rows * columns / lanes)  # of an image
     brought = cut.images * (each if cut.mw > 1 else rows * np.ceil(columns / lanes))
@@ -282,4 +282,4 @@ def _job(problem: Conv, cut: Blocking, rows: Any, columns: Any, threads: int) ->
     stream = stream + np.where(near, traffic / L3_BYTES[spec.mesh], 0.0)
     # cnn14.b4c2 took 13 ms with 10 MB in 33 MB of cache, 25 ms with 19 MB; on another machine 14 MB did no harm
     after = after + np.where(near, 0.0, traffic / MEMORY_BYTES / 2)
-    return job_cycles(products, stream, before + after, passes)
+    return task_cycles(products, stream, before + after, passes)

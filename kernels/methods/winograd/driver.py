@@ -1,4 +1,4 @@
-"""The driver of Winograd convolution: what a job does, and all that is chosen, compiled and laid out before one runs."""
+"""The driver of Winograd convolution: what a task does, and all that is chosen, compiled and laid out before one runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kernels.methods.winograd.tile_store import OutputTiles
 from kernels.methods.winograd.transforms import InputTransform, OutputTransform, input_transform, output_transform
 from kernels.primitives import gemm_tile_oc as across_tiles
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, OutputBlock, plane_of, staging, together
-from kernels.primitives.driver import Packed, common, epilogue_of, every_job, launcher, share, task_at, tile_table
+from kernels.primitives.driver import Packed, common, epilogue_of, every_task, launcher, share, task_at, tile_table
 from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile
 from kernels.primitives.gemm_tile_oc import GemmTileOc
 from kernels.primitives.packed_layout import layout
@@ -36,13 +36,13 @@ Array = np.ndarray
 
 
 @njit
-def run_job(job, x, out, operands, geometry, block):
-    """One job; arguments as in `methods.direct.driver.run_job`. Its scratch: where its tiles lie, transformed input V, products M."""
+def run_task(task, x, out, operands, geometry, block):
+    """One task; arguments as in `methods.direct.driver.run_task`. Its scratch: where its tiles lie, transformed input V, products M."""
     g = geometry[0]
     size = g.itemsize
-    task = task_at(g, job)
-    image, group = task.image, task.group
-    row, column = task.row_block * g.rows, task.column_block * g.columns
+    mine = task_at(g, task)
+    image, group = mine.image, mine.group
+    row, column = mine.row_block * g.rows, mine.column_block * g.columns
     rows, columns = min(g.rows, g.tiles_h - row), min(g.columns, g.tiles_w - column)
     first_image, number = image * g.images, rows * columns
     vectors = (g.images * number + g.lanes - 1) // g.lanes
@@ -73,7 +73,7 @@ def run_job(job, x, out, operands, geometry, block):
                 point_stride=point_stride, src=plane, pitch=w, ahead=g.ahead, entries=block, vectors=count,
             ),
         )  # fmt: skip
-    first_tile, last_tile = share(g.m_tiles, g.oc_splits, task.oc_split)
+    first_tile, last_tile = share(g.m_tiles, g.oc_splits, mine.oc_split)
     per_round = max(1, split(g.channels, g.m_most)[0])
     n_tiles = split(vectors + g.tile_n - 1, g.tile_n)[0]
     n_edge, n_full = split(vectors, n_tiles)
@@ -131,7 +131,7 @@ def run_job(job, x, out, operands, geometry, block):
         for at in range(g.images * channels):
             i, channel = split(at, channels)
             image, j = first_image + i, group * g.outs + base + channel
-            if g.pool or g.last_out:  # as if the plane began so far before the scratch that this job's rows fall on it
+            if g.pool or g.last_out:  # as if the plane began so far before the scratch that this task's rows fall on it
                 start = g.conv_offset if g.pool else g.pending_offset + pending * g.pending_pitch * size
                 plane = block + start - row * g.mh * pitch * size
             else:
@@ -154,7 +154,7 @@ def run_job(job, x, out, operands, geometry, block):
             pending = block_post_ops(g, Sums(j=j, m=1, y=sums, y_row=0), pending, out, made, block, full)
 
 
-run_jobs = every_job(run_job)
+run_tasks = every_task(run_task)
 
 
 def ends(total: int, step: int) -> set[int]:
@@ -179,7 +179,7 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     words, output_words = tile_load.entry_words(th, tw, lanes), tile_store.entry_words(cut.mw, lanes)
     row_blocks, column_blocks = -(-tiles_h // cut.rows), -(-tiles_w // cut.columns)
     most = cut.pitch(lanes)
-    jobs = problem.n // cut.images * problem.groups * row_blocks * column_blocks * cut.chunks
+    tasks = problem.n // cut.images * problem.groups * row_blocks * column_blocks * cut.chunks
 
     of_image = -(-cut.rows * cut.columns // lanes)
     outputs_offset = whole(words * 8 * max(of_image, cut.rows * -(-cut.columns // lanes)))
@@ -190,7 +190,7 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     conv_offset = row_offset + pool_bytes(problem, 1, broad)
     pending_offset = conv_offset + pool_bytes(problem, high, broad)
     fields, scratch_bytes = staging(problem, seen, last, together(outs, high * broad, size), high * broad, pending_offset)
-    used = min(threads, jobs)
+    used = min(threads, tasks)
     scratch = Scratch(used * scratch_bytes)
     shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
     m_tiles, m_edge, m_full_tiles = even(outs, cut.height(lanes))
@@ -212,7 +212,7 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
         tiles_each=tiles.shape[1], input=input_transform(shape, lanes, size), output=output_transform(shape, lanes, size),
         entry_words=words, output_words=output_words, block=tile_load.BLOCK // size, ahead=0 if fields["last_in"] else beyond,
         ahead_out=0 if problem.pool or last else oh * ow, outputs_offset=outputs_offset, v_offset=v_offset, m_offset=m_offset,
-        row_offset=row_offset, conv_offset=conv_offset, offsets=offsets.ctypes.data, entries=entries.ctypes.data, jobs=jobs,
+        row_offset=row_offset, conv_offset=conv_offset, offsets=offsets.ctypes.data, entries=entries.ctypes.data, tasks=tasks,
         scratch_bytes=scratch_bytes,
     )  # fmt: skip
     tallest = lanes if cut.across else cut.m  # across tiles read every vector's summands together
@@ -221,7 +221,7 @@ def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) 
     def packed_operands(operands: Operands) -> Packed:
         return transform(operands.weight), *operands[1:]
 
-    pack = launcher(run_jobs, packed_operands, used, geometry, scratch, (factors, offsets, entries, tiles))
+    pack = launcher(run_tasks, packed_operands, used, geometry, scratch, (factors, offsets, entries, tiles))
     return Prepared(pack, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}{NOTE * last}")
 
 

@@ -69,14 +69,14 @@ def error_bound(problem: Conv, only: str = "") -> float:
 
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
-    """The same for channels last, turned over in each job, or before phases of a stride are set apart."""
+    """The same for channels last, turned over in each task, or before phases of a stride are set apart."""
     if max(problem.stride) > 1:
         return channels_last(prepare(problem, threads), problem, threads)
     return prepare(problem, threads, last=True)
 
 
 def fuses(problem: Conv, only: str = "") -> bool:
-    """Scale, shift and activation are applied on the way out; pools where a job's tiles hold whole windows."""
+    """Scale, shift and activation are applied on the way out; pools where a task's tiles hold whole windows."""
     problem = _sliding(problem)
     cuts = (blocking.best(problem, threads, only) for threads in range(1, cores() + 1))
     return problem.pool is None or all(blocking.holds_windows(problem, cut) for cut in cuts)

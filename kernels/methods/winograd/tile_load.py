@@ -4,7 +4,7 @@
 
 A tile's part of a row, up to 8 numbers, is loaded at once; as many parts as fill a vector lie side by side in it. Shuffles within 16 bytes,
 then others between them, bring each column of all tiles into a vector of its own. Where the tiles lie, and which numbers of their patches
-the plane has, stands in an entry for each vector of tiles, which all channels of a job share; so tiles of several rows fill a vector as
+the plane has, stands in an entry for each vector of tiles, which all channels of a task share; so tiles of several rows fill a vector as
 well as those of one. Parts that lie inside the plane's memory are loaded whole and columns outside it zeroed afterwards (330 cycles for 36
 numbers of 16 tiles, transform included); at the first and last rows each part has its mask (390). Patches one column wide lie side by
 side already.

@@ -2,7 +2,7 @@
 
 The lanes of a row of outputs in turns are its numbers, in as many vectors as a tile has columns. Vectors of tiles that lie side by side
 with nothing cut off are stored whole. Others hold pieces of several rows of tiles, or reach past the plane; where the pieces of each
-vector belong stands in an entry, which all channels of a job share.
+vector belong stands in an entry, which all channels of a task share.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""How the participants of a region share out its jobs: each has a run of its own, in order, and then helps the others with theirs.
+"""How the participants of a region share out its tasks: each has a run of its own, in order, and then helps the others with theirs.
 
-The same thread does the same jobs in every call, so what it read and wrote lies in its own caches, and neighbours share their halo. A
+The same thread does the same tasks in every call, so what it read and wrote lies in its own caches, and neighbours share their halo. A
 thread that is held up, or that begins late because it slept, does fewer. A region's record lies in a slot:
 
     slot + WORD      participants inside besides the caller; OPEN while others may enter; ASLEEP while the caller sleeps until they left
            TAKEN     whether a caller has the slot
            ENTRY     address of the function that a participant runs, with the slot, its number and CONTEXT
-           THREADS   how many may take part; JOBS to do; DEADLINE in ticks, after which nobody begins another; FAILED: a job raised
-           RUNS      a cache line for each participant: the next job of its run, the end of that run, whether somebody has this number;
-                     when it last asked for a job, how many jobs it did, and the ticks of all and of the longest
+           THREADS   how many may take part; TASKS to do; DEADLINE in ticks, after which nobody begins another; FAILED: a task raised
+           RUNS      a cache line for each participant: the next task of its run, the end of that run, whether somebody has this number;
+                     when it last asked for a task, how many tasks it did, and the ticks of all and of the longest
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kernels.runtime.jit import njit
 from kernels.runtime.pointers import write_index
 
 LINE = 64  # bytes of a cache line, so that threads do not wait for each other's
-WORD, TAKEN, ENTRY, CONTEXT, THREADS, JOBS, DEADLINE, FAILED, RUNS = 0, LINE, 128, 136, 144, 152, 160, 168, 192
+WORD, TAKEN, ENTRY, CONTEXT, THREADS, TASKS, DEADLINE, FAILED, RUNS = 0, LINE, 128, 136, 144, 152, 160, 168, 192
 NEXT, END, CLAIMED, ASKED, DONE, SPENT, MOST = (8 * i for i in range(7))
 
 
@@ -29,20 +29,20 @@ def slot_bytes(threads: int) -> int:
 
 
 @njit
-def share_out(slot, threads, jobs):
+def share_out(slot, threads, tasks):
     """Begin: every participant's run, nobody has a number but the caller, who has 0."""
     for thread in range(threads):
         run = slot + RUNS + thread * LINE
-        write_index(run + NEXT, thread * jobs // threads)
-        write_index(run + END, (thread + 1) * jobs // threads)
+        write_index(run + NEXT, thread * tasks // threads)
+        write_index(run + END, (thread + 1) * tasks // threads)
         write_index(run + CLAIMED, int(thread == 0))
         for field in (ASKED, DONE, SPENT, MOST):
             write_index(run + field, 0)
 
 
 @njit
-def next_job(slot, thread):
-    """The number of the job that a participant does next; -1 when all are taken or the time is over."""
+def next_task(slot, thread):
+    """The number of the task that a participant does next; -1 when all are taken or the time is over."""
     now, own = ticks(), slot + RUNS + thread * LINE
     asked = read_index(own + ASKED, 0)
     write_index(own + ASKED, now)
@@ -59,16 +59,16 @@ def next_job(slot, thread):
         run = slot + RUNS + owner * LINE
         end = read_index(run + END, 0)
         if load(run + NEXT) < end:  # a look costs less than taking in vain
-            job = add(run + NEXT, 1)
-            if job < end:
-                return job
+            task = add(run + NEXT, 1)
+            if task < end:
+                return task
         owner = owner + 1 if owner + 1 < threads else 0
     return -1
 
 
 @njit
-def jobs_left(slot):
-    """Whether any job has not been begun."""
+def tasks_left(slot):
+    """Whether any task has not been begun."""
     for thread in range(read_index(slot + THREADS, 0)):
         run = slot + RUNS + thread * LINE
         if load(run + NEXT) < read_index(run + END, 0):
@@ -78,7 +78,7 @@ def jobs_left(slot):
 
 @njit
 def usual_ticks(slot, thread):
-    """Ticks of one of a participant's jobs, the longest apart: in that one it may have lost its core. 0 where it did fewer than two."""
+    """Ticks of one of a participant's tasks, the longest apart: in that one it may have lost its core. 0 where it did fewer than two."""
     own = slot + RUNS + thread * LINE
     done = read_index(own + DONE, 0)
     return (read_index(own + SPENT, 0) - read_index(own + MOST, 0)) // (done - 1) if done > 1 else 0
