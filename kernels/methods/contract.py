@@ -64,9 +64,9 @@ class Implementation:
     lingers: float = 0.0
     lowered: bool = False
 
-    def only(self, kind: str, *steps: str) -> Implementation:
-        """The method with `only=kind` passed to these of its functions."""
-        changes: dict[str, Any] = {step: functools.partial(getattr(self, step), only=kind) for step in steps}
+    def as_variant(self, name: str, *steps: str) -> Implementation:
+        """The method with `variant=name` passed to these of its functions."""
+        changes: dict[str, Any] = {step: functools.partial(getattr(self, step), variant=name) for step in steps}
         return dataclasses.replace(self, prepare_unpacked=None, **changes)
 
 

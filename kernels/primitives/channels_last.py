@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.primitives.prepared import Prepared, Run
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.problem.conv import Problem
@@ -48,7 +48,7 @@ def _run(task, thread, x, out, kernel, lanes, size, images, rows, columns, side)
 def turn(shape: tuple[int, int, int], itemsize: int, threads: int) -> Callable[[Array, Array], None]:
     """Compile x (images, rows, columns) -> out (images, columns, rows), contiguous arrays of elements of 4 or 8 bytes in any shape."""
     lanes = machine().lanes(itemsize)
-    threads = worth(threads, CYCLES * math.prod(shape) / lanes)
+    threads = threads_for(CYCLES * math.prod(shape) / lanes, threads)
     fixed = transpose(lanes, itemsize), lanes, itemsize, *shape, BLOCK * lanes
     launch, (images, rows, columns) = _run.ready(0, 0, *fixed), shape
     tasks = images * -(-rows // (BLOCK * lanes)) * -(-columns // (BLOCK * lanes))

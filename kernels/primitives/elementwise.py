@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.primitives.activations import ActivationPass, codes, lines
 from kernels.primitives.records import Record, address, integer
 from kernels.problem.conv import Conv
@@ -64,7 +64,7 @@ def prepare(problem: Conv, threads: int) -> Callable[[Operands], Callable[[Array
     *spatial)."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     form, activation, slope = codes(problem.activation)
-    threads = worth(threads, CYCLES * math.prod(problem.conv_shape) / lanes)
+    threads = threads_for(CYCLES * math.prod(problem.conv_shape) / lanes, threads)
     geometry = Pieces.packed(
         activation_pass=lines(form, lanes, size), form=form, lanes=lanes, itemsize=size, channels=problem.c_out, piece=PIECE,
         activation=activation, slope=slope,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.runtime import micro_kernel
@@ -168,7 +168,7 @@ def reduction(
     """Compile x (outer, length, inner) -> y (outer, inner), contiguous: "sum", "max" or "min" over the middle axis, times a factor."""
     size = np.dtype(dtype).itemsize
     lanes = machine().lanes(size)
-    threads = worth(threads, 4 * outer * length * max(inner, 1) / lanes)
+    threads = threads_for(4 * outer * length * max(inner, 1) / lanes, threads)
     keeps = kind != "sum"  # a maximum is one of its inputs, however small
     if inner == 1:
         geometry = Rows.packed(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.runtime.ir import call, read_index, split
@@ -76,7 +76,7 @@ def resample(
     """Compile x (outer, n, inner) -> y (outer, m, inner), contiguous: y[:, i] = sum of weights[i, k] * x[:, inputs[i, k]]."""
     dtype = np.dtype(dtype)
     size, lanes, (m, taps) = dtype.itemsize, machine().lanes(dtype.itemsize), inputs.shape
-    threads = worth(threads, outer * m * inner * taps * (1 if inner == 1 else 4 / lanes))
+    threads = threads_for(outer * m * inner * taps * (1 if inner == 1 else 4 / lanes), threads)
     table = np.ascontiguousarray(inputs, np.int64)
     if inner == 1:
         held = np.ascontiguousarray(weights, dtype)

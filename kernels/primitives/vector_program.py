@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.primitives.vector_math import ARITY, CYCLES
 from kernels.primitives.vector_pass import VectorPass, bits, line
@@ -256,7 +256,7 @@ class VectorProgram:
             raise ValueError(f"{len(lengths)} axes, of which none can be joined, are more than {OUTER + 2}")
         *outer, rows, count = [1] * (2 - len(lengths)) + lengths
         cycles = sum(CYCLES[each.name] for each in operations) + 4 * len(layouts)
-        self.threads = worth(threads, cycles * math.prod(shape) / lanes)
+        self.threads = threads_for(cycles * math.prod(shape) / lanes, threads)
         own = 0 if size == 4 else 1
         # operands whose columns lie as rows do here: blocks are squares, so that a transpose reads whole cache lines of them
         turned = [

@@ -132,10 +132,10 @@ def _partitions(module: fx.GraphModule, reasons: dict[fx.Node, str | None]) -> l
             reasons[node] = "its shape depends on what its inputs hold"
     found = CapabilityBasedPartitioner(module, Support(), allows_single_node_partition=True).propose_partitions()
     order = {node: i for i, node in enumerate(module.graph.nodes)}
-    return [sorted(each.nodes, key=order.__getitem__) for each in found if _worth(list(each.nodes))]
+    return [sorted(each.nodes, key=order.__getitem__) for each in found if _threads_for(list(each.nodes))]
 
 
-def _worth(nodes: list[fx.Node]) -> bool:
+def _threads_for(nodes: list[fx.Node]) -> bool:
     return any(node.target in _HEAVY for node in nodes) or sum(node.target not in _VIEWS for node in nodes) >= FEW
 
 

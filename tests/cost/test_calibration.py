@@ -17,7 +17,7 @@ import kernels
 from kernels import __main__ as command
 from kernels import parse
 from kernels.cost import calibration
-from kernels.cost.calibration import BUILT_IN, MESH, Calibration, built_in, worth
+from kernels.cost.calibration import BUILT_IN, MESH, Calibration, built_in, threads_for
 from kernels.dispatch import calibrate, measure, tuning
 from kernels.dispatch.heuristic import choose
 from kernels.methods import load
@@ -68,9 +68,9 @@ def test_built_in() -> None:
 
 def test_what_was_measured_is_kept_and_decides(file: Path) -> None:
     estimate = choose(LAYER).estimates["winograd"]
-    assert choose(LAYER).name == "winograd" and worth(2, 5e4) == 1
+    assert choose(LAYER).name == "winograd" and threads_for(5e4, 2) == 1
     assert calibration.keep(MEASURED) and file.exists()
-    assert calibration.calibration() == MEASURED and worth(2, 5e4) == 2
+    assert calibration.calibration() == MEASURED and threads_for(5e4, 2) == 2
     assert choose(LAYER).name != "winograd" and choose(LAYER).estimates["winograd"] > 10 * estimate
     with pretend(vector_bytes=machine().vector_bytes // 2):
         assert calibration.calibration() is ours(), "measured for other vectors"

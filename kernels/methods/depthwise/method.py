@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.cost.gemm import TURNED
 from kernels.cost.roofline import memory_seconds, seconds
 from kernels.methods import registry
@@ -38,19 +38,19 @@ def refuse(problem: Problem) -> str | None:
     return None
 
 
-def _stack(problem: Conv, threads: int, only: str, last: bool) -> Stack | None:
-    """The cut into stacks where that is estimated faster, or is the only kind asked for."""
+def _stack(problem: Conv, threads: int, variant: str, last: bool) -> Stack | None:
+    """The cut into stacks where that is estimated faster, or is the variant that was asked for."""
     stack = best_channels(problem, threads, last)
-    if stack is None or only == ROWS:
+    if stack is None or variant == ROWS:
         return None
     turned = TURNED * (math.prod(problem.x_shape) + math.prod(problem.conv_shape)) if last else 0.0
-    return stack if only == STACKS or stack.cycles < best(problem).cycles + turned else None
+    return stack if variant == STACKS or stack.cycles < best(problem).cycles + turned else None
 
 
-def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
-    """Cut into rows or stacks (or one kind only), compile."""
-    threads = worth(threads, cycles(problem))
-    stack = _stack(problem, threads, only, False)
+def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
+    """Cut into rows or stacks (or one variant only), compile."""
+    threads = threads_for(cycles(problem), threads)
+    stack = _stack(problem, threads, variant, False)
     if stack:
         return prepare_channels(problem, threads, stack)
     # results that another pass reads must stay in cache
@@ -62,8 +62,8 @@ def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
     """The same for channels last: as stacks, of which nothing is turned over."""
-    stack = _stack(problem, worth(threads, cycles(problem)), "", True)
-    threads = worth(threads, stack.cycles if stack else cycles(problem))
+    stack = _stack(problem, threads_for(cycles(problem), threads), "", True)
+    threads = threads_for(stack.cycles if stack else cycles(problem), threads)
     return prepare_channels(problem, threads, stack, last=True) if stack else channels_last(prepare(problem, threads), problem, threads)
 
 
@@ -76,8 +76,8 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """The other layout, where both can."""
     if best_channels(problem, 1) is None:
         return {}
-    other = ROWS if _stack(problem, worth(threads, cycles(problem)), "", False) else STACKS
-    return {other: DEPTHWISE.only(other, "prepare")}
+    other = ROWS if _stack(problem, threads_for(cycles(problem), threads), "", False) else STACKS
+    return {other: DEPTHWISE.as_variant(other, "prepare")}
 
 
 def estimate(problem: Conv) -> float:

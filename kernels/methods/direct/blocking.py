@@ -74,7 +74,7 @@ class Blockings:
         values = {field.name: getattr(self, field.name)[i].item() for field in dataclasses.fields(self)}
         return Blocking(**values)
 
-    def of_kind(self, name: str) -> Blockings:
+    def of_variant(self, name: str) -> Blockings:
         """Those of a kind (see `kind`)."""
         tiles = {(m, n) for m, n in zip(self.m.tolist(), self.n.tolist())}
         wanted = [(flat, m, n) for flat in (False, True) for m, n in tiles if f"{'flat' if flat else 'lines'} {m}x{n}" == name]
@@ -212,18 +212,18 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
                 )
 
 
-def kind(block: Blocking) -> str:
+def variant_of(block: Blocking) -> str:
     """What tells blockings apart for measuring: the layout, and the tile's channels by vectors."""
     return f"{'across' if block.across else 'flat' if block.flat else 'lines'} {block.m}x{block.n}"
 
 
-def kinds(problem: Conv, threads: int) -> list[str]:
+def variant_names(problem: Conv, threads: int) -> list[str]:
     """Kinds that are estimated not much higher than the best."""
     found = itertools.chain(candidates(problem, threads), oc_candidates(problem, threads))
-    return rivals(((kind(block), block.cycles) for block in found), kind(best(problem, threads)))
+    return rivals(((variant_of(block), block.cycles) for block in found), variant_of(best(problem, threads)))
 
 
-def _resized(old: Conv, block: Blocking | None, problem: Conv, threads: int, only: str = "", last: bool = False) -> Blocking | None:
+def _resized(old: Conv, block: Blocking | None, problem: Conv, threads: int, variant: str = "", last: bool = False) -> Blocking | None:
     """The blocking of another problem of the class for this one: as many parts of rows and columns, where they fit the caches too."""
     if block is None:
         return None
@@ -267,15 +267,15 @@ def best_unpacked(problem: Conv, threads: int) -> Blocking | None:
 
 
 @by_class(_resized)
-def best(problem: Conv, threads: int, only: str = "", last: bool = False) -> Blocking:
+def best(problem: Conv, threads: int, variant: str = "", last: bool = False) -> Blocking:
     """The blocking with the lowest estimate; lanes along output channels only where they gain a twentieth, the estimate's error, or where
-    most lanes would be idle otherwise (4096 to 4096 at one position: 12 against 20 GB/s of weights). only: of this kind, if there is
+    most lanes would be idle otherwise (4096 to 4096 at one position: 12 against 20 GB/s of weights). variant: of this one, if there is
     one. last: channels are the last axis."""
     rows, others = table(problem, threads), list(oc_candidates(problem, threads, last))
-    if only:
-        rows_of_kind, others_of_kind = rows.of_kind(only), [block for block in others if kind(block) == only]
-        if len(rows_of_kind.m) or others_of_kind:
-            rows, others = rows_of_kind, others_of_kind
+    if variant:
+        rows_of_variant, others_of_variant = rows.of_variant(variant), [block for block in others if variant_of(block) == variant]
+        if len(rows_of_variant.m) or others_of_variant:
+            rows, others = rows_of_variant, others_of_variant
     doubt = 1.05 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
     turned = TURNED * math.prod(problem.conv_shape) / threads if last else 0.0
     lowest = [rows.one(int((rows.cycles + turned).argmin()))] if len(rows.m) else []
@@ -288,9 +288,9 @@ def weight_cycles(problem: Conv) -> float:
 
 
 @by_class(_resized)
-def best_pooled(problem: Conv, threads: int, only: str = "") -> Blocking | None:
+def best_pooled(problem: Conv, threads: int, variant: str = "") -> Blocking | None:
     """The blocking with the lowest estimate of those whose blocks hold whole windows and finish their sums at once; None: there is none,
-    or the best of all with a pool of its own costs less. only: of this kind, if there is one.
+    or the best of all with a pool of its own costs less. variant: of this one, if there is one.
 
     Windows may not overlap, because the rows they share would be computed twice.
     """
@@ -304,8 +304,8 @@ def best_pooled(problem: Conv, threads: int, only: str = "") -> Blocking | None:
     able = able[(able.channels == problem.c_in // problem.groups) & (able.rows >= stride[0]) & (able.columns >= stride[1]) & whole]
     if not len(able.m):
         return None
-    of_kind = able.of_kind(only) if only else able
-    able = of_kind if len(of_kind.m) else able
+    of_variant = able.of_variant(variant) if variant else able
+    able = of_variant if len(of_variant.m) else able
     spec, total = machine(), math.prod(problem.conv_shape) * problem.itemsize / threads
     waiting = able.m * able.rows * able.columns * problem.itemsize  # what leaves a cache is written to the next and read again
     leaving = total / L2_BYTES * (waiting > spec.l1 / 2) + 2 * total / L3_BYTES[spec.mesh] * (waiting > spec.l2 / 3)
@@ -313,7 +313,7 @@ def best_pooled(problem: Conv, threads: int, only: str = "") -> Blocking | None:
     least = int(cycles.argmin())
     block = able.one(least)
     # cnn14's last layer, 31x2 from 2048 channels: 228 ms in blocks that hold them all, 22 ms and a pool in others
-    if not only and cycles[least] > best(problem, threads).cycles + pool_apart(problem, threads):
+    if not variant and cycles[least] > best(problem, threads).cycles + pool_apart(problem, threads):
         return None
     columns = across if block.columns == ow else block.columns // stride[1] * stride[1]
     return dataclasses.replace(block, rows=min(block.rows // stride[0] * stride[0], down), columns=columns)

@@ -10,11 +10,11 @@ learning convolutions on SIMD architectures", SC 2018, arXiv 1808.05567; the pac
 
 from __future__ import annotations
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import BIND, map_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
-from kernels.methods.direct.blocking import best, best_pooled, best_unpacked, kinds, weight_cycles
+from kernels.methods.direct.blocking import best, best_pooled, best_unpacked, variant_names, weight_cycles
 from kernels.methods.direct.driver import prepare_blocks
 from kernels.methods.direct.driver_oc import prepare_oc_blocks
 from kernels.primitives.gemm_tile import tile, tile_of_rows
@@ -23,15 +23,15 @@ from kernels.problem.conv import Conv
 from kernels.runtime.machine import cores
 
 
-def _worth(problem: Conv, threads: int) -> int:
-    """How many threads the problem is worth."""
-    return worth(threads, best(problem, 1).cycles)
+def _threads_for(problem: Conv, threads: int) -> int:
+    """How many of so many threads to take for the problem."""
+    return threads_for(best(problem, 1).cycles, threads)
 
 
-def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) -> Prepared:
-    """Choose a blocking (of one kind only), compile its tiles."""
-    threads = _worth(problem, threads)
-    block = best_pooled(problem, threads, only) if problem.pool else best(problem, threads, only, last)
+def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = False) -> Prepared:
+    """Choose a blocking (of one variant only), compile its tiles."""
+    threads = _threads_for(problem, threads)
+    block = best_pooled(problem, threads, variant) if problem.pool else best(problem, threads, variant, last)
     assert block is not None
     if block.across:
         return prepare_oc_blocks(problem, threads, block, last=last)
@@ -45,7 +45,7 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
 
 def prepare_unpacked(problem: Conv, threads: int) -> Prepared:
     """The same for weights that serve one call, read where they lie if that costs less than packing them."""
-    threads = _worth(problem, threads)
+    threads = _threads_for(problem, threads)
     block = best_unpacked(problem, threads)
     return prepare_blocks(problem, threads, block, tile_of_rows, unpacked=True) if block else prepare(problem, threads)
 
@@ -58,8 +58,8 @@ def fuses(problem: Conv) -> bool:
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """Other layouts and tiles."""
-    names = kinds(problem, _worth(problem, threads))
-    return {name: DIRECT.only(name, "prepare") for name in names}
+    names = variant_names(problem, _threads_for(problem, threads))
+    return {name: DIRECT.as_variant(name, "prepare") for name in names}
 
 
 def estimate(problem: Conv) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.cost.gemm import even
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
@@ -59,7 +59,7 @@ def packer(c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, un
     of channels, the last filled up with zeros."""
     units = -(-(c_out // groups) // unit)
     m_tiles, m_edge, m_full_tiles = even(units, m)
-    threads = worth(threads, CYCLES * c_out * k)
+    threads = threads_for(CYCLES * c_out * k, threads)
     kind, number = np.dtype(dtype), groups * units * unit * k
     lanes = machine().lanes(kind.itemsize)
     geometry = WeightTiles.packed(

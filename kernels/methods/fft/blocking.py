@@ -91,20 +91,20 @@ class Blocking:
     cycles: float = math.inf
 
 
-def kind(cut: Blocking) -> str:
+def variant_of(cut: Blocking) -> str:
     """What tells cuts apart for measuring: the axis, what lies in the lanes, the transform's length."""
     return f"{'hw'[cut.axis]} {'blocks' if cut.blocks else 'channels' if cut.each else 'columns'} {cut.length}"
 
 
-def kinds(problem: Conv, threads: int) -> list[str]:
+def variant_names(problem: Conv, threads: int) -> list[str]:
     """Kinds that are estimated not much higher than the best, SciPy's route among them; by the estimates for one thread."""
     cut, by_scipy = best(problem, threads), layout(problem)
-    own = kind(cut) if cut and by_lines(problem) else SCIPY
-    costs = [(kind(cut), cut.cycles) for cut in itertools.chain(candidates(problem, 1), in_blocks(problem, 1))]
+    own = variant_of(cut) if cut and by_lines(problem) else SCIPY
+    costs = [(variant_of(cut), cut.cycles) for cut in itertools.chain(candidates(problem, 1), in_blocks(problem, 1))]
     return rivals(costs + ([(SCIPY, by_scipy.cycles)] if by_scipy else []), own)
 
 
-def _resized(old: Conv, cut: Blocking | None, problem: Conv, threads: int, only: str = "") -> Blocking | None:
+def _resized(old: Conv, cut: Blocking | None, problem: Conv, threads: int, variant: str = "") -> Blocking | None:
     """The cut of another problem of the class for this one: the same length of transforms."""
     if cut is None:
         return None
@@ -130,28 +130,28 @@ def _resized(old: Conv, cut: Blocking | None, problem: Conv, threads: int, only:
     return dataclasses.replace(new, cycles=float(_cycles(problem, new, threads)))
 
 
-def _same_route(old: Conv, cut: Blocking | None, problem: Conv, only: str = "") -> Blocking | None:
+def _same_route(old: Conv, cut: Blocking | None, problem: Conv, variant: str = "") -> Blocking | None:
     """The route of another problem of the class."""
-    return None if cut is None else best(problem, 1, only)
+    return None if cut is None else best(problem, 1, variant)
 
 
 @by_class(_resized)
-def best(problem: Conv, threads: int, only: str = "") -> Blocking | None:
-    """The cut with the lowest estimate; None where there is none. only: of this kind, if there is one."""
-    if only:
+def best(problem: Conv, threads: int, variant: str = "") -> Blocking | None:
+    """The cut with the lowest estimate; None where there is none. variant: of this one, if there is one."""
+    if variant:
         found = [*candidates(problem, threads), *in_blocks(problem, threads)]
-        found = [cut for cut in found if kind(cut) == only] or found
+        found = [cut for cut in found if variant_of(cut) == variant] or found
     else:
         found = [*(_one(cut, int(np.argmin(cut.cycles))) for cut in table(problem, threads)), *in_blocks(problem, threads)]
     return min(found, key=lambda cut: cut.cycles, default=None)
 
 
 @by_class(_same_route)
-def by_lines(problem: Conv, only: str = "") -> Blocking | None:
+def by_lines(problem: Conv, variant: str = "") -> Blocking | None:
     """The cut for one thread, or None where SciPy's transforms are estimated lower, or are the only kind."""
-    cut, other = best(problem, 1, only), layout(problem)
-    if only:
-        return None if only == SCIPY else cut
+    cut, other = best(problem, 1, variant), layout(problem)
+    if variant:
+        return None if variant == SCIPY else cut
     return cut if cut and (other is None or cut.cycles <= other.cycles) else None
 
 

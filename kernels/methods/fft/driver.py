@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.methods.fft.blocking import Blocking, frequencies, shifts, summands, taps, wide
 from kernels.methods.fft.codelets import Spectrum, line, spectrum
 from kernels.methods.fft.complex_gemm_tile import ComplexGemmTile, product
@@ -209,7 +209,7 @@ def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
     product_bytes = whole(cut.stack * cut.m * y_row * size)
     scratch_bytes = product_bytes + rows * lanes * size
     spectra_bytes = whole((f * frequency_stride + across.reach + (cut.n + 1) * lanes) * size)
-    used = min(worth(threads, cut.cycles), max(tasks_in, tasks_out))
+    used = min(threads_for(cut.cycles, threads), max(tasks_in, tasks_out))
     scratch = Scratch(spectra_bytes + used * scratch_bytes)
     own = tables(cut.length, size)
     step_in, step_out = problem.stride[cut.axis] * pitch, (problem.conv_size[1], 1)[cut.axis]

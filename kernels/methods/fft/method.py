@@ -27,7 +27,7 @@ import numpy as np
 from kernels.cost.roofline import BIND, map_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
-from kernels.methods.fft.blocking import best, by_lines, frequencies, kinds, summands
+from kernels.methods.fft.blocking import best, by_lines, frequencies, summands, variant_names
 from kernels.methods.fft.driver import prepare_spectra
 from kernels.methods.fft.scipy_blocking import layout
 from kernels.methods.fft.scipy_driver import prepare_tiles
@@ -45,14 +45,14 @@ SPECTRAL, BY_SCIPY = 6.0, 60.0  # cycles to transform a number of weights: of a 
 ORIGIN_BYTES = 24  # of the image, row and column where each column of a tile of SciPy's route starts
 
 
-def refuse(problem: Conv, only: str = "") -> str | None:
+def refuse(problem: Conv, variant: str = "") -> str | None:
     """None, or why a transform is of no use."""
     if problem.taps == 1:
         return "a kernel of one tap has nothing to transform; use direct or im2col"
     taken = layout(problem)
     if taken is None:
         return f"stride {problem.stride} is not shorter than the kernel's reach, so no two windows overlap; use direct or im2col"
-    cut = by_lines(problem, only)
+    cut = by_lines(problem, variant)
     if cut:
         memory = 2 * problem.itemsize * frequencies(cut.length) * problem.c_out * summands(problem, cut)
     else:
@@ -62,13 +62,13 @@ def refuse(problem: Conv, only: str = "") -> str | None:
     return None
 
 
-def error_bound(problem: Conv, only: str = "") -> float:
+def error_bound(problem: Conv, variant: str = "") -> float:
     """Largest error, as a share of the largest output: eps * (2 log2 N + 2 sqrt(K)), N the transform's length, K products a frequency.
 
     A transform's relative error in the 2-norm grows with log2 N (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
     24.1, theorem 24.2); summing K products adds sqrt(K), as in `rounding_bound`. The transforms spread each error over a whole tile.
     """
-    cut, taken = by_lines(problem, only), layout(problem)
+    cut, taken = by_lines(problem, variant), layout(problem)
     if cut:
         length, products = cut.length, summands(problem, cut)
     elif taken:
@@ -78,23 +78,23 @@ def error_bound(problem: Conv, only: str = "") -> float:
     return float(np.finfo(problem.dtype).eps) * (2 * math.log2(length) + 2 * products**0.5)
 
 
-def prepare(problem: Conv, threads: int, only: str = "") -> Prepared:
+def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
     """Compile the transforms and size the scratch, by the route that is estimated lower, or the only one."""
-    if not by_lines(problem, only):
+    if not by_lines(problem, variant):
         return prepare_tiles(problem, threads)
-    cut = best(problem, threads, only)
+    cut = best(problem, threads, variant)
     assert cut is not None
     if cut.blocks and problem.groups > 1:
-        return _by_group(problem, threads, only)
+        return _by_group(problem, threads, variant)
     return prepare_spectra(problem, threads, cut)
 
 
-def _by_group(problem: Conv, threads: int, only: str) -> Prepared:
+def _by_group(problem: Conv, threads: int, variant: str) -> Prepared:
     """One group and image at a time, whose spectra stay in the last-level cache: all blocks of the kernel read them."""
     groups = problem.groups
     ins, outs = problem.c_in // groups, problem.c_out // groups
     one = dataclasses.replace(problem, n=1, c_in=ins, c_out=outs, groups=1)
-    cut = best(one, threads, only)
+    cut = best(one, threads, variant)
     assert cut is not None
     part = prepare_spectra(one, threads, cut)
 
@@ -112,14 +112,14 @@ def _by_group(problem: Conv, threads: int, only: str) -> Prepared:
     return dataclasses.replace(part, pack=pack, note=f"{groups} groups in turn, {part.note}")
 
 
-def fuses(problem: Conv, only: str = "") -> bool:
+def fuses(problem: Conv, variant: str = "") -> bool:
     """Scale, shift and the ReLU family are applied on the way out by codelets, not by SciPy's route; pools by neither."""
-    return problem.pool is None and codes(problem.activation)[0] == 0 and by_lines(problem, only) is not None
+    return problem.pool is None and codes(problem.activation)[0] == 0 and by_lines(problem, variant) is not None
 
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """Other axes, lanes and lengths, and SciPy's transforms."""
-    return {name: FFT.only(name, "refuse", "prepare", "error_bound", "fuses") for name in kinds(problem, threads)}
+    return {name: FFT.as_variant(name, "refuse", "prepare", "error_bound", "fuses") for name in variant_names(problem, threads)}
 
 
 def estimate(problem: Conv) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.methods.fft.blocking import Blocking, frequencies, summands, taps, transform_cycles
 from kernels.methods.fft.codelets import Spectrum, spectrum
 from kernels.methods.fft.passes import Tables, fast, transform
@@ -109,7 +109,7 @@ def spectra_packer(problem: Conv, cut: Blocking, parts: int, task: int, own: Tab
     products, vectors = summands(problem, cut), -(-outs // lanes)
     number = problem.groups * parts * task
     units = problem.groups * vectors * products
-    threads = worth(threads, units * (2 * transform_cycles(cut.length) + SPREAD * 2 * f * lanes))
+    threads = threads_for(units * (2 * transform_cycles(cut.length) + SPREAD * 2 * f * lanes), threads)
     geometry = WeightSpectra.packed(
         lanes=lanes, itemsize=problem.itemsize, length=cut.length, frequencies=f, groups=problem.groups, outs=outs,
         ins=ins, taps=problem.taps, lines=len(starts) - 1, summands=products, n=cut.n if cut.each else 0, m=cut.m,

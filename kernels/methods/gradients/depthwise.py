@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import memory_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
@@ -170,7 +170,7 @@ def prepare(problem: ConvWeight, threads: int) -> Prepared:
         oh=oh, ow=ow, sh=problem.stride[0], sw=problem.stride[1], taps=problem.taps, dot=dot(problem.stride[1], lanes, size),
     )  # fmt: skip
     down, across = _met(problem, 0), _met(problem, 1)
-    used = min(worth(threads, cycles(problem)), problem.c_out)
+    used = min(threads_for(cycles(problem), threads), problem.c_out)
     launch = taps_of_channel.ready(0, 0, 0, geometry, down, across)
 
     def pack(operands: Operands) -> Run:

@@ -10,7 +10,7 @@ convolutions on SIMD architectures", SC 2018, arXiv 1808.05567, section II-G.
 
 from __future__ import annotations
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
@@ -22,7 +22,7 @@ from kernels.problem.conv import ConvWeight
 
 def prepare(problem: ConvWeight, threads: int) -> Prepared:
     """Choose a blocking, compile its tiles."""
-    threads = worth(threads, best(problem, 1).cycles)
+    threads = threads_for(best(problem, 1).cycles, threads)
     return prepare_blocks(problem, threads, best(problem, threads))
 
 

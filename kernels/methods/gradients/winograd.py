@@ -9,11 +9,11 @@ convolutional neural networks", arXiv 1509.09308, section 5.1; error growth B. B
 
 from __future__ import annotations
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
-from kernels.methods.gradients.winograd_blocking import TILES, best, error, kinds
+from kernels.methods.gradients.winograd_blocking import TILES, best, error, tile_sizes
 from kernels.methods.gradients.winograd_driver import prepare_tiles
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import ConvWeight
@@ -38,15 +38,15 @@ def refuse(problem: ConvWeight) -> str | None:
     return None
 
 
-def error_bound(problem: ConvWeight, only: str = "") -> float:
+def error_bound(problem: ConvWeight, variant: str = "") -> float:
     """The tile may differ with the threads; the largest of theirs."""
-    return max(error(problem, best(problem, threads, only)) for threads in range(1, cores() + 1))
+    return max(error(problem, best(problem, threads, variant)) for threads in range(1, cores() + 1))
 
 
-def prepare(problem: ConvWeight, threads: int, only: str = "") -> Prepared:
+def prepare(problem: ConvWeight, threads: int, variant: str = "") -> Prepared:
     """Choose a blocking, compile its tiles."""
-    threads = worth(threads, best(problem, 1, only).cycles)
-    return prepare_tiles(problem, threads, best(problem, threads, only))
+    threads = threads_for(best(problem, 1, variant).cycles, threads)
+    return prepare_tiles(problem, threads, best(problem, threads, variant))
 
 
 def estimate(problem: ConvWeight) -> float:
@@ -56,9 +56,9 @@ def estimate(problem: ConvWeight) -> float:
 
 def variants(problem: ConvWeight, threads: int) -> dict[str, Implementation]:
     """Other tiles."""
-    own = best(problem, worth(threads, best(problem, 1).cycles))
-    names = [f"{mh}x{mw}" for mh, mw in kinds(problem) if (mh, mw) != (own.mh, own.mw)]
-    return {name: WINOGRAD.only(name, "prepare", "error_bound") for name in names}
+    own = best(problem, threads_for(best(problem, 1).cycles, threads))
+    names = [f"{mh}x{mw}" for mh, mw in tile_sizes(problem) if (mh, mw) != (own.mh, own.mw)]
+    return {name: WINOGRAD.as_variant(name, "prepare", "error_bound") for name in names}
 
 
 WINOGRAD = Implementation(

@@ -64,14 +64,14 @@ def error(problem: ConvWeight, block: TileBlocking) -> float:
 
 
 @remembered
-def best(problem: ConvWeight, threads: int, only: str = "") -> TileBlocking:
-    """The blocking with the lowest estimate; only: of this tile, if there is one."""
+def best(problem: ConvWeight, threads: int, variant: str = "") -> TileBlocking:
+    """The blocking with the lowest estimate; variant: of this tile, if there is one."""
     found = list(_blockings(problem, threads))
-    found = [block for block in found if f"{block.mh}x{block.mw}" == only] or found
+    found = [block for block in found if f"{block.mh}x{block.mw}" == variant] or found
     return min(found, key=lambda block: block.cycles)
 
 
-def kinds(problem: ConvWeight) -> list[tuple[int, int]]:
+def tile_sizes(problem: ConvWeight) -> list[tuple[int, int]]:
     """(mh, mw) of the tiles that are considered."""
     table = ALONE if min(problem.kernel) == 1 else TILES
     return [(mh, mw) for mh in table[problem.kernel[0]] for mw in table[problem.kernel[1]]]
@@ -81,7 +81,7 @@ def _blockings(problem: ConvWeight, threads: int) -> Iterator[TileBlocking]:
     lanes = machine().lanes(problem.itemsize)
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = problem.conv_size
-    for mh, mw in kinds(problem):
+    for mh, mw in tile_sizes(problem):
         down, across = -(-oh // mh), -(-ow // mw)
         for images, rows, columns in _shapes(max(1, problem.n), down, across):
             blocks = -(-max(1, problem.n) // images) * -(-down // rows) * -(-across // columns)

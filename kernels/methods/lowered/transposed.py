@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cost.calibration import calibration, worth
+from kernels.cost.calibration import calibration, threads_for
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
 from kernels.methods.estimate import estimate
@@ -157,7 +157,7 @@ def _operands(problem: ConvTranspose, part: Part, operands: Operands, threads: i
     given = frozen(operands.weight.reshape(groups, problem.c_in // groups, outs, problem.taps))
     weight = np.empty(part.conv.weight_shape, given.dtype)
     taps = _taps(problem, part)
-    used = worth(threads, 4.0 * weight.size)
+    used = threads_for(4.0 * weight.size, threads)
     if problem.taps == 1 and taps.shape == (1, 1):
         size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
         kind = transpose(lanes, size), lanes, size, problem.c_in // groups, outs
@@ -185,7 +185,7 @@ def _interleaved(problem: ConvTranspose, given: tuple[Part, ...], prepared: list
     lines, stride = _lines(problem, given), problem.stride[-1]
     few = stride if stride <= WIDEST else 0
     channels, width = images(problem) * problem.c_out, problem.conv_size[-1]
-    used = worth(threads, 2 * channels * math.prod(problem.conv_size))  # cycles: a load and a store each, not all in cache
+    used = threads_for(2 * channels * math.prod(problem.conv_size), threads)  # cycles: a load and a store each, not all in cache
     rest = kernel(few, lanes, size), few, lanes, size, width
     launch = interleave.ready(0, 0, lines, np.empty(0, problem.dtype), *rest)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
 from kernels.primitives.prepared import Prepared, Run
@@ -124,7 +124,7 @@ def lowered(engine: str) -> Implementation:
         scratch = Scratch((copied + made) * problem.itemsize)
         shape = plane.n, problem.c_in, problem.kernel[0], math.prod(problem.size[1:])
         x_shape, out_shape = (*problem.x_shape[:3], shape[3]), (*problem.conv_shape[:3], math.prod(problem.conv_size[1:]))
-        used = worth(threads, (copied + made) * problem.itemsize / 4)  # bytes a cycle that are read and written
+        used = threads_for((copied + made) * problem.itemsize / 4, threads)  # bytes a cycle that are read and written
         three, four = np.empty((0, 0, 0), problem.dtype), np.empty((0, 0, 0, 0), problem.dtype)
         fill, put = gather.ready(four, four, 0, *window), place.ready(three, four, 0)
         total, channels = problem.n * problem.conv_size[0], problem.conv_shape[1]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.methods.pooling.narrow import for_kind
 from kernels.primitives.pool_window import MAXIMUM, code
 from kernels.primitives.prepared import Prepared, without_operands
@@ -237,7 +237,7 @@ def prepare_long(problem: Pool, threads: int, row_counts: Array, counts: Array) 
     kind, dtype = code(problem.kind), np.dtype(problem.dtype)
     inner = dtype if kind == MAXIMUM else np.dtype(np.float64)
     planes, (h, w), (oh, ow), (kh, kw) = problem.n * problem.c_in, problem.size, problem.out_size, problem.kernel
-    threads = worth(threads, cycles(problem))
+    threads = threads_for(cycles(problem), threads)
     (top, _), (left, _), (sh, sw), (dh, dw) = *problem.padding, problem.stride, problem.dilation
     upright = kh > 1 or oh != h or sh > 1 or top > 0
     between = planes * oh * w if upright else 0

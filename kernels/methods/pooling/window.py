@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cost.calibration import calibration, worth
+from kernels.cost.calibration import calibration, threads_for
 from kernels.cost.memory import L2_BYTES
 from kernels.cost.roofline import memory_seconds, rate
 from kernels.methods import registry
@@ -137,7 +137,7 @@ def _prepare_positions(problem: Pool, threads: int) -> Prepared:
 def prepare(problem: Pool, threads: int) -> Prepared:
     """Compile the micro-kernel, count the divisors, lay out the scratch rows."""
     near = problem.compulsory_bytes < machine().l2 / 2
-    threads = worth(threads, problem.compulsory_bytes / (L2_BYTES if near else BYTES_PER_CYCLE))
+    threads = threads_for(problem.compulsory_bytes / (L2_BYTES if near else BYTES_PER_CYCLE), threads)
     if problem.return_indices:
         return _prepare_positions(problem, threads)
     size = problem.itemsize

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import memory_seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
@@ -59,7 +59,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
     rest = problem.stride, (problem.padding[0][0], problem.padding[1][0]), problem.dilation, problem.groups
     no_bias = np.zeros(problem.c_out, problem.dtype)
     four = np.empty((0, 0, 0, 0), problem.dtype)
-    launch, threads = loops.ready(four, four, no_bias, four, *rest), worth(threads, problem.flops * CYCLES)
+    launch, threads = loops.ready(four, four, no_bias, four, *rest), threads_for(problem.flops * CYCLES, threads)
 
     def pack(operands: Operands) -> Run:
         weight, bias = operands.weight, no_bias if operands.bias is None else operands.bias

@@ -82,17 +82,17 @@ def tiling(problem: Conv, cut: Blocking) -> Conv:
     return dataclasses.replace(problem.bare(), kernel=kernel, stride=(cut.mh, cut.mw), padding=tuple(pads))
 
 
-def kind(cut: Blocking) -> str:
+def variant_of(cut: Blocking) -> str:
     """What tells cuts apart for measuring: the tile's outputs."""
     return f"{cut.mh}x{cut.mw}"
 
 
-def kinds(problem: Conv, threads: int) -> list[str]:
+def variant_names(problem: Conv, threads: int) -> list[str]:
     """Tiles that are estimated not much higher than the best."""
-    return rivals(((kind(cut), cut.cycles) for cut in _cuts(problem, threads)), kind(best(problem, threads)))
+    return rivals(((variant_of(cut), cut.cycles) for cut in _cuts(problem, threads)), variant_of(best(problem, threads)))
 
 
-def _resized(old: Conv, cut: Blocking, problem: Conv, threads: int, only: str = "") -> Blocking:
+def _resized(old: Conv, cut: Blocking, problem: Conv, threads: int, variant: str = "") -> Blocking:
     """The cut of another problem of the class for this one: the same tile, as many blocks of its rows and columns."""
     lanes, outs = machine().lanes(problem.itemsize), problem.c_out // problem.groups
     (down, across), (down_old, across_old) = (
@@ -113,11 +113,11 @@ def _resized(old: Conv, cut: Blocking, problem: Conv, threads: int, only: str = 
 
 
 @by_class(_resized)
-def best(problem: Conv, threads: int, only: str = "") -> Blocking:
+def best(problem: Conv, threads: int, variant: str = "") -> Blocking:
     """The cut with the lowest estimate, of those with a tolerable error if there are any; where tasks do not hold whole windows of a pool
-    that follows, its cost counts. only: of this kind, if there is one."""
+    that follows, its cost counts. variant: of this one, if there is one."""
     tables = _table(problem, threads)
-    tables = [cuts for cuts in tables if kind(cuts) == only] or tables
+    tables = [cuts for cuts in tables if variant_of(cuts) == variant] or tables
     tables = [cuts for cuts in tables if error(problem, cuts) <= TOLERABLE] or tables
     apart = pool_apart(problem, threads)
     found = []

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.cost.gemm import even, pooled_size
 from kernels.methods.winograd import blocking, tile_load, tile_store
 from kernels.methods.winograd.pack_weights import transformer
@@ -162,12 +162,12 @@ def ends(total: int, step: int) -> set[int]:
     return {step, total % step or step}
 
 
-def prepare(problem: Conv, threads: int, only: str = "", *, last: bool = False) -> Prepared:
-    """Choose a cut (of one kind only), compile transforms and tiles."""
+def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = False) -> Prepared:
+    """Choose a cut (of one variant only), compile transforms and tiles."""
     if max(problem.stride) > 1:
-        return prepare_polyphase(problem, threads, functools.partial(prepare, only=only))
-    threads = worth(threads, blocking.best(problem, 1).cycles)
-    cut = blocking.best(problem, threads, only)
+        return prepare_polyphase(problem, threads, functools.partial(prepare, variant=variant))
+    threads = threads_for(blocking.best(problem, 1).cycles, threads)
+    cut = blocking.best(problem, threads, variant)
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = pooled_size(problem)

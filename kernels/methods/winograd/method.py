@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import BIND, map_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
@@ -61,11 +61,11 @@ def parts(problem: Conv) -> tuple[tuple[Conv, int], ...] | None:
     return ((_sliding(problem), 1),) if max(problem.stride) > 1 else None
 
 
-def error_bound(problem: Conv, only: str = "") -> float:
+def error_bound(problem: Conv, variant: str = "") -> float:
     """The tile may differ with the threads; the largest of theirs. See `methods.winograd.blocking.error`; B. Barabasz et al.,
     arXiv 1803.10986."""
     problem = _sliding(problem)
-    return max(blocking.error(problem, blocking.best(problem, threads, only)) for threads in range(1, cores() + 1))
+    return max(blocking.error(problem, blocking.best(problem, threads, variant)) for threads in range(1, cores() + 1))
 
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
@@ -75,18 +75,18 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
     return prepare(problem, threads, last=True)
 
 
-def fuses(problem: Conv, only: str = "") -> bool:
+def fuses(problem: Conv, variant: str = "") -> bool:
     """Scale, shift and activation are applied on the way out; pools where a task's tiles hold whole windows."""
     problem = _sliding(problem)
-    cuts = (blocking.best(problem, threads, only) for threads in range(1, cores() + 1))
+    cuts = (blocking.best(problem, threads, variant) for threads in range(1, cores() + 1))
     return problem.pool is None or all(blocking.holds_windows(problem, cut) for cut in cuts)
 
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """Other tiles."""
     problem = _sliding(problem)
-    names = blocking.kinds(problem, worth(threads, blocking.best(problem, 1).cycles))
-    return {name: WINOGRAD.only(name, "prepare", "error_bound", "fuses") for name in names}
+    names = blocking.variant_names(problem, threads_for(blocking.best(problem, 1).cycles, threads))
+    return {name: WINOGRAD.as_variant(name, "prepare", "error_bound", "fuses") for name in names}
 
 
 def estimate(problem: Conv) -> float:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.cost.gemm import even
 from kernels.methods.winograd.matrices import matrices
 from kernels.methods.winograd.transforms import both_axes
@@ -126,7 +126,7 @@ def transformer(c_out: int, k: int, groups: int, m: int, tile: tuple[int, int], 
     (mh, mw), (rh, rw), lanes = tile, kernel, machine().lanes(size)
     points = math.prod(n + r - 1 for n, r in zip(tile, kernel))
     m_tiles, m_edge, m_full_tiles = even(c_out // groups, m)
-    threads = worth(threads, POINT * points * c_out * k)
+    threads = threads_for(POINT * points * c_out * k, threads)
     code = address(_summands, Weights, lanes=lanes, itemsize=size, mh=mh, rh=rh, mw=mw, rw=rw)
     geometry = WeightTiles.packed(
         transform=code, lanes=lanes, itemsize=size, mh=mh, mw=mw, rh=rh, rw=rw, c_out=c_out, outs=c_out // groups, k=k, m_tiles=m_tiles,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cost.calibration import worth
+from kernels.cost.calibration import threads_for
 from kernels.methods.winograd.stride_phases import axes, polyphase
 from kernels.primitives.deinterleave import Deinterleave, deinterleave
 from kernels.primitives.interleave import WIDEST
@@ -93,7 +93,7 @@ def prepare_polyphase(problem: Conv, threads: int, prepare: Callable[[Conv, int]
         sw=step, row_phases=len(starts), column_phases=len(across.starts), starts=starts.ctypes.data, targets=targets.ctypes.data,
     )  # fmt: skip
     launch = _phase.ready(0, 0, geometry)
-    helpers = worth(threads, 2 * math.prod(slides.x_shape))  # cycles: a load and a store each
+    helpers = threads_for(2 * math.prod(slides.x_shape), threads)  # cycles: a load and a store each
     units = problem.n * problem.c_in * len(down.starts)
 
     def pack(operands: Operands) -> Run:
