@@ -13,6 +13,7 @@ from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import memory_seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
+from kernels.methods.reference.pieces import count, pieces
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
@@ -45,18 +46,26 @@ def channel(x, weight, bias, out, stride, before, dilation):
 
 
 @region
-def loops(image, thread, x, weight, bias, out, stride, before, dilation, groups):
-    """A plane of out (n, c_out, oh, ow) from x (n, c_in, h, w); stride, before, dilation are (h, w) pairs."""
-    c_out, ins = weight.shape[:2]
-    outs = c_out // groups
+def loops(job, thread, x, weight, bias, out, stride, before, dilation, groups, piece):
+    """A piece of a plane of out (n, c_out, oh, ow) from x (n, c_in, h, w); stride, before, dilation, piece are (h, w) pairs."""
+    (c_out, ins), (oh, ow) = weight.shape[:2], out.shape[2:]
+    across = (ow + piece[1] - 1) // piece[1]
+    each = (oh + piece[0] - 1) // piece[0] * across
+    image, part = job // each, job % each
     n, j = image // c_out, image % c_out
-    first = j // outs * ins
-    channel(x[n, first : first + ins], weight[j], bias[j], out[n, j], stride, before, dilation)
+    first = j // (c_out // groups) * ins
+    top, left = part // across * piece[0], part % across * piece[1]
+    within = before[0] - top * stride[0], before[1] - left * stride[1]
+    some = out[n, j, top : min(top + piece[0], oh), left : min(left + piece[1], ow)]
+    channel(x[n, first : first + ins], weight[j], bias[j], some, stride, within, dilation)
 
 
 def prepare(problem: Conv, threads: int) -> Prepared:
     """Compile."""
-    rest = problem.stride, (problem.padding[0][0], problem.padding[1][0]), problem.dilation, problem.groups
+    (oh, ow), planes = problem.conv_size, problem.n * problem.c_out
+    piece = pieces(problem.flops / SPEED / max(planes, 1), oh, ow)
+    jobs = planes * count(oh, ow, piece)
+    rest = problem.stride, (problem.padding[0][0], problem.padding[1][0]), problem.dilation, problem.groups, piece
     no_bias = np.zeros(problem.c_out, problem.dtype)
     four = np.empty((0, 0, 0, 0), problem.dtype)
     launch, threads = loops.ready(four, four, no_bias, four, *rest), threads_for(problem.flops * CYCLES, threads)
@@ -65,7 +74,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
         weight, bias = operands.weight, no_bias if operands.bias is None else operands.bias
 
         def run(x: Array, out: Array) -> None:
-            launch(threads, problem.n * problem.c_out, x, weight, bias, out, *rest)
+            launch(threads, jobs, x, weight, bias, out, *rest)
 
         return run
 

@@ -11,6 +11,7 @@ import numpy as np
 from kernels.cost.roofline import memory_seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
+from kernels.methods.reference.pieces import count, pieces
 from kernels.primitives.prepared import Prepared, without_operands
 from kernels.problem.arrays import frozen
 from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
@@ -74,16 +75,32 @@ def plane_averages(x, out, depths, heights, widths, dilation, ends, include_pad,
                 out[od, oh, ow] = total / number if number else 0.0
 
 
-@region
-def maxima(p, thread, x, out, indices, depths, heights, widths, dilation):
-    """A plane of x (planes, d, h, w); `indices` (planes, od, oh, ow), or (1, 0, 0, 0) if no positions are wanted."""
-    plane_maxima(x[p], out[p], indices[p % indices.shape[0]], depths, heights, widths, dilation)
+@njit
+def place(job, out, piece):
+    """(plane, top, bottom, left, right) of a job: the piece of a plane of out (planes, od, oh, ow), through all its depth."""
+    oh, ow = out.shape[2:]
+    across = (ow + piece[1] - 1) // piece[1]
+    each = (oh + piece[0] - 1) // piece[0] * across
+    top, left = job % each // across * piece[0], job % each % across * piece[1]
+    return job // each, top, min(top + piece[0], oh), left, min(left + piece[1], ow)
 
 
 @region
-def averages(p, thread, x, out, depths, heights, widths, dilation, ends, include_pad, divisor):
-    """A plane of x (planes, d, h, w)."""
-    plane_averages(x[p], out[p], depths, heights, widths, dilation, ends=ends, include_pad=include_pad, divisor=divisor)
+def maxima(job, thread, x, out, indices, depths, heights, widths, dilation, piece):
+    """A piece of a plane of x (planes, d, h, w); `indices` (planes, od, oh, ow), or (1, 0, 0, 0) if no positions are wanted."""
+    p, top, bottom, left, right = place(job, out, piece)
+    found = indices[p % indices.shape[0], :, top:bottom, left:right]
+    plane_maxima(x[p], out[p, :, top:bottom, left:right], found, depths, heights[:, top:bottom], widths[:, left:right], dilation)
+
+
+@region
+def averages(job, thread, x, out, depths, heights, widths, dilation, ends, include_pad, divisor, piece):
+    """A piece of a plane of x (planes, d, h, w)."""
+    p, top, bottom, left, right = place(job, out, piece)
+    plane_averages(
+        x[p], out[p, :, top:bottom, left:right], depths, heights[:, top:bottom], widths[:, left:right], dilation,
+        ends=ends, include_pad=include_pad, divisor=divisor,
+    )  # fmt: skip
 
 
 def windows(problem: Pool | AdaptivePool, axis: int) -> Array:
@@ -106,14 +123,17 @@ def prepare(problem: Pool | AdaptivePool, threads: int) -> Prepared:
         dilation, include_pad, divisor = problem.dilation, problem.count_include_pad, problem.divisor_override or 0
     ends, dilation = (1,) * (3 - axes) + ends, (1,) * (3 - axes) + dilation
     no_indices = np.empty((1, 0, 0, 0), np.int64)
+    oh, ow = out_size[1:]
+    piece = pieces(problem.flops / SPEED / max(problem.n * problem.c_in, 1), oh, ow)
+    each, rest = count(oh, ow, piece), (dilation, ends, include_pad, divisor, piece)
 
     def run(x: Array, out: Array, indices: Array | None = None) -> None:
         planes, result = frozen(x).reshape(len(x) * problem.c_in, *size), out.reshape(len(x) * problem.c_in, *out_size)
         if problem.kind == "max":
             where = no_indices if indices is None else indices.reshape(result.shape)
-            maxima.exact(threads, len(planes), planes, result, where, *tables, dilation)  # one of the inputs, however small
+            maxima.exact(threads, len(planes) * each, planes, result, where, *tables, dilation, piece)  # one of the inputs, however small
         else:
-            averages(threads, len(planes), planes, result, *tables, dilation, ends, include_pad, divisor)
+            averages(threads, len(planes) * each, planes, result, *tables, *rest)
 
     def no_images(size: tuple[int, ...], dtype: str) -> Array:
         return np.empty((0, problem.c_in, *size), dtype)
