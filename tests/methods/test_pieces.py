@@ -43,18 +43,18 @@ def test_pieces_give_the_bits_of_whole_planes(monkeypatch: pytest.MonkeyPatch, n
     x, second, options = CASES[name]
     op = name.split()[0]
     whole = kernels.plan(op, x.shape, second, implementation="jit", **options)
-    jobs: list[int] = []
+    tasks: list[int] = []
 
     def counted(*arguments: Any) -> int:
-        jobs.append(count(*arguments))
-        return jobs[-1]
+        tasks.append(count(*arguments))
+        return tasks[-1]
 
     monkeypatch.setattr(pieces, "LONGEST", longest)
     for module in (conv_jit, pool_jit):
         monkeypatch.setattr(module, "count", counted)
     preparation.forget()
     cut = kernels.plan(op, x.shape, second, implementation="jit", **options)
-    assert jobs and (longest > 1e-9 or max(jobs) > 1)
+    assert tasks and (longest > 1e-9 or max(tasks) > 1)
     out = np.full(cut.out_shape, np.nan, np.float32)
     np.testing.assert_array_equal(cut(x, out=out), whole(x))
 

@@ -46,12 +46,12 @@ def channel(x, weight, bias, out, stride, before, dilation):
 
 
 @region
-def loops(job, thread, x, weight, bias, out, stride, before, dilation, groups, piece):
+def loops(task, thread, x, weight, bias, out, stride, before, dilation, groups, piece):
     """A piece of a plane of out (n, c_out, oh, ow) from x (n, c_in, h, w); stride, before, dilation, piece are (h, w) pairs."""
     (c_out, ins), (oh, ow) = weight.shape[:2], out.shape[2:]
     across = (ow + piece[1] - 1) // piece[1]
     each = (oh + piece[0] - 1) // piece[0] * across
-    image, part = job // each, job % each
+    image, part = task // each, task % each
     n, j = image // c_out, image % c_out
     first = j // (c_out // groups) * ins
     top, left = part // across * piece[0], part % across * piece[1]
@@ -64,7 +64,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
     """Compile."""
     (oh, ow), planes = problem.conv_size, problem.n * problem.c_out
     piece = pieces(problem.flops / SPEED / max(planes, 1), oh, ow)
-    jobs = planes * count(oh, ow, piece)
+    tasks = planes * count(oh, ow, piece)
     rest = problem.stride, (problem.padding[0][0], problem.padding[1][0]), problem.dilation, problem.groups, piece
     no_bias = np.zeros(problem.c_out, problem.dtype)
     four = np.empty((0, 0, 0, 0), problem.dtype)
@@ -74,7 +74,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
         weight, bias = operands.weight, no_bias if operands.bias is None else operands.bias
 
         def run(x: Array, out: Array) -> None:
-            launch(threads, jobs, x, weight, bias, out, *rest)
+            launch(threads, tasks, x, weight, bias, out, *rest)
 
         return run
 

@@ -1,10 +1,10 @@
-"""How the plain loops share out what they compute: planes, and pieces of those that take long, so that no job keeps signals waiting."""
+"""How the plain loops share out what they compute: planes, and pieces of those that take long, so that no task keeps signals waiting."""
 
 from __future__ import annotations
 
 from math import ceil
 
-LONGEST = 0.25  # estimated seconds of a job: Ctrl-C and the other threads wait for a job's end
+LONGEST = 0.25  # estimated seconds of a task: Ctrl-C and the other threads wait for a task's end
 
 
 def pieces(seconds: float, rows: int, columns: int) -> tuple[int, int]:

@@ -76,27 +76,27 @@ def plane_averages(x, out, depths, heights, widths, dilation, ends, include_pad,
 
 
 @njit
-def place(job, out, piece):
-    """(plane, top, bottom, left, right) of a job: the piece of a plane of out (planes, od, oh, ow), through all its depth."""
+def place(task, out, piece):
+    """(plane, top, bottom, left, right) of a task: the piece of a plane of out (planes, od, oh, ow), through all its depth."""
     oh, ow = out.shape[2:]
     across = (ow + piece[1] - 1) // piece[1]
     each = (oh + piece[0] - 1) // piece[0] * across
-    top, left = job % each // across * piece[0], job % each % across * piece[1]
-    return job // each, top, min(top + piece[0], oh), left, min(left + piece[1], ow)
+    top, left = task % each // across * piece[0], task % each % across * piece[1]
+    return task // each, top, min(top + piece[0], oh), left, min(left + piece[1], ow)
 
 
 @region
-def maxima(job, thread, x, out, indices, depths, heights, widths, dilation, piece):
+def maxima(task, thread, x, out, indices, depths, heights, widths, dilation, piece):
     """A piece of a plane of x (planes, d, h, w); `indices` (planes, od, oh, ow), or (1, 0, 0, 0) if no positions are wanted."""
-    p, top, bottom, left, right = place(job, out, piece)
+    p, top, bottom, left, right = place(task, out, piece)
     found = indices[p % indices.shape[0], :, top:bottom, left:right]
     plane_maxima(x[p], out[p, :, top:bottom, left:right], found, depths, heights[:, top:bottom], widths[:, left:right], dilation)
 
 
 @region
-def averages(job, thread, x, out, depths, heights, widths, dilation, ends, include_pad, divisor, piece):
+def averages(task, thread, x, out, depths, heights, widths, dilation, ends, include_pad, divisor, piece):
     """A piece of a plane of x (planes, d, h, w)."""
-    p, top, bottom, left, right = place(job, out, piece)
+    p, top, bottom, left, right = place(task, out, piece)
     plane_averages(
         x[p], out[p, :, top:bottom, left:right], depths, heights[:, top:bottom], widths[:, left:right], dilation,
         ends=ends, include_pad=include_pad, divisor=divisor,
