@@ -93,7 +93,7 @@ def by_class(resize: Callable[..., Any]) -> Callable[[Callable[..., Result]], Ca
     return decorate
 
 
-def parts(length: int, other: int, step: int, unit: int = 1, more: int = 0) -> int:
+def step_like(length: int, other: int, step: int, unit: int = 1, more: int = 0) -> int:
     """The step that cuts a length into about as many parts as `step` cuts another, or so many more, in whole units."""
     count = max(1, round(-(-other // step) * length / other)) + more
     even = -(-length // count)

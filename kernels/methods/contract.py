@@ -21,16 +21,16 @@ class Implementation:
     name: what users write. operation: as `operation` says. refuse(problem): None, or the sentence why not. prepare(problem, threads):
     chooses tiles, compiles, sizes scratch. error_bound(problem): largest error expected, as a share of the largest sum of |x| |w| over a
     window (for `local` methods: of each output's own), before an activation. fuses(problem): whether prepare does the whole epilogue; if
-    not, it is handed the bare convolution and the plan does the rest. parts(problem): what it is lowered to, each with how often it runs;
-    None where it is done as it stands. prepare_last: prepare for x (n, *size, c_in) and out (n, *out_size, c_out) where the method reads
-    and writes these itself; None where the plan turns them over. prepare_unpacked: prepare for operands that serve one call, which need not
-    be packed; None where they are packed all the same.
+    not, it is handed the bare convolution and the plan does the rest. sub_problems(problem): what it is lowered to, each with how often it
+    runs; None where it is done as it stands. prepare_last: prepare for x (n, *size, c_in) and out (n, *out_size, c_out) where the method
+    reads and writes these itself; None where the plan transposes them. prepare_unpacked: prepare for operands that serve one call, which
+    need not be packed; None where they are packed all the same.
     variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
     for measuring.
     local: whether every output is a sum of its own window's products and nothing else, so that its error is a share of theirs, and a NaN
     or inf reaches no other output.
     estimate(problem): seconds of one core for a problem done as it stands, which only need to rank; None: "auto" never takes the method.
-    What is lowered is estimated by its parts, and parts_cycles(problem) that making them of the problem takes besides.
+    What is lowered is estimated by these, and lowering_cycles(problem) that making them of the problem takes besides.
     packing(problem): cycles of one core that the operands take to be packed, in every call of a function; None where they are taken as they
     are. packing_unpacked: the same by prepare_unpacked.
     mesh_factor: what its estimate is multiplied by on Intel's servers, where nobody measured: transforms, which go through the second-level
@@ -49,13 +49,13 @@ class Implementation:
     prepare: Callable[[Any, int], Prepared]
     error_bound: Callable[[Any], float]
     fuses: Callable[[Any], bool] = lambda problem: False
-    parts: Callable[[Any], tuple[tuple[Any, int], ...] | None] = lambda problem: None
+    sub_problems: Callable[[Any], tuple[tuple[Any, int], ...] | None] = lambda problem: None
     prepare_last: Callable[[Any, int], Prepared] | None = None
     prepare_unpacked: Callable[[Any, int], Prepared] | None = None
     variants: Callable[[Any, int], dict[str, Implementation]] = lambda problem, threads: {}
     local: bool = True
     estimate: Callable[[Any], float] | None = None
-    parts_cycles: Callable[[Any], float] = lambda problem: 0.0
+    lowering_cycles: Callable[[Any], float] = lambda problem: 0.0
     packing: Callable[[Any], float] | None = None
     packing_unpacked: Callable[[Any], float] | None = None
     mesh_factor: float = 1.0

@@ -11,23 +11,23 @@ from kernels.problem.conv import Conv, Problem
 
 
 def packing_seconds(problem: Problem, implementation: Implementation, *, once: bool = True) -> float:
-    """To pack the operands of all parts; once: as `prepare_unpacked` does it, which parts do not."""
-    parts = implementation.parts(problem)
-    if parts is not None:  # which may have parts of their own: a transposed volume is volumes, a volume is images
-        return sum(packing_seconds(part, registry.get(part, implementation.name), once=False) for part, _ in parts)
+    """To pack the operands of all sub-problems; once: as `prepare_unpacked` does it, which they do not."""
+    found = implementation.sub_problems(problem)
+    if found is not None:  # which may have some of their own: a transposed volume is volumes, a volume is images
+        return sum(packing_seconds(part, registry.get(part, implementation.name), once=False) for part, _ in found)
     cycles = (once and implementation.packing_unpacked) or implementation.packing
     return seconds_of(cycles(problem)) if cycles else 0.0
 
 
 def estimate(problem: Problem, implementation: Implementation) -> float | None:
-    """Of all parts where there are some; None where no estimate is known."""
-    parts = implementation.parts(problem)
-    if parts is not None:  # there may be none: outputs that no tap reaches
-        seconds = [estimate(part, registry.get(part, implementation.name)) for part, _ in parts]
+    """Of all sub-problems where there are some; None where no estimate is known."""
+    found = implementation.sub_problems(problem)
+    if found is not None:  # there may be none: outputs that no tap reaches
+        seconds = [estimate(part, registry.get(part, implementation.name)) for part, _ in found]
         if None in seconds:
             return None
-        apart = seconds_of(implementation.parts_cycles(problem)) + memory_seconds(problem)
-        return apart + sum(t * n for t, (_, n) in zip(seconds, parts) if t is not None)
+        apart = seconds_of(implementation.lowering_cycles(problem)) + memory_seconds(problem)
+        return apart + sum(t * n for t, (_, n) in zip(seconds, found) if t is not None)
     if implementation.estimate is None:
         return None
     kind = "conv" if isinstance(problem, Conv) else "pool"

@@ -71,7 +71,7 @@ def test_a_known_class_enumerates_nothing(name: str, monkeypatch: pytest.MonkeyP
     for length in (base - 20, base - 8, base + 20):  # paddings of each kind
         both(length)
     counted: list[str] = []
-    for module, function in ((direct, "candidates"), (winograd, "_cuts"), (fft, "candidates"), (scipy_route, "transformed")):
+    for module, function in ((direct, "candidates"), (winograd, "_blockings"), (fft, "candidates"), (scipy_route, "transformed")):
         original = getattr(module, function)
 
         def counting(*args: Any, _name: str = f"{module.__name__}.{function}", _original: Any = original) -> Any:
@@ -116,9 +116,9 @@ def test_classes() -> None:
 
 
 def test_parts() -> None:
-    assert classes.parts(300, 300, 100) == 100 and classes.parts(300, 300, 300) == 300
-    assert classes.parts(330, 300, 100) == 110 and classes.parts(330, 300, 100, 32) == 128
-    assert classes.parts(10, 300, 100) == 10 and classes.parts(301, 300, 150, more=1) == 101
+    assert classes.step_like(300, 300, 100) == 100 and classes.step_like(300, 300, 300) == 300
+    assert classes.step_like(330, 300, 100) == 110 and classes.step_like(330, 300, 100, 32) == 128
+    assert classes.step_like(10, 300, 100) == 10 and classes.step_like(301, 300, 150, more=1) == 101
 
 
 def test_choices_follow_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:

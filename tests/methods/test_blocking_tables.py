@@ -26,7 +26,7 @@ STRIDED = "conv2d n5 c6 31x700 -> c18 k3x9 s2x3 p1+1x4+4 d1x2 g3 bias float32"
 def test_direct(line: str, threads: int) -> None:
     problem, spec = parse(line), machine()
     found = list(direct.candidates(problem, threads))
-    assert len({(b.flat, b.rows, b.columns, b.channels, b.m, b.n, b.chunks) for b in found}) > 100
+    assert len({(b.flat, b.rows, b.columns, b.channels, b.m, b.n, b.oc_splits) for b in found}) > 100
     for block in found[::37]:
         packed = layout(problem, block.flat, block.rows, block.columns, spec.lanes(problem.itemsize))
         assert float(direct._cycles(problem, block, packed, threads, spec, block.flat)) == block.cycles
@@ -38,21 +38,21 @@ def test_direct(line: str, threads: int) -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 def test_winograd(line: str, threads: int) -> None:
     problem = parse(line)
-    cuts = winograd._cuts(problem, threads)
-    assert len(cuts) == len(set(cuts)) > 50
-    for cut in cuts[::11]:
-        assert float(winograd._cycles(problem, cut, threads)) == pytest.approx(cut.cycles, rel=1e-12)
-        assert cut.channels in (problem.c_out // problem.groups, winograd._fitting(problem, cut, problem.c_out // problem.groups))
-    able = [cut for cut in cuts if winograd.error(problem, cut) <= winograd.TOLERABLE]
-    whole = [cut.cycles for cut in able if winograd.holds_windows(problem, cut)]
+    blockings = winograd._blockings(problem, threads)
+    assert len(blockings) == len(set(blockings)) > 50
+    for block in blockings[::11]:
+        assert float(winograd._cycles(problem, block, threads)) == pytest.approx(block.cycles, rel=1e-12)
+        assert block.channels in (problem.c_out // problem.groups, winograd._fitting(problem, block, problem.c_out // problem.groups))
+    able = [block for block in blockings if winograd.error(problem, block) <= winograd.TOLERABLE]
+    whole = [block.cycles for block in able if winograd.holds_windows(problem, block)]
     assert winograd.best.__wrapped__(problem, threads).cycles <= min(whole)
 
 
 @pytest.mark.parametrize("line", [*LINES, STRIDED])
 def test_fft(line: str) -> None:
     problem = parse(line)
-    cuts = list(fft.candidates(problem, 2))
-    assert len(cuts) > 30
-    for cut in cuts[::13]:
-        assert float(fft._cycles(problem, cut, 2)) == pytest.approx(cut.cycles, rel=1e-12)
-    assert fft.best.__wrapped__(problem, 2).cycles == min(cut.cycles for cut in cuts)
+    blockings = list(fft.candidates(problem, 2))
+    assert len(blockings) > 30
+    for block in blockings[::13]:
+        assert float(fft._cycles(problem, block, 2)) == pytest.approx(block.cycles, rel=1e-12)
+    assert fft.best.__wrapped__(problem, 2).cycles == min(block.cycles for block in blockings)

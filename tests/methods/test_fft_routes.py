@@ -38,10 +38,10 @@ def expected(problem: Conv, x: np.ndarray, weight: np.ndarray, bias: np.ndarray)
 
 
 def families(problem: Conv) -> list[lines.Blocking]:
-    """Of each axis, each meaning of the lanes and one or several tiles, the cut with the lowest estimate."""
+    """Of each axis, each meaning of the lanes and one or several tiles, the blocking with the lowest estimate."""
     found: dict[tuple[int, bool, bool], lines.Blocking] = {}
-    for cut in sorted(lines.candidates(problem, 2), key=lambda cut: cut.cycles):
-        found.setdefault((cut.axis, cut.each, cut.tiles > 1), cut)
+    for block in sorted(lines.candidates(problem, 2), key=lambda block: block.cycles):
+        found.setdefault((block.axis, block.each, block.tiles > 1), block)
     return list(found.values())
 
 
@@ -54,15 +54,15 @@ def test_both_routes(name: str) -> None:
     wanted, tolerable = expected(problem, x, weight, bias), 40 * np.finfo(problem.dtype).eps
     operands = Operands(weight, bias)
     with pretend(l3=1 << 14):  # so small that a chunk holds one band
-        cuts = families(problem)
-    assert {cut.axis for cut in cuts} == {axis for axis in (0, 1) if lines.taps(problem, axis).reach}
-    for cut, threads in itertools.product([*cuts, None], (1, 2)):
+        blockings = families(problem)
+    assert {block.axis for block in blockings} == {axis for axis in (0, 1) if lines.taps(problem, axis).reach}
+    for block, threads in itertools.product([*blockings, None], (1, 2)):
         held, out = given(x), Guarded(problem.conv_shape, problem.dtype)
-        route = prepare_tiles(problem, threads) if cut is None else prepare_spectra(problem, threads, cut)
+        route = prepare_tiles(problem, threads) if block is None else prepare_spectra(problem, threads, block)
         route.pack(operands)(held.array, out.array)
-        assert reference.share(out.array, wanted) <= tolerable, cut
-        assert out.zones_untouched(), cut
-        assert held.unchanged(), cut
+        assert reference.share(out.array, wanted) <= tolerable, block
+        assert out.zones_untouched(), block
+        assert held.unchanged(), block
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -73,12 +73,12 @@ def test_long_kernels_in_blocks(name: str) -> None:
     shapes = problem.x_shape, problem.weight_shape, problem.c_out
     x, weight, bias = (draw.standard_normal(shape).astype(problem.dtype) for shape in shapes)
     wanted = expected(problem, x, weight, bias)
-    whole = next(cut for cut in lines.in_blocks(problem, 2) if cut.length == 256)
+    whole = next(block for block in lines.in_blocks(problem, 2) if block.length == 256)
     few = dataclasses.replace(whole, span=whole.span // 3, tiles=-(-problem.conv_size[1] // (whole.span // 3 * whole.outputs)))
     assert whole.blocks > 1 and few.tiles > whole.tiles
-    for cut in (whole, few):
+    for block in (whole, few):
         held, out = given(x), Guarded(problem.conv_shape, problem.dtype)
-        prepare_spectra(problem, 2, cut).pack(Operands(weight, bias))(held.array, out.array)
+        prepare_spectra(problem, 2, block).pack(Operands(weight, bias))(held.array, out.array)
         assert reference.share(out.array, wanted) <= 40 * np.finfo(problem.dtype).eps
         assert out.zones_untouched() and held.unchanged()
 
@@ -94,11 +94,11 @@ def test_nan_stays_in_its_tile() -> None:
     problem = Conv("conv1d", 1, 1, (1, 4000), (1, 33), (1, 1), ((0, 0), (0, 0)), (1, 1), "float32", 1, 1, False)
     draw = np.random.default_rng(3)
     x, weight = draw.standard_normal(problem.x_shape).astype("float32"), draw.standard_normal(problem.weight_shape).astype("float32")
-    cut = next(cut for cut in sorted(lines.candidates(problem, 1), key=lambda cut: cut.cycles) if cut.tiles > 4)
+    block = next(block for block in sorted(lines.candidates(problem, 1), key=lambda block: block.cycles) if block.tiles > 4)
     clean, spoilt = np.empty(problem.conv_shape, "float32"), np.empty(problem.conv_shape, "float32")
-    run = prepare_spectra(problem, 1, cut).pack(Operands(weight))
+    run = prepare_spectra(problem, 1, block).pack(Operands(weight))
     run(x, clean)
     x[..., 10] = np.nan
     run(x, spoilt)
     assert np.isnan(spoilt[..., :10]).all()
-    np.testing.assert_array_equal(spoilt[..., cut.outputs :], clean[..., cut.outputs :])
+    np.testing.assert_array_equal(spoilt[..., block.outputs :], clean[..., block.outputs :])

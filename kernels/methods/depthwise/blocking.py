@@ -92,7 +92,7 @@ def _turning(rows: int, columns: int, size: Size, lanes: int) -> float:
 
 
 def _stacks(problem: Conv, threads: int, last: bool) -> Iterator[Stack]:
-    """Every cut into stacks that is considered."""
+    """Every blocking into stacks that is considered."""
     spec = machine()
     lanes, (oh, ow) = spec.lanes(problem.itemsize), problem.conv_size
     groups, multiplier = problem.n * -(-problem.c_in // lanes), problem.c_out // problem.c_in
@@ -115,7 +115,7 @@ def _stacks(problem: Conv, threads: int, last: bool) -> Iterator[Stack]:
 
 @remembered
 def best_channels(problem: Conv, threads: int, last: bool = False) -> Stack | None:
-    """The cut into stacks with the lowest estimate; None where not even one window of each lane stays in the second-level cache."""
+    """The blocking into stacks with the lowest estimate; None where not even one window of each lane stays in the second-level cache."""
     return min(_stacks(problem, threads, last), key=lambda stack: stack.cycles, default=None)
 
 

@@ -39,7 +39,7 @@ def refuse(problem: Problem) -> str | None:
 
 
 def _stack(problem: Conv, threads: int, variant: str, last: bool) -> Stack | None:
-    """The cut into stacks where that is estimated faster, or is the variant that was asked for."""
+    """The blocking into stacks where that is estimated faster, or is the variant that was asked for."""
     stack = best_channels(problem, threads, last)
     if stack is None or variant == ROWS:
         return None

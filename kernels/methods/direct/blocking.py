@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cost.classes import Anew, by_class, parts
+from kernels.cost.classes import Anew, by_class, step_like
 from kernels.cost.gemm import TILE_COST, TURNED, across_cycles, even, pool_apart, pooled_size, tallest, tap_cycles
 from kernels.cost.memory import L2_BYTES, L3_BYTES, stream_cycles, task_cycles
 from kernels.cost.roofline import BIND
@@ -38,8 +38,8 @@ UNPACKED = 8  # of one that reads each one's weights where they lie: 8x3 keeps t
 @dataclasses.dataclass(frozen=True)
 class Blocking:
     """rows, columns: outputs of a task's block. channels: input channels packed at a time. m, n: the largest tile,
-    channels by vectors. chunks: parts of the output channels, each a task of its own. across: lanes run along output channels, m counts
-    positions and n vectors of channels. cycles: the estimate."""
+    channels by vectors. oc_splits: parts of the output channels, each a task of its own. oc_lanes: whether lanes run along output
+    channels, m counts positions and n vectors of channels. cycles: the estimate."""
 
     flat: bool
     rows: int
@@ -47,8 +47,8 @@ class Blocking:
     channels: int
     m: int
     n: int
-    chunks: int
-    across: bool = False
+    oc_splits: int
+    oc_lanes: bool = False
     cycles: float = math.inf
 
 
@@ -62,7 +62,7 @@ class Blockings:
     channels: Array
     m: Array
     n: Array
-    chunks: Array
+    oc_splits: Array
     cycles: Array
 
     def __getitem__(self, which: Any) -> Blockings:
@@ -105,23 +105,23 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     ins = problem.c_in // problem.groups
     oh, ow = problem.conv_size
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
-    tasks = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
+    tasks = problem.n * problem.groups * row_blocks * column_blocks * block.oc_splits
     rounds = np.ceil(tasks / threads)
     few = rounds < row_blocks * column_blocks  # some thread has whole blocks only
     rows, columns = np.where(few, block.rows, oh / row_blocks), np.where(few, block.columns, ow / column_blocks)
     vectors = np.ceil(rows * columns / lanes) if flat else rows * np.ceil(columns / lanes)
     across = np.ceil(vectors / block.n)
-    down = even(-(-outs // block.chunks), block.m)[0]
+    down = even(-(-outs // block.oc_splits), block.m)[0]
     summed = ins * problem.taps
     calls = -(-ins // block.channels)
     # a tile that resumes sums reads and writes them past the first-level cache, or past the second where a task's outputs and block fill it
-    held = problem.itemsize * (rows * columns * outs / block.chunks + packed.size)
+    held = problem.itemsize * (rows * columns * outs / block.oc_splits + packed.size)
     resumed = np.where(held < 0.8 * spec.l2, RESUMED, 2 * spec.vector_bytes / L3_BYTES[spec.mesh])
     calling = TILE_COST + block.m * block.n / 2 + (calls - 1) * (TILE_COST + resumed * block.m * block.n)
-    per_tile = summed * tap_cycles(outs / block.chunks / down, vectors / across) + calling
+    per_tile = summed * tap_cycles(outs / block.oc_splits / down, vectors / across) + calling
     compute = across * down * per_tile
     pack = ins * packing_cycles(packed, lanes, block.rows - rows)
-    return rounds * task_cycles(compute, _stream(problem, spec, block.chunks), pack)
+    return rounds * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack)
 
 
 def table(problem: Conv, threads: int, most: int = TALLEST) -> Blockings:
@@ -131,7 +131,7 @@ def table(problem: Conv, threads: int, most: int = TALLEST) -> Blockings:
     outs, ins = problem.c_out // problem.groups, problem.c_in // problem.groups
     oh, ow = problem.conv_size
     tiles, heights = list(_tiles(outs, spec.registers, most)), row_counts(oh, threads)
-    chunks = sorted({1, min(threads, outs), min(2 * threads, outs)})
+    oc_splits = sorted({1, min(threads, outs), min(2 * threads, outs)})
     budget = spec.l2 // 2 // item
     found = []
     for flat in (False, True):
@@ -142,10 +142,10 @@ def table(problem: Conv, threads: int, most: int = TALLEST) -> Blockings:
         fits = (size <= budget) | ((rows == 1) & (columns == np.minimum(ow, lanes * n)))
         place, m, n, rows, columns, size = (each[fits] for each in (place, m, n, rows, columns, size))
         calls: Any = even(ins, np.maximum(1, np.minimum(ins, budget // size)))[0]  # to pack all channels, a part at a time
-        which, part, chunk = np.nonzero((calls[:, None, None] * np.array((1, 2, 4))[:, None] <= ins) & np.ones(len(chunks), bool))
+        which, part, chunk = np.nonzero((calls[:, None, None] * np.array((1, 2, 4))[:, None] <= ins) & np.ones(len(oc_splits), bool))
         pieces = calls[which] * np.array((1, 2, 4))[part]
         rows, columns, m, n, place = (each[which] for each in (rows, columns, m, n, place))
-        block = Blockings(np.full(len(which), flat), rows, columns, -(-ins // pieces), m, n, np.array(chunks)[chunk], np.empty(0))
+        block = Blockings(np.full(len(which), flat), rows, columns, -(-ins // pieces), m, n, np.array(oc_splits)[chunk], np.empty(0))
         packed = extents(problem, flat, rows, ow if flat else columns, lanes)
         found.append((place, dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec, flat))))
     (first, lines), (second, flats) = found
@@ -161,10 +161,10 @@ def candidates(problem: Conv, threads: int, most: int = TALLEST) -> Iterator[Blo
     return (found.one(i) for i in range(len(found.m)))
 
 
-def _stream(problem: Conv, spec: Machine, chunks: Any, across: bool = False) -> Any:
-    """Cycles to read one oc_split's weights once."""
+def _stream(problem: Conv, spec: Machine, oc_splits: Any, oc_lanes: bool = False) -> Any:
+    """Cycles to read one part's weights once."""
     total = problem.summands * problem.c_out * problem.itemsize
-    return stream_cycles(total, total / problem.groups / chunks, spec, across)
+    return stream_cycles(total, total / problem.groups / oc_splits, spec, oc_lanes)
 
 
 def oc_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
@@ -196,25 +196,25 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
             pack = TURNED * packed.size
         for n in range(1, min(4, vectors) + 1):
             m = tallest(rows * ow, min((spec.registers - 1 - n) // n, 16))
-            for chunks in sorted({1, min(threads, vectors)}):
-                panels = -(-vectors // chunks / n)
+            for oc_splits in sorted({1, min(threads, vectors)}):
+                panels = -(-vectors // oc_splits / n)
                 tap, calling = across_cycles(m, n, last, lanes)
                 passes = math.ceil(rows * ow / m)
                 compute = passes * math.ceil(panels) * (problem.summands * tap + calling)
                 # a panel that leaves the second-level cache comes back for every tile of positions: 8 rows of 12288, 18 against 10 ms
                 leaves = problem.summands * n * lanes * problem.itemsize > spec.l2 / 2
-                again = (passes - 1) * problem.summands * problem.c_out * problem.itemsize / chunks
+                again = (passes - 1) * problem.summands * problem.c_out * problem.itemsize / oc_splits
                 again /= L3_BYTES[spec.mesh] if leaves else 4 * L2_BYTES
-                task = task_cycles(compute, _stream(problem, spec, chunks, across=True) + again, pack)
-                cycles = math.ceil(problem.n * -(-oh // rows) * chunks / threads) * task
+                task = task_cycles(compute, _stream(problem, spec, oc_splits, oc_lanes=True) + again, pack)
+                cycles = math.ceil(problem.n * -(-oh // rows) * oc_splits / threads) * task
                 yield Blocking(
-                    flat=True, rows=rows, columns=ow, channels=problem.c_in, m=m, n=n, chunks=chunks, across=True, cycles=cycles
+                    flat=True, rows=rows, columns=ow, channels=problem.c_in, m=m, n=n, oc_splits=oc_splits, oc_lanes=True, cycles=cycles
                 )
 
 
 def variant_of(block: Blocking) -> str:
     """What tells blockings apart for measuring: the layout, and the tile's channels by vectors."""
-    return f"{'across' if block.across else 'flat' if block.flat else 'lines'} {block.m}x{block.n}"
+    return f"{'across' if block.oc_lanes else 'flat' if block.flat else 'lines'} {block.m}x{block.n}"
 
 
 def variant_names(problem: Conv, threads: int) -> list[str]:
@@ -229,23 +229,23 @@ def _resized(old: Conv, block: Blocking | None, problem: Conv, threads: int, var
         return None
     spec, (down, across), (down_old, across_old) = machine(), pooled_size(problem), pooled_size(old)
     lanes, (oh, ow) = spec.lanes(problem.itemsize), problem.conv_size
-    if block.across and oh * ow > NARROW * lanes and not last:
+    if block.oc_lanes and oh * ow > NARROW * lanes and not last:
         raise Anew
     step, line = problem.pool[2] if problem.pool else (1, 1)
 
     def fitting(more: int) -> Iterator[Blocking]:
         """As many parts of rows and of columns as there were, or so many more of either."""
         unit = lanes * block.n
-        some = {across} if block.columns >= across_old or block.flat or block.across else {
-            parts(across, across_old, block.columns, unit, extra) // line * line for extra in (0, more)
+        some = {across} if block.columns >= across_old or block.flat or block.oc_lanes else {
+            step_like(across, across_old, block.columns, unit, extra) // line * line for extra in (0, more)
         }  # fmt: skip
-        for rows in {parts(down, down_old, block.rows, step, extra) for extra in (0, more)}:
+        for rows in {step_like(down, down_old, block.rows, step, extra) for extra in (0, more)}:
             for columns in some - {0}:
-                packed = oc_layout(problem, rows, last) if block.across else layout(problem, block.flat, rows, columns, lanes)
+                packed = oc_layout(problem, rows, last) if block.oc_lanes else layout(problem, block.flat, rows, columns, lanes)
                 if packed.size * problem.itemsize <= spec.l2 // 2:
                     new = dataclasses.replace(block, rows=rows, columns=columns)
                     cycles = new.cycles * math.prod(problem.conv_shape) / math.prod(old.conv_shape)
-                    if not new.across:
+                    if not new.oc_lanes:
                         cycles = float(_cycles(problem, new, packed, threads, spec, new.flat))
                     yield dataclasses.replace(new, cycles=cycles)
 
@@ -279,7 +279,7 @@ def best(problem: Conv, threads: int, variant: str = "", last: bool = False) -> 
     doubt = 1.05 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
     turned = TURNED * math.prod(problem.conv_shape) / threads if last else 0.0
     lowest = [rows.one(int((rows.cycles + turned).argmin()))] if len(rows.m) else []
-    return min([*lowest, *others], key=lambda block: block.cycles * doubt if block.across else block.cycles + turned)
+    return min([*lowest, *others], key=lambda block: block.cycles * doubt if block.oc_lanes else block.cycles + turned)
 
 
 def weight_cycles(problem: Conv) -> float:

@@ -127,7 +127,7 @@ run_tasks = every_task(run_task)
 
 
 def vector_tables(block: Blocking, packed: Layout, size: Size, pitch: int | None, segment: int) -> tuple[Array, Array]:
-    """(cuts, vectors) for blocks of full and last rows by full and last columns: into how many tiles their vectors of at most `segment`
+    """(tiles, vectors) for blocks of full and last rows by full and last columns: into how many tiles their vectors of at most `segment`
     outputs are cut, as `even` says, and what the tile is told of each vector: its place in the packed block, its place in the output,
     its outputs. `size`: (rows, columns) of outputs; pitch: from row to row of the output, None: as long as the block's."""
     tables = []
@@ -168,7 +168,7 @@ def _pending(problem: Conv, block: Blocking) -> int:
     """Channels that wait to be written side by side, with channels last: all of a task's where sums are resumed, else as many as the
     second-level cache has room for, at least a tile's."""
     outs = problem.c_out // problem.groups
-    most = -(-even(outs, block.m)[0] // block.chunks) * tallest(outs, block.m) + block.m
+    most = -(-even(outs, block.m)[0] // block.oc_splits) * tallest(outs, block.m) + block.m
     room = machine().l2 // problem.itemsize // (block.rows * block.columns)
     return most if block.channels < problem.c_in // problem.groups else max(block.m, min(most, room))
 
@@ -183,7 +183,7 @@ def prepare_blocks(
     packed = layout(problem, block.flat, block.rows, block.columns, lanes, block.channels)
     oh, ow = pooled_size(problem)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
-    tasks = problem.n * problem.groups * row_blocks * column_blocks * block.chunks
+    tasks = problem.n * problem.groups * row_blocks * column_blocks * block.oc_splits
     line_offset = whole((packed.size + 8 * lanes) * size)  # whole vectors are read past a line's end; a row walks several at a time
     row_offset = line_offset + line_bytes(packed, lanes, size)
     conv_offset = row_offset + pool_bytes(problem, 1, block.columns)
@@ -201,7 +201,7 @@ def prepare_blocks(
     geometry = Blocks.packed(
         **common(problem, oh, ow), **packing(problem, packed, starts, line_offset), **pooling, **fields, rows=block.rows,
         columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks, channels=block.channels, k=problem.summands,
-        kernel_taps=problem.taps, oc_splits=block.chunks, m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles,
+        kernel_taps=problem.taps, oc_splits=block.oc_splits, m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles,
         tiles=tiles.ctypes.data, tiles_each=tiles.shape[1], n_tables=n_tables.ctypes.data, vectors=vectors.ctypes.data,
         vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, row_offset=row_offset, conv_offset=conv_offset,
         a_row=problem.summands * size if unpacked else 0, tasks=tasks, scratch_bytes=scratch_bytes,

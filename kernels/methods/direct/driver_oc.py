@@ -93,7 +93,7 @@ def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: boo
     oh = problem.conv_size[0]
     packed = oc_layout(problem, block.rows, last)
     row_blocks = -(-oh // block.rows)
-    tasks = problem.n * row_blocks * block.chunks
+    tasks = problem.n * row_blocks * block.oc_splits
     line_offset = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
     fields, scratch_bytes = staging(problem, packed, last, 0, 0, line_offset + line_bytes(packed, lanes, size))
     used = min(threads, tasks)
@@ -109,7 +109,7 @@ def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: boo
     geometry = OcBlocks.packed(
         **common(problem, *problem.conv_size), **packing(problem, packed, starts, line_offset), **fields, rows=block.rows,
         row_blocks=row_blocks, k=problem.summands, m=block.m, n_tiles=n_tiles, n_edge=n_edge, n_full_tiles=n_full_tiles,
-        oc_splits=block.chunks, one_line=packed.one_line, side_by_side=last or math.prod(problem.conv_size) == 1,
+        oc_splits=block.oc_splits, one_line=packed.one_line, side_by_side=last or math.prod(problem.conv_size) == 1,
         tiles=tiles.ctypes.data, offsets=offsets.ctypes.data, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
     turn = packer(problem.c_out, problem.summands, 1, 1, problem.dtype, threads, lanes)

@@ -33,7 +33,7 @@ def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = Fals
     threads = _threads_for(problem, threads)
     block = best_pooled(problem, threads, variant) if problem.pool else best(problem, threads, variant, last)
     assert block is not None
-    if block.across:
+    if block.oc_lanes:
         return prepare_oc_blocks(problem, threads, block, last=last)
     return prepare_blocks(problem, threads, block, tile, last=last)
 

@@ -1,4 +1,4 @@
-"""How a convolution by transforms of one axis is cut up: which axis, transforms of what length, what lies in the lanes, the product's tile.
+"""How a convolution by transforms of one axis is divided: the axis, transforms of what length, what lies in the lanes, the product's tile.
 
 Along the transformed axis tiles overlap by the kernel's reach and yield length - reach outputs each (overlap-save); a stride splits input
 and kernel into phases that join the channels (polyphase). On the other axis the taps stay, each reading spectra some columns further; its
@@ -32,7 +32,7 @@ LENGTHS = sorted({
     2 * 2**a * 3**b * 5**c for a in range(10) for b in range(6) for c in range(4) if 8 <= 2 * 2**a * 3**b * 5**c <= LONGEST
 })  # fmt: skip
 HELD = 256 << 20  # bytes of input spectra at a time where a kernel is cut into blocks
-SCIPY = "scipy"  # the kind that is not cut here
+SCIPY = "scipy"  # the variant that is not divided here
 CALL, LAUNCH = 40, 27000  # cycles to call a micro-kernel and start its loops, to launch a region
 BESIDE, ALONG = 12.0, 10.0  # cycles to bring or put a vector, by how its numbers lie in memory
 APART = {False: 25.0, True: 14.0}  # the same one by one: gathers take 10 cycles on Granite Rapids
@@ -91,68 +91,68 @@ class Blocking:
     cycles: float = math.inf
 
 
-def variant_of(cut: Blocking) -> str:
-    """What tells cuts apart for measuring: the axis, what lies in the lanes, the transform's length."""
-    return f"{'hw'[cut.axis]} {'blocks' if cut.blocks else 'channels' if cut.each else 'columns'} {cut.length}"
+def variant_of(block: Blocking) -> str:
+    """What tells blockings apart for measuring: the axis, what lies in the lanes, the transform's length."""
+    return f"{'hw'[block.axis]} {'blocks' if block.blocks else 'channels' if block.each else 'columns'} {block.length}"
 
 
 def variant_names(problem: Conv, threads: int) -> list[str]:
     """Kinds that are estimated not much higher than the best, SciPy's route among them; by the estimates for one thread."""
-    cut, by_scipy = best(problem, threads), layout(problem)
-    own = variant_of(cut) if cut and by_lines(problem) else SCIPY
-    costs = [(variant_of(cut), cut.cycles) for cut in itertools.chain(candidates(problem, 1), in_blocks(problem, 1))]
+    block, by_scipy = best(problem, threads), layout(problem)
+    own = variant_of(block) if block and by_lines(problem) else SCIPY
+    costs = [(variant_of(block), block.cycles) for block in itertools.chain(candidates(problem, 1), in_blocks(problem, 1))]
     return rivals(costs + ([(SCIPY, by_scipy.cycles)] if by_scipy else []), own)
 
 
-def _resized(old: Conv, cut: Blocking | None, problem: Conv, threads: int, variant: str = "") -> Blocking | None:
-    """The cut of another problem of the class for this one: the same length of transforms."""
-    if cut is None:
+def _resized(old: Conv, block: Blocking | None, problem: Conv, threads: int, variant: str = "") -> Blocking | None:
+    """The blocking of another problem of the class for this one: the same length of transforms."""
+    if block is None:
         return None
-    spec, out = machine(), problem.conv_size[cut.axis]
-    reach, column = taps(problem, cut.axis).reach, problem.c_in * frequencies(cut.length) * 2 * problem.itemsize
-    phases = len(taps(problem, cut.axis).phases)
-    if cut.blocks:
-        pieces = -(-out // cut.outputs)
-        span = min(pieces, max(2 * cut.blocks, spec.l3 // 3 // (column * phases)))
-        new = dataclasses.replace(cut, span=span, tiles=-(-pieces // span))
+    spec, out = machine(), problem.conv_size[block.axis]
+    reach, column = taps(problem, block.axis).reach, problem.c_in * frequencies(block.length) * 2 * problem.itemsize
+    phases = len(taps(problem, block.axis).phases)
+    if block.blocks:
+        pieces = -(-out // block.outputs)
+        span = min(pieces, max(2 * block.blocks, spec.l3 // 3 // (column * phases)))
+        new = dataclasses.replace(block, span=span, tiles=-(-pieces // span))
     else:
-        outputs = min(cut.length - reach, out)
-        new = dataclasses.replace(cut, outputs=outputs, tiles=-(-out // outputs))
-        if new.tiles != cut.tiles and cut.tiles == 1:
+        outputs = min(block.length - reach, out)
+        new = dataclasses.replace(block, outputs=outputs, tiles=-(-out // outputs))
+        if new.tiles != block.tiles and block.tiles == 1:
             raise Anew
-        band = (problem.conv_size[1 - cut.axis] + taps(problem, 1 - cut.axis).reach) * column * phases
-        band *= len(taps(problem, 1 - cut.axis).phases)
+        band = (problem.conv_size[1 - block.axis] + taps(problem, 1 - block.axis).reach) * column * phases
+        band *= len(taps(problem, 1 - block.axis).phases)
         new = dataclasses.replace(new, bands=max(1, min(problem.n * new.tiles, spec.l3 // 3 // band)))
-        if cut.each:
+        if block.each:
             rows = new.bands * wide(problem, new)
-            m = tallest(rows, cut.m)
+            m = tallest(rows, block.m)
             new = dataclasses.replace(new, m=m, stack=-(-rows // m))
     return dataclasses.replace(new, cycles=float(_cycles(problem, new, threads)))
 
 
-def _same_route(old: Conv, cut: Blocking | None, problem: Conv, variant: str = "") -> Blocking | None:
+def _same_route(old: Conv, block: Blocking | None, problem: Conv, variant: str = "") -> Blocking | None:
     """The route of another problem of the class."""
-    return None if cut is None else best(problem, 1, variant)
+    return None if block is None else best(problem, 1, variant)
 
 
 @by_class(_resized)
 def best(problem: Conv, threads: int, variant: str = "") -> Blocking | None:
-    """The cut with the lowest estimate; None where there is none. variant: of this one, if there is one."""
+    """The blocking with the lowest estimate; None where there is none. variant: of this one, if there is one."""
     if variant:
         found = [*candidates(problem, threads), *in_blocks(problem, threads)]
-        found = [cut for cut in found if variant_of(cut) == variant] or found
+        found = [block for block in found if variant_of(block) == variant] or found
     else:
-        found = [*(_one(cut, int(np.argmin(cut.cycles))) for cut in table(problem, threads)), *in_blocks(problem, threads)]
-    return min(found, key=lambda cut: cut.cycles, default=None)
+        found = [*(_one(block, int(np.argmin(block.cycles))) for block in table(problem, threads)), *in_blocks(problem, threads)]
+    return min(found, key=lambda block: block.cycles, default=None)
 
 
 @by_class(_same_route)
 def by_lines(problem: Conv, variant: str = "") -> Blocking | None:
-    """The cut for one thread, or None where SciPy's transforms are estimated lower, or are the only kind."""
-    cut, other = best(problem, 1, variant), layout(problem)
+    """The blocking for one thread, or None where SciPy's transforms are estimated lower, or are the only kind."""
+    block, other = best(problem, 1, variant), layout(problem)
     if variant:
-        return None if variant == SCIPY else cut
-    return cut if cut and (other is None or cut.cycles <= other.cycles) else None
+        return None if variant == SCIPY else block
+    return block if block and (other is None or block.cycles <= other.cycles) else None
 
 
 def frequencies(length: int) -> int:
@@ -160,26 +160,26 @@ def frequencies(length: int) -> int:
     return length // 2 + 1
 
 
-def wide(problem: Conv, cut: Blocking) -> int:
+def wide(problem: Conv, block: Blocking) -> int:
     """Columns of a band."""
-    if cut.blocks:
-        return cut.span + cut.blocks - 1
-    return problem.conv_size[1 - cut.axis] + taps(problem, 1 - cut.axis).reach
+    if block.blocks:
+        return block.span + block.blocks - 1
+    return problem.conv_size[1 - block.axis] + taps(problem, 1 - block.axis).reach
 
 
-def shifts(problem: Conv, cut: Blocking) -> Taps:
+def shifts(problem: Conv, block: Blocking) -> Taps:
     """Where the spectra that one column sums lie: by tap of the other axis, or block of the kernel, the phase and how many columns on."""
-    return Taps((0,) * cut.blocks, tuple(range(cut.blocks))) if cut.blocks else taps(problem, 1 - cut.axis)
+    return Taps((0,) * block.blocks, tuple(range(block.blocks))) if block.blocks else taps(problem, 1 - block.axis)
 
 
-def summands(problem: Conv, cut: Blocking) -> int:
+def summands(problem: Conv, block: Blocking) -> int:
     """Products that are summed at each frequency."""
-    return problem.c_in // problem.groups * len(taps(problem, cut.axis).phases) * len(shifts(problem, cut).index)
+    return problem.c_in // problem.groups * len(taps(problem, block.axis).phases) * len(shifts(problem, block).index)
 
 
 def table(problem: Conv, threads: int) -> list[Blocking]:
-    """Every cut of whole kernels that is considered, with its estimate: one record for each axis and what lies in the lanes, whose other
-    fields are arrays."""
+    """Every blocking of whole kernels that is considered, with its estimate: one record for each axis and what lies in the lanes, whose
+    other fields are arrays."""
     spec = machine()
     lanes, size = spec.lanes(problem.itemsize), problem.itemsize
     outs, found = problem.c_out // problem.groups, []
@@ -208,27 +208,27 @@ def table(problem: Conv, threads: int) -> list[Blocking]:
                             rows.append((length, outputs, tiles, bands, m, n, stack))
             if rows:
                 length, outputs, tiles, bands, m, n, stack = np.array(rows, np.int64).T
-                cut = Blocking(
+                block = Blocking(
                     axis=axis, length=length, outputs=outputs, tiles=tiles, each=each, bands=bands, m=m, n=n, stack=stack
                 )
-                found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, threads)))
+                found.append(dataclasses.replace(block, cycles=_cycles(problem, block, threads)))
     return found
 
 
-def _one(cut: Blocking, i: int) -> Blocking:
-    """One cut of a record of many."""
-    values = {name: value[i].item() for name, value in vars(cut).items() if isinstance(value, np.ndarray)}
-    return dataclasses.replace(cut, **values)
+def _one(block: Blocking, i: int) -> Blocking:
+    """One blocking of a record of many."""
+    values = {name: value[i].item() for name, value in vars(block).items() if isinstance(value, np.ndarray)}
+    return dataclasses.replace(block, **values)
 
 
 def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
     """The same one by one."""
-    return (_one(cut, i) for cut in table(problem, threads) for i in range(np.size(cut.m)))
+    return (_one(block, i) for block in table(problem, threads) for i in range(np.size(block.m)))
 
 
 def in_blocks(problem: Conv, threads: int) -> Iterator[Blocking]:
-    """Cuts of one long line whose kernel is cut into blocks (partitioned convolution): a block's taps read spectra one column further than
-    those of the block before. T. G. Stockham, "High-speed convolution and correlation", AFIPS 1966, section on long kernels."""
+    """Blockings of one long line whose kernel is cut into blocks (partitioned convolution): a block's taps read spectra one column further
+    than those of the block before. T. G. Stockham, "High-speed convolution and correlation", AFIPS 1966, section on long kernels."""
     spec, along, out = machine(), taps(problem, 1), problem.conv_size[1]
     lanes, size, outs = spec.lanes(problem.itemsize), problem.itemsize, problem.c_out // problem.groups
     if problem.size[0] > 1 or problem.kernel[0] > 1 or any(problem.padding[0]):
@@ -248,11 +248,11 @@ def in_blocks(problem: Conv, threads: int) -> Iterator[Blocking]:
                 continue
             m = tallest(outs, most)
             stack = tallest(-(-outs // m), max(1, spec.l2 // 3 // (f * m * 2 * n * lanes * size)))
-            cut = Blocking(
+            block = Blocking(
                 axis=1, length=length, outputs=outputs, tiles=-(-parts // span), each=False, bands=1, m=m, n=n, stack=stack, blocks=blocks,
                 span=span,
             )  # fmt: skip
-            yield dataclasses.replace(cut, cycles=float(_cycles(problem, cut, threads)))
+            yield dataclasses.replace(block, cycles=float(_cycles(problem, block, threads)))
 
 
 def lengths(out: int, reach: int) -> list[int]:
@@ -274,44 +274,45 @@ def transform_cycles(length: Any) -> Any:
     return length * (12.0 + 2.5 * np.maximum(0.0, np.log2(length / 128)))
 
 
-def _cycles(problem: Conv, cut: Blocking, threads: int) -> Any:
-    """Estimated cycles of the slowest thread; an array for a record of many cuts."""
+def _cycles(problem: Conv, block: Blocking, threads: int) -> Any:
+    """Estimated cycles of the slowest thread; an array for a record of many blockings."""
     spec = machine()
     lanes, size, groups = spec.lanes(problem.itemsize), problem.itemsize, problem.groups
-    along, across = taps(problem, cut.axis), shifts(problem, cut)
-    f, phases = frequencies(cut.length), len(along.phases) * len(across.phases)
-    outs, summed = problem.c_out // groups, summands(problem, cut)
-    chunks = -(-problem.n * cut.tiles // cut.bands)
-    columns = np.minimum(cut.bands, problem.n * cut.tiles) * wide(problem, cut)
-    if cut.each:
+    along, across = taps(problem, block.axis), shifts(problem, block)
+    f, phases = frequencies(block.length), len(along.phases) * len(across.phases)
+    outs, summed = problem.c_out // groups, summands(problem, block)
+    chunks = -(-problem.n * block.tiles // block.bands)
+    columns = np.minimum(block.bands, problem.n * block.tiles) * wide(problem, block)
+    if block.each:
         vectors = -(-problem.c_out // lanes)
-        tasks_in, tasks_out = columns * -(-problem.c_in * phases // lanes), -(-vectors // cut.n)
-        lines, held, weights = columns * np.minimum(cut.n, vectors), 0.0, f * summed * tasks_out * cut.n * lanes * 2.0 * size
+        tasks_in, tasks_out = columns * -(-problem.c_in * phases // lanes), -(-vectors // block.n)
+        lines, held, weights = columns * np.minimum(block.n, vectors), 0.0, f * summed * tasks_out * block.n * lanes * 2.0 * size
     else:
-        vectors, parts = -(-columns // lanes), -(-outs // (cut.stack * cut.m))
-        tasks_in, tasks_out = problem.c_in * phases * vectors, groups * parts * -(-vectors // cut.n)
-        lines = -(-outs // parts) * np.minimum(cut.n, vectors)
-        held = f * problem.c_in // groups * phases * (cut.n * lanes + across.reach) * 2.0 * size
+        vectors, parts = -(-columns // lanes), -(-outs // (block.stack * block.m))
+        tasks_in, tasks_out = problem.c_in * phases * vectors, groups * parts * -(-vectors // block.n)
+        lines = -(-outs // parts) * np.minimum(block.n, vectors)
+        held = f * problem.c_in // groups * phases * (block.n * lanes + across.reach) * 2.0 * size
         weights = f * summed * problem.c_out * 2.0 * size
-    in_step, out_step = (problem.stride[0] * problem.size[1], problem.conv_size[1]) if cut.axis == 0 else (problem.stride[1], 1)
-    beside = cut.axis == 0 and problem.stride[1] == 1
+    in_step, out_step = (problem.stride[0] * problem.size[1], problem.conv_size[1]) if block.axis == 0 else (problem.stride[1], 1)
+    beside = block.axis == 0 and problem.stride[1] == 1
     moved, put = (BESIDE if beside else ALONG if step == 1 else APART[spec.mesh] for step in (in_step, out_step))
-    if cut.each:  # channels, which lie apart, side by side in the lanes
+    if block.each:  # channels, which lie apart, side by side in the lanes
         moved, put = moved + TURNED, put + TURNED
     spectra = 2.0 * f * problem.c_in * phases * columns * size
-    into = transform_cycles(cut.length) + cut.length * moved + 2 * f * _bytes_per(spectra) + 4 * CALL
-    tap = np.maximum(np.maximum(2.0 * cut.m * cut.n, 2.0 * cut.n + cut.m + 1.0), 8.0) + 0.5  # each sum waits for two FMAs of four cycles
-    made = 2.0 * f * cut.stack * cut.m * cut.n  # vectors of products
+    into = transform_cycles(block.length) + block.length * moved + 2 * f * _bytes_per(spectra) + 4 * CALL
+    loads = 2.0 * block.n + block.m + 1.0
+    tap = np.maximum(np.maximum(2.0 * block.m * block.n, loads), 8.0) + 0.5  # each sum waits for two FMAs of four cycles
+    made = 2.0 * f * block.stack * block.m * block.n  # vectors of products
     kept = made * np.where(made * lanes * size <= spec.l1, 1.0, 4.0)
-    products = f * cut.stack * (summed * tap + 4 * cut.m + 20) + kept
-    part = weights / (tasks_out if cut.each else groups * parts)
+    products = f * block.stack * (summed * tap + 4 * block.m + 20) + kept
+    part = weights / (tasks_out if block.each else groups * parts)
     per_weight = _bytes_per(weights) / 64
-    if cut.each:  # whole lines in order, not numbers
+    if block.each:  # whole lines in order, not numbers
         per_weight = np.minimum(per_weight, far_cycles(weights, STREAMED[spec.mesh], spec))
     reading = held * _bytes_per(spectra) / 64 + part * per_weight
-    if cut.each:  # every further tile of columns reads the weights anew, from the second-level cache
-        reading += part * (cut.stack - 1) / L2_BYTES
-    back = lines * (transform_cycles(cut.length) + cut.outputs * put + 4 * CALL)
+    if block.each:  # every further tile of columns reads the weights anew, from the second-level cache
+        reading += part * (block.stack - 1) / L2_BYTES
+    back = lines * (transform_cycles(block.length) + block.outputs * put + 4 * CALL)
     out = np.maximum(products, reading) + HIDDEN * np.minimum(products, reading) + back + kept + 500
     launches = 2 * LAUNCH if threads > 1 else 0.0
     # what of x and y memory takes, the cache being shared with the spectra, hides behind nothing: 10 ms of 26 (convtasnet.dw8)

@@ -169,68 +169,68 @@ def out_of_spectra(task, thread, out, handles, tables, geometry, band, scratch):
     one_out(task, spectra, pointed(out), operands, tables, geometry, band, block)
 
 
-def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
+def prepare_spectra(problem: Conv, threads: int, block: Blocking) -> Prepared:
     """Where every column begins, and scratch for the spectra of one chunk of bands."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
-    along, across, f = taps(problem, cut.axis), shifts(problem, cut), frequencies(cut.length)
+    along, across, f = taps(problem, block.axis), shifts(problem, block), frequencies(block.length)
     phases, ins, outs = len(along.phases), problem.c_in // problem.groups, problem.c_out // problem.groups
-    planes, bands = problem.c_in * phases * len(across.phases), problem.n * cut.tiles
-    columns, pitch = cut.bands * wide(problem, cut), (problem.size[1], 1)[cut.axis]
-    products = summands(problem, cut)
-    if cut.each:
-        weights_task = f * products * 2 * cut.n * lanes
-        inputs, outputs, shifts_in, shifts_out = channel_places(problem, cut, lanes)
+    planes, bands = problem.c_in * phases * len(across.phases), problem.n * block.tiles
+    columns, pitch = block.bands * wide(problem, block), (problem.size[1], 1)[block.axis]
+    products = summands(problem, block)
+    if block.each:
+        weights_task = f * products * 2 * block.n * lanes
+        inputs, outputs, shifts_in, shifts_out = channel_places(problem, block, lanes)
         # an odd number of vectors from column to column: those of a tile, a power of two apart, would share cache sets
         vectors, vectors_out, plane_numbers = len(inputs), len(outputs), (len(inputs) | 1) * lanes
-        part, frequency_stride = plane_numbers, cut.stack * cut.m * 2 * plane_numbers
-        offsets = np.arange(products) * cut.n * lanes
-        tasks_in, tasks_out, parts, all_vectors = columns * vectors, -(-vectors_out // cut.n), 1, 0
+        part, frequency_stride = plane_numbers, block.stack * block.m * 2 * plane_numbers
+        offsets = np.arange(products) * block.n * lanes
+        tasks_in, tasks_out, parts, all_vectors = columns * vectors, -(-vectors_out // block.n), 1, 0
     else:
-        weights_task = f * products * 2 * cut.stack * cut.m
-        inputs, outputs = column_places(problem, cut, lanes)
+        weights_task = f * products * 2 * block.stack * block.m
+        inputs, outputs = column_places(problem, block, lanes)
         shifts_in = np.array([
             (c * math.prod(problem.size) + phase * pitch, phase) for c, phase in itertools.product(range(problem.c_in), along.phases)
         ])  # fmt: skip
         shifts_out, plane_numbers = np.zeros((1, 2), np.int64), 0
         vectors = vectors_out = -(-columns // lanes)
-        groups_of_vectors = -(-vectors // cut.n)
-        columns = part = groups_of_vectors * cut.n * lanes
+        groups_of_vectors = -(-vectors // block.n)
+        columns = part = groups_of_vectors * block.n * lanes
         frequency_stride = planes * 2 * columns
         plane_of = np.arange(ins * phases)[:, None] * len(across.phases) + [across.phases.index(phase) for phase in across.phase]
         offsets = (plane_of * 2 * columns + np.array(across.index)).ravel()
-        parts, all_vectors = -(-outs // (cut.stack * cut.m)), len(outputs)
+        parts, all_vectors = -(-outs // (block.stack * block.m)), len(outputs)
         tasks_in, tasks_out = problem.c_in * phases * len(across.phases) * vectors, groups_of_vectors * problem.groups * parts
     frequency_stride += lanes * (frequency_stride // lanes % 2 == 0)  # an odd number of vectors: powers of two would share cache sets
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
-    width = 2 * (cut.n * lanes if cut.each else cut.m)  # of the weights of a summand,
-    stream = width // 2 if cut.each else width  # of which so many lie together
-    y_row = f * 2 * cut.n * lanes + lanes
-    rows = -(-cut.length // lanes) * lanes
-    product_bytes = whole(cut.stack * cut.m * y_row * size)
+    width = 2 * (block.n * lanes if block.each else block.m)  # of the weights of a summand,
+    stream = width // 2 if block.each else width  # of which so many lie together
+    y_row = f * 2 * block.n * lanes + lanes
+    rows = -(-block.length // lanes) * lanes
+    product_bytes = whole(block.stack * block.m * y_row * size)
     scratch_bytes = product_bytes + rows * lanes * size
-    spectra_bytes = whole((f * frequency_stride + across.reach + (cut.n + 1) * lanes) * size)
-    used = min(threads_for(cut.cycles, threads), max(tasks_in, tasks_out))
+    spectra_bytes = whole((f * frequency_stride + across.reach + (block.n + 1) * lanes) * size)
+    used = min(threads_for(block.cycles, threads), max(tasks_in, tasks_out))
     scratch = Scratch(spectra_bytes + used * scratch_bytes)
-    own = tables(cut.length, size)
-    step_in, step_out = problem.stride[cut.axis] * pitch, (problem.conv_size[1], 1)[cut.axis]
+    own = tables(block.length, size)
+    step_in, step_out = problem.stride[block.axis] * pitch, (problem.conv_size[1], 1)[block.axis]
     way_in, way_out = (ALONG if step == 1 else APART for step in (step_in, step_out))
     ways_in, ways_out = ways_of(inputs, way_in), ways_of(outputs, way_out)
     _, activation, slope = codes(problem.activation)
     geometry = Spectra.packed(
-        lanes=lanes, itemsize=size, each=int(cut.each), length=cut.length, frequencies=f, part=part,
+        lanes=lanes, itemsize=size, each=int(block.each), length=block.length, frequencies=f, part=part,
         frequency_stride=frequency_stride, planes_wide=plane_numbers, phases_across=len(across.phases), columns=columns,
-        wide=wide(problem, cut), bands=cut.bands, all_bands=bands, vectors=vectors, all_vectors=all_vectors,
-        vectors_in=vectors if cut.each else vectors * len(across.phases), vectors_out=vectors_out,
+        wide=wide(problem, block), bands=block.bands, all_bands=bands, vectors=vectors, all_vectors=all_vectors,
+        vectors_in=vectors if block.each else vectors * len(across.phases), vectors_out=vectors_out,
         group_planes=ins * phases * len(across.phases), groups=problem.groups, outs=outs,
-        out_plane=math.prod(problem.conv_size), outputs=cut.outputs, m=cut.m, n=cut.n, stack=cut.stack, parts=parts,
+        out_plane=math.prod(problem.conv_size), outputs=block.outputs, m=block.m, n=block.n, stack=block.stack, parts=parts,
         summands=products, weights_task=weights_task,
-        weights_ahead=stream * taps_ahead(2 * cut.m, 2 * cut.n, width * size), spectra_bytes=spectra_bytes, y_row=y_row,
+        weights_ahead=stream * taps_ahead(2 * block.m, 2 * block.n, width * size), spectra_bytes=spectra_bytes, y_row=y_row,
         product_bytes=product_bytes,
-        step_in=step_in, step_out=step_out, stride=problem.stride[cut.axis], way_in=way_in, way_out=way_out,
+        step_in=step_in, step_out=step_out, stride=problem.stride[block.axis], way_in=way_in, way_out=way_out,
         load=load_lines(way_in, lanes, size), load_near=load_lines(NEIGHBOURS, lanes, size), spectrum=spectrum(lanes, size),
         line=line(lanes, size), prefetch=prefetch_lines(way_out, lanes, size), prefetch_near=prefetch_lines(NEIGHBOURS, lanes, size),
-        store=store_lines(way_out, cut.each, lanes, size), store_near=store_lines(NEIGHBOURS, cut.each, lanes, size),
-        product=product(cut.m, cut.n, lanes, size), halves=own.halves.ctypes.data, places=own.order.ctypes.data,
+        store=store_lines(way_out, block.each, lanes, size), store_near=store_lines(NEIGHBOURS, block.each, lanes, size),
+        product=product(block.m, block.n, lanes, size), halves=own.halves.ctypes.data, places=own.order.ctypes.data,
         fast=fast(),
         activation=activation, slope=slope,
         scratch_bytes=scratch_bytes,
@@ -239,8 +239,8 @@ def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
     forward = into_spectra.ready(0, tables_in, geometry, 0, 0)
     back = out_of_spectra.ready(0, (0, 0, 0, 0), tables_out, geometry, 0, 0)
     whole_vectors = -(-problem.c_out // lanes) * lanes
-    weight_parts = tasks_out if cut.each else parts
-    spectra_of = spectra_packer(problem, cut, weight_parts, weights_task, own, threads)
+    weight_parts = tasks_out if block.each else parts
+    spectra_of = spectra_packer(problem, block, weight_parts, weights_task, own, threads)
 
     def pack(operands: Operands) -> Run:
         assert operands.weight is not None
@@ -251,7 +251,7 @@ def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
 
         def run(x: Array, out: Array, keep_alive: Any = (packed, own)) -> None:  # what geometry and passes point into
             buffer = scratch.take()
-            for band in range(0, bands, cut.bands):
+            for band in range(0, bands, block.bands):
                 forward(used, tasks_in, handle(x), tables_in, geometry, band, handle(buffer))
                 back(used, tasks_out, handle(out), handles, tables_out, geometry, band, handle(buffer))
             scratch.give(buffer)
@@ -259,4 +259,4 @@ def prepare_spectra(problem: Conv, threads: int, cut: Blocking) -> Prepared:
         return run
 
     weight_bytes = weights_task * problem.groups * weight_parts * size
-    return Prepared(pack, scratch.nbytes, f"{weight_bytes / 1e6:.3g} MB of weight spectra, {cut}")
+    return Prepared(pack, scratch.nbytes, f"{weight_bytes / 1e6:.3g} MB of weight spectra, {block}")

@@ -52,9 +52,9 @@ def refuse(problem: Conv, variant: str = "") -> str | None:
     taken = layout(problem)
     if taken is None:
         return f"stride {problem.stride} is not shorter than the kernel's reach, so no two windows overlap; use direct or im2col"
-    cut = by_lines(problem, variant)
-    if cut:
-        memory = 2 * problem.itemsize * frequencies(cut.length) * problem.c_out * summands(problem, cut)
+    block = by_lines(problem, variant)
+    if block:
+        memory = 2 * problem.itemsize * frequencies(block.length) * problem.c_out * summands(problem, block)
     else:
         memory = taken.weight_bytes + sum(taken.item_bytes) + ORIGIN_BYTES * taken.items * sum(taken.columns)
     if memory > LIMIT:
@@ -68,9 +68,9 @@ def error_bound(problem: Conv, variant: str = "") -> float:
     A transform's relative error in the 2-norm grows with log2 N (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
     24.1, theorem 24.2); summing K products adds sqrt(K), as in `rounding_bound`. The transforms spread each error over a whole tile.
     """
-    cut, taken = by_lines(problem, variant), layout(problem)
-    if cut:
-        length, products = cut.length, summands(problem, cut)
+    block, taken = by_lines(problem, variant), layout(problem)
+    if block:
+        length, products = block.length, summands(problem, block)
     elif taken:
         length, products = math.prod(taken.transform), taken.planes * taken.direct_taps
     else:
@@ -82,11 +82,11 @@ def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
     """Compile the transforms and size the scratch, by the route that is estimated lower, or the only one."""
     if not by_lines(problem, variant):
         return prepare_tiles(problem, threads)
-    cut = best(problem, threads, variant)
-    assert cut is not None
-    if cut.blocks and problem.groups > 1:
+    block = best(problem, threads, variant)
+    assert block is not None
+    if block.blocks and problem.groups > 1:
         return _by_group(problem, threads, variant)
-    return prepare_spectra(problem, threads, cut)
+    return prepare_spectra(problem, threads, block)
 
 
 def _by_group(problem: Conv, threads: int, variant: str) -> Prepared:
@@ -94,9 +94,9 @@ def _by_group(problem: Conv, threads: int, variant: str) -> Prepared:
     groups = problem.groups
     ins, outs = problem.c_in // groups, problem.c_out // groups
     one = dataclasses.replace(problem, n=1, c_in=ins, c_out=outs, groups=1)
-    cut = best(one, threads, variant)
-    assert cut is not None
-    part = prepare_spectra(one, threads, cut)
+    block = best(one, threads, variant)
+    assert block is not None
+    part = prepare_spectra(one, threads, block)
 
     def pack(operands: Operands) -> Run:
         members = [slice(g * outs, (g + 1) * outs) for g in range(groups)]
@@ -124,18 +124,18 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
 
 def estimate(problem: Conv) -> float:
     """The cycles of the route that is taken, and what maps move."""
-    cut, by_scipy = by_lines(problem), layout(problem)
-    cycles = cut.cycles if cut else by_scipy.cycles if by_scipy else math.inf
+    block, by_scipy = by_lines(problem), layout(problem)
+    cycles = block.cycles if block else by_scipy.cycles if by_scipy else math.inf
     return seconds(cycles + GROUP * problem.n * problem.groups) + map_seconds(problem)
 
 
 def weight_cycles(problem: Conv) -> float:
     """Cycles of one core to transform the weights."""
-    cut, by_scipy = by_lines(problem), layout(problem)
-    if cut:
+    block, by_scipy = by_lines(problem), layout(problem)
+    if block:
         lanes = machine().lanes(problem.itemsize)
         channels = problem.groups * -(-problem.c_out // problem.groups // lanes) * lanes
-        return BIND + SPECTRAL * channels * summands(problem, cut) * cut.length
+        return BIND + SPECTRAL * channels * summands(problem, block) * block.length
     return BIND + BY_SCIPY * (by_scipy.weight_bytes / problem.itemsize if by_scipy else 0)
 
 

@@ -25,20 +25,20 @@ def ways_of(places: Array, way: int) -> Array:
     return np.where(~live.any(1), -1, np.where(near, NEIGHBOURS, way))
 
 
-def column_places(problem: Conv, cut: Blocking, lanes: int) -> tuple[Array, Array]:
+def column_places(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, Array]:
     """Where every column begins: (inputs [phase across][vector] of base, first, size by lane; outputs [vector] of base, count by lane),
     offsets in elements from the plane of channel 0 of image 0; each chunk begins with a new vector."""
-    axis, other = cut.axis, 1 - cut.axis
-    across, columns = shifts(problem, cut), wide(problem, cut)
-    bands = problem.n * cut.tiles
-    chunks, per_chunk = -(-bands // cut.bands), -(-cut.bands * columns // lanes) * lanes
+    axis, other = block.axis, 1 - block.axis
+    across, columns = shifts(problem, block), wide(problem, block)
+    bands = problem.n * block.tiles
+    chunks, per_chunk = -(-bands // block.bands), -(-block.bands * columns // lanes) * lanes
     number = np.arange(per_chunk)
-    band = (np.arange(chunks)[:, None] * cut.bands + number // columns).ravel()
-    live = np.tile(number < cut.bands * columns, chunks) & (band < bands)
-    image, tile, r = band // cut.tiles, band % cut.tiles, np.tile(number % columns, chunks)
+    band = (np.arange(chunks)[:, None] * block.bands + number // columns).ravel()
+    live = np.tile(number < block.bands * columns, chunks) & (band < bands)
+    image, tile, r = band // block.tiles, band % block.tiles, np.tile(number % columns, chunks)
     pitch = (problem.size[1], 1)
-    place, beside, used = (tile * cut.span + r, 0 * r, cut.span) if cut.blocks else (tile, r, problem.conv_size[other])
-    first = place * cut.outputs * problem.stride[axis] - problem.padding[axis][0]
+    place, beside, used = (tile * block.span + r, 0 * r, block.span) if block.blocks else (tile, r, problem.conv_size[other])
+    first = place * block.outputs * problem.stride[axis] - problem.padding[axis][0]
     inputs = []
     for phase in across.phases:
         position = beside * problem.stride[other] + phase - problem.padding[other][0]
@@ -46,9 +46,9 @@ def column_places(problem: Conv, cut: Blocking, lanes: int) -> tuple[Array, Arra
         base = image * problem.c_in * math.prod(problem.size) + first * pitch[axis] + position * pitch[other]
         inputs.append(np.stack([base, first, np.where(exists, problem.size[axis], 0)]))
     out_pitch = (problem.conv_size[1], 1)
-    start = place * cut.outputs
+    start = place * block.outputs
     base = image * problem.c_out * math.prod(problem.conv_size) + start * out_pitch[axis] + beside * out_pitch[other]
-    count = np.where(live & (r < used), np.clip(problem.conv_size[axis] - start, 0, cut.outputs), 0)
+    count = np.where(live & (r < used), np.clip(problem.conv_size[axis] - start, 0, block.outputs), 0)
 
     def by_vector(array: Array) -> Array:
         fields = array.reshape(*array.shape[:-1], -1, lanes)
@@ -57,10 +57,10 @@ def column_places(problem: Conv, cut: Blocking, lanes: int) -> tuple[Array, Arra
     return by_vector(np.stack(inputs)), by_vector(np.stack([base, count]))
 
 
-def channel_places(problem: Conv, cut: Blocking, lanes: int) -> tuple[Array, Array, Array, Array]:
+def channel_places(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, Array, Array, Array]:
     """The same where lanes hold channels: (inputs [vector of planes], outputs [vector of output channels], and what a column adds to
     them: input offset and first position, output offset and count)."""
-    along, axis = taps(problem, cut.axis), cut.axis
+    along, axis = taps(problem, block.axis), block.axis
     area, pitch, out_pitch = math.prod(problem.size), (problem.size[1], 1), (problem.conv_size[1], 1)
     phases = np.array(along.phases)
     planes, channels = problem.c_in * len(phases), problem.c_out
@@ -68,17 +68,17 @@ def channel_places(problem: Conv, cut: Blocking, lanes: int) -> tuple[Array, Arr
     channel, phase = lane // len(phases), phases[lane % len(phases)]
     inputs = np.stack([channel * area + phase * pitch[axis], phase, np.where(lane < planes, problem.size[axis], 0)])
     lane = np.arange(-(-channels // lanes) * lanes)
-    outputs = np.stack([lane * math.prod(problem.conv_size), np.where(lane < channels, cut.outputs, 0)])
-    columns = wide(problem, cut)
-    number = np.arange(problem.n * cut.tiles * columns)
-    image, tile, r = number // columns // cut.tiles, number // columns % cut.tiles, number % columns
+    outputs = np.stack([lane * math.prod(problem.conv_size), np.where(lane < channels, block.outputs, 0)])
+    columns = wide(problem, block)
+    number = np.arange(problem.n * block.tiles * columns)
+    image, tile, r = number // columns // block.tiles, number // columns % block.tiles, number % columns
     other = 1 - axis
-    first = tile * cut.outputs * problem.stride[axis] - problem.padding[axis][0]
+    first = tile * block.outputs * problem.stride[axis] - problem.padding[axis][0]
     position = r * problem.stride[other] - problem.padding[other][0]
-    start = tile * cut.outputs
+    start = tile * block.outputs
     outside = (position < 0) | (position >= problem.size[other])
     into = image * problem.c_in * area + first * pitch[axis] + position * pitch[other], np.where(outside, problem.size[axis], first)
     out = image * channels * math.prod(problem.conv_size) + start * out_pitch[axis] + r * out_pitch[other]
-    count = np.minimum(problem.conv_size[axis] - start, cut.outputs)
+    count = np.minimum(problem.conv_size[axis] - start, block.outputs)
     by_vector = [np.ascontiguousarray(array.reshape(len(array), -1, lanes).swapaxes(0, 1)) for array in (inputs, outputs)]
     return by_vector[0], by_vector[1], np.stack(into, 1), np.stack([out, count], 1)

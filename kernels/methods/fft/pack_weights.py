@@ -83,47 +83,47 @@ def _spectra(task, thread, weight, packed, scratch, scale, table, geometry):
     one_vector(task, weight, packed, scratch[thread], scale, table, geometry)
 
 
-def _lines(problem: Conv, cut: Blocking) -> tuple[Array, Array, Array]:
+def _lines(problem: Conv, block: Blocking) -> tuple[Array, Array, Array]:
     """(starts, rows, sources) for `_spectra`: lines are [phase][tap on the other axis, or block]."""
-    along, other = taps(problem, cut.axis), problem.kernel[1 - cut.axis]
-    step, apart = (problem.kernel[1], 1)[cut.axis], (problem.kernel[1], 1)[1 - cut.axis]
+    along, other = taps(problem, block.axis), problem.kernel[1 - block.axis]
+    step, apart = (problem.kernel[1], 1)[block.axis], (problem.kernel[1], 1)[1 - block.axis]
     phase, index, tap = np.array(along.phase), np.array(along.index), np.arange(len(along.phase))
-    if cut.blocks:
-        count, (line, row), source = cut.blocks, np.divmod(index, cut.outputs), tap * step
+    if block.blocks:
+        count, (line, row), source = block.blocks, np.divmod(index, block.outputs), tap * step
     else:
         count, line = other, np.repeat(np.arange(other), len(tap))
         phase, row, source = np.tile(phase, other), np.tile(index, other), np.tile(tap * step, other) + line * apart
     line = np.searchsorted(along.phases, phase) * count + line
     order = np.argsort(line, kind="stable")  # taps of a line in their own order
     starts = np.append(0, np.cumsum(np.bincount(line, minlength=len(along.phases) * count)))
-    return starts, -row[order] % cut.length, source[order]
+    return starts, -row[order] % block.length, source[order]
 
 
-def spectra_packer(problem: Conv, cut: Blocking, parts: int, task: int, own: Tables, threads: int) -> Callable[[Array], Array]:
+def spectra_packer(problem: Conv, block: Blocking, parts: int, task: int, own: Tables, threads: int) -> Callable[[Array], Array]:
     """What makes of contiguous weights (c_out, ins, kh, kw) the spectra of every group's `parts`, `task` numbers each, zeros where a part
     has no channels. Of a part: with lanes along channels [real, imaginary][f][summand][channel], else [f][tile][summand][row of the
-    tile][real, imaginary]. own: the tables of lines of the cut's length."""
+    tile][real, imaginary]. own: the tables of lines of the blocking's length."""
     lanes, dtype = machine().lanes(problem.itemsize), np.dtype(problem.dtype)
-    outs, ins, f = problem.c_out // problem.groups, problem.c_in // problem.groups, frequencies(cut.length)
-    starts, rows, sources = _lines(problem, cut)
-    products, vectors = summands(problem, cut), -(-outs // lanes)
+    outs, ins, f = problem.c_out // problem.groups, problem.c_in // problem.groups, frequencies(block.length)
+    starts, rows, sources = _lines(problem, block)
+    products, vectors = summands(problem, block), -(-outs // lanes)
     number = problem.groups * parts * task
     units = problem.groups * vectors * products
-    threads = threads_for(units * (2 * transform_cycles(cut.length) + SPREAD * 2 * f * lanes), threads)
+    threads = threads_for(units * (2 * transform_cycles(block.length) + SPREAD * 2 * f * lanes), threads)
     geometry = WeightSpectra.packed(
-        lanes=lanes, itemsize=problem.itemsize, length=cut.length, frequencies=f, groups=problem.groups, outs=outs,
-        ins=ins, taps=problem.taps, lines=len(starts) - 1, summands=products, n=cut.n if cut.each else 0, m=cut.m,
-        stack=cut.stack, parts=parts, task=task, fast=fast(), spectrum=spectrum(lanes, problem.itemsize),
+        lanes=lanes, itemsize=problem.itemsize, length=block.length, frequencies=f, groups=problem.groups, outs=outs,
+        ins=ins, taps=problem.taps, lines=len(starts) - 1, summands=products, n=block.n if block.each else 0, m=block.m,
+        stack=block.stack, parts=parts, task=task, fast=fast(), spectrum=spectrum(lanes, problem.itemsize),
         halves=own.halves.ctypes.data, places=own.order.ctypes.data,
     )  # fmt: skip
-    scale = dtype.type(1 / (4 * cut.length))  # steps to a spectrum and back double it each, and transforms multiply by half the length
+    scale = dtype.type(1 / (4 * block.length))  # steps to a spectrum and back double it each, and transforms multiply by half the length
     fixed = scale, Lines(starts, rows, sources, own.forward), geometry
-    room = (threads, cut.length + 2 * f, lanes)
+    room = (threads, block.length + 2 * f, lanes)
     launch = _spectra.ready(np.empty(0, dtype), np.empty(0, dtype), np.empty((0, 0, 0), dtype), *fixed)
 
     def pack(weight: Array, keep_alive: object = own) -> Array:  # what geometry and passes point into
         packed = aligned(number * dtype.itemsize).view(dtype)
-        if outs % (cut.n * lanes if cut.each else cut.stack * cut.m):
+        if outs % (block.n * lanes if block.each else block.stack * block.m):
             packed.fill(0)
         scratch = aligned(math.prod(room) * dtype.itemsize).view(dtype).reshape(room)
         launch(threads, units, weight.reshape(-1), packed, scratch, *fixed)

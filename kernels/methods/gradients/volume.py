@@ -70,7 +70,7 @@ def lowered(method: Implementation) -> Implementation:
 
     return Implementation(
         method.name, "conv_weight3d", lambda problem: method.refuse(flat(problem)), prepare,
-        lambda problem: method.error_bound(flat(problem)), parts=lambda problem: ((flat(problem), problem.kernel[0]),),
+        lambda problem: method.error_bound(flat(problem)), sub_problems=lambda problem: ((flat(problem), problem.kernel[0]),),
         local=method.local,
     )  # fmt: skip
 

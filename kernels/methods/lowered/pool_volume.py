@@ -45,14 +45,14 @@ def lowered(engine: str) -> Implementation:
     def method() -> Implementation:
         return registry.every("pool")[engine]
 
-    def cut(problem: Pool) -> tuple[tuple[Any, int], ...]:
+    def sub_problems(problem: Pool) -> tuple[tuple[Any, int], ...]:
         return (planes(problem), 1), (depths(problem), 1)
 
     def refuse(problem: Pool) -> str | None:
         return method().refuse(planes(problem)) or method().refuse(depths(problem))
 
     def error_bound(problem: Pool) -> float:
-        return sum(method().error_bound(part) for part, _ in cut(problem))
+        return sum(method().error_bound(part) for part, _ in sub_problems(problem))
 
     def prepare(problem: Pool, threads: int) -> Prepared:
         first, second = planes(problem), depths(problem)
@@ -81,7 +81,7 @@ def lowered(engine: str) -> Implementation:
         note = f"{first} {across.note}, then {second} {along.note}"
         return Prepared(without_operands(run), across.workspace_bytes + along.workspace_bytes + scratch.nbytes, note)
 
-    return Implementation(engine, "pool3d", refuse, prepare, error_bound, parts=cut)
+    return Implementation(engine, "pool3d", refuse, prepare, error_bound, sub_problems=sub_problems)
 
 
 registry.lower("pool", "pool3d", lowered)

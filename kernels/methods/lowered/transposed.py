@@ -211,18 +211,18 @@ def _interleaved(problem: ConvTranspose, given: tuple[Part, ...], prepared: list
 def lowered(engine: str) -> Implementation:
     """The method called `engine`, for transposed convolutions."""
 
-    def cut(problem: ConvTranspose) -> tuple[tuple[Any, int], ...]:
+    def sub_problems(problem: ConvTranspose) -> tuple[tuple[Any, int], ...]:
         return tuple((part.conv, -(-problem.n // images(problem))) for part in pieces(problem, engine))
 
     def refuse(problem: ConvTranspose) -> str | None:
-        refusals = (registry.get(conv, engine).refuse(conv) for conv, _ in cut(problem))
+        refusals = (registry.get(conv, engine).refuse(conv) for conv, _ in sub_problems(problem))
         return next((sentence for sentence in refusals if sentence), None)
 
     def error_bound(problem: ConvTranspose) -> float:
-        return max((registry.get(conv, engine).error_bound(conv) for conv, _ in cut(problem)), default=0.0)
+        return max((registry.get(conv, engine).error_bound(conv) for conv, _ in sub_problems(problem)), default=0.0)
 
     def fuses(problem: ConvTranspose) -> bool:
-        return problem.pool is None and all(registry.get(conv, engine).fuses(conv) for conv, _ in cut(problem))
+        return problem.pool is None and all(registry.get(conv, engine).fuses(conv) for conv, _ in sub_problems(problem))
 
     def prepare(problem: ConvTranspose, threads: int) -> Prepared:
         together, given = images(problem), pieces(problem, engine)
@@ -247,7 +247,7 @@ def lowered(engine: str) -> Implementation:
         return Prepared(pack, whole.workspace_bytes, note)
 
     local = registry.every("conv")[engine].local
-    return Implementation(engine, "conv_transpose", refuse, prepare, error_bound, fuses, cut, local=local)
+    return Implementation(engine, "conv_transpose", refuse, prepare, error_bound, fuses, sub_problems, local=local)
 
 
 registry.lower("conv", "conv_transpose", lowered)

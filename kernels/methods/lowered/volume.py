@@ -97,7 +97,7 @@ def lowered(engine: str) -> Implementation:
     def method() -> Implementation:
         return registry.every("conv")[engine]
 
-    def cut(problem: Conv) -> tuple[tuple[Any, int], ...]:
+    def sub_problems(problem: Conv) -> tuple[tuple[Any, int], ...]:
         return ((flat(problem), 1 if as_stored(problem) else -(-problem.n * problem.conv_size[0] // items(problem))),)
 
     def fuses(problem: Conv) -> bool:
@@ -150,7 +150,7 @@ def lowered(engine: str) -> Implementation:
 
     return Implementation(
         engine, "conv3d", lambda problem: method().refuse(flat(problem)), prepare, lambda problem: method().error_bound(flat(problem)),
-        fuses, cut, local=method().local,
+        fuses, sub_problems, local=method().local,
     )  # fmt: skip
 
 

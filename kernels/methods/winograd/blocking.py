@@ -1,4 +1,4 @@
-"""How a Winograd convolution is cut up: which tile, how many rows of tiles to a task, how many output channels to a round of products.
+"""How a Winograd convolution is divided: which tile, how many rows of tiles to a task, how many output channels to a round of products.
 
 All of a task's transformed input and one round's products share the second-level cache. The estimate counts cycles of one core: transforms
 per point and vector, products by the GEMM tile, transformed weights by bandwidth where they outgrow the caches.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cost.classes import Anew, by_class, parts
+from kernels.cost.classes import Anew, by_class, step_like
 from kernels.cost.gemm import TILE_COST, across_cycles, pool_apart, tallest, tap_cycles
 from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, stream_cycles, task_cycles
 from kernels.cost.variants import rivals
@@ -35,8 +35,9 @@ TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below
 @dataclasses.dataclass(frozen=True)
 class Blocking:
     """mh, mw: outputs per tile. rows, columns: tiles per task, of each of `images` whole images or of a part of one. channels: output
-    channels per round of products. m, n: the GEMM tile. chunks: parts of the output channels, each a
-    task of its own. across: lanes run along output channels in products, m counts tiles and n vectors of channels. cycles: the estimate."""
+    channels per round of products. m, n: the GEMM tile. oc_splits: parts of the output channels, each a task of
+    its own. oc_lanes: whether lanes run along output channels in products, m counts tiles and n vectors of channels. cycles: the estimate.
+    """
 
     mh: int
     mw: int
@@ -45,9 +46,9 @@ class Blocking:
     channels: int
     m: int
     n: int
-    chunks: int
+    oc_splits: int
     images: int = 1
-    across: bool = False
+    oc_lanes: bool = False
     cycles: float = math.inf
 
     @property
@@ -62,7 +63,7 @@ class Blocking:
 
     def height(self, lanes: int) -> Any:
         """Output channels of the largest tile of products."""
-        return int_or_array(np.where(self.across, self.n * lanes, self.m))
+        return int_or_array(np.where(self.oc_lanes, self.n * lanes, self.m))
 
     def pitch(self, lanes: int) -> Any:
         """Vectors that hold the tiles of a task, image after image without gaps; lines of tiles are written in whole vectors, and those of
@@ -72,126 +73,126 @@ class Blocking:
         return int_or_array(-(-(self.images * number - line + -(-line // lanes) * lanes) // lanes))
 
 
-def tiling(problem: Conv, cut: Blocking) -> Conv:
+def tiling(problem: Conv, block: Blocking) -> Conv:
     """Tiles as a convolution: its kernel is the patch, its stride the tile, so packing and offsets are those of any strided layer."""
-    kernel = cut.patch(problem)
+    kernel = block.patch(problem)
     sizes, pads = [], []
-    for n, (before, after), out, m, t in zip(problem.size, problem.padding, problem.conv_size, (cut.mh, cut.mw), kernel):
+    for n, (before, after), out, m, t in zip(problem.size, problem.padding, problem.conv_size, (block.mh, block.mw), kernel):
         sizes.append(n)
         pads.append((before, max(after, (-(-out // m) - 1) * m + t - n - before)))
-    return dataclasses.replace(problem.bare(), kernel=kernel, stride=(cut.mh, cut.mw), padding=tuple(pads))
+    return dataclasses.replace(problem.bare(), kernel=kernel, stride=(block.mh, block.mw), padding=tuple(pads))
 
 
-def variant_of(cut: Blocking) -> str:
-    """What tells cuts apart for measuring: the tile's outputs."""
-    return f"{cut.mh}x{cut.mw}"
+def variant_of(block: Blocking) -> str:
+    """What tells blockings apart for measuring: the tile's outputs."""
+    return f"{block.mh}x{block.mw}"
 
 
 def variant_names(problem: Conv, threads: int) -> list[str]:
     """Tiles that are estimated not much higher than the best."""
-    return rivals(((variant_of(cut), cut.cycles) for cut in _cuts(problem, threads)), variant_of(best(problem, threads)))
+    return rivals(((variant_of(block), block.cycles) for block in _blockings(problem, threads)), variant_of(best(problem, threads)))
 
 
-def _resized(old: Conv, cut: Blocking, problem: Conv, threads: int, variant: str = "") -> Blocking:
-    """The cut of another problem of the class for this one: the same tile, as many blocks of its rows and columns."""
+def _resized(old: Conv, block: Blocking, problem: Conv, threads: int, variant: str = "") -> Blocking:
+    """The blocking of another problem of the class for this one: the same tile, as many blocks of its rows and columns."""
     lanes, outs = machine().lanes(problem.itemsize), problem.c_out // problem.groups
     (down, across), (down_old, across_old) = (
-        tuple(-(-out // m) for out, m in zip(each.conv_size, (cut.mh, cut.mw))) for each in (problem, old)
+        tuple(-(-out // m) for out, m in zip(each.conv_size, (block.mh, block.mw))) for each in (problem, old)
     )
-    if problem.n % cut.images or (cut.images > 1 and cut.images * down * across > TOGETHER * lanes):
+    if problem.n % block.images or (block.images > 1 and block.images * down * across > TOGETHER * lanes):
         raise Anew
-    rows = down if cut.images > 1 else parts(down, down_old, cut.rows)
-    columns = across if cut.columns == across_old else min(cut.columns, across)
-    new = dataclasses.replace(cut, rows=rows, columns=columns)
-    if (new.across and new.tiles > FEW * lanes) or holds_windows(old, cut) != holds_windows(problem, new):
+    rows = down if block.images > 1 else step_like(down, down_old, block.rows)
+    columns = across if block.columns == across_old else min(block.columns, across)
+    new = dataclasses.replace(block, rows=rows, columns=columns)
+    if (new.oc_lanes and new.tiles > FEW * lanes) or holds_windows(old, block) != holds_windows(problem, new):
         raise Anew
-    if new.across:
+    if new.oc_lanes:
         new = dataclasses.replace(new, m=tallest(new.tiles, min((machine().registers - 1 - new.n) // new.n, 16)))
-    if cut.channels < outs:
+    if block.channels < outs:
         new = dataclasses.replace(new, channels=_fitting(problem, new, outs))
     return dataclasses.replace(new, cycles=float(_cycles(problem, new, threads)))
 
 
 @by_class(_resized)
 def best(problem: Conv, threads: int, variant: str = "") -> Blocking:
-    """The cut with the lowest estimate, of those with a tolerable error if there are any; where tasks do not hold whole windows of a pool
-    that follows, its cost counts. variant: of this one, if there is one."""
+    """The blocking with the lowest estimate, of those with a tolerable error if there are any; where tasks do not hold whole windows of a
+    pool that follows, its cost counts. variant: of this one, if there is one."""
     tables = _table(problem, threads)
-    tables = [cuts for cuts in tables if variant_of(cuts) == variant] or tables
-    tables = [cuts for cuts in tables if error(problem, cuts) <= TOLERABLE] or tables
+    tables = [blockings for blockings in tables if variant_of(blockings) == variant] or tables
+    tables = [blockings for blockings in tables if error(problem, blockings) <= TOLERABLE] or tables
     apart = pool_apart(problem, threads)
     found = []
-    for cuts in tables:
-        costs = cuts.cycles + np.where(holds_windows(problem, cuts), 0.0, apart)
+    for blockings in tables:
+        costs = blockings.cycles + np.where(holds_windows(problem, blockings), 0.0, apart)
         least = int(costs.argmin())
-        found.append((costs[least], _one(cuts, least)))
+        found.append((costs[least], _one(blockings, least)))
     return min(found, key=lambda pair: pair[0])[1]
 
 
-def holds_windows(problem: Conv, cut: Blocking) -> Any:
+def holds_windows(problem: Conv, block: Blocking) -> Any:
     """Whether every task has whole windows of the pool, if there is one, in lines one behind the other; for a record of many an array."""
     if not problem.pool:
         return True
     _, kernel, stride = problem.pool
     oh, ow = problem.conv_size
-    all_rows, all_columns = cut.rows * cut.mh >= oh, cut.columns * cut.mw >= ow
+    all_rows, all_columns = block.rows * block.mh >= oh, block.columns * block.mw >= ow
     fit = all(s >= k for k, s in zip(kernel, stride))
-    rows, columns = all_rows | (cut.rows * cut.mh % stride[0] == 0), all_columns | (cut.columns * cut.mw % stride[1] == 0)
+    rows, columns = all_rows | (block.rows * block.mh % stride[0] == 0), all_columns | (block.columns * block.mw % stride[1] == 0)
     return fit & rows & columns & (all_columns | (oh == 1))
 
 
-def error(problem: Conv, cut: Blocking) -> float:
+def error(problem: Conv, block: Blocking) -> float:
     """Largest error to expect, as a share of the largest output: that of summing c_in products, times the growth of the tile."""
     eps = float(np.finfo(problem.dtype).eps)
-    growth = math.prod(GROWTH[m, r] for m, r in zip((cut.mh, cut.mw), problem.kernel))
+    growth = math.prod(GROWTH[m, r] for m, r in zip((block.mh, block.mw), problem.kernel))
     return 4 * eps * growth * (problem.c_in // problem.groups + 1) ** 0.5
 
 
 def _table(problem: Conv, threads: int) -> list[Blocking]:
-    """Every cut that is considered, with its estimate: a record for each tile, whose other fields are arrays."""
+    """Every blocking that is considered, with its estimate: a record for each tile, whose other fields are arrays."""
     lanes, outs, (oh, ow) = machine().lanes(problem.itemsize), problem.c_out // problem.groups, problem.conv_size
     found = []
     for mh in TILES[problem.kernel[0]]:
         for mw in TILES[problem.kernel[1]]:
             down, across = -(-oh // mh), -(-ow // mw)
             blocks = _blocks(problem.n, down, across, lanes, threads)
-            rows = [(*block, *tiled) for block in blocks for tiled in _tiled(math.prod(block), outs, lanes, threads)]
-            height, width, images, m, n, chunks, turned = np.array(rows, np.int64).T
-            cut = Blocking(
-                mh=mh, mw=mw, rows=height, columns=width, channels=outs, m=m, n=n, chunks=chunks,  # type: ignore[arg-type]
-                images=images, across=turned != 0,  # type: ignore[arg-type]
+            rows = [(*shape, *tiled) for shape in blocks for tiled in _tiled(math.prod(shape), outs, lanes, threads)]
+            height, width, images, m, n, oc_splits, turned = np.array(rows, np.int64).T
+            block = Blocking(
+                mh=mh, mw=mw, rows=height, columns=width, channels=outs, m=m, n=n, oc_splits=oc_splits,  # type: ignore[arg-type]
+                images=images, oc_lanes=turned != 0,  # type: ignore[arg-type]
             )  # fmt: skip
-            fitting = _fitting(problem, cut, outs)
+            fitting = _fitting(problem, block, outs)
             # all output channels in one round, products then lying in the third-level cache where they must; or those that fit the second
             both, first = np.repeat(np.arange(len(rows)), 2), np.arange(2 * len(rows)) % 2 == 0
             channels = np.where(first, outs, fitting[both])
             keep = first | (channels != outs)
-            cut = dataclasses.replace(_picked(cut, both[keep]), channels=channels[keep])  # type: ignore[arg-type]
-            found.append(dataclasses.replace(cut, cycles=_cycles(problem, cut, threads)))
+            block = dataclasses.replace(_picked(block, both[keep]), channels=channels[keep])  # type: ignore[arg-type]
+            found.append(dataclasses.replace(block, cycles=_cycles(problem, block, threads)))
     return found
 
 
-def _picked(cut: Blocking, which: Any) -> Blocking:
-    """Some cuts of a record of many."""
-    return dataclasses.replace(cut, **{name: value[which] for name, value in vars(cut).items() if isinstance(value, np.ndarray)})
+def _picked(block: Blocking, which: Any) -> Blocking:
+    """Some blockings of a record of many."""
+    return dataclasses.replace(block, **{name: value[which] for name, value in vars(block).items() if isinstance(value, np.ndarray)})
 
 
-def _one(cut: Blocking, i: int) -> Blocking:
+def _one(block: Blocking, i: int) -> Blocking:
     """One of them."""
-    return dataclasses.replace(cut, **{name: value[i].item() for name, value in vars(cut).items() if isinstance(value, np.ndarray)})
+    return dataclasses.replace(block, **{name: value[i].item() for name, value in vars(block).items() if isinstance(value, np.ndarray)})
 
 
-def _cuts(problem: Conv, threads: int) -> list[Blocking]:
+def _blockings(problem: Conv, threads: int) -> list[Blocking]:
     """All one by one."""
-    return [_one(cut, i) for cut in _table(problem, threads) for i in range(len(cut.m))]  # type: ignore[arg-type]
+    return [_one(block, i) for block in _table(problem, threads) for i in range(len(block.m))]  # type: ignore[arg-type]
 
 
-def _fitting(problem: Conv, cut: Blocking, outs: int) -> Any:
+def _fitting(problem: Conv, block: Blocking, outs: int) -> Any:
     """Output channels per round: what the second-level cache has left for products."""
     spec = machine()
     lanes, size = spec.lanes(problem.itemsize), problem.itemsize
-    tall = cut.height(lanes)
-    each = math.prod(cut.patch(problem)) * cut.pitch(lanes) * lanes * size
+    tall = block.height(lanes)
+    each = math.prod(block.patch(problem)) * block.pitch(lanes) * lanes * size
     left = spec.l2 * 0.8 - each * (problem.c_in // problem.groups)
     return int_or_array(np.maximum(tall, np.minimum(outs, np.asarray(left // each).astype(np.int64) // tall * tall)))
 
@@ -207,10 +208,10 @@ def _tiled(tiles: int, outs: int, lanes: int, threads: int) -> Iterator[tuple[in
     registers = machine().registers
     for n in (1, 2, 3, 4):
         largest = min((registers - 1 - n) // n, 16)
-        for chunks in sorted({1, min(threads, outs)}):
-            yield tallest(max(1, outs // chunks), min(largest, outs)), n, chunks, False
-            if tiles <= FEW * lanes and outs % (n * lanes) == 0 and outs >= chunks * n * lanes:
-                yield tallest(tiles, largest), n, chunks, True
+        for oc_splits in sorted({1, min(threads, outs)}):
+            yield tallest(max(1, outs // oc_splits), min(largest, outs)), n, oc_splits, False
+            if tiles <= FEW * lanes and outs % (n * lanes) == 0 and outs >= oc_splits * n * lanes:
+                yield tallest(tiles, largest), n, oc_splits, True
 
 
 def _blocks(n: int, down: int, across: int, lanes: int, threads: int) -> list[tuple[int, int, int]]:
@@ -229,55 +230,57 @@ def _some_divisors(n: int, limit: int) -> list[int]:
     return sorted(largest.values())
 
 
-def _cycles(problem: Conv, cut: Blocking, threads: int) -> Any:
-    """Estimated cycles of the slowest thread; an array for a record of many cuts."""
+def _cycles(problem: Conv, block: Blocking, threads: int) -> Any:
+    """Estimated cycles of the slowest thread; an array for a record of many blockings."""
     oh, ow = problem.conv_size
-    size = -(-oh // cut.mh), -(-ow // cut.mw)
-    planes = problem.n // cut.images * problem.groups
+    size = -(-oh // block.mh), -(-ow // block.mw)
+    planes = problem.n // block.images * problem.groups
     # blocks of a plane: whole ones and those at its ends, which have what is left of rows, of columns, of both
-    down, across, rest_down, rest_across = size[0] // cut.rows, size[1] // cut.columns, size[0] % cut.rows, size[1] % cut.columns
+    down, across, rest_down, rest_across = size[0] // block.rows, size[1] // block.columns, size[0] % block.rows, size[1] % block.columns
     below, beside = rest_down > 0, rest_across > 0
-    shapes = ((cut.rows, cut.columns, down * across), (cut.rows, rest_across, down * beside), (rest_down, cut.columns, below * across),
-              (rest_down, rest_across, below * beside))  # fmt: skip
-    tasks = [(_task(problem, cut, rows, columns, threads), count) for rows, columns, count in shapes if np.any(count)]
+    shapes = (
+        (block.rows, block.columns, down * across), (block.rows, rest_across, down * beside),
+        (rest_down, block.columns, below * across), (rest_down, rest_across, below * beside),
+    )  # fmt: skip
+    tasks = [(_task(problem, block, rows, columns, threads), count) for rows, columns, count in shapes if np.any(count)]
     number = sum(count for _, count in tasks)
-    rounds = np.ceil(number * planes * cut.chunks / threads)
+    rounds = np.ceil(number * planes * block.oc_splits / threads)
     average = sum(np.where(count > 0, cycles, 0.0) * count for cycles, count in tasks) / number
     longest = functools.reduce(np.maximum, (np.where(count > 0, cycles, 0.0) for cycles, count in tasks))
     # threads have equal numbers of tasks, the first the whole ones
-    return rounds * np.where((planes == 1) & (cut.chunks % threads != 0), longest, average)
+    return rounds * np.where((planes == 1) & (block.oc_splits % threads != 0), longest, average)
 
 
-def _task(problem: Conv, cut: Blocking, rows: Any, columns: Any, threads: int) -> Any:
+def _task(problem: Conv, block: Blocking, rows: Any, columns: Any, threads: int) -> Any:
     """Estimated cycles of a task of rows x columns tiles: transforms per point and vector, products by the tile, what leaves the caches by
     bandwidth."""
     spec = machine()
     lanes, size = spec.lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
-    th, tw = cut.patch(problem)
-    points, share = th * tw, outs / cut.chunks
+    th, tw = block.patch(problem)
+    points, share = th * tw, outs / block.oc_splits
     rows, columns = np.maximum(rows, 1), np.maximum(columns, 1)  # a task without tiles is counted by nobody
-    vectors = np.ceil(cut.images * rows * columns / lanes)
+    vectors = np.ceil(block.images * rows * columns / lanes)
     each = np.ceil(rows * columns / lanes)  # of an image
-    brought = cut.images * (each if cut.mw > 1 else rows * np.ceil(columns / lanes))
-    before = ins * (brought * points * (BROUGHT + MORE_BROUGHT * points) + cut.images * CALLED)
+    brought = block.images * (each if block.mw > 1 else rows * np.ceil(columns / lanes))
+    before = ins * (brought * points * (BROUGHT + MORE_BROUGHT * points) + block.images * CALLED)
     point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
-    after = cut.images * share * (each * (points * point_cost + cut.mh * cut.mw * 3) + CALLED)
-    n = vectors / -(-vectors // cut.n)
-    turned_tap, turned_calling = across_cycles(cut.m, cut.n, False, lanes)
-    turned_passes = -(-cut.images * rows * columns // cut.m)
-    turned_tiles = -(-share // cut.height(lanes)) * turned_passes
-    tap = np.where(cut.across, turned_tap, tap_cycles(cut.m, n))
-    calling = np.where(cut.across, turned_calling, TILE_COST + cut.m * n / 2)
-    passes = np.where(cut.across, turned_passes, 1)
-    tiles = np.where(cut.across, turned_tiles, -(-share // cut.m) * (vectors / n))
+    after = block.images * share * (each * (points * point_cost + block.mh * block.mw * 3) + CALLED)
+    n = vectors / -(-vectors // block.n)
+    turned_tap, turned_calling = across_cycles(block.m, block.n, False, lanes)
+    turned_passes = -(-block.images * rows * columns // block.m)
+    turned_tiles = -(-share // block.height(lanes)) * turned_passes
+    tap = np.where(block.oc_lanes, turned_tap, tap_cycles(block.m, n))
+    calling = np.where(block.oc_lanes, turned_calling, TILE_COST + block.m * n / 2)
+    passes = np.where(block.oc_lanes, turned_passes, 1)
+    tiles = np.where(block.oc_lanes, turned_tiles, -(-share // block.m) * (vectors / n))
     products = points * tiles * (ins * tap + calling)
     # what leaves the second-level cache: transformed input is written, and read by each round; so is what a round makes
     total, part = points * ins * problem.c_out * size, points * ins * share * size
-    stream = np.where(cut.across, stream_cycles(total, part, spec, True), stream_cycles(total, part, spec, False))
+    stream = np.where(block.oc_lanes, stream_cycles(total, part, spec, True), stream_cycles(total, part, spec, False))
     v_bytes, m_bytes = (points * count * vectors * lanes * size for count in (ins, share))
-    leaves = v_bytes + m_bytes * np.minimum(1, cut.channels / share) > 0.8 * spec.l2
-    traffic = np.where(leaves, v_bytes * (1 + np.ceil(share / cut.channels)) + 2 * m_bytes, 0.0)
+    leaves = v_bytes + m_bytes * np.minimum(1, block.channels / share) > 0.8 * spec.l2
+    traffic = np.where(leaves, v_bytes * (1 + np.ceil(share / block.channels)) + 2 * m_bytes, 0.0)
     near = threads * (v_bytes + m_bytes) < 0.45 * spec.l3
     stream = stream + np.where(near, traffic / L3_BYTES[spec.mesh], 0.0)
     # cnn14.b4c2 took 13 ms with 10 MB in 33 MB of cache, 25 ms with 19 MB; on another machine 14 MB did no harm

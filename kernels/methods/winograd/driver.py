@@ -163,65 +163,66 @@ def ends(total: int, step: int) -> set[int]:
 
 
 def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = False) -> Prepared:
-    """Choose a cut (of one variant only), compile transforms and tiles."""
+    """Choose a blocking (of one variant only), compile transforms and tiles."""
     if max(problem.stride) > 1:
         return prepare_polyphase(problem, threads, functools.partial(prepare, variant=variant))
     threads = threads_for(blocking.best(problem, 1).cycles, threads)
-    cut = blocking.best(problem, threads, variant)
+    block = blocking.best(problem, threads, variant)
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = pooled_size(problem)
-    tiles_h, tiles_w = -(-oh // cut.mh), -(-ow // cut.mw)
-    cut = dataclasses.replace(cut, rows=min(cut.rows, tiles_h), columns=min(cut.columns, tiles_w))  # a pool may leave out the last
-    seen = layout(blocking.tiling(problem, cut), False, cut.rows, cut.columns, lanes)
-    th, tw = cut.patch(problem)
+    tiles_h, tiles_w = -(-oh // block.mh), -(-ow // block.mw)
+    block = dataclasses.replace(block, rows=min(block.rows, tiles_h), columns=min(block.columns, tiles_w))  # a pool may leave out the last
+    seen = layout(blocking.tiling(problem, block), False, block.rows, block.columns, lanes)
+    th, tw = block.patch(problem)
     points = th * tw
-    words, output_words = tile_load.entry_words(th, tw, lanes), tile_store.entry_words(cut.mw, lanes)
-    row_blocks, column_blocks = -(-tiles_h // cut.rows), -(-tiles_w // cut.columns)
-    most = cut.pitch(lanes)
-    tasks = problem.n // cut.images * problem.groups * row_blocks * column_blocks * cut.chunks
+    words, output_words = tile_load.entry_words(th, tw, lanes), tile_store.entry_words(block.mw, lanes)
+    row_blocks, column_blocks = -(-tiles_h // block.rows), -(-tiles_w // block.columns)
+    most = block.pitch(lanes)
+    tasks = problem.n // block.images * problem.groups * row_blocks * column_blocks * block.oc_splits
 
-    of_image = -(-cut.rows * cut.columns // lanes)
-    outputs_offset = whole(words * 8 * max(of_image, cut.rows * -(-cut.columns // lanes)))
+    of_image = -(-block.rows * block.columns // lanes)
+    outputs_offset = whole(words * 8 * max(of_image, block.rows * -(-block.columns // lanes)))
     v_offset = outputs_offset + whole(output_words * 8 * of_image)
     m_offset = v_offset + whole(points * (ins * most + 1) * lanes * size)
-    row_offset = m_offset + whole(points * (cut.channels + cut.height(lanes)) * most * lanes * size)
-    high, broad = cut.rows * cut.mh, min(cut.columns * cut.mw, ow)
+    row_offset = m_offset + whole(points * (block.channels + block.height(lanes)) * most * lanes * size)
+    high, broad = block.rows * block.mh, min(block.columns * block.mw, ow)
     conv_offset = row_offset + pool_bytes(problem, 1, broad)
     pending_offset = conv_offset + pool_bytes(problem, high, broad)
     fields, scratch_bytes = staging(problem, seen, last, together(outs, high * broad, size), high * broad, pending_offset)
     used = min(threads, tasks)
     scratch = Scratch(used * scratch_bytes)
-    shape = cut.mh, problem.kernel[0], cut.mw, problem.kernel[1]
-    m_tiles, m_edge, m_full_tiles = even(outs, cut.height(lanes))
+    shape = block.mh, problem.kernel[0], block.mw, problem.kernel[1]
+    m_tiles, m_edge, m_full_tiles = even(outs, block.height(lanes))
     pooling, factors = pool_record(problem, high, broad)
     # where a point's channels lie, for each number of vectors
     offsets = np.append(np.arange(ins) * lanes * np.arange(1, most + 1)[:, None], np.zeros(AHEAD)).astype(np.int64)
     entries = np.arange(most)[:, None] * (lanes, lanes, 0) + (0, 0, lanes)  # vectors lie side by side and are whole
-    counts = {-(-cut.images * rows * columns // lanes) for rows in ends(tiles_h, cut.rows) for columns in ends(tiles_w, cut.columns)}
+    counts = {-(-block.images * rows * columns // lanes) for rows in ends(tiles_h, block.rows) for columns in ends(tiles_w, block.columns)}
     tiles = np.zeros((1, 1), np.int64)
-    if not cut.across:
-        tiles = tile_table(outs, cut.m, np.array([even(count, cut.n) for count in counts]), lanes, size, tile)
-    beyond = math.prod(problem.size) * (problem.c_in if cut.images > 1 else 1)  # from what is brought to what is next
+    if not block.oc_lanes:
+        tiles = tile_table(outs, block.m, np.array([even(count, block.n) for count in counts]), lanes, size, tile)
+    beyond = math.prod(problem.size) * (problem.c_in if block.images > 1 else 1)  # from what is brought to what is next
     geometry = WinogradTiles.packed(
-        **common(problem, oh, ow), **pooling, **fields, mh=cut.mh, mw=cut.mw, rh=problem.kernel[0], rw=problem.kernel[1], points=points,
-        tiles_h=tiles_h, tiles_w=tiles_w, rows=cut.rows, columns=cut.columns, row_blocks=row_blocks, column_blocks=column_blocks,
-        images=cut.images, row_step=1, phases=1, span=seen.span, tile_n=cut.n, m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles,
-        m_most=cut.height(lanes), channels=cut.channels, oc_splits=cut.chunks, pitch_vectors=most, oc_m=cut.m if cut.across else 0,
-        gemm_tile_oc=across_tiles.tile(cut.m, cut.n, lanes, size) if cut.across else 0, tiles=tiles.ctypes.data,
+        **common(problem, oh, ow), **pooling, **fields, mh=block.mh, mw=block.mw, rh=problem.kernel[0], rw=problem.kernel[1], points=points,
+        tiles_h=tiles_h, tiles_w=tiles_w, rows=block.rows, columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
+        images=block.images, row_step=1, phases=1, span=seen.span, tile_n=block.n, m_tiles=m_tiles, m_edge=m_edge,
+        m_full_tiles=m_full_tiles, m_most=block.height(lanes), channels=block.channels, oc_splits=block.oc_splits, pitch_vectors=most,
+        oc_m=block.m if block.oc_lanes else 0,
+        gemm_tile_oc=across_tiles.tile(block.m, block.n, lanes, size) if block.oc_lanes else 0, tiles=tiles.ctypes.data,
         tiles_each=tiles.shape[1], input=input_transform(shape, lanes, size), output=output_transform(shape, lanes, size),
         entry_words=words, output_words=output_words, block=tile_load.BLOCK // size, ahead=0 if fields["last_in"] else beyond,
         ahead_out=0 if problem.pool or last else oh * ow, outputs_offset=outputs_offset, v_offset=v_offset, m_offset=m_offset,
         row_offset=row_offset, conv_offset=conv_offset, offsets=offsets.ctypes.data, entries=entries.ctypes.data, tasks=tasks,
         scratch_bytes=scratch_bytes,
     )  # fmt: skip
-    tallest = lanes if cut.across else cut.m  # across tiles read every vector's summands together
-    transform = transformer(problem.c_out, ins, problem.groups, tallest, (cut.mh, cut.mw), problem.kernel, problem.dtype, threads)
+    tallest = lanes if block.oc_lanes else block.m  # across tiles read every vector's summands together
+    transform = transformer(problem.c_out, ins, problem.groups, tallest, (block.mh, block.mw), problem.kernel, problem.dtype, threads)
 
     def packed_operands(operands: Operands) -> Packed:
         return transform(operands.weight), *operands[1:]
 
     pack = launcher(run_tasks, packed_operands, used, geometry, scratch, (factors, offsets, entries, tiles))
-    return Prepared(pack, scratch.nbytes, f"F({cut.mh}x{cut.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {cut}{NOTE * last}")
+    return Prepared(pack, scratch.nbytes, f"F({block.mh}x{block.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {block}{NOTE * last}")
 
 

@@ -56,7 +56,7 @@ def _sliding(problem: Conv) -> Conv:
     return slides
 
 
-def parts(problem: Conv) -> tuple[tuple[Conv, int], ...] | None:
+def sub_problems(problem: Conv) -> tuple[tuple[Conv, int], ...] | None:
     """The convolution of a stride's phases."""
     return ((_sliding(problem), 1),) if max(problem.stride) > 1 else None
 
@@ -78,8 +78,8 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
 def fuses(problem: Conv, variant: str = "") -> bool:
     """Scale, shift and activation are applied on the way out; pools where a task's tiles hold whole windows."""
     problem = _sliding(problem)
-    cuts = (blocking.best(problem, threads, variant) for threads in range(1, cores() + 1))
-    return problem.pool is None or all(blocking.holds_windows(problem, cut) for cut in cuts)
+    blockings = (blocking.best(problem, threads, variant) for threads in range(1, cores() + 1))
+    return problem.pool is None or all(blocking.holds_windows(problem, block) for block in blockings)
 
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
@@ -101,7 +101,7 @@ def weight_cycles(problem: Conv) -> float:
 
 
 WINOGRAD = Implementation(
-    "winograd", "conv", refuse, prepare, error_bound, fuses, parts, variants=variants, prepare_last=prepare_last, estimate=estimate,
-    parts_cycles=cycles, packing=weight_cycles, local=False, mesh_factor=1.1,
+    "winograd", "conv", refuse, prepare, error_bound, fuses, sub_problems, variants=variants, prepare_last=prepare_last, estimate=estimate,
+    lowering_cycles=cycles, packing=weight_cycles, local=False, mesh_factor=1.1,
 )  # fmt: skip
 registry.add(WINOGRAD)

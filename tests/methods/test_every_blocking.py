@@ -1,4 +1,4 @@
-"""Cuts that estimates would rarely choose together: every combination of images, layouts, rounds and parts answers right."""
+"""Blockings that estimates would rarely choose together: every combination of images, layouts, rounds and parts answers right."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ LINES = "conv2d n2 c16 14x36 -> c16 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32"  # 
 GROUPED = "conv2d n2 c36 6x5 -> c96 k3x3 s1x1 p1+1x1+1 d1x1 g2 bias tanh:0.0 float32"
 
 
-def distinct(cuts: Any, *fields: str) -> list[Any]:
-    """One cut of each combination of these fields."""
-    return list({tuple(getattr(cut, field) for field in fields): cut for cut in cuts}.values())
+def distinct(blockings: Any, *fields: str) -> list[Any]:
+    """One blocking of each combination of these fields."""
+    return list({tuple(getattr(block, field) for field in fields): block for block in blockings}.values())
 
 
 def check(problem: Conv, prepared: Any, *, last: bool = False) -> None:
@@ -57,13 +57,13 @@ def check(problem: Conv, prepared: Any, *, last: bool = False) -> None:
 def test_winograd(line: str, monkeypatch: pytest.MonkeyPatch, poisoned_scratch: None) -> None:
     problem = parse(line)
     lanes = machine().lanes(problem.itemsize)
-    few = (cut for cut in winograd._cuts(problem, 2) if (cut.mh, cut.mw) in ((2, 2), (4, 2)))
-    rounds = (dataclasses.replace(cut, channels=min(cut.channels, 2 * cut.height(lanes))) for cut in few)
-    cuts = distinct(rounds, "mh", "images", "across", "chunks", "rows", "columns")
-    assert True in {cut.across for cut in cuts} or problem.c_out // problem.groups % lanes
-    assert max(cut.images for cut in cuts) == problem.n
-    for cut in cuts:
-        monkeypatch.setattr(winograd, "best", lambda *args, cut=cut: cut)
+    few = (block for block in winograd._blockings(problem, 2) if (block.mh, block.mw) in ((2, 2), (4, 2)))
+    rounds = (dataclasses.replace(block, channels=min(block.channels, 2 * block.height(lanes))) for block in few)
+    blockings = distinct(rounds, "mh", "images", "oc_lanes", "oc_splits", "rows", "columns")
+    assert True in {block.oc_lanes for block in blockings} or problem.c_out // problem.groups % lanes
+    assert max(block.images for block in blockings) == problem.n
+    for block in blockings:
+        monkeypatch.setattr(winograd, "best", lambda *args, block=block: block)
         for last in (False, True):
             check(problem, conv_winograd.prepare(problem, 2, last=last), last=last)
 
@@ -76,7 +76,7 @@ def test_winograd(line: str, monkeypatch: pytest.MonkeyPatch, poisoned_scratch: 
 def test_lanes_along_output_channels(line: str, poisoned_scratch: None) -> None:
     problem = parse(line)
     for last in (False, True):
-        blocks = distinct(direct.oc_candidates(problem, 2, last), "rows", "n", "chunks")
+        blocks = distinct(direct.oc_candidates(problem, 2, last), "rows", "n", "oc_splits")
         assert len(blocks) > 2
         for block in blocks:
             check(problem, prepare_oc_blocks(problem, 2, block, last=last), last=last)
@@ -85,7 +85,7 @@ def test_lanes_along_output_channels(line: str, poisoned_scratch: None) -> None:
 @pytest.mark.parametrize("line", [WIDE, LINES, GROUPED, "conv1d n2 c7 1x90 -> c40 k1x9 s1x2 p0+0x5+4 d1x2 g1 bias float64"])
 def test_weights_as_they_are_given(line: str, poisoned_scratch: None) -> None:
     problem = parse(line)
-    blocks = distinct(direct.candidates(problem, 2, direct.UNPACKED), "flat", "m", "n", "chunks")
+    blocks = distinct(direct.candidates(problem, 2, direct.UNPACKED), "flat", "m", "n", "oc_splits")
     for block in blocks[:: max(1, len(blocks) // 12)]:
         for last in (False, True):
             check(problem, prepare_blocks(problem, 2, block, tile_of_rows, last=last, unpacked=True), last=last)
