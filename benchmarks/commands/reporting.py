@@ -41,6 +41,12 @@ def report_command(
     shared.write_list(done.folder.parent, console)
     if update_readme and readme.update(REPORTS.parent / "README.md", done):
         console.print("README.md has this run's table now.")
+    measured = REPORTS / "models" / "models.json"
+    if update_readme and measured.is_file():
+        from benchmarks.whole import measuring, table
+
+        if table.update(REPORTS.parent / "README.md", *measuring.read(measured)):
+            console.print("README.md has the table of whole models now.")
 
 
 def share(text: str) -> float:

@@ -16,7 +16,7 @@ from benchmarks.runner.run_options import Options
 
 console = Console()
 
-Preset = Annotated[str, typer.Option(help="quick (8 workloads, minutes), core (26) or full (all).")]
+Preset = Annotated[str, typer.Option(help="quick (8 workloads, minutes), core (26), full (all); models: whole published models.")]
 WorkloadGlob = Annotated[list[str], typer.Option("--workload", metavar="GLOB", help="Workloads by id instead of the preset's; may repeat.")]
 ContenderGlob = Annotated[list[str], typer.Option("--contender", metavar="GLOB", help="Contenders by name; may repeat.")]
 Threads = Annotated[str, typer.Option(metavar="N[,N]", help="Thread counts; every usable core if not given.")]

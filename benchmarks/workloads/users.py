@@ -29,7 +29,7 @@ def read(path: Path, inputs: Sequence[str] | None = None) -> Own:
     """The layers of a file of layers, or of a model if there are `inputs`; ValueError says what is wrong with it."""
     try:
         others: list[models.LeftOut] = []
-        found = models.from_layers(path) if inputs is None else models.from_onnx(path, dict(map(_input, inputs)), others)
+        found = models.from_layers(path) if inputs is None else models.from_onnx(path, dict(map(shape_of, inputs)), others)
     except (ImportError, OSError) as error:
         raise ValueError(str(error)) from None
     layers, notes = [], [f"{each.name} ({each.operator}) is left out: {each.reason}" for each in others]
@@ -48,7 +48,8 @@ def read(path: Path, inputs: Sequence[str] | None = None) -> Own:
     return Own(one_each, (counted, *notes))
 
 
-def _input(text: str) -> tuple[str, tuple[int, ...]]:
+def shape_of(text: str) -> tuple[str, tuple[int, ...]]:
+    """A name and a shape as people type them: x=1x1x96x1366."""
     name, _, sizes = text.rpartition("=")
     shape = sizes.split("x")
     if not name or not all(size.isdigit() and int(size) for size in shape):

