@@ -28,7 +28,7 @@ def lines(found: Sequence[Whole], about: Mapping[str, str]) -> list[str]:
     sentence = (
         f"Milliseconds a call, {about['threads']} threads of an {about['cpu']}, calls in turns, medians of {about['turns']}, "
         f"{about['day']}, commit {about['commit']}.{mean} “Error” is the largest against onnxruntime, as a share of the largest value; "
-        "“first answer” is from loading the file to the first result, in a process that has run the models before it."
+        "“first answer” is from loading the file to the first result in a new process, what was compiled before lying on disk."
     )
     return [sentence, "", *rows]
 
