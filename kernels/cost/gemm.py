@@ -12,7 +12,7 @@ from kernels.problem.conv import Conv
 from kernels.runtime.machine import machine
 
 TILE_COST, CALL_COST = 40, 100  # cycles to start a tile's loop, one of several in a call, and to call one and do so
-TURNED = 0.9  # cycles to turn over a number on its way through the second-level cache: 14 a vector
+TRANSPOSED = 0.9  # cycles to transpose a number on its way through the second-level cache: 14 a vector
 
 
 def even(total: Any, largest: Any) -> tuple[Any, Any, Any]:
@@ -38,8 +38,8 @@ def tap_cycles(m: Any, n: Any) -> Any:
     return longer(m * n / 2 + loading, 0.5 * (m + 3.5 * n + 1))
 
 
-def across_cycles(m: Any, n: Any, last: bool, lanes: int) -> tuple[Any, Any]:
-    """Cycles per tap of a tile of m positions by n vectors of channels, and to call it; its sums are stored, or turned and stored."""
+def oc_tile_cycles(m: Any, n: Any, last: bool, lanes: int) -> tuple[Any, Any]:
+    """Cycles per tap of a tile of m positions by n vectors of channels, and to call it; its sums are stored, or transposed and stored."""
     storing = 2.0 * m * n if last else 4.0 * n * lanes * -(-m // lanes)
     longer = np.maximum if isinstance(m, np.ndarray) else max
     return longer(m * n / 2 + 0.08 * m + 0.4, 0.5 * (m + 2 * n + 1)), CALL_COST + storing

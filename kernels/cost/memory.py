@@ -36,7 +36,7 @@ def far_cycles(total: Any, memory: float, spec: Machine) -> Any:
 
 def task_cycles(compute: Any, stream: Any, rest: Any, passes: Any = 1) -> Any:
     """Cycles of one task, or of many where these are arrays: arithmetic and what comes from further away hide most of the shorter; `rest`
-    comes before and after. Of several passes over each panel of weights only the first has something to wait for."""
+    comes before and after. Of several passes over each micro-panel of weights only the first has something to wait for."""
     first = compute / passes
     longer, shorter = (np.maximum, np.minimum) if isinstance(first, np.ndarray) else (max, min)
     return longer(first, stream) + HIDDEN * shorter(first, stream) + compute - first + rest + TASK_COST

@@ -96,7 +96,7 @@ def _pooled(problem: Conv, implementation: Implementation, threads: int) -> Prep
 
 
 def _with_channels_last(problem: Problem, choice: Choice, threads: int) -> Prepared:
-    """The same for channels last: by the implementation itself where it knows how, else turned over before and after."""
+    """The same for channels last: by the implementation itself where it knows how, else transposed before and after."""
     from kernels.primitives.channels_last import channels_last  # brings Numba, see `methods.load`
 
     implementation = choice.implementation

@@ -1,6 +1,6 @@
-"""Channels last: arrays (n, *spatial, c) for methods that know channels first, turned over in blocks on all threads.
+"""Channels last: arrays (n, *spatial, c) for methods that know channels first, transposed in blocks on all threads.
 
-The input is turned into scratch before a method runs and its output out of scratch afterwards, one pass over memory each.
+The input is transposed into scratch before a method runs and its output out of scratch afterwards, one pass over memory each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
 
-BLOCK = 4  # vectors along either side of a thread's block: both it and its turned form lie in the first-level cache
+BLOCK = 4  # vectors along either side of a thread's block: both it and its transposed form lie in the first-level cache
 CYCLES = 12  # a vector: its shuffles, its way from the second-level cache and back
 
 
@@ -45,7 +45,7 @@ def _run(task, thread, x, out, kernel, lanes, size, images, rows, columns, side)
     )  # fmt: skip
 
 
-def turn(shape: tuple[int, int, int], itemsize: int, threads: int) -> Callable[[Array, Array], None]:
+def transposing(shape: tuple[int, int, int], itemsize: int, threads: int) -> Callable[[Array, Array], None]:
     """Compile x (images, rows, columns) -> out (images, columns, rows), contiguous arrays of elements of 4 or 8 bytes in any shape."""
     lanes = machine().lanes(itemsize)
     threads = threads_for(CYCLES * math.prod(shape) / lanes, threads)
@@ -70,7 +70,7 @@ class _Array:
         self.end = start if self.alike else start + math.prod(shape) * self.dtype.itemsize
         if not self.alike:
             rows, columns = (positions, channels) if inwards else (channels, positions)
-            self.turn = turn((n, rows, columns), self.dtype.itemsize, threads)
+            self.transposing = transposing((n, rows, columns), self.dtype.itemsize, threads)
 
     def canonical(self, array: Array, buffer: Array) -> Array:
         """Where the canonical form of the user's array is, or will be."""
@@ -93,14 +93,14 @@ def channels_last(prepared: Prepared, problem: Problem, threads: int) -> Prepare
             buffer = scratch.take()
             y, inner = source.canonical(x, buffer), [each.canonical(out, buffer) for each, out in zip(results, outs)]
             if not source.alike:
-                source.turn(x, y)
+                source.transposing(x, y)
             compute(y, *inner)
             for each, array, out in zip(results, inner, outs):
                 if not each.alike:
-                    each.turn(array, out)
+                    each.transposing(array, out)
             scratch.give(buffer)
 
         return run
 
-    note = f"{prepared.note}; channels last: {scratch.nbytes:,} bytes turned over" if scratch.nbytes else prepared.note
+    note = f"{prepared.note}; channels last: {scratch.nbytes:,} bytes transposed" if scratch.nbytes else prepared.note
     return Prepared(pack, prepared.workspace_bytes + scratch.nbytes, note)

@@ -101,7 +101,7 @@ def _lstm(task, thread, description, size):
     by_step, by_row, batch, product = read_index(d, 12), read_index(d, 13), read_index(d, 14), read_index(d, 16)
     pitch = read_index(d, 17) * size
     line_ = hidden * size
-    bent = work + blocks * 8 * read_index(d, 15) * size
+    activated = work + blocks * 8 * read_index(d, 15) * size
     for step in range(steps):
         t = steps - 1 - step if backwards else step
         call(
@@ -114,8 +114,8 @@ def _lstm(task, thread, description, size):
         _pass(d, 6, size, g, g, g, g, hidden)
         _pass(d, 2, size, c, c, f, c, hidden)
         _pass(d, 4, size, c, i, g, c, hidden)
-        _pass(d, 6, size, bent, c, c, c, hidden)
-        _pass(d, 2, size, h, o, bent, h, hidden)
+        _pass(d, 6, size, activated, c, c, c, hidden)
+        _pass(d, 2, size, h, o, activated, h, hidden)
         _pass(d, 0, size, y + (t * by_step + row * by_row) * size, h, h, h, hidden)
 
 
@@ -229,7 +229,7 @@ class Recurrence:
             words[i, 10], words[i, 12], words[i, 13] = handle(scratch), end.by_step, end.by_row
         launch, threads, tasks, size, place = self._launch, self._threads, self._tasks, self._size, handle(words)
 
-        def run(held: Any = (words, parts, ends, scratch, self)) -> None:
+        def run(keep_alive: Any = (words, parts, ends, scratch, self)) -> None:
             launch(threads, tasks, place, size)
 
         return run

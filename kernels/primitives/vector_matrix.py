@@ -76,7 +76,7 @@ def vector_matrix(
     columns, count = weight.shape
     size, lanes = weight.itemsize, machine().lanes(weight.itemsize)
     matrix, blocks = packed(weight, WIDE)
-    held = np.zeros(columns, weight.dtype) if bias is None else np.ascontiguousarray(bias, weight.dtype)
+    biases = np.zeros(columns, weight.dtype) if bias is None else np.ascontiguousarray(bias, weight.dtype)
     name, slope = activation or ("", 0.0)
     (add, add_form), (applied, form) = line("add", lanes, size), line(PASSES[name], lanes, size) if name else (0, 0)
     p, q = (0.0, 6.0) if name == "relu6" else (slope, 0.0)
@@ -88,9 +88,9 @@ def vector_matrix(
     threads = threads if matrix.nbytes > SHARED else 1
 
     def bind(x: Array, y: Array, scratch: Array) -> Callable[[], None]:
-        places = handle(x), handle(y), handle(matrix), handle(held), handle(scratch)
+        places = handle(x), handle(y), handle(matrix), handle(biases), handle(scratch)
 
-        def run(kept: tuple[Array, ...] = (x, y, matrix, held, scratch)) -> None:
+        def run(keep_alive: tuple[Array, ...] = (x, y, matrix, biases, scratch)) -> None:
             launch(threads, blocks, *places, geometry)
 
         return run

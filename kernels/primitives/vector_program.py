@@ -259,11 +259,11 @@ class VectorProgram:
         self.threads = threads_for(cycles * math.prod(shape) / lanes, threads)
         own = 0 if size == 4 else 1
         # operands whose columns lie as rows do here: blocks are squares, so that a transpose reads whole cache lines of them
-        turned = [
+        transposed = [
             len(each) > 1 and each[-2] == 1 and each[-1] > 1 and CODES[layout.dtype] == own and min(rows, count) > 1
             for layout, each in zip(layouts[: len(inputs)], strides)
         ]
-        block = max(SQUARE, BLOCK // rows) if any(turned) else BLOCK
+        block = max(SQUARE, BLOCK // rows) if any(transposed) else BLOCK
         at_once = max(min(BLOCK // min(max(count, 1), block), rows), 1)
         while self.threads > 1 and at_once > 1 and math.prod(outer) * -(-rows // at_once) < 2 * self.threads:
             at_once = -(-at_once // 2)
@@ -280,8 +280,8 @@ class VectorProgram:
             code = CODES[layout.dtype]
             direct = code == own and stride == 1 and (at_once == 1 or (pitch == count and count <= block))
             direct |= code == own and count == 1 and pitch == 1 and rows > 1
-            turning = transpose(lanes, size) if i < len(inputs) and turned[i] else 0
-            words += [0, code, int(direct), pitch, stride, turning, *far, *[0] * (OUTER - len(far))]
+            transposing = transpose(lanes, size) if i < len(inputs) and transposed[i] else 0
+            words += [0, code, int(direct), pitch, stride, transposing, *far, *[0] * (OUTER - len(far))]
         for name, to, sources, p, q in steps:
             address, form = line(name, lanes, size)
             sources = [*sources, *sources[:1] * (3 - len(sources))]
@@ -340,7 +340,7 @@ class VectorProgram:
             words[start + i * (OPERAND + OUTER)] = handle(array)
         launch, threads, tasks, address, rest = self._launch, self.threads, self._tasks, handle(words), self._rest
 
-        def run(held: Any = (words, scratch, *arrays)) -> None:
+        def run(keep_alive: Any = (words, scratch, *arrays)) -> None:
             launch(threads, tasks, address, *rest)
 
         return run

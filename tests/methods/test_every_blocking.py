@@ -118,6 +118,6 @@ def test_no_phases_where_a_window_may_see_padding_only() -> None:
 def test_stacks_that_see_nothing_but_padding(line: str, poisoned_scratch: None) -> None:
     problem = parse(line)
     for last in (False, True):
-        stacks = distinct(depthwise._stacks(problem, 2, last), "rows", "columns")
+        stacks = distinct(depthwise._channel_blockings(problem, 2, last), "rows", "columns")
         for stack in stacks[:: max(1, len(stacks) // 12)]:
             check(problem, conv_depthwise.prepare_channels(problem, 2, stack, last=last), last=last)

@@ -1,7 +1,7 @@
 """How a depthwise convolution is cut into tasks, and what that costs.
 
-Two layouts. Rows: planes are packed in parts, then each output line is summed, with lanes along it. Stacks: as many planes as there are
-lanes are turned over together, so that lanes are channels; short rows leave none idle, and channels last lie so in memory.
+Two layouts. Rows: planes are packed in parts, then each output line is summed, with lanes along it. Channels in lanes: as many planes as
+there are lanes are transposed together, so that lanes are channels; short rows leave none idle, and channels last lie so in memory.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ FLAT = 0.6  # of what `line_cycles` says: short rows whose copies overlap in tim
 TOGETHER, TAP, ALONE = 6, 1.35, 4.0  # vectors that are summed together; cycles for a tap of one of them, whose loads cross cache lines, and
 # of one by itself, which waits
 VECTOR = 6  # cycles to finish a vector
-ROWS, STACKS = "rows", "stacks"
+ROWS, STACKS = "rows", "stacks"  # names of variants; stacks: channels in lanes
 SIDES = 3, 5  # taps side by side that share what they load
-TURN, TURN_LINE = 10.5, 270  # cycles to turn over `lanes` lines, for each vector of theirs, and to begin and end so many lines
+TRANSPOSED, TRANSPOSED_LINES = 10.5, 270  # cycles to transpose `lanes` lines, for each vector of theirs, and to begin and end so many lines
 # cycles to copy a vector, to add a tap to one (beside others, or alone), to begin and end it
 COPIED, SUM_TAP, SUM_ALONE, SUM = 2.0, 0.6, 1.2, 8.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Stack:
+class ChannelBlocking:
     """rows, columns: outputs of a task's block, of as many channels as there are lanes. cycles: the estimate, of one core."""
 
     rows: int
@@ -84,15 +84,15 @@ def reach(problem: Conv, rows: int, columns: int) -> tuple[int, int]:
     return high, wide
 
 
-def _turning(rows: int, columns: int, size: Size, lanes: int) -> float:
-    """Cycles to turn over as many planes of `size` as there are lanes, rows x columns of each; whole rows are one line."""
+def _transposing(rows: int, columns: int, size: Size, lanes: int) -> float:
+    """Cycles to transpose as many planes of `size` as there are lanes, rows x columns of each; whole rows are one line."""
     rows, columns = min(rows, size[0]), min(columns, size[1])
     lines, line = (1, rows * columns) if columns == size[1] else (rows, columns)
-    return lines * (TURN_LINE + TURN * lanes * -(-line // lanes))
+    return lines * (TRANSPOSED_LINES + TRANSPOSED * lanes * -(-line // lanes))
 
 
-def _stacks(problem: Conv, threads: int, last: bool) -> Iterator[Stack]:
-    """Every blocking into stacks that is considered."""
+def _channel_blockings(problem: Conv, threads: int, last: bool) -> Iterator[ChannelBlocking]:
+    """Every blocking with channels in lanes that is considered."""
     spec = machine()
     lanes, (oh, ow) = spec.lanes(problem.itemsize), problem.conv_size
     groups, multiplier = problem.n * -(-problem.c_in // lanes), problem.c_out // problem.c_in
@@ -106,20 +106,21 @@ def _stacks(problem: Conv, threads: int, last: bool) -> Iterator[Stack]:
             moved = COPIED * bed  # with channels last all of it, else its border
             if not last:
                 moved -= COPIED * min(high, problem.size[0]) * min(wide, problem.size[1])
-                moved += _turning(high, wide, problem.size, lanes) + multiplier * _turning(rows, columns, problem.conv_size, lanes)
+                moved += _transposing(high, wide, problem.size, lanes) + multiplier * _transposing(rows, columns, problem.conv_size, lanes)
             sums = multiplier * number * (problem.taps * tap + SUM)
             tasks = groups * -(-oh // rows) * -(-ow // columns)
             cycles = TASK_COST + moved + sums
-            yield Stack(rows, columns, -(-tasks // threads) * threads * cycles)
+            yield ChannelBlocking(rows, columns, -(-tasks // threads) * threads * cycles)
 
 
 @remembered
-def best_channels(problem: Conv, threads: int, last: bool = False) -> Stack | None:
-    """The blocking into stacks with the lowest estimate; None where not even one window of each lane stays in the second-level cache."""
-    return min(_stacks(problem, threads, last), key=lambda stack: stack.cycles, default=None)
+def best_channels(problem: Conv, threads: int, last: bool = False) -> ChannelBlocking | None:
+    """The blocking with channels in lanes with the lowest estimate; None where not even one window of each lane stays in the second-level
+    cache."""
+    return min(_channel_blockings(problem, threads, last), key=lambda block: block.cycles, default=None)
 
 
 def cycles(problem: Conv) -> float:
     """Estimated cycles of one core, of the better layout."""
-    stack = best_channels(problem, 1)
-    return min(best(problem).cycles, stack.cycles if stack else math.inf)
+    block = best_channels(problem, 1)
+    return min(best(problem).cycles, block.cycles if block else math.inf)

@@ -4,7 +4,7 @@
     spread: dst[r][c] = src[r][c]                           r < h, c < w
     sums:   y[p] = activation((bias + sum over t < k, c < columns of a[t][c] * x[place of p + offsets[t] + c]) * scale + shift)
 
-Every element is a vector, whose lanes are channels; each has weights, bias, scale and shift of its own. `fill` turns over channels
+Every element is a vector, whose lanes are channels; each has weights, bias, scale and shift of its own. `fill` transposes channels
 first, `spread` copies channels last, both into a bed with a `border` of zeros, the padding. Stride and dilation are where places and
 offsets point.
 """

@@ -3,7 +3,7 @@
     x ─ fill ───► bed [row][column][lane] ─ sums ─► [position][lane] ─ transpose ─► y       channels first
     x ─ spread ─► bed [row][column][lane] ─ sums ─► y                                       channels last
 
-The counterpart of `blocks` with `methods.depthwise.row_tile` for maps of short rows, and for channels last, where nothing is turned over.
+The counterpart of `blocks` with `methods.depthwise.row_tile` for maps of short rows, and for channels last, where nothing is transposed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import itertools
 
 import numpy as np
 
-from kernels.methods.depthwise.blocking import Stack, reach, taps_beside
+from kernels.methods.depthwise.blocking import ChannelBlocking, reach, taps_beside
 from kernels.methods.depthwise.channel_tile import FIELDS, RUNS, Border, Fill, Spread, Sums, border, fill, spread, sums
 from kernels.methods.depthwise.records import ChannelBlocks
 from kernels.primitives.activations import codes, lines
@@ -126,11 +126,11 @@ def _stacked(array: Array | None, multiplier: int, lanes: int) -> Array | None:
     if array is None:
         return None
     channels, each = len(array) // multiplier, array.size // len(array)
-    stacks = -(-channels // lanes)
-    result = aligned(stacks * multiplier * each * lanes * array.itemsize).view(array.dtype).reshape(stacks, multiplier, each, lanes)
+    vectors = -(-channels // lanes)
+    result = aligned(vectors * multiplier * each * lanes * array.itemsize).view(array.dtype).reshape(vectors, multiplier, each, lanes)
     by_channel = array.reshape(channels, multiplier, each)
-    for stack, part in enumerate(result):
-        live = by_channel[stack * lanes : (stack + 1) * lanes]
+    for vector, part in enumerate(result):
+        live = by_channel[vector * lanes : (vector + 1) * lanes]
         part[:, :, : len(live)] = live.transpose(1, 2, 0)
         part[:, :, len(live) :] = 0
     return result
@@ -142,7 +142,7 @@ def _run(columns: int, step: int) -> int:
     return min(able, key=lambda run: -(-columns // run) * (run + 1), default=1)  # each costs about one more
 
 
-def _tables(problem: Conv, block: Stack, wide: int, lanes: int, last: bool) -> tuple[Array, Array]:
+def _tables(problem: Conv, block: ChannelBlocking, wide: int, lanes: int, last: bool) -> tuple[Array, Array]:
     """For blocks of full and of last columns: (run, runs in a row); and for every run the place of its first window in the bed and of its
     first position in the output."""
     (sh, sw), ow = problem.stride, problem.conv_size[1]
@@ -157,7 +157,7 @@ def _tables(problem: Conv, block: Stack, wide: int, lanes: int, last: bool) -> t
     return shapes, tables
 
 
-def prepare_channels(problem: Conv, threads: int, block: Stack, *, last: bool = False) -> Prepared:
+def prepare_channels(problem: Conv, threads: int, block: ChannelBlocking, *, last: bool = False) -> Prepared:
     """Lay out weights and scratch; `last`: channels are the last axis of x and of the output."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     (kh, kw), (dh, dw), (sh, sw), (oh, ow) = problem.kernel, problem.dilation, problem.stride, problem.conv_size

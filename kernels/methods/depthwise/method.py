@@ -1,12 +1,12 @@
-"""Depthwise convolution by rows or stacks: each output channel sees one input channel, so there is no sum over channels to share.
+"""Depthwise convolution by rows or with channels in lanes: each output channel sees one input channel, so no sum over channels is shared.
 
 Rows: every output line is a sum of kh*kw shifted input vectors, times one weight each; packing puts zeros where padding is and strided
 columns side by side, and the arithmetic hides behind memory. Long lines go through in pieces that stay in the first-level cache, and
-results that will not fit the last-level cache bypass it. Stacks: as many channels as there are lanes are turned over together, and each
-lane sums one of them. Rows too short to fill vectors take a fifth of the time so, and channels last need no turning. It loses on many
-taps over few channels, which pay for one load each, and refuses more input channels per group, where register tiles over several output
-channels reuse what they load. Reference: P. Zhang, E. Lo, B. Lu, "High performance depthwise and pointwise convolutions on mobile
-devices", AAAI 2020, arXiv 2001.02504.
+results that will not fit the last-level cache bypass it. Channels in lanes: as many channels as there are lanes are transposed together,
+and each lane sums one of them. Rows too short to fill vectors take a fifth of the time so, and channels last need no transposing. It
+loses on many taps over few channels, which pay for one load each, and refuses more input channels per group, where register tiles over
+several output channels reuse what they load. Reference: P. Zhang, E. Lo, B. Lu, "High performance depthwise and pointwise convolutions on
+mobile devices", AAAI 2020, arXiv 2001.02504.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from __future__ import annotations
 import math
 
 from kernels.cost.calibration import threads_for
-from kernels.cost.gemm import TURNED
+from kernels.cost.gemm import TRANSPOSED
 from kernels.cost.roofline import memory_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
-from kernels.methods.depthwise.blocking import ROWS, STACKS, Stack, best, best_channels, cycles
+from kernels.methods.depthwise.blocking import ROWS, STACKS, ChannelBlocking, best, best_channels, cycles
 from kernels.methods.depthwise.driver_channels import prepare_channels
 from kernels.methods.depthwise.row_tile import row
 from kernels.methods.direct.blocking import weight_cycles
@@ -38,21 +38,21 @@ def refuse(problem: Problem) -> str | None:
     return None
 
 
-def _stack(problem: Conv, threads: int, variant: str, last: bool) -> Stack | None:
-    """The blocking into stacks where that is estimated faster, or is the variant that was asked for."""
-    stack = best_channels(problem, threads, last)
-    if stack is None or variant == ROWS:
+def _channel_blocking(problem: Conv, threads: int, variant: str, last: bool) -> ChannelBlocking | None:
+    """The blocking with channels in lanes where that is estimated faster, or is the variant that was asked for."""
+    block = best_channels(problem, threads, last)
+    if block is None or variant == ROWS:
         return None
-    turned = TURNED * (math.prod(problem.x_shape) + math.prod(problem.conv_shape)) if last else 0.0
-    return stack if variant == STACKS or stack.cycles < best(problem).cycles + turned else None
+    transposing = TRANSPOSED * (math.prod(problem.x_shape) + math.prod(problem.conv_shape)) if last else 0.0
+    return block if variant == STACKS or block.cycles < best(problem).cycles + transposing else None
 
 
 def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
-    """Cut into rows or stacks (or one variant only), compile."""
+    """By rows or with channels in lanes (or one variant only), compiled."""
     threads = threads_for(cycles(problem), threads)
-    stack = _stack(problem, threads, variant, False)
-    if stack:
-        return prepare_channels(problem, threads, stack)
+    by_channels = _channel_blocking(problem, threads, variant, False)
+    if by_channels:
+        return prepare_channels(problem, threads, by_channels)
     # results that another pass reads must stay in cache
     stream = math.prod(problem.conv_shape) * problem.itemsize > machine().l3 and not codes(problem.activation)[0]
     block = best(problem)
@@ -61,10 +61,10 @@ def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
 
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
-    """The same for channels last: as stacks, of which nothing is turned over."""
-    stack = _stack(problem, threads_for(cycles(problem), threads), "", True)
-    threads = threads_for(stack.cycles if stack else cycles(problem), threads)
-    return prepare_channels(problem, threads, stack, last=True) if stack else channels_last(prepare(problem, threads), problem, threads)
+    """The same for channels last: with channels in lanes, which transposes nothing."""
+    block = _channel_blocking(problem, threads_for(cycles(problem), threads), "", True)
+    threads = threads_for(block.cycles if block else cycles(problem), threads)
+    return prepare_channels(problem, threads, block, last=True) if block else channels_last(prepare(problem, threads), problem, threads)
 
 
 def fuses(problem: Conv) -> bool:
@@ -76,7 +76,7 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """The other layout, where both can."""
     if best_channels(problem, 1) is None:
         return {}
-    other = ROWS if _stack(problem, threads_for(cycles(problem), threads), "", False) else STACKS
+    other = ROWS if _channel_blocking(problem, threads_for(cycles(problem), threads), "", False) else STACKS
     return {other: DEPTHWISE.as_variant(other, "prepare")}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.classes import Anew, by_class, step_like
-from kernels.cost.gemm import TILE_COST, TURNED, across_cycles, even, pool_apart, pooled_size, tallest, tap_cycles
+from kernels.cost.gemm import TILE_COST, TRANSPOSED, even, oc_tile_cycles, pool_apart, pooled_size, tallest, tap_cycles
 from kernels.cost.memory import L2_BYTES, L3_BYTES, stream_cycles, task_cycles
 from kernels.cost.roofline import BIND
 from kernels.cost.variants import rivals
@@ -181,7 +181,7 @@ def oc_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
 
 def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking]:
     """Blockings with lanes along output channels, with their estimates: for maps of few positions, and for any with channels last, which
-    need not be turned."""
+    need not be transposed."""
     spec = machine()
     lanes, (oh, ow) = spec.lanes(problem.itemsize), problem.conv_size
     if problem.groups > 1 or (oh * ow > NARROW * lanes and not last):
@@ -193,15 +193,15 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
             continue
         pack = packing_cycles(packed, lanes) * (1 if packed.one_line else problem.c_in)
         if packed.one_line and last:
-            pack = TURNED * packed.size
+            pack = TRANSPOSED * packed.size
         for n in range(1, min(4, vectors) + 1):
             m = tallest(rows * ow, min((spec.registers - 1 - n) // n, 16))
             for oc_splits in sorted({1, min(threads, vectors)}):
                 panels = -(-vectors // oc_splits / n)
-                tap, calling = across_cycles(m, n, last, lanes)
+                tap, calling = oc_tile_cycles(m, n, last, lanes)
                 passes = math.ceil(rows * ow / m)
                 compute = passes * math.ceil(panels) * (problem.summands * tap + calling)
-                # a panel that leaves the second-level cache comes back for every tile of positions: 8 rows of 12288, 18 against 10 ms
+                # a micro-panel that leaves the second-level cache comes back for every tile of positions: 8 rows of 12288, 18 against 10 ms
                 leaves = problem.summands * n * lanes * problem.itemsize > spec.l2 / 2
                 again = (passes - 1) * problem.summands * problem.c_out * problem.itemsize / oc_splits
                 again /= L3_BYTES[spec.mesh] if leaves else 4 * L2_BYTES
@@ -277,9 +277,9 @@ def best(problem: Conv, threads: int, variant: str = "", last: bool = False) -> 
         if len(rows_of_variant.m) or others_of_variant:
             rows, others = rows_of_variant, others_of_variant
     doubt = 1.05 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
-    turned = TURNED * math.prod(problem.conv_shape) / threads if last else 0.0
-    lowest = [rows.one(int((rows.cycles + turned).argmin()))] if len(rows.m) else []
-    return min([*lowest, *others], key=lambda block: block.cycles * doubt if block.oc_lanes else block.cycles + turned)
+    transposing = TRANSPOSED * math.prod(problem.conv_shape) / threads if last else 0.0
+    lowest = [rows.one(int((rows.cycles + transposing).argmin()))] if len(rows.m) else []
+    return min([*lowest, *others], key=lambda block: block.cycles * doubt if block.oc_lanes else block.cycles + transposing)
 
 
 def weight_cycles(problem: Conv) -> float:

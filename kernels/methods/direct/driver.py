@@ -206,10 +206,10 @@ def prepare_blocks(
         vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, row_offset=row_offset, conv_offset=conv_offset,
         a_row=problem.summands * size if unpacked else 0, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
-    turn = None if unpacked else packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
+    packed_weights = None if unpacked else packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
 
     def packed_operands(operands: Operands) -> Packed:
-        return turn(operands.weight) if turn else operands.weight, *operands[1:]
+        return packed_weights(operands.weight) if packed_weights else operands.weight, *operands[1:]
 
     keep_alive = starts, factors, offsets, n_tables, vectors, tiles
     return Prepared(launcher(run_tasks, packed_operands, used, geometry, scratch, keep_alive), scratch.nbytes, f"{block}{NOTE * last}")

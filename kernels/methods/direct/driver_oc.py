@@ -112,10 +112,10 @@ def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: boo
         oc_splits=block.oc_splits, one_line=packed.one_line, side_by_side=last or math.prod(problem.conv_size) == 1,
         tiles=tiles.ctypes.data, offsets=offsets.ctypes.data, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
-    turn = packer(problem.c_out, problem.summands, 1, 1, problem.dtype, threads, lanes)
+    packed_weights = packer(problem.c_out, problem.summands, 1, 1, problem.dtype, threads, lanes)
 
     def packed_operands(operands: Operands) -> Packed:
-        return turn(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:])
+        return packed_weights(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:])
 
     pack = launcher(run_tasks, packed_operands, used, geometry, scratch, (starts, offsets, tiles))
     return Prepared(pack, scratch.nbytes, f"{block}{NOTE * last}")

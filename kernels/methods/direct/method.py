@@ -39,7 +39,7 @@ def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = Fals
 
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
-    """The same for channels last, turned over in each task where lanes do not run along channels."""
+    """The same for channels last, transposed in each task where lanes do not run along channels."""
     return prepare(problem, threads, last=True)
 
 

@@ -37,7 +37,7 @@ CALL, LAUNCH = 40, 27000  # cycles to call a micro-kernel and start its loops, t
 BESIDE, ALONG = 12.0, 10.0  # cycles to bring or put a vector, by how its numbers lie in memory
 APART = {False: 25.0, True: 14.0}  # the same one by one: gathers take 10 cycles on Granite Rapids
 HIDDEN = 0.35  # of the shorter of products and reading, what the longer does not hide
-TURNED = 8.0  # more where lanes hold channels: without it such transforms took 1.1 to 1.5 of the estimate where others took 1.0
+TRANSPOSED = 8.0  # more where lanes hold channels: without it such transforms took 1.1 to 1.5 of the estimate where others took 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,7 +297,7 @@ def _cycles(problem: Conv, block: Blocking, threads: int) -> Any:
     beside = block.axis == 0 and problem.stride[1] == 1
     moved, put = (BESIDE if beside else ALONG if step == 1 else APART[spec.mesh] for step in (in_step, out_step))
     if block.each:  # channels, which lie apart, side by side in the lanes
-        moved, put = moved + TURNED, put + TURNED
+        moved, put = moved + TRANSPOSED, put + TRANSPOSED
     spectra = 2.0 * f * problem.c_in * phases * columns * size
     into = transform_cycles(block.length) + block.length * moved + 2 * f * _bytes_per(spectra) + 4 * CALL
     loads = 2.0 * block.n + block.m + 1.0

@@ -48,7 +48,7 @@ def times(w: VectorBuilder, a: Complex, b: Complex) -> Complex:
     return w.fma(a[0], b[0], w.b.fneg(w.b.fmul(a[1], b[1]))), w.fma(a[0], b[1], w.b.fmul(a[1], b[0]))
 
 
-def turned(w: VectorBuilder, a: Complex, k: int, n: int) -> Complex:
+def twiddled(w: VectorBuilder, a: Complex, k: int, n: int) -> Complex:
     """a * e^(-2 pi i k/n), for free or for less where the angle is a multiple of an eighth."""
     eighths, rest = divmod(8 * k, n)
     if rest:
@@ -69,7 +69,7 @@ def dft(w: VectorBuilder, x: list[Complex]) -> list[Complex]:
         return x
     if n % 2 == 0:
         even, odd = dft(w, x[::2]), dft(w, x[1::2])
-        odd = [turned(w, value, k, n) for k, value in enumerate(odd)]
+        odd = [twiddled(w, value, k, n) for k, value in enumerate(odd)]
         return [added(w, a, b) for a, b in zip(even, odd)] + [less(w, a, b) for a, b in zip(even, odd)]
     sums = [added(w, x[k], x[n - k]) for k in range(1, n // 2 + 1)]
     differences = [less(w, x[k], x[n - k]) for k in range(1, n // 2 + 1)]
@@ -77,12 +77,12 @@ def dft(w: VectorBuilder, x: list[Complex]) -> list[Complex]:
     for total in sums:
         result[0] = added(w, result[0], total)
     for j in range(1, n // 2 + 1):
-        real, turn = x[0], (w.zero(), w.zero())
+        real, twiddle = x[0], (w.zero(), w.zero())
         for k, (total, difference) in enumerate(zip(sums, differences), 1):
             cosine, sine = (w.constant(f(2 * math.pi * (j * k % n) / n)) for f in (math.cos, math.sin))
             real = w.fma(cosine, total[0], real[0]), w.fma(cosine, total[1], real[1])
-            turn = w.fma(sine, difference[0], turn[0]), w.fma(sine, difference[1], turn[1])
-        across = turn[1], w.b.fneg(turn[0])  # -i times it
+            twiddle = w.fma(sine, difference[0], twiddle[0]), w.fma(sine, difference[1], twiddle[1])
+        across = twiddle[1], w.b.fneg(twiddle[0])  # -i times it
         result[j], result[n - j] = added(w, real, across), less(w, real, across)
     return result
 
@@ -110,7 +110,7 @@ class RadixPass(NamedTuple):
     """What one pass takes."""
 
     radix: Fixed
-    turn: Fixed  # AFTER or BEFORE the sums, or NEVER, numbers are multiplied by roots; NEVER where m is 1 and all roots are 1
+    twiddle: Fixed  # AFTER or BEFORE the sums, or NEVER, numbers are multiplied by roots; NEVER where m is 1 and all roots are 1
     lanes: Fixed  # numbers in a vector
     itemsize: Fixed  # bytes of a number
     x: int  # address of the complex vectors
@@ -124,15 +124,15 @@ def _emit_pass(w: VectorBuilder, p: RadixPass) -> None:
     """See `radix_pass`."""
     b = w.b
     array, table = w.pointer(p.x), w.pointer(p.roots)
-    with w.loop(p.blocks) as block, w.loop(p.m if p.turn else i64(1)) as inner:
+    with w.loop(p.blocks) as block, w.loop(p.m if p.twiddle else i64(1)) as inner:
         first = b.add(b.mul(b.mul(block, i64(p.radix)), p.m), inner)
         places = [b.add(first, b.mul(p.m, i64(k))) for k in range(p.radix)]
         numbers = [load(w, array, place) for place in places]
-        factors = [root(w, table, b.add(b.mul(inner, i64(p.radix - 1)), i64(j))) for j in range(p.radix - 1)] if p.turn else []
-        if p.turn == BEFORE:
+        factors = [root(w, table, b.add(b.mul(inner, i64(p.radix - 1)), i64(j))) for j in range(p.radix - 1)] if p.twiddle else []
+        if p.twiddle == BEFORE:
             numbers[1:] = [times(w, number, factor) for number, factor in zip(numbers[1:], factors)]
         numbers = dft(w, numbers)
-        if p.turn == AFTER:
+        if p.twiddle == AFTER:
             numbers[1:] = [times(w, number, factor) for number, factor in zip(numbers[1:], factors)]
         for number, place in zip(numbers, places):
             store(w, number, array, place)
@@ -143,9 +143,9 @@ def _pass(p):
     _emit_pass(p, ())
 
 
-def radix_pass(radix: int, turn: int, lanes: int, itemsize: int) -> int:
+def radix_pass(radix: int, twiddle: int, lanes: int, itemsize: int) -> int:
     """Address of one compiled pass, which takes a RadixPass."""
-    return address(_pass, RadixPass, radix=radix, turn=turn, lanes=lanes, itemsize=itemsize)
+    return address(_pass, RadixPass, radix=radix, twiddle=twiddle, lanes=lanes, itemsize=itemsize)
 
 
 class Spectrum(NamedTuple):
@@ -170,7 +170,7 @@ def _emit_spectrum(w: VectorBuilder, p: Spectrum) -> None:
     array, table = w.pointer(p.x), w.pointer(p.roots)
     with w.loop(builder.add(builder.sdiv(p.n, i64(2)), i64(1))) as k:
         pair = k, builder.sub(p.n, k)
-        turn = root(w, table, k)
+        twiddle = root(w, table, k)
         inside = [w.load_index(p.places, index) for index in pair]
         outside = [w.at(w.pointer(p.spectrum), builder.mul(index, p.stride)) for index in pair]
         if p.back:
@@ -180,13 +180,13 @@ def _emit_spectrum(w: VectorBuilder, p: Spectrum) -> None:
         b = b[0], builder.fneg(b[1])
         even, odd = added(w, a, b), less(w, a, b)
         if p.back:
-            odd = times(w, odd, (turn[0], builder.fneg(turn[1])))
+            odd = times(w, odd, (twiddle[0], builder.fneg(twiddle[1])))
             odd = odd[1], builder.fneg(odd[0])  # -i times it
             first, second = less(w, even, odd), added(w, even, odd)
             store(w, (first[1], first[0]), array, inside[0])
             store(w, (builder.fneg(second[1]), second[0]), array, inside[1])
         else:
-            odd = times(w, (odd[1], builder.fneg(odd[0])), turn)
+            odd = times(w, (odd[1], builder.fneg(odd[0])), twiddle)
             first, second = added(w, even, odd), less(w, even, odd)
             for place, value in zip(outside, (first, (second[0], builder.fneg(second[1])))):
                 w.store(value[0], place)

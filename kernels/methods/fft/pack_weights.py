@@ -2,7 +2,7 @@
 
 A line is what one phase and one tap of the other axis, or one block of a long kernel, have of a kernel: its taps where they belong, in
 reverse, because a correlation multiplies by the conjugate spectrum, and scaled, so that nothing is on the way back. Lanes hold output
-channels. Where the product's lanes do so too, spectra go straight to their places; where it reads numbers, they are turned over.
+channels. Where the product's lanes do so too, spectra go straight to their places; where it reads numbers, they are transposed.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ Array = np.ndarray
 @njit
 def one_pass(passes, i, x, parts, lanes, itemsize):
     """Pass i over a part of the complex vectors."""
-    radix, turn, m, blocks, roots, kernel = passes[i]
-    call(kernel, RadixPass(radix=radix, turn=turn, lanes=lanes, itemsize=itemsize, x=x, blocks=blocks // parts, m=m, roots=roots))
+    radix, twiddle, m, blocks, roots, kernel = passes[i]
+    call(kernel, RadixPass(radix=radix, twiddle=twiddle, lanes=lanes, itemsize=itemsize, x=x, blocks=blocks // parts, m=m, roots=roots))
 
 
 @njit
@@ -49,9 +49,9 @@ def pass_tables(length: int, itemsize: int) -> tuple[Array, Array, list[Array]]:
     for radix in factors(left):
         m = left // radix
         held.append(pairs(np.arange(m)[:, None] * np.arange(1, radix), left, dtype))
-        for table, turn in ((forward, AFTER), (back, BEFORE)):
-            turn = turn if m > 1 else NEVER
-            table.append((radix, turn, m, blocks, held[-1].ctypes.data, radix_pass(radix, turn, lanes, itemsize)))
+        for table, twiddle in ((forward, AFTER), (back, BEFORE)):
+            twiddle = twiddle if m > 1 else NEVER
+            table.append((radix, twiddle, m, blocks, held[-1].ctypes.data, radix_pass(radix, twiddle, lanes, itemsize)))
         left, blocks = m, blocks * radix
     return np.array(forward), np.array(back[::-1]), held
 

@@ -3,7 +3,7 @@
     c[i][q] += a[t][i] * b[vectors[q] + offsets[t]]        for t < k positions, i < m, q < n vectors
 
 It is `primitives.gemm_tile` for sums over positions rather than over taps: a block's sums are added to those of the blocks before, so it
-has no bias and nothing follows; a row of `a` lies in a panel wider than the tile, which packing in whole vectors makes.
+has no bias and nothing follows; a row of `a` lies in a micro-panel wider than the tile, which packing in whole vectors makes.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from kernels.runtime.scratch import Scratch, handle
 
 Array = np.ndarray
 
-TURNED = 32  # channels of a block that is turned over: whole cache lines on both sides
+TRANSPOSED = 32  # channels of a block that is transposed: whole cache lines on both sides
 BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
 
 
@@ -112,12 +112,12 @@ def take_taps(task, thread, weight, taps, out):
     """Some output channels of a group of out (groups, outs, phases, ins, places) from weight (groups, ins, outs, taps): the tap of each
     phase and place, -1 for none."""
     _, outs, phases, ins, places = out.shape
-    blocks = (outs + TURNED - 1) // TURNED
-    g, first = task // blocks, task % blocks * TURNED
-    for start in range(0, ins, TURNED):  # what is read lies side by side by output channel, what is written by input channel
-        for o in range(first, min(first + TURNED, outs)):
+    blocks = (outs + TRANSPOSED - 1) // TRANSPOSED
+    g, first = task // blocks, task % blocks * TRANSPOSED
+    for start in range(0, ins, TRANSPOSED):  # what is read lies side by side by output channel, what is written by input channel
+        for o in range(first, min(first + TRANSPOSED, outs)):
             for phase in range(phases):
-                for i in range(start, min(start + TURNED, ins)):
+                for i in range(start, min(start + TRANSPOSED, ins)):
                     for place in range(places):
                         tap = taps[phase, place]
                         out[g, o, phase, i, place] = weight[g, i, o, tap] if tap >= 0 else 0
@@ -136,16 +136,16 @@ def _taps(problem: ConvTranspose, part: Part) -> Array:
 
 
 @region
-def turn(task, thread, weight, out, kernel, lanes, size, ins, outs):
+def transpose_weights(task, thread, weight, out, kernel, lanes, size, ins, outs):
     """A block of output channels of a group of out (groups, outs, ins) from weight (groups, ins, outs), both handles."""
-    blocks = (outs + TURNED - 1) // TURNED
-    g, first = task // blocks, task % blocks * TURNED
+    blocks = (outs + TRANSPOSED - 1) // TRANSPOSED
+    g, first = task // blocks, task % blocks * TRANSPOSED
     place = g * ins * outs
     source, to = pointed(weight) + (place + first) * size, pointed(out) + (place + first * ins) * size
     call(
         kernel,
         Transpose(
-            lanes=lanes, itemsize=size, dst=to, dst_pitch=ins, src=source, src_pitch=outs, rows=ins, columns=min(TURNED, outs - first),
+            lanes=lanes, itemsize=size, dst=to, dst_pitch=ins, src=source, src_pitch=outs, rows=ins, columns=min(TRANSPOSED, outs - first),
         ),
     )  # fmt: skip
 
@@ -161,9 +161,9 @@ def _operands(problem: ConvTranspose, part: Part, operands: Operands, threads: i
     if problem.taps == 1 and taps.shape == (1, 1):
         size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
         kind = transpose(lanes, size), lanes, size, problem.c_in // groups, outs
-        turn(used, groups * -(-outs // TURNED), handle(given), handle(weight), *kind)
+        transpose_weights(used, groups * -(-outs // TRANSPOSED), handle(given), handle(weight), *kind)
     else:
-        take_taps(used, groups * -(-outs // TURNED), given, taps, weight.reshape(groups, outs, len(taps), problem.c_in // groups, -1))
+        take_taps(used, groups * -(-outs // TRANSPOSED), given, taps, weight.reshape(groups, outs, len(taps), problem.c_in // groups, -1))
     each = part.conv.c_out // problem.c_out
     others = (operands.bias, operands.scale, operands.shift)
     return Operands(weight, *(None if value is None else np.repeat(value, each) for value in others))

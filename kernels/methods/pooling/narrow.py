@@ -1,7 +1,7 @@
 """Pooling of planes narrower than half a vector: strips where windows lie side by side, else as many planes at a time as there are lanes.
 
 A strip is what one row of outputs reads; `strips` takes several at once from where they lie. Overlapping or padded windows go
-through `planes_in_lanes`: planes are turned so that each sits in a lane, pooled, and turned back.
+through `planes_in_lanes`: planes are transposed so that each sits in a lane, pooled, and transposed back.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def prepare_lanes(problem: Pool, threads: int, down: Array, across: Array) -> Pr
     for table, live in zip(places, (lanes, planes % lanes)):
         table[0], table[3] = np.arange(lanes) * area, np.arange(lanes) * produced
         table[2, :live], table[4, :live] = area, produced
-    half = whole((max(area, produced) + lanes) * lanes * size)  # lines are turned in blocks of as many as there are lanes
+    half = whole((max(area, produced) + lanes) * lanes * size)  # lines are transposed in blocks of as many as there are lanes
     used = min(threads, -(-planes // lanes))
     scratch = Scratch(used * 2 * half)
     nothing = np.zeros(1, problem.dtype)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.classes import Anew, by_class, step_like
-from kernels.cost.gemm import TILE_COST, across_cycles, pool_apart, tallest, tap_cycles
+from kernels.cost.gemm import TILE_COST, oc_tile_cycles, pool_apart, tallest, tap_cycles
 from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, stream_cycles, task_cycles
 from kernels.cost.variants import rivals
 from kernels.problem.conv import Conv
@@ -157,10 +157,10 @@ def _table(problem: Conv, threads: int) -> list[Blocking]:
             down, across = -(-oh // mh), -(-ow // mw)
             blocks = _blocks(problem.n, down, across, lanes, threads)
             rows = [(*shape, *tiled) for shape in blocks for tiled in _tiled(math.prod(shape), outs, lanes, threads)]
-            height, width, images, m, n, oc_splits, turned = np.array(rows, np.int64).T
+            height, width, images, m, n, oc_splits, transposing = np.array(rows, np.int64).T
             block = Blocking(
                 mh=mh, mw=mw, rows=height, columns=width, channels=outs, m=m, n=n, oc_splits=oc_splits,  # type: ignore[arg-type]
-                images=images, oc_lanes=turned != 0,  # type: ignore[arg-type]
+                images=images, oc_lanes=transposing != 0,  # type: ignore[arg-type]
             )  # fmt: skip
             fitting = _fitting(problem, block, outs)
             # all output channels in one round, products then lying in the third-level cache where they must; or those that fit the second
@@ -267,13 +267,13 @@ def _task(problem: Conv, block: Blocking, rows: Any, columns: Any, threads: int)
     point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
     after = block.images * share * (each * (points * point_cost + block.mh * block.mw * 3) + CALLED)
     n = vectors / -(-vectors // block.n)
-    turned_tap, turned_calling = across_cycles(block.m, block.n, False, lanes)
-    turned_passes = -(-block.images * rows * columns // block.m)
-    turned_tiles = -(-share // block.height(lanes)) * turned_passes
-    tap = np.where(block.oc_lanes, turned_tap, tap_cycles(block.m, n))
-    calling = np.where(block.oc_lanes, turned_calling, TILE_COST + block.m * n / 2)
-    passes = np.where(block.oc_lanes, turned_passes, 1)
-    tiles = np.where(block.oc_lanes, turned_tiles, -(-share // block.m) * (vectors / n))
+    oc_tap, oc_calling = oc_tile_cycles(block.m, block.n, False, lanes)
+    oc_passes = -(-block.images * rows * columns // block.m)
+    oc_tiles = -(-share // block.height(lanes)) * oc_passes
+    tap = np.where(block.oc_lanes, oc_tap, tap_cycles(block.m, n))
+    calling = np.where(block.oc_lanes, oc_calling, TILE_COST + block.m * n / 2)
+    passes = np.where(block.oc_lanes, oc_passes, 1)
+    tiles = np.where(block.oc_lanes, oc_tiles, -(-share // block.m) * (vectors / n))
     products = points * tiles * (ins * tap + calling)
     # what leaves the second-level cache: transformed input is written, and read by each round; so is what a round makes
     total, part = points * ins * problem.c_out * size, points * ins * share * size

@@ -17,7 +17,7 @@ from kernels.methods.winograd.strided import prepare_polyphase
 from kernels.methods.winograd.tile_load import PatchTiles
 from kernels.methods.winograd.tile_store import OutputTiles
 from kernels.methods.winograd.transforms import InputTransform, OutputTransform, input_transform, output_transform
-from kernels.primitives import gemm_tile_oc as across_tiles
+from kernels.primitives import gemm_tile_oc
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, OutputBlock, plane_of, staging, together
 from kernels.primitives.driver import Packed, common, epilogue_of, every_task, launcher, share, task_at, tile_table
 from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile
@@ -209,7 +209,7 @@ def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = Fals
         images=block.images, row_step=1, phases=1, span=seen.span, tile_n=block.n, m_tiles=m_tiles, m_edge=m_edge,
         m_full_tiles=m_full_tiles, m_most=block.height(lanes), channels=block.channels, oc_splits=block.oc_splits, pitch_vectors=most,
         oc_m=block.m if block.oc_lanes else 0,
-        gemm_tile_oc=across_tiles.tile(block.m, block.n, lanes, size) if block.oc_lanes else 0, tiles=tiles.ctypes.data,
+        gemm_tile_oc=gemm_tile_oc.tile(block.m, block.n, lanes, size) if block.oc_lanes else 0, tiles=tiles.ctypes.data,
         tiles_each=tiles.shape[1], input=input_transform(shape, lanes, size), output=output_transform(shape, lanes, size),
         entry_words=words, output_words=output_words, block=tile_load.BLOCK // size, ahead=0 if fields["last_in"] else beyond,
         ahead_out=0 if problem.pool or last else oh * ow, outputs_offset=outputs_offset, v_offset=v_offset, m_offset=m_offset,

@@ -69,7 +69,7 @@ def error_bound(problem: Conv, variant: str = "") -> float:
 
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
-    """The same for channels last, turned over in each task, or before phases of a stride are set apart."""
+    """The same for channels last, transposed in each task, or before phases of a stride are set apart."""
     if max(problem.stride) > 1:
         return channels_last(prepare(problem, threads), problem, threads)
     return prepare(problem, threads, last=True)
