@@ -93,6 +93,15 @@ def tile_table(outs: int, m: int, cuts: Array, lanes: int, itemsize: int, tile_o
     return table
 
 
+class OutputBlocks(Record):
+    """Blocks of outputs."""
+
+    rows = integer("output rows of a block")
+    columns = integer("output columns of a block")
+    row_blocks = integer("blocks down the output")
+    column_blocks = integer("blocks across the output")
+
+
 class Convolution(Record):
     """What any driver of a convolution is told: sizes and activation."""
 

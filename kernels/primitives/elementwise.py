@@ -13,6 +13,7 @@ import numpy as np
 
 from kernels.cost.calibration import threads_for
 from kernels.primitives.activations import ActivationPass, codes, lines
+from kernels.primitives.driver import epilogue_of
 from kernels.primitives.records import Record, address, integer
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
@@ -46,15 +47,14 @@ def _run(task, thread, y, plane, scales, shifts, geometry):
     """A piece of a plane of so many numbers of y; y, scales and shifts are handles; geometry: Pieces."""
     g = geometry[0]
     pieces = (plane + g.piece - 1) // g.piece
-    scale, shift = pointed(scales), pointed(shifts)
-    channel = task // pieces % g.channels * g.itemsize
+    _, scale, shift = epilogue_of(g, (0, 0, pointed(scales), pointed(shifts)), task // pieces % g.channels)
     first = task % pieces * g.piece
     to = pointed(y) + (task // pieces * plane + first) * g.itemsize
     call(
         g.activation_pass,
         ActivationPass(
             form=g.form, lanes=g.lanes, itemsize=g.itemsize, y=to, pitch=0, lines=1, numbers=min(g.piece, plane - first),
-            scale=scale + channel if scale else 0, shift=shift + channel if scale else 0, activation=g.activation, slope=g.slope,
+            scale=scale, shift=shift, activation=g.activation, slope=g.slope,
         ),
     )  # fmt: skip
 

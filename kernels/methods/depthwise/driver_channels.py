@@ -15,9 +15,8 @@ import numpy as np
 from kernels.methods.depthwise.blocking import ChannelBlocking, reach, taps_beside
 from kernels.methods.depthwise.channel_tile import FIELDS, RUNS, Border, Fill, Spread, Sums, border, fill, spread, sums
 from kernels.methods.depthwise.records import ChannelBlocks
-from kernels.primitives.activations import codes, lines
 from kernels.primitives.channels_last_blocks import inside
-from kernels.primitives.driver import Packed, epilogue_of, every_task, launcher
+from kernels.primitives.driver import Packed, common, epilogue_of, every_task, launcher
 from kernels.primitives.post_ops import apply_activation
 from kernels.primitives.prepared import Prepared
 from kernels.primitives.transpose import Transpose, transpose
@@ -34,7 +33,7 @@ NOTE = "; channels last, as they lie"
 
 
 @njit
-def bring(g, x, image, channel, live, row, column, block):
+def load_block(g, x, image, channel, live, row, column, block):
     """Some channels of the input that a block reads from a row and column on (before padding), with their zeros, to the bed at `block`."""
     size = g.itemsize
     row, column = row - g.pad_h, column - g.pad_w
@@ -76,16 +75,16 @@ def run_task(task, x, out, operands, geometry, block):
     size = g.itemsize
     rest, column_block = split(task, g.column_blocks)
     rest, row_block = split(rest, g.row_blocks)
-    image, group = split(rest, g.groups)
-    row, column, channel = row_block * g.rows, column_block * g.columns, group * g.lanes
+    image, vector = split(rest, g.channel_vectors)
+    row, column, channel = row_block * g.rows, column_block * g.columns, vector * g.lanes
     rows, columns, live = min(g.rows, g.oh - row), min(g.columns, g.ow - column), min(g.lanes, g.c_in - channel)
-    bring(g, x, image, channel, live, row * g.sh, column * g.sw, block)
+    load_block(g, x, image, channel, live, row * g.sh, column * g.sw, block)
     edge = int(columns < g.columns)
     sums, run, runs = read_index(g.runs, 3 * edge), read_index(g.runs, 3 * edge + 1), rows * read_index(g.runs, 3 * edge + 2)
     y_step, spacing = (g.c_out, g.multiplier) if g.last else (g.lanes, 1)
     number, position = rows * columns, row * g.ow + column
     for i in range(g.multiplier):
-        j = (group * g.multiplier + i) * g.lanes  # of its operands, which are filled up to whole vectors
+        j = (vector * g.multiplier + i) * g.lanes  # of its operands, which are filled up to whole vectors
         if g.last:
             y = out + ((image * g.oh * g.ow + position) * g.c_out + channel * g.multiplier + i) * size
         else:
@@ -160,11 +159,11 @@ def _tables(problem: Conv, block: ChannelBlocking, wide: int, lanes: int, last: 
 def prepare_channels(problem: Conv, threads: int, block: ChannelBlocking, *, last: bool = False) -> Prepared:
     """Lay out weights and scratch; `last`: channels are the last axis of x and of the output."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
-    (kh, kw), (dh, dw), (sh, sw), (oh, ow) = problem.kernel, problem.dilation, problem.stride, problem.conv_size
+    (kh, kw), (dh, dw), (_, sw), (oh, ow) = problem.kernel, problem.dilation, problem.stride, problem.conv_size
     high, wide = reach(problem, block.rows, block.columns)
-    multiplier, groups = problem.c_out // problem.c_in, -(-problem.c_in // lanes)
+    multiplier, vectors = problem.c_out // problem.c_in, -(-problem.c_in // lanes)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
-    tasks = problem.n * groups * row_blocks * column_blocks
+    tasks = problem.n * vectors * row_blocks * column_blocks
     used = min(threads, tasks)
     summed_offset = whole(high * wide * lanes * size)
     scratch_bytes = summed_offset + (0 if last else whole(block.rows * block.columns * lanes * size))
@@ -177,16 +176,13 @@ def prepare_channels(problem: Conv, threads: int, block: ChannelBlocking, *, las
     seen = np.arange(min(wide, problem.size[1]))  # of one row where a block does not see all columns, which are filled row by row
     rows = np.arange(min(high, problem.size[0]) if len(seen) == problem.size[1] else 1)
     places = np.add.outer(rows * wide, seen).ravel() * lanes
-    form, activation, slope = codes(problem.activation)
     geometry = ChannelBlocks.packed(
-        itemsize=size, lanes=lanes, groups=groups, c_in=problem.c_in, c_out=problem.c_out, multiplier=multiplier,
-        h=problem.size[0], w=problem.size[1], oh=oh, ow=ow, pad_h=problem.padding[0][0], pad_w=problem.padding[1][0],
-        sh=sh, sw=sw, rows=block.rows, columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
+        **common(problem, oh, ow), channel_vectors=vectors, multiplier=multiplier, rows=block.rows, columns=block.columns,
+        row_blocks=row_blocks, column_blocks=column_blocks,
         high=high, wide=wide, k=len(offsets), taps=problem.taps, last=last, step=step, side=side,
         offsets=offsets.ctypes.data, tables=tables.ctypes.data, table_bytes=tables[0].nbytes, runs=runs.ctypes.data,
         places=places.ctypes.data, border=border(lanes, size), fill=fill(lanes, size), spread=spread(lanes, size),
-        transpose=transpose(lanes, size), activation=activation, slope=slope, form=form,
-        activation_pass=lines(form, lanes, size) if form else 0, summed_offset=summed_offset, tasks=tasks, scratch_bytes=scratch_bytes,
+        transpose=transpose(lanes, size), summed_offset=summed_offset, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
 
     def packed_operands(operands: Operands) -> Packed:

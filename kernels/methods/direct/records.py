@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernels.primitives.channels_last_blocks import ChannelsLast
-from kernels.primitives.driver import Convolution
+from kernels.primitives.driver import Convolution, OutputBlocks
 from kernels.primitives.post_ops import PoolAfter
 from kernels.primitives.records import Record, address, integer
 
@@ -30,13 +30,9 @@ class Packing(Record):
     ahead = integer("numbers from what is packed to what is packed next, which is prefetched")
 
 
-class Blocks(Convolution, Packing, PoolAfter, ChannelsLast):
+class Blocks(Convolution, OutputBlocks, Packing, PoolAfter, ChannelsLast):
     """A task of `driver`: an image, a group, a block of rows and columns, a part of the output channels."""
 
-    rows = integer("output rows of a block")
-    columns = integer("output columns of a block")
-    row_blocks = integer("blocks down the output")
-    column_blocks = integer("blocks across the output")
     channels = integer("input channels that are packed at a time")
     k = integer("taps of all channels of a group")
     kernel_taps = integer("taps of one channel")
