@@ -260,3 +260,23 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_an_unsupported_error_is_a_refusal() -> None:
     assert issubclass(UnsupportedError, kernels.RefusedError)
+
+
+def test_a_time_line_has_a_figure_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And leaves inputs and later answers as they were, whether arrays go through the arena or not."""
+    model = kernels.load(small_net())
+    for time in (6, 9000):
+        x = np.random.default_rng(0).standard_normal((1, 2, 8, time)).astype(np.float32)
+        before, answer = x.copy(), model(x)
+        taken = model.timeline(x, turns=2)
+        lines = model.explain(taken).splitlines()[1:]
+        assert len(taken) == len(lines) > 1 and min(taken) > 0
+        assert all("took" in line and "%" in line for line in lines) and "took" not in model.explain()
+        np.testing.assert_array_equal(model(x), answer)
+        np.testing.assert_array_equal(x, before)
+    with pytest.raises(kernels.ProblemError, match="turns is 0"):
+        model.timeline(x, turns=0)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(small_net().SerializeToString())
+    assert main(["explain", str(path), "--input", "x=1x2x8x6", "--time"]) == 0
+    assert "took" in capsys.readouterr().out
