@@ -35,12 +35,12 @@ def prepare(problem: Problem, choice: Choice, threads: int, *, last: bool = Fals
     """What the implementation prepares for the whole problem, remembered; last: for arrays with channels last; packs: for calls that bring
     operands of their own."""
     method = choice.implementation
-    once = None if last or not packs else method.prepare_unpacked
-    key = problem, choice.name, threads, last, once is None, machine()  # most methods have one preparation for plans and calls
+    unpacked = None if last or not packs else method.prepare_unpacked
+    key = problem, choice.name, threads, last, unpacked is None, machine()  # most methods have one preparation for plans and calls
     found = _prepared.get(key)
     if found is None:
-        if once:
-            method = dataclasses.replace(method, prepare=once)
+        if unpacked:
+            method = dataclasses.replace(method, prepare=unpacked)
         found = _with_channels_last(problem, choice, threads) if last else _composed(problem, method, threads)
         _prepared.put(key, found, found.workspace_bytes)
     return found

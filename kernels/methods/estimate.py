@@ -10,12 +10,12 @@ from kernels.methods.contract import Implementation
 from kernels.problem.conv import Conv, Problem
 
 
-def packing_seconds(problem: Problem, implementation: Implementation, *, once: bool = True) -> float:
-    """To pack the operands of all sub-problems; once: as `prepare_unpacked` does it, which they do not."""
+def packing_seconds(problem: Problem, implementation: Implementation, *, unpacked: bool = True) -> float:
+    """To pack the operands of all sub-problems; unpacked: as `prepare_unpacked` does it, which they do not."""
     found = implementation.sub_problems(problem)
     if found is not None:  # which may have some of their own: a transposed volume is volumes, a volume is images
-        return sum(packing_seconds(part, registry.get(part, implementation.name), once=False) for part, _ in found)
-    cycles = (once and implementation.packing_unpacked) or implementation.packing
+        return sum(packing_seconds(part, registry.get(part, implementation.name), unpacked=False) for part, _ in found)
+    cycles = (unpacked and implementation.packing_unpacked) or implementation.packing
     return seconds_of(cycles(problem)) if cycles else 0.0
 
 

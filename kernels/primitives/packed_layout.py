@@ -47,16 +47,16 @@ class Layout:
 
 
 @functools.lru_cache(maxsize=64)
-def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, channels: int = 1) -> Layout:
+def layout(problem: Conv, mec: bool, rows: int, columns: int, lanes: int, channels: int = 1) -> Layout:
     """The packed block of `channels` input channels for `rows` x `columns` outputs.
 
-    `flat` is [channel][column][phase][position], because a block's outputs are one line across positions; a vector lies between planes.
-    `lines` is [position][channel][column]: what one output line sums is then kh contiguous streams, where channels outermost would cost a
+    `mec` is [channel][column][phase][position], because a block's outputs are one line across positions; a vector lies between planes.
+    The other is [position][channel][column]: what one output line sums is then kh contiguous streams, where channels outermost would cost a
     page a channel and row.
     """
     (kh, kw), (sh, sw), (dh, dw) = problem.kernel, problem.stride, problem.dilation
-    found = extents(problem, flat, rows, columns, lanes, channels)
-    if flat:
+    found = extents(problem, mec, rows, columns, lanes, channels)
+    if mec:
         taps = tuple(
             (x * found.phases + y * dh % sh) * found.phase_stride + y * dh // sh * columns for y in range(kh) for x in range(kw)
         )
@@ -66,13 +66,13 @@ def layout(problem: Conv, flat: bool, rows: int, columns: int, lanes: int, chann
     return dataclasses.replace(found, taps=taps)
 
 
-def extents(problem: Conv, flat: bool, rows: Any, columns: Any, lanes: int, channels: int = 1) -> Layout:
+def extents(problem: Conv, mec: bool, rows: Any, columns: Any, lanes: int, channels: int = 1) -> Layout:
     """The same without `taps`, which is what estimates need. rows, columns: numbers, or arrays of them for many blocks at once; what
     differs between blocks is an array then."""
     (kh, kw), (sh, sw), (dh, dw) = problem.kernel, problem.stride, problem.dilation
     span_h, span_w = dilated(kh, dh), dilated(kw, dw)
     span = (columns - 1) * sw + span_w
-    if flat:
+    if mec:
         phases = min(sh, span_h)
         positions = rows + (span_h - 1) // sh
         plane = (-(-positions * columns // lanes) + 1) * lanes

@@ -26,10 +26,10 @@ STRIDED = "conv2d n5 c6 31x700 -> c18 k3x9 s2x3 p1+1x4+4 d1x2 g3 bias float32"
 def test_direct(line: str, threads: int) -> None:
     problem, spec = parse(line), machine()
     found = list(direct.candidates(problem, threads))
-    assert len({(b.flat, b.rows, b.columns, b.channels, b.m, b.n, b.oc_splits) for b in found}) > 100
+    assert len({(b.mec, b.rows, b.columns, b.channels, b.m, b.n, b.oc_splits) for b in found}) > 100
     for block in found[::37]:
-        packed = layout(problem, block.flat, block.rows, block.columns, spec.lanes(problem.itemsize))
-        assert float(direct._cycles(problem, block, packed, threads, spec, block.flat)) == block.cycles
+        packed = layout(problem, block.mec, block.rows, block.columns, spec.lanes(problem.itemsize))
+        assert float(direct._cycles(problem, block, packed, threads, spec, block.mec)) == block.cycles
     lowest = min(block.cycles for block in [*found, *(b for b in direct.oc_candidates(problem, threads))])
     assert direct.best.__wrapped__(problem, threads).cycles <= 1.05 * lowest
 

@@ -85,7 +85,7 @@ def test_lanes_along_output_channels(line: str, poisoned_scratch: None) -> None:
 @pytest.mark.parametrize("line", [WIDE, LINES, GROUPED, "conv1d n2 c7 1x90 -> c40 k1x9 s1x2 p0+0x5+4 d1x2 g1 bias float64"])
 def test_weights_as_they_are_given(line: str, poisoned_scratch: None) -> None:
     problem = parse(line)
-    blocks = distinct(direct.candidates(problem, 2, direct.UNPACKED), "flat", "m", "n", "oc_splits")
+    blocks = distinct(direct.candidates(problem, 2, direct.UNPACKED), "mec", "m", "n", "oc_splits")
     for block in blocks[:: max(1, len(blocks) // 12)]:
         for last in (False, True):
             check(problem, prepare_blocks(problem, 2, block, tile_of_rows, last=last, unpacked=True), last=last)

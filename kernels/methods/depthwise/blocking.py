@@ -40,20 +40,20 @@ class ChannelBlocking:
 
 @remembered
 def best(problem: Conv) -> Blocking:
-    """Whole planes where a packed one fits half of L1, else as many rows, else one row in pieces of columns; flat where rows are so
+    """Whole planes where a packed one fits half of L1, else as many rows, else one row in pieces of columns; MEC where rows are so
     narrow that their last vector would be mostly idle."""
     spec = machine()
     lanes = spec.lanes(problem.itemsize)
     oh, ow = problem.conv_size
     budget = spec.l1 // 2 // problem.itemsize
-    flat = ow < 2 * lanes and problem.kernel[1] <= 7
+    mec = ow < 2 * lanes and problem.kernel[1] <= 7
     rows, columns = oh, ow
-    while layout(problem, flat, rows, columns, lanes).size > budget and rows > 1:
+    while layout(problem, mec, rows, columns, lanes).size > budget and rows > 1:
         rows = -(-rows // 2)
-    if rows == 1 and not flat:
+    if rows == 1 and not mec:
         spare = budget // dilated(problem.kernel[0], problem.dilation[0]) - dilated(problem.kernel[1], problem.dilation[1])
         columns = min(ow, max(spare // problem.stride[1] // lanes * lanes, 8 * lanes))
-    block = Blocking(flat, rows, columns, 1, 1, 1, 1)
+    block = Blocking(mec, rows, columns, 1, 1, 1, 1)
     return dataclasses.replace(block, cycles=_cycles(problem, block))
 
 
@@ -61,11 +61,11 @@ def _cycles(problem: Conv, block: Blocking) -> float:
     """Estimated cycles of one core. Narrow rows pay for their calls: 500x32 took 240 cycles a row, of which the sums are 18, and loses to
     `direct`, whose tiles hold several."""
     lanes = machine().lanes(problem.itemsize)
-    packed = layout(problem, block.flat, block.rows, block.columns, lanes)
+    packed = layout(problem, block.mec, block.rows, block.columns, lanes)
     row_blocks, column_blocks = -(-problem.conv_size[0] // block.rows), -(-problem.conv_size[1] // block.columns)
     rows, columns = problem.conv_size[0] / row_blocks, problem.conv_size[1] / column_blocks
-    packing = packing_cycles(packed, lanes, block.rows - rows) * (FLAT if block.flat and not packed.as_wide else 1.0)
-    calls, vectors = (1, math.ceil(rows * columns / lanes)) if block.flat else (rows, math.ceil(columns / lanes))
+    packing = packing_cycles(packed, lanes, block.rows - rows) * (FLAT if block.mec and not packed.as_wide else 1.0)
+    calls, vectors = (1, math.ceil(rows * columns / lanes)) if block.mec else (rows, math.ceil(columns / lanes))
     rest = vectors % TOGETHER
     tap = (vectors - rest) * TAP + rest * ALONE
     sums = problem.c_out // problem.groups * calls * (TILE_COST + problem.taps * tap + vectors * VECTOR)

@@ -1,8 +1,8 @@
 """How a direct convolution is cut into tasks, blocks and tiles: what is enumerated, and the estimate that picks one.
 
 A task packs a block of input (some channels, some output rows or columns with their halo) into scratch and runs tiles over it. Two
-layouts of the block. `lines`: rows with halo, split by column phase where strided, one tile line per output row; lanes run along the
-width. `flat`: one copy of the rows per kernel column (and per row phase where strided), so that the block's outputs form one line
+layouts of the block. Rows: rows with halo, split by column phase where strided, one tile line per output row; lanes run along the
+width. MEC: one copy of the rows per kernel column (and per row phase where strided), so that the block's outputs form one line
 without gaps and maps narrower than a vector fill it; it packs kw times as much (M. Cho and D. Brand, "MEC: memory-efficient
 convolution for deep neural network", arXiv 1706.06873). The estimate counts cycles of one core.
 """
@@ -41,7 +41,7 @@ class Blocking:
     channels by vectors. oc_splits: parts of the output channels, each a task of its own. oc_lanes: whether lanes run along output
     channels, m counts positions and n vectors of channels. cycles: the estimate."""
 
-    flat: bool
+    mec: bool
     rows: int
     columns: int
     channels: int
@@ -56,7 +56,7 @@ class Blocking:
 class Blockings:
     """Many blockings, a row each, in columns of the same names: estimates of thousands take as long as those of a few."""
 
-    flat: Array
+    mec: Array
     rows: Array
     columns: Array
     channels: Array
@@ -77,10 +77,10 @@ class Blockings:
     def of_variant(self, name: str) -> Blockings:
         """Those of a kind (see `kind`)."""
         tiles = {(m, n) for m, n in zip(self.m.tolist(), self.n.tolist())}
-        wanted = [(flat, m, n) for flat in (False, True) for m, n in tiles if f"{'flat' if flat else 'lines'} {m}x{n}" == name]
+        wanted = [(mec, m, n) for mec in (False, True) for m, n in tiles if f"{'flat' if mec else 'lines'} {m}x{n}" == name]
         found = np.zeros(len(self.m), bool)
-        for flat, m, n in wanted:
-            found |= (self.flat == flat) & (self.m == m) & (self.n == n)
+        for mec, m, n in wanted:
+            found |= (self.mec == mec) & (self.m == m) & (self.n == n)
         return self[found]
 
 
@@ -98,7 +98,7 @@ def _column_counts(ow: int, lanes: int, n: int, threads: int) -> list[int]:
     return sorted({min(count, ow) for count in (*(step * 2**i for i in range(7)), *shared, ow)})
 
 
-def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machine, flat: bool) -> Any:
+def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machine, mec: bool) -> Any:
     """Estimated cycles of the slowest thread, of one blocking or of many of one layout."""
     lanes = spec.lanes(problem.itemsize)
     outs = problem.c_out // problem.groups
@@ -109,7 +109,7 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     rounds = np.ceil(tasks / threads)
     few = rounds < row_blocks * column_blocks  # some thread has whole blocks only
     rows, columns = np.where(few, block.rows, oh / row_blocks), np.where(few, block.columns, ow / column_blocks)
-    vectors = np.ceil(rows * columns / lanes) if flat else rows * np.ceil(columns / lanes)
+    vectors = np.ceil(rows * columns / lanes) if mec else rows * np.ceil(columns / lanes)
     across = np.ceil(vectors / block.n)
     down = even(-(-outs // block.oc_splits), block.m)[0]
     summed = ins * problem.taps
@@ -134,20 +134,20 @@ def table(problem: Conv, threads: int, most: int = TALLEST) -> Blockings:
     oc_splits = sorted({1, min(threads, outs), min(2 * threads, outs)})
     budget = spec.l2 // 2 // item
     found = []
-    for flat in (False, True):
+    for mec in (False, True):
         shapes = [(i, m, n, rows, columns) for i, (m, n) in enumerate(tiles) for rows in heights
-                  for columns in ([ow] if flat else _column_counts(ow, lanes, n, threads))]  # fmt: skip
+                  for columns in ([ow] if mec else _column_counts(ow, lanes, n, threads))]  # fmt: skip
         place, m, n, rows, columns = np.array(shapes, np.int64).T
-        size: Any = extents(problem, flat, rows, columns, lanes).size
+        size: Any = extents(problem, mec, rows, columns, lanes).size
         fits = (size <= budget) | ((rows == 1) & (columns == np.minimum(ow, lanes * n)))
         place, m, n, rows, columns, size = (each[fits] for each in (place, m, n, rows, columns, size))
         calls: Any = even(ins, np.maximum(1, np.minimum(ins, budget // size)))[0]  # to pack all channels, a part at a time
         which, part, chunk = np.nonzero((calls[:, None, None] * np.array((1, 2, 4))[:, None] <= ins) & np.ones(len(oc_splits), bool))
         pieces = calls[which] * np.array((1, 2, 4))[part]
         rows, columns, m, n, place = (each[which] for each in (rows, columns, m, n, place))
-        block = Blockings(np.full(len(which), flat), rows, columns, -(-ins // pieces), m, n, np.array(oc_splits)[chunk], np.empty(0))
-        packed = extents(problem, flat, rows, ow if flat else columns, lanes)
-        found.append((place, dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec, flat))))
+        block = Blockings(np.full(len(which), mec), rows, columns, -(-ins // pieces), m, n, np.array(oc_splits)[chunk], np.empty(0))
+        packed = extents(problem, mec, rows, ow if mec else columns, lanes)
+        found.append((place, dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec, mec))))
     (first, lines), (second, flats) = found
     order = np.argsort(np.concatenate([2 * first, 2 * second + 1]), kind="stable")  # tile by tile: of equal estimates the first is taken
     return Blockings(*(np.concatenate(pair)[order] for pair in zip(*(
@@ -208,13 +208,13 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
                 task = task_cycles(compute, _stream(problem, spec, oc_splits, oc_lanes=True) + again, pack)
                 cycles = math.ceil(problem.n * -(-oh // rows) * oc_splits / threads) * task
                 yield Blocking(
-                    flat=True, rows=rows, columns=ow, channels=problem.c_in, m=m, n=n, oc_splits=oc_splits, oc_lanes=True, cycles=cycles
+                    mec=True, rows=rows, columns=ow, channels=problem.c_in, m=m, n=n, oc_splits=oc_splits, oc_lanes=True, cycles=cycles
                 )
 
 
 def variant_of(block: Blocking) -> str:
     """What tells blockings apart for measuring: the layout, and the tile's channels by vectors."""
-    return f"{'across' if block.oc_lanes else 'flat' if block.flat else 'lines'} {block.m}x{block.n}"
+    return f"{'across' if block.oc_lanes else 'flat' if block.mec else 'lines'} {block.m}x{block.n}"
 
 
 def variant_names(problem: Conv, threads: int) -> list[str]:
@@ -236,17 +236,17 @@ def _resized(old: Conv, block: Blocking | None, problem: Conv, threads: int, var
     def fitting(more: int) -> Iterator[Blocking]:
         """As many parts of rows and of columns as there were, or so many more of either."""
         unit = lanes * block.n
-        some = {across} if block.columns >= across_old or block.flat or block.oc_lanes else {
+        some = {across} if block.columns >= across_old or block.mec or block.oc_lanes else {
             step_like(across, across_old, block.columns, unit, extra) // line * line for extra in (0, more)
         }  # fmt: skip
         for rows in {step_like(down, down_old, block.rows, step, extra) for extra in (0, more)}:
             for columns in some - {0}:
-                packed = oc_layout(problem, rows, last) if block.oc_lanes else layout(problem, block.flat, rows, columns, lanes)
+                packed = oc_layout(problem, rows, last) if block.oc_lanes else layout(problem, block.mec, rows, columns, lanes)
                 if packed.size * problem.itemsize <= spec.l2 // 2:
                     new = dataclasses.replace(block, rows=rows, columns=columns)
                     cycles = new.cycles * math.prod(problem.conv_shape) / math.prod(old.conv_shape)
                     if not new.oc_lanes:
-                        cycles = float(_cycles(problem, new, packed, threads, spec, new.flat))
+                        cycles = float(_cycles(problem, new, packed, threads, spec, new.mec))
                     yield dataclasses.replace(new, cycles=cycles)
 
     found = next((some for more in (1, 2, 3) if (some := list(fitting(more)))), None)
@@ -300,7 +300,7 @@ def best_pooled(problem: Conv, threads: int, variant: str = "") -> Blocking | No
     if stride[0] < kernel[0] or stride[1] < kernel[1]:
         return None
     able = table(problem, threads)
-    whole = (able.columns == ow) | ((oh == 1) & ~able.flat)
+    whole = (able.columns == ow) | ((oh == 1) & ~able.mec)
     able = able[(able.channels == problem.c_in // problem.groups) & (able.rows >= stride[0]) & (able.columns >= stride[1]) & whole]
     if not len(able.m):
         return None

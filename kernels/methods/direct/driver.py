@@ -133,7 +133,7 @@ def vector_tables(block: Blocking, packed: Layout, size: Size, pitch: int | None
     tables = []
     for rows in (block.rows, size[0] % block.rows or block.rows):
         for columns in (block.columns, size[1] % block.columns):
-            lines, line = (1, rows * columns) if block.flat else (rows, columns)
+            lines, line = (1, rows * columns) if block.mec else (rows, columns)
             tables.append([
                 (r * packed.positions_per_row * packed.pitch + first, r * (pitch or columns) + first, min(segment, line - first))
                 for r in range(lines) for first in range(0, line, segment)
@@ -180,7 +180,7 @@ def prepare_blocks(
     that is called as `primitives.gemm_tile.tile` is, with vectors of at most `segment` outputs (None: one register). `last`: channels are
     the last axis of x and of the output. unpacked: weights are not packed, the micro-kernel takes rows of them."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
-    packed = layout(problem, block.flat, block.rows, block.columns, lanes, block.channels)
+    packed = layout(problem, block.mec, block.rows, block.columns, lanes, block.channels)
     oh, ow = pooled_size(problem)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     tasks = problem.n * problem.groups * row_blocks * column_blocks * block.oc_splits
