@@ -43,9 +43,9 @@ def report_command(
         console.print("README.md has this run's table now.")
     measured = REPORTS / "models" / "models.json"
     if update_readme and measured.is_file():
-        from benchmarks.whole import measuring, table
+        from benchmarks.whole import comparison, table
 
-        if table.update(REPORTS.parent / "README.md", *measuring.read(measured)):
+        if table.update(REPORTS.parent / "README.md", *comparison.read(measured)):
             console.print("README.md has the table of whole models now.")
 
 

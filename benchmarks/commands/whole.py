@@ -14,8 +14,8 @@ from rich.table import Table
 
 from benchmarks.commands.shared import console, stop
 from benchmarks.host import environment
-from benchmarks.whole import measuring, published, table
-from benchmarks.whole.measuring import OURS, Whole
+from benchmarks.whole import comparison, published, table
+from benchmarks.whole.comparison import OURS, Whole
 from benchmarks.whole.runtimes import RUNTIMES
 from kernels.network.checking import made_up
 from kernels.problem.errors import ProblemError, RefusedError
@@ -45,7 +45,7 @@ def whole_command(onnx: Path | None, inputs: Sequence[str], threads: str, turns:
                 try:
                     path = published.fetch(model)
                     given = _inputs(path, dict(model.shapes), dict(model.numbers))
-                    found.append(measuring.measure(model.name, path, given, model.input, number, turns, say))
+                    found.append(comparison.measure(model.name, path, given, model.input, number, turns, say))
                 except (ImportError, ValueError) as error:
                     console.print(f"{model.name} is left out: {error}", soft_wrap=True, highlight=False, markup=False)
     if not found:
@@ -55,7 +55,7 @@ def whole_command(onnx: Path | None, inputs: Sequence[str], threads: str, turns:
         "cpu": str(collected["cpu"]), "day": time.strftime("%Y-%m-%d"), "threads": str(number), "turns": str(turns),
         "commit": str(collected.get("commit") or "unknown")[:7],
     }  # fmt: skip
-    written = measuring.store(found, out, about)
+    written = comparison.store(found, out, about)
     written.with_name("README.md").write_text(table.page(found, about), encoding="utf-8")
     console.print(_table(found))
     console.print(f"Raw data and page with time lines: {written.parent}", soft_wrap=True)
@@ -69,7 +69,7 @@ def _own(path: Path, inputs: Sequence[str], threads: int, turns: int, say: Calla
         shapes = dict(shape_of(each) for each in inputs)
         given = _inputs(path, shapes, {})
         shown = ", ".join("x".join(map(str, array.shape)) or "a number" for array in given.values())
-        return measuring.measure(path.stem, path, given, shown, threads, turns, say)
+        return comparison.measure(path.stem, path, given, shown, threads, turns, say)
     except (ImportError, OSError, ValueError, ProblemError, RefusedError) as error:
         stop(error)
 

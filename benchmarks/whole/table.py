@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.report.standing import geometric_mean
-from benchmarks.whole.measuring import OURS, Whole
+from benchmarks.whole.comparison import OURS, Whole
 from benchmarks.whole.runtimes import RUNTIMES
 
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.whole import measuring, published, table
-from benchmarks.whole.measuring import Whole
+from benchmarks.whole import comparison, published, table
+from benchmarks.whole.comparison import Whole
 from benchmarks.whole.runtimes import RUNTIMES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def model(tmp_path: Path) -> Path:
 def test_a_model_is_timed_and_compared(model: Path) -> None:
     said: list[str] = []
     x = np.random.default_rng(1).standard_normal((1, 1, 500)).astype(np.float32)
-    found = measuring.measure("m", model, {"x": x}, "1x1x500", 1, 2, said.append)
+    found = comparison.measure("m", model, {"x": x}, "1x1x500", 1, 2, said.append)
     assert len(found.seconds["spectroconv"]) == 2 and min(found.seconds["spectroconv"]) > 0
     assert any("turn 2 of 2" in line for line in said)
     assert set(found.seconds) | set(found.reasons) == set(RUNTIMES)
@@ -51,7 +51,7 @@ def test_the_command_keeps_a_page(model: Path, tmp_path: Path) -> None:
     arguments = ["run", "--onnx", str(model), "--whole", "--input", "x=1x1x300", "--threads", "1", "--passes", "1"]
     done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "o")])
     assert done.exit_code == 0, done.output
-    found, about = measuring.read(tmp_path / "o" / "models.json")
+    found, about = comparison.read(tmp_path / "o" / "models.json")
     assert found[0].model == "m" and about["threads"] == "1"
     assert "Conv" in (tmp_path / "o" / "README.md").read_text(encoding="utf-8")
 
@@ -94,11 +94,11 @@ def test_the_table_and_its_place(tmp_path: Path) -> None:
     readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n", encoding="utf-8")
     assert table.update(readme, found, about) and not table.update(readme, found, about)
     assert "| b |" in readme.read_text(encoding="utf-8") and "old" not in readme.read_text(encoding="utf-8")
-    again, _ = measuring.read(measuring.store(found, tmp_path, about))
+    again, _ = comparison.read(comparison.store(found, tmp_path, about))
     assert again[0].speed == 0.5 and json.loads((tmp_path / "models.json").read_text())["about"] == about
 
 
 def test_readme_has_the_table_of_the_committed_run() -> None:
     measured = ROOT / "reports" / "models" / "models.json"
-    found, about = measuring.read(measured)
+    found, about = comparison.read(measured)
     assert "\n".join(table.lines(found, about)) in (ROOT / "README.md").read_text(encoding="utf-8")
