@@ -151,7 +151,7 @@ import sys
 import dask.array as da, numpy as np
 from distributed import Client, LocalCluster
 from kernels.dask import worker
-from tests.dask.test_dask import LAYERS, drawn, lazy, whole
+from tests.clusters.test_dask import LAYERS, drawn, lazy, whole
 
 def load():
     from distributed import get_worker
