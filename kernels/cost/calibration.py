@@ -22,7 +22,7 @@ KIND = "calibration"
 @dataclasses.dataclass(frozen=True)
 class Calibration:
     """clock: cycles a second at which vectors are computed, two multiply-adds each. bandwidth: bytes a second and core, read and written.
-    waking: seconds until a sleeping thread of the pool runs. factors: measured over estimated seconds by "conv winograd" and so on, where
+    waking: seconds that waking a sleeping thread costs its caller. factors: measured over estimated seconds by "conv winograd" and so on, where
     they were measured. mesh: not measured, but of a machine where methods' own `mesh_factor` holds."""
 
     clock: float
@@ -39,9 +39,9 @@ class Calibration:
 # By bytes of a vector. AVX-512: measured on two cores of Zen 4 and Skylake-X servers, to which the estimates' cycles were fitted. AVX2 and
 # NEON (or SSE2): sustained clocks and bandwidths as their makers state them for desktops and for Neoverse V1, not measured here
 BUILT_IN = {
-    64: Calibration(2.5e9, 10e9, 60e-6),
-    32: Calibration(3.2e9, 10e9, 60e-6),
-    16: Calibration(2.6e9, 15e9, 60e-6),
+    64: Calibration(2.5e9, 10e9, 10e-6),
+    32: Calibration(3.2e9, 10e9, 10e-6),
+    16: Calibration(2.6e9, 15e9, 10e-6),
 }
 MESH = dataclasses.replace(BUILT_IN[64], mesh=True)  # Intel's servers
 
@@ -64,11 +64,10 @@ def using(numbers: Calibration) -> Iterator[None]:
 
 
 def threads_for(cycles: float, threads: int) -> int:
-    """How many of so many threads to take for work of so many cycles of one core: one below half the time to wake another. In loops and
-    networks threads are mostly awake, where 2 images of 32 channels of 8x17 took 59 us on two threads and 95 on one; after a pause one is
-    sooner done."""
+    """How many of so many threads to take for work of so many cycles of one core: one where it is done before another could be woken. In
+    loops and networks threads are awake, and 6 us of work take 3.3 on two; after a pause, waking in vain costs the caller 2 to 8 us."""
     known = calibration()
-    return threads if cycles > known.waking / 2 * known.clock else 1
+    return threads if cycles > known.waking * known.clock else 1
 
 
 def keep(measured: Calibration) -> bool:

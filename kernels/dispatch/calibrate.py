@@ -74,7 +74,7 @@ def bandwidth() -> float:
 
 
 def waking() -> float:
-    """Seconds until a region runs on all threads after they went to sleep; what is built in, where there is one core."""
+    """Seconds that a region takes whose threads are asleep and that has nothing to do; what is built in, where there is one core."""
     if cores() == 1:
         return calibration().waking
     counts = np.zeros(cores(), np.int64)

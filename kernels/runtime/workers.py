@@ -32,7 +32,7 @@ END = 30e-6  # seconds beyond the time of a task that a caller looks whether the
 LONGEST_END = 300e-6  # seconds that it looks at most
 SLICE = 0.1  # seconds after which a region returns to Python, which then looks for signals
 STALL = 200e-6  # seconds that a region may take beyond what its caller alone would have: more, and workers did harm
-FIRST_BACKOFF, LAST_BACKOFF = 2e-3, 64e-3  # seconds without workers after a stall; doubled by each further one
+FIRST_BACKOFF, LAST_BACKOFF = 2e-3, 256e-3  # seconds without workers after a stall; doubled by each further one
 
 
 @dataclasses.dataclass
