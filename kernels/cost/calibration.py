@@ -22,8 +22,8 @@ KIND = "calibration"
 @dataclasses.dataclass(frozen=True)
 class Calibration:
     """clock: cycles a second at which vectors are computed, two multiply-adds each. bandwidth: bytes a second and core, read and written.
-    waking: seconds that waking a sleeping thread costs its caller. factors: measured over estimated seconds by "conv winograd" and so on, where
-    they were measured. mesh: not measured, but of a machine where methods' own `mesh_factor` holds."""
+    waking: seconds that waking a sleeping thread costs its caller. factors: measured over estimated seconds by "conv winograd" and so on,
+    where they were measured. mesh: not measured, but of a machine where methods' own `mesh_factor` holds."""
 
     clock: float
     bandwidth: float
