@@ -28,7 +28,7 @@ def cache_folder() -> Path:
     """
     asked, caches = os.environ.get("KERNELS_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
     if asked or caches:
-        return Path(os.path.expanduser(asked)) if asked else Path(str(caches)) / "spectroconv"
+        return Path(os.path.expanduser(asked)) if asked else Path(os.path.expanduser(str(caches))) / "spectroconv"
     try:
         home = Path.home()
     except RuntimeError:  # a user without a home, as containers run programs

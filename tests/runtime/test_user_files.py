@@ -139,6 +139,8 @@ def test_folders_of_each_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert user_files.cache_folder() == tmp_path / "xdg/spectroconv"
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/caches")
+    assert user_files.cache_folder() == tmp_path / "caches/spectroconv"
     monkeypatch.setenv("KERNELS_CACHE_DIR", "~/mine")
     assert user_files.cache_folder() == tmp_path / "mine"
 
