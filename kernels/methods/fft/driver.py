@@ -30,7 +30,7 @@ from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call, split
-from kernels.runtime.jit import njit
+from kernels.runtime.jit import inlined
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
@@ -39,7 +39,7 @@ from kernels.runtime.scratch import Scratch, handle, whole
 Array = np.ndarray
 
 
-@njit
+@inlined
 def one_in(task, x, spectra, tables, geometry, band, block):
     """Task of `into_spectra`: one vector of lines of one channel and phase, or of one column."""
     g = geometry[0]
@@ -83,7 +83,7 @@ def into_spectra(task, thread, x, tables, geometry, band, scratch):
     one_in(task, pointed(x), spectra, tables, geometry, band, spectra + g.spectra_bytes + thread * g.scratch_bytes)
 
 
-@njit
+@inlined
 def one_out(task, spectra, out, operands, tables, geometry, band, block):
     """Task of `out_of_spectra`: a stack of rows by n vectors."""
     g = geometry[0]
