@@ -30,6 +30,8 @@ Array = np.ndarray
 
 RESUMED = 6  # cycles to read and write a vector of sums in the second-level cache
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
+SEVERAL, MANY = 8, 0.5  # from so many channels on a task packs them in this share of the cycles of one, as copies overlap: 0.37 where
+# packing dominates, median of 600 narrow or strided layers on Zen 5; older CPUs overlap less
 PACKED = 4.0  # cycles to pack a weight, measured 2.7 to 5.6
 TALLEST = 16  # channels of a tile
 UNPACKED = 8  # of one that reads each one's weights where they lie: 8x3 keeps the addresses in registers, 9x3 and 14x2 spill sums
@@ -120,7 +122,7 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     calling = TILE_COST + block.m * block.n / 2 + (calls - 1) * (TILE_COST + resumed * block.m * block.n)
     per_tile = summed * tap_cycles(outs / block.oc_splits / down, vectors / across) + calling
     compute = across * down * per_tile
-    pack = ins * packing_cycles(packed, lanes, block.rows - rows)
+    pack = (MANY if ins >= SEVERAL else 1.0) * ins * packing_cycles(packed, lanes, block.rows - rows)
     return rounds * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack)
 
 
@@ -191,7 +193,7 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
         packed = oc_layout(problem, rows, last)
         if packed.size * problem.itemsize > spec.l2 // 2:
             continue
-        pack = packing_cycles(packed, lanes) * (1 if packed.one_line else problem.c_in)
+        pack = (MANY if problem.c_in >= SEVERAL else 1.0) * packing_cycles(packed, lanes) * (1 if packed.one_line else problem.c_in)
         if packed.one_line and last:
             pack = TRANSPOSED * packed.size
         for n in range(1, min(4, vectors) + 1):
