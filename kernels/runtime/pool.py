@@ -83,6 +83,9 @@ def _alone(entry, context, tasks, own, resume):
     write_index(own + fields.RUNS + fields.NEXT, resume)
     write_index(own + fields.FAILED, 0)
     call(entry, (own, 0, context))
+    while tasks > 0 and read_index(own + fields.RUNS + fields.NEXT, 0) == 0 and not read_index(own + fields.FAILED, 0):  # 0 would mean done
+        write_index(own + fields.DEADLINE, ticks() + read_index(pool() + SLICE_TICKS, 0))
+        call(entry, (own, 0, context))
     if read_index(own + fields.FAILED, 0):
         return RAISED
     return read_index(own + fields.RUNS + fields.NEXT, 0) if tasks_left(own) else 0
