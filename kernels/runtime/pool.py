@@ -78,17 +78,19 @@ def _alone(entry, context, tasks, own, resume):
     """Every task from `resume` on by the caller; what `run` returns."""
     write_index(own + fields.THREADS, 1)
     write_index(own + fields.TASKS, tasks)
-    write_index(own + fields.DEADLINE, ticks() + read_index(pool() + SLICE_TICKS, 0))
     share_out(own, 1, tasks)
     write_index(own + fields.RUNS + fields.NEXT, resume)
     write_index(own + fields.FAILED, 0)
-    call(entry, (own, 0, context))
-    while tasks > 0 and read_index(own + fields.RUNS + fields.NEXT, 0) == 0 and not read_index(own + fields.FAILED, 0):  # 0 would mean done
+    while True:
         write_index(own + fields.DEADLINE, ticks() + read_index(pool() + SLICE_TICKS, 0))
         call(entry, (own, 0, context))
-    if read_index(own + fields.FAILED, 0):
-        return RAISED
-    return read_index(own + fields.RUNS + fields.NEXT, 0) if tasks_left(own) else 0
+        if read_index(own + fields.FAILED, 0):
+            return RAISED
+        if not tasks_left(own):
+            return 0
+        following = read_index(own + fields.RUNS + fields.NEXT, 0)
+        if following:  # else the slice was over before the first task, and 0 would say that all are done
+            return following
 
 
 @njit

@@ -27,8 +27,9 @@ def cache_folder() -> Path:
     temporary ones with the user's number in its name.
     """
     asked, caches = os.environ.get("KERNELS_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
-    if asked or caches:
-        return Path(os.path.expanduser(asked)) if asked else Path(os.path.expanduser(str(caches))) / "spectroconv"
+    if given := asked or caches:
+        folder = Path(os.path.expanduser(given))
+        return folder if asked else folder / "spectroconv"
     try:
         home = Path.home()
     except RuntimeError:  # a user without a home, as containers run programs

@@ -122,8 +122,13 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     calling = TILE_COST + block.m * block.n / 2 + (calls - 1) * (TILE_COST + resumed * block.m * block.n)
     per_tile = summed * tap_cycles(outs / block.oc_splits / down, vectors / across) + calling
     compute = across * down * per_tile
-    pack = (MANY if ins >= SEVERAL else 1.0) * ins * packing_cycles(packed, lanes, block.rows - rows)
+    pack = _together(ins) * ins * packing_cycles(packed, lanes, block.rows - rows)
     return rounds * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack)
+
+
+def _together(channels: int) -> float:
+    """Cycles to pack a channel beside so many others, as a share of what it takes by itself."""
+    return MANY if channels >= SEVERAL else 1.0
 
 
 def table(problem: Conv, threads: int, most: int = TALLEST) -> Blockings:
@@ -193,7 +198,7 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
         packed = oc_layout(problem, rows, last)
         if packed.size * problem.itemsize > spec.l2 // 2:
             continue
-        pack = (MANY if problem.c_in >= SEVERAL else 1.0) * packing_cycles(packed, lanes) * (1 if packed.one_line else problem.c_in)
+        pack = _together(problem.c_in) * packing_cycles(packed, lanes) * (1 if packed.one_line else problem.c_in)
         if packed.one_line and last:
             pack = TRANSPOSED * packed.size
         for n in range(1, min(4, vectors) + 1):

@@ -22,6 +22,7 @@ import numpy as np
 from kernels.cost.classes import Anew, by_class
 from kernels.cost.gemm import tallest
 from kernels.cost.memory import L2_BYTES, L3_BYTES, MEMORY_BYTES, STREAMED, far_cycles
+from kernels.cost.tables import row
 from kernels.cost.variants import rivals
 from kernels.methods.fft.scipy_blocking import layout
 from kernels.problem.conv import Conv
@@ -142,7 +143,7 @@ def best(problem: Conv, threads: int, variant: str = "") -> Blocking | None:
         found = [*candidates(problem, threads), *in_blocks(problem, threads)]
         found = [block for block in found if variant_of(block) == variant] or found
     else:
-        found = [*(_one(block, int(np.argmin(block.cycles))) for block in table(problem, threads)), *in_blocks(problem, threads)]
+        found = [*(row(block, int(np.argmin(block.cycles))) for block in table(problem, threads)), *in_blocks(problem, threads)]
     return min(found, key=lambda block: block.cycles, default=None)
 
 
@@ -215,15 +216,9 @@ def table(problem: Conv, threads: int) -> list[Blocking]:
     return found
 
 
-def _one(block: Blocking, i: int) -> Blocking:
-    """One blocking of a record of many."""
-    values = {name: value[i].item() for name, value in vars(block).items() if isinstance(value, np.ndarray)}
-    return dataclasses.replace(block, **values)
-
-
 def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
     """The same one by one."""
-    return (_one(block, i) for block in table(problem, threads) for i in range(np.size(block.m)))
+    return (row(block, i) for block in table(problem, threads) for i in range(np.size(block.m)))
 
 
 def in_blocks(problem: Conv, threads: int) -> Iterator[Blocking]:

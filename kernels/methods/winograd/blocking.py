@@ -17,6 +17,7 @@ import numpy as np
 from kernels.cost.classes import Anew, by_class, step_like
 from kernels.cost.gemm import TILE_COST, oc_tile_cycles, pool_apart, tallest, tap_cycles
 from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, stream_cycles, task_cycles
+from kernels.cost.tables import picked, row
 from kernels.cost.variants import rivals
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import machine
@@ -125,7 +126,7 @@ def best(problem: Conv, threads: int, variant: str = "") -> Blocking:
     for blockings in tables:
         costs = blockings.cycles + np.where(holds_windows(problem, blockings), 0.0, apart)
         least = int(costs.argmin())
-        found.append((costs[least], _one(blockings, least)))
+        found.append((costs[least], row(blockings, least)))
     return min(found, key=lambda pair: pair[0])[1]
 
 
@@ -167,24 +168,14 @@ def _table(problem: Conv, threads: int) -> list[Blocking]:
             both, first = np.repeat(np.arange(len(rows)), 2), np.arange(2 * len(rows)) % 2 == 0
             channels = np.where(first, outs, fitting[both])
             keep = first | (channels != outs)
-            block = dataclasses.replace(_picked(block, both[keep]), channels=channels[keep])  # type: ignore[arg-type]
+            block = dataclasses.replace(picked(block, both[keep]), channels=channels[keep])  # type: ignore[arg-type]
             found.append(dataclasses.replace(block, cycles=_cycles(problem, block, threads)))
     return found
 
 
-def _picked(block: Blocking, which: Any) -> Blocking:
-    """Some blockings of a record of many."""
-    return dataclasses.replace(block, **{name: value[which] for name, value in vars(block).items() if isinstance(value, np.ndarray)})
-
-
-def _one(block: Blocking, i: int) -> Blocking:
-    """One of them."""
-    return dataclasses.replace(block, **{name: value[i].item() for name, value in vars(block).items() if isinstance(value, np.ndarray)})
-
-
 def _blockings(problem: Conv, threads: int) -> list[Blocking]:
     """All one by one."""
-    return [_one(block, i) for block in _table(problem, threads) for i in range(len(block.m))]  # type: ignore[arg-type]
+    return [row(block, i) for block in _table(problem, threads) for i in range(len(block.m))]  # type: ignore[arg-type]
 
 
 def _fitting(problem: Conv, block: Blocking, outs: int) -> Any:
