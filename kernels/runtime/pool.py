@@ -31,7 +31,7 @@ from kernels.runtime.ir import I64, call, read_index
 from kernels.runtime.jit import njit
 from kernels.runtime.pointers import write_index
 from kernels.runtime.scratch import aligned
-from kernels.runtime.tasks import LINE, share_out, slot_bytes, tasks_left, usual_ticks
+from kernels.runtime.tasks import LINE, enter_again, share_out, slot_bytes, tasks_left, usual_ticks
 
 OPEN, ASLEEP = 1 << 16, 1 << 17  # bits of a slot's WORD
 RAISED = -1  # by a task
@@ -81,16 +81,11 @@ def _alone(entry, context, tasks, own, resume):
     share_out(own, 1, tasks)
     write_index(own + fields.RUNS + fields.NEXT, resume)
     write_index(own + fields.FAILED, 0)
-    while True:
-        write_index(own + fields.DEADLINE, ticks() + read_index(pool() + SLICE_TICKS, 0))
-        call(entry, (own, 0, context))
-        if read_index(own + fields.FAILED, 0):
-            return RAISED
-        if not tasks_left(own):
-            return 0
-        following = read_index(own + fields.RUNS + fields.NEXT, 0)
-        if following:  # else the slice was over before the first task, and 0 would say that all are done
-            return following
+    write_index(own + fields.DEADLINE, ticks() + read_index(pool() + SLICE_TICKS, 0))
+    call(entry, (own, 0, context))
+    if read_index(own + fields.FAILED, 0):
+        return RAISED
+    return read_index(own + fields.RUNS + fields.NEXT, 0) if tasks_left(own) else 0
 
 
 @njit
@@ -171,8 +166,7 @@ def run(entry, context, threads, tasks, own, resume):
         store(slot + fields.TAKEN, 0)
         return RAISED
     if tasks_left(slot):
-        for thread in range(1, threads):
-            store(slot + fields.RUNS + thread * LINE + fields.CLAIMED, 0)
+        enter_again(slot, threads)
         return -slot
     store(slot + fields.TAKEN, 0)
     return 0

@@ -6,7 +6,7 @@ thread that is held up, or that begins late because it slept, does fewer. A regi
     slot + WORD      participants inside besides the caller; OPEN while others may enter; ASLEEP while the caller sleeps until they left
            TAKEN     whether a caller has the slot
            ENTRY     address of the function that a participant runs, with the slot, its number and CONTEXT
-           THREADS   how many may take part; TASKS to do; DEADLINE in ticks, after which nobody begins another; FAILED: a task raised
+           THREADS   how many may take part; TASKS to do; DEADLINE in ticks, after which nobody begins a second; FAILED: a task raised
            RUNS      a cache line for each participant: the next task of its run, the end of that run, whether somebody has this number;
                      when it last asked for a task, how many tasks it did, and the ticks of all and of the longest
 """
@@ -30,19 +30,29 @@ def slot_bytes(threads: int) -> int:
 
 @njit
 def share_out(slot, threads, tasks):
-    """Begin: every participant's run, nobody has a number but the caller, who has 0."""
+    """Begin: every participant's run of tasks."""
     for thread in range(threads):
         run = slot + RUNS + thread * LINE
         write_index(run + NEXT, thread * tasks // threads)
         write_index(run + END, (thread + 1) * tasks // threads)
-        write_index(run + CLAIMED, int(thread == 0))
-        for field in (ASKED, DONE, SPENT, MOST):
+        for field in (DONE, SPENT, MOST):
             write_index(run + field, 0)
+    enter_again(slot, threads)
+
+
+@njit
+def enter_again(slot, threads):
+    """Begin a slice: nobody has asked for a task, nobody has a number but the caller, who has 0."""
+    for thread in range(threads):
+        run = slot + RUNS + thread * LINE
+        write_index(run + CLAIMED, int(thread == 0))
+        write_index(run + ASKED, 0)
 
 
 @njit
 def next_task(slot, thread):
-    """The number of the task that a participant does next; -1 when all are taken or the time is over."""
+    """The number of the task that a participant does next; -1 when all are taken or the time is over. Its first of a slice it does however
+    late it is, so that every slice does some."""
     now, own = ticks(), slot + RUNS + thread * LINE
     asked = read_index(own + ASKED, 0)
     write_index(own + ASKED, now)
@@ -51,8 +61,8 @@ def next_task(slot, thread):
         write_index(own + DONE, read_index(own + DONE, 0) + 1)
         write_index(own + SPENT, read_index(own + SPENT, 0) + took)
         write_index(own + MOST, max(read_index(own + MOST, 0), took))
-    if now > read_index(slot + DEADLINE, 0):
-        return -1
+        if now > read_index(slot + DEADLINE, 0):
+            return -1
     threads = read_index(slot + THREADS, 0)
     owner = thread
     for _ in range(threads):

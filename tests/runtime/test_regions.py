@@ -142,14 +142,15 @@ def test_results_do_not_depend_on_who_came(settings: None) -> None:
     assert all((y == alone).all() for y in together)
 
 
-def test_a_region_that_takes_long_is_cut_and_gone_on_with(settings: None) -> None:
-    """Slices of no length: no participant begins a second task, and the rest comes in later turns."""
-    for threads in (1, 2):
-        done, by = np.zeros(30, np.int64), np.zeros(30, np.int64)
-        launch = count.ready(done, by)
-        pool.write(pool.SLICE_TICKS, 2000)  # less than a microsecond
-        launch(threads, 30, done, by)
-        assert (done == 1).all()
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("slice_ticks", [2000, -1])
+def test_a_region_that_takes_long_is_cut_and_gone_on_with(settings: None, threads: int, slice_ticks: int) -> None:
+    """Slices of less than a microsecond, and slices that are over before they begin: each does a task of every participant at least."""
+    done, by = np.zeros(30, np.int64), np.zeros(30, np.int64)
+    launch = count.ready(done, by)
+    pool.write(pool.SLICE_TICKS, slice_ticks)
+    launch(threads, 30, done, by)
+    assert (done == 1).all()
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
