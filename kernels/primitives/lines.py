@@ -4,7 +4,7 @@
     prefetch: have what will be stored brought to the second-level cache
     store:    number t of that lane's line = activation((rows[t ^ 1][lane] + bias) * scale + shift), for t < high
 
-Each lane has a place of its own (a base and its limits, from a table), so lanes may be neighbouring columns, rows, tiles, channels or
+Each lane has its own offset and limits, from a table, so lanes may be neighbouring columns, rows, tiles, channels or
 images. Three ways to touch memory, of which the driver names the best that a vector of lines allows: NEIGHBOURS, lanes side by side in
 memory; ALONG, lines whose numbers are side by side, so `lanes` numbers of each line are transposed in registers; APART, one by one.
 """
@@ -42,7 +42,7 @@ class LoadLines(NamedTuple):
     rows: int  # address of the vectors
     numbers: int  # how many of them; ALONG writes up to the next multiple of lanes
     x: int  # address of the input
-    places: int  # address of [base, first, size][lane]: element offset of row 0, its position in its line, the line's length (0: zeros)
+    offsets: int  # address of [base, first, size][lane]: element offset of row 0, its position in its line, the line's length (0: zeros)
     step: int  # elements from row to row (ALONG: 1)
     start: int  # added to every lane's first position
     stride: int  # positions from row to row
@@ -53,7 +53,7 @@ def _emit_load(w: VectorBuilder, p: LoadLines) -> None:
     """See `load_lines`."""
     b = w.b
     to, source = w.pointer(p.rows), w.pointer(p.x)
-    tables = [b.add(p.places, i64(field * p.lanes * 8)) for field in range(3)]
+    tables = [b.add(p.offsets, i64(field * p.lanes * 8)) for field in range(3)]
     if p.way == ALONG:
         blocks = b.sdiv(b.add(p.numbers, i64(p.lanes - 1)), i64(p.lanes))
         with w.loop(blocks) as block:
@@ -67,7 +67,7 @@ def _emit_load(w: VectorBuilder, p: LoadLines) -> None:
                 w.store(row, w.at(to, b.mul(b.add(t, i64(i)), i64(p.lanes))))
         return
     base, first, size = (w.load_indices(table) for table in tables)
-    leading = w.load_index(p.places, i64(0))
+    leading = w.load_index(p.offsets, i64(0))
     with w.loop(p.numbers) as t:
         position = b.add(first, w.splat_index(b.add(p.start, b.mul(t, p.stride))))
         mask = b.icmp_unsigned("<", position, size)  # before the line wraps to a large number
@@ -96,7 +96,7 @@ class PrefetchLines(NamedTuple):
     itemsize: Fixed  # bytes of a number
     numbers: int  # as for `store_lines`; so are the others
     out: int
-    places: int
+    offsets: int
     step: int
 
 
@@ -104,7 +104,7 @@ class PrefetchLines(NamedTuple):
 def _emit_prefetch(w: VectorBuilder, p: PrefetchLines) -> None:
     """See `prefetch_lines`."""
     b = w.b
-    first = [w.at(w.pointer(p.out), w.load_index(p.places, i64(lane))) for lane in range(p.lanes)]
+    first = [w.at(w.pointer(p.out), w.load_index(p.offsets, i64(lane))) for lane in range(p.lanes)]
     if p.way == ALONG:
         with w.loop(b.sdiv(b.add(p.numbers, i64(p.lanes - 1)), i64(p.lanes))) as block:
             for start in first:
@@ -128,13 +128,13 @@ class StoreLines(NamedTuple):
     """What storing takes."""
 
     way: Fixed  # NEIGHBOURS, ALONG or APART
-    each: Fixed  # whether lanes are output channels, each with its own bias, scale and shift
+    oc_lanes: Fixed  # whether lanes are output channels, each with its own bias, scale and shift
     lanes: Fixed  # numbers in a vector
     itemsize: Fixed  # bytes of a number
     rows: int  # address of the vectors, of which a multiple of lanes is read
     numbers: int  # of a line, at most
     out: int  # address of the output
-    places: int  # address of [base, high][lane]: element offset of number 0, how many there are
+    offsets: int  # address of [base, high][lane]: element offset of number 0, how many there are
     step: int  # elements from number to number
     bias: int  # address of one number or one for each lane; so are scale and shift, or 0
     scale: int
@@ -148,9 +148,9 @@ def _emit_store(w: VectorBuilder, p: StoreLines) -> None:
     """See `store_lines`."""
     b = w.b
     def of(w: VectorBuilder, array: ir.Value, i: int, q: int) -> ir.Value:
-        return w.load(w.pointer(array)) if p.each else w.splat(w.load_scalar(w.pointer(array)))
+        return w.load(w.pointer(array)) if p.oc_lanes else w.splat(w.load_scalar(w.pointer(array)))
     source, to = w.pointer(p.rows), w.pointer(p.out)
-    bases, ends = p.places, b.add(p.places, i64(p.lanes * 8))
+    bases, ends = p.offsets, b.add(p.offsets, i64(p.lanes * 8))
     base, first = w.load_indices(bases), w.load_index(bases, i64(0))
     high = _less(w, w.load_indices(ends), w.splat_index(p.numbers))
     added = of(w, p.bias, 0, 0)
@@ -179,6 +179,6 @@ def _store(p):
     _emit_store(p, ())
 
 
-def store_lines(way: int, each: bool, lanes: int, itemsize: int) -> int:
+def store_lines(way: int, oc_lanes: bool, lanes: int, itemsize: int) -> int:
     """Address of compiled storing, which takes a StoreLines."""
-    return address(_store, StoreLines, way=way, each=int(each), lanes=lanes, itemsize=itemsize)
+    return address(_store, StoreLines, way=way, oc_lanes=int(oc_lanes), lanes=lanes, itemsize=itemsize)

@@ -1,4 +1,4 @@
-"""Every way that the fft method can be cut, on small problems: either axis, lanes along columns or channels, several chunks, both
+"""Every way that the fft method can be divided, on small problems: either axis, lanes along columns or channels, several cache blocks, both
 routes."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROBLEMS = {
 }
 
 
-BLOCKS = {
+LONG_KERNELS = {
     "two images": Conv("conv1d", 2, 3, (1, 2500), (1, 700), (1, 1), ((0, 0), (300, 5)), (1, 1), "float32", 2, 1, True),
     "strided groups": Conv("conv1d", 1, 4, (1, 3000), (1, 1500), (1, 3), ((0, 0), (0, 0)), (1, 1), "float64", 4, 2, True),
 }
@@ -38,10 +38,10 @@ def expected(problem: Conv, x: np.ndarray, weight: np.ndarray, bias: np.ndarray)
 
 
 def families(problem: Conv) -> list[lines.Blocking]:
-    """Of each axis, each meaning of the lanes and one or several tiles, the blocking with the lowest estimate."""
+    """Of each axis, each meaning of the lanes and one or several segments, the blocking with the lowest estimate."""
     found: dict[tuple[int, bool, bool], lines.Blocking] = {}
     for block in sorted(lines.candidates(problem, 2), key=lambda block: block.cycles):
-        found.setdefault((block.axis, block.each, block.tiles > 1), block)
+        found.setdefault((block.axis, block.oc_lanes, block.segments > 1), block)
     return list(found.values())
 
 
@@ -53,7 +53,7 @@ def test_both_routes(name: str) -> None:
     x, weight, bias = (draw.standard_normal(shape).astype(problem.dtype) for shape in shapes)
     wanted, tolerable = expected(problem, x, weight, bias), 40 * np.finfo(problem.dtype).eps
     operands = Operands(weight, bias)
-    with pretend(l3=1 << 14):  # so small that a chunk holds one band
+    with pretend(l3=1 << 14):  # so small that a cache block holds one segment
         blockings = families(problem)
     assert {block.axis for block in blockings} == {axis for axis in (0, 1) if lines.taps(problem, axis).reach}
     for block, threads in itertools.product([*blockings, None], (1, 2)):
@@ -65,17 +65,17 @@ def test_both_routes(name: str) -> None:
         assert held.unchanged(), block
 
 
-@pytest.mark.parametrize("name", BLOCKS)
-def test_long_kernels_in_blocks(name: str) -> None:
-    """A kernel cut into blocks, all outputs at a time and some blocks of them."""
-    problem = BLOCKS[name]
+@pytest.mark.parametrize("name", LONG_KERNELS)
+def test_partitioned_kernels(name: str) -> None:
+    """A kernel cut into partitions, all outputs at a time and some at a time."""
+    problem = LONG_KERNELS[name]
     draw = np.random.default_rng(8)
     shapes = problem.x_shape, problem.weight_shape, problem.c_out
     x, weight, bias = (draw.standard_normal(shape).astype(problem.dtype) for shape in shapes)
     wanted = expected(problem, x, weight, bias)
-    whole = next(block for block in lines.in_blocks(problem, 2) if block.length == 256)
-    few = dataclasses.replace(whole, span=whole.span // 3, tiles=-(-problem.conv_size[1] // (whole.span // 3 * whole.outputs)))
-    assert whole.blocks > 1 and few.tiles > whole.tiles
+    whole = next(block for block in lines.partitioned(problem, 2) if block.length == 256)
+    few = dataclasses.replace(whole, span=whole.span // 3, segments=-(-problem.conv_size[1] // (whole.span // 3 * whole.outputs)))
+    assert whole.partitions > 1 and few.segments > whole.segments
     for block in (whole, few):
         held, out = given(x), Guarded(problem.conv_shape, problem.dtype)
         prepare_spectra(problem, 2, block).pack(Operands(weight, bias))(held.array, out.array)

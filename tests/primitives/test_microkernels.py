@@ -221,7 +221,7 @@ def test_transform_there_and_back(n: int, lanes: int, dtype: str) -> None:
     length, radices, rounding = 2 * n, fourier.factors(n), 100 * np.finfo(dtype).eps
     with pretend(vector_bytes=lanes * size):
         passes, back, held = pass_tables(length, size)
-    order, halves = np.array(fourier.places(radices)), pairs(np.arange(n // 2 + 1), length, dtype)
+    order, halves = np.array(fourier.digit_reversed(radices)), pairs(np.arange(n // 2 + 1), length, dtype)
     real = np.random.default_rng(n).standard_normal((length, lanes)).astype(dtype)
     x = Guarded(real.shape, dtype)
     x.array[...] = real

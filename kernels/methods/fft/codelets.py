@@ -7,13 +7,13 @@ blocks of n = radix*m elements, with w = e^(-2 pi i/n):
     AFTER:   x[p + m*j] = w^(j*p) * sum over k of x[p + m*k] * e^(-2 pi i jk/radix)
     BEFORE:  x[p + m*k] = sum over j of w^(j*p) * x[p + m*j] * e^(-2 pi i jk/radix)
 
-Passes AFTER from long blocks to short ones (decimation in frequency) leave the result in the order that `places` tells; passes BEFORE from
-short blocks to long ones (decimation in time) take it in that order. `spectrum` turns the N complex numbers into the N + 1 that a real
-line's spectrum needs, `line` turns such a spectrum around, and both go through `places`, so nothing is ever sorted. The backward
-transform is the forward one with real and imaginary parts exchanged on both sides, so the lines that come back have each pair of
-neighbours exchanged: number t is at t ^ 1. In place, a line of 432 fits the first-level cache; into another buffer each pass took half
-as long again. References: P. Duhamel and M. Vetterli, "Fast Fourier transforms: a tutorial review", Signal Processing 19, 1990;
-H. V. Sorensen and others, "Real-valued fast Fourier transform algorithms", IEEE Trans. ASSP 35(6), 1987.
+Passes AFTER from long blocks to short ones (decimation in frequency) leave the result in the order that `digit_reversed` tells; passes
+BEFORE from short blocks to long ones (decimation in time) take it in that order. `spectrum` turns the N complex numbers into the N + 1 that
+a real line's spectrum needs, `line` turns such a spectrum around, and both read that permutation, so nothing is ever sorted. The backward
+transform is the forward one with real and imaginary parts exchanged on both sides, so the lines that come back have each pair of neighbours
+exchanged: number t is at t ^ 1. In place, a line of 432 fits the first-level cache; into another buffer each pass took half as long again.
+References: P. Duhamel and M. Vetterli, "Fast Fourier transforms: a tutorial review", Signal Processing 19, 1990; H. V. Sorensen and others,
+"Real-valued fast Fourier transform algorithms", IEEE Trans. ASSP 35(6), 1987.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 RADICES = (8, 4, 5, 3, 2)  # in the order in which a length is divided; fewer passes are fewer trips to the first-level cache
-NEVER, AFTER, BEFORE = 0, 1, 2  # when a pass multiplies by roots
+NEVER, AFTER, BEFORE = 0, 1, 2  # when a pass multiplies by twiddle factors
 Complex = tuple[ir.Value, ir.Value]
 
 
@@ -52,8 +52,8 @@ def twiddled(w: VectorBuilder, a: Complex, k: int, n: int) -> Complex:
     """a * e^(-2 pi i k/n), for free or for less where the angle is a multiple of an eighth."""
     eighths, rest = divmod(8 * k, n)
     if rest:
-        root = cmath.exp(-2j * math.pi * k / n)
-        return times(w, a, (w.constant(root.real), w.constant(root.imag)))
+        factor = cmath.exp(-2j * math.pi * k / n)
+        return times(w, a, (w.constant(factor.real), w.constant(factor.imag)))
     if eighths % 2:
         half = w.constant(math.sqrt(0.5))
         a = w.b.fmul(half, w.b.fadd(a[0], a[1])), w.b.fmul(half, w.b.fsub(a[1], a[0]))
@@ -77,13 +77,13 @@ def dft(w: VectorBuilder, x: list[Complex]) -> list[Complex]:
     for total in sums:
         result[0] = added(w, result[0], total)
     for j in range(1, n // 2 + 1):
-        real, twiddle = x[0], (w.zero(), w.zero())
+        real, sines = x[0], (w.zero(), w.zero())
         for k, (total, difference) in enumerate(zip(sums, differences), 1):
             cosine, sine = (w.constant(f(2 * math.pi * (j * k % n) / n)) for f in (math.cos, math.sin))
             real = w.fma(cosine, total[0], real[0]), w.fma(cosine, total[1], real[1])
-            twiddle = w.fma(sine, difference[0], twiddle[0]), w.fma(sine, difference[1], twiddle[1])
-        across = twiddle[1], w.b.fneg(twiddle[0])  # -i times it
-        result[j], result[n - j] = added(w, real, across), less(w, real, across)
+            sines = w.fma(sine, difference[0], sines[0]), w.fma(sine, difference[1], sines[1])
+        turned = sines[1], w.b.fneg(sines[0])  # -i times it
+        result[j], result[n - j] = added(w, real, turned), less(w, real, turned)
     return result
 
 
@@ -100,9 +100,9 @@ def store(w: VectorBuilder, value: Complex, base: ir.Value, index: ir.Value) -> 
     w.store(value[1], w.at(first, w.lanes))
 
 
-def root(w: VectorBuilder, roots: ir.Value, index: ir.Value) -> Complex:
+def twiddle_at(w: VectorBuilder, twiddles: ir.Value, index: ir.Value) -> Complex:
     """Entry `index` of a table of complex numbers, in every lane."""
-    first = w.at(roots, w.b.mul(index, i64(2)))
+    first = w.at(twiddles, w.b.mul(index, i64(2)))
     return w.splat(w.load_scalar(first)), w.splat(w.load_scalar(w.at(first, 1)))
 
 
@@ -110,32 +110,32 @@ class RadixPass(NamedTuple):
     """What one pass takes."""
 
     radix: Fixed
-    twiddle: Fixed  # AFTER or BEFORE the sums, or NEVER, numbers are multiplied by roots; NEVER where m is 1 and all roots are 1
+    when: Fixed  # AFTER or BEFORE the sums, or NEVER, numbers are multiplied by twiddle factors; NEVER where m is 1 and all are 1
     lanes: Fixed  # numbers in a vector
     itemsize: Fixed  # bytes of a number
     x: int  # address of the complex vectors
     blocks: int  # how many, one behind the other
     m: int  # numbers of a block in steps of the radix
-    roots: int  # address of w^(j*p) as [p][j from 1] pairs of numbers
+    twiddles: int  # address of w^(j*p) as [p][j from 1] pairs of numbers
 
 
 @emitter
 def _emit_pass(w: VectorBuilder, p: RadixPass) -> None:
     """See `radix_pass`."""
     b = w.b
-    array, table = w.pointer(p.x), w.pointer(p.roots)
-    with w.loop(p.blocks) as block, w.loop(p.m if p.twiddle else i64(1)) as inner:
+    array, table = w.pointer(p.x), w.pointer(p.twiddles)
+    with w.loop(p.blocks) as block, w.loop(p.m if p.when else i64(1)) as inner:
         first = b.add(b.mul(b.mul(block, i64(p.radix)), p.m), inner)
-        places = [b.add(first, b.mul(p.m, i64(k))) for k in range(p.radix)]
-        numbers = [load(w, array, place) for place in places]
-        factors = [root(w, table, b.add(b.mul(inner, i64(p.radix - 1)), i64(j))) for j in range(p.radix - 1)] if p.twiddle else []
-        if p.twiddle == BEFORE:
+        indices = [b.add(first, b.mul(p.m, i64(k))) for k in range(p.radix)]
+        numbers = [load(w, array, index) for index in indices]
+        factors = [twiddle_at(w, table, b.add(b.mul(inner, i64(p.radix - 1)), i64(j))) for j in range(p.radix - 1)] if p.when else []
+        if p.when == BEFORE:
             numbers[1:] = [times(w, number, factor) for number, factor in zip(numbers[1:], factors)]
         numbers = dft(w, numbers)
-        if p.twiddle == AFTER:
+        if p.when == AFTER:
             numbers[1:] = [times(w, number, factor) for number, factor in zip(numbers[1:], factors)]
-        for number, place in zip(numbers, places):
-            store(w, number, array, place)
+        for number, index in zip(numbers, indices):
+            store(w, number, array, index)
 
 
 @njit
@@ -143,9 +143,9 @@ def _pass(p):
     _emit_pass(p, ())
 
 
-def radix_pass(radix: int, twiddle: int, lanes: int, itemsize: int) -> int:
+def radix_pass(radix: int, when: int, lanes: int, itemsize: int) -> int:
     """Address of one compiled pass, which takes a RadixPass."""
-    return address(_pass, RadixPass, radix=radix, twiddle=twiddle, lanes=lanes, itemsize=itemsize)
+    return address(_pass, RadixPass, radix=radix, when=when, lanes=lanes, itemsize=itemsize)
 
 
 class Spectrum(NamedTuple):
@@ -158,23 +158,23 @@ class Spectrum(NamedTuple):
     x: int  # address of the complex vectors
     n: int  # complex numbers
     stride: int  # elements from frequency to frequency
-    part: int  # elements from real to imaginary parts
-    roots: int  # address of e^(-2 pi i k/2N) for k <= N/2, pairs of numbers
-    places: int  # address of N + 1 int64s, where each number is among the complex vectors (N: as 0)
+    im_step: int  # elements from real to imaginary parts
+    twiddles: int  # address of e^(-2 pi i k/2N) for k <= N/2, pairs of numbers
+    permutation: int  # address of N + 1 int64s, where each number is among the complex vectors (N: as 0)
 
 
 @emitter
 def _emit_spectrum(w: VectorBuilder, p: Spectrum) -> None:
     """See `spectrum` and `line`."""
     builder = w.b
-    array, table = w.pointer(p.x), w.pointer(p.roots)
+    array, table = w.pointer(p.x), w.pointer(p.twiddles)
     with w.loop(builder.add(builder.sdiv(p.n, i64(2)), i64(1))) as k:
         pair = k, builder.sub(p.n, k)
-        twiddle = root(w, table, k)
-        inside = [w.load_index(p.places, index) for index in pair]
+        twiddle = twiddle_at(w, table, k)
+        inside = [w.load_index(p.permutation, index) for index in pair]
         outside = [w.at(w.pointer(p.spectrum), builder.mul(index, p.stride)) for index in pair]
         if p.back:
-            a, b = ((w.load(place), w.load(w.at(place, p.part))) for place in outside)
+            a, b = ((w.load(place), w.load(w.at(place, p.im_step))) for place in outside)
         else:
             a, b = (load(w, array, place) for place in inside)
         b = b[0], builder.fneg(b[1])
@@ -190,7 +190,7 @@ def _emit_spectrum(w: VectorBuilder, p: Spectrum) -> None:
             first, second = added(w, even, odd), less(w, even, odd)
             for place, value in zip(outside, (first, (second[0], builder.fneg(second[1])))):
                 w.store(value[0], place)
-                w.store(value[1], w.at(place, p.part))
+                w.store(value[1], w.at(place, p.im_step))
 
 
 @njit
@@ -221,7 +221,7 @@ def factors(n: int) -> list[int]:
     return found
 
 
-def places(radices: list[int]) -> list[int]:
+def digit_reversed(radices: list[int]) -> list[int]:
     """Where passes AFTER of these radices leave each number of the transform, and once more where number 0 is."""
     found, left = [0], math.prod(radices)
     for radix in radices:  # of what is left to transform, number j + radix*rest comes to lie in block j

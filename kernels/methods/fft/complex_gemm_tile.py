@@ -31,15 +31,15 @@ class ComplexGemmTile(NamedTuple):
     a_tile: int  # from tile to tile,
     a_k: int  # from summand to summand,
     a_i: int  # from row to row,
-    a_part: int  # from real to imaginary part
+    a_im: int  # from real to imaginary part
     x: int  # address of the vectors
     x_f: int  # their step from frequency to frequency,
     offsets: int  # address of k element offsets, and AHEAD more of any values,
-    x_part: int  # from real to imaginary parts
+    x_im: int  # from real to imaginary parts
     y: int  # address of the products
     y_f: int  # their steps, likewise
     y_i: int
-    y_part: int
+    y_im: int
     a_ahead: int  # how many elements beyond what is used now are prefetched,
     x_ahead: int  # of x 0 for what comes AHEAD summands later
 
@@ -62,14 +62,14 @@ def _emit(w: VectorBuilder, p: ComplexGemmTile) -> None:
             coming = b.select(b.icmp_signed("!=", p.x_ahead, i64(0)), w.at(base, p.x_ahead), coming)
             vectors = []
             for q in range(p.n):
-                for place, ahead in ((base, coming), (w.at(base, p.x_part), w.at(coming, p.x_part))):
-                    vectors.append(w.load(w.at(place, q * p.lanes)))
+                for start, ahead in ((base, coming), (w.at(base, p.x_im), w.at(coming, p.x_im))):
+                    vectors.append(w.load(w.at(start, q * p.lanes)))
                     w.prefetch(w.at(ahead, q * p.lanes))
             at = b.mul(t, p.a_k)
             w.prefetch(w.at(w.at(scalars[0], at), p.a_ahead))
             for scalar, row in zip(scalars, sums):
                 first = w.at(scalar, at)
-                real, imaginary = w.splat(w.load_scalar(first)), w.splat(w.load_scalar(w.at(first, p.a_part)))
+                real, imaginary = w.splat(w.load_scalar(first)), w.splat(w.load_scalar(w.at(first, p.a_im)))
                 minus = b.fneg(imaginary)
                 for q, (re, im) in enumerate(row):
                     w.set(re, w.fma(real, vectors[2 * q], w.get(re)))
@@ -82,7 +82,7 @@ def _emit(w: VectorBuilder, p: ComplexGemmTile) -> None:
             out = w.at(w.pointer(p.y), where)
             for q, (re, im) in enumerate(row):
                 w.store(w.get(re), w.at(out, q * p.lanes))
-                w.store(w.get(im), w.at(w.at(out, p.y_part), q * p.lanes))
+                w.store(w.get(im), w.at(w.at(out, p.y_im), q * p.lanes))
 
 
 @njit

@@ -2,17 +2,17 @@
 
 Input and weights are transformed, channels are summed in the frequency domain, and each output channel is transformed back once. A kernel
 of k taps then costs log2 of the transform's length instead of k, so large kernels win: tall, wide, or long on raw audio. Long axes are
-cut into tiles that overlap by the kernel's reach (overlap-save), which bounds memory for any length. A stride splits input and kernel
+cut into segments that overlap by the kernel's reach (overlap-save), which bounds memory for any length. A stride splits input and kernel
 into phases that join the channels (polyphase): the products are those of stride 1, the transforms of outputs are shorter. Taps of an axis
 that is not transformed join the channels too.
 
 Two routes, whichever `blocking` estimates lower. One axis by the codelets of `codelets`, a vector of lines at a time, up to 1024
 long: tall, wide and long kernels, where spectra stay in the caches and the epilogue is applied on the way out. A kernel longer than
-that on a single line (an impulse response) is cut into blocks, whose products are summed before the one way back. SciPy's transforms, of
-one axis or both: maps whose kernel is longer than a transform, and square ones on few channels.
+that on a single line (an impulse response) is cut into partitions, whose products are summed before the one way back. SciPy's transforms,
+of one axis or both: maps whose kernel is longer than a transform, and square ones on few channels.
 
 It loses where kernels are small (the transforms are pure overhead) and where each weight spectrum is used once or twice (bandwidth).
-A NaN or inf in the input reaches every output of its tile, and no other tile; elsewhere it stays local only within rounding.
+A NaN or inf in the input reaches every output of its segment (or tile) and of no other; elsewhere it stays local only within rounding.
 References: T. G. Stockham, "High-speed convolution and correlation", AFIPS 1966; M. Mathieu, M. Henaff, Y. LeCun, "Fast training of
 convolutional networks through FFTs", arXiv 1312.5851.
 """
@@ -66,7 +66,7 @@ def error_bound(problem: Conv, variant: str = "") -> float:
     """Largest error, as a share of the largest output: eps * (2 log2 N + 2 sqrt(K)), N the transform's length, K products a frequency.
 
     A transform's relative error in the 2-norm grows with log2 N (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
-    24.1, theorem 24.2); summing K products adds sqrt(K), as in `rounding_bound`. The transforms spread each error over a whole tile.
+    24.1, theorem 24.2); summing K products adds sqrt(K), as in `rounding_bound`. The transforms spread each error over a whole segment.
     """
     block, taken = by_lines(problem, variant), layout(problem)
     if block:
@@ -84,23 +84,23 @@ def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
         return prepare_tiles(problem, threads)
     block = best(problem, threads, variant)
     assert block is not None
-    if block.blocks and problem.groups > 1:
+    if block.partitions and problem.groups > 1:
         return _by_group(problem, threads, variant)
     return prepare_spectra(problem, threads, block)
 
 
 def _by_group(problem: Conv, threads: int, variant: str) -> Prepared:
-    """One group and image at a time, whose spectra stay in the last-level cache: all blocks of the kernel read them."""
+    """One group and image at a time, whose spectra stay in the last-level cache: all partitions of the kernel read them."""
     groups = problem.groups
     ins, outs = problem.c_in // groups, problem.c_out // groups
     one = dataclasses.replace(problem, n=1, c_in=ins, c_out=outs, groups=1)
     block = best(one, threads, variant)
     assert block is not None
-    part = prepare_spectra(one, threads, block)
+    one_group = prepare_spectra(one, threads, block)
 
     def pack(operands: Operands) -> Run:
         members = [slice(g * outs, (g + 1) * outs) for g in range(groups)]
-        runs = [part.pack(Operands(*(None if array is None else array[member] for array in operands))) for member in members]
+        runs = [one_group.pack(Operands(*(None if array is None else array[member] for array in operands))) for member in members]
 
         def run(x: Array, out: Array) -> None:
             for image, target in zip(x, out):
@@ -109,7 +109,7 @@ def _by_group(problem: Conv, threads: int, variant: str) -> Prepared:
 
         return run
 
-    return dataclasses.replace(part, pack=pack, note=f"{groups} groups in turn, {part.note}")
+    return dataclasses.replace(one_group, pack=pack, note=f"{groups} groups in turn, {one_group.note}")
 
 
 def fuses(problem: Conv, variant: str = "") -> bool:

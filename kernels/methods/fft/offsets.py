@@ -6,17 +6,17 @@ import math
 
 import numpy as np
 
-from kernels.methods.fft.blocking import Blocking, shifts, taps, wide
+from kernels.methods.fft.blocking import Blocking, columns_of, shifts, taps
 from kernels.primitives.lines import NEIGHBOURS
 from kernels.problem.conv import Conv
 
 Array = np.ndarray
 
 
-def ways_of(places: Array, way: int) -> Array:
-    """For each vector of places [base, …, limit][lane]: NEIGHBOURS where lanes with a limit lie side by side, -1 where no lane has one,
+def ways_of(offsets: Array, way: int) -> Array:
+    """For each vector of offsets [base, …, limit][lane]: NEIGHBOURS where lanes with a limit lie side by side, -1 where no lane has one,
     else `way`. Lanes without a limit get the base that suits their neighbours."""
-    base, live = places[:, 0], places[:, -1] > 0
+    base, live = offsets[:, 0], offsets[:, -1] > 0
     lane = np.arange(base.shape[1])
     first = live.argmax(1)
     level = base[np.arange(len(base)), first] - first
@@ -25,20 +25,20 @@ def ways_of(places: Array, way: int) -> Array:
     return np.where(~live.any(1), -1, np.where(near, NEIGHBOURS, way))
 
 
-def column_places(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, Array]:
+def column_offsets(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, Array]:
     """Where every column begins: (inputs [phase across][vector] of base, first, size by lane; outputs [vector] of base, count by lane),
-    offsets in elements from the plane of channel 0 of image 0; each chunk begins with a new vector."""
+    offsets in elements from the plane of channel 0 of image 0; each cache block begins with a new vector."""
     axis, other = block.axis, 1 - block.axis
-    across, columns = shifts(problem, block), wide(problem, block)
-    bands = problem.n * block.tiles
-    chunks, per_chunk = -(-bands // block.bands), -(-block.bands * columns // lanes) * lanes
-    number = np.arange(per_chunk)
-    band = (np.arange(chunks)[:, None] * block.bands + number // columns).ravel()
-    live = np.tile(number < block.bands * columns, chunks) & (band < bands)
-    image, tile, r = band // block.tiles, band % block.tiles, np.tile(number % columns, chunks)
+    across, columns = shifts(problem, block), columns_of(problem, block)
+    all_segments = problem.n * block.segments
+    cache_blocks, columns_each = -(-all_segments // block.block_segments), -(-block.block_segments * columns // lanes) * lanes
+    number = np.arange(columns_each)
+    segment = (np.arange(cache_blocks)[:, None] * block.block_segments + number // columns).ravel()
+    live = np.tile(number < block.block_segments * columns, cache_blocks) & (segment < all_segments)
+    image, within, r = segment // block.segments, segment % block.segments, np.tile(number % columns, cache_blocks)
     pitch = (problem.size[1], 1)
-    place, beside, used = (tile * block.span + r, 0 * r, block.span) if block.blocks else (tile, r, problem.conv_size[other])
-    first = place * block.outputs * problem.stride[axis] - problem.padding[axis][0]
+    piece, beside, used = (within * block.span + r, 0 * r, block.span) if block.partitions else (within, r, problem.conv_size[other])
+    first = piece * block.outputs * problem.stride[axis] - problem.padding[axis][0]
     inputs = []
     for phase in across.phases:
         position = beside * problem.stride[other] + phase - problem.padding[other][0]
@@ -46,7 +46,7 @@ def column_places(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, Ar
         base = image * problem.c_in * math.prod(problem.size) + first * pitch[axis] + position * pitch[other]
         inputs.append(np.stack([base, first, np.where(exists, problem.size[axis], 0)]))
     out_pitch = (problem.conv_size[1], 1)
-    start = place * block.outputs
+    start = piece * block.outputs
     base = image * problem.c_out * math.prod(problem.conv_size) + start * out_pitch[axis] + beside * out_pitch[other]
     count = np.where(live & (r < used), np.clip(problem.conv_size[axis] - start, 0, block.outputs), 0)
 
@@ -57,7 +57,7 @@ def column_places(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, Ar
     return by_vector(np.stack(inputs)), by_vector(np.stack([base, count]))
 
 
-def channel_places(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, Array, Array, Array]:
+def channel_offsets(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, Array, Array, Array]:
     """The same where lanes hold channels: (inputs [vector of planes], outputs [vector of output channels], and what a column adds to
     them: input offset and first position, output offset and count)."""
     along, axis = taps(problem, block.axis), block.axis
@@ -69,13 +69,13 @@ def channel_places(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, A
     inputs = np.stack([channel * area + phase * pitch[axis], phase, np.where(lane < planes, problem.size[axis], 0)])
     lane = np.arange(-(-channels // lanes) * lanes)
     outputs = np.stack([lane * math.prod(problem.conv_size), np.where(lane < channels, block.outputs, 0)])
-    columns = wide(problem, block)
-    number = np.arange(problem.n * block.tiles * columns)
-    image, tile, r = number // columns // block.tiles, number // columns % block.tiles, number % columns
+    columns = columns_of(problem, block)
+    number = np.arange(problem.n * block.segments * columns)
+    image, segment, r = number // columns // block.segments, number // columns % block.segments, number % columns
     other = 1 - axis
-    first = tile * block.outputs * problem.stride[axis] - problem.padding[axis][0]
+    first = segment * block.outputs * problem.stride[axis] - problem.padding[axis][0]
     position = r * problem.stride[other] - problem.padding[other][0]
-    start = tile * block.outputs
+    start = segment * block.outputs
     outside = (position < 0) | (position >= problem.size[other])
     into = image * problem.c_in * area + first * pitch[axis] + position * pitch[other], np.where(outside, problem.size[axis], first)
     out = image * channels * math.prod(problem.conv_size) + start * out_pitch[axis] + r * out_pitch[other]

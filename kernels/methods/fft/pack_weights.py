@@ -1,8 +1,8 @@
 """Spectra of weights as the product of spectra reads them: what a plan does once and a function call each time.
 
-A line is what one phase and one tap of the other axis, or one block of a long kernel, have of a kernel: its taps where they belong, in
+A line is what one phase and one tap of the other axis, or one partition of a long kernel, have of a kernel: its taps where they belong, in
 reverse, because a correlation multiplies by the conjugate spectrum, and scaled, so that nothing is on the way back. Lanes hold output
-channels. Where the product's lanes do so too, spectra go straight to their places; where it reads numbers, they are transposed.
+channels. Where the product's lanes do so too, spectra go straight to where they belong; where it reads numbers, they are transposed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kernels.runtime.regions import region
 from kernels.runtime.scratch import aligned
 
 Array = np.ndarray
-SPREAD = 4  # cycles to put a number of a spectrum where the product reads it
+SPREAD = 4  # cycles to store a number of a spectrum where the product reads it
 
 
 @njit
@@ -51,13 +51,13 @@ def one_vector(unit, weight, packed, scratch, scale, table, geometry):
     fill(g, weight, lines, scale, count, (group * g.outs + v * g.lanes) * g.ins + i, line, table)
     transform(table.passes, lines.ctypes.data, g.length, g.lanes, size, g.fast)
     if g.n:
-        part, q = split(v, g.n)
-        target = packed.ctypes.data + (part * g.task + (summand * g.n + q) * g.lanes) * size
+        oc_block, q = split(v, g.n)
+        target = packed.ctypes.data + (oc_block * g.task + (summand * g.n + q) * g.lanes) * size
         call(
             g.spectrum,
             Spectrum(
                 back=0, lanes=g.lanes, itemsize=size, spectrum=target, x=lines.ctypes.data, n=split(g.length, 2)[0],
-                stride=g.summands * g.n * g.lanes, part=split(g.task, 2)[0], roots=g.halves, places=g.places,
+                stride=g.summands * g.n * g.lanes, im_step=split(g.task, 2)[0], twiddles=g.halves, permutation=g.permutation,
             ),
         )  # fmt: skip
         return
@@ -65,14 +65,14 @@ def one_vector(unit, weight, packed, scratch, scale, table, geometry):
         g.spectrum,
         Spectrum(
             back=0, lanes=g.lanes, itemsize=size, spectrum=spectra.ctypes.data, x=lines.ctypes.data, n=split(g.length, 2)[0],
-            stride=2 * g.lanes, part=g.lanes, roots=g.halves, places=g.places,
+            stride=2 * g.lanes, im_step=g.lanes, twiddles=g.halves, permutation=g.permutation,
         ),
     )  # fmt: skip
-    step = 2 * g.stack * g.m * g.summands  # from frequency to frequency
+    step = 2 * g.tiles * g.m * g.summands  # from frequency to frequency
     for lane in range(count):
-        part, row = split(v * g.lanes + lane, g.stack * g.m)
+        oc_block, row = split(v * g.lanes + lane, g.tiles * g.m)
         tile, row = split(row, g.m)
-        at = (group * g.parts + part) * g.task + 2 * ((tile * g.summands + summand) * g.m + row)
+        at = (group * g.oc_blocks + oc_block) * g.task + 2 * ((tile * g.summands + summand) * g.m + row)
         for f in range(g.frequencies):
             packed[at + f * step], packed[at + f * step + 1] = spectra[2 * f, lane], spectra[2 * f + 1, lane]
 
@@ -84,37 +84,37 @@ def _spectra(task, thread, weight, packed, scratch, scale, table, geometry):
 
 
 def _lines(problem: Conv, block: Blocking) -> tuple[Array, Array, Array]:
-    """(starts, rows, sources) for `_spectra`: lines are [phase][tap on the other axis, or block]."""
+    """(starts, rows, sources) for `_spectra`: lines are [phase][tap on the other axis, or partition]."""
     along, other = taps(problem, block.axis), problem.kernel[1 - block.axis]
     step, apart = (problem.kernel[1], 1)[block.axis], (problem.kernel[1], 1)[1 - block.axis]
     phase, index, tap = np.array(along.phase), np.array(along.index), np.arange(len(along.phase))
-    if block.blocks:
-        count, (line, row), source = block.blocks, np.divmod(index, block.outputs), tap * step
+    if block.partitions:
+        count, (line, row), source = block.partitions, np.divmod(index, block.outputs), tap * step
     else:
         count, line = other, np.repeat(np.arange(other), len(tap))
         phase, row, source = np.tile(phase, other), np.tile(index, other), np.tile(tap * step, other) + line * apart
     line = np.searchsorted(along.phases, phase) * count + line
-    order = np.argsort(line, kind="stable")  # taps of a line in their own order
+    by_line = np.argsort(line, kind="stable")  # taps of a line in their own order
     starts = np.append(0, np.cumsum(np.bincount(line, minlength=len(along.phases) * count)))
-    return starts, -row[order] % block.length, source[order]
+    return starts, -row[by_line] % block.length, source[by_line]
 
 
-def spectra_packer(problem: Conv, block: Blocking, parts: int, task: int, own: Tables, threads: int) -> Callable[[Array], Array]:
-    """What makes of contiguous weights (c_out, ins, kh, kw) the spectra of every group's `parts`, `task` numbers each, zeros where a part
-    has no channels. Of a part: with lanes along channels [real, imaginary][f][summand][channel], else [f][tile][summand][row of the
+def spectra_packer(problem: Conv, block: Blocking, oc_blocks: int, task: int, own: Tables, threads: int) -> Callable[[Array], Array]:
+    """What makes of contiguous weights (c_out, ins, kh, kw) the spectra of every group's `oc_blocks`, `task` numbers each, zeros where
+    one has no channels. Of one: with lanes along channels [real, imaginary][f][summand][channel], else [f][tile][summand][row of the
     tile][real, imaginary]. own: the tables of lines of the blocking's length."""
     lanes, dtype = machine().lanes(problem.itemsize), np.dtype(problem.dtype)
     outs, ins, f = problem.c_out // problem.groups, problem.c_in // problem.groups, frequencies(block.length)
     starts, rows, sources = _lines(problem, block)
     products, vectors = summands(problem, block), -(-outs // lanes)
-    number = problem.groups * parts * task
+    number = problem.groups * oc_blocks * task
     units = problem.groups * vectors * products
     threads = threads_for(units * (2 * transform_cycles(block.length) + SPREAD * 2 * f * lanes), threads)
     geometry = WeightSpectra.packed(
         lanes=lanes, itemsize=problem.itemsize, length=block.length, frequencies=f, groups=problem.groups, outs=outs,
-        ins=ins, taps=problem.taps, lines=len(starts) - 1, summands=products, n=block.n if block.each else 0, m=block.m,
-        stack=block.stack, parts=parts, task=task, fast=fast(), spectrum=spectrum(lanes, problem.itemsize),
-        halves=own.halves.ctypes.data, places=own.order.ctypes.data,
+        ins=ins, taps=problem.taps, lines=len(starts) - 1, summands=products, n=block.n if block.oc_lanes else 0, m=block.m,
+        tiles=block.tiles, oc_blocks=oc_blocks, task=task, fast=fast(), spectrum=spectrum(lanes, problem.itemsize),
+        halves=own.halves.ctypes.data, permutation=own.permutation.ctypes.data,
     )  # fmt: skip
     scale = dtype.type(1 / (4 * block.length))  # steps to a spectrum and back double it each, and transforms multiply by half the length
     fixed = scale, Lines(starts, rows, sources, own.forward), geometry
@@ -123,7 +123,7 @@ def spectra_packer(problem: Conv, block: Blocking, parts: int, task: int, own: T
 
     def pack(weight: Array, keep_alive: object = own) -> Array:  # what geometry and passes point into
         packed = aligned(number * dtype.itemsize).view(dtype)
-        if outs % (block.n * lanes if block.each else block.stack * block.m):
+        if outs % (block.n * lanes if block.oc_lanes else block.tiles * block.m):
             packed.fill(0)
         scratch = aligned(math.prod(room) * dtype.itemsize).view(dtype).reshape(room)
         launch(threads, units, weight.reshape(-1), packed, scratch, *fixed)

@@ -1,4 +1,4 @@
-"""The transform of a vector of lines in place: which passes, with what roots, in what order."""
+"""The transform of a vector of lines in place: which passes, with what twiddle factors, in what order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.methods.fft.codelets import AFTER, BEFORE, NEVER, RadixPass, factors, places, radix_pass
+from kernels.methods.fft.codelets import AFTER, BEFORE, NEVER, RadixPass, digit_reversed, factors, radix_pass
 from kernels.runtime.ir import call
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
@@ -15,10 +15,10 @@ Array = np.ndarray
 
 
 @njit
-def one_pass(passes, i, x, parts, lanes, itemsize):
-    """Pass i over a part of the complex vectors."""
-    radix, twiddle, m, blocks, roots, kernel = passes[i]
-    call(kernel, RadixPass(radix=radix, twiddle=twiddle, lanes=lanes, itemsize=itemsize, x=x, blocks=blocks // parts, m=m, roots=roots))
+def one_pass(passes, i, x, pieces, lanes, itemsize):
+    """Pass i over one of so many pieces of the complex vectors."""
+    radix, when, m, blocks, twiddles, kernel = passes[i]
+    call(kernel, RadixPass(radix=radix, when=when, lanes=lanes, itemsize=itemsize, x=x, blocks=blocks // pieces, m=m, twiddles=twiddles))
 
 
 @njit
@@ -26,34 +26,34 @@ def transform(passes, x, length, lanes, itemsize, fast):
     """All passes over the complex vectors at x, lines of `length` numbers, in place. Where they outgrow `fast` bytes the long blocks' pass
     comes alone, and then each of its blocks is finished while it is there."""
     first = 0 if passes[0, 1] == AFTER else passes.shape[0] - 1
-    parts = passes[first, 0] if length * lanes * itemsize > fast else 1
-    if parts > 1 and first == 0:
+    pieces = passes[first, 0] if length * lanes * itemsize > fast else 1
+    if pieces > 1 and first == 0:
         one_pass(passes, 0, x, 1, lanes, itemsize)
-    for part in range(parts):
-        here = x + part * (length // parts) * lanes * itemsize
+    for piece in range(pieces):
+        here = x + piece * (length // pieces) * lanes * itemsize
         for i in range(passes.shape[0]):
-            if parts == 1 or i != first:
-                one_pass(passes, i, here, parts, lanes, itemsize)
-    if parts > 1 and first > 0:
+            if pieces == 1 or i != first:
+                one_pass(passes, i, here, pieces, lanes, itemsize)
+    if pieces > 1 and first > 0:
         one_pass(passes, first, x, 1, lanes, itemsize)
 
 
 def pass_tables(length: int, itemsize: int) -> tuple[Array, Array, list[Array]]:
-    """(passes forward, passes back, roots that they point into) for real lines of `length`: of each pass its radix, when it multiplies, m,
-    blocks, and the addresses of its roots and of its code."""
+    """(passes forward, passes back, twiddle factors that they point into) for real lines of `length`: of each pass its radix, when it
+    multiplies, m, blocks, and the addresses of its twiddle factors and of its code."""
     lanes, dtype = machine().lanes(itemsize), np.dtype(f"f{itemsize}")
     left, blocks = length // 2, 1
     forward: list[tuple[int, ...]] = []
     back: list[tuple[int, ...]] = []
-    held: list[Array] = []
+    twiddles: list[Array] = []
     for radix in factors(left):
         m = left // radix
-        held.append(pairs(np.arange(m)[:, None] * np.arange(1, radix), left, dtype))
-        for table, twiddle in ((forward, AFTER), (back, BEFORE)):
-            twiddle = twiddle if m > 1 else NEVER
-            table.append((radix, twiddle, m, blocks, held[-1].ctypes.data, radix_pass(radix, twiddle, lanes, itemsize)))
+        twiddles.append(pairs(np.arange(m)[:, None] * np.arange(1, radix), left, dtype))
+        for table, when in ((forward, AFTER), (back, BEFORE)):
+            when = when if m > 1 else NEVER
+            table.append((radix, when, m, blocks, twiddles[-1].ctypes.data, radix_pass(radix, when, lanes, itemsize)))
         left, blocks = m, blocks * radix
-    return np.array(forward), np.array(back[::-1]), held
+    return np.array(forward), np.array(back[::-1]), twiddles
 
 
 def pairs(powers: Array, n: int, dtype: Any) -> Array:
@@ -63,21 +63,21 @@ def pairs(powers: Array, n: int, dtype: Any) -> Array:
 
 
 class Tables(NamedTuple):
-    """Of lines of one length: passes forward and back as `pass_tables` says; halves and order, the roots and places that `fourier.spectrum`
-    reads; and the roots that passes point into."""
+    """Of lines of one length: passes forward and back as `pass_tables` says; halves and permutation, which `codelets.spectrum`
+    reads; and the twiddle factors that passes point into."""
 
     forward: Array
     back: Array
     halves: Array
-    order: Array
-    roots: list[Array]
+    permutation: Array
+    twiddles: list[Array]
 
 
 def tables(length: int, itemsize: int) -> Tables:
     """Those of real lines of `length`. Compiled code has their addresses: who gives it those keeps the tables."""
-    forward, back, roots = pass_tables(length, itemsize)
+    forward, back, twiddles = pass_tables(length, itemsize)
     halves = pairs(np.arange(length // 4 + 1), length, np.dtype(f"f{itemsize}"))
-    return Tables(forward, back, halves, np.array(places(factors(length // 2))), roots)
+    return Tables(forward, back, halves, np.array(digit_reversed(factors(length // 2))), twiddles)
 
 
 def fast() -> int:

@@ -9,23 +9,24 @@ from kernels.problem.operands import Array
 
 
 class Spectra(Record):
-    """Tasks of `driver`. A plane is a phase of an input channel, a line what is transformed, a band what one image has of one tile."""
+    """Tasks of `driver`. A plane is a phase of an input channel, a line what is
+    transformed, a segment what one image has of one step of overlap-save."""
 
     lanes = integer("numbers in a vector")
     itemsize = integer("bytes of a number")
-    each = integer("whether lanes hold output channels, not columns")
+    oc_lanes = integer("whether lanes hold output channels, not columns")
     length = integer("numbers of a line")
     frequencies = integer("of its spectrum")
     frequency_stride = integer("numbers from frequency to frequency of the spectra")
-    part = integer("numbers from their real to their imaginary parts")
-    columns = integer("that a chunk of bands has, filled up to whole tiles")
-    wide = integer("columns of a band")
-    bands = integer("of a chunk")
-    all_bands = integer("of the whole input")
-    planes_wide = integer("numbers from column to column, where lanes hold channels")
+    im_step = integer("numbers from their real to their imaginary parts")
+    columns = integer("of a cache block, filled up to whole tiles")
+    segment_columns = integer("columns of a segment")
+    block_segments = integer("segments of a cache block")
+    all_segments = integer("segments of the whole input")
+    column_stride = integer("numbers from column to column, where lanes hold channels")
     phases_across = integer("phases of the stride along the axis that is not transformed")
-    vectors = integer("of lines that a chunk's columns fill")
-    all_vectors = integer("entries of the table of places for each phase")
+    vectors = integer("of lines that a cache block's columns fill")
+    all_vectors = integer("entries of the table of offsets for each phase")
     vectors_in = integer("tasks of `into_spectra` for each line's start")
     vectors_out = integer("vectors of outputs")
     group_planes = integer("planes of a group")
@@ -35,8 +36,8 @@ class Spectra(Record):
     outputs = integer("numbers that a line yields")
     m = integer("rows of a product's tile")
     n = integer("vectors of a product's tile")
-    stack = integer("tiles of a task, one below the other")
-    parts = integer("tasks that share a group's output channels")
+    tiles = integer("tiles of a task, one below the other")
+    oc_blocks = integer("tasks that share a group's output channels")
     summands = integer("of a product")
     weights_task = integer("numbers of weights' spectra that a task reads")
     weights_ahead = integer("numbers from the weights that are used to those that are prefetched")
@@ -55,7 +56,7 @@ class Spectra(Record):
     line = address("of the step back; takes a Spectrum")
     product = address("of the micro-kernel; takes a ComplexGemmTile")
     halves = address("of the twiddle factors of these steps")
-    places = address("of the permutation that radix passes leave numbers in")
+    permutation = address("of the permutation that radix passes leave numbers in")
     fast = integer("bytes of complex vectors that the first-level cache holds")
     y_row = integer("numbers from row to row of products")
     product_bytes = address("of the line that goes back, behind a task's products")
@@ -80,20 +81,20 @@ class WeightSpectra(Record):
     summands = integer("of a product")
     n = integer("vectors of a product's tile where lanes hold output channels, else 0")
     m = integer("rows of a product's tile")
-    stack = integer("tiles of a task of the product")
-    parts = integer("tasks that share a group's output channels")
+    tiles = integer("tiles of a task of the product")
+    oc_blocks = integer("tasks that share a group's output channels")
     task = integer("numbers that one of them reads")
     fast = integer("bytes of complex vectors that the first-level cache holds")
     spectrum = address("of the step to a spectrum; takes a Spectrum")
     halves = address("of its twiddle factors")
-    places = address("of the permutation that radix passes leave numbers in")
+    permutation = address("of the permutation that radix passes leave numbers in")
 
 
 class InTables(NamedTuple):
     """Where lines come from."""
 
     passes: Array  # radix passes, as `pass_tables` says
-    places: Array  # of each vector of lines, as `offsets` says
+    offsets: Array  # of each vector of lines, as `methods.fft.offsets` says
     ways: Array  # how each is loaded, as `ways_of` says
     shifts: Array  # (offset, start) of each line or column
 
@@ -102,8 +103,8 @@ class OutTables(NamedTuple):
     """Where lines go to."""
 
     passes: Array  # radix passes back
-    offsets: Array  # of each summand's vectors
-    places: Array
+    summand_offsets: Array  # of each summand's vectors
+    offsets: Array
     ways: Array
     shifts: Array
 

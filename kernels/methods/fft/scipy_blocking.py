@@ -16,7 +16,7 @@ import math
 from kernels.cost.classes import Anew, by_class
 from kernels.problem.conv import Conv
 
-CHUNK = 32 << 20  # bytes that the tiles processed at a time may take in all their forms
+BLOCK_BYTES = 32 << 20  # bytes that the tiles processed at a time may take in all their forms
 SLOW = 10  # transforms with their gathers reach 3 GFLOP/s a core, complex matrix products 30
 FLOPS_PER_CYCLE, CALLS = 12, 1e6  # of complex products; a call of SciPy's route is never under half a millisecond
 FLOPS_PER_BYTE = 3  # products of one core per byte that it reads from memory; what re-reading weight spectra costs
@@ -90,8 +90,8 @@ def transformed(problem: Conv, axis: int) -> list[Axis]:
     if reach == 0:
         return []
     whole = good_length(size + reach)
-    parts = {good_length(-(-size // tiles) + reach) for tiles in range(1, 5)} | {good_length(reach << power) for power in range(1, 8)}
-    choices = [(length, min(length - reach, size)) for length in sorted(parts) if reach < length <= whole]
+    lengths = {good_length(-(-size // tiles) + reach) for tiles in range(1, 5)} | {good_length(reach << power) for power in range(1, 8)}
+    choices = [(length, min(length - reach, size)) for length in sorted(lengths) if reach < length <= whole]
     return [Axis(True, length, outputs, -(-size // outputs), taps, stride, 1) for length, outputs in choices]
 
 
@@ -165,9 +165,9 @@ class Layout:
         return kept * itemsize, lent * itemsize
 
     @property
-    def chunk(self) -> int:
+    def block_tiles(self) -> int:
         """Tiles processed at a time."""
-        return max(1, min(self.items, CHUNK // sum(self.item_bytes)))
+        return max(1, min(self.items, BLOCK_BYTES // sum(self.item_bytes)))
 
     @property
     def weight_bytes(self) -> int:
@@ -182,7 +182,7 @@ class Layout:
         numbers = self.planes * self.problem.groups * gathered + self.problem.c_out * produced
         transforms = self.items * 2.5 * length * math.log2(length) * numbers
         products = self.items * 8 * math.prod(self.frequencies) * self.problem.c_out * self.planes * self.direct_taps * produced
-        reading = FLOPS_PER_BYTE * self.weight_bytes * -(-self.items // self.chunk)
+        reading = FLOPS_PER_BYTE * self.weight_bytes * -(-self.items // self.block_tiles)
         return SLOW * transforms + products + reading
 
     @property
@@ -206,20 +206,20 @@ def _resized(old: Conv, taken: Layout | None, problem: Conv) -> Layout | None:
             length = (outputs - 1) * stride + axis.taps[-1][1] + 1
         axes.append(dataclasses.replace(axis, length=length, outputs=outputs, tiles=-(-size // outputs)))
     new = Layout(problem, *axes)
-    if sum(new.item_bytes) > CHUNK and sum(taken.item_bytes) <= CHUNK:
+    if sum(new.item_bytes) > BLOCK_BYTES and sum(taken.item_bytes) <= BLOCK_BYTES:
         raise Anew
     return new
 
 
 @by_class(_resized)
 def layout(problem: Conv) -> Layout | None:
-    """The cheapest layout whose tiles fit CHUNK (or else the one of the smallest tiles); None where no window overlaps another."""
+    """The cheapest layout whose tiles fit BLOCK_BYTES (or else the one of the smallest tiles); None where no window overlaps another."""
     rows, columns = transformed(problem, 0), transformed(problem, 1)
     pairs = itertools.chain(
         itertools.product(rows, direct(problem, 1)), itertools.product(direct(problem, 0), columns), itertools.product(rows, columns)
     )
     candidates = [Layout(problem, *pair) for pair in pairs]
-    fitting = [candidate for candidate in candidates if sum(candidate.item_bytes) <= CHUNK]
+    fitting = [candidate for candidate in candidates if sum(candidate.item_bytes) <= BLOCK_BYTES]
     if fitting:
         return min(fitting, key=lambda candidate: candidate.cost)
     return min(candidates, key=lambda candidate: sum(candidate.item_bytes), default=None)

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from kernels.methods.fft.scipy_blocking import CHUNK, Axis, Layout, layout
+from kernels.methods.fft.scipy_blocking import BLOCK_BYTES, Axis, Layout, layout
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.arrays import frozen
 from kernels.problem.conv import Conv
@@ -30,12 +30,12 @@ BLOCK = 16  # columns of one task: a cache line of float32
 @njit
 def gather_columns(x, tiles, plane, begin, end, image, top, left, steps, phases):
     """Columns begin to end of one plane; arguments as for `gather`."""
-    high, wide = tiles.shape[:2]
+    tile_h, tile_w = tiles.shape[:2]
     height, width = x.shape[2:]
     channel, phase = plane // phases.shape[0], plane % phases.shape[0]
-    for th in range(high):
+    for th in range(tile_h):
         down = phases[phase, 0] + th * steps[0]
-        for tw in range(wide):
+        for tw in range(tile_w):
             across = phases[phase, 1] + tw * steps[1]
             for q in range(begin, end):
                 h, w = top[q] + down, left[q] + across
@@ -121,7 +121,7 @@ def gather_tasks(tiles: Array) -> int:
     return tiles.shape[2] * -(-tiles.shape[3] // BLOCK)
 
 
-def _places(axis: Axis) -> tuple[Array, Array, Array]:
+def _positions(axis: Axis) -> tuple[Array, Array, Array]:
     """For each tap of an axis: its position in the transform, the number of its phase, its place among the taps of products."""
     pairs = np.array(axis.taps, np.int64)
     phase = np.searchsorted(axis.phases, pairs[:, 0])
@@ -135,16 +135,16 @@ def spectra_of(taken: Layout, weight: Array, threads: int) -> Array:
     problem, (h, w) = taken.problem, taken.axes
     summands = taken.planes * taken.direct_taps
     result = np.empty((*taken.frequencies, problem.c_out, summands), np.result_type(weight.dtype, np.complex64))
-    position, phase, tap = zip(*(_places(axis) for axis in (h, w)))
+    position, phase, tap = zip(*(_positions(axis) for axis in (h, w)))
     fanned = (len(h.phases), len(w.phases)) + tuple(1 if axis.transformed else len(axis.taps) for axis in (h, w))
-    step = max(1, CHUNK * problem.c_out // max(taken.weight_bytes, 1))  # a few output channels at a time bound the memory of this
+    step = max(1, BLOCK_BYTES * problem.c_out // max(taken.weight_bytes, 1))  # a few output channels at a time bound the memory of this
     for first in range(0, problem.c_out, step):
-        part = weight[first : first + step]
-        sparse = np.zeros((*taken.transform, *part.shape[:2], *fanned), weight.dtype)
-        sparse[position[0][:, None], position[1], :, :, phase[0][:, None], phase[1], tap[0][:, None], tap[1]] = part.transpose(2, 3, 0, 1)
+        some = weight[first : first + step]
+        sparse = np.zeros((*taken.transform, *some.shape[:2], *fanned), weight.dtype)
+        sparse[position[0][:, None], position[1], :, :, phase[0][:, None], phase[1], tap[0][:, None], tap[1]] = some.transpose(2, 3, 0, 1)
         axes = tuple(i for i, axis in enumerate((h, w)) if axis.transformed)
         spectrum = fft.rfftn(sparse, axes=axes, workers=threads)
-        np.conjugate(spectrum.reshape(*taken.frequencies, len(part), summands), out=result[:, :, first : first + step])
+        np.conjugate(spectrum.reshape(*taken.frequencies, len(some), summands), out=result[:, :, first : first + step])
     return result.reshape(-1, problem.groups, problem.c_out // problem.groups, summands)
 
 
@@ -164,7 +164,7 @@ def columns_of(taken: Layout, inputs: bool) -> tuple[Array, Array, Array]:
 
 
 def prepare_tiles(problem: Conv, threads: int) -> Prepared:
-    """The origin of every tile, and scratch for one chunk of tiles."""
+    """The origin of every tile, and scratch for one cache block of tiles."""
     from scipy import fft  # 0.35 s at import, needed by this method only
 
     taken = layout(problem)
@@ -182,23 +182,23 @@ def prepare_tiles(problem: Conv, threads: int) -> Prepared:
     f, summands, real = math.prod(frequencies), taken.planes * taken.direct_taps, np.dtype(problem.dtype)
     pairs = np.result_type(real, np.complex64)
     kept, lent = taken.item_bytes
-    scratch = Scratch(kept * taken.chunk + 2 * real.itemsize)  # complex numbers start at an even count of reals
+    scratch = Scratch(kept * taken.block_tiles + 2 * real.itemsize)  # complex numbers start at an even count of reals
 
-    def chunk(x: Array, out: Array, weight: Array, bias: Array, memory: Array, first: int, last: int) -> None:
+    def run_block(x: Array, out: Array, weight: Array, bias: Array, memory: Array, first: int, last: int) -> None:
         """Tiles first to last, from input to output."""
         inputs, outputs = (last - first) * gathered, (last - first) * produced
         used = math.prod(transform) * planes * inputs
         tiles = memory[:used].reshape(*transform, planes, inputs)
         gather(threads, gather_tasks(tiles), x, tiles, *(array[first * gathered : last * gathered] for array in origins), steps, phases)
         spectra = fft.rfftn(tiles, axes=axes, workers=threads).reshape(f, planes, inputs)
-        wide = memory[used + used % 2 :]
-        wide = wide[: wide.size // 2 * 2].view(pairs)
+        rest_of = memory[used + used % 2 :]
+        complex_room = rest_of[: rest_of.size // 2 * 2].view(pairs)
         if taken.unfolds:
-            unfolded = wide[: f * groups * summands * outputs].reshape(f, groups * summands, outputs)
+            unfolded = complex_room[: f * groups * summands * outputs].reshape(f, groups * summands, outputs)
             spread(threads, f, spectra, unfolded, offsets, rest.stride, gathered, produced)
-            spectra, wide = unfolded, wide[unfolded.size :]
+            spectra, complex_room = unfolded, complex_room[unfolded.size :]
         spectra = spectra.reshape(f, groups, summands, outputs)
-        result = wide[: f * problem.c_out * outputs].reshape(f, groups, -1, outputs)
+        result = complex_room[: f * problem.c_out * outputs].reshape(f, groups, -1, outputs)
         if summands < SUMMED_BY_BLAS:
             products(threads, f, weight, spectra, result)
         else:
@@ -209,7 +209,7 @@ def prepare_tiles(problem: Conv, threads: int) -> Prepared:
         scatter(threads, gather_tasks(back), back, out, bias, *(array[first * produced : last * produced] for array in targets), valid)
 
     def compile_regions() -> None:
-        """Each region on no tiles, with the types that `chunk` calls it with."""
+        """Each region on no tiles, with the types that `run_block` calls it with."""
         x, y = frozen(np.empty((0, *problem.x_shape[1:]), real)), np.empty((0, *problem.conv_shape[1:]), real)
         none, tile, complex_tile = slice(0), np.empty((*transform, planes, 0), real), np.empty((f, planes, 0), pairs)
         gather(threads, 0, x, tile, *(array[none] for array in origins), steps, phases)
@@ -230,12 +230,12 @@ def prepare_tiles(problem: Conv, threads: int) -> Prepared:
 
         def run(x: Array, out: Array) -> None:
             buffer = scratch.take()
-            for first in range(0, taken.items, taken.chunk):
-                chunk(frozen(x), out, weight, bias, buffer.view(real), first, min(first + taken.chunk, taken.items))
+            for first in range(0, taken.items, taken.block_tiles):
+                run_block(frozen(x), out, weight, bias, buffer.view(real), first, min(first + taken.block_tiles, taken.items))
             scratch.give(buffer)
 
         return run
 
     names = " and ".join(f"{problem.axes[i]} ({transform[i]} long, {taken.axes[i].tiles} tiles)" for i in axes)
-    note = f"transforms along {names}; {taken.weight_bytes / 1e6:.3g} MB of weight spectra; {taken.chunk} of {taken.items} tiles at a time"
-    return Prepared(pack, scratch.nbytes + lent * taken.chunk, note)
+    note = f"transforms along {names}; {taken.weight_bytes / 1e6:.3g} MB of spectra; {taken.block_tiles} of {taken.items} tiles at a time"
+    return Prepared(pack, scratch.nbytes + lent * taken.block_tiles, note)

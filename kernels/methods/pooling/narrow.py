@@ -60,7 +60,7 @@ def planes_in_lanes(task, thread, x, out, scratch, geometry):
     call(
         g.load,
         LoadLines(
-            way=ALONG, lanes=g.lanes, itemsize=size, rows=block, numbers=g.h * g.w, x=pointed(x) + first * g.h * g.w * size, places=table,
+            way=ALONG, lanes=g.lanes, itemsize=size, rows=block, numbers=g.h * g.w, x=pointed(x) + first * g.h * g.w * size, offsets=table,
             step=1, start=0, stride=1,
         ),
     )  # fmt: skip
@@ -74,8 +74,8 @@ def planes_in_lanes(task, thread, x, out, scratch, geometry):
     call(
         g.store,
         StoreLines(
-            way=ALONG, each=0, lanes=g.lanes, itemsize=size, rows=pooled, numbers=g.oh * g.ow,
-            out=pointed(out) + first * g.oh * g.ow * size, places=table + 3 * g.lanes * 8, step=1, bias=g.nothing, scale=0, shift=0,
+            way=ALONG, oc_lanes=0, lanes=g.lanes, itemsize=size, rows=pooled, numbers=g.oh * g.ow,
+            out=pointed(out) + first * g.oh * g.ow * size, offsets=table + 3 * g.lanes * 8, step=1, bias=g.nothing, scale=0, shift=0,
             activation=0, slope=0,
         ),
     )  # fmt: skip
