@@ -197,11 +197,3 @@ def fuses_pool(node: Node, pool: tuple[str, tuple[int, ...], tuple[int, ...]], t
         return False
     pooled = dataclasses.replace(problem, pool=pool, activation=node.attributes.get("activation"))
     return choice_for(pooled, "auto", threads).implementation.fuses(pooled)
-
-
-@lowers("MatMul")
-def _matmul(lowering: Lowering, node: Node) -> None:
-    """Two matrices that both change: BLAS."""
-    a, b = (lowering.view(value) for value in node.inputs if value is not None)
-    y = lowering.new(node.y, anywhere=False)
-    lowering.step(node, [a, b], [y], lambda arrays, scratch: lambda: np.matmul(arrays[0], arrays[1], out=arrays[2]), "BLAS")

@@ -10,6 +10,7 @@ from kernels.network import (  # noqa: F401  they register what they lower
     lower_layers,
     lower_moves,
     lower_outside,
+    lower_products,
     lower_recurrent,
     lower_reductions,
     lower_resizing,

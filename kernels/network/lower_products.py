@@ -1,0 +1,70 @@
+"""Products of two matrices that both change: compiled where they are float32 or float64, else NumPy's."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kernels.network.graph import Node
+from kernels.network.lowering import Lowering, lower_by_numpy, lowers
+from kernels.network.views import Array, View
+from kernels.primitives.matrix_product import MatrixProduct, MatrixStrides
+
+
+@lowers("MatMul")
+def _matmul(lowering: Lowering, node: Node) -> None:
+    """Rows of a times columns of b. Where only b's columns are contiguous, both change parts: y^T = b^T a^T."""
+    a, b = (lowering.view(value) for value in node.inputs if value is not None)
+    if node.y.kind not in (np.float32, np.float64) or not node.y.lengths or not math.prod((*a.shape, *b.shape)):
+        lower_by_numpy(lowering, node)
+        return
+    shape = [*node.y.lengths]
+    if len(a.shape) == 1:
+        a = dataclasses.replace(a, shape=(1, *a.shape), strides=(a.strides[0] * a.shape[0], *a.strides))
+        shape.insert(len(shape) - (len(b.shape) > 1), 1)
+    if len(b.shape) == 1:
+        b = dataclasses.replace(b, shape=(*b.shape, 1), strides=(*b.strides, 1))
+        shape.append(1)
+    y = _output(lowering, node, tuple(shape))
+    turned = not _unit(a, -1) and _unit(b, -2) and _unit(y, -2)
+    if turned:
+        a, b, y = b.swapped(), a.swapped(), y.swapped()
+    a = a if _unit(a, -1) else lowering.ordered(node, a)
+    to = y if _unit(y, -1) else lowering.temporary(y.shape, y.dtype)
+    _product(lowering, node, a, b, to)
+    if to is not y:
+        lowering.copy(node, to, y)
+
+
+def _unit(view: View, axis: int) -> bool:
+    """Whether neighbours along an axis are neighbours in memory."""
+    return view.shape[axis] == 1 or view.strides[axis] == 1
+
+
+def _output(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> View:
+    """Where the product goes, as matrices: the value itself, with the axes that vectors lack."""
+    found = lowering.new(node.y).reshaped(shape)
+    assert found is not None, "axes of length 1 come and go in any order"
+    return found
+
+
+def _product(lowering: Lowering, node: Node, a: View, b: View, y: View) -> None:
+    """A step for all matrices of y; a and b are seen again where they are broadcast."""
+    outer, (rows, columns), depth = y.shape[:-2], y.shape[-2:], a.shape[-1]
+    seen = [view.expanded((*outer, *view.shape[-2:])) for view in (a, b)]
+    starts = [np.zeros(outer, np.int64) for _ in range(3)]
+    for axis, n in enumerate(outer):
+        along = np.arange(n).reshape(-1, *[1] * (len(outer) - axis - 1))
+        starts = [start + along * view.strides[axis] for start, view in zip(starts, (*seen, y))]
+    places = list(zip(*(start.ravel().tolist() for start in starts)))
+    strides = MatrixStrides(a.strides[-2], b.strides[-2], b.strides[-1], y.strides[-2])
+    found = MatrixProduct(y.dtype, rows, depth, columns, strides, places, lowering.settings.threads)
+
+    def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
+        return found.bind(arrays[0], arrays[1], arrays[2], scratch)
+
+    lowering.step(node, [a, b], [y], bind, "matrix product", found.seconds, found.scratch_bytes)

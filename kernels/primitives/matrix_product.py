@@ -1,0 +1,180 @@
+"""Products of matrices that both change from call to call, as attention has them: y[i] = a[i] b[i] for many matrices of one shape.
+
+A task packs some columns of one b, vectors of each row side by side, into scratch that stays in the second-level cache, and multiplies them
+with rows of a where they lie, by the GEMM tile that reads weights unpacked. BLAS is not asked: its threads and these fight for cores, and
+products of 109x64 by 64x109 took 5 to 40 ms each. Packing b and not a follows K. Goto and R. van de Geijn, "Anatomy of high-performance
+matrix multiplication", ACM TOMS 34 (2008), with the parts of the two changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.cost.calibration import calibration, threads_for
+from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile_of_rows
+from kernels.primitives.records import Record, address, integer
+from kernels.primitives.transpose import Transpose, transpose
+from kernels.runtime.byte_copy import copy_bytes
+from kernels.runtime.ir import call, read_index, split
+from kernels.runtime.machine import machine
+from kernels.runtime.pointers import pointed, read_number, write_number
+from kernels.runtime.regions import region
+from kernels.runtime.scratch import handle, whole
+
+Array = np.ndarray
+
+ROWS = 8  # rows of a tile, whose addresses stay in registers
+DEEP = 512  # terms summed before the next are packed
+PACKED = 1 << 18  # bytes of packed columns, which share the second-level cache with rows of a
+TASKS = 3  # tasks a thread, so that one that is held up does fewer
+
+
+class MatrixStrides(NamedTuple):
+    """Numbers from row to row and from column to column. That of a's columns and of y's must be 1."""
+
+    a_row: int
+    b_row: int
+    b_column: int
+    y_row: int
+
+
+class Columns(Record):
+    """A task: some columns of one product, for some rows."""
+
+    tile = address("of the micro-kernel for ROWS rows; takes a GemmTile")
+    edge = address("of the one for the rows that are left, or 0")
+    transpose = address("of the micro-kernel that packs b where its columns are contiguous, or 0; takes a Transpose")
+    m = integer("rows of a tile")
+    wide = integer("vectors of a tile")
+    lanes = integer("numbers in a vector")
+    itemsize = integer("bytes of a number")
+    rows = integer("of a")
+    columns = integer("of b")
+    depth = integer("columns of a, rows of b")
+    deep = integer("of which so many at a time")
+    panels = integer("of `wide` vectors of columns, of one product")
+    at_once = integer("panels of a task")
+    part = integer("rows of a task, a multiple of m")
+    a_row = integer("numbers from row to row of a")
+    b_row = integer("of b")
+    b_column = integer("numbers from column to column of b")
+    y_row = integer("numbers from row to row of y")
+    places = address("of where each product's a, b and y begin: three int64s each, in numbers")
+    offsets = address("of the tile's offsets")
+    vectors = address("of the tile's vectors, those of all panels one after the other")
+    share = integer("bytes of a thread's scratch")
+
+
+@region
+def _run(task, thread, a, b, y, scratch, zero, geometry):
+    """Pack columns, multiply; a, b, y and scratch are handles, geometry: Columns."""
+    g = geometry[0]
+    size, width = g.itemsize, g.wide * g.lanes
+    rest, part = split(task, (g.rows + g.part - 1) // g.part)
+    product, group = split(rest, (g.panels + g.at_once - 1) // g.at_once)
+    panel = group * g.at_once
+    panels = min(g.at_once, g.panels - panel)
+    place = g.places + 24 * product
+    from_a = pointed(a) + read_index(place, 0) * size
+    from_b = pointed(b) + read_index(place, 1) * size
+    to = pointed(y) + read_index(place, 2) * size
+    packed = pointed(scratch) + thread * g.share
+    first_row, end_row = part * g.part, min((part + 1) * g.part, g.rows)
+    for first in range(0, g.depth, g.deep):
+        deep = min(g.deep, g.depth - first)
+        for i in range(panels):
+            column = (panel + i) * width
+            count = min(width, g.columns - column)
+            source = from_b + (first * g.b_row + column * g.b_column) * size
+            into = packed + i * g.deep * width * size
+            if g.transpose:
+                call(
+                    g.transpose,
+                    Transpose(
+                        lanes=g.lanes, itemsize=size, dst=into, dst_pitch=width, src=source, src_pitch=g.b_column, rows=count, columns=deep
+                    ),
+                )  # fmt: skip
+            elif g.b_column == 1:
+                for k in range(deep):
+                    copy_bytes(into + k * width * size, source + k * g.b_row * size, count * size)
+            else:
+                for k in range(deep):
+                    for j in range(count):
+                        number = read_number(source + (k * g.b_row + j * g.b_column) * size, zero)
+                        write_number(into + (k * width + j) * size, number)
+        stage = (FROM_BIAS if first == 0 else 0) | (LAST if first + deep == g.depth else 0)
+        for row in range(first_row, end_row, g.m):
+            full = row + g.m <= g.rows
+            call(
+                g.tile if full else g.edge,
+                GemmTile(
+                    m=g.m, n=g.wide, lanes=g.lanes, itemsize=size, k=deep, a=from_a + (row * g.a_row + first) * size, x=packed,
+                    offsets=g.offsets, y=to + row * g.y_row * size, y_row=g.y_row, vectors=g.vectors + panel * g.wide * FIELDS * 8,
+                    stage=stage, bias=0, scale=0, shift=0, activation=0, slope=0, times=panels, a_step=g.a_row * size, y_step=0,
+                    vectors_step=g.wide * FIELDS * 8,
+                ),
+            )  # fmt: skip
+
+
+def _wide(columns: int, lanes: int, rows: int) -> int:
+    """Vectors of a tile: as many as registers hold, fewer where that leaves fewer of them empty."""
+    vectors = -(-columns // lanes)
+    most = max(1, min(3, (machine().registers - 2) // (rows + 1)))
+    return min(range(1, most + 1), key=lambda wide: (-(-vectors // wide) * (wide + 0.35), -wide))
+
+
+class MatrixProduct:
+    """Products of (rows, depth) by (depth, columns) for each row of `places` (where a, b and y begin), planned for strides."""
+
+    def __init__(
+        self, dtype: np.dtype, rows: int, depth: int, columns: int, strides: MatrixStrides, places: Sequence[tuple[int, int, int]],
+        threads: int,
+    ) -> None:  # fmt: skip
+        dtype = np.dtype(dtype)
+        size, lanes = dtype.itemsize, machine().lanes(dtype.itemsize)
+        m = min(ROWS if machine().registers > 16 else 4, rows)
+        wide = _wide(columns, lanes, m)
+        width, count = wide * lanes, len(places)
+        panels, deep = -(-columns // width), min(DEEP, depth)
+        cycles = count * math.prod((rows + 4, panels * wide, depth)) / 1.5
+        self._threads = threads_for(cycles, threads)
+        self.seconds = cycles / self._threads / calibration().clock
+        at_once = max(1, min(panels, PACKED // (deep * width * size)))
+        while self._threads > 1 and at_once > 1 and count * -(-panels // at_once) < TASKS * self._threads:
+            at_once = -(-at_once // 2)
+        part = -(-rows // m) * m
+        while self._threads > 1 and part > 8 * m and count * -(-panels // at_once) * -(-rows // part) < TASKS * self._threads:
+            part = -(-part // (2 * m)) * m
+        self._tasks = count * -(-panels // at_once) * -(-rows // part)
+        share = whole(at_once * deep * width * size + lanes * size)
+        self.scratch_bytes = share * self._threads
+        offsets = np.arange(deep + AHEAD, dtype=np.int64) * width
+        vectors = np.zeros((panels, wide, FIELDS), np.int64)
+        first = np.arange(panels)[:, None] * width + np.arange(wide) * lanes
+        vectors[..., 0] = (np.arange(panels) % at_once * deep * width)[:, None] + np.arange(wide) * lanes
+        vectors[..., 1], vectors[..., 2] = first, np.clip(columns - first, 0, lanes)
+        table = np.array(places, np.int64).reshape(-1, 3)
+        turned = strides.b_row == 1 and strides.b_column != 1
+        geometry = Columns.packed(
+            tile=tile_of_rows(m, wide, lanes, size), edge=tile_of_rows(rows % m, wide, lanes, size) if rows % m else 0,
+            transpose=transpose(lanes, size) if turned else 0, m=m, wide=wide, lanes=lanes, itemsize=size, rows=rows, columns=columns,
+            depth=depth, deep=deep, panels=panels, at_once=at_once, part=part, places=table.ctypes.data, offsets=offsets.ctypes.data,
+            vectors=vectors.ctypes.data, share=share, **strides._asdict(),
+        )  # fmt: skip
+        self._fixed = dtype.type(0), geometry
+        self._kept = table, offsets, vectors
+        self._launch = _run.ready(0, 0, 0, 0, *self._fixed)
+
+    def bind(self, a: Array, b: Array, y: Array, scratch: Array) -> Callable[[], None]:
+        """What computes y; the arrays begin where `places` count from."""
+        launch, threads, tasks, fixed = self._launch, self._threads, self._tasks, self._fixed
+        places = handle(a), handle(b), handle(y), handle(scratch)
+
+        def run(keep_alive: tuple[object, ...] = (a, b, y, scratch, self._kept)) -> None:
+            launch(threads, tasks, *places, *fixed)
+
+        return run
