@@ -25,12 +25,15 @@ class Implementation:
     runs; None where it is done as it stands. prepare_last: prepare for x (n, *size, c_in) and out (n, *out_size, c_out) where the method
     reads and writes these itself; None where the plan transposes them. prepare_unpacked: prepare for operands that serve one call, which
     need not be packed; None where they are packed all the same.
+    prepare_adjoint: prepare for the weights of the layer that the problem is the adjoint of, (c_in, c_out/groups, *kernel), whose taps
+    count in reverse, of stride 1; None, or what it gives is, where they must be laid out anew first.
     variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
     for measuring.
     local: whether every output is a sum of its own window's products and nothing else, so that its error is a share of theirs, and a NaN
     or inf reaches no other output.
     estimate(problem): seconds of one core for a problem done as it stands, which only need to rank; None: "auto" never takes the method.
-    What is lowered is estimated by these, and lowering_cycles(problem) that making them of the problem takes besides.
+    What is lowered is estimated by these, and lowering_cycles(problem) that making them of the problem takes besides,
+    lowering_packing(problem) that laying out their operands takes.
     packing(problem): cycles of one core that the operands take to be packed, in every call of a function; None where they are taken as they
     are. packing_unpacked: the same by prepare_unpacked.
     mesh_factor: what its estimate is multiplied by on Intel's servers, where nobody measured: transforms, which go through the second-level
@@ -52,10 +55,12 @@ class Implementation:
     sub_problems: Callable[[Any], tuple[tuple[Any, int], ...] | None] = lambda problem: None
     prepare_last: Callable[[Any, int], Prepared] | None = None
     prepare_unpacked: Callable[[Any, int], Prepared] | None = None
+    prepare_adjoint: Callable[[Any, int], Prepared | None] | None = None
     variants: Callable[[Any, int], dict[str, Implementation]] = lambda problem, threads: {}
     local: bool = True
     estimate: Callable[[Any], float] | None = None
     lowering_cycles: Callable[[Any], float] = lambda problem: 0.0
+    lowering_packing: Callable[[Any], float] = lambda problem: 0.0
     packing: Callable[[Any], float] | None = None
     packing_unpacked: Callable[[Any], float] | None = None
     mesh_factor: float = 1.0

@@ -14,7 +14,8 @@ def packing_seconds(problem: Problem, implementation: Implementation, *, unpacke
     """To pack the operands of all sub-problems; unpacked: as `prepare_unpacked` does it, which they do not."""
     found = implementation.sub_problems(problem)
     if found is not None:  # which may have some of their own: a transposed volume is volumes, a volume is images
-        return sum(packing_seconds(part, registry.get(part, implementation.name), unpacked=False) for part, _ in found)
+        of_parts = sum(packing_seconds(part, registry.get(part, implementation.name), unpacked=False) for part, _ in found)
+        return of_parts + seconds_of(implementation.lowering_packing(problem))
     cycles = (unpacked and implementation.packing_unpacked) or implementation.packing
     return seconds_of(cycles(problem)) if cycles else 0.0
 

@@ -36,6 +36,8 @@ class GemmTileOc(NamedTuple):
     itemsize: Fixed  # bytes of a number
     k: int  # taps
     a: int  # address of the weights [n][k][lanes]
+    a_tap: int  # elements from tap to tap of them
+    a_vector: int  # elements from vector to vector
     x: int  # address of the input, of which m numbers are read at every offset
     offsets: int  # address of k element offsets into x, and AHEAD more of any values
     y: int  # address of the output
@@ -61,14 +63,14 @@ def _emit(w: VectorBuilder, p: GemmTileOc) -> None:
             for q in range(p.n):
                 w.set(c[i][q], _of_vector(w, p.bias, i, q))
 
-    panels = [w.at(weights, b.mul(p.k, i64(q * p.lanes))) for q in range(p.n)]
+    panels = [w.at(weights, b.mul(p.a_vector, i64(q))) for q in range(p.n)]
     far = taps_ahead(p.m, p.n, p.n * p.lanes * p.itemsize)
 
     # sum: c[i][q] += x[offsets[t] + i] * a[q][t]
     def add_tap(t: ir.Value) -> None:
-        places = [w.at(panel, b.mul(t, i64(p.lanes))) for panel in panels]
+        places = [w.at(panel, b.mul(t, p.a_tap)) for panel in panels]
         for place in places:
-            w.prefetch(w.at(place, far * p.lanes))
+            w.prefetch(w.at(place, b.mul(p.a_tap, i64(far))))
         vectors = [w.load(place) for place in places]
         w.prefetch(w.at(inputs, w.load_index(p.offsets, b.add(t, i64(AHEAD)))))
         tap = w.at(inputs, w.load_index(p.offsets, t))

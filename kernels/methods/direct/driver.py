@@ -174,11 +174,13 @@ def _pending(problem: Conv, block: Blocking) -> int:
 
 
 def prepare_blocks(
-    problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None, *, last: bool = False, unpacked: bool = False
-) -> Prepared:
+    problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None, *, last: bool = False,
+    unpacked: bool = False, adjoint: bool = False,
+) -> Prepared:  # fmt: skip
     """Lay out weights and scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
     that is called as `primitives.gemm_tile.tile` is, with vectors of at most `segment` outputs (None: one register). `last`: channels are
-    the last axis of x and of the output. unpacked: weights are not packed, the micro-kernel takes rows of them."""
+    the last axis of x and of the output. unpacked: weights are not packed, the micro-kernel takes rows of them. adjoint: they
+    are those of the layer that this is the adjoint of."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     packed = layout(problem, block.mec, block.rows, block.columns, lanes, block.channels)
     oh, ow = pooled_size(problem)
@@ -206,7 +208,9 @@ def prepare_blocks(
         vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, row_offset=row_offset, conv_offset=conv_offset,
         a_row=problem.summands * size if unpacked else 0, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
-    packed_weights = None if unpacked else packer(problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads)
+    packed_weights = None if unpacked else packer(
+        problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads, adjoint=problem.taps * adjoint
+    )
 
     def packed_operands(operands: Operands) -> Packed:
         return packed_weights(operands.weight) if packed_weights else operands.weight, *operands[1:]

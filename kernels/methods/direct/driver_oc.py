@@ -65,15 +65,16 @@ def run_task(task, x, out, operands, geometry, block):
             y, y_row, step = out + ((image * g.oh + row) * g.ow * g.c_out + j) * size, g.c_out, g.c_out
         else:
             y, y_row, step = out + ((image * g.c_out + j) * g.oh + row) * g.ow * size, g.oh * g.ow, 1
-        a = operands[0] + j * g.k * size
+        a = operands[0] + j * g.a_channel * size
         bias, scale, shift = epilogue_of(g, operands, j)
         for first in range(0, number, g.m):
             call(
                 read_index(g.tiles, n),
                 GemmTileOc(
-                    m=g.m, n=n, lanes=g.lanes, itemsize=size, k=g.k, a=a, x=block + first * size, offsets=g.offsets,
-                    y=y + first * step * size, y_row=y_row, positions=min(g.m, number - first), channels=channels, last=g.side_by_side,
-                    bias=bias, scale=scale, shift=shift, activation=g.activation, slope=g.slope,
+                    m=g.m, n=n, lanes=g.lanes, itemsize=size, k=g.k, a=a, a_tap=g.a_tap, a_vector=g.a_channel * g.lanes,
+                    x=block + first * size, offsets=g.offsets, y=y + first * step * size, y_row=y_row,
+                    positions=min(g.m, number - first), channels=channels, last=g.side_by_side, bias=bias,
+                    scale=scale, shift=shift, activation=g.activation, slope=g.slope,
                 ),
             )  # fmt: skip
         if g.form:
@@ -86,9 +87,9 @@ def run_task(task, x, out, operands, geometry, block):
 run_tasks = every_task(run_task)
 
 
-def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: bool = False) -> Prepared:
+def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: bool = False, adjoint: bool = False) -> Prepared:
     """Lay out weights and scratch for a blocking with lanes along output channels; `last`: channels are the last axis of x and of the
-    output, which is then written as it is summed."""
+    output, which is then written as it is summed; adjoint: weights are those of the layer that this is the adjoint of."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     oh = problem.conv_size[0]
     packed = oc_layout(problem, block.rows, last)
@@ -99,6 +100,8 @@ def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: boo
     used = min(threads, tasks)
     scratch = Scratch(used * scratch_bytes)
     vectors = -(-problem.c_out // lanes)
+    # of one tap, the adjoint's channels lie side by side as tiles read them, in whole vectors
+    as_given = adjoint and problem.taps == 1 and problem.c_out % lanes == 0
     n_tiles, n_edge, n_full_tiles = even(vectors, block.n)
     starts = np.array(packed.columns)
     offsets = (np.arange(problem.c_in)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel()
@@ -111,11 +114,15 @@ def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: boo
         row_blocks=row_blocks, k=problem.summands, m=block.m, n_tiles=n_tiles, n_edge=n_edge, n_full_tiles=n_full_tiles,
         oc_splits=block.oc_splits, one_line=packed.one_line, side_by_side=last or math.prod(problem.conv_size) == 1,
         tiles=tiles.ctypes.data, offsets=offsets.ctypes.data, tasks=tasks, scratch_bytes=scratch_bytes,
+        a_tap=problem.c_out if as_given else lanes, a_channel=1 if as_given else problem.summands,
     )  # fmt: skip
-    packed_weights = packer(problem.c_out, problem.summands, 1, 1, problem.dtype, threads, lanes)
+    packed_weights = None if as_given else packer(
+        problem.c_out, problem.summands, 1, 1, problem.dtype, threads, lanes, adjoint=problem.taps * adjoint
+    )
 
     def packed_operands(operands: Operands) -> Packed:
-        return packed_weights(operands.weight), *(padded(array, vectors * lanes) for array in operands[1:])
+        weights = packed_weights(operands.weight) if packed_weights else operands.weight
+        return weights, *(padded(array, vectors * lanes) for array in operands[1:])
 
     pack = launcher(run_tasks, packed_operands, used, geometry, scratch, (starts, offsets, tiles))
     return Prepared(pack, scratch.nbytes, f"{block}{NOTE * last}")

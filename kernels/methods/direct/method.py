@@ -28,19 +28,24 @@ def _threads_for(problem: Conv, threads: int) -> int:
     return threads_for(best(problem, 1).cycles, threads)
 
 
-def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = False) -> Prepared:
+def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = False, adjoint: bool = False) -> Prepared:
     """Choose a blocking (of one variant only), compile its tiles."""
     threads = _threads_for(problem, threads)
     block = best_pooled(problem, threads, variant) if problem.pool else best(problem, threads, variant, last)
     assert block is not None
     if block.oc_lanes:
-        return prepare_oc_blocks(problem, threads, block, last=last)
-    return prepare_blocks(problem, threads, block, tile, last=last)
+        return prepare_oc_blocks(problem, threads, block, last=last, adjoint=adjoint)
+    return prepare_blocks(problem, threads, block, tile, last=last, adjoint=adjoint)
 
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
     """The same for channels last, transposed in each task where lanes do not run along channels."""
     return prepare(problem, threads, last=True)
+
+
+def prepare_adjoint(problem: Conv, threads: int) -> Prepared:
+    """The same for weights of the layer that this is the adjoint of."""
+    return prepare(problem, threads, adjoint=True)
 
 
 def prepare_unpacked(problem: Conv, threads: int) -> Prepared:
@@ -75,7 +80,7 @@ def once_cycles(problem: Conv) -> float:
 
 DIRECT = Implementation(
     "direct", "conv", lambda problem: None, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last,
-    prepare_unpacked=prepare_unpacked, estimate=estimate, packing=weight_cycles, packing_unpacked=once_cycles,
-    picks_strides=True,
+    prepare_unpacked=prepare_unpacked, prepare_adjoint=prepare_adjoint, estimate=estimate, packing=weight_cycles,
+    packing_unpacked=once_cycles, picks_strides=True,
 )  # fmt: skip
 registry.add(DIRECT)

@@ -11,6 +11,7 @@ from kernels.cost.calibration import threads_for
 from kernels.cost.gemm import even
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
+from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.ir import call
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
@@ -34,6 +35,9 @@ class WeightTiles(Record):
     m_edge = integer("units of an edge tile; full tiles, which come first, have one more")
     m_full_tiles = integer("full tiles")
     unit = integer("output channels that stay together")
+    ins = integer("input channels of a group")
+    outs = integer("output channels of a group")
+    taps = integer("of a kernel")
 
 
 @region
@@ -54,9 +58,49 @@ def _pack_tile(t, thread, weights, packed, geometry):
     )  # fmt: skip
 
 
-def packer(c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, unit: int = 1) -> Callable[[Any], Array]:
+@region
+def _pack_adjoint_tile(t, thread, weights, packed, geometry):
+    """The same from weights (c_in, outs, taps) of the adjoint, whose taps count in reverse: each input channel's are a matrix transposed
+    line by line from the last."""
+    g = geometry[0]
+    size, taps = g.itemsize, g.taps
+    group, tile = t // g.m_tiles, t % g.m_tiles
+    j = (tile * g.m_edge + min(tile, g.m_full_tiles)) * g.unit  # of the group
+    units = g.m_tiles * g.m_edge + g.m_full_tiles
+    m = (g.m_edge + (tile < g.m_full_tiles)) * g.unit
+    to = pointed(packed) + (group * units * g.unit + j) * g.k * size
+    source = pointed(weights) + (group * g.ins * g.outs + j) * taps * size
+    for i in range(g.ins):
+        call(
+            g.transpose,
+            Transpose(
+                lanes=g.lanes, itemsize=size, dst=to + ((i + 1) * taps - 1) * m * size, dst_pitch=-m, src=source + i * g.outs * taps * size,
+                src_pitch=taps, rows=min(m, g.outs - j), columns=taps,
+            ),
+        )  # fmt: skip
+
+
+@region
+def _copy_adjoint_tile(t, thread, weights, packed, geometry):
+    """The same for kernels of one tap, whose channels lie side by side here and there."""
+    g = geometry[0]
+    size = g.itemsize
+    group, tile = t // g.m_tiles, t % g.m_tiles
+    j = (tile * g.m_edge + min(tile, g.m_full_tiles)) * g.unit
+    units = g.m_tiles * g.m_edge + g.m_full_tiles
+    m = (g.m_edge + (tile < g.m_full_tiles)) * g.unit
+    to = pointed(packed) + (group * units * g.unit + j) * g.k * size
+    source = pointed(weights) + (group * g.ins * g.outs + j) * size
+    for i in range(g.ins):
+        copy_bytes(to + i * m * size, source + i * g.outs * size, min(m, g.outs - j) * size)
+
+
+def packer(
+    c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, unit: int = 1, *, adjoint: int = 0
+) -> Callable[[Any], Array]:
     """What packs contiguous weights of shape (c_out, k), or any other of as many elements, into tiles of even heights of at most m units
-    of channels, the last filled up with zeros."""
+    of channels, the last filled up with zeros. adjoint: taps of a kernel, where the weights are (c_in, c_out/groups, taps) of the adjoint,
+    taps in reverse; 0: they are not."""
     units = -(-(c_out // groups) // unit)
     m_tiles, m_edge, m_full_tiles = even(units, m)
     threads = threads_for(CYCLES * c_out * k, threads)
@@ -64,9 +108,9 @@ def packer(c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, un
     lanes = machine().lanes(kind.itemsize)
     geometry = WeightTiles.packed(
         transpose=transpose(lanes, kind.itemsize), lanes=lanes, itemsize=kind.itemsize, c_out=c_out, k=k, m_tiles=m_tiles, m_edge=m_edge,
-        m_full_tiles=m_full_tiles, unit=unit,
+        m_full_tiles=m_full_tiles, unit=unit, ins=k // max(adjoint, 1), outs=c_out // groups, taps=adjoint,
     )  # fmt: skip
-    launch = _pack_tile.ready(0, 0, geometry)
+    launch = (_copy_adjoint_tile if adjoint == 1 else _pack_adjoint_tile if adjoint else _pack_tile).ready(0, 0, geometry)
 
     def pack(weight: Array) -> Array:
         packed = aligned(number * kind.itemsize).view(kind)  # whole vectors of them are read by `across`

@@ -64,5 +64,7 @@ class OcBlocks(Convolution, Packing, ChannelsLast):
     oc_splits = integer("parts of the output channels, each a task of its own")
     one_line = integer("whether all channels are packed as one line, as they lie in memory")
     side_by_side = integer("whether output channels lie side by side")
+    a_tap = integer("numbers of the weights from tap to tap")
+    a_channel = integer("numbers of the weights from output channel to output channel at the start of vectors")
     tiles = address("of the compiled tiles, by vectors; take a GemmTileOc")
     offsets = address("of each tap's place in the packed block, in numbers")

@@ -170,8 +170,9 @@ def out_of_spectra(task, thread, out, handles, tables, geometry, segment, scratc
     one_out(task, spectra, pointed(out), operands, tables, geometry, segment, block)
 
 
-def prepare_spectra(problem: Conv, threads: int, block: Blocking) -> Prepared:
-    """Where every column begins, and scratch for the spectra of one cache block."""
+def prepare_spectra(problem: Conv, threads: int, block: Blocking, *, adjoint: bool = False) -> Prepared:
+    """Where every column begins, and scratch for the spectra of one cache block; adjoint: weights are those of the layer that this is the
+    adjoint of."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     along, across, f = taps(problem, block.axis), shifts(problem, block), frequencies(block.length)
     phases, ins, outs = len(along.phases), problem.c_in // problem.groups, problem.c_out // problem.groups
@@ -243,7 +244,7 @@ def prepare_spectra(problem: Conv, threads: int, block: Blocking) -> Prepared:
     back = out_of_spectra.ready(0, (0, 0, 0, 0), tables_out, geometry, 0, 0)
     whole_vectors = -(-problem.c_out // lanes) * lanes
     weight_blocks = tasks_out if block.oc_lanes else oc_blocks
-    spectra_of = spectra_packer(problem, block, weight_blocks, weights_task, own, threads)
+    spectra_of = spectra_packer(problem, block, weight_blocks, weights_task, own, threads, adjoint=adjoint)
 
     def pack(operands: Operands) -> Run:
         assert operands.weight is not None

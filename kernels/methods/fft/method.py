@@ -78,6 +78,14 @@ def error_bound(problem: Conv, variant: str = "") -> float:
     return float(np.finfo(problem.dtype).eps) * (2 * math.log2(length) + 2 * products**0.5)
 
 
+def prepare_adjoint(problem: Conv, threads: int) -> Prepared | None:
+    """The same for weights of the layer that this is the adjoint of, by the codelets' route."""
+    block = best(problem, threads) if by_lines(problem) else None
+    if block is None or (block.partitions and problem.groups > 1):
+        return None
+    return prepare_spectra(problem, threads, block, adjoint=True)
+
+
 def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
     """Compile the transforms and size the scratch, by the route that is estimated lower, or the only one."""
     if not by_lines(problem, variant):
@@ -140,7 +148,7 @@ def weight_cycles(problem: Conv) -> float:
 
 
 FFT = Implementation(
-    "fft", "conv", refuse, prepare, error_bound, fuses, variants=variants, estimate=estimate, packing=weight_cycles, local=False,
-    mesh_factor=1.1,
+    "fft", "conv", refuse, prepare, error_bound, fuses, variants=variants, prepare_adjoint=prepare_adjoint, estimate=estimate,
+    packing=weight_cycles, local=False, mesh_factor=1.1,
 )  # fmt: skip
 registry.add(FFT)

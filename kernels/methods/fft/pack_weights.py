@@ -30,10 +30,10 @@ SPREAD = 4  # cycles to store a number of a spectrum where the product reads it
 
 @njit
 def fill(g, weight, lines, scale, count, first, line, table):
-    """lines[row][lane]: a line of `count` channels, each a group's kernels after the one before, and zeros."""
+    """lines[row][lane]: a line of `count` channels, the first's kernel at `first`, and zeros."""
     lines[:] = 0
     for lane in range(count):  # outermost: kernels a power of two apart share cache sets
-        kernel = (first + lane * g.ins) * g.taps
+        kernel = first + lane * g.channel_step
         for tap in range(table.starts[line], table.starts[line + 1]):
             lines[table.rows[tap], lane] = weight[kernel + table.sources[tap]] * scale
 
@@ -48,7 +48,8 @@ def one_vector(unit, weight, packed, scratch, scale, table, geometry):
     group, v = split(rest, split(g.outs + g.lanes - 1, g.lanes)[0])
     i, line = split(summand, g.lines)
     count = min(g.lanes, g.outs - v * g.lanes)
-    fill(g, weight, lines, scale, count, (group * g.outs + v * g.lanes) * g.ins + i, line, table)
+    first = group * g.outs * g.ins * g.taps + v * g.lanes * g.channel_step + i * g.summand_step
+    fill(g, weight, lines, scale, count, first, line, table)
     transform(table.passes, lines.ctypes.data, g.length, g.lanes, size, g.fast)
     if g.n:
         oc_block, q = split(v, g.n)
@@ -99,20 +100,26 @@ def _lines(problem: Conv, block: Blocking) -> tuple[Array, Array, Array]:
     return starts, -row[by_line] % block.length, source[by_line]
 
 
-def spectra_packer(problem: Conv, block: Blocking, oc_blocks: int, task: int, own: Tables, threads: int) -> Callable[[Array], Array]:
+def spectra_packer(
+    problem: Conv, block: Blocking, oc_blocks: int, task: int, own: Tables, threads: int, *, adjoint: bool = False
+) -> Callable[[Array], Array]:
     """What makes of contiguous weights (c_out, ins, kh, kw) the spectra of every group's `oc_blocks`, `task` numbers each, zeros where
     one has no channels. Of one: with lanes along channels [real, imaginary][f][summand][channel], else [f][tile][summand][row of the
-    tile][real, imaginary]. own: the tables of lines of the blocking's length."""
+    tile][real, imaginary]. own: the tables of lines of the blocking's length. adjoint: weights (c_in, outs, kh, kw), taps in reverse."""
     lanes, dtype = machine().lanes(problem.itemsize), np.dtype(problem.dtype)
     outs, ins, f = problem.c_out // problem.groups, problem.c_in // problem.groups, frequencies(block.length)
     starts, rows, sources = _lines(problem, block)
+    if adjoint:
+        sources = problem.taps - 1 - sources
+    channel_step, summand_step = (problem.taps, outs * problem.taps) if adjoint else (ins * problem.taps, problem.taps)
     products, vectors = summands(problem, block), -(-outs // lanes)
     number = problem.groups * oc_blocks * task
     units = problem.groups * vectors * products
     threads = threads_for(units * (2 * transform_cycles(block.length) + SPREAD * 2 * f * lanes), threads)
     geometry = WeightSpectra.packed(
         lanes=lanes, itemsize=problem.itemsize, length=block.length, frequencies=f, groups=problem.groups, outs=outs,
-        ins=ins, taps=problem.taps, lines=len(starts) - 1, summands=products, n=block.n if block.oc_lanes else 0, m=block.m,
+        ins=ins, taps=problem.taps, channel_step=channel_step, summand_step=summand_step, lines=len(starts) - 1,
+        summands=products, n=block.n if block.oc_lanes else 0, m=block.m,
         tiles=block.tiles, oc_blocks=oc_blocks, task=task, fast=fast(), spectrum=spectrum(lanes, problem.itemsize),
         halves=own.halves.ctypes.data, permutation=own.permutation.ctypes.data,
     )  # fmt: skip

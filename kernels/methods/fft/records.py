@@ -77,6 +77,8 @@ class WeightSpectra(Record):
     outs = integer("output channels of a group")
     ins = integer("input channels of a group")
     taps = integer("of a kernel")
+    channel_step = integer("numbers of the weights from output channel to output channel of a group")
+    summand_step = integer("numbers of the weights from input channel to input channel")
     lines = integer("of an input channel")
     summands = integer("of a product")
     n = integer("vectors of a product's tile where lanes hold output channels, else 0")

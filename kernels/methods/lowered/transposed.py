@@ -7,6 +7,7 @@ time.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -36,6 +37,7 @@ from kernels.runtime.scratch import Scratch, handle
 Array = np.ndarray
 
 TRANSPOSED = 32  # channels of a block that is transposed: whole cache lines on both sides
+TAKEN = 4.0  # cycles to find the tap of a phase and place, and move it
 BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
 
 
@@ -56,7 +58,9 @@ def interleave(channel, thread, out, y, lines, missing, kernel, few, lanes, size
 
 
 def images(problem: ConvTranspose) -> int:
-    """Images at a time."""
+    """Images at a time; all where there are no phases to keep."""
+    if max(problem.stride) == 1:
+        return max(problem.n, 1)
     each = problem.c_out * math.prod(problem.conv_size) * problem.itemsize
     return max(1, min(problem.n, BUDGET // each))
 
@@ -150,6 +154,30 @@ def transpose_weights(task, thread, weight, out, kernel, lanes, size, ins, outs)
     )  # fmt: skip
 
 
+def _adjoint(problem: ConvTranspose, part: Part) -> bool:
+    """Whether the part is the whole adjoint of a convolution of stride 1: one phase, whose window has the taps in reverse."""
+    return part.conv.c_out == problem.c_out and bool(np.array_equal(_taps(problem, part), [range(problem.taps - 1, -1, -1)]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """A part that is prepared. adjoint: for the layer's weights as they are."""
+
+    part: Part
+    prepared: Prepared
+    adjoint: bool
+
+    def pack(self, problem: ConvTranspose, operands: Operands, threads: int) -> Run:
+        """What runs it with the layer's operands."""
+        return self.prepared.pack(operands if self.adjoint else _operands(problem, self.part, operands, threads))
+
+
+def _ready(problem: ConvTranspose, part: Part, engine: str, threads: int) -> Ready:
+    method = registry.get(part.conv, engine)
+    prepared = method.prepare_adjoint(part.conv, threads) if method.prepare_adjoint and _adjoint(problem, part) else None
+    return Ready(part, prepared or method.prepare(part.conv, threads), prepared is not None)
+
+
 def _operands(problem: ConvTranspose, part: Part, operands: Operands, threads: int) -> Operands:
     """Weights (c_out, phases; c_in/groups, *window) of a part, and what there is per output channel repeated for its phases."""
     assert operands.weight is not None
@@ -157,7 +185,7 @@ def _operands(problem: ConvTranspose, part: Part, operands: Operands, threads: i
     given = frozen(operands.weight.reshape(groups, problem.c_in // groups, outs, problem.taps))
     weight = np.empty(part.conv.weight_shape, given.dtype)
     taps = _taps(problem, part)
-    used = threads_for(4.0 * weight.size, threads)
+    used = threads_for(TAKEN * weight.size, threads)
     if problem.taps == 1 and taps.shape == (1, 1):
         size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
         kind = transpose(lanes, size), lanes, size, problem.c_in // groups, outs
@@ -178,8 +206,9 @@ def _missing(problem: ConvTranspose, operands: Operands) -> Array:
     return y.reshape(-1)
 
 
-def _interleaved(problem: ConvTranspose, given: tuple[Part, ...], prepared: list[Prepared], threads: int) -> Prepared:
+def _interleaved(problem: ConvTranspose, ready: list[Ready], threads: int) -> Prepared:
     """What computes all parts for some images of x and interleaves them into theirs of out."""
+    given = tuple(one.part for one in ready)
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     scratch = Scratch(sum(math.prod(part.conv.conv_shape) for part in given) * size)
     lines, stride = _lines(problem, given), problem.stride[-1]
@@ -190,7 +219,7 @@ def _interleaved(problem: ConvTranspose, given: tuple[Part, ...], prepared: list
     launch = interleave.ready(0, 0, lines, np.empty(0, problem.dtype), *rest)
 
     def pack(operands: Operands) -> Run:
-        runs = [one.pack(_operands(problem, part, operands, threads)) for part, one in zip(given, prepared)]
+        runs = [one.pack(problem, operands, threads) for one in ready]
         missing = _missing(problem, operands)
 
         def run(x: Array, out: Array) -> None:
@@ -205,7 +234,7 @@ def _interleaved(problem: ConvTranspose, given: tuple[Part, ...], prepared: list
 
         return run
 
-    return Prepared(pack, scratch.nbytes + sum(one.workspace_bytes for one in prepared))
+    return Prepared(pack, scratch.nbytes + sum(one.prepared.workspace_bytes for one in ready))
 
 
 def lowered(engine: str) -> Implementation:
@@ -221,18 +250,24 @@ def lowered(engine: str) -> Implementation:
     def error_bound(problem: ConvTranspose) -> float:
         return max((registry.get(conv, engine).error_bound(conv) for conv, _ in sub_problems(problem)), default=0.0)
 
+    def packing(problem: ConvTranspose) -> float:
+        """Cycles to lay out weights of parts that are not the whole adjoint, and of methods that do not read that."""
+        reads = registry.every("conv")[engine].prepare_adjoint is not None
+        apart = [part for part in pieces(problem, engine) if not (reads and _adjoint(problem, part))]
+        return TAKEN * sum(math.prod(part.conv.weight_shape) for part in apart)
+
     def fuses(problem: ConvTranspose) -> bool:
         return problem.pool is None and all(registry.get(conv, engine).fuses(conv) for conv, _ in sub_problems(problem))
 
     def prepare(problem: ConvTranspose, threads: int) -> Prepared:
         together, given = images(problem), pieces(problem, engine)
-        prepared = [registry.get(part.conv, engine).prepare(part.conv, threads) for part in given]
+        ready = [_ready(problem, part, engine, threads) for part in given]
         # stride 1 is one convolution, whose output is the layer's
         plain = len(given) == 1 and max(problem.stride) == 1 and given[0].conv.conv_shape[1:] == problem.conv_shape[1:]
-        whole = prepared[0] if plain else _interleaved(problem, given, prepared, threads)
+        whole = ready[0].prepared if plain else _interleaved(problem, ready, threads)
 
         def pack(operands: Operands) -> Run:
-            some = whole.pack(_operands(problem, given[0], operands, threads) if plain else operands)
+            some = ready[0].pack(problem, operands, threads) if plain else whole.pack(operands)
 
             def run(x: Array, out: Array) -> None:
                 for first in range(0, problem.n, together):
@@ -242,12 +277,14 @@ def lowered(engine: str) -> Implementation:
             return run
 
         note = f"{len(given)} convolutions of phases, {together} images at a time: " + "; ".join(
-            f"{part.conv}{f' ({one.note})' if one.note else ''}" for part, one in zip(given, prepared)
+            f"{one.part.conv}{f' ({one.prepared.note})' if one.prepared.note else ''}" for one in ready
         )
         return Prepared(pack, whole.workspace_bytes, note)
 
     local = registry.every("conv")[engine].local
-    return Implementation(engine, "conv_transpose", refuse, prepare, error_bound, fuses, sub_problems, local=local)
+    return Implementation(
+        engine, "conv_transpose", refuse, prepare, error_bound, fuses, sub_problems, lowering_packing=packing, local=local
+    )
 
 
 registry.lower("conv", "conv_transpose", lowered)

@@ -103,9 +103,10 @@ def run_task(task, x, out, operands, geometry, block):
                         call(
                             g.gemm_tile_oc,
                             GemmTileOc(  # nothing follows
-                                m=g.oc_m, n=g.tile_n, lanes=g.lanes, itemsize=size, k=g.ins, a=a, x=source + first * size,
-                                offsets=table, y=y + first * size, y_row=padded, positions=min(g.oc_m, g.images * number - first),
-                                channels=g.m_edge, last=0, bias=0, scale=0, shift=0, activation=0, slope=0,
+                                m=g.oc_m, n=g.tile_n, lanes=g.lanes, itemsize=size, k=g.ins, a=a, a_tap=g.lanes,
+                                a_vector=g.ins * g.lanes, x=source + first * size, offsets=table, y=y + first * size, y_row=padded,
+                                positions=min(g.oc_m, g.images * number - first), channels=g.m_edge, last=0, bias=0, scale=0, shift=0,
+                                activation=0, slope=0,
                             ),
                         )  # fmt: skip
                 continue
@@ -162,7 +163,7 @@ def ends(total: int, step: int) -> set[int]:
     return {step, total % step or step}
 
 
-def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = False) -> Prepared:
+def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = False, adjoint: bool = False) -> Prepared:
     """Choose a blocking (of one variant only), compile transforms and tiles."""
     if max(problem.stride) > 1:
         return prepare_polyphase(problem, threads, functools.partial(prepare, variant=variant))
@@ -217,7 +218,9 @@ def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = Fals
         scratch_bytes=scratch_bytes,
     )  # fmt: skip
     tallest = lanes if block.oc_lanes else block.m  # across tiles read every vector's summands together
-    transform = transformer(problem.c_out, ins, problem.groups, tallest, (block.mh, block.mw), problem.kernel, problem.dtype, threads)
+    transform = transformer(
+        problem.c_out, ins, problem.groups, tallest, (block.mh, block.mw), problem.kernel, problem.dtype, threads, adjoint=adjoint
+    )
 
     def packed_operands(operands: Operands) -> Packed:
         return transform(operands.weight), *operands[1:]

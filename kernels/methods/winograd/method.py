@@ -75,6 +75,11 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
     return prepare(problem, threads, last=True)
 
 
+def prepare_adjoint(problem: Conv, threads: int) -> Prepared:
+    """The same for weights of the layer that this, of stride 1, is the adjoint of."""
+    return prepare(problem, threads, adjoint=True)
+
+
 def fuses(problem: Conv, variant: str = "") -> bool:
     """Scale, shift and activation are applied on the way out; pools where a task's tiles hold whole windows."""
     problem = _sliding(problem)
@@ -101,7 +106,8 @@ def weight_cycles(problem: Conv) -> float:
 
 
 WINOGRAD = Implementation(
-    "winograd", "conv", refuse, prepare, error_bound, fuses, sub_problems, variants=variants, prepare_last=prepare_last, estimate=estimate,
+    "winograd", "conv", refuse, prepare, error_bound, fuses, sub_problems, variants=variants, prepare_last=prepare_last,
+    prepare_adjoint=prepare_adjoint, estimate=estimate,
     lowering_cycles=cycles, packing=weight_cycles, local=False, mesh_factor=1.1,
 )  # fmt: skip
 registry.add(WINOGRAD)

@@ -38,8 +38,10 @@ class Weights(NamedTuple):
     rh: Fixed  # kernel
     mw: Fixed
     rw: Fixed
+    reverse: Fixed  # whether taps count from the last, as the adjoint's do
     src: int  # address of the first channel's first summand, taps side by side
     pitch: int  # elements from channel to channel
+    step: int  # elements from summand to summand
     summands: int
     channels: int
     dst: int  # address of point 0, [summand][channel]
@@ -64,6 +66,8 @@ def _points(w: VectorBuilder, p: Weights, piece: Piece) -> None:
     wide = VectorBuilder(b, w.lanes, 8)  # G g G' in float64, rounded once
     if w.itemsize < 8:
         columns = [b.fpext(column, wide.vector) for column in columns]
+    if p.reverse:
+        columns.reverse()
     kernel = [columns[i * p.rw : (i + 1) * p.rw] for i in range(p.rh)]
     down, across = matrices(p.mh, p.rh)[1], matrices(p.mw, p.rw)[1]
     mask, target = w.first(piece.rows), w.pointer(piece.dst)
@@ -77,7 +81,7 @@ def _points(w: VectorBuilder, p: Weights, piece: Piece) -> None:
 def _summands(p):
     for i in range(p.summands):
         for c in range(0, p.channels, p.lanes):
-            src = p.src + (c * p.pitch + i * p.rh * p.rw) * p.itemsize
+            src = p.src + (c * p.pitch + i * p.step) * p.itemsize
             _points(p, Piece(src, min(p.lanes, p.channels - c), p.dst + (i * p.channels + c) * p.itemsize))
 
 
@@ -97,6 +101,7 @@ class WeightTiles(Record):
     m_tiles = integer("GEMM tiles of a group's output channels")
     m_edge = integer("channels of an edge tile; full tiles, which come first, have one more")
     m_full_tiles = integer("full tiles")
+    reverse = integer("whether weights are the adjoint's, (c_in, outs, taps in reverse)")
 
 
 @region
@@ -107,30 +112,32 @@ def _transform_tile(task, thread, weights, packed, geometry):
     pieces = (k + LINE - 1) // LINE
     t, first = task // pieces, task % pieces * LINE
     group, tile = t // g.m_tiles, t % g.m_tiles
-    j, m = group * g.outs + tile * g.m_edge + min(tile, g.m_full_tiles), g.m_edge + (tile < g.m_full_tiles)
+    own, m = tile * g.m_edge + min(tile, g.m_full_tiles), g.m_edge + (tile < g.m_full_tiles)
+    j = group * g.outs + own
+    pitch, step = (taps, g.outs * taps) if g.reverse else (k * taps, taps)
+    source = pointed(weights) + (group * g.outs * k * taps + own * pitch + first * step) * size
     call(
         g.transform,
         Weights(
-            lanes=g.lanes, itemsize=size, mh=g.mh, rh=g.rh, mw=g.mw, rw=g.rw, src=pointed(weights) + (j * k + first) * taps * size,
-            pitch=k * taps, summands=min(LINE, k - first), channels=m, dst=pointed(packed) + (j * k + first * m) * size,
-            point_step=g.c_out * k,
+            lanes=g.lanes, itemsize=size, mh=g.mh, rh=g.rh, mw=g.mw, rw=g.rw, reverse=g.reverse, src=source, pitch=pitch, step=step,
+            summands=min(LINE, k - first), channels=m, dst=pointed(packed) + (j * k + first * m) * size, point_step=g.c_out * k,
         ),
     )  # fmt: skip
 
 
 def transformer(c_out: int, k: int, groups: int, m: int, tile: tuple[int, int], kernel: tuple[int, ...], dtype: str,
-                threads: int) -> Callable[[Any], Array]:  # fmt: skip
+                threads: int, *, adjoint: bool = False) -> Callable[[Any], Array]:  # fmt: skip
     """What transforms contiguous weights (c_out, k, *kernel) for outputs of `tile`, G g G' in float64 and rounded once, and packs every
-    point as `packer` does."""
+    point as `packer` does; adjoint: weights (c_in, c_out/groups, *kernel), taps in reverse."""
     size = np.dtype(dtype).itemsize
     (mh, mw), (rh, rw), lanes = tile, kernel, machine().lanes(size)
     points = math.prod(n + r - 1 for n, r in zip(tile, kernel))
     m_tiles, m_edge, m_full_tiles = even(c_out // groups, m)
     threads = threads_for(POINT * points * c_out * k, threads)
-    code = address(_summands, Weights, lanes=lanes, itemsize=size, mh=mh, rh=rh, mw=mw, rw=rw)
+    code = address(_summands, Weights, lanes=lanes, itemsize=size, mh=mh, rh=rh, mw=mw, rw=rw, reverse=int(adjoint))
     geometry = WeightTiles.packed(
         transform=code, lanes=lanes, itemsize=size, mh=mh, mw=mw, rh=rh, rw=rw, c_out=c_out, outs=c_out // groups, k=k, m_tiles=m_tiles,
-        m_edge=m_edge, m_full_tiles=m_full_tiles,
+        m_edge=m_edge, m_full_tiles=m_full_tiles, reverse=int(adjoint),
     )  # fmt: skip
     tasks = groups * m_tiles * -(-k // LINE)
     launch = _transform_tile.ready(0, 0, geometry)
