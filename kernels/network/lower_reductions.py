@@ -39,7 +39,7 @@ def _reduce(lowering: Lowering, node: Node) -> None:
         return
     x = lowering.ordered(node, x, x.order())
     while True:
-        runs = _runs(x, axes)
+        runs = runs_of(x, axes)
         place = max((i for i, (_, reduces) in enumerate(runs) if reduces), default=None)
         if place is None:
             break
@@ -71,7 +71,7 @@ def _result(lowering: Lowering, node: Node, axes: tuple[int, ...], order: list[i
     return View(view.buffer, view.offset, shape, tuple(1 if axis in axes else next(strides) for axis in range(rank)), view.dtype)
 
 
-def _runs(x: View, axes: tuple[int, ...]) -> list[tuple[int, bool]]:
+def runs_of(x: View, axes: tuple[int, ...]) -> list[tuple[int, bool]]:
     """(length, whether it is reduced) of runs of axes as they lie in memory."""
     runs: list[tuple[int, bool]] = []
     for axis in x.order():

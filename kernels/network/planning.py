@@ -9,6 +9,7 @@ from kernels.network import (  # noqa: F401  they register what they lower
     lower_chains,
     lower_layers,
     lower_moves,
+    lower_norms,
     lower_outside,
     lower_products,
     lower_recurrent,

@@ -201,11 +201,12 @@ EMITTERS: dict[str, Emitter] = {
     "is": lambda w, a, b, c, p, q: _mask(w, _true(w, a)),
     "not": lambda w, a, b, c, p, q: w.b.fsub(w.constant(1.0), _mask(w, _true(w, a))),
     "where": lambda w, a, b, c, p, q: w.b.select(_true(w, a), b, c),
+    "add_square": lambda w, a, b, c, p, q: w.fma(w.b.fsub(b, c), w.b.fsub(b, c), a),
 }  # fmt: skip
 # operands that each reads
 ARITY = dict.fromkeys(EMITTERS, 1)
 ARITY |= dict.fromkeys(("add", "sub", "mul", "div", "max", "min", "axpy", "prelu", "less", "less_equal", "equal"), 2)
-ARITY |= {"fma": 3, "where": 3}
+ARITY |= {"fma": 3, "where": 3, "add_square": 3}
 # cycles a vector, roughly
 CYCLES = dict.fromkeys(EMITTERS, 2) | {
     "div": 12, "div_by": 12, "divide": 12, "sqrt": 18, "exp": 20, "log": 30, "sin": 25, "cos": 25, "erf": 50, "power": 50,

@@ -142,6 +142,21 @@ def _normal(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
     return (x - mean) / np.sqrt(np.mean((x - mean) ** 2, axes, keepdims=True) + x.dtype.type(epsilon))
 
 
+def _moments_infer(node: Node) -> list[Meta]:
+    return [(node.attributes["shape"], node.x.kind)] * 2
+
+
+@operator("Moments", infer=_moments_infer)
+def _moments(node: Node, x: Array) -> Any:
+    """Not ONNX's, but what its norms become: mean and 1 / deviation over `axes`, or of groups for each channel; times factors in turns."""
+    axes, shape, factors = tuple(node.attributes["axes"]), node.attributes["shape"], node.attributes["factors"]
+    mean, variance = np.mean(x, axes, keepdims=True), np.var(x, axes, keepdims=True)
+    repeat = math.prod(shape) // mean.size
+    inverse = 1 / np.sqrt(variance + x.dtype.type(node.attributes["epsilon"]))
+    mean, scale = (np.repeat(each, repeat).reshape(shape) for each in (mean, inverse))
+    return mean, scale if factors is None else (scale.reshape(-1, len(factors)) * factors).reshape(shape)
+
+
 @operator("InstanceNormalization", infer=same)
 def _instance_norm(node: Node, x: Array, gamma: Array, beta: Array) -> Any:
     y = _normal(x, tuple(range(2, x.ndim)), node.attributes.get("epsilon", 1e-5))

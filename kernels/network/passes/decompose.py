@@ -38,6 +38,25 @@ class _Maker:
         """A reduction that keeps its axes."""
         return self.do(op, x, self.whole(*axes), keepdims=1)
 
+    def moments(self, x: Value, axes: list[int], epsilon: float, factors: Any = None, to: tuple[int, ...] | None = None) -> list[Value]:
+        """Mean and 1 / deviation: along axes that are kept, or groups' in this shape, which repeats them for each channel."""
+        to = to or tuple(1 if axis in axes else n for axis, n in enumerate(x.lengths))
+        made = [Value(f"{self.node.y.name}.{name}", to, x.dtype) for name in ("mean", "scale")]
+        if factors is not None and (factors == 1).all():
+            factors = None
+        attributes = {"axes": axes, "epsilon": float(epsilon), "factors": factors, "shape": to}
+        self.nodes.append(Node("Moments", [x], made, attributes, self.node.name))
+        return made
+
+    def scaled(self, x: Value, gamma: Value | None, beta: Value | None) -> None:
+        """The node's value: x * gamma + beta, what changes nothing left out."""
+        ops = [("Mul", gamma, 1), ("Add", beta, 0)]
+        left = [(op, by) for op, by, same in ops if by is not None and not (by.data is not None and (by.data == same).all())]
+        for op, by in left[:-1]:
+            x = self.do(op, x, by)
+        last, inputs = (left[-1][0], [x, left[-1][1]]) if left else ("Identity", [x])
+        self.do(last, *inputs, y=self.node.y)
+
     def along_channels(self, numbers: Value, rank: int) -> Value:
         """Numbers per channel (axis 1) so that they broadcast."""
         if numbers.data is not None:
@@ -79,10 +98,10 @@ def _log_softmax(m: _Maker, node: Node) -> bool:
     return True
 
 
-def _normal(m: _Maker, x: Value, axes: list[int], epsilon: float) -> Value:
-    centred = m.do("Sub", x, m.reduce("ReduceMean", x, axes))
-    spread = m.reduce("ReduceMean", m.do("Mul", centred, centred), axes)
-    return m.do("Div", centred, m.do("Sqrt", m.do("Add", spread, m.number(epsilon))))
+def _normal(m: _Maker, x: Value, axes: list[int], epsilon: float, factors: Any = None) -> Value:
+    """(x - mean) / deviation over some axes; factors: numbers along the first two axes to multiply by."""
+    mean, scale = m.moments(x, axes, epsilon, factors)
+    return m.do("Mul", m.do("Sub", x, mean), scale)
 
 
 def _layer_norm(m: _Maker, node: Node) -> bool:
@@ -91,10 +110,7 @@ def _layer_norm(m: _Maker, node: Node) -> bool:
     gamma, beta = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
     assert gamma is not None
     normal = _normal(m, node.x, axes, node.attributes.get("epsilon", 1e-5))
-    if beta is None:
-        m.do("Mul", normal, gamma, y=node.y)
-    else:
-        m.do("Add", m.do("Mul", normal, gamma), beta, y=node.y)
+    m.scaled(normal, gamma, beta)
     return True
 
 
@@ -112,21 +128,25 @@ def _instance_norm(m: _Maker, node: Node) -> bool:
     rank = len(node.x.lengths)
     _, gamma, beta = node.inputs
     assert gamma is not None and beta is not None
-    normal = _normal(m, node.x, list(range(2, rank)), node.attributes.get("epsilon", 1e-5))
-    m.do("Add", m.do("Mul", normal, m.along_channels(gamma, rank)), m.along_channels(beta, rank), y=node.y)
+    axes, epsilon = list(range(2, rank)), node.attributes.get("epsilon", 1e-5)
+    if gamma.data is None:
+        m.scaled(_normal(m, node.x, axes, epsilon), m.along_channels(gamma, rank), m.along_channels(beta, rank))
+    else:
+        m.scaled(_normal(m, node.x, axes, epsilon, gamma.data), None, m.along_channels(beta, rank))
     return True
 
 
 def _group_norm(m: _Maker, node: Node) -> bool:
-    shape, groups = node.x.lengths, node.attributes["num_groups"]
+    """Moments are taken of groups and written for each channel, so that all else sees the shape that neighbours see."""
+    shape, groups = node.x.lengths, int(node.attributes["num_groups"])
     _, gamma, beta = node.inputs
     if gamma is None or beta is None or gamma.data is None or beta.data is None:
         return False
     grouped = m.do("Reshape", node.x, m.whole(shape[0], groups, -1))
-    normal = m.do("Reshape", _normal(m, grouped, [2], node.attributes.get("epsilon", 1e-5)), m.whole(*shape))
     factors, shifts = (np.repeat(each, shape[1] // len(each)) for each in (gamma.data, beta.data))
-    product = m.do("Mul", normal, m.along_channels(m.graph.constant(factors), len(shape)))
-    m.do("Add", product, m.along_channels(m.graph.constant(shifts), len(shape)), y=node.y)
+    to = (*shape[:2], *[1] * (len(shape) - 2))
+    mean, scale = m.moments(grouped, [2], node.attributes.get("epsilon", 1e-5), factors, to)
+    m.scaled(m.do("Mul", m.do("Sub", node.x, mean), scale), None, m.along_channels(m.graph.constant(shifts), len(shape)))
     return True
 
 

@@ -14,6 +14,7 @@ from kernels.network.passes.duplicates import merge_duplicates
 from kernels.network.passes.epilogues import into_epilogues
 from kernels.network.passes.identities import drop_identities
 from kernels.network.passes.joins import flatten_joins
+from kernels.network.passes.norms import named_norms
 from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.pools import Pool, pools_first
 from kernels.network.passes.pools import into_convolutions as pools_into_convolutions
@@ -36,6 +37,7 @@ def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None) ->
     accurate = accurate_layers(graph)
     if fuses is not None:
         pools_into_convolutions(graph, fuses)
+    named_norms(graph)
     decompose(graph)
     flatten_joins(graph)
     graph.drop_dead()

@@ -1,0 +1,101 @@
+"""Norms that are written out in other operators: mean and deviation become one node, and groups are seen without reshaping.
+
+Exporters write (x - m) / sqrt(mean((x - m)^2) + eps) operator by operator, and a group norm as an instance norm of the reshaped input.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from kernels.network.chains import scalar
+from kernels.network.graph import Graph, Node, Value
+from kernels.network.operators.reducing import reduced_axes
+from kernels.network.passes.sweep import Sweep
+
+
+def named_norms(graph: Graph) -> int:
+    """How many norms were found."""
+    return _groups(graph) + _moments(graph)
+
+
+def _groups(graph: Graph) -> int:
+    """Reshape to (n, groups, rest), InstanceNormalization, Reshape back: a GroupNormalization."""
+    sweep = Sweep(graph)
+    for node in graph.nodes:
+        norm = sweep.maker(node.inputs[0]) if node.op == "Reshape" else None
+        grouping = sweep.maker(norm.x) if norm is not None and norm.op == "InstanceNormalization" else None
+        if norm is None or grouping is None or grouping.op != "Reshape" or not sweep.alone(norm.y) or not sweep.alone(grouping.y):
+            continue
+        x, (n, groups) = grouping.x, norm.x.lengths[:2]
+        gamma, beta = norm.constant(1), norm.constant(2)
+        fits = len(x.lengths) > 2 and x.lengths == node.y.lengths and x.lengths[0] == n and x.lengths[1] % groups == 0
+        if not fits or not math.prod(x.lengths) or gamma is None or beta is None:
+            continue
+        numbers = [graph.constant(np.repeat(each, x.lengths[1] // groups)) for each in (gamma, beta)]
+        node.op, node.inputs = "GroupNormalization", [x, *numbers]
+        node.attributes = {"num_groups": groups, "epsilon": norm.attributes.get("epsilon", 1e-5)}
+        sweep.changed += 1
+    graph.drop_dead()
+    return sweep.changed
+
+
+def _moments(graph: Graph) -> int:
+    """Sqrt(ReduceMean((x - ReduceMean(x))^2) + eps) that only divides: a Moments, whose 1 / deviation multiplies."""
+    sweep = Sweep(graph)
+    readers, handed = graph.readers(), set(graph.outputs.values())
+    made: dict[Node, Node] = {}  # roots to what stands in their place
+    new: dict[Value, Value] = {}
+    for node in graph.nodes:
+        found = _found(sweep, node) if node.op == "Sqrt" else None
+        if found is None or node.y in handed or not all(_divides(each, node.y) for each in readers.get(node.y, [])):
+            continue
+        x, mean, axes, epsilon = found
+        values = [Value(f"{node.y.name}.{name}", node.y.shape, node.y.dtype) for name in ("mean", "scale")]
+        attributes = {"axes": axes, "epsilon": epsilon, "factors": None, "shape": node.y.lengths}
+        made[node] = Node("Moments", [x], values, attributes, node.name)
+        new[mean] = values[0]
+        for each in readers.get(node.y, []):
+            each.op, each.inputs[each.inputs.index(node.y)] = ("Mul" if each.op == "Div" else "Identity"), values[1]
+    if made:
+        graph.nodes = [made.get(node, node) for node in graph.nodes]
+        graph.replace({old: to for old, to in new.items() if old not in handed})
+        graph.drop_dead()
+        graph.sort()
+    return len(made)
+
+
+def _divides(node: Node, value: Value) -> bool:
+    """Whether a node only divides by a value."""
+    if node.op == "Reciprocal":
+        return True
+    return node.op == "Div" and node.inputs[1] is value and node.inputs[0] is not value and node.x.kind == value.kind
+
+
+def _found(sweep: Sweep, root: Node) -> tuple[Value, Value, list[int], float] | None:
+    """(x, its mean, axes, epsilon) of a root that is a deviation."""
+    variance, epsilon = sweep.maker(root.x), 0.0
+    if variance is not None and variance.op == "Add" and len(variance.inputs) == 2:
+        for i in (0, 1):
+            number = scalar(variance.inputs[i])
+            if number is not None and variance.inputs[1 - i] is not None:
+                epsilon, variance = number, sweep.maker(variance.inputs[1 - i])
+                break
+    square = sweep.maker(variance.x) if variance is not None and _mean(variance) else None
+    if variance is None or square is None or root.x.lengths != variance.y.lengths:
+        return None
+    if not (square.op == "Pow" and scalar(square.inputs[1]) == 2.0) and not (square.op == "Mul" and square.x is square.inputs[1]):
+        return None
+    difference = sweep.maker(square.x)
+    if difference is None or difference.op != "Sub":
+        return None
+    mean = sweep.maker(difference.inputs[1])
+    if mean is None or not _mean(mean) or mean.x is not difference.x or reduced_axes(mean) != reduced_axes(variance):
+        return None
+    return mean.x, mean.y, list(reduced_axes(mean)), epsilon
+
+
+def _mean(node: Node) -> bool:
+    kept = bool(node.attributes.get("keepdims", 1))
+    return node.op == "ReduceMean" and kept and node.x.kind in (np.float32, np.float64) and math.prod(node.x.lengths) > 0
