@@ -222,7 +222,7 @@ _SPECIAL: dict[str, Callable[[Chain, Node], Any]] = {
     "Gelu": lambda chain, node: chain._do("gelu_tanh" if text(node.attributes.get("approximate", "none")) == "tanh" else "gelu",
                                           chain.slot(node.x)),
     "Clip": _clip, "PRelu": lambda chain, node: chain._do("prelu", chain.slot(node.x), chain.slot(node.inputs[1])),  # type: ignore[arg-type]
-    "Where": _where, "Pow": _pow, "Cast": _cast, "CastLike": _cast, "Identity": lambda chain, node: chain._do("copy", chain.slot(node.x)),
+    "Where": _where, "Pow": _pow, "Cast": _cast, "CastLike": _cast, "Identity": lambda chain, node: chain.slot(node.x),
 }  # fmt: skip
 
 

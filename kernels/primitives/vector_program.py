@@ -35,7 +35,7 @@ SQUARE = 32  # columns of a block where something is transposed on its way in
 SHARES = 4  # runs of blocks that each thread takes, so that one that is held up does fewer
 DENORMALS = {"log", "power", "power_even", "power_odd", "max", "min"}  # operations that the smallest numbers matter to
 CODES = {"float32": 0, "float64": 1, "bool": 2, "uint8": 2, "int32": 3, "int64": 4}
-HEAD, OPERAND, OUTER, STEP = 14, 6, 6, 10  # int64s of a description: in front, an operand (then its OUTER strides), an operation
+HEAD, OPERAND, OUTER, STEP = 16, 6, 6, 10  # int64s of a description: in front, an operand (then its OUTER strides), an operation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +105,20 @@ class Part(NamedTuple):
     stride: int  # numbers from column to column
 
 
+class Helpers(NamedTuple):
+    """What brings numbers into a block."""
+
+    transposing: int  # address of what transposes a matrix whose columns are rows here, 0 for none
+    fill: int  # address of the pass that fills a line
+    form: int  # its form
+    cell: int  # address of eight bytes that may be written
+    lanes: int
+
+
 @njit
-def _load(to, size, source, part, transposing, lanes, zero):
-    """A Part into a block of numbers of `size` bytes. transposing: what transposes a matrix whose columns are rows here, 0 for none."""
+def _load(to, size, source, part, helpers, zero):
+    """A Part into a block of numbers of `size` bytes."""
+    transposing, lanes = helpers.transposing, helpers.lanes
     code, rows, pitch, count, stride = part
     step, own = stride * _bytes(code), pitch * _bytes(code)
     if transposing:
@@ -119,9 +130,14 @@ def _load(to, size, source, part, transposing, lanes, zero):
     for r in range(rows):
         place, first = to + r * count * size, source + r * own
         if stride == 0:
-            value = _get(first, code, zero)
-            for i in range(count):
-                write_number(place + i * size, value)
+            write_number(helpers.cell, np.float64(_get(first, code, zero)))
+            p, numbers = read_index(helpers.cell, 0), rows * count if pitch == 0 else count
+            call(
+                helpers.fill,
+                VectorPass(form=helpers.form, lanes=lanes, itemsize=size, y=place, a=place, b=place, c=place, numbers=numbers, p=p, q=0),
+            )  # fmt: skip
+            if pitch == 0:
+                return
         elif code == (0 if size == 4 else 1) and stride == 1:
             copy_bytes(place, first, count * size)
         elif code == (0 if size == 4 else 1):
@@ -156,7 +172,7 @@ def _run(task, thread, description, zero, size):
     inputs, outputs, steps, outers = read_index(d, 0), read_index(d, 1), read_index(d, 2), read_index(d, 3)
     length, rows_in_all, rows_at_once, block = read_index(d, 4), read_index(d, 5), read_index(d, 6), read_index(d, 7)
     blocks, slots, scratch, share, at_once = read_index(d, 8), read_index(d, 9), read_index(d, 10), read_index(d, 11), read_index(d, 12)
-    lanes = read_index(d, 13)
+    lanes, fill, form = read_index(d, 13), read_index(d, 14), read_index(d, 15)
     columns, bands = (length + block - 1) // block, (rows_in_all + rows_at_once - 1) // rows_at_once
     operands = inputs + outputs
     each = 8 * (OPERAND + OUTER)
@@ -166,7 +182,8 @@ def _run(task, thread, description, zero, size):
     pointers = pointed(scratch) + thread * share
     seen = pointers + 8 * slots  # address, rows and columns that each operand's buffer holds
     places = seen + 24 * operands  # indices along the outer axes
-    buffers = places + 8 * OUTER
+    cell = places + 8 * OUTER
+    buffers = cell + 8
     for slot in range(slots):
         write_index(pointers + 8 * slot, buffers + slot * BLOCK * size)
     for o in range(operands):
@@ -192,9 +209,14 @@ def _run(task, thread, description, zero, size):
                 write_index(pointers + 8 * o, address)
             elif o >= inputs:
                 write_index(memory, address)
-            elif read_index(memory, 0) != address or read_index(memory, 1) != rows or read_index(memory, 2) != count:
+            else:
+                held = read_index(memory, 1) * read_index(memory, 2)
+                alike = read_index(memory, 1) == rows and read_index(memory, 2) == count
+                if read_index(memory, 0) == address and (alike or (pitch == 0 and stride == 0 and rows * count <= held)):
+                    continue
                 part = Part(code=code, rows=rows, pitch=pitch, columns=count, stride=stride)
-                _load(read_index(pointers, o), size, address, part, read_index(at, 5), lanes, zero)
+                helpers = Helpers(transposing=read_index(at, 5), fill=fill, form=form, cell=cell, lanes=lanes)
+                _load(read_index(pointers, o), size, address, part, helpers, zero)
                 write_index(memory, address)
                 write_index(memory + 8, rows)
                 write_index(memory + 16, count)
@@ -271,10 +293,10 @@ class VectorProgram:
         run = blocks if self.threads == 1 else max(blocks // (SHARES * self.threads), 1)
         self._tasks = -(-blocks // run)
         steps, slots = self._placed(len(inputs), [slot for slot, _ in outputs], operations)
-        self._scratch = 8 * (slots + 3 * len(layouts) + OUTER) + slots * BLOCK * size
+        self._scratch = 8 * (slots + 3 * len(layouts) + OUTER + 1) + slots * BLOCK * size
         self._scratch += -self._scratch % 64
         head = [len(inputs), len(outputs), len(steps), len(outer), count, rows, at_once, block, blocks, slots, 0, self._scratch, run, lanes]
-        words = [*head, *outer, *[0] * (OUTER - len(outer))]
+        words = [*head, *line("fill", lanes, size), *outer, *[0] * (OUTER - len(outer))]
         for i, (layout, each) in enumerate(zip(layouts, strides)):
             *far, pitch, stride = [0] * (2 - len(each)) + each
             code = CODES[layout.dtype]

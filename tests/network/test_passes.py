@@ -242,3 +242,27 @@ def test_orders_that_convolutions_want() -> None:
     orders = wanted_orders(built.graph)
     neg = next(node for node in built.graph.nodes if node.op == "Neg")
     assert orders.get(neg.y) == (0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("name, op", [("sigmoid", "HardSigmoid"), ("after", "HardSwish"), ("before", "HardSwish"), ("sixth", "HardSwish")])
+def test_hard_activations_written_out(name: str, op: str) -> None:
+    """As exporters before opset 14 write them."""
+
+    def make(g: Graph, x: Value) -> Value:
+        clipped = g.node("Clip", g.node("Add", x, number(g, 3)), number(g, 0), number(g, 6))
+        if name == "before":
+            return g.node("Div", g.node("Mul", x, clipped), number(g, 6))
+        sixth = g.node("Mul", clipped, number(g, 1 / 6)) if name == "sixth" else g.node("Div", clipped, number(g, 6))
+        return sixth if name == "sigmoid" else g.node("Mul", x, sixth)
+
+    built = Built(make)
+    named_activations(built.graph)
+    assert built.ops == [op]
+    built.unchanged()
+
+
+def test_a_prelu_with_one_number_is_a_leaky_relu() -> None:
+    built = Built(lambda g, x: g.node("PRelu", x, number(g, 0.3)))
+    assert named_activations(built.graph) == 1 and built.ops == ["LeakyRelu"]
+    built.unchanged()
+    assert named_activations(Built(lambda g, x: g.node("PRelu", x, numbers(g, 6))).graph) == 0

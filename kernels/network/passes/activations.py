@@ -15,7 +15,7 @@ def named_activations(graph: Graph) -> int:
     """How many activations got their name."""
     sweep = Sweep(graph)
     for node in graph.nodes:
-        found = _silu(sweep, node) or _leaky(sweep, node) or _hard_swish(sweep, node) or _gelu(sweep, node) or _relu(node)
+        found = _silu(sweep, node) or _leaky(sweep, node) or _hard(sweep, node) or _gelu(sweep, node) or _relu(node)
         if found:
             node.op, node.attributes, x = found
             node.inputs = [x]
@@ -48,7 +48,9 @@ def _silu(sweep: Sweep, node: Node) -> Found | None:
 
 
 def _leaky(sweep: Sweep, node: Node) -> Found | None:
-    """Max(x, a x) with 0 <= a <= 1."""
+    """Max(x, a x) with 0 <= a <= 1, and PRelu with one number."""
+    if node.op == "PRelu" and (number := scalar(node.inputs[1])) is not None and node.x.lengths == node.y.lengths:
+        return "LeakyRelu", {"alpha": number}, node.x
     for maker in _makers(sweep, node, "Mul") if node.op == "Max" and len(node.inputs) == 2 else []:
         x = _other(node, maker)
         for i in (0, 1):
@@ -58,12 +60,47 @@ def _leaky(sweep: Sweep, node: Node) -> Found | None:
     return None
 
 
-def _hard_swish(sweep: Sweep, node: Node) -> Found | None:
+def _hard(sweep: Sweep, node: Node) -> Found | None:
+    """Clip(x + 3, 0, 6) / 6 is HardSigmoid; that times x, before or after the division, HardSwish."""
     for maker in _makers(sweep, node, "HardSigmoid") if node.op == "Mul" and len(node.inputs) == 2 else []:
         x = _other(node, maker)
         if x is maker.x and math.isclose(maker.attributes.get("alpha", 0.2), 1 / 6, rel_tol=1e-4):
             return "HardSwish", {}, x
+    sixth = _sixth(node)
+    if sixth is None:
+        return None
+    clip = sweep.maker(sixth)
+    if (x := _clipped(sweep, clip)) is not None:
+        return "HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}, x
+    for maker in _makers(sweep, clip, "Clip") if clip is not None and clip.op == "Mul" else []:
+        x = _clipped(sweep, maker)
+        if x is not None and _other(clip, maker) is x:  # type: ignore[arg-type]
+            return "HardSwish", {}, x
     return None
+
+
+def _sixth(node: Node) -> Value | None:
+    """What a node divides by six."""
+    if node.op == "Div" and scalar(node.inputs[1]) == 6:
+        return node.x
+    if node.op == "Mul":
+        for i in (0, 1):
+            number = scalar(node.inputs[i])
+            if number is not None and math.isclose(number, 1 / 6, rel_tol=1e-4):
+                return node.inputs[1 - i]
+    return None
+
+
+def _clipped(sweep: Sweep, clip: Node | None) -> Value | None:
+    """x of Clip(x + 3, 0, 6)."""
+    if clip is None or clip.op != "Clip" or list(map(scalar, clip.inputs[1:])) != [0.0, 6.0]:
+        return None
+    add = sweep.maker(clip.x)
+    if add is None or add.op != "Add":
+        return None
+    i = 0 if scalar(add.inputs[0]) == 3 else 1
+    x = add.inputs[1 - i]
+    return x if scalar(add.inputs[i]) == 3 and x is not None and x.kind.kind == "f" and x.lengths == add.y.lengths else None
 
 
 def _relu(node: Node) -> Found | None:
