@@ -11,7 +11,20 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks.commands import shared
-from benchmarks.commands.shared import Audio, Batch, ContenderGlob, Inputs, Layers, Onnx, Preset, Threads, WorkloadGlob, console, stop
+from benchmarks.commands.shared import (
+    Audio,
+    Batch,
+    ContenderGlob,
+    Inputs,
+    Layers,
+    Onnx,
+    Preset,
+    Threads,
+    Training,
+    WorkloadGlob,
+    console,
+    stop,
+)
 from benchmarks.runner.cell import Bench
 from benchmarks.runner.run import INTERRUPTED, go_on, run
 from benchmarks.runner.run_options import RUNS
@@ -24,6 +37,7 @@ def run_command(
     contender: ContenderGlob = [],  # noqa: B006
     threads: Threads = "",
     batch: Batch = 1,
+    training: Training = "forward",
     passes: Annotated[int | None, typer.Option(help="Passes over the whole matrix; the preset's if not given.")] = None,
     layers: Layers = None,
     onnx: Onnx = None,
@@ -49,7 +63,7 @@ def run_command(
 
         whole_command(onnx, inputs, threads, passes, out / "models" if out == RUNS else out)
     options = replace(
-        shared.options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio),
+        shared.options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio, training),
         passes=passes, minutes=minutes, cold_cache=cold_cache, denormals=denormals, beside=beside, fresh=fresh, out=out,
     )  # fmt: skip
     screen = Console(stderr=True) if json else console
@@ -81,6 +95,7 @@ def check_command(
     contender: ContenderGlob = [],  # noqa: B006
     threads: Threads = "",
     batch: Batch = 1,
+    training: Training = "forward",
     layers: Layers = None,
     onnx: Onnx = None,
     inputs: Inputs = [],  # noqa: B006
@@ -90,7 +105,7 @@ def check_command(
     """Compare answers with float64 and time nothing; status 1 if any is wrong."""
     from benchmarks.report import answers
 
-    options = shared.options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio)
+    options = shared.options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio, training)
     try:
         matrix = options.matrix()
         bench = Bench(options.clip(), PRESETS[preset].budget)

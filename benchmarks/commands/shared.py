@@ -20,6 +20,7 @@ Preset = Annotated[str, typer.Option(help="quick (8 workloads, minutes), core (2
 WorkloadGlob = Annotated[list[str], typer.Option("--workload", metavar="GLOB", help="Workloads by id instead of the preset's; may repeat.")]
 ContenderGlob = Annotated[list[str], typer.Option("--contender", metavar="GLOB", help="Contenders by name; may repeat.")]
 Threads = Annotated[str, typer.Option(metavar="N[,N]", help="Thread counts; every usable core if not given.")]
+Training = Annotated[str, typer.Option("--pass", metavar="PASS[,PASS]", help="forward, input, weight, step: the layer, its gradients.")]
 Batch = Annotated[int, typer.Option(help="How many inputs at once.")]
 Layers = Annotated[Path | None, typer.Option(metavar="FILE", help="Your own layers: problem lines, or rows.")]
 Onnx = Annotated[Path | None, typer.Option(metavar="MODEL.onnx", help="Your own model's convolution and pooling layers.")]
@@ -43,7 +44,7 @@ def open_run(folder: Path) -> Run:
 
 def options(
     preset: str, workload: list[str], contender: list[str], threads: str, batch: int, layers: Path | None, onnx: Path | None,
-    inputs: list[str], audio: Path | None,
+    inputs: list[str], audio: Path | None, training: str = "forward",
 ) -> Options:  # fmt: skip
     """The options that choose cells, or the end with a sentence."""
     if preset not in workloads.PRESETS:
@@ -54,8 +55,9 @@ def options(
         stop(f"--threads {threads!r}: whole numbers separated by commas, e.g. 1,2")
     typed = ("python", "-m", "benchmarks", *sys.argv[1:])
     return Options(
-        preset, tuple(workload), tuple(contender), counts, batch, audio=audio, layers=layers, onnx=onnx, inputs=tuple(inputs), command=typed
-    )
+        preset, tuple(workload), tuple(contender), counts, batch, training=tuple(part.strip() for part in training.split(",")), audio=audio,
+        layers=layers, onnx=onnx, inputs=tuple(inputs), command=typed,
+    )  # fmt: skip
 
 
 def write_list(folder: Path, screen: Console) -> None:

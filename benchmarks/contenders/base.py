@@ -36,6 +36,7 @@ class Contender(ABC):
     inside_timer: str  # a sentence: what a timed call includes, what it does not
     peer = True  # whether reports set it against ours; False of ours and of baselines
     asked_only = False  # whether it runs only where a glob fits it: what takes long to prepare
+    trains: tuple[str, ...] = ()  # the passes of training that it does
     modules: tuple[str, ...] = ()  # what it runs on: imported before anything else where beginnings are timed
 
     @abstractmethod

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 import kernels
+from benchmarks.contenders import ours_training
 from benchmarks.contenders.base import Contender, Prepared
 from benchmarks.inputs.tensors import Tensors, aligned
 from benchmarks.records.results import CHOOSERS
 from benchmarks.workloads.layer import Workload
 from benchmarks.workloads.networks import Network
+from benchmarks.workloads.training_passes import INPUT, STEP, WEIGHT, Training
 from kernels.api import call as api
 from kernels.dispatch import tuning
 
@@ -31,10 +33,14 @@ class Ours(Contender):
     """A plan made by one named implementation."""
 
     peer, modules = False, ("kernels",)
-    inside_timer = "One call of a prepared plan into an allocated output; weights packed, kernels compiled, scratch sized before."
+    inside_timer = (
+        "One call of a prepared plan into an allocated output; weights packed, kernels compiled, scratch sized before. Gradients are "
+        "function calls of kernels.grad that pack weights anew, steps kernels.torch's functions under PyTorch's autograd."
+    )
 
     def __init__(self, name: str) -> None:
         self.name, self.asked_only = name, name == "measured"
+        self.trains = (INPUT, WEIGHT, STEP) if name == "auto" else (INPUT, WEIGHT)  # a step takes what suits each pass
         self.effort = "measure" if name == "measured" else "estimate"
 
     def available(self) -> str | None:
@@ -56,6 +62,8 @@ class Ours(Contender):
             return None if self.name in CHOOSERS else 'of a network every layer takes what suits it; "auto" runs it'
         if not hasattr(kernels, workload.op):
             return f"kernels has no operation {workload.op}"
+        if isinstance(workload, Training):
+            return ours_training.refuse(workload, self.name, _options(workload))
         weight = None if workload.weight_shape is None else np.zeros(workload.weight_shape, np.float32)
         bias = np.zeros(workload.c_out, np.float32) if workload.bias else None
         able = api.implementations(workload.op, workload.x_shape, *_arguments(workload, weight, bias), **_options(workload))
@@ -75,6 +83,8 @@ class Ours(Contender):
                 run=lambda: network(x, out=out), answer=np.asarray, error_bound=network.error_bound,
                 workspace_bytes=network.workspace_bytes,
             )  # fmt: skip
+        if isinstance(workload, Training):
+            return ours_training.prepare(workload, self.name, self.effort, given, threads, _options(workload))
         plan = api.plan(
             workload.op, workload.x_shape, *_arguments(workload, given.weight, given.bias), **_options(workload),
             implementation="auto" if self.name in CHOOSERS else self.name, threads=threads, dtype="float32", effort=self.effort,
@@ -121,6 +131,8 @@ def problem_text(workload: Workload) -> str:
     """The library's text of the workload's problem, which every row carries; a line of the suite for what the library does not have."""
     if not hasattr(kernels, workload.op):
         return workload.describe()
+    if isinstance(workload, Training):
+        return ours_training.problem_text(workload, _options(workload))
     weight = None if workload.weight_shape is None else np.zeros(workload.weight_shape, np.float32)
     bias = np.zeros(workload.c_out, np.float32) if workload.bias else None
     # naive packs nothing and compiles nothing, so its plan costs no more than the problem itself.

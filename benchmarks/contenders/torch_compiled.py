@@ -18,6 +18,7 @@ class TorchCompiled(Torch):
     """The calls of `torch`, traced into one graph with constant weights and compiled for this shape."""
 
     name = "torch_compiled"
+    trains = ()  # gradients are PyTorch's own operators either way
     inside_timer = (
         "One call of the compiled function, guards and the output's allocation included. Weights frozen into it, their packing and all "
         "compiling (C++) before; memory formats as Inductor chooses them."

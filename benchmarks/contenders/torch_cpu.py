@@ -8,11 +8,13 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
+from benchmarks.contenders import training_calls
 from benchmarks.contenders.base import Contender, Prepared, pads_differ
 from benchmarks.inputs.tensors import Tensors
 from benchmarks.workloads.layer import Workload
 from benchmarks.workloads.networks import Network
 from benchmarks.workloads.nodes import BATCH_NORM_EPSILON, Node, folded
+from benchmarks.workloads.training_passes import INPUT, STEP, WEIGHT, Training
 
 OPS = (
     "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",
@@ -28,9 +30,11 @@ class Torch(Contender):
     inside_timer = (
         "One torch.nn.functional call in inference mode, its output's allocation included (it takes no output argument); "
         "unequal padding, which PyTorch cannot say, is an F.pad inside (a transposed layer's is a view that leaves out what it crops). "
-        "A network is one call a layer, batch norms that follow a convolution in its weights, activations in place."
+        "A network is one call a layer, batch norms that follow a convolution in its weights, activations in place. Gradients are one "
+        "torch.autograd.grad, a step the layer, autograd and the update: autograd's own 10 to 40 us are in both."
     )
     channels_last = False
+    trains = INPUT, WEIGHT, STEP
 
     def available(self) -> str | None:
         return None if find_spec("torch") else "PyTorch is not installed (pip install torch)"
@@ -51,6 +55,8 @@ class Torch(Contender):
         import torch
 
         torch.set_num_threads(threads)
+        if isinstance(workload, Training):
+            return self.backward(workload, given)
         call = self.call(workload, given)
         x = self.tensor(workload, given.x)
 
@@ -60,6 +66,12 @@ class Torch(Contender):
 
         return Prepared(run=run, answer=lambda y: y.numpy().reshape(workload.out_shape))
 
+    def backward(self, workload: Training, given: Tensors) -> Prepared:
+        """A pass of training by PyTorch's autograd."""
+        x, weight, bias, grad = (self.tensor(workload, array) for array in (given.x, given.weight, given.bias, given.grad))
+        dims = 2 if self.lifted(workload) else workload.dims
+        run = training_calls.backward(workload, lambda w, b: call_layer(workload, w, b, dims), x, weight, bias, grad)
+        return Prepared(run=run, answer=lambda found: training_calls.joined(workload, found))
 
     def lifted(self, workload: Workload) -> bool:
         """Whether 1-D tensors get height 1: they have no channels-last format in PyTorch, the same layer in two dimensions does."""
@@ -82,7 +94,7 @@ class Torch(Contender):
         tensor = partial(self.tensor, workload)
         if isinstance(workload, Network):
             return _chain(folded(workload.nodes), tensor, dims)
-        return _call(workload, tensor(given.weight), tensor(given.bias), dims)
+        return call_layer(workload, tensor(given.weight), tensor(given.bias), dims)
 
 
 class TorchChannelsLast(Torch):
@@ -95,17 +107,19 @@ class TorchChannelsLast(Torch):
     channels_last = True
 
 
-def _call(workload: Workload, weight: Any, bias: Any, dims: int) -> Callable[[Any], Any]:
+def call_layer(workload: Workload, weight: Any, bias: Any, dims: int, functions: Any = None) -> Callable[[Any], Any]:
+    """What computes a layer from its input; functions: who has torch.nn.functional's convolutions, if not PyTorch."""
     import torch.nn.functional as F
 
+    functions = functions or F
     if workload.is_global:
         pool = F.adaptive_max_pool2d if workload.is_max else F.adaptive_avg_pool2d
         return lambda x: pool(x, 1)
     stride, dilation, pads = workload.stride[-dims:], workload.dilation[-dims:], workload.padding[-dims:]
     if workload.is_transposed:
-        return _call_transposed(workload, weight, bias, dims)
+        return _call_transposed(workload, weight, bias, dims, functions)
     if workload.is_conv:
-        conv = {1: F.conv1d, 2: F.conv2d}[dims]
+        conv = {1: functions.conv1d, 2: functions.conv2d}[dims]
         if not pads_differ(workload):
             before = tuple(pad[0] for pad in pads)
             return lambda x: conv(x, weight, bias, stride, before, dilation, workload.groups)
@@ -132,10 +146,8 @@ def _call_pool(workload: Workload, dims: int) -> Callable[[Any], Any]:
     return lambda x: pool(F.pad(x, around, value=nothing), kernel, stride, **options)
 
 
-def _call_transposed(workload: Workload, weight: Any, bias: Any, dims: int) -> Callable[[Any], Any]:
-    import torch.nn.functional as F
-
-    conv = {1: F.conv_transpose1d, 2: F.conv_transpose2d}[dims]
+def _call_transposed(workload: Workload, weight: Any, bias: Any, dims: int, functions: Any) -> Callable[[Any], Any]:
+    conv = {1: functions.conv_transpose1d, 2: functions.conv_transpose2d}[dims]
     stride, dilation, pads = workload.stride[-dims:], workload.dilation[-dims:], workload.padding[-dims:]
     both = tuple(max(0, min(pad)) for pad in pads)  # PyTorch crops as much before as after; the rest is left out of the result
     sizes = (workload.oh, workload.ow)[-dims:]
@@ -162,7 +174,7 @@ def _layer(node: Node, tensor: Callable[[Any], Any], dims: int) -> Callable[[Any
 
     if node.workload:
         weight, bias = (*map(tensor, node.arrays), None, None)[:2]
-        return _call(node.workload, weight, bias, dims)
+        return call_layer(node.workload, weight, bias, dims)
     if node.branches:
         branches = [_chain(branch, tensor, dims) for branch in node.branches]
         if node.op == "concatenate":

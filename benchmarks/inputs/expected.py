@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import prod, sqrt
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from benchmarks.inputs import expected_gradients
 from benchmarks.inputs.clip import Clip
 from benchmarks.inputs.tensors import Tensors
 from benchmarks.workloads.layer import Workload
 from benchmarks.workloads.networks import Network
 from benchmarks.workloads.nodes import BATCH_NORM_EPSILON, Node
+from benchmarks.workloads.training_passes import Training
 
 Doubles = npt.NDArray[np.float64]
 OPS = (
@@ -38,6 +40,8 @@ def refuse(workload: Workload) -> str | None:
     """Why there is nothing to check an answer with, or None."""
     if isinstance(workload, Network):
         return None
+    if isinstance(workload, Training) and workload.kh * workload.kw > TAPS:
+        return f"the suite sums gradients tap by tap in float64, of up to {TAPS} taps; this kernel has {workload.kh * workload.kw}"
     if workload.op not in OPS:
         return f"the suite has no float64 reference for {workload.op}, and times nothing that it cannot check"
     return None
@@ -47,6 +51,8 @@ def answer(workload: Workload, given: Tensors) -> Doubles:
     """The workload's output in float64."""
     if isinstance(workload, Network):
         return _chain(workload.nodes, given.x.astype(np.float64))
+    if isinstance(workload, Training):
+        return expected_gradients.answer(workload, given, answer)
     x = given.x.astype(np.float64).reshape(workload.n, workload.c_in, workload.h, workload.w)
     if workload.is_global:
         out = x.max(axis=(2, 3), keepdims=True) if workload.is_max else x.mean(axis=(2, 3), keepdims=True)
@@ -168,20 +174,30 @@ def _node(node: Node, x: Doubles) -> Doubles:
 
 
 def largest_sum(workload: Workload, given: Tensors) -> float | None:
-    """The largest sum of |x| |w| over a window, |bias| in it: rounding is a share of it, however much cancels. None for networks."""
-    if isinstance(workload, Network):
+    """The largest sum of |x| |w| over a window, |bias| in it: rounding is a share of it, however much cancels. None for what has several
+    kinds of sums: networks, steps of training."""
+    if isinstance(workload, Network) or len(workload.parts) > 1:
         return None
-    x, weight, bias = (None if array is None else np.abs(array) for array in (given.x, given.weight, given.bias))
+    x, weight, bias, grad = (None if array is None else np.abs(array) for array in (given.x, given.weight, given.bias, given.grad))
     assert x is not None
-    return float(answer(workload, Tensors(x, weight, bias)).max(initial=0.0))
+    return float(answer(workload, Tensors(x, weight, bias, grad)).max(initial=0.0))
 
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """The answer in float64, and the largest sum of |x| |w| behind one of its values (None: not known)."""
+    """The answer in float64, the largest sum of |x| |w| behind one of its values (None: not known), and the lengths of the arrays that it
+    holds one behind the other, where they are several."""
 
     answer: Doubles
     largest_sum: float | None = None
+    lengths: tuple[int, ...] = ()
+
+    def error(self, got: npt.NDArray[np.floating]) -> float:
+        """The largest `error` of its arrays."""
+        if not self.lengths:
+            return error(got, self.answer)
+        ends = np.cumsum(self.lengths)[:-1]
+        return float(np.max([error(*both) for both in zip(np.split(got, ends), np.split(self.answer, ends))]))
 
 
 _answers: OrderedDict[tuple[Workload, str, int], Expected] = OrderedDict()
@@ -191,7 +207,8 @@ def remembered(workload: Workload, given: Tensors, clip: Clip) -> Expected:
     """`answer` and `largest_sum`, remembered between contenders and passes as long as a gigabyte holds them."""
     key = (workload, clip.name, id(clip))
     if key not in _answers:
-        _answers[key] = Expected(answer(workload, given), largest_sum(workload, given))
+        lengths = tuple(map(prod, workload.parts)) if len(workload.parts) > 1 else ()
+        _answers[key] = Expected(answer(workload, given), largest_sum(workload, given), lengths)
     _answers.move_to_end(key)
     while len(_answers) > 1 and sum(kept.answer.nbytes for kept in _answers.values()) > KEEP_BYTES:
         _answers.popitem(last=False)
@@ -219,7 +236,7 @@ def tolerance(workload: Workload, want: Expected | None = None) -> float:
     """
     if isinstance(workload, Network):
         return sum(4 * EPSILON * sqrt(max(terms, 16)) for terms in workload.sums)
-    of_output = 0.0 if workload.is_max else 4 * EPSILON * sqrt(max(workload.terms, 16))
+    of_output = 0.0 if workload.is_max else 4 * EPSILON * sqrt(max(workload.summed, 16))
     if want is None or not want.largest_sum:
         return of_output
     largest = float(np.abs(want.answer).max(initial=0.0))

@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.inputs.clip import Clip
 from benchmarks.inputs.frontends import first_layer
 from benchmarks.workloads.layer import Floats, Workload
+from benchmarks.workloads.training_passes import Training
 
 FADED = np.float32(2.0**-135)  # takes numbers near 1 to some 2e-41, where float32 has gone below its smallest normal number, 1.2e-38
 ALIGNMENT = 64  # a cache line and an AVX-512 vector; NumPy's own 16 would let luck decide how many loads cross lines
@@ -38,11 +39,12 @@ def aligned_copy(array: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Tensors:
-    """Input, weight and bias, read-only: a contender that writes its input fails at once."""
+    """Input, weight, bias and, of training, the gradient of the output; read-only: a contender that writes its input fails at once."""
 
     x: Floats
     weight: Floats | None
     bias: Floats | None
+    grad: Floats | None = None
 
 
 def tensors(workload: Workload, clip: Clip) -> Tensors:
@@ -57,7 +59,10 @@ def tensors(workload: Workload, clip: Clip) -> Tensors:
     if workload.denormals:
         lines = x.reshape(workload.n, workload.c_in, -1)
         lines[:, :, lines.shape[2] // 2 :] *= FADED
-    for array in (x, weight, bias):
+    grad = None
+    if isinstance(workload, Training):
+        grad = aligned_copy(rng.standard_normal(workload.layer_shape, dtype=np.float32))
+    for array in (x, weight, bias, grad):
         if array is not None:
             array.flags.writeable = False
-    return Tensors(x, weight, bias)
+    return Tensors(x, weight, bias, grad)

@@ -84,7 +84,7 @@ def _best(run: Run) -> Table:
         ours, other = row.lead, row.best_peer if peers else row.baseline
         speed = row.speedup if peers else row.against(ours, row.baseline)
         table.add_row(
-            Text(formats.short(label(row, run), NAME)),
+            Text(_shown(label(row, run))),
             Text((ours.chose or ours.contender) if ours else formats.NOTHING),
             _milliseconds(ours, doubted),
             Text(formats.digits(ours.gflops if ours else None)),
@@ -96,12 +96,21 @@ def _best(run: Run) -> Table:
     return table
 
 
+def _shown(name: str) -> str:
+    """A workload's name for a terminal, where a pass of training is not what is cut away."""
+    layer, _, part = name.rpartition(".")
+    if not part.startswith(("backward_", "step")):
+        return formats.short(name, NAME)
+    part = part.removeprefix("backward_")
+    return f"{formats.short(layer, NAME - 1 - len(part))} {part}"
+
+
 def _each(run: Run) -> Table:
     """One line a cell, the fastest of each workload first."""
     doubted, peers = noise.doubted(run), run.peers()
     table = _table(("workload", "contender", "ms", "GF/s", "limit", "error", "vs peer" if peers else ""), "llrrrrr")
     for row in rows(run):
-        name = formats.short(label(row, run), NAME)
+        name = _shown(label(row, run))
         for cell in sorted(row.cells, key=lambda cell: cell.median_s or float("inf")):
             table.add_row(
                 Text(name), Text(formats.short(said(cell), 22)),

@@ -167,7 +167,7 @@ class Bench:
         assert line.error_bound is not None
         if got.shape != want.answer.shape:
             return replace(line, status="wrong", reason=f"shape {got.shape}, expected {want.answer.shape}")
-        error = expected.error(got, want.answer)
+        error = want.error(got)
         if not np.isfinite(error):
             return replace(line, status="wrong", reason="NaN or infinite values in the answer")
         of_sum = None if want.largest_sum is None else expected.error(got, want.answer, want.largest_sum)

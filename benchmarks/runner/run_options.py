@@ -15,6 +15,7 @@ from benchmarks.inputs.synthesiser import synthesise
 from benchmarks.runner import fresh, schedule
 from benchmarks.runner.cell import Spec
 from benchmarks.workloads import users
+from benchmarks.workloads.training_passes import FORWARD, expand
 from benchmarks.workloads.users import Own
 
 REPORTS = environment.ROOT / "reports"  # runs that are committed
@@ -36,6 +37,7 @@ class Options:
     contenders: tuple[str, ...] = ()
     threads: tuple[int, ...] = ()
     batch: int = 1
+    training: tuple[str, ...] = (FORWARD,)
     passes: int | None = None
     minutes: float | None = None
     audio: Path | None = None
@@ -61,7 +63,7 @@ class Options:
             raise ValueError(f"--fresh {self.fresh!r}: {' or '.join(fresh.KINDS)}")
         chosen = [
             replace(workload.batched(self.batch), denormals=self.denormals)
-            for workload in workloads.select(self.preset, self.workloads, self.own().workloads)
+            for workload in expand(workloads.select(self.preset, self.workloads, self.own().workloads), self.training)
         ]
         return schedule.specs(chosen, contenders.select(self.contenders), self.thread_counts())
 

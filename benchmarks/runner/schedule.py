@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from benchmarks.contenders import Contender
 from benchmarks.runner.cell import Budget, Clock, Spec
 from benchmarks.workloads.layer import Workload
+from benchmarks.workloads.training_passes import Training
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,11 @@ PRESETS = {
 
 
 def specs(workloads: Sequence[Workload], contenders: Sequence[Contender], threads: Sequence[int]) -> list[Spec]:
-    """The matrix, contenders innermost."""
-    return [Spec(workload, contender, count) for count in threads for workload in workloads for contender in contenders]
+    """The matrix, contenders innermost; passes of training with those who do them."""
+    return [
+        Spec(workload, contender, count) for count in threads for workload in workloads for contender in contenders
+        if not isinstance(workload, Training) or workload.part in contender.trains
+    ]  # fmt: skip
 
 
 def ordered(matrix: Sequence[Spec], pass_: int) -> list[Spec]:

@@ -117,6 +117,16 @@ class Workload:
         return self.kh * self.kw * (self.c_in // self.groups if self.is_conv else 1)
 
     @property
+    def summed(self) -> int:
+        """How many terms one number of the answer sums."""
+        return self.terms
+
+    @property
+    def parts(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the arrays that the answer holds."""
+        return (self.out_shape,)
+
+    @property
     def flops(self) -> int:
         """Two per multiply-add, one per pooled value; taps on padding count."""
         if self.is_transposed:

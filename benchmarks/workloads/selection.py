@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 
+from benchmarks.workloads import training_passes
 from benchmarks.workloads.catalogue import catalogue, long_filters
 from benchmarks.workloads.layer import Workload
 from benchmarks.workloads.networks import networks
@@ -49,10 +50,16 @@ def matching(names: Sequence[str], globs: Iterable[str], what: str, shown: int =
 
 
 def select(preset_name: str, globs: Sequence[str] = (), own: Sequence[Workload] = ()) -> tuple[Workload, ...]:
-    """The preset's workloads, or the user's own; globs choose from all there are instead, whatever the preset, or from the user's own."""
+    """The preset's workloads, or the user's own; globs choose from all there are instead, whatever the preset, or from the user's own;
+    passes of training by their names, as in 'crepe.*.backward_weight'."""
     chosen = tuple(own) or preset(preset_name)
     if not globs:
         return chosen
     every = tuple(own) or everything()
-    wanted = set(matching([workload.id for workload in every], globs, "workload"))
-    return tuple(workload for workload in every if workload.id in wanted)
+    expanded = training_passes.expand(every, tuple(training_passes.PASSES))
+    passes = tuple(workload for workload in expanded if isinstance(workload, training_passes.Training))
+    wanted: set[str] = set()
+    for kind, some in ((False, every), (True, passes)):  # a glob that says nothing of passes means layers
+        if mine := [glob for glob in globs if training_passes.names_one(glob) == kind]:
+            wanted |= set(matching([workload.id for workload in some], mine, "workload"))
+    return tuple(workload for workload in (*every, *passes) if workload.id in wanted)
