@@ -18,7 +18,7 @@ from llvmlite import ir
 
 from kernels.primitives.register_post_ops import broadcast_row, post_ops
 from kernels.runtime.ir import VectorBuilder, i64
-from kernels.runtime.jit import njit
+from kernels.runtime.jit import inlined, njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 FIELDS = 3  # numbers per entry of the table of vectors
@@ -27,7 +27,7 @@ AHEAD = 18  # taps between asking for input and using it: 18 * 12 cycles outlast
 # a tile fell from 144 to 113 GFLOP/s where its input does not fit the first-level cache, with it it stays at 140
 FAR, FAR_BYTES = 1000, 8192  # cycles between asking for weights and using them, which may come from memory, and at most how far beyond.
 # Weights of 38 and 268 MB were waited for at 18 taps: 4.1 and 9.9 ms, at 80 and 128 taps 3.0 and 5.9
-FROM_BIAS, LAST = 1, 2  # bits of `stage`: sums start from the bias rather than from y; sums are finished after these taps
+FROM_BIAS, LAST = 1, 2  # bits of `stage`: sums start from the bias, else they are added to y; sums are finished after these taps
 
 
 def in_turns(w: VectorBuilder, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
@@ -57,6 +57,7 @@ class GemmTile(NamedTuple):
     lanes: Fixed  # numbers in a vector
     itemsize: Fixed  # bytes of a number
     k: int  # taps
+    kc: int  # taps that are summed in registers; the sums of each further kc are added to y (blocked summation: the error grows less)
     a: int  # address of the weights [k][m]
     x: int  # address of the input, of which whole vectors are read whatever the counts say
     offsets: int  # address of k element offsets into x, and AHEAD more of any values
@@ -76,17 +77,20 @@ class GemmTile(NamedTuple):
 
 
 class _Moved(NamedTuple):
-    """Where one of several tiles is."""
+    """Where one of several tiles is, and one block of its taps."""
 
     a: int
     a_row: int  # bytes from row to row of weights that are not packed, 0 of those that are
     y: int
     vectors: int
+    offsets: int
+    k: int
+    stage: int
 
 
 def _emit(w: VectorBuilder, p: GemmTile, at: _Moved, packed: bool) -> None:
     builder, m, n, lanes, itemsize = w.b, p.m, p.n, p.lanes, p.itemsize
-    offsets, bias, stage = p.offsets, p.bias, p.stage
+    offsets, bias, stage = at.offsets, p.bias, at.stage
     in_x, in_y, counts = ([w.load_index(at.vectors, i64(FIELDS * q + field)) for q in range(n)] for field in range(FIELDS))
     inputs = [w.at(w.pointer(p.x), start) for start in in_x]
     whole_vectors = functools.reduce(builder.and_, [builder.icmp_signed(">=", count, i64(lanes)) for count in counts])
@@ -101,19 +105,12 @@ def _emit(w: VectorBuilder, p: GemmTile, at: _Moved, packed: bool) -> None:
             for start, mask, sums in zip(in_y, masks, of_row):
                 action(sums, w.at(row, start), mask)
 
-    # start: from the bias (or zero) at the first taps, from what y holds at later ones
-    has_bias = builder.icmp_signed("!=", bias, i64(0))
-    with builder.if_else(builder.icmp_signed("!=", builder.and_(stage, i64(FROM_BIAS)), i64(0))) as (fresh, resumed):
-        with fresh, w.when(has_bias):
-            for i in range(m):
-                value = broadcast_row(w, bias, i)
-                for q in range(n):
-                    w.set(c[i][q], value)
-        with resumed, builder.if_else(whole_vectors) as (whole, edge):
-            with whole:
-                each(lambda sums, place, mask: w.set(sums, w.load(place)))
-            with edge:
-                each(lambda sums, place, mask: w.set(sums, w.load_first(place, mask)), masked=True)
+    has_bias, fresh = builder.icmp_signed("!=", bias, i64(0)), builder.icmp_signed("!=", builder.and_(stage, i64(FROM_BIAS)), i64(0))
+    with w.when(builder.and_(has_bias, fresh)):
+        for i in range(m):
+            value = broadcast_row(w, bias, i)
+            for q in range(n):
+                w.set(c[i][q], value)
 
     # what will be written is asked for now, so that stores need not wait for it: 15.9 to 14.4 ms where outputs leave the caches
     each(lambda sums, place, mask: w.prefetch(w.at(place, lanes - 1), write=True))
@@ -139,7 +136,14 @@ def _emit(w: VectorBuilder, p: GemmTile, at: _Moved, packed: bool) -> None:
             for q in range(n):
                 w.set(c[i][q], w.fma(weight, values[q], w.get(c[i][q])))
 
-    in_turns(w, p.k, add_tap)
+    in_turns(w, at.k, add_tap)
+
+    # sums of earlier taps are added last: a sum of sums of some taps each has a smaller error than one of all, one after the other
+    with w.when(builder.not_(fresh)), builder.if_else(whole_vectors) as (whole, edge):
+        with whole:
+            each(lambda sums, place, mask: w.set(sums, w.add(w.get(sums), w.load(place))))
+        with edge:
+            each(lambda sums, place, mask: w.set(sums, w.add(w.get(sums), w.load_first(place, mask))), masked=True)
 
     with w.when(builder.icmp_signed("!=", builder.and_(stage, i64(LAST)), i64(0))):
         post_ops(w, c, p.scale, p.shift, p.activation, p.slope)
@@ -163,16 +167,28 @@ def _emit_rows(w: VectorBuilder, p: GemmTile, at: _Moved) -> None:
     _emit(w, p, at, False)
 
 
+@inlined
+def _stage(p, first, k):
+    """The stage of k taps from tap `first` on."""
+    return (p.stage if first == 0 else p.stage & ~FROM_BIAS) & (-1 if first + k == p.k else ~LAST)
+
+
 @njit
 def _tile(p):
     for i in range(p.times):
-        _emit_packed(p, _Moved(p.a + i * p.a_step, 0, p.y + i * p.y_step, p.vectors + i * p.vectors_step))
+        for first in range(0, p.k, p.kc):
+            k = min(p.kc, p.k - first)
+            a = p.a + i * p.a_step + first * p.m * p.itemsize
+            _emit_packed(p, _Moved(a, 0, p.y + i * p.y_step, p.vectors + i * p.vectors_step, p.offsets + 8 * first, k, _stage(p, first, k)))
 
 
 @njit
 def _tile_of_rows(p):
     for i in range(p.times):
-        _emit_rows(p, _Moved(p.a, p.a_step, p.y + i * p.y_step, p.vectors + i * p.vectors_step))
+        for first in range(0, p.k, p.kc):
+            k = min(p.kc, p.k - first)
+            y, vectors = p.y + i * p.y_step, p.vectors + i * p.vectors_step
+            _emit_rows(p, _Moved(p.a + first * p.itemsize, p.a_step, y, vectors, p.offsets + 8 * first, k, _stage(p, first, k)))
 
 
 def tile(m: int, n: int, lanes: int, itemsize: int) -> int:

@@ -34,7 +34,9 @@ class GemmTileOc(NamedTuple):
     n: Fixed  # vectors of output channels
     lanes: Fixed  # numbers in a vector
     itemsize: Fixed  # bytes of a number
+    blocked: Fixed  # whether the sums of blocks of kc taps are added apart (blocked summation)
     k: int  # taps
+    kc: int  # taps of a block
     a: int  # address of the weights [n][k][lanes]
     a_tap: int  # elements from tap to tap of them
     a_vector: int  # elements from vector to vector
@@ -79,7 +81,21 @@ def _emit(w: VectorBuilder, p: GemmTileOc) -> None:
             for q in range(p.n):
                 w.set(c[i][q], w.fma(value, vectors[q], w.get(c[i][q])))
 
-    in_turns(w, p.k, add_tap)
+    if p.blocked:
+        totals = [[w.variable(w.get(sums)) for sums in row] for row in c]
+        with w.loop(b.sdiv(b.add(p.k, b.sub(p.kc, i64(1))), p.kc)) as block:
+            first = b.mul(block, p.kc)
+            rest = b.sub(p.k, first)
+            for row in c:
+                for sums in row:
+                    w.set(sums, w.zero())
+            in_turns(w, b.select(b.icmp_signed("<", rest, p.kc), rest, p.kc), lambda t: add_tap(b.add(first, t)))
+            for row, row_totals in zip(c, totals):
+                for sums, total in zip(row, row_totals):
+                    w.set(total, w.add(w.get(total), w.get(sums)))
+        c = totals
+    else:
+        in_turns(w, p.k, add_tap)
     post_ops(w, c, p.scale, p.shift, p.activation, p.slope, _of_vector)
 
     out = w.pointer(p.y)
@@ -107,6 +123,6 @@ def _tile(p):
     _emit(p, ())
 
 
-def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
+def tile(m: int, n: int, lanes: int, itemsize: int, blocked: bool = False) -> int:
     """Address of the compiled tile of m positions by n vectors of channels, which takes a GemmTileOc."""
-    return address(_tile, GemmTileOc, m=m, n=n, lanes=lanes, itemsize=itemsize)
+    return address(_tile, GemmTileOc, m=m, n=n, lanes=lanes, itemsize=itemsize, blocked=int(blocked))

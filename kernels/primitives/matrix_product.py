@@ -112,7 +112,7 @@ def _run(task, thread, a, b, y, scratch, zero, geometry):
             call(
                 g.tile if full else g.edge,
                 GemmTile(
-                    m=g.m, n=g.wide, lanes=g.lanes, itemsize=size, k=deep, a=from_a + (row * g.a_row + first) * size, x=packed,
+                    m=g.m, n=g.wide, lanes=g.lanes, itemsize=size, k=deep, kc=deep, a=from_a + (row * g.a_row + first) * size, x=packed,
                     offsets=g.offsets, y=to + row * g.y_row * size, y_row=g.y_row, vectors=g.vectors + panel * g.wide * FIELDS * 8,
                     stage=stage, bias=0, scale=0, shift=0, activation=0, slope=0, times=panels, a_step=g.a_row * size, y_step=0,
                     vectors_step=g.wide * FIELDS * 8,

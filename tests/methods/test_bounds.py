@@ -106,3 +106,14 @@ def test_what_is_named_against_the_accuracy_is_refused_not_done() -> None:
     x, weight = np.ones((1, 16, 20, 20), np.float32), np.ones((16, 16, 3, 3), np.float32)
     with pytest.raises((RefusedError, ProblemError), match="rules it out"):
         kernels.conv2d(x, weight, implementation="fft", accuracy="each")
+
+
+@pytest.mark.parametrize("channels", [48, 100, 512])
+def test_winograd_sums_channels_in_blocks(channels: int) -> None:
+    """Errors do not grow with the channels: 512 in one sum had 2e-5 of the largest output."""
+    draw = np.random.default_rng(0)
+    x = draw.standard_normal((1, channels, 24, 24)).astype(np.float32)
+    weight = draw.standard_normal((32, channels, 3, 3)).astype(np.float32)
+    found = kernels.conv2d(x, weight, padding=1, implementation="winograd")
+    right = kernels.conv2d(x.astype(np.float64), weight.astype(np.float64), padding=1, implementation="direct")
+    assert np.abs(found - right).max() <= 1e-5 * np.abs(right).max()

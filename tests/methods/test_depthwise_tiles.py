@@ -30,7 +30,7 @@ def test_depthwise_row(stream: bool, lanes: int, dtype: str) -> None:
         y = Guarded((start + 2 * count,), dtype)
         entries = np.array([(0, start, count), (1, start + count, count)], np.int64)
         place = at(a), at(x), at(offsets), at(y.array), 0, at(entries), 3
-        invoke(address, stream, 1, lanes, size, k, *place, at(bias), 0, 0, 1, 0, 2, 0, 0, entries[0].nbytes)
+        invoke(address, stream, 1, lanes, size, k, k, *place, at(bias), 0, 0, 1, 0, 2, 0, 0, entries[0].nbytes)
         expected = bias[0] + np.array([sum(a[t] * x[i + offsets[t] :][:count] for t in range(k)) for i in (0, 1)])
         np.testing.assert_array_equal(y.array[start:], np.maximum(expected, 0).ravel())
         assert np.isnan(y.array[:start]).all()

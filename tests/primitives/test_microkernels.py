@@ -29,11 +29,12 @@ from kernels.runtime.machine import pretend
 @pytest.mark.parametrize(("m", "n", "of_rows"), [(1, 8, False), (6, 4, False), (14, 2, False), (1, 1, True), (8, 3, True)])
 def test_outer_tile(m: int, n: int, of_rows: bool, lanes: int, dtype: str) -> None:
     """Two rows of outputs in one tile, their last vectors full or short; taps in turns of three and the rest; sums begun and resumed;
+    all taps at once or two by two;
     weights packed, or as given, where the other weights of a row follow."""
     size = np.dtype(dtype).itemsize
     address = (outer.tile_of_rows if of_rows else outer.tile)(m, n, lanes, size)
     y_row = n * lanes + 5
-    for k, last, resumed in itertools.product((1, 3, 7), (1, lanes - 1, lanes), (False, True)):
+    for (k, kc), last, resumed in itertools.product(((1, 1), (3, 3), (7, 7), (7, 2)), (1, lanes - 1, lanes), (False, True)):
         x = given(numbers(k * 3 + n * lanes, dtype=dtype))
         a, bias, scale, shift = (numbers(*shape, dtype=dtype, seed=seed) for seed, shape in enumerate(((k, m), (m,), (m,), (m,)), 1))
         offsets = np.append(np.arange(k) * 3, np.zeros(outer.AHEAD)).astype(np.int64)
@@ -48,7 +49,7 @@ def test_outer_tile(m: int, n: int, of_rows: bool, lanes: int, dtype: str) -> No
         rows = np.ascontiguousarray(np.pad(a.T, ((0, 0), (0, 2)), constant_values=np.nan))
         weights, step = (rows, rows.strides[0]) if of_rows else (a, 0)
         place = at(weights), at(x.array), at(offsets), at(y.array), y_row, at(entries), stage
-        invoke(address, m, n, lanes, size, k, *place, *finish, 1, step, 0, 0)
+        invoke(address, m, n, lanes, size, k, kc, *place, *finish, 1, step, 0, 0)
 
         columns = (n - 1) * lanes + last
         windows = np.stack([x.array[t * 3 : t * 3 + columns] for t in range(k)])
@@ -76,18 +77,21 @@ def test_outer_tiles_in_one_call(along: str, lanes: int, dtype: str) -> None:
         y, steps = Guarded((m, times * n * lanes), dtype), (0, 0, n * entries[0].nbytes)
         expected = a[0].T @ x
     place = at(a), at(x), at(offsets), at(y.array), y.array.shape[1], at(entries), outer.FROM_BIAS + outer.LAST
-    invoke(outer.tile(m, n, lanes, size), m, n, lanes, size, k, *place, 0, 0, 0, 0, 0, times, *steps)
+    invoke(outer.tile(m, n, lanes, size), m, n, lanes, size, k, k, *place, 0, 0, 0, 0, 0, times, *steps)
     np.testing.assert_array_equal(y.array, expected)
     assert y.zones_untouched()
 
 
 @words
+@pytest.mark.parametrize("blocked", [False, True])
 @pytest.mark.parametrize(("m", "n"), [(6, 4), (18, 1)])
-def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
-    """Lanes along output channels: the last vector of channels full or short, the output turned on its way out, or not."""
+def test_tile_across_channels(m: int, n: int, blocked: bool, lanes: int, dtype: str) -> None:
+    """Lanes along output channels: the last vector of channels full or short, the output turned on its way out, or not; all taps
+    at once or two by two."""
     size = np.dtype(dtype).itemsize
-    address = across.tile(m, n, lanes, size)
+    address = across.tile(m, n, lanes, size, blocked)
     y_row = m + 3
+    kc = 2 if blocked else 7
     for k, last, positions in itertools.product((1, 3, 7), (1, lanes - 1, lanes), {1, m}):
         x = given(numbers(k * 2 + m, dtype=dtype))
         a, bias, scale, shift = (numbers(*shape, dtype=dtype, seed=s) for s, shape in enumerate(((n, k, lanes), *[(n * lanes,)] * 3), 1))
@@ -95,7 +99,8 @@ def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
         channels = (n - 1) * lanes + last
         y = Guarded((channels, y_row), dtype)
         finish = at(bias), at(scale), at(shift), ACTIVATIONS["relu"], 0
-        invoke(address, m, n, lanes, size, k, at(a), at(x.array), at(offsets), at(y.array), y_row, positions, channels, 0, *finish)
+        read = m, n, lanes, size, blocked, k, kc, at(a), lanes, k * lanes, at(x.array), at(offsets)
+        invoke(address, *read, at(y.array), y_row, positions, channels, 0, *finish)
         windows = np.stack([x.array[t * 2 : t * 2 + m] for t in range(k)])
         sums = (bias[:, None] + a.transpose(0, 2, 1).reshape(n * lanes, k) @ windows) * scale[:, None] + shift[:, None]
         np.testing.assert_array_equal(y.array[:, :positions], np.maximum(sums[:channels], 0)[:, :positions])
@@ -103,7 +108,7 @@ def test_tile_across_channels(m: int, n: int, lanes: int, dtype: str) -> None:
         assert y.zones_untouched()
         last = Guarded((positions, channels + 2), dtype)  # channels last: the same sums, stored as they lie
         place = at(last.array), channels + 2, positions, channels, 1
-        invoke(address, m, n, lanes, size, k, at(a), at(x.array), at(offsets), *place, *finish)
+        invoke(address, *read, *place, *finish)
         np.testing.assert_array_equal(last.array[:, :channels], y.array[:, :positions].T)
         assert np.isnan(last.array[:, channels:]).all()
         assert last.zones_untouched()

@@ -111,9 +111,9 @@ def run_task(task, x, out, operands, geometry, block):
                     call(
                         read_index(g.tiles, m * g.tiles_each + n),
                         GemmTile(
-                            m=m, n=n, lanes=g.lanes, itemsize=size, k=taps, a=a, x=block, offsets=g.offsets, y=y, y_row=y_row,
-                            vectors=first, stage=stage, bias=bias, scale=scale, shift=shift, activation=g.activation, slope=g.slope,
-                            times=times, a_step=g.a_row, y_step=0, vectors_step=n * FIELDS * 8,
+                            m=m, n=n, lanes=g.lanes, itemsize=size, k=taps, kc=taps, a=a, x=block, offsets=g.offsets, y=y,
+                            y_row=y_row, vectors=first, stage=stage, bias=bias, scale=scale, shift=shift, activation=g.activation,
+                            slope=g.slope, times=times, a_step=g.a_row, y_step=0, vectors_step=n * FIELDS * 8,
                         ),
                     )  # fmt: skip
                     first += times * n * FIELDS * 8

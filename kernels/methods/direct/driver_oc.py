@@ -71,8 +71,8 @@ def run_task(task, x, out, operands, geometry, block):
             call(
                 read_index(g.tiles, n),
                 GemmTileOc(
-                    m=g.m, n=n, lanes=g.lanes, itemsize=size, k=g.k, a=a, a_tap=g.a_tap, a_vector=g.a_channel * g.lanes,
-                    x=block + first * size, offsets=g.offsets, y=y + first * step * size, y_row=y_row,
+                    m=g.m, n=n, lanes=g.lanes, itemsize=size, blocked=0, k=g.k, kc=g.k, a=a, a_tap=g.a_tap,
+                    a_vector=g.a_channel * g.lanes, x=block + first * size, offsets=g.offsets, y=y + first * step * size, y_row=y_row,
                     positions=min(g.m, number - first), channels=channels, last=g.side_by_side, bias=bias,
                     scale=scale, shift=shift, activation=g.activation, slope=g.slope,
                 ),

@@ -27,6 +27,7 @@ TILES = {1: (1,), 2: (5, 3), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and ax
 # and rectified input in two dimensions, the largest of all outputs: 0.1 and 2.6 for F(3,2) and F(5,2), 0.3, 2.3, 4.0 for F(2,3), F(4,3)
 # and F(6,3), 0.9 and 2.6 for F(2,5) and F(4,5); the squares below are 2 to 5 times that, or more
 GROWTH = {(1, 1): 1.0, (3, 2): 1.2, (5, 2): 3.0, (2, 3): 1.2, (4, 3): 2.5, (6, 3): 3.0, (2, 5): 2.0, (4, 5): 3.0}
+SUMMED = 48  # input channels whose products are summed in registers, before all such sums are added; see README
 TOGETHER, FEW = 16, 3  # vectors of tiles up to which images share a task, and up to which products may have lanes along output channels
 BROUGHT, MORE_BROUGHT = 7.5, 0.06  # cycles per point and vector to bring and transform patches: 8.1 of 16 points, 9.2 of 36, 11.4 of 64
 CALLED = 75  # cycles to call, begin and end a transform: one vector of 16 points took 230 in all on the way in, 137 on the way out
@@ -143,10 +144,15 @@ def holds_windows(problem: Conv, block: Blocking) -> Any:
 
 
 def error(problem: Conv, block: Blocking) -> float:
-    """Largest error to expect, as a share of the largest output: that of summing c_in products, times the growth of the tile."""
-    eps = float(np.finfo(problem.dtype).eps)
+    """Largest error to expect, as a share of the largest output: that of summing c_in products in blocks, times the growth of the tile."""
+    eps, ins = float(np.finfo(problem.dtype).eps), problem.c_in // problem.groups
     growth = math.prod(GROWTH[m, r] for m, r in zip((block.mh, block.mw), problem.kernel))
-    return 4 * eps * growth * (problem.c_in // problem.groups + 1) ** 0.5
+    return 4 * eps * growth * (summed(ins) + -(-ins // SUMMED)) ** 0.5
+
+
+def summed(channels: int) -> int:
+    """Input channels of a block of sums: nearly equal ones of at most SUMMED."""
+    return -(-channels // -(-channels // SUMMED))
 
 
 def _table(problem: Conv, threads: int) -> list[Blocking]:

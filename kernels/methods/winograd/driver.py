@@ -103,7 +103,7 @@ def run_task(task, x, out, operands, geometry, block):
                         call(
                             g.gemm_tile_oc,
                             GemmTileOc(  # nothing follows
-                                m=g.oc_m, n=g.tile_n, lanes=g.lanes, itemsize=size, k=g.ins, a=a, a_tap=g.lanes,
+                                m=g.oc_m, n=g.tile_n, lanes=g.lanes, itemsize=size, blocked=0, k=g.ins, kc=g.kc, a=a, a_tap=g.lanes,
                                 a_vector=g.ins * g.lanes, x=source + first * size, offsets=table, y=y + first * size, y_row=padded,
                                 positions=min(g.oc_m, g.images * number - first), channels=g.m_edge, last=0, bias=0, scale=0, shift=0,
                                 activation=0, slope=0,
@@ -123,9 +123,9 @@ def run_task(task, x, out, operands, geometry, block):
                     call(
                         read_index(g.tiles, m * g.tiles_each + n),
                         GemmTile(  # sums start at zero and nothing follows
-                            m=m, n=n, lanes=g.lanes, itemsize=size, k=g.ins, a=a, x=source, offsets=table, y=y, y_row=padded,
-                            vectors=entries, stage=FROM_BIAS + LAST, bias=0, scale=0, shift=0, activation=0, slope=0, times=times,
-                            a_step=m * g.ins * size, y_step=m * padded * size, vectors_step=0,
+                            m=m, n=n, lanes=g.lanes, itemsize=size, k=g.ins, kc=g.kc, a=a, x=source, offsets=table, y=y,
+                            y_row=padded, vectors=entries, stage=FROM_BIAS + LAST, bias=0, scale=0, shift=0, activation=0, slope=0,
+                            times=times, a_step=m * g.ins * size, y_step=m * padded * size, vectors_step=0,
                         ),
                     )  # fmt: skip
                     t += times
@@ -176,7 +176,7 @@ def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = Fals
     block = dataclasses.replace(block, rows=min(block.rows, tiles_h), columns=min(block.columns, tiles_w))  # a pool may leave out the last
     seen = layout(blocking.tiling(problem, block), False, block.rows, block.columns, lanes)
     th, tw = block.patch(problem)
-    points = th * tw
+    points, kc = th * tw, blocking.summed(ins)
     words, output_words = tile_load.entry_words(th, tw, lanes), tile_store.entry_words(block.mw, lanes)
     row_blocks, column_blocks = -(-tiles_h // block.rows), -(-tiles_w // block.columns)
     most = block.pitch(lanes)
@@ -207,10 +207,10 @@ def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = Fals
     geometry = WinogradTiles.packed(
         **common(problem, oh, ow), **pooling, **fields, mh=block.mh, mw=block.mw, rh=problem.kernel[0], rw=problem.kernel[1], points=points,
         tiles_h=tiles_h, tiles_w=tiles_w, rows=block.rows, columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
-        images=block.images, row_step=1, phases=1, span=seen.span, tile_n=block.n, m_tiles=m_tiles, m_edge=m_edge,
+        images=block.images, row_step=1, phases=1, span=seen.span, kc=kc, tile_n=block.n, m_tiles=m_tiles, m_edge=m_edge,
         m_full_tiles=m_full_tiles, m_most=block.height(lanes), channels=block.channels, oc_splits=block.oc_splits, pitch_vectors=most,
         oc_m=block.m if block.oc_lanes else 0,
-        gemm_tile_oc=gemm_tile_oc.tile(block.m, block.n, lanes, size) if block.oc_lanes else 0, tiles=tiles.ctypes.data,
+        gemm_tile_oc=gemm_tile_oc.tile(block.m, block.n, lanes, size, ins > kc) if block.oc_lanes else 0, tiles=tiles.ctypes.data,
         tiles_each=tiles.shape[1], input=input_transform(shape, lanes, size), output=output_transform(shape, lanes, size),
         entry_words=words, output_words=output_words, block=tile_load.BLOCK // size, ahead=0 if fields["last_in"] else beyond,
         ahead_out=0 if problem.pool or last else oh * ow, outputs_offset=outputs_offset, v_offset=v_offset, m_offset=m_offset,

@@ -26,6 +26,7 @@ class WinogradTiles(Convolution, PoolAfter, ChannelsLast):
     row_step = integer("1; for the staging buffer, input rows from line to line")
     phases = integer("1; for the staging buffer, input rows that take turns")
     span = integer("input columns that a block of tiles reads")
+    kc = integer("input channels whose products are summed in registers")
     tile_n = integer("vectors of tiles of a GEMM tile at most")
     m_tiles = integer("GEMM tiles of a group's output channels")
     m_edge = integer("channels of an edge tile; full tiles, which come first, have one more")
