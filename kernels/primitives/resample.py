@@ -1,6 +1,8 @@
 """One axis of an array at other positions: each output is a weighted sum of a few inputs along it, as bilinear and cubic resizing want it.
 
-Where numbers lie behind the axis, whole lines of them are combined by vector passes; along the last axis each output gathers its own.
+Where numbers lie behind the axis, whole lines of them are combined by vector passes. Along the last axis some rows are transposed, combined
+like that and transposed back, in scratch that stays in cache: a quarter of the time that gathering number by number takes, which is left
+to few rows and to long ones.
 """
 
 from __future__ import annotations
@@ -12,16 +14,18 @@ import numpy as np
 
 from kernels.cost.calibration import threads_for
 from kernels.primitives.records import Record, address, integer
+from kernels.primitives.transpose import Transpose, transpose
 from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed, read_number, write_number
 from kernels.runtime.regions import region
-from kernels.runtime.scratch import handle
+from kernels.runtime.scratch import Scratch, handle, whole
 
 Array = np.ndarray
 
 ROWS = 4  # rows of the last axis that a thread takes at a time
+MOST, CACHED = 128, 1 << 17  # rows that are transposed at a time, and bytes of them and what comes out
 
 
 class Lines(Record):
@@ -56,6 +60,47 @@ def _lines(task, thread, x, y, geometry):
         call(g.more, VectorPass(form=g.more_form, lanes=lanes, itemsize=size, y=to, a=place, b=to, c=to, numbers=numbers, p=p, q=0))
 
 
+class Turned(Lines):
+    """A task where rows are transposed."""
+
+    transpose = address("of the micro-kernel; takes a Transpose")
+    outer = integer("rows")
+    rows = integer("of a task")
+    share = integer("bytes of a thread's scratch")
+
+
+@region
+def _turned(task, thread, x, y, scratch, geometry):
+    """Some rows along the last axis; x, y and scratch are handles, geometry: Turned."""
+    g = geometry[0]
+    lanes, size, pitch = g.lanes, g.itemsize, g.rows * g.itemsize
+    rows, own = min(g.rows, g.outer - task * g.rows), pointed(scratch) + thread * g.share
+    source, made, to = pointed(x) + task * g.n * pitch, own + g.n * pitch, pointed(y) + task * g.m * pitch
+    call(
+        g.transpose,
+        Transpose(lanes=lanes, itemsize=size, dst=own, dst_pitch=g.rows, src=source, src_pitch=g.n, rows=rows, columns=g.n),
+    )  # fmt: skip
+    for i in range(g.m):
+        inputs, weights, at = g.inputs + 8 * i * g.taps, g.weights + 8 * i * g.taps, made + i * pitch
+        place, p = own + read_index(inputs, 0) * pitch, read_index(weights, 0)
+        call(g.first, VectorPass(form=g.first_form, lanes=lanes, itemsize=size, y=at, a=place, b=place, c=place, numbers=rows, p=p, q=0))
+        for k in range(1, g.taps):
+            place, p = own + read_index(inputs, k) * pitch, read_index(weights, k)
+            call(g.more, VectorPass(form=g.more_form, lanes=lanes, itemsize=size, y=at, a=place, b=at, c=at, numbers=rows, p=p, q=0))
+    call(
+        g.transpose,
+        Transpose(lanes=lanes, itemsize=size, dst=to, dst_pitch=g.m, src=made, src_pitch=g.rows, rows=g.m, columns=rows),
+    )  # fmt: skip
+
+
+def _rows(outer: int, n: int, m: int, size: int, lanes: int, threads: int) -> int:
+    """Rows that are transposed at a time; 0 where there are too few, or too long ones."""
+    rows = min(MOST, CACHED // ((n + m) * size) // lanes * lanes)
+    while threads > 1 and rows > lanes and outer < 4 * threads * rows:
+        rows = max(lanes, rows // 2 // lanes * lanes)
+    return rows if rows and outer >= lanes // 2 else 0
+
+
 @region
 def _numbers(task, thread, x, y, inputs, weights, size, zero, outer, n, m, taps):
     """A few rows along the last axis."""
@@ -78,21 +123,39 @@ def resample(
     size, lanes, (m, taps) = dtype.itemsize, machine().lanes(dtype.itemsize), inputs.shape
     threads = threads_for(outer * m * inner * taps * (1 if inner == 1 else 4 / lanes), threads)
     table = np.ascontiguousarray(inputs, np.int64)
-    if inner == 1:
+    rows = _rows(outer, n, m, size, lanes, threads) if inner == 1 else 0
+    if inner == 1 and not rows:
         held = np.ascontiguousarray(weights, dtype)
         fixed: tuple[Any, ...] = handle(table), handle(held), size, dtype.type(0), outer, n, m, taps
         launch, tasks = _numbers.ready(0, 0, *fixed), -(-outer // ROWS)
     else:
         held = np.array([[bits(float(weight)) for weight in row] for row in weights], np.int64)
         (first, first_form), (more, more_form) = line("affine", lanes, size), line("axpy", lanes, size)
-        geometry = Lines.packed(
-            first=first, first_form=first_form, more=more, more_form=more_form, lanes=lanes, itemsize=size, n=n, m=m, inner=inner,
-            taps=taps, inputs=table.ctypes.data, weights=held.ctypes.data,
-        )  # fmt: skip
+        lines = {
+            "first": first, "first_form": first_form, "more": more, "more_form": more_form, "lanes": lanes, "itemsize": size, "n": n,
+            "m": m, "inner": inner, "taps": taps, "inputs": table.ctypes.data, "weights": held.ctypes.data,
+        }  # fmt: skip
+        if rows:
+            return _by_transposing(lines, outer, rows, threads, (table, held))
+        geometry = Lines.packed(**lines)
         fixed = (geometry,)
         launch, tasks = _lines.ready(0, 0, geometry), outer * m
 
     def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = (table, held)) -> None:
         launch(threads, tasks, handle(x), handle(y), *fixed)
+
+    return run
+
+
+def _by_transposing(lines: dict[str, int], outer: int, rows: int, threads: int, held: tuple[Array, ...]) -> Callable[[Array, Array], None]:
+    size = lines["itemsize"]
+    share = whole((lines["n"] + lines["m"]) * rows * size)
+    geometry = Turned.packed(**lines, transpose=transpose(lines["lanes"], size), outer=outer, rows=rows, share=share)
+    launch, tasks, kept = _turned.ready(0, 0, 0, geometry), -(-outer // rows), Scratch(share * threads)
+
+    def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = held) -> None:
+        scratch = kept.take()
+        launch(threads, tasks, handle(x), handle(y), handle(scratch), geometry)
+        kept.give(scratch)
 
     return run

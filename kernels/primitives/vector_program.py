@@ -129,7 +129,7 @@ def _load(to, size, source, part, helpers, zero):
         return
     for r in range(rows):
         place, first = to + r * count * size, source + r * own
-        if stride == 0:
+        if stride == 0 and (pitch == 0 or count >= lanes):
             write_number(helpers.cell, np.float64(_get(first, code, zero)))
             p, numbers = read_index(helpers.cell, 0), rows * count if pitch == 0 else count
             call(
@@ -138,6 +138,10 @@ def _load(to, size, source, part, helpers, zero):
             )  # fmt: skip
             if pitch == 0:
                 return
+        elif stride == 0:
+            value = _get(first, code, zero)
+            for i in range(count):
+                write_number(place + i * size, value)
         elif code == (0 if size == 4 else 1) and stride == 1:
             copy_bytes(place, first, count * size)
         elif code == (0 if size == 4 else 1):

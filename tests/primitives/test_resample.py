@@ -9,10 +9,12 @@ import pytest
 
 from kernels.primitives.resample import resample
 
+CASES = [(1, 3, 7, 1), (50, 16, 33, 1), (1000, 64, 128, 1), (9, 5, 3, 1), (20, 5000, 7000, 1), (3, 5, 4, 2), (4, 9, 20, 300), (1, 1, 6, 17)]
+
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("taps", [1, 2, 4])
-@pytest.mark.parametrize("outer, n, m, inner", [(1, 3, 7, 1), (50, 16, 33, 1), (3, 5, 4, 2), (4, 9, 20, 300), (1, 1, 6, 17)])
+@pytest.mark.parametrize("outer, n, m, inner", CASES)
 def test_against_numpy(outer: int, n: int, m: int, inner: int, taps: int, dtype: Any) -> None:
     rng = np.random.default_rng(0)
     inputs, weights = rng.integers(0, n, (m, taps)), rng.standard_normal((m, taps))
