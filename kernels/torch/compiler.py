@@ -19,7 +19,8 @@ import kernels.torch.aten  # noqa: F401  registers what is read
 from kernels.torch.aten.reading import refusal
 from kernels.torch.interpolate import keep_whole
 from kernels.torch.lengths import free_symbols, lengths_from_inputs, own_symbols
-from kernels.torch.regions import Region
+from kernels.torch.regions import Account, Region
+from kernels.torch.shared_memory import REASON, views_last
 
 aten = torch.ops.aten
 
@@ -43,14 +44,13 @@ FEW = 4  # operators from which on a region without a heavy one is ours
 class Compiled:
     """What became of one graph: our regions, and the operators that PyTorch does with the reason."""
 
-    regions: tuple[Region, ...]
+    regions: tuple[Account, ...]
     rest: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
         lines = [f"{len(self.regions)} regions, {len(self.rest)} operators left to PyTorch"]
         for i, region in enumerate(self.regions):
-            names = [str(node.target) for node in region.nodes if node.target is not operator.getitem]
-            counts = collections.Counter(name.removeprefix("aten.") for name in names)
+            counts = collections.Counter(region.operators)
             said = f"; PyTorch computed it: {region.reason}" if region.reason else ""
             lines.append(f"region {i}: " + ", ".join(f"{name} x{count}" if count > 1 else name for name, count in counts.items()) + said)
         lines += [f"{name}: {reason}" for name, reason in self.rest]
@@ -88,8 +88,9 @@ def _cut(module: fx.GraphModule, example_inputs: Sequence[Any], fixed: Iterable[
     for node in graph.nodes:  # results of ours lie contiguous, whatever the trace says
         if node.target is aten.view.default:
             node.target = aten.reshape.default
+    apart = views_last(module)
     lengths_from_inputs(module)
-    reasons = {node: refusal(node) for node in graph.nodes if node.op == "call_function"}
+    reasons = {node: REASON if node in apart else refusal(node) for node in graph.nodes if node.op == "call_function"}
     regions: list[Region] = []
     if not any("as_strided" in str(node.target) for node in reasons):
         for partition in _partitions(module, reasons):
@@ -100,10 +101,10 @@ def _cut(module: fx.GraphModule, example_inputs: Sequence[Any], fixed: Iterable[
         if not node._erased and not isinstance(node.meta.get("val"), torch.SymInt)
     )
     legalize_graph(module)  # what a region reads may have stood behind what it replaced
-    RECENT.append(Compiled(tuple(regions), rest))
+    RECENT.append(Compiled(tuple(region.account for region in regions), rest))  # no weights are held by what is told
     module.graph.lint()
     module.recompile()
-    return make_boxed_func(_alone(module, regions) or module.forward)
+    return _alone(module, regions) or make_boxed_func(module.forward)
 
 
 def _static(module: fx.GraphModule) -> set[fx.Node]:
@@ -186,13 +187,16 @@ def _alone(module: fx.GraphModule, regions: list[Region]) -> Callable[..., Any] 
     region = regions[0]
     if None in results:
         return None
-    straight, single = order == list(range(len(placeholders))), calls[1:] == []
+    straight, single, given = order == list(range(len(placeholders))), calls[1:] == [], region.run
+    if single and len(results) != 1:
+        return None
 
-    def run(*args: Any) -> Any:
-        found = region(*args) if straight else region(*[args[i] for i in order])
+    def run(args: list[Any]) -> Any:
+        found = given(args if straight else [args[i] for i in order])
         return (found,) if single else [found[i] for i in results]  # type: ignore[index]
 
-    return run if not single or len(results) == 1 else None
+    run._boxed_call = True  # type: ignore[attr-defined]  # takes its arguments as one list
+    return run
 
 
 def _position(node: Any, call: fx.Node) -> int | None:

@@ -13,6 +13,8 @@ DTYPES = (torch.float32, torch.float64)
 
 def refusal(x: torch.Tensor, *others: torch.Tensor | None) -> str | None:
     """Why these tensors go to PyTorch's own operator; None where ours computes them."""
+    if not isinstance(x, torch.Tensor):
+        return f"x is a {type(x).__name__}, not a tensor"
     if x.layout is not torch.strided or not x.is_cpu:
         return f"x is a {x.layout} tensor on {x.device}; ours compute dense tensors on the CPU"
     if x.dtype not in DTYPES:
@@ -20,6 +22,8 @@ def refusal(x: torch.Tensor, *others: torch.Tensor | None) -> str | None:
     for name, other in zip(("weight", "bias"), others):
         if other is None:
             continue
+        if not isinstance(other, torch.Tensor):
+            return f"{name} is a {type(other).__name__}, not a tensor"
         if other.layout is not torch.strided or other.device != x.device or other.dtype != x.dtype:
             return f"{name} is a {other.layout} {other.dtype} tensor on {other.device}; it must be as x is, {x.dtype} on {x.device}"
     return None
@@ -28,6 +32,12 @@ def refusal(x: torch.Tensor, *others: torch.Tensor | None) -> str | None:
 def autocast() -> str | None:
     """Why a call that `torch.autocast` would compute in another dtype goes to PyTorch's own operator."""
     return "autocast is on, it asks for another dtype than the tensors have" if torch.is_autocast_enabled("cpu") else None
+
+
+def forward_mode() -> str | None:
+    """Why a call that forward-mode derivatives are carried through goes to PyTorch's own operator."""
+    carried = forward_ad._current_level >= 0 and not torch.compiler.is_compiling()
+    return "forward-mode derivatives are asked for, which ours do not carry" if carried else None
 
 
 def _of_new_thread() -> tuple[set[tuple[int, int]], set[int]]:

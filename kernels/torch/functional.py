@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from torch.overrides import handle_torch_function, has_torch_function
 
 from kernels.runtime.bounded_cache import Recent
 from kernels.torch import arguments as read
 from kernels.torch.compute import Bound, Note, kept, threads
-from kernels.torch.eligibility import autocast, differentiated, refusal, undisturbed
+from kernels.torch.eligibility import autocast, differentiated, forward_mode, refusal, undisturbed
 from kernels.torch.operators import OPERATORS, WITH_INDICES
 
 Tensor = torch.Tensor
@@ -49,8 +50,15 @@ def _again(input: Tensor, weight: Tensor, bias: Tensor | None, key: Any) -> Boun
 
 def _at_once(input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> bool:
     """Whether the call is an inference on contiguous tensors that nobody traces."""
+    if not isinstance(input, Tensor):
+        return False
     quiet = not torch.compiler.is_compiling() and undisturbed(input, weight, bias)
     return quiet and not differentiated(input, weight, bias) and input.is_contiguous()
+
+
+def _overridden(op: str, tensors: tuple[Any, ...], *arguments: Any) -> Any:
+    """A call that a subclass of tensors, a mode of PyTorch's or torch.fx's tracing takes in its hands."""
+    return handle_torch_function(globals()[op], tensors, *arguments)
 
 
 def _theirs(op: str, note: Note | None, reason: str | None, *arguments: Any) -> Any:
@@ -91,13 +99,15 @@ def _convolve(
     note: Note | None,
 ) -> Tensor:  # fmt: skip
     """One convolution, from its numbers as they are given and as the operator takes them."""
+    if has_torch_function((input, weight, bias)) and not torch.compiler.is_compiling():
+        return _overridden(op, (input, weight, bias), input, weight, bias, *given)
     if at_once := _at_once(input, weight, bias):
         key = op, input.shape, input.dtype, threads(), *given
         if bound := _again(input, weight, bias, key):
             if note:
                 note.method, note.reason = bound.method, None
             return bound(input)
-    reason = refusal(input, weight, bias) or autocast()
+    reason = refusal(input, weight, bias) or autocast() or forward_mode()
     if reason is None:
         try:
             canonical = numbers()
@@ -145,6 +155,8 @@ def _pool(
     op: str, input: Tensor, given: tuple[Any, ...], numbers: Callable[[], tuple[Any, ...]], return_indices: bool, note: Note | None
 ) -> Any:
     """One pool, from its numbers as they are given and as the operator takes them."""
+    if has_torch_function((input,)) and not torch.compiler.is_compiling():
+        return _overridden(op, (input,), input, *given)
     if at_once := _at_once(input):
         key = op, input.shape, input.dtype, threads(), *given
         try:
@@ -155,7 +167,7 @@ def _pool(
             if note:
                 note.method, note.reason = bound.method, None
             return bound(input)
-    reason = refusal(input)
+    reason = refusal(input) or forward_mode()
     if reason is None:
         try:
             canonical = numbers()

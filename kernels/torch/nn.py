@@ -205,6 +205,11 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """The normalised input, (N, C, *spatial)."""
+        if not isinstance(input, Tensor):  # torch.fx traces
+            batch = self.training or self.running_mean is None
+            return functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, batch, self.momentum or 0.0, self.eps
+            )
         note = noted(self)
         if note is None or input.dim() != self._axes + 2:
             return super().forward(input)

@@ -176,4 +176,18 @@ def _register(family: Family, axes: int) -> Operator:
     return Operator(name, axes, dispatched, at_once, function)
 
 
+def _count_flops() -> None:
+    """Tell PyTorch's flop counter what a convolution counts."""
+    from torch.utils.flop_counter import conv_flop_count, register_flop_formula
+
+    for axes in (1, 2, 3):
+        for name, transposed in (("conv", False), ("conv_transpose", True)):
+
+            def count(x: Any, weight: Any, *_: Any, out_shape: Any, transposed: bool = transposed, **__: Any) -> int:
+                return int(conv_flop_count(list(x), list(weight), list(out_shape), transposed=transposed))
+
+            register_flop_formula(getattr(getattr(torch.ops, NAMESPACE), f"{name}{axes}d"))(count)
+
+
 OPERATORS = {operator.name: operator for family in FAMILIES for axes in (1, 2, 3) for operator in [_register(family, axes)]}
+_count_flops()

@@ -7,8 +7,9 @@ is read anew. Where weights go on changing, as in training, PyTorch's own operat
 
 from __future__ import annotations
 
+import operator
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from kernels.problem.errors import ProblemError, RefusedError
 from kernels.runtime.bounded_cache import Recent
 from kernels.torch.aten.reading import Reading
 from kernels.torch.compute import array_of, threads
+from kernels.torch.memory_orders import order_of
 from kernels.torch.program import Program
 
 Tensor = torch.Tensor
@@ -37,10 +39,32 @@ class Weights:
         self.programs: Recent[Program] = Recent(SHAPES, SHAPES)
         self.calls = 0
 
+    def are(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether it was made of these tensors as they are now."""
+        return all(map(operator.is_, tensors, self.tensors)) and stamp(tensors) == self.stamp
+
+
+_VERSION, _ADDRESS = operator.attrgetter("_version"), Tensor.data_ptr
+
 
 def stamp(tensors: Sequence[Tensor]) -> list[int]:
     """What changes with the values or the memory of weights. Raises RuntimeError for inference tensors, which count no versions."""
-    return [each._version for each in tensors] + [each.data_ptr() for each in tensors]
+    return [*map(_VERSION, tensors), *map(_ADDRESS, tensors)]
+
+
+def _picking(indices: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """What takes these of a sequence, in one call."""
+    if len(indices) > 1 and indices != list(range(indices[0], indices[-1] + 1)):
+        return operator.itemgetter(*indices)
+    return operator.itemgetter(slice(indices[0], indices[-1] + 1) if indices else slice(0))
+
+
+class Account:
+    """What is told of a region when it is gone too: its operators, and why PyTorch computed the last call that it did."""
+
+    def __init__(self, operators: Sequence[str]) -> None:
+        self.operators = tuple(operators)
+        self.reason: str | None = None
 
 
 class Region:
@@ -54,22 +78,35 @@ class Region:
         self.static = [i for i, (kind, fixed) in enumerate(zip(kinds, static)) if kind and fixed]
         self.inputs = [i for i, (kind, fixed) in enumerate(zip(kinds, static)) if kind and not fixed]
         self.symbols = _symbols(self.placeholders)
-        self.reason: str | None = None  # why PyTorch computed the last call that it did
+        (output,) = (node for node in nodes if node.op == "output")
+        self._several = isinstance(output.args[0], list | tuple)
+        self._results: list[fx.Node] = list(output.args[0]) if self._several else [output.args[0]]  # type: ignore[arg-type]
+        self._orders_in = [order_of(self.placeholders[i].meta["val"]) for i in self.inputs]
+        self._orders_out = [order_of(node.meta["val"]) for node in self._results]
+        names = [str(node.target) for node in nodes if node.op == "call_function" and node.target is not operator.getitem]
+        self.account = Account([name.removeprefix("aten.") for name in names])
         self._weights: dict[tuple[int, ...], Weights] = {}
         self._restless: dict[tuple[int, ...], int] = {}
+        self._latest: Weights | None = None
+        self._pick_static, self._pick_inputs = _picking(self.static), _picking(self.inputs)
         self._lock = threading.Lock()
-
-    @property
-    def nodes(self) -> list[fx.Node]:
-        """What it computes."""
-        return [node for node in self.module.graph.nodes if node.op == "call_function"]
 
     def __call__(self, *args: Any) -> Any:
         """What the part gives: a tensor or a tuple of them."""
-        weights = self._held([args[i] for i in self.static])
-        if weights is None:
-            return self.module.forward(*args)
-        lengths = tuple([args[i] if axis is None else args[i].shape[axis] for _, i, axis in self.symbols])
+        return self.run(args)
+
+    def run(self, args: Sequence[Any]) -> Any:
+        """The same for arguments in a sequence."""
+        tensors = self._pick_static(args)
+        latest = self._latest
+        if latest is None or not latest.are(tensors):
+            latest = self._held(tensors)
+            if latest is None:
+                return self.module.forward(*args)
+            self._latest = latest
+        latest.calls += 1
+        weights = latest
+        lengths = [args[i] if axis is None else args[i].shape[axis] for _, i, axis in self.symbols]
         key = threads(), *lengths
         program = weights.programs.get(key)
         if program is None:
@@ -77,19 +114,18 @@ class Region:
             if program is None:
                 return self.module.forward(*args)
             weights.programs.put(key, program, 1)
-        return program([args[i] for i in self.inputs])
+        return program(self._pick_inputs(args))
 
-    def _held(self, tensors: list[Tensor]) -> Weights | None:
+    def _held(self, tensors: Sequence[Tensor]) -> Weights | None:
         """These weights as they are now; None where PyTorch is to compute."""
         name = tuple(map(id, tensors))
         found = self._weights.get(name)
         try:
             now = stamp(tensors)
         except RuntimeError:
-            self.reason = "its weights are inference tensors, which do not tell when they change"
+            self.account.reason = "its weights are inference tensors, which do not tell when they change"
             return None
         if found is not None and found.stamp == now:
-            found.calls += 1
             return found
         with self._lock:
             restless = self._restless.get(name, 0)
@@ -100,16 +136,15 @@ class Region:
             while len(self._weights) > WEIGHTS:
                 self._weights.pop(next(iter(self._weights)))
         if restless >= RESTLESS:  # read again once they rest
-            self.reason = "its weights change from call to call, as in training"
+            self.account.reason = "its weights change from call to call, as in training"
             return None
-        found.calls = 1
         return found
 
-    def _prepare(self, weights: Weights, count: int, lengths: tuple[int, ...]) -> Program | None:
+    def _prepare(self, weights: Weights, count: int, lengths: Sequence[int]) -> Program | None:
         try:
-            return Program(*self.read(weights.tensors, lengths), threads=count)
+            return Program(*self.read(weights.tensors, lengths), self._orders_in, self._orders_out, threads=count)
         except (ProblemError, RefusedError) as error:
-            self.reason = str(error)
+            self.account.reason = str(error)
             return None
 
     def read(self, tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[Graph, bool]:
@@ -119,17 +154,15 @@ class Region:
         for i, node in enumerate(self.placeholders):
             if i in constants:
                 reading.values[node] = reading.constant(_numbers(constants[i]))
-            elif i in self.inputs:
-                reading.values[node] = reading.graph.input(f"x{self.inputs.index(i)}", reading.shape(node), reading.dtype(node))
+        for number, (i, order) in enumerate(zip(self.inputs, self._orders_in)):
+            node = self.placeholders[i]
+            reading.values[node] = reading.entering(f"x{number}", reading.shape(node), reading.dtype(node), order)
         for node in self.module.graph.nodes:
             if node.op == "call_function":
                 reading.read(node)
-        (output,) = (node for node in self.module.graph.nodes if node.op == "output")
-        several = isinstance(output.args[0], list | tuple)
-        results = list(output.args[0]) if several else [output.args[0]]
-        for i, node in enumerate(results):
-            reading.graph.output(f"y{i}", reading.values[node])
-        return reading.graph, several
+        for number, (node, order) in enumerate(zip(self._results, self._orders_out)):
+            reading.leaving(f"y{number}", reading.values[node], order)
+        return reading.graph, self._several
 
 
 def _numbers(tensor: Tensor) -> np.ndarray:

@@ -17,6 +17,7 @@ from torch import fx
 
 from kernels.network.graph import Graph, Value
 from kernels.torch.compute import NUMPY
+from kernels.torch.memory_orders import Order, inverse
 
 Target = Any
 Refuses = Callable[[fx.Node], str | None]
@@ -103,6 +104,17 @@ class Reading:
     def constant(self, numbers: Any, dtype: Any = None) -> Value:
         """Numbers that the model brings."""
         return self.graph.constant(numbers, dtype)
+
+    def entering(self, name: str, shape: Sequence[int], dtype: np.dtype, order: Order | None) -> Value:
+        """An input of this shape, whose axes lie in memory in this order; the graph is given it as it lies."""
+        if order is None:
+            return self.graph.input(name, shape, dtype)
+        given = self.graph.input(name, [shape[axis] for axis in order], dtype)
+        return self.graph.node("Transpose", given, perm=list(inverse(order)))
+
+    def leaving(self, name: str, value: Value, order: Order | None) -> None:
+        """An output, in memory in this order of axes."""
+        self.graph.output(name, value if order is None else self.graph.node("Transpose", value, perm=list(order)))
 
     def ints(self, numbers: Sequence[int]) -> Value:
         """Lengths, axes or the like, as ONNX's operators take them."""

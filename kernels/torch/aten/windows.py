@@ -46,7 +46,7 @@ def _per_axis(numbers: Any, axes: int) -> list[int]:
     return numbers * axes if len(numbers) == 1 else numbers
 
 
-def _only_values(node: fx.Node) -> str | None:
+def only_values(node: fx.Node) -> str | None:
     """Max pools whose positions somebody reads stay PyTorch's."""
     if any(user.target is operator.getitem and user.args[1] != 0 for user in node.users):
         return "the positions of its maxima are read"
@@ -66,17 +66,18 @@ def _pooled(r: Reading, node: fx.Node, op: str, x: Any, shape: tuple[int, ...], 
     return r.reshaped(y, shape) if alone else y
 
 
-@reads(aten.max_pool2d_with_indices.default, aten.max_pool3d_with_indices.default, refuses=_only_values)
+@reads(aten.max_pool2d_with_indices.default, aten.max_pool3d_with_indices.default, refuses=only_values)
 def _max_pool(
     r: Reading, node: fx.Node, x: Any, kernel: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,), ceil: bool = False
 ) -> Any:
     shape = tuple(r.number(list(node.meta["val"][0].shape)))
-    return (_maxima(r, node, x, shape, kernel, stride, padding, dilation, ceil),)
+    return (maxima(r, node, x, shape, kernel, stride, padding, dilation, ceil),)
 
 
-def _maxima(
+def maxima(
     r: Reading, node: fx.Node, x: Any, shape: tuple[int, ...], kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
 ) -> Value:
+    """A max pool, of lengths that may be one for all axes."""
     axes = _axes(node)
     kernel, padding, dilation = (_per_axis(r.number(each), axes) for each in (kernel, padding, dilation))
     numbers = {"kernel_shape": kernel, "strides": _per_axis(r.number(stride) or kernel, axes), "pads": padding * 2, "dilations": dilation}
@@ -92,26 +93,28 @@ def _axes(node: fx.Node) -> int:
 def _max_pool_alone(
     r: Reading, node: fx.Node, x: Any, kernel: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,), ceil: bool = False
 ) -> Value:
-    return _maxima(r, node, x, r.shape(node), kernel, stride, padding, dilation, ceil)
+    return maxima(r, node, x, r.shape(node), kernel, stride, padding, dilation, ceil)
 
 
-def _own_divisor(node: fx.Node) -> str | None:
+def own_divisor(node: fx.Node) -> str | None:
+    """Why an average pool stays PyTorch's."""
     divisor = node.args[6] if len(node.args) > 6 else node.kwargs.get("divisor_override")
     return "it has a divisor of its own" if divisor is not None else _floats(node)
 
 
-@reads(aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default, refuses=_own_divisor)
-def _avg_pool(
+@reads(aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default, refuses=own_divisor)
+def averages(
     r: Reading, node: fx.Node, x: Any, kernel: Any, stride: Any = (), padding: Any = (0,), ceil: bool = False, counted: bool = True,
     divisor: Any = None,
 ) -> Value:  # fmt: skip
+    """An average pool without a divisor of its own."""
     axes = _axes(node)
     kernel = _per_axis(r.number(kernel), axes)
     return _pooled(r, node, "AveragePool", x, r.shape(node), axes, kernel_shape=kernel, strides=_per_axis(r.number(stride) or kernel, axes),
                    pads=_per_axis(r.number(padding), axes) * 2, ceil_mode=int(ceil), count_include_pad=int(counted))  # fmt: skip
 
 
-def _uneven(axes: int) -> Any:
+def uneven(axes: int) -> Any:
     """Adaptive pools whose windows are not all alike stay PyTorch's; lengths that are symbols must be reduced to one."""
 
     def refuses(node: fx.Node) -> str | None:
@@ -120,39 +123,40 @@ def _uneven(axes: int) -> Any:
         for n, o in zip(size, outputs):
             if isinstance(o, torch.SymInt) or (isinstance(n, torch.SymInt) and o != 1) or (o != 1 and n % o):
                 return f"its {o} windows over {n} are not alike"
-        return _only_values(node)
+        return only_values(node)
 
     return refuses
 
 
-def _adaptive(r: Reading, node: fx.Node, op: str, x: Any, axes: int, shape: tuple[int, ...]) -> Value:
+def adaptive(r: Reading, node: fx.Node, op: str, x: Any, axes: int, shape: tuple[int, ...]) -> Value:
+    """An adaptive pool whose windows are all alike."""
     kernel = [n // o for n, o in zip(r.shape(x)[-axes:], shape[-axes:])]
     return _pooled(r, node, op, x, shape, axes, kernel_shape=kernel, strides=kernel)
 
 
-@reads(aten._adaptive_avg_pool2d.default, aten.adaptive_avg_pool2d.default, refuses=_uneven(2))
+@reads(aten._adaptive_avg_pool2d.default, aten.adaptive_avg_pool2d.default, refuses=uneven(2))
 def _adaptive_avg_pool2d(r: Reading, node: fx.Node, x: Any, size: Any) -> Value:
-    return _adaptive(r, node, "AveragePool", x, 2, r.shape(node))
+    return adaptive(r, node, "AveragePool", x, 2, r.shape(node))
 
 
-@reads(aten._adaptive_avg_pool3d.default, aten.adaptive_avg_pool3d.default, refuses=_uneven(3))
+@reads(aten._adaptive_avg_pool3d.default, aten.adaptive_avg_pool3d.default, refuses=uneven(3))
 def _adaptive_avg_pool3d(r: Reading, node: fx.Node, x: Any, size: Any) -> Value:
-    return _adaptive(r, node, "AveragePool", x, 3, r.shape(node))
+    return adaptive(r, node, "AveragePool", x, 3, r.shape(node))
 
 
-@reads(aten.adaptive_avg_pool1d.default, refuses=_uneven(1))
+@reads(aten.adaptive_avg_pool1d.default, refuses=uneven(1))
 def _adaptive_avg_pool1d(r: Reading, node: fx.Node, x: Any, size: Any) -> Value:
-    return _adaptive(r, node, "AveragePool", x, 1, r.shape(node))
+    return adaptive(r, node, "AveragePool", x, 1, r.shape(node))
 
 
-@reads(aten.adaptive_max_pool2d.default, refuses=_uneven(2))
+@reads(aten.adaptive_max_pool2d.default, refuses=uneven(2))
 def _adaptive_max_pool2d(r: Reading, node: fx.Node, x: Any, size: Any) -> Any:
-    return (_adaptive(r, node, "MaxPool", x, 2, tuple(r.number(list(node.meta["val"][0].shape)))),)
+    return (adaptive(r, node, "MaxPool", x, 2, tuple(r.number(list(node.meta["val"][0].shape)))),)
 
 
-@reads(aten.adaptive_max_pool3d.default, refuses=_uneven(3))
+@reads(aten.adaptive_max_pool3d.default, refuses=uneven(3))
 def _adaptive_max_pool3d(r: Reading, node: fx.Node, x: Any, size: Any) -> Any:
-    return (_adaptive(r, node, "MaxPool", x, 3, tuple(r.number(list(node.meta["val"][0].shape)))),)
+    return (adaptive(r, node, "MaxPool", x, 3, tuple(r.number(list(node.meta["val"][0].shape)))),)
 
 
 def _pads(r: Reading, x: Any, padding: Any) -> list[int]:
