@@ -14,6 +14,7 @@ from kernels.dispatch.choices import choice_for
 from kernels.dispatch.descriptor import Descriptor
 from kernels.dispatch.plan import Plan
 from kernels.network.graph import Node
+from kernels.network.lower_products import rows_of, rows_step, takes_rows
 from kernels.network.lowering import Lowering, lowers
 from kernels.network.operators.windows import window_request
 from kernels.network.views import Array, View
@@ -122,6 +123,10 @@ def _linear(lowering: Lowering, node: Node) -> None:
         y_shape = (*y_shape[:-2], y_shape[-1], y_shape[-2])
     rank = len(y_shape)
     swapped = (*range(rank - 2), rank - 1, rank - 2)
+    rows = rows_of(x)
+    if rows is not None and takes_rows(node, rows):
+        rows_step(lowering, node, rows, _place(lowering, node, tuple(range(rank)), by_rows))
+        return
     planes = rank > 1 and not x.contiguous() and x.contiguous(swapped)
     if not planes and not x.contiguous():
         first = x.strides[-1] != 1 and rank > 1 and x.strides[-2] == 1  # the axis before lies last: copy in that order
@@ -158,6 +163,10 @@ def linear_step(lowering: Lowering, node: Node, x: View, weight: Array, bias: Ar
     y = lowering.temporary((*x.shape[:-1], len(weight)), x.dtype)
     if math.prod(x.shape[:-1]) == 1 and fits(len(weight), weight.shape[1], x.dtype.itemsize, None):
         _vector(lowering, inner, x, y)
+        return y
+    rows = rows_of(x)
+    if rows is not None and takes_rows(inner, rows):
+        rows_step(lowering, inner, rows, y)
         return y
     problem, signature, operands = _one_tap(lowering, inner, x, False)
     plan = plan_of(lowering, problem, signature, operands)

@@ -1,4 +1,4 @@
-"""Products of two matrices that both change: compiled where they are float32 or float64, else NumPy's."""
+"""Products of two matrices that both change, and of rows with a constant one: compiled where they are float32 or float64."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 from kernels.network.graph import Node
 from kernels.network.lowering import Lowering, lower_by_numpy, lowers
 from kernels.network.views import Array, View
-from kernels.primitives.matrix_product import MatrixProduct, MatrixStrides
+from kernels.primitives.matrix_product import After, MatrixProduct, MatrixStrides
+from kernels.primitives.vector_matrix import PASSES
+from kernels.runtime.machine import machine
 
 
 @lowers("MatMul")
@@ -68,3 +70,30 @@ def _product(lowering: Lowering, node: Node, a: View, b: View, y: View) -> None:
         return found.bind(arrays[0], arrays[1], arrays[2], scratch)
 
     lowering.step(node, [a, b], [y], bind, "matrix product", found.seconds, found.scratch_bytes)
+
+
+def rows_of(x: View) -> View | None:
+    """x as rows whose numbers lie together, None where it is no such matrix."""
+    if not x.size or x.strides[-1] != 1:
+        return None
+    return x.reshaped((math.prod(x.shape[:-1]), x.shape[-1]))
+
+
+def takes_rows(node: Node, rows: View) -> bool:
+    """Whether the output fills vectors and the activation can follow in cache."""
+    activation = node.attributes.get("activation")
+    wide = len(node.attributes["weight"]) >= machine().lanes(rows.dtype.itemsize)
+    return rows.shape[0] > 1 and wide and rows.dtype in (np.float32, np.float64) and (activation is None or activation[0] in PASSES)
+
+
+def rows_step(lowering: Lowering, node: Node, x: View, y: View) -> None:
+    """A step of a Linear: rows x times its weight, into y, contiguous."""
+    weight, (rows, depth) = node.attributes["weight"], x.shape
+    after = After(np.asarray(weight, x.dtype).T, node.attributes["bias"], node.attributes.get("activation"))
+    strides = MatrixStrides(x.strides[0], 1, 1, len(weight))
+    found = MatrixProduct(x.dtype, rows, depth, len(weight), strides, [(0, 0, 0)], lowering.settings.threads, after)
+
+    def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
+        return found.bind(arrays[0], None, arrays[1], scratch)
+
+    lowering.step(node, [x], [y], bind, "matrix product", found.seconds)

@@ -1,8 +1,9 @@
 """Products of matrices that both change from call to call, as attention has them: y[i] = a[i] b[i] for many matrices of one shape.
 
 A task packs some columns of one b, vectors of each row side by side, into scratch that stays in the second-level cache, and multiplies them
-with rows of a where they lie, by the GEMM tile that reads weights unpacked. BLAS is not asked: its threads and these fight for cores, and
-products of 109x64 by 64x109 took 5 to 40 ms each. Packing b and not a follows K. Goto and R. van de Geijn, "Anatomy of high-performance
+with rows of a where they lie, by the GEMM tile that reads weights unpacked. A b that stays is packed once; a row may be added, and an
+activation applied while a block of rows is in cache. BLAS is not asked: its threads and these fight for cores, and products of 109x64 by
+64x109 took 5 to 40 ms each. Packing b and not a follows K. Goto and R. van de Geijn, "Anatomy of high-performance
 matrix multiplication", ACM TOMS 34 (2008), with the parts of the two changed.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from kernels.cost.calibration import calibration, threads_for
 from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile_of_rows
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
+from kernels.primitives.vector_matrix import PASSES
+from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.machine import machine
@@ -67,6 +70,12 @@ class Columns(Record):
     offsets = address("of the tile's offsets")
     vectors = address("of the tile's vectors, those of all panels one after the other")
     share = integer("bytes of a thread's scratch")
+    constant = address("of b packed already, [deep][panel][row][column], or 0")
+    bias = address("of a row that is added, or 0")
+    activation = address("of the micro-kernel that applies it, or 0; takes a VectorPass")
+    activation_form = integer("its form")
+    p = integer("bits of the activation's first number")
+    q = integer("bits of its second")
 
 
 @region
@@ -84,9 +93,13 @@ def _run(task, thread, a, b, y, scratch, zero, geometry):
     to = pointed(y) + read_index(place, 2) * size
     packed = pointed(scratch) + thread * g.share
     first_row, end_row = part * g.part, min((part + 1) * g.part, g.rows)
+    start = panel * width
+    across = min(panels * width, g.columns - start)
     for first in range(0, g.depth, g.deep):
         deep = min(g.deep, g.depth - first)
-        for i in range(panels):
+        if g.constant:
+            packed = g.constant + (first * g.panels + panel * g.deep) * width * size
+        for i in range(0 if g.constant else panels):
             column = (panel + i) * width
             count = min(width, g.columns - column)
             source = from_b + (first * g.b_row + column * g.b_column) * size
@@ -106,9 +119,14 @@ def _run(task, thread, a, b, y, scratch, zero, geometry):
                     for j in range(count):
                         number = read_number(source + (k * g.b_row + j * g.b_column) * size, zero)
                         write_number(into + (k * width + j) * size, number)
-        stage = (FROM_BIAS if first == 0 else 0) | (LAST if first + deep == g.depth else 0)
+        last = first + deep == g.depth
+        stage = (FROM_BIAS if first == 0 and g.bias == 0 else 0) | (LAST if last else 0)
         for row in range(first_row, end_row, g.m):
             full = row + g.m <= g.rows
+            high, place = min(g.m, g.rows - row), to + (row * g.y_row + start) * size
+            if first == 0 and g.bias:
+                for i in range(high):
+                    copy_bytes(place + i * g.y_row * size, g.bias + start * size, across * size)
             call(
                 g.tile if full else g.edge,
                 GemmTile(
@@ -118,6 +136,15 @@ def _run(task, thread, a, b, y, scratch, zero, geometry):
                     vectors_step=g.wide * FIELDS * 8,
                 ),
             )  # fmt: skip
+            if last and g.activation:
+                for i in range(high):
+                    at = place + i * g.y_row * size
+                    call(
+                        g.activation,
+                        VectorPass(
+                            form=g.activation_form, lanes=g.lanes, itemsize=size, y=at, a=at, b=at, c=at, numbers=across, p=g.p, q=g.q
+                        ),
+                    )  # fmt: skip
 
 
 def _wide(columns: int, lanes: int, rows: int) -> int:
@@ -127,12 +154,20 @@ def _wide(columns: int, lanes: int, rows: int) -> int:
     return min(range(1, most + 1), key=lambda wide: (-(-vectors // wide) * (wide + 0.35), -wide))
 
 
+class After(NamedTuple):
+    """What a product with a constant b does besides."""
+
+    b: Array  # (depth, columns)
+    bias: Array | None = None
+    activation: tuple[str, float] | None = None  # one of vector_matrix.PASSES
+
+
 class MatrixProduct:
     """Products of (rows, depth) by (depth, columns) for each row of `places` (where a, b and y begin), planned for strides."""
 
     def __init__(
         self, dtype: np.dtype, rows: int, depth: int, columns: int, strides: MatrixStrides, places: Sequence[tuple[int, int, int]],
-        threads: int,
+        threads: int, after: After | None = None,
     ) -> None:  # fmt: skip
         dtype = np.dtype(dtype)
         size, lanes = dtype.itemsize, machine().lanes(dtype.itemsize)
@@ -150,7 +185,7 @@ class MatrixProduct:
         while self._threads > 1 and part > 8 * m and count * -(-panels // at_once) * -(-rows // part) < TASKS * self._threads:
             part = -(-part // (2 * m)) * m
         self._tasks = count * -(-panels // at_once) * -(-rows // part)
-        share = whole(at_once * deep * width * size + lanes * size)
+        share = 0 if after else whole(at_once * deep * width * size + lanes * size)
         self.scratch_bytes = share * self._threads
         offsets = np.arange(deep + AHEAD, dtype=np.int64) * width
         vectors = np.zeros((panels, wide, FIELDS), np.int64)
@@ -159,18 +194,20 @@ class MatrixProduct:
         vectors[..., 1], vectors[..., 2] = first, np.clip(columns - first, 0, lanes)
         table = np.array(places, np.int64).reshape(-1, 3)
         turned = strides.b_row == 1 and strides.b_column != 1
+        packed, bias, follow = _constant(dtype, after, panels, deep, width, lanes)
         geometry = Columns.packed(
             tile=tile_of_rows(m, wide, lanes, size), edge=tile_of_rows(rows % m, wide, lanes, size) if rows % m else 0,
-            transpose=transpose(lanes, size) if turned else 0, m=m, wide=wide, lanes=lanes, itemsize=size, rows=rows, columns=columns,
-            depth=depth, deep=deep, panels=panels, at_once=at_once, part=part, places=table.ctypes.data, offsets=offsets.ctypes.data,
-            vectors=vectors.ctypes.data, share=share, **strides._asdict(),
+            transpose=transpose(lanes, size) if turned and not after else 0, m=m, wide=wide, lanes=lanes, itemsize=size, rows=rows,
+            columns=columns, depth=depth, deep=deep, panels=panels, at_once=at_once, part=part, places=table.ctypes.data,
+            offsets=offsets.ctypes.data, vectors=vectors.ctypes.data, share=share, constant=_address(packed), bias=_address(bias), **follow,
+            **strides._asdict(),
         )  # fmt: skip
         self._fixed = dtype.type(0), geometry
-        self._kept = table, offsets, vectors
+        self._kept = table, offsets, vectors, packed, bias
         self._launch = _run.ready(0, 0, 0, 0, *self._fixed)
 
-    def bind(self, a: Array, b: Array, y: Array, scratch: Array) -> Callable[[], None]:
-        """What computes y; the arrays begin where `places` count from."""
+    def bind(self, a: Array, b: Array | None, y: Array, scratch: Array) -> Callable[[], None]:
+        """What computes y; the arrays begin where `places` count from. b is None where it is constant."""
         launch, threads, tasks, fixed = self._launch, self._threads, self._tasks, self._fixed
         places = handle(a), handle(b), handle(y), handle(scratch)
 
@@ -178,3 +215,26 @@ class MatrixProduct:
             launch(threads, tasks, *places, *fixed)
 
         return run
+
+
+def _address(array: Array | None) -> int:
+    return 0 if array is None else int(array.ctypes.data)
+
+
+def _constant(dtype: np.dtype, after: After | None, panels: int, deep: int, width: int, lanes: int) -> tuple[Any, Any, dict[str, int]]:
+    """(b packed, the row that is added, the record's fields of the activation)."""
+    nothing = {"activation": 0, "activation_form": 0, "p": 0, "q": 0}
+    if after is None:
+        return None, None, nothing
+    depth, columns = after.b.shape
+    padded = np.zeros((-(-depth // deep) * deep, panels * width), dtype)
+    padded[:depth, :columns] = after.b
+    packed = np.empty((len(padded) // deep, panels, deep, width), dtype)
+    packed[...] = padded.reshape(-1, deep, panels, width).swapaxes(1, 2)
+    bias = None if after.bias is None else np.ascontiguousarray(after.bias, dtype)
+    if not after.activation:
+        return packed, bias, nothing
+    name, slope = after.activation
+    address, form = line(PASSES[name], lanes, dtype.itemsize)
+    p, q = (0.0, 6.0) if name == "relu6" else (slope, 0.0)
+    return packed, bias, {"activation": address, "activation_form": form, "p": bits(p), "q": bits(q)}

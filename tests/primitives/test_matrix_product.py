@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernels.primitives.matrix_product import MatrixProduct, MatrixStrides
+from kernels.primitives.matrix_product import After, MatrixProduct, MatrixStrides
 
 CASES = [(3, 109, 64, 109), (1, 1, 1, 1), (2, 9, 1100, 50), (1, 700, 33, 1), (5, 3, 7, 300)]
 
@@ -35,3 +35,25 @@ def test_against_numpy(count: int, rows: int, depth: int, columns: int, turned: 
     wanted = a.astype(np.float64) @ b.astype(np.float64)
     np.testing.assert_allclose(y[..., :columns], wanted, atol=4 * depth * np.finfo(dtype).eps * np.abs(wanted).max())
     assert np.isnan(y[..., columns]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", [None, ("relu", 0.0), ("leaky_relu", 0.2), ("relu6", 0.0), ("tanh", 0.0)])
+@pytest.mark.parametrize("rows, depth, columns", [(109, 192, 100), (3, 1200, 77), (1000, 5, 16)])
+def test_constant_matrices(rows: int, depth: int, columns: int, activation: tuple[str, float] | None, dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, w, bias = (rng.standard_normal(shape).astype(dtype) for shape in ((rows, depth), (depth, columns), columns))
+    wanted = x.astype(np.float64) @ w.astype(np.float64) + bias
+    largest = np.abs(wanted).max()
+    if activation:
+        name, slope = activation
+        limited = {"relu": (0, None), "relu6": (0, 6)}
+        if name in limited:
+            wanted = wanted.clip(*limited[name])
+        else:
+            wanted = np.tanh(wanted) if name == "tanh" else np.maximum(wanted, slope * wanted)
+    y = np.full((rows, columns), np.nan, dtype)
+    found = MatrixProduct(y.dtype, rows, depth, columns, MatrixStrides(depth, 1, 1, columns), [(0, 0, 0)], 2, After(w, bias, activation))
+    assert found.scratch_bytes == 0
+    found.bind(x, None, y, np.empty(0, np.uint8))()
+    np.testing.assert_allclose(y, wanted, atol=4 * depth * np.finfo(dtype).eps * largest)
