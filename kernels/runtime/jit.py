@@ -7,6 +7,7 @@ and every index is derived from a validated problem.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -26,9 +27,16 @@ def njit(function: Callable[..., Any], *, apart: bool = False) -> Any:
     or by what is called, so that fields of records are read once, not after each call of a micro-kernel (fft's tasks take a tenth less)."""
     dispatcher = numba.njit(**_FLAGS)(function)
     dispatcher._cache = DiskCache(function)
+    dispatcher.get_call_template = functools.partial(_once, dispatcher.get_call_template)
     if apart:
         dispatcher._compiler._customize_flags = _apart  # as Numba's own parallel loops are compiled; no option of njit says it
     return dispatcher
+
+
+def _once(template: Callable[..., Any], args: tuple[Any, ...], keywords: Any) -> Any:
+    """Numba's `template` of a call, of arguments' types without the value of those that are written as numbers: f(0) and f(i) are compiled
+    once, not each for itself."""
+    return template(tuple(arg.literal_type if isinstance(arg, types.IntegerLiteral) else arg for arg in args), keywords)
 
 
 def _apart(flags: Any) -> Any:

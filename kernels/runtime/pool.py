@@ -140,10 +140,10 @@ def run(entry, context, threads, tasks, own, resume):
     slot, threads = -resume, min(threads, (read_index(pool() + STRIDE, 0) - fields.RUNS) // LINE)
     if resume == 0:
         if ticks() < read_index(pool() + ALONE, 0) or load(pool() + RUNNING) >= read_index(pool() + LIMIT, 0):
-            return _alone(entry, context, tasks, own, 0)
+            return _alone(entry, context, tasks, own, resume)
         slot = _take_slot()
         if slot == 0:
-            return _alone(entry, context, tasks, own, 0)
+            return _alone(entry, context, tasks, own, resume)
         write_index(slot + fields.THREADS, threads)
         write_index(slot + fields.TASKS, tasks)
         write_index(slot + fields.FAILED, 0)
