@@ -21,11 +21,13 @@ from kernels.api import conv as convolutions
 from kernels.api.call import plan as make_plan
 from kernels.dispatch.plan import Plan
 from kernels.problem.errors import ProblemError
+from kernels.torch import waiting
 from kernels.torch.arguments import adaptive, convolved, memory_format, pairs, pooled, transposed
 
 Tensor = torch.Tensor
 Kwargs = dict[str, Any]
 
+_waiting_seen_to = False
 SHAPES = 8  # plans kept for one weight, each with its own packed copy
 
 
@@ -87,8 +89,13 @@ class Note:
 
 
 def threads() -> int:
-    """Threads for a call of ours: as many as PyTorch's own operators would use."""
-    return torch.get_num_threads()
+    """Threads for a call of ours: as many as PyTorch's own operators would use, which sleep meanwhile."""
+    global _waiting_seen_to
+    count = torch.get_num_threads()
+    if count > 1 and not _waiting_seen_to:
+        _waiting_seen_to = True
+        waiting.sleeps()
+    return count
 
 
 def last(shape: Sequence[int]) -> tuple[int, ...]:
