@@ -20,6 +20,7 @@ from benchmarks.commands.shared import (
     Onnx,
     Preset,
     Threads,
+    TorchModules,
     Training,
     WorkloadGlob,
     console,
@@ -42,7 +43,8 @@ def run_command(
     layers: Layers = None,
     onnx: Onnx = None,
     inputs: Inputs = [],  # noqa: B006
-    whole: Annotated[bool, typer.Option("--whole", help="The whole model of --onnx at once, not its layers one by one.")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="The whole model of --onnx or --torch at once, not its layers.")] = False,
+    torch: TorchModules = [],  # noqa: B006
     minutes: Annotated[float | None, typer.Option(help="What the run may take; the preset's if not given.")] = None,
     audio: Audio = None,
     cold_cache: Annotated[bool, typer.Option("--cold-cache", help="Empty the caches before each sample.")] = False,
@@ -56,12 +58,13 @@ def run_command(
     """Check and time contenders on workloads, and write a folder with raw data and a page."""
     from benchmarks.report import model_totals, page, tables
 
-    if whole or preset == "models":
-        if whole == (preset == "models") or (whole and onnx is None) or (preset == "models" and onnx is not None):
-            stop("--whole takes --onnx MODEL.onnx, --preset models takes published ones; one of the two")
+    if whole or torch or preset == "models":
+        given = (onnx is not None) + bool(torch)
+        if whole == (preset == "models") or given != whole:
+            stop("--whole takes --onnx MODEL.onnx or --torch package.module:factory; --preset models, published ones; one of the three")
         from benchmarks.commands.whole import whole_command
 
-        whole_command(onnx, inputs, threads, passes, out / "models" if out == RUNS else out)
+        whole_command(onnx, torch, inputs, threads, passes, out / ("modules" if torch else "models") if out == RUNS else out)
     options = replace(
         shared.options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio, training),
         passes=passes, minutes=minutes, cold_cache=cold_cache, denormals=denormals, beside=beside, fresh=fresh, out=out,

@@ -25,6 +25,10 @@ Batch = Annotated[int, typer.Option(help="How many inputs at once.")]
 Layers = Annotated[Path | None, typer.Option(metavar="FILE", help="Your own layers: problem lines, or rows.")]
 Onnx = Annotated[Path | None, typer.Option(metavar="MODEL.onnx", help="Your own model's convolution and pooling layers.")]
 Inputs = Annotated[list[str], typer.Option("--input", metavar="NAME=1x1x96x1366", help="Fixes free axes of --onnx; may repeat.")]
+TorchModules = Annotated[
+    list[str],
+    typer.Option("--torch", metavar="PACKAGE.MODULE:FACTORY", help="Gives a torch.nn.Module, or it and its inputs; may repeat."),
+]
 Audio = Annotated[Path | None, typer.Option(metavar="FILE", help="First layers hear this recording (WAV, FLAC, OGG, AIFF, MP3).")]
 
 

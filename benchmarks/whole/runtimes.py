@@ -19,10 +19,16 @@ TURNS = 20  # calls that a time line is the median or mean of
 
 @dataclass(frozen=True)
 class Running:
-    """A model in a runtime: `run()` gives its outputs by name; `timeline()` its parts in their order."""
+    """A model in a runtime: `run()` gives its outputs by name; `timeline()` its parts in their order; `timed()` is what is timed, where
+    that is not `run` itself."""
 
     run: Callable[[], Mapping[str, Array]]
     timeline: Callable[[], list[Part]]
+    call: Callable[[], Any] | None = None
+
+    @property
+    def timed(self) -> Callable[[], Any]:
+        return self.call or self.run
 
 
 def spectroconv(path: Path, inputs: Mapping[str, Array], threads: int) -> Running:

@@ -13,23 +13,34 @@ from benchmarks.whole.runtimes import RUNTIMES
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
 
 
+def runtimes_of(found: Sequence[Whole]) -> list[str]:
+    """The runtimes that were timed or say why not, ours first."""
+    names = dict.fromkeys(name for each in found for name in (*each.seconds, *each.reasons)) or dict.fromkeys(RUNTIMES)
+    return [OURS, *(name for name in names if name != OURS)]
+
+
 def lines(found: Sequence[Whole], about: Mapping[str, str]) -> list[str]:
     """A sentence, then a row a model, the fastest against others first."""
-    others = [name for name in RUNTIMES if name != OURS]
-    head = f"| model | input | {' | '.join((OURS, *others))} | best other / {OURS} | error | first answer |"
-    rows = [head, "| --- | --- |" + " ---: |" * (len(others) + 4)]
+    others = runtimes_of(found)[1:]
+    timed = any(each.first is not None for each in found)
+    head = f"| model | input | {' | '.join((OURS, *others))} | best other / {OURS} | error |" + " first answer |" * timed
+    rows = [head, "| --- | --- |" + " ---: |" * (len(others) + 3 + timed)]
     for each in sorted(found, key=lambda each: -(each.speed or 0)):
         times = [_milliseconds(each.median(name)) for name in (OURS, *others)]
         speed = "–" if each.speed is None else f"{each.speed:.2f}"
         error = "–" if each.error is None else f"{each.error:.0e}".replace("e-0", "e-")
-        first = "–" if each.first is None else f"{each.first:.1f} s"
-        rows.append(f"| {each.model} | {each.input} | {' | '.join(times)} | {speed} | {error} | {first} |")
+        first = f" {'–' if each.first is None else f'{each.first:.1f} s'} |" * timed
+        rows.append(f"| {each.model} | {each.input} | {' | '.join(times)} | {speed} | {error} |{first}")
     speeds = [each.speed for each in found if each.speed]
     mean = f" Geometric mean of the ratios: {geometric_mean(speeds):.2f}." if speeds else ""
+    reference = about.get("reference", "onnxruntime")
+    starts = (
+        "; “first answer” is from loading the file to the first result in a new process, what was compiled before lying on disk" * timed
+    )
     sentence = (
         f"Milliseconds a call, {about['threads']} threads of an {about['cpu']}, calls in turns, medians of {about['turns']}, "
-        f"{about['day']}, commit {about['commit']}.{mean} “Error” is the largest against onnxruntime, as a share of the largest value; "
-        "“first answer” is from loading the file to the first result in a new process, what was compiled before lying on disk."
+        f"{about['day']}, commit {about['commit']}.{mean} “Error” is the largest against {reference}, as a share of the "
+        f"largest value{starts}."
     )
     return [sentence, "", *rows]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,11 +61,22 @@ def _picking(indices: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
 
 
 class Account:
-    """What is told of a region when it is gone too: its operators, and why PyTorch computed the last call that it did."""
+    """What is told of a region when it is gone too: its operators, why PyTorch computed the last call that it did, and, as long as it
+    lasts, the program that was made for it last."""
 
     def __init__(self, operators: Sequence[str]) -> None:
         self.operators = tuple(operators)
         self.reason: str | None = None
+        self._program: weakref.ref[Program] | None = None
+
+    @property
+    def program(self) -> Program | None:
+        """The newest program, None where there is none or it is gone."""
+        return self._program() if self._program else None
+
+    @program.setter
+    def program(self, program: Program) -> None:
+        self._program = weakref.ref(program)
 
 
 class Region:
@@ -114,6 +126,7 @@ class Region:
             if program is None:
                 return self.module.forward(*args)
             weights.programs.put(key, program, 1)
+            self.account.program = program
         return program(self._pick_inputs(args))
 
     def _held(self, tensors: Sequence[Tensor]) -> Weights | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -102,3 +103,71 @@ def test_readme_has_the_table_of_the_committed_run() -> None:
     measured = ROOT / "reports" / "models" / "models.json"
     found, about = comparison.read(measured)
     assert "\n".join(table.lines(found, about)) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+FACTORY = """
+import torch
+
+def net():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv1d(1, 4, 9), torch.nn.ReLU())
+
+def fed():
+    return net(), torch.randn(2, 1, 200)
+
+number = 3
+
+def wrong():
+    return number
+"""
+
+
+@pytest.fixture
+def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "users_networks.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "users_networks", raising=False)
+
+
+def test_modules_are_timed_against_pytorch(factories: None, tmp_path: Path) -> None:
+    arguments = ["run", "--whole", "--torch", "users_networks:fed", "--threads", "1", "--passes", "2", "--out", str(tmp_path / "o")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    (found,), about = comparison.read(tmp_path / "o" / "models.json")
+    assert about["reference"] == "pytorch" and found.model == "fed" and found.input == "2x1x200"
+    assert len(found.seconds["pytorch"]) == 2 and found.error is not None and found.error < 1e-5
+    assert set(found.seconds) | set(found.reasons) == {"spectroconv", "pytorch", "torch.compile"}  # the last wants a C++ compiler
+    assert any("Conv" in part for part, _ in found.timelines["spectroconv"]) and found.timelines["pytorch"]
+    page = (tmp_path / "o" / "README.md").read_text(encoding="utf-8")
+    assert "largest against pytorch" in page and "first answer" not in page
+
+
+def test_a_module_alone_wants_its_inputs(factories: None, tmp_path: Path) -> None:
+    start = ["run", "--whole", "--threads", "1", "--passes", "1", "--out", str(tmp_path / "o"), "--torch"]
+    done = CliRunner().invoke(app, [*start, "users_networks:net", "--input", "x=1x1x64"])
+    assert done.exit_code == 0, done.output
+    wrong = ("net", "users_networks:none", "users_networks:wrong", "users_networks:net", "no_such_package:f")
+    messages = ("must be package.module:factory", "has no function none", "gave a int", "--input x=1x1x96x1366", "no_such_package")
+    for factory, message in zip(wrong, messages):
+        done = CliRunner().invoke(app, [*start, factory])
+        assert done.exit_code == 2 and message in " ".join(done.output.split()), done.output
+
+
+def test_networks_as_modules_are_the_suites_networks() -> None:
+    torch = pytest.importorskip("torch")
+    import kernels
+    from benchmarks.whole import modules
+    from benchmarks.workloads.networks import networks
+
+    by_name = {each.id.removeprefix("network."): each for each in networks()}
+    for name, make in (("choi-fcn5", modules.choi), ("musicnn-frontend", modules.musicnn), ("samplecnn", modules.samplecnn)):
+        module, (x,) = make()
+        with torch.no_grad():
+            y = module(x).numpy()
+        np.testing.assert_allclose(y, kernels.sequence(by_name[name].layers, x.shape)(x.numpy()), rtol=0, atol=1e-4 * np.abs(y).max())
+    for make in (modules.unet, modules.mel):
+        module, inputs = make()
+        with torch.no_grad():
+            assert torch.isfinite(module(*inputs)).all()
