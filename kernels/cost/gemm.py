@@ -17,8 +17,8 @@ TRANSPOSED = 0.9  # cycles to transpose a number on its way through the second-l
 
 def even(total: Any, largest: Any) -> tuple[Any, Any, Any]:
     """(parts, base, extra): `total` cut into the fewest parts of at most `largest`; the first `extra` are base + 1, the others base."""
-    parts = -(-total // largest)
-    return parts, total // parts, total % parts
+    pieces = -(-total // largest)
+    return pieces, total // pieces, total % pieces
 
 
 def tallest(total: int, largest: int) -> int:

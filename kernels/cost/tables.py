@@ -15,6 +15,12 @@ def picked(table: Record, which: Any) -> Record:
     return dataclasses.replace(table, **{name: value[which] for name, value in _arrays(table)})  # type: ignore[type-var]
 
 
+def joined(tables: list[Record]) -> Record:
+    """The rows of several tables, one behind the other."""
+    rows = {name: np.concatenate([getattr(table, name) for table in tables]) for name, _ in _arrays(tables[0])}
+    return dataclasses.replace(tables[0], **rows)  # type: ignore[type-var]
+
+
 def row(table: Record, i: int) -> Record:
     """One row, its fields Python's own numbers."""
     return dataclasses.replace(table, **{name: value[i].item() for name, value in _arrays(table)})  # type: ignore[type-var]

@@ -1,4 +1,4 @@
-"""Kinds of cuts: what a method can be told to do instead of what it estimates best, so that measuring can tell which estimate was wrong."""
+"""Variants of a method: what it can do instead of what it estimates best, so that measuring can tell which estimate was wrong."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ RIVALS, WITHIN = 2, 1.5  # how many are worth the time that measuring takes, and
 
 
 def rivals(costs: Iterable[tuple[str, float]], own: str) -> list[str]:
-    """The kinds other than `own` with the lowest estimates, of (kind, cycles) of every cut that is considered.
+    """The variants other than `own` with the lowest estimates, of (variant, cycles) of every blocking that is considered.
 
     >>> rivals([("4x4", 10.0), ("6x6", 8.0), ("2x2", 14.0), ("4x4", 9.0)], own="6x6")
     ['4x4']
     """
     lowest: dict[str, float] = {}
-    for kind, cycles in costs:
-        lowest[kind] = min(cycles, lowest.get(kind, cycles))
+    for variant, cycles in costs:
+        lowest[variant] = min(cycles, lowest.get(variant, cycles))
     limit = WITHIN * min(lowest.values(), default=0.0)
-    return sorted((kind for kind, cycles in lowest.items() if kind != own and cycles <= limit), key=lowest.__getitem__)[:RIVALS]
+    return sorted((variant for variant, cycles in lowest.items() if variant != own and cycles <= limit), key=lowest.__getitem__)[:RIVALS]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kernels.primitives.interleave import columns as places_of
+from kernels.primitives.interleave import columns as columns
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
@@ -50,8 +50,8 @@ def _emit(w: VectorBuilder, p: Deinterleave) -> None:
         offset = w.load_index(p.targets, phase)
         with w.when(b.icmp_signed(">=", offset, i64(0))), w.loop(blocks) as block:
             j = b.mul(block, i64(p.lanes))
-            places = places_of(w, j, p.stride, phase)
-            numbers = w.gather(w.addresses(p.row, places), b.icmp_signed("<", places, w.splat_index(p.width)))
+            positions = columns(w, j, p.stride, phase)
+            numbers = w.gather(w.addresses(p.row, positions), b.icmp_signed("<", positions, w.splat_index(p.width)))
             w.store_first(numbers, w.at(to, b.add(offset, j)), w.between(j, i64(0), p.columns))
 
 

@@ -54,9 +54,9 @@ def task_at(g, task):
 
 
 @njit
-def share(number, parts, part):
+def share(number, count, i):
     """(first, after the last) of a part's share of so many."""
-    return split(part * number, parts)[0], split((part + 1) * number, parts)[0]
+    return split(i * number, count)[0], split((i + 1) * number, count)[0]
 
 
 def every_task(run_task: Any) -> Region:
@@ -65,8 +65,8 @@ def every_task(run_task: Any) -> Region:
 
     def run_tasks(task, thread, x, out, scratch, geometry, operands):
         at = pointed(operands)
-        given = pointed(read_index(at, 0)), pointed(read_index(at, 1)), pointed(read_index(at, 2)), pointed(read_index(at, 3))
-        run_task(task, pointed(x), pointed(out), given, geometry, pointed(scratch) + thread * geometry[0].scratch_bytes)
+        addresses = pointed(read_index(at, 0)), pointed(read_index(at, 1)), pointed(read_index(at, 2)), pointed(read_index(at, 3))
+        run_task(task, pointed(x), pointed(out), addresses, geometry, pointed(scratch) + thread * geometry[0].scratch_bytes)
 
     # compiled code is kept under this name
     run_tasks.__module__, run_tasks.__qualname__ = run_task.__module__, "run_tasks"
@@ -82,10 +82,10 @@ def padded(array: Array | None, length: int) -> Array | None:
     return result
 
 
-def tile_table(outs: int, m: int, cuts: Array, lanes: int, itemsize: int, tile_of: TileOf) -> Array:
+def tile_table(outs: int, m: int, n_tables: Array, lanes: int, itemsize: int, tile_of: TileOf) -> Array:
     """Addresses of the tiles that `outs` channels by vectors cut as `cuts` says need, by [m][n]."""
     _, base, extra = even(outs, m)
-    widths = {width + more for _, width, wider in cuts.tolist() for more in range(1 + (wider > 0))}
+    widths = {width + more for _, width, longer in n_tables.tolist() for more in range(1 + (longer > 0))}
     table = np.zeros((m + 2, max(widths) + 1), np.int64)
     for height in {base, base + (extra > 0)}:
         for width in widths:
@@ -153,11 +153,11 @@ def launcher(
     def pack(operands: Operands) -> Run:
         packed = packed_operands(operands)
         handles = np.array([handle(array) for array in packed], np.int64)
-        given = handle(handles)
+        addresses = handle(handles)
 
         def run(x: Array, out: Array, keep_alive: Any = (packed, handles, keep_alive)) -> None:
             buffer = scratch.take()
-            launch(threads, tasks, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, given)
+            launch(threads, tasks, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, addresses)
             scratch.give(buffer)
 
         return run

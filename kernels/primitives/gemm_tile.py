@@ -22,7 +22,7 @@ from kernels.runtime.jit import inlined, njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 FIELDS = 3  # numbers per entry of the table of vectors
-UNROLL = 3  # taps per turn of the loop; three of 6x4 gained 5 % over one, more gained nothing
+UNROLL = 3  # taps per step of the loop; three of 6x4 gained 5 % over one, more gained nothing
 AHEAD = 18  # taps between asking for input and using it: 18 * 12 cycles outlast the way from the second- and third-level cache. Without it
 # a tile fell from 144 to 113 GFLOP/s where its input does not fit the first-level cache, with it it stays at 140
 FAR, FAR_BYTES = 1000, 8192  # cycles between asking for weights and using them, which may come from memory, and at most how far beyond.
@@ -30,16 +30,16 @@ FAR, FAR_BYTES = 1000, 8192  # cycles between asking for weights and using them,
 FROM_BIAS, LAST = 1, 2  # bits of `stage`: sums start from the bias, else they are added to y; sums are finished after these taps
 
 
-def in_turns(w: VectorBuilder, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
-    """add_tap(t) for every t < k, UNROLL of them in each turn of the loop, none begun before the one before is done: with the next tap's
+def unrolled(w: VectorBuilder, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
+    """add_tap(t) for every t < k, UNROLL of them in each step of the loop, none begun before the one before is done: with the next tap's
     loads among this one's multiply-adds 9x3 was a register short, kept a sum on the stack, and in some processes ran at half its speed."""
     b = w.b
-    rounds = b.sdiv(k, i64(UNROLL))
-    with w.loop(rounds) as turn:
+    steps = b.sdiv(k, i64(UNROLL))
+    with w.loop(steps) as step:
         for u in range(UNROLL):
-            add_tap(b.add(b.mul(turn, i64(UNROLL)), i64(u)))
+            add_tap(b.add(b.mul(step, i64(UNROLL)), i64(u)))
             w.barrier()
-    summed = b.mul(rounds, i64(UNROLL))
+    summed = b.mul(steps, i64(UNROLL))
     with w.loop(b.sub(k, summed)) as rest:
         add_tap(b.add(summed, rest))
 
@@ -136,7 +136,7 @@ def _emit(w: VectorBuilder, p: GemmTile, at: _Moved, packed: bool) -> None:
             for q in range(n):
                 w.set(c[i][q], w.fma(weight, values[q], w.get(c[i][q])))
 
-    in_turns(w, at.k, add_tap)
+    unrolled(w, at.k, add_tap)
 
     # sums of earlier taps are added last: a sum of sums of some taps each has a smaller error than one of all, one after the other
     with w.when(builder.not_(fresh)), builder.if_else(whole_vectors) as (whole, edge):

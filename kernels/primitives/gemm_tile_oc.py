@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.primitives.gemm_tile import AHEAD, in_turns, taps_ahead
+from kernels.primitives.gemm_tile import AHEAD, taps_ahead, unrolled
 from kernels.primitives.register_post_ops import post_ops
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
@@ -65,15 +65,15 @@ def _emit(w: VectorBuilder, p: GemmTileOc) -> None:
             for q in range(p.n):
                 w.set(c[i][q], _of_vector(w, p.bias, i, q))
 
-    panels = [w.at(weights, b.mul(p.a_vector, i64(q))) for q in range(p.n)]
+    micro_panels = [w.at(weights, b.mul(p.a_vector, i64(q))) for q in range(p.n)]
     far = taps_ahead(p.m, p.n, p.n * p.lanes * p.itemsize)
 
     # sum: c[i][q] += x[offsets[t] + i] * a[q][t]
     def add_tap(t: ir.Value) -> None:
-        places = [w.at(panel, b.mul(t, p.a_tap)) for panel in panels]
-        for place in places:
-            w.prefetch(w.at(place, b.mul(p.a_tap, i64(far))))
-        vectors = [w.load(place) for place in places]
+        rows = [w.at(micro_panel, b.mul(t, p.a_tap)) for micro_panel in micro_panels]
+        for row in rows:
+            w.prefetch(w.at(row, b.mul(p.a_tap, i64(far))))
+        vectors = [w.load(row) for row in rows]
         w.prefetch(w.at(inputs, w.load_index(p.offsets, b.add(t, i64(AHEAD)))))
         tap = w.at(inputs, w.load_index(p.offsets, t))
         for i in range(p.m):
@@ -89,13 +89,13 @@ def _emit(w: VectorBuilder, p: GemmTileOc) -> None:
             for row in c:
                 for sums in row:
                     w.set(sums, w.zero())
-            in_turns(w, b.select(b.icmp_signed("<", rest, p.kc), rest, p.kc), lambda t: add_tap(b.add(first, t)))
+            unrolled(w, b.select(b.icmp_signed("<", rest, p.kc), rest, p.kc), lambda t: add_tap(b.add(first, t)))
             for row, row_totals in zip(c, totals):
                 for sums, total in zip(row, row_totals):
                     w.set(total, w.add(w.get(total), w.get(sums)))
         c = totals
     else:
-        in_turns(w, p.k, add_tap)
+        unrolled(w, p.k, add_tap)
     post_ops(w, c, p.scale, p.shift, p.activation, p.slope, _of_vector)
 
     out = w.pointer(p.y)

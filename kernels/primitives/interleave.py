@@ -80,9 +80,9 @@ def _emit(w: VectorBuilder, p: Interleave) -> None:
         line = _Line(w, p.y, p.lines, phase, p.channel)
         with w.loop(blocks(b.sub(p.width, phase), p.stride)) as block:
             j = b.mul(block, i64(p.lanes))
-            places = columns(w, j, p.stride, phase)
-            inside = b.icmp_signed("<", places, w.splat_index(p.width))
-            w.scatter(line.vector(w, j, otherwise), w.addresses(p.out, places), inside)
+            positions = columns(w, j, p.stride, phase)
+            inside = b.icmp_signed("<", positions, w.splat_index(p.width))
+            w.scatter(line.vector(w, j, otherwise), w.addresses(p.out, positions), inside)
 
 
 @njit

@@ -19,7 +19,7 @@ class Layout:
     """The packed block, in elements: channels are channel_stride apart, `size` in all. A channel has planes for `columns` (the input
     columns where their lines start, before padding) times `phases` (input rows that take turns), column_stride and phase_stride apart; a
     plane has `positions` lines of `count`, pitch apart, stepping by row_step and column_step through the input, of which a line covers
-    `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset. as_wide: lines are as long
+    `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset. whole_lines: lines are as long
     as the input's rows and step by one, so a plane is the input's moved on. one_line: all channels are packed as one line, as they lie in
     memory."""
 
@@ -37,7 +37,7 @@ class Layout:
     column_step: int
     positions_per_row: int
     taps: tuple[int, ...]
-    as_wide: bool = False
+    whole_lines: bool = False
     one_line: bool = False
 
     @property
@@ -81,7 +81,7 @@ def extents(problem: Conv, mec: bool, rows: Any, columns: Any, lanes: int, chann
         return Layout(
             columns=starts, column_stride=phases * plane, phases=phases, phase_stride=plane, positions=positions, channel_stride=channel,
             pitch=columns, size=channels * channel, count=columns, span=span, row_step=sh, column_step=sw, positions_per_row=1, taps=(),
-            as_wide=sh == sw == 1 and columns == problem.size[1],
+            whole_lines=sh == sw == 1 and columns == problem.size[1],
         )  # fmt: skip
     starts = tuple(sorted({x * dw % sw for x in range(kw)}))  # the column phases that some tap sees
     count = columns + (span_w - 1) // sw
@@ -110,7 +110,7 @@ def line_cycles(packed: Layout, lanes: int) -> Any:
 def packing_cycles(packed: Layout, lanes: int, without: Any = 0) -> Any:
     """Cycles to pack one channel of a task that has all output rows of its block but `without`; of many `extents` at once an array."""
     rows = packed.positions - without * packed.positions_per_row
-    if packed.as_wide:
+    if packed.whole_lines:
         return PLANE_COST + len(packed.columns) * -(-rows * packed.pitch // lanes) * VECTOR_MOVED
     return packed.phases * rows * line_cycles(packed, lanes)
 

@@ -41,7 +41,7 @@ class PoolPlane(NamedTuple):
 
     kind: Fixed  # MAXIMUM or SUM
     stride: Fixed  # the horizontal step if outputs fill the lanes, 0 if a window's taps do
-    tall: Fixed  # rows of a window where all have the same few, else 0
+    window_rows: Fixed  # rows of a window where all have the same few, else 0
     lanes: Fixed
     itemsize: Fixed
     dst: int  # address of (oh, ow) results
@@ -147,7 +147,7 @@ def _tiled(
     row_stride: ir.Value, count: ir.Value,
 ) -> None:  # fmt: skip
     """dst[j] = combine over r < rows and t < stride of src[r*row_stride + j*stride + t] for j < count, divided as in `_along`; addresses.
-    `tall` is the number of rows where it is known to the compiler, else 0."""
+    `window_rows` is the number of rows where it is known to the compiler, else 0."""
     b = w.b
     combine = Combine(w, p.kind)
     to, source, number = w.pointer(dst), w.pointer(src), w.pointer(counts)
@@ -166,9 +166,9 @@ def _tiled(
                 value = w.load_first(place, masks[i], combine.neutral) if masks else w.load(place)
                 w.set(total, combine.two(value, w.get(total)))
 
-        for r in range(p.tall):
+        for r in range(p.window_rows):
             add_row(i64(r))
-        if not p.tall:
+        if not p.window_rows:
             with w.loop(rows) as r:
                 add_row(r)
         vectors = [w.get(total) for total in totals]
@@ -214,14 +214,14 @@ def _over_each(w: VectorBuilder, p: PoolLines, dst: ir.Value, src: ir.Value, cou
     b = w.b
     combine = Combine(w, p.kind)
     sources = [w.at(w.pointer(src), b.mul(i64(lane), taps)) for lane in range(p.lanes)]
-    rounds = b.sdiv(taps, i64(p.lanes))
-    done = b.mul(rounds, i64(p.lanes))
+    steps = b.sdiv(taps, i64(p.lanes))
+    done = b.mul(steps, i64(p.lanes))
     mask = w.first(b.sub(taps, done))
     ragged = b.icmp_signed(">", taps, done)
     totals = []
     for source in sources:
         total = w.variable(combine.start)
-        with w.loop(rounds) as r:
+        with w.loop(steps) as r:
             place = w.at(source, b.mul(r, i64(p.lanes)))
             w.prefetch(w.at(place, AHEAD // p.itemsize))
             w.set(total, combine.two(w.load(place), w.get(total)))
@@ -240,12 +240,12 @@ def _over(w: VectorBuilder, p: PoolLines, dst: ir.Value, src: ir.Value, counts: 
     combine = Combine(w, p.kind)
     source = w.pointer(src)
     running = [w.variable(combine.start) for _ in range(UNROLL)]
-    rounds = b.sdiv(taps, i64(UNROLL * p.lanes))
-    with w.loop(rounds) as r:
+    steps = b.sdiv(taps, i64(UNROLL * p.lanes))
+    with w.loop(steps) as r:
         at = b.mul(r, i64(UNROLL * p.lanes))
         for u in range(UNROLL):
             w.set(running[u], combine.two(w.load(w.at(source, b.add(at, i64(u * p.lanes)))), w.get(running[u])))
-    done = b.mul(rounds, i64(UNROLL * p.lanes))
+    done = b.mul(steps, i64(UNROLL * p.lanes))
     for u in range(UNROLL):
         rest = b.sub(taps, b.add(done, i64(u * p.lanes)))
         with w.when(b.icmp_signed(">", rest, i64(0))):
@@ -335,11 +335,11 @@ def _line(p):
 @dataclasses.dataclass(frozen=True)
 class Window:
     """What the micro-kernel of a plane is compiled for. stride: the horizontal step if outputs fill the lanes, 0 if a window's taps do.
-    tall: rows of a window where all have the same few, else 0. tiled: windows lie side by side;
+    window_rows: rows of a window where all have the same few, else 0. tiled: windows lie side by side;
     padded: of those some reach past the sides of the plane."""
 
     stride: int
-    tall: int
+    window_rows: int
     tiled: bool
     padded: bool
 
@@ -355,7 +355,7 @@ def plane(kind: int, window: Window, lanes: int, itemsize: int) -> int:
     """Address of compiled pooling of one plane, which takes a PoolPlane."""
     tiled = _padded_side_by_side if window.padded else _side_by_side
     function = tiled if window.tiled else _lanes_of_outputs if window.stride else _lanes_of_taps
-    return address(function, PoolPlane, kind=kind, stride=window.stride, tall=window.tall, lanes=lanes, itemsize=itemsize)
+    return address(function, PoolPlane, kind=kind, stride=window.stride, window_rows=window.window_rows, lanes=lanes, itemsize=itemsize)
 
 
 def line(kind: int, lanes: int, itemsize: int) -> int:

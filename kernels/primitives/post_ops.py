@@ -37,7 +37,7 @@ class PoolAfter(Record):
     pool = address("of the micro-kernel: takes a PoolPlane, or PoolLines")
     pool_kind = integer("MAXIMUM or SUM")
     pool_step = integer("`stride` of a PoolPlane")
-    pool_tall = integer("`tall` of a PoolPlane")
+    pool_window_rows = integer("`window_rows` of a PoolPlane")
     pool_lines = integer("whether windows are whole lines of a block")
     pool_down = address("of factors of the divisor, one for each row")
     pool_across = address("of factors of the divisor, one for each column")
@@ -79,7 +79,8 @@ def pool_plane(g, to, source, rows, columns, down, across, scratch):
         call(
             g.pool,
             PoolPlane(
-                kind=g.pool_kind, stride=g.pool_step, tall=g.pool_tall, lanes=g.lanes, itemsize=g.itemsize, dst=to, src=source, row=scratch,
+                kind=g.pool_kind, stride=g.pool_step, window_rows=g.pool_window_rows, lanes=g.lanes, itemsize=g.itemsize, dst=to,
+                src=source, row=scratch,
                 row_counts=g.pool_down, counts=g.pool_across, oh=down, ow=across, h=rows, w=columns, kh=g.pool_kh, kw=g.pool_kw,
                 sh=g.pool_sh, sw=g.pool_sw, top=0, left=0, dh=1, dw=1,
             ),
@@ -133,7 +134,7 @@ def pool_record(problem: Conv, rows: int, columns: int) -> tuple[dict[str, int],
     pool = line(combined, lanes, size) if lines else plane(combined, shape, lanes, size)
     down = np.full(rows, kernel[0], problem.dtype)
     across = np.full(columns + lanes, kernel[1], problem.dtype)
-    fields = (pool, combined, shape.stride, shape.tall, lines, down.ctypes.data, across.ctypes.data)
+    fields = (pool, combined, shape.stride, shape.window_rows, lines, down.ctypes.data, across.ctypes.data)
     values = (*kernel, *stride, *problem.out_shape[2:])
     return dict(zip(PoolAfter.fields(), (*fields, *values))), [down, across]
 

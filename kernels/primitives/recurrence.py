@@ -24,7 +24,7 @@ from kernels.runtime.scratch import handle
 
 Array = np.ndarray
 
-WIDE = 8  # vectors of a block of columns: as many sums as two units of four cycles keep busy
+VECTORS = 8  # vectors of a block of columns: as many sums as two units of four cycles keep busy
 PASSES = ("copy", "add", "mul", "sub", "fma", "sigmoid", "tanh")
 HEAD = 18  # int64s of a direction's description before its passes
 WORDS = HEAD + 2 * len(PASSES)  # of all of it
@@ -35,7 +35,7 @@ class Products(NamedTuple):
 
     lanes: Fixed  # of a vector
     itemsize: Fixed
-    wide: Fixed  # vectors of a block
+    vectors: Fixed  # vectors of a block
     y: int  # address
     x: int  # address
     matrix: int  # address
@@ -45,10 +45,10 @@ class Products(NamedTuple):
 
 @emitter
 def _emit(w: VectorBuilder, p: Products) -> None:
-    b, width = w.b, p.wide * p.lanes
+    b, width = w.b, p.vectors * p.lanes
     to, source, matrix = w.pointer(p.y), w.pointer(p.x), w.pointer(p.matrix)
     with w.loop(p.blocks) as block:
-        sums = [w.variable(w.zero()) for _ in range(p.wide)]
+        sums = [w.variable(w.zero()) for _ in range(p.vectors)]
         start = b.mul(block, b.mul(p.k, i64(width)))
         with w.loop(p.k) as k:
             number = w.splat(w.load_scalar(w.at(source, k)))
@@ -64,15 +64,15 @@ def _products(p):
     _emit(p, ())
 
 
-def products(wide: int, lanes: int, itemsize: int) -> int:
+def products(vectors: int, lanes: int, itemsize: int) -> int:
     """Address of the compiled `Products`."""
-    return address(_products, Products, lanes=lanes, itemsize=itemsize, wide=wide)
+    return address(_products, Products, lanes=lanes, itemsize=itemsize, vectors=vectors)
 
 
-def packed(matrix: Array, wide: int = WIDE) -> tuple[Array, int]:
+def packed(matrix: Array, vectors: int = VECTORS) -> tuple[Array, int]:
     """(columns, k) matrix as blocks of columns (blocks, k, wide * lanes), zeros at the end; and how many blocks."""
     columns, count = matrix.shape
-    width = wide * machine().lanes(matrix.itemsize)
+    width = vectors * machine().lanes(matrix.itemsize)
     blocks = -(-columns // width)
     found = np.zeros((blocks * width, count), matrix.dtype)
     found[:columns] = matrix
@@ -106,7 +106,7 @@ def _lstm(task, thread, description, size):
         t = steps - 1 - step if backwards else step
         call(
             product,
-            Products(lanes=read_index(d, 15), itemsize=size, wide=WIDE, y=work, x=h, matrix=matrix, k=hidden, blocks=blocks),
+            Products(lanes=read_index(d, 15), itemsize=size, vectors=VECTORS, y=work, x=h, matrix=matrix, k=hidden, blocks=blocks),
         )  # fmt: skip
         _pass(d, 1, size, work, work, before + (t * batch + row) * pitch, work, 4 * hidden)
         _pass(d, 5, size, work, work, work, work, 3 * hidden)
@@ -140,7 +140,7 @@ def _gru(task, thread, description, size):
         source = before + (t * batch + row) * pitch
         call(
             product,
-            Products(lanes=read_index(d, 15), itemsize=size, wide=WIDE, y=work, x=h, matrix=matrix, k=hidden, blocks=blocks),
+            Products(lanes=read_index(d, 15), itemsize=size, vectors=VECTORS, y=work, x=h, matrix=matrix, k=hidden, blocks=blocks),
         )  # fmt: skip
         _pass(d, 1, size, work, work, source, work, 2 * hidden)
         _pass(d, 5, size, work, work, work, work, 2 * hidden)
@@ -148,7 +148,7 @@ def _gru(task, thread, description, size):
         if inner:  # linear before reset: tanh(W x + r (R h + b))
             call(
                 product,
-                Products(lanes=read_index(d, 15), itemsize=size, wide=WIDE, y=new, x=h, matrix=last, k=hidden, blocks=thirds),
+                Products(lanes=read_index(d, 15), itemsize=size, vectors=VECTORS, y=new, x=h, matrix=last, k=hidden, blocks=thirds),
             )  # fmt: skip
             _pass(d, 1, size, new, new, inner, new, hidden)
             _pass(d, 4, size, new, r, new, source + 2 * line_, hidden)
@@ -156,7 +156,9 @@ def _gru(task, thread, description, size):
             _pass(d, 2, size, reset_first, r, h, r, hidden)
             call(
                 product,
-                Products(lanes=read_index(d, 15), itemsize=size, wide=WIDE, y=new, x=reset_first, matrix=last, k=hidden, blocks=thirds),
+                Products(
+                    lanes=read_index(d, 15), itemsize=size, vectors=VECTORS, y=new, x=reset_first, matrix=last, k=hidden, blocks=thirds
+                ),
             )  # fmt: skip
             _pass(d, 1, size, new, new, source + 2 * line_, new, hidden)
         _pass(d, 6, size, new, new, new, new, hidden)
@@ -197,7 +199,7 @@ class Recurrence:
         size, lanes = dtype.itemsize, machine().lanes(dtype.itemsize)
         self._batch, self._tasks, self._gru = batch, batch * len(directions), kind == "GRU"
         self._threads = threads if steps * hidden * rows * self._tasks > 1 << 18 else 1
-        product = products(WIDE, lanes, size)
+        product = products(VECTORS, lanes, size)
         passes = [word for name in PASSES for word in line(name, lanes, size)]
         self._held: list[tuple[Array, Array | None, Array | None]] = []
         self._row, words = 0, []
@@ -206,7 +208,7 @@ class Recurrence:
             last, thirds = packed(each.recurrent[2 * hidden :]) if self._gru else (None, 0)
             inner = None if each.inner is None else np.ascontiguousarray(each.inner)
             self._held.append((matrix, last, inner))
-            width = WIDE * lanes
+            width = VECTORS * lanes
             self._row = (blocks + 2 * max(thirds, -(-hidden // width))) * width * size
             head = [steps, hidden, blocks, int(each.backwards), 0, 0, 0, 0, handle(matrix), handle(inner), 0, self._row, 0, 0, batch, lanes,
                     product, len(directions) * rows]  # fmt: skip

@@ -66,12 +66,12 @@ def _emit(w: VectorBuilder, row: Row) -> None:
 
     source, neutral = w.pointer(row.x), w.constant(NEUTRAL[name])
     totals = [w.variable(neutral) for _ in range(CHAINS)]
-    wide = builder.sdiv(row.numbers, i64(lanes * CHAINS))
-    with w.loop(wide) as block:
+    unrolled = builder.sdiv(row.numbers, i64(lanes * CHAINS))
+    with w.loop(unrolled) as block:
         at = builder.mul(block, i64(lanes * CHAINS))
         for k, total in enumerate(totals):
             w.set(total, combine(w.get(total), w.load(w.at(source, builder.add(at, i64(k * lanes))))))
-    done = builder.mul(wide, i64(lanes * CHAINS))
+    done = builder.mul(unrolled, i64(lanes * CHAINS))
     single = builder.sdiv(builder.sub(row.numbers, done), i64(lanes))
     with w.loop(single) as block:
         at = builder.add(done, builder.mul(block, i64(lanes)))
@@ -82,12 +82,12 @@ def _emit(w: VectorBuilder, row: Row) -> None:
         tail = w.load_first(w.at(source, last), w.first(rest), NEUTRAL[name])
         w.set(totals[1], combine(w.get(totals[1]), tail))
     pairs = combine(combine(w.get(totals[0]), w.get(totals[1])), combine(w.get(totals[2]), w.get(totals[3])))
-    places = [builder.extract_element(pairs, ir.Constant(ir.IntType(32), lane)) for lane in range(lanes)]
-    while len(places) > 1:
-        places = [alone(a, b) for a, b in zip(places[::2], places[1::2])]
+    remaining = [builder.extract_element(pairs, ir.Constant(ir.IntType(32), lane)) for lane in range(lanes)]
+    while len(remaining) > 1:
+        remaining = [alone(a, b) for a, b in zip(remaining[::2], remaining[1::2])]
     double = builder.bitcast(row.p, ir.DoubleType())
     factor = double if row.itemsize == 8 else builder.fptrunc(double, w.scalar)
-    builder.store(builder.fmul(places[0], factor), w.pointer(row.to))
+    builder.store(builder.fmul(remaining[0], factor), w.pointer(row.to))
 
 
 @njit

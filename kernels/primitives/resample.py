@@ -125,35 +125,35 @@ def resample(
     table = np.ascontiguousarray(inputs, np.int64)
     rows = _rows(outer, n, m, size, lanes, threads) if inner == 1 else 0
     if inner == 1 and not rows:
-        held = np.ascontiguousarray(weights, dtype)
-        fixed: tuple[Any, ...] = handle(table), handle(held), size, dtype.type(0), outer, n, m, taps
+        factors = np.ascontiguousarray(weights, dtype)
+        fixed: tuple[Any, ...] = handle(table), handle(factors), size, dtype.type(0), outer, n, m, taps
         launch, tasks = _numbers.ready(0, 0, *fixed), -(-outer // ROWS)
     else:
-        held = np.array([[bits(float(weight)) for weight in row] for row in weights], np.int64)
+        factors = np.array([[bits(float(weight)) for weight in row] for row in weights], np.int64)
         (first, first_form), (more, more_form) = line("affine", lanes, size), line("axpy", lanes, size)
         lines = {
             "first": first, "first_form": first_form, "more": more, "more_form": more_form, "lanes": lanes, "itemsize": size, "n": n,
-            "m": m, "inner": inner, "taps": taps, "inputs": table.ctypes.data, "weights": held.ctypes.data,
+            "m": m, "inner": inner, "taps": taps, "inputs": table.ctypes.data, "weights": factors.ctypes.data,
         }  # fmt: skip
         if rows:
-            return _by_transposing(lines, outer, rows, threads, (table, held))
+            return _by_transposing(lines, outer, rows, threads, (table, factors))
         geometry = Lines.packed(**lines)
         fixed = (geometry,)
         launch, tasks = _lines.ready(0, 0, geometry), outer * m
 
-    def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = (table, held)) -> None:
+    def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = (table, factors)) -> None:
         launch(threads, tasks, handle(x), handle(y), *fixed)
 
     return run
 
 
-def _by_transposing(lines: dict[str, int], outer: int, rows: int, threads: int, held: tuple[Array, ...]) -> Callable[[Array, Array], None]:
+def _by_transposing(lines: dict[str, int], outer: int, rows: int, threads: int, tables: tuple[Array, ...]) -> Callable[[Array, Array], None]:
     size = lines["itemsize"]
     share = whole((lines["n"] + lines["m"]) * rows * size)
     geometry = Turned.packed(**lines, transpose=transpose(lines["lanes"], size), outer=outer, rows=rows, share=share)
     launch, tasks, kept = _turned.ready(0, 0, 0, geometry), -(-outer // rows), Scratch(share * threads)
 
-    def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = held) -> None:
+    def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = tables) -> None:
         scratch = kept.take()
         launch(threads, tasks, handle(x), handle(y), handle(scratch), geometry)
         kept.give(scratch)

@@ -20,7 +20,7 @@ from kernels.runtime.scratch import handle
 
 Array = np.ndarray
 
-WIDE = 4  # vectors of a block: more would leave nothing to share out
+VECTORS = 4  # vectors of a block: more would leave nothing to share out
 SHARED = 1 << 18  # bytes of a matrix from which another thread is worth waking: it comes from the second-level cache, or from farther
 # activations by the name of a pass
 PASSES = {"relu": "relu", "leaky_relu": "leaky_relu", "elu": "elu", "gelu": "gelu", "gelu_tanh": "gelu_tanh", "sigmoid": "sigmoid",
@@ -47,11 +47,11 @@ class Outputs(Record):
 def _run(block, thread, x, y, matrix, bias, work, geometry):
     """A block of outputs; all are handles but geometry: Outputs."""
     g = geometry[0]
-    lanes, size, width = g.lanes, g.itemsize, WIDE * g.lanes
+    lanes, size, width = g.lanes, g.itemsize, VECTORS * g.lanes
     place, first = pointed(work) + block * width * size, block * width
     to, few = pointed(y) + first * size, min(width, g.columns - first)
     rows = pointed(matrix) + block * g.k * width * size
-    call(g.product, Products(lanes=lanes, itemsize=size, wide=WIDE, y=place, x=pointed(x), matrix=rows, k=g.k, blocks=1))
+    call(g.product, Products(lanes=lanes, itemsize=size, vectors=VECTORS, y=place, x=pointed(x), matrix=rows, k=g.k, blocks=1))
     biased = pointed(bias) + first * size
     call(g.add, VectorPass(form=g.add_form, lanes=lanes, itemsize=size, y=to, a=place, b=biased, c=place, numbers=few, p=g.p, q=g.q))
     if g.activation:
@@ -63,7 +63,7 @@ def _run(block, thread, x, y, matrix, bias, work, geometry):
 
 def fits(columns: int, count: int, itemsize: int, activation: tuple[str, float] | None) -> bool:
     """Whether blocks of outputs are not mostly empty, and the activation is a pass."""
-    width = WIDE * machine().lanes(itemsize)
+    width = VECTORS * machine().lanes(itemsize)
     padded = -(-columns // width) * width
     small = padded * count * itemsize <= 1 << 15
     return (padded <= 1.5 * columns or small) and (activation is None or activation[0] in PASSES)
@@ -75,13 +75,13 @@ def vector_matrix(
     """(what binds x, y and scratch to a run, bytes of scratch) for weight (out, in)."""
     columns, count = weight.shape
     size, lanes = weight.itemsize, machine().lanes(weight.itemsize)
-    matrix, blocks = packed(weight, WIDE)
+    matrix, blocks = packed(weight, VECTORS)
     biases = np.zeros(columns, weight.dtype) if bias is None else np.ascontiguousarray(bias, weight.dtype)
     name, slope = activation or ("", 0.0)
     (add, add_form), (applied, form) = line("add", lanes, size), line(PASSES[name], lanes, size) if name else (0, 0)
     p, q = (0.0, 6.0) if name == "relu6" else (slope, 0.0)
     geometry = Outputs.packed(
-        product=products(WIDE, lanes, size), add=add, add_form=add_form, activation=applied, activation_form=form, lanes=lanes,
+        product=products(VECTORS, lanes, size), add=add, add_form=add_form, activation=applied, activation_form=form, lanes=lanes,
         itemsize=size, k=count, columns=columns, p=bits(p), q=bits(q),
     )  # fmt: skip
     launch = _run.ready(0, 0, 0, 0, 0, geometry)
@@ -95,4 +95,4 @@ def vector_matrix(
 
         return run
 
-    return bind, blocks * WIDE * lanes * size
+    return bind, blocks * VECTORS * lanes * size

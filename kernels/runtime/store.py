@@ -110,8 +110,8 @@ def _sections(kind: str, file: Path) -> Sections | None:
     try:
         if not file.is_file() or file.stat().st_size > LARGEST:
             raise ValueError("it is no file" if exists(file) else "it does not exist")
-        held = json.loads(read_own(file).decode())
-        sections = held.get(title(kind)) if isinstance(held, dict) else None
+        content = json.loads(read_own(file).decode())
+        sections = content.get(title(kind)) if isinstance(content, dict) else None
         if not isinstance(sections, dict) or not all(isinstance(entries, dict) for entries in sections.values()):
             raise ValueError("it holds something else")
         return sections

@@ -1,4 +1,5 @@
-"""Blockings that estimates would rarely choose together: every combination of images, layouts, rounds and parts answers right."""
+"""Blockings that estimates would rarely choose together: every combination of images, layouts, output-channel blocks and splits is
+right."""
 
 from __future__ import annotations
 
@@ -58,8 +59,8 @@ def test_winograd(line: str, monkeypatch: pytest.MonkeyPatch, poisoned_scratch: 
     problem = parse(line)
     lanes = machine().lanes(problem.itemsize)
     few = (block for block in winograd._blockings(problem, 2) if (block.mh, block.mw) in ((2, 2), (4, 2)))
-    rounds = (dataclasses.replace(block, channels=min(block.channels, 2 * block.height(lanes))) for block in few)
-    blockings = distinct(rounds, "mh", "images", "oc_lanes", "oc_splits", "rows", "columns")
+    oc_blocks = (dataclasses.replace(block, channels=min(block.channels, 2 * block.height(lanes))) for block in few)
+    blockings = distinct(oc_blocks, "mh", "images", "oc_lanes", "oc_splits", "rows", "columns")
     assert True in {block.oc_lanes for block in blockings} or problem.c_out // problem.groups % lanes
     assert max(block.images for block in blockings) == problem.n
     for block in blockings:

@@ -195,7 +195,7 @@ def test_window(kernel: tuple[int, int], stride: tuple[int, int], dilation: tupl
         y = Guarded((oh, ow), dtype)
         scratch = np.zeros((ow + lanes) * stride[1] + kw + w + 2 * lanes, dtype)
         down, along = np.full(oh, kernel[0], dtype), np.full(ow + lanes, kernel[1], dtype)
-        literals = kind, shape.stride, shape.tall, lanes, size
+        literals = kind, shape.stride, shape.window_rows, lanes, size
         sizes = oh, ow, h, w, *kernel, *stride, 0, 0, *dilation
         invoke(address, *literals, at(y.array), at(x.array), at(scratch), at(down), at(along), *sizes)
         windows = np.lib.stride_tricks.sliding_window_view(x.array, (kh, kw))[:: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]

@@ -64,7 +64,7 @@ def _cycles(problem: Conv, block: Blocking) -> float:
     packed = layout(problem, block.mec, block.rows, block.columns, lanes)
     row_blocks, column_blocks = -(-problem.conv_size[0] // block.rows), -(-problem.conv_size[1] // block.columns)
     rows, columns = problem.conv_size[0] / row_blocks, problem.conv_size[1] / column_blocks
-    packing = packing_cycles(packed, lanes, block.rows - rows) * (FLAT if block.mec and not packed.as_wide else 1.0)
+    packing = packing_cycles(packed, lanes, block.rows - rows) * (FLAT if block.mec and not packed.whole_lines else 1.0)
     calls, vectors = (1, math.ceil(rows * columns / lanes)) if block.mec else (rows, math.ceil(columns / lanes))
     rest = vectors % TOGETHER
     tap = (vectors - rest) * TAP + rest * ALONE
@@ -80,8 +80,8 @@ def taps_beside(problem: Conv) -> int:
 def reach(problem: Conv, rows: int, columns: int) -> tuple[int, int]:
     """Input rows and columns, padding included, that a block of outputs reads."""
     axes = zip((rows, columns), problem.stride, problem.kernel, problem.dilation)
-    high, wide = ((count - 1) * step + dilated(kernel, dilation) for count, step, kernel, dilation in axes)
-    return high, wide
+    bed_h, bed_w = ((count - 1) * step + dilated(kernel, dilation) for count, step, kernel, dilation in axes)
+    return bed_h, bed_w
 
 
 def _transposing(rows: int, columns: int, size: Size, lanes: int) -> float:
@@ -99,14 +99,16 @@ def _channel_blockings(problem: Conv, threads: int, last: bool) -> Iterator[Chan
     tap = SUM_TAP if taps_beside(problem) > 1 else SUM_ALONE
     for rows in row_counts(oh, threads):
         for columns in sorted({ow, *(2**i for i in range(12) if 2**i < ow)} if rows == 1 or ow > 256 else {ow}):
-            high, wide = reach(problem, rows, columns)
-            bed, number = high * wide, rows * columns
+            bed_h, bed_w = reach(problem, rows, columns)
+            bed, number = bed_h * bed_w, rows * columns
             if (bed + (0 if last else number)) * lanes * problem.itemsize > spec.l2 // 2:
                 continue
             moved = COPIED * bed  # with channels last all of it, else its border
             if not last:
-                moved -= COPIED * min(high, problem.size[0]) * min(wide, problem.size[1])
-                moved += _transposing(high, wide, problem.size, lanes) + multiplier * _transposing(rows, columns, problem.conv_size, lanes)
+                moved -= COPIED * min(bed_h, problem.size[0]) * min(bed_w, problem.size[1])
+                moved += _transposing(bed_h, bed_w, problem.size, lanes) + multiplier * _transposing(
+                    rows, columns, problem.conv_size, lanes
+                )
             sums = multiplier * number * (problem.taps * tap + SUM)
             tasks = groups * -(-oh // rows) * -(-ow // columns)
             cycles = TASK_COST + moved + sums

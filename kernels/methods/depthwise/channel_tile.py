@@ -40,8 +40,8 @@ class Border(NamedTuple):
     lanes: Fixed
     itemsize: Fixed
     dst: int  # address of the bed
-    high: int
-    wide: int
+    bed_h: int
+    bed_w: int
     above: int
     h: int
     before: int
@@ -51,13 +51,13 @@ class Border(NamedTuple):
 @njit
 def _border(p):
     vector = p.lanes * p.itemsize
-    for r in range(p.high):
-        row = p.dst + r * p.wide * vector
+    for r in range(p.bed_h):
+        row = p.dst + r * p.bed_w * vector
         if p.above <= r < p.above + p.h:
             _clear(p, (row, p.before))
-            _clear(p, (row + (p.before + p.w) * vector, p.wide - p.before - p.w))
+            _clear(p, (row + (p.before + p.w) * vector, p.bed_w - p.before - p.w))
         else:
-            _clear(p, (row, p.wide))
+            _clear(p, (row, p.bed_w))
 
 
 def border(lanes: int, itemsize: int) -> int:
@@ -71,7 +71,7 @@ class Fill(NamedTuple):
     lanes: Fixed
     itemsize: Fixed
     dst: int  # address of the bed
-    places: int  # address of an element offset for each position
+    offsets: int  # address of an element offset for each position
     src: int  # address of the first plane
     pitch: int  # elements from plane to plane
     live: int  # how many planes there are; lanes past them get any numbers
@@ -79,30 +79,30 @@ class Fill(NamedTuple):
 
 
 @emitter
-def _fill_whole(w: VectorBuilder, p: Fill, places: ir.Value, src: ir.Value) -> None:
+def _fill_whole(w: VectorBuilder, p: Fill, offsets: ir.Value, src: ir.Value) -> None:
     """`lanes` positions of as many planes."""
     to = w.pointer(p.dst)
     for i, column in enumerate(transposed(w, True, src, p.pitch, p.live, p.positions)):
-        w.store(column, w.at(to, w.load_index(places, i64(i))))
+        w.store(column, w.at(to, w.load_index(offsets, i64(i))))
 
 
 @emitter
-def _fill_edge(w: VectorBuilder, p: Fill, places: ir.Value, src: ir.Value, left: ir.Value) -> None:
+def _fill_edge(w: VectorBuilder, p: Fill, offsets: ir.Value, src: ir.Value, left: ir.Value) -> None:
     """`left` positions, or fewer planes."""
     to = w.pointer(p.dst)
     for i, column in enumerate(transposed(w, False, src, p.pitch, p.live, left)):
         with w.when(w.b.icmp_signed(">", left, i64(i))):
-            w.store(column, w.at(to, w.load_index(places, i64(i))))
+            w.store(column, w.at(to, w.load_index(offsets, i64(i))))
 
 
 @njit
 def _fill(p):
     for first in range(0, p.positions, p.lanes):
-        places, source = p.places + first * 8, p.src + first * p.itemsize
+        offsets, source = p.offsets + first * 8, p.src + first * p.itemsize
         if p.positions - first >= p.lanes and p.live == p.lanes:
-            _fill_whole(p, (places, source))
+            _fill_whole(p, (offsets, source))
         else:
-            _fill_edge(p, (places, source, p.positions - first))
+            _fill_edge(p, (offsets, source, p.positions - first))
 
 
 def fill(lanes: int, itemsize: int) -> int:
@@ -116,7 +116,7 @@ class Spread(NamedTuple):
     lanes: Fixed
     itemsize: Fixed
     dst: int  # address of the bed's first vector
-    wide: int  # its vectors from row to row
+    bed_w: int  # its vectors from row to row
     src: int  # address of the first number
     row_pitch: int  # elements from row to row,
     pitch: int  # from column to column
@@ -138,7 +138,7 @@ def _copy(w: VectorBuilder, p: Spread, dst: ir.Value, src: ir.Value) -> None:
 @njit
 def _spread(p):
     for r in range(p.h):
-        _copy(p, (p.dst + r * p.wide * p.lanes * p.itemsize, p.src + r * p.row_pitch * p.itemsize))
+        _copy(p, (p.dst + r * p.bed_w * p.lanes * p.itemsize, p.src + r * p.row_pitch * p.itemsize))
 
 
 def spread(lanes: int, itemsize: int) -> int:
@@ -190,13 +190,13 @@ def _sum_runs(w: VectorBuilder, p: Sums) -> None:
     def block(runs: int, first: ir.Value) -> None:
         """Runs from entry `first` on. What a run reads lies a constant apart, which costs no instruction beyond the load."""
         entries = [builder.mul(builder.add(first, i64(i)), i64(FIELDS)) for i in range(runs)]
-        places = [w.at(inputs, w.load_index(p.table, entry)) for entry in entries]
+        offsets = [w.at(inputs, w.load_index(p.table, entry)) for entry in entries]
         c = [[w.variable(w.get(start)) for _ in range(p.run)] for _ in range(runs)]
         with w.loop(p.k) as t:
             offset = w.load_index(p.offsets, t)
             tap = w.at(weights, builder.mul(t, i64(p.columns * p.lanes)))
             factors = [w.load(w.at(tap, column * p.lanes)) for column in range(p.columns)]
-            for place, sums in zip(places, c):
+            for place, sums in zip(offsets, c):
                 source = w.at(place, offset)
                 for j in range((p.run - 1) * p.step + p.columns):
                     uses = [(i, j - i * p.step) for i in range(p.run) if 0 <= j - i * p.step < p.columns]

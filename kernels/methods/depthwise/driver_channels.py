@@ -37,22 +37,22 @@ def load_block(g, x, image, channel, live, row, column, block):
     """Some channels of the input that a block reads from a row and column on (before padding), with their zeros, to the bed at `block`."""
     size = g.itemsize
     row, column = row - g.pad_h, column - g.pad_w
-    (top, h), (left, w) = inside(row, g.high, g.h), inside(column, g.wide, g.w)
+    (top, h), (left, w) = inside(row, g.bed_h, g.h), inside(column, g.bed_w, g.w)
     if not h or not w:  # a block may see nothing but padding
         h, w, top, left = 0, 0, row, column
     above, before = top - row, left - column
-    if h < g.high or w < g.wide:
+    if h < g.bed_h or w < g.bed_w:
         call(
             g.border,
-            Border(lanes=g.lanes, itemsize=size, dst=block, high=g.high, wide=g.wide, above=above, h=h, before=before, w=w),
+            Border(lanes=g.lanes, itemsize=size, dst=block, bed_h=g.bed_h, bed_w=g.bed_w, above=above, h=h, before=before, w=w),
         )
-    to = block + (above * g.wide + before) * g.lanes * size
+    to = block + (above * g.bed_w + before) * g.lanes * size
     if g.last:
         source = x + (((image * g.h + top) * g.w + left) * g.c_in + channel) * size
         call(
             g.spread,
             Spread(
-                lanes=g.lanes, itemsize=size, dst=to, wide=g.wide, src=source, row_pitch=g.w * g.c_in, pitch=g.c_in, live=live, h=h, w=w
+                lanes=g.lanes, itemsize=size, dst=to, bed_w=g.bed_w, src=source, row_pitch=g.w * g.c_in, pitch=g.c_in, live=live, h=h, w=w
             ),
         )
         return
@@ -62,7 +62,7 @@ def load_block(g, x, image, channel, live, row, column, block):
         call(
             g.fill,
             Fill(
-                lanes=g.lanes, itemsize=size, dst=to + r * g.wide * g.lanes * size, places=g.places, src=source + r * g.w * size,
+                lanes=g.lanes, itemsize=size, dst=to + r * g.bed_w * g.lanes * size, offsets=g.fill_offsets, src=source + r * g.w * size,
                 pitch=g.h * g.w, live=live, positions=line,
             ),
         )  # fmt: skip
@@ -120,7 +120,7 @@ def run_task(task, x, out, operands, geometry, block):
 run_tasks = every_task(run_task)
 
 
-def _stacked(array: Array | None, multiplier: int, lanes: int) -> Array | None:
+def _in_lanes(array: Array | None, multiplier: int, lanes: int) -> Array | None:
     """What belongs to output channels as [lanes of channels][multiplier][…][lane], zero past the last channel."""
     if array is None:
         return None
@@ -128,20 +128,20 @@ def _stacked(array: Array | None, multiplier: int, lanes: int) -> Array | None:
     vectors = -(-channels // lanes)
     result = aligned(vectors * multiplier * each * lanes * array.itemsize).view(array.dtype).reshape(vectors, multiplier, each, lanes)
     by_channel = array.reshape(channels, multiplier, each)
-    for vector, part in enumerate(result):
+    for vector, vector_of in enumerate(result):
         live = by_channel[vector * lanes : (vector + 1) * lanes]
-        part[:, :, : len(live)] = live.transpose(1, 2, 0)
-        part[:, :, len(live) :] = 0
+        vector_of[:, :, : len(live)] = live.transpose(1, 2, 0)
+        vector_of[:, :, len(live) :] = 0
     return result
 
 
 def _run(columns: int, step: int) -> int:
     """Positions of a run in rows of so many: runs end with the row, so the last two may overlap."""
-    able = [run for run in RUNS.get(step, (1,)) if run <= columns]
-    return min(able, key=lambda run: -(-columns // run) * (run + 1), default=1)  # each costs about one more
+    fitting = [run for run in RUNS.get(step, (1,)) if run <= columns]
+    return min(fitting, key=lambda run: -(-columns // run) * (run + 1), default=1)  # each costs about one more
 
 
-def _tables(problem: Conv, block: ChannelBlocking, wide: int, lanes: int, last: bool) -> tuple[Array, Array]:
+def _tables(problem: Conv, block: ChannelBlocking, bed_w: int, lanes: int, last: bool) -> tuple[Array, Array]:
     """For blocks of full and of last columns: (run, runs in a row); and for every run the place of its first window in the bed and of its
     first position in the output."""
     (sh, sw), ow = problem.stride, problem.conv_size[1]
@@ -150,8 +150,8 @@ def _tables(problem: Conv, block: ChannelBlocking, wide: int, lanes: int, last: 
         run = _run(columns, sw)
         starts = np.minimum(np.arange(0, columns, run), columns - run)
         r, c = np.repeat(np.arange(block.rows), len(starts)), np.tile(starts, block.rows)
-        places = (r * sh * wide + c * sw) * lanes, (r * ow + c) * problem.c_out if last else (r * columns + c) * lanes
-        table[: len(r)] = np.stack(places, 1)
+        fill_offsets = (r * sh * bed_w + c * sw) * lanes, (r * ow + c) * problem.c_out if last else (r * columns + c) * lanes
+        table[: len(r)] = np.stack(fill_offsets, 1)
         shape[:] = run, len(starts)
     return shapes, tables
 
@@ -160,33 +160,34 @@ def prepare_channels(problem: Conv, threads: int, block: ChannelBlocking, *, las
     """Lay out weights and scratch; `last`: channels are the last axis of x and of the output."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     (kh, kw), (dh, dw), (_, sw), (oh, ow) = problem.kernel, problem.dilation, problem.stride, problem.conv_size
-    high, wide = reach(problem, block.rows, block.columns)
+    bed_h, bed_w = reach(problem, block.rows, block.columns)
     multiplier, vectors = problem.c_out // problem.c_in, -(-problem.c_in // lanes)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     tasks = problem.n * vectors * row_blocks * column_blocks
     used = min(threads, tasks)
-    summed_offset = whole(high * wide * lanes * size)
+    summed_offset = whole(bed_h * bed_w * lanes * size)
     scratch_bytes = summed_offset + (0 if last else whole(block.rows * block.columns * lanes * size))
     scratch = Scratch(used * scratch_bytes)
     side = taps_beside(problem)
-    offsets = np.array([(y * dh * wide + x * dw) * lanes for y, x in itertools.product(range(kh), range(0, kw, side))])
-    shapes, tables = _tables(problem, block, wide, lanes, last)
+    offsets = np.array([(y * dh * bed_w + x * dw) * lanes for y, x in itertools.product(range(kh), range(0, kw, side))])
+    shapes, tables = _tables(problem, block, bed_w, lanes, last)
     step = sw if sw in RUNS else 1  # of runs of one position it says nothing
     runs = np.array([[sums(run, step, side, lanes, size), run, count] for run, count in shapes.tolist()])
-    seen = np.arange(min(wide, problem.size[1]))  # of one row where a block does not see all columns, which are filled row by row
-    rows = np.arange(min(high, problem.size[0]) if len(seen) == problem.size[1] else 1)
-    places = np.add.outer(rows * wide, seen).ravel() * lanes
+    seen = np.arange(min(bed_w, problem.size[1]))  # of one row where a block does not see all columns, which are filled row by row
+    rows = np.arange(min(bed_h, problem.size[0]) if len(seen) == problem.size[1] else 1)
+    fill_offsets = np.add.outer(rows * bed_w, seen).ravel() * lanes
     geometry = ChannelBlocks.packed(
         **common(problem, oh, ow), channel_vectors=vectors, multiplier=multiplier, rows=block.rows, columns=block.columns,
         row_blocks=row_blocks, column_blocks=column_blocks,
-        high=high, wide=wide, k=len(offsets), taps=problem.taps, last=last, step=step, side=side,
+        bed_h=bed_h, bed_w=bed_w, k=len(offsets), taps=problem.taps, last=last, step=step, side=side,
         offsets=offsets.ctypes.data, tables=tables.ctypes.data, table_bytes=tables[0].nbytes, runs=runs.ctypes.data,
-        places=places.ctypes.data, border=border(lanes, size), fill=fill(lanes, size), spread=spread(lanes, size),
+        fill_offsets=fill_offsets.ctypes.data, border=border(lanes, size), fill=fill(lanes, size), spread=spread(lanes, size),
         transpose=transpose(lanes, size), summed_offset=summed_offset, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
 
     def packed_operands(operands: Operands) -> Packed:
-        return tuple(_stacked(array, multiplier, lanes) for array in operands)
+        return tuple(_in_lanes(array, multiplier, lanes) for array in operands)
 
     note = f"{lanes} channels at a time, {block.rows} rows of {block.columns}{NOTE * last}"
-    return Prepared(launcher(run_tasks, packed_operands, used, geometry, scratch, (offsets, tables, runs, places)), scratch.nbytes, note)
+    keep_alive = offsets, tables, runs, fill_offsets
+    return Prepared(launcher(run_tasks, packed_operands, used, geometry, scratch, keep_alive), scratch.nbytes, note)

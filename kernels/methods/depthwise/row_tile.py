@@ -53,13 +53,13 @@ def _emit(w: VectorBuilder, p: GemmTile, vectors: ir.Value) -> None:
         with w.when(builder.icmp_signed(">", w.get(head), i64(0))):
             edge(i64(0), w.get(head))
     first = w.get(head)
-    wide = builder.sdiv(builder.sub(columns, first), i64(UNROLL * lanes))
-    with w.loop(wide) as b:
+    unrolled = builder.sdiv(builder.sub(columns, first), i64(UNROLL * lanes))
+    with w.loop(unrolled) as b:
         q = builder.add(first, builder.mul(b, i64(UNROLL * lanes)))
         for i, sums in enumerate(block(UNROLL, q)):
             pointer = w.at(w.at(outputs, q), i * lanes)
             (w.stream if p.m else w.store)(sums, pointer)
-    rest = builder.add(first, builder.mul(wide, i64(UNROLL * lanes)))
+    rest = builder.add(first, builder.mul(unrolled, i64(UNROLL * lanes)))
     blocks = builder.sdiv(builder.add(builder.sub(columns, rest), i64(lanes - 1)), i64(lanes))
     with w.loop(blocks) as b:
         q = builder.add(rest, builder.mul(b, i64(lanes)))

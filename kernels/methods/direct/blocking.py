@@ -21,6 +21,7 @@ from kernels.cost.classes import Anew, by_class, step_like
 from kernels.cost.gemm import TILE_COST, TRANSPOSED, even, oc_tile_cycles, pool_apart, pooled_size, tallest, tap_cycles
 from kernels.cost.memory import L2_BYTES, L3_BYTES, stream_cycles, task_cycles
 from kernels.cost.roofline import BIND
+from kernels.cost.tables import joined, picked, row
 from kernels.cost.variants import rivals
 from kernels.primitives.packed_layout import Layout, extents, layout, packing_cycles, row_counts
 from kernels.problem.conv import Conv
@@ -40,7 +41,7 @@ UNPACKED = 8  # of one that reads each one's weights where they lie: 8x3 keeps t
 @dataclasses.dataclass(frozen=True)
 class Blocking:
     """rows, columns: outputs of a task's block. channels: input channels packed at a time. m, n: the largest tile,
-    channels by vectors. oc_splits: parts of the output channels, each a task of its own. oc_lanes: whether lanes run along output
+    channels by vectors. oc_splits: into how many tasks the output channels are split. oc_lanes: whether lanes run along output
     channels, m counts positions and n vectors of channels. cycles: the estimate."""
 
     mec: bool
@@ -54,36 +55,14 @@ class Blocking:
     cycles: float = math.inf
 
 
-@dataclasses.dataclass(frozen=True)
-class Blockings:
-    """Many blockings, a row each, in columns of the same names: estimates of thousands take as long as those of a few."""
-
-    mec: Array
-    rows: Array
-    columns: Array
-    channels: Array
-    m: Array
-    n: Array
-    oc_splits: Array
-    cycles: Array
-
-    def __getitem__(self, which: Any) -> Blockings:
-        """Those that an index array or a mask picks."""
-        return Blockings(*(getattr(self, field.name)[which] for field in dataclasses.fields(self)))
-
-    def one(self, i: int) -> Blocking:
-        """A row as a blocking."""
-        values = {field.name: getattr(self, field.name)[i].item() for field in dataclasses.fields(self)}
-        return Blocking(**values)
-
-    def of_variant(self, name: str) -> Blockings:
-        """Those of a kind (see `kind`)."""
-        tiles = {(m, n) for m, n in zip(self.m.tolist(), self.n.tolist())}
-        wanted = [(mec, m, n) for mec in (False, True) for m, n in tiles if f"{'flat' if mec else 'lines'} {m}x{n}" == name]
-        found = np.zeros(len(self.m), bool)
-        for mec, m, n in wanted:
-            found |= (self.mec == mec) & (self.m == m) & (self.n == n)
-        return self[found]
+def _of_variant(blockings: Blocking, name: str) -> Blocking:
+    """The rows of a table that are this variant."""
+    tiles = {(m, n) for m, n in zip(blockings.m.tolist(), blockings.n.tolist())}  # type: ignore[attr-defined]
+    found = np.zeros(np.size(blockings.m), bool)
+    for mec, (m, n) in itertools.product((False, True), tiles):
+        if _name(mec, m, n) == name:
+            found |= (blockings.mec == mec) & (blockings.m == m) & (blockings.n == n)
+    return picked(blockings, found)
 
 
 def _tiles(outs: int, registers: int, most: int) -> Iterator[tuple[int, int]]:
@@ -108,22 +87,22 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     oh, ow = problem.conv_size
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     tasks = problem.n * problem.groups * row_blocks * column_blocks * block.oc_splits
-    rounds = np.ceil(tasks / threads)
-    few = rounds < row_blocks * column_blocks  # some thread has whole blocks only
+    tasks_each = np.ceil(tasks / threads)
+    few = tasks_each < row_blocks * column_blocks  # some thread has whole blocks only
     rows, columns = np.where(few, block.rows, oh / row_blocks), np.where(few, block.columns, ow / column_blocks)
     vectors = np.ceil(rows * columns / lanes) if mec else rows * np.ceil(columns / lanes)
-    across = np.ceil(vectors / block.n)
-    down = even(-(-outs // block.oc_splits), block.m)[0]
+    n_tiles = np.ceil(vectors / block.n)
+    m_tiles = even(-(-outs // block.oc_splits), block.m)[0]
     summed = ins * problem.taps
     calls = -(-ins // block.channels)
     # a tile that resumes sums reads and writes them past the first-level cache, or past the second where a task's outputs and block fill it
-    held = problem.itemsize * (rows * columns * outs / block.oc_splits + packed.size)
-    resumed = np.where(held < 0.8 * spec.l2, RESUMED, 2 * spec.vector_bytes / L3_BYTES[spec.mesh])
+    in_use = problem.itemsize * (rows * columns * outs / block.oc_splits + packed.size)
+    resumed = np.where(in_use < 0.8 * spec.l2, RESUMED, 2 * spec.vector_bytes / L3_BYTES[spec.mesh])
     calling = TILE_COST + block.m * block.n / 2 + (calls - 1) * (TILE_COST + resumed * block.m * block.n)
-    per_tile = summed * tap_cycles(outs / block.oc_splits / down, vectors / across) + calling
-    compute = across * down * per_tile
+    per_tile = summed * tap_cycles(outs / block.oc_splits / m_tiles, vectors / n_tiles) + calling
+    compute = n_tiles * m_tiles * per_tile
     pack = _together(ins) * ins * packing_cycles(packed, lanes, block.rows - rows)
-    return rounds * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack)
+    return tasks_each * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack)
 
 
 def _together(channels: int) -> float:
@@ -131,45 +110,42 @@ def _together(channels: int) -> float:
     return MANY if channels >= SEVERAL else 1.0
 
 
-def table(problem: Conv, threads: int, most: int = TALLEST) -> Blockings:
-    """Every blocking with tiles of at most `most` channels that is considered, with its estimate."""
+def table(problem: Conv, threads: int, most: int = TALLEST) -> Blocking:
+    """Every blocking with tiles of at most `most` channels that is considered, with its estimate: one record of arrays."""
     spec = machine()
     lanes, item = spec.lanes(problem.itemsize), problem.itemsize
     outs, ins = problem.c_out // problem.groups, problem.c_in // problem.groups
     oh, ow = problem.conv_size
     tiles, heights = list(_tiles(outs, spec.registers, most)), row_counts(oh, threads)
-    oc_splits = sorted({1, min(threads, outs), min(2 * threads, outs)})
+    oc_splits, more_calls = np.array(sorted({1, min(threads, outs), min(2 * threads, outs)})), np.array((1, 2, 4))
     budget = spec.l2 // 2 // item
-    found = []
+    found, ranks = [], []
     for mec in (False, True):
         shapes = [(i, m, n, rows, columns) for i, (m, n) in enumerate(tiles) for rows in heights
                   for columns in ([ow] if mec else _column_counts(ow, lanes, n, threads))]  # fmt: skip
-        place, m, n, rows, columns = np.array(shapes, np.int64).T
+        rank, m, n, rows, columns = np.array(shapes, np.int64).T
         size: Any = extents(problem, mec, rows, columns, lanes).size
         fits = (size <= budget) | ((rows == 1) & (columns == np.minimum(ow, lanes * n)))
-        place, m, n, rows, columns, size = (each[fits] for each in (place, m, n, rows, columns, size))
-        calls: Any = even(ins, np.maximum(1, np.minimum(ins, budget // size)))[0]  # to pack all channels, a part at a time
-        which, part, chunk = np.nonzero((calls[:, None, None] * np.array((1, 2, 4))[:, None] <= ins) & np.ones(len(oc_splits), bool))
-        pieces = calls[which] * np.array((1, 2, 4))[part]
-        rows, columns, m, n, place = (each[which] for each in (rows, columns, m, n, place))
-        block = Blockings(np.full(len(which), mec), rows, columns, -(-ins // pieces), m, n, np.array(oc_splits)[chunk], np.empty(0))
+        rank, m, n, rows, columns, size = (each[fits] for each in (rank, m, n, rows, columns, size))
+        calls: Any = even(ins, np.maximum(1, np.minimum(ins, budget // size)))[0]  # to pack all channels, some at a time
+        which, i, j = np.nonzero((calls[:, None, None] * more_calls[:, None] <= ins) & np.ones(len(oc_splits), bool))
+        rows, columns, m, n, rank = (each[which] for each in (rows, columns, m, n, rank))
+        channels, flags = -(-ins // (calls[which] * more_calls[i])), np.full(len(which), mec)
+        block: Any = Blocking(flags, rows, columns, channels, m, n, oc_splits[j])  # type: ignore[arg-type]
         packed = extents(problem, mec, rows, ow if mec else columns, lanes)
-        found.append((place, dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec, mec))))
-    (first, lines), (second, flats) = found
-    order = np.argsort(np.concatenate([2 * first, 2 * second + 1]), kind="stable")  # tile by tile: of equal estimates the first is taken
-    return Blockings(*(np.concatenate(pair)[order] for pair in zip(*(
-        [getattr(each, field.name) for field in dataclasses.fields(each)] for each in (lines, flats)
-    ))))  # fmt: skip
+        found.append(dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec, mec)))
+        ranks.append(2 * rank + mec)
+    return picked(joined(found), np.argsort(np.concatenate(ranks), kind="stable"))  # by tile: of equal estimates the first is taken
 
 
 def candidates(problem: Conv, threads: int, most: int = TALLEST) -> Iterator[Blocking]:
     """The same one by one."""
     found = table(problem, threads, most)
-    return (found.one(i) for i in range(len(found.m)))
+    return (row(found, i) for i in range(np.size(found.m)))
 
 
 def _stream(problem: Conv, spec: Machine, oc_splits: Any, oc_lanes: bool = False) -> Any:
-    """Cycles to read one part's weights once."""
+    """Cycles to read the weights of one split of the output channels once."""
     total = problem.summands * problem.c_out * problem.itemsize
     return stream_cycles(total, total / problem.groups / oc_splits, spec, oc_lanes)
 
@@ -182,8 +158,9 @@ def oc_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
         return packed
     plane = rows * problem.size[1]
     total = problem.c_in * plane
-    return dataclasses.replace(packed, positions=1, channel_stride=plane, pitch=total, size=total, count=total, span=total, as_wide=False,
-                               one_line=True)
+    return dataclasses.replace(
+        packed, positions=1, channel_stride=plane, pitch=total, size=total, count=total, span=total, whole_lines=False, one_line=True
+    )
 
 
 def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking]:
@@ -221,11 +198,15 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
 
 def variant_of(block: Blocking) -> str:
     """What tells blockings apart for measuring: the layout, and the tile's channels by vectors."""
-    return f"{'across' if block.oc_lanes else 'flat' if block.mec else 'lines'} {block.m}x{block.n}"
+    return _name(block.mec, block.m, block.n, block.oc_lanes)
+
+
+def _name(mec: bool, m: int, n: int, oc_lanes: bool = False) -> str:
+    return f"{'across' if oc_lanes else 'flat' if mec else 'lines'} {m}x{n}"  # tuning files hold these names
 
 
 def variant_names(problem: Conv, threads: int) -> list[str]:
-    """Kinds that are estimated not much higher than the best."""
+    """Variants that are estimated not much higher than the best."""
     found = itertools.chain(candidates(problem, threads), oc_candidates(problem, threads))
     return rivals(((variant_of(block), block.cycles) for block in found), variant_of(best(problem, threads)))
 
@@ -268,9 +249,9 @@ def best_unpacked(problem: Conv, threads: int) -> Blocking | None:
     if problem.pool:
         return None
     found = table(problem, threads, UNPACKED)
-    given = found.one(int(found.cycles.argmin()))
+    unpacked = row(found, int(np.argmin(found.cycles)))
     packing = PACKED * math.prod(problem.weight_shape) / threads
-    return given if given.cycles < best(problem, threads).cycles + packing else None
+    return unpacked if unpacked.cycles < best(problem, threads).cycles + packing else None
 
 
 @by_class(_resized)
@@ -280,12 +261,12 @@ def best(problem: Conv, threads: int, variant: str = "", last: bool = False) -> 
     one. last: channels are the last axis."""
     rows, others = table(problem, threads), list(oc_candidates(problem, threads, last))
     if variant:
-        rows_of_variant, others_of_variant = rows.of_variant(variant), [block for block in others if variant_of(block) == variant]
-        if len(rows_of_variant.m) or others_of_variant:
+        rows_of_variant, others_of_variant = _of_variant(rows, variant), [block for block in others if variant_of(block) == variant]
+        if np.size(rows_of_variant.m) or others_of_variant:
             rows, others = rows_of_variant, others_of_variant
     doubt = 1.05 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
     transposing = TRANSPOSED * math.prod(problem.conv_shape) / threads if last else 0.0
-    lowest = [rows.one(int((rows.cycles + transposing).argmin()))] if len(rows.m) else []
+    lowest = [row(rows, int(np.argmin(rows.cycles + transposing)))] if np.size(rows.m) else []
     return min([*lowest, *others], key=lambda block: block.cycles * doubt if block.oc_lanes else block.cycles + transposing)
 
 
@@ -306,19 +287,20 @@ def best_pooled(problem: Conv, threads: int, variant: str = "") -> Blocking | No
     (oh, ow), (down, across) = problem.conv_size, pooled_size(problem)
     if stride[0] < kernel[0] or stride[1] < kernel[1]:
         return None
-    able = table(problem, threads)
-    whole = (able.columns == ow) | ((oh == 1) & ~able.mec)
-    able = able[(able.channels == problem.c_in // problem.groups) & (able.rows >= stride[0]) & (able.columns >= stride[1]) & whole]
-    if not len(able.m):
+    found: Any = table(problem, threads)
+    whole = (found.columns == ow) | ((oh == 1) & ~found.mec)
+    once = found.channels == problem.c_in // problem.groups
+    found = picked(found, once & (found.rows >= stride[0]) & (found.columns >= stride[1]) & whole)
+    if not len(found.m):
         return None
-    of_variant = able.of_variant(variant) if variant else able
-    able = of_variant if len(of_variant.m) else able
+    of_variant: Any = _of_variant(found, variant) if variant else found
+    found = of_variant if len(of_variant.m) else found
     spec, total = machine(), math.prod(problem.conv_shape) * problem.itemsize / threads
-    waiting = able.m * able.rows * able.columns * problem.itemsize  # what leaves a cache is written to the next and read again
+    waiting = found.m * found.rows * found.columns * problem.itemsize  # what leaves a cache is written to the next and read again
     leaving = total / L2_BYTES * (waiting > spec.l1 / 2) + 2 * total / L3_BYTES[spec.mesh] * (waiting > spec.l2 / 3)
-    cycles = able.cycles + leaving
+    cycles = found.cycles + leaving
     least = int(cycles.argmin())
-    block = able.one(least)
+    block = row(found, least)
     # cnn14's last layer, 31x2 from 2048 channels: 228 ms in blocks that hold them all, 22 ms and a pool in others
     if not variant and cycles[least] > best(problem, threads).cycles + pool_apart(problem, threads):
         return None

@@ -74,8 +74,8 @@ def estimate(problem: Conv) -> float:
 
 def once_cycles(problem: Conv) -> float:
     """What weights cost that serve one call: packed, or read where they lie by a slower blocking."""
-    given = best_unpacked(problem, 1)
-    return BIND + max(0.0, given.cycles - best(problem, 1).cycles) if given else weight_cycles(problem)
+    unpacked = best_unpacked(problem, 1)
+    return BIND + max(0.0, unpacked.cycles - best(problem, 1).cycles) if unpacked else weight_cycles(problem)
 
 
 DIRECT = Implementation(

@@ -88,11 +88,11 @@ def _moved(w: VectorBuilder, p: PackInput, line: _Line) -> None:
     """dst[u][j] = src[j + m], m = first_column + offsets[u], where low <= j < high and 0 <= j % width + m < width, else 0; for j < count
     rounded up to whole vectors. src[j + ahead] is prefetched."""
     b, lanes = w.b, p.lanes
-    wide, step = w.positions(p.width, 0), w.positions(b.srem(i64(lanes), p.width), 0)
+    width, step = w.positions(p.width, 0), w.positions(b.srem(i64(lanes), p.width), 0)
     vectors = b.sdiv(b.add(line.numbers, i64(lanes - 1)), i64(lanes))
 
     def wrapped(column: ir.Value) -> ir.Value:
-        less = b.sub(column, wide)  # below zero it is a large number
+        less = b.sub(column, width)  # below zero it is a large number
         return b.select(b.icmp_unsigned("<", less, column), less, column)
 
     first = w.variable(w.positions(i64(0), 1))
@@ -106,7 +106,7 @@ def _moved(w: VectorBuilder, p: PackInput, line: _Line) -> None:
         column = w.variable(w.get(first))
         with w.loop(vectors) as vector:
             j = b.mul(vector, i64(lanes))
-            there = b.icmp_unsigned("<", b.add(w.get(column), w.positions(by, 0)), wide)
+            there = b.icmp_unsigned("<", b.add(w.get(column), w.positions(by, 0)), width)
             w.store(w.load_first(w.at(source, j), b.and_(there, w.between(j, line.low, line.high))), w.at(to, j))
             w.set(column, wrapped(b.add(w.get(column), step)))
 
@@ -116,12 +116,12 @@ def _pack(p):
     size, width = p.itemsize, p.width
     low, high = max(-p.first_column, 0), max(width - p.first_column, 0)
     alone = p.step == 1 and p.columns == 1
-    as_wide = p.phases == 1 and p.row_step == 1 and p.column_step == 1 and p.numbers == width and p.pitch == width
+    whole_lines = p.phases == 1 and p.row_step == 1 and p.column_step == 1 and p.numbers == width and p.pitch == width
     above, below = max(-p.first_row, 0), max(min(p.height - p.first_row, p.positions), 0)
     total, begin, end = p.positions * width, above * width, max(above, below) * width
     for c in range(p.times):
         plane, own = p.src + c * p.height * width * size, p.dst + c * p.dst_step * size
-        if as_wide:
+        if whole_lines:
             start = plane + p.first_row * width * size
             if alone and p.first_column == 0:
                 _line(p, _Line(own, start, total, begin, end))

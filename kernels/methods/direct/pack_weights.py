@@ -104,17 +104,18 @@ def packer(
     units = -(-(c_out // groups) // unit)
     m_tiles, m_edge, m_full_tiles = even(units, m)
     threads = threads_for(CYCLES * c_out * k, threads)
-    kind, number = np.dtype(dtype), groups * units * unit * k
-    lanes = machine().lanes(kind.itemsize)
+    number_type, numbers = np.dtype(dtype), groups * units * unit * k
+    lanes = machine().lanes(number_type.itemsize)
     geometry = WeightTiles.packed(
-        transpose=transpose(lanes, kind.itemsize), lanes=lanes, itemsize=kind.itemsize, c_out=c_out, k=k, m_tiles=m_tiles, m_edge=m_edge,
+        transpose=transpose(lanes, number_type.itemsize), lanes=lanes, itemsize=number_type.itemsize, c_out=c_out, k=k,
+        m_tiles=m_tiles, m_edge=m_edge,
         m_full_tiles=m_full_tiles, unit=unit, ins=k // max(adjoint, 1), outs=c_out // groups, taps=adjoint,
     )  # fmt: skip
     launch = (_copy_adjoint_tile if adjoint == 1 else _pack_adjoint_tile if adjoint else _pack_tile).ready(0, 0, geometry)
 
     def pack(weight: Array) -> Array:
-        packed = aligned(number * kind.itemsize).view(kind)  # whole vectors of them are read by `across`
-        if number > c_out * k:
+        packed = aligned(numbers * number_type.itemsize).view(number_type)  # whole vectors of them are read by `across`
+        if numbers > c_out * k:
             packed.fill(0)
         launch(threads, groups * m_tiles, handle(weight), handle(packed), geometry)
         return packed

@@ -31,12 +31,12 @@ class Packing(Record):
 
 
 class Blocks(Convolution, OutputBlocks, Packing, PoolAfter, ChannelsLast):
-    """A task of `driver`: an image, a group, a block of rows and columns, a part of the output channels."""
+    """A task of `driver`: an image, a group, a block of rows and columns, a split of the output channels."""
 
     channels = integer("input channels that are packed at a time")
     k = integer("taps of all channels of a group")
     kernel_taps = integer("taps of one channel")
-    oc_splits = integer("parts of the output channels, each a task of its own")
+    oc_splits = integer("into how many tasks a group's output channels are split")
     m_tiles = integer("tiles of a group's output channels")
     m_edge = integer("channels of an edge tile; full tiles, which come first, have one more")
     m_full_tiles = integer("full tiles")
@@ -52,7 +52,7 @@ class Blocks(Convolution, OutputBlocks, Packing, PoolAfter, ChannelsLast):
 
 
 class OcBlocks(Convolution, Packing, ChannelsLast):
-    """A task of `driver_oc`, where lanes run along output channels: an image, a block of rows, a part of the output channels."""
+    """A task of `driver_oc`, where lanes run along output channels: an image, a block of rows, a split of the output channels."""
 
     rows = integer("output rows of a block")
     row_blocks = integer("blocks down the output")
@@ -61,7 +61,7 @@ class OcBlocks(Convolution, Packing, ChannelsLast):
     n_tiles = integer("tiles of vectors of output channels")
     n_edge = integer("vectors of an edge tile; full tiles, which come first, have one more")
     n_full_tiles = integer("full tiles")
-    oc_splits = integer("parts of the output channels, each a task of its own")
+    oc_splits = integer("into how many tasks a group's output channels are split")
     one_line = integer("whether all channels are packed as one line, as they lie in memory")
     side_by_side = integer("whether output channels lie side by side")
     a_tap = integer("numbers of the weights from tap to tap")

@@ -68,12 +68,12 @@ def packed(problem: ConvWeight, block: Blocking) -> Packed:
     rows = (block.rows - 1) * problem.stride[0] + dilated(kh, dh)
     columns = (block.columns - 1) * problem.stride[1] + dilated(kw, dw)
     down, across = (columns * c, c) if block.along else (c, rows * c)
-    places = [[i * down * dh for i in range(kh)], [i * across * dw for i in range(kw)]]
+    offsets = [[i * down * dh for i in range(kh)], [i * across * dw for i in range(kw)]]
     side_by_side = problem.dilation[block.along] == 1 or problem.kernel[block.along] == 1
     run = c * problem.kernel[block.along] if side_by_side else c
     if side_by_side:
-        places[block.along] = [0]
-    starts = tuple(first + second for first in places[0] for second in places[1])
+        offsets[block.along] = [0]
+    starts = tuple(first + second for first in offsets[0] for second in offsets[1])
     return Packed((rows, columns), (down, across, rows * columns * c), run, starts)
 
 
@@ -124,8 +124,8 @@ def blockings(problem: ConvWeight, threads: int) -> Iterator[Blocking]:
 def _shares(total: int, threads: int, lanes: int) -> list[int]:
     """Channels of a task that are considered: all, or whole vectors of about an even part."""
     found = {total}
-    for parts in (2, 3, 4, 6, 8, threads, 2 * threads):
-        share = -(-total // (parts * lanes)) * lanes
+    for splits in (2, 3, 4, 6, 8, threads, 2 * threads):
+        share = -(-total // (splits * lanes)) * lanes
         if share < total:
             found.add(share)
     return sorted(found)

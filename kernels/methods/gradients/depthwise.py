@@ -61,8 +61,8 @@ def _dot(w: VectorBuilder, p: Dot) -> None:
     whole = b.sdiv(p.width, i64(lanes))
     if p.stride > 1:  # whole vectors of b would reach past the row: its last is masked
         whole = b.sdiv(b.sub(p.width, i64(1)), i64(lanes))
-    turns = b.sdiv(whole, i64(SUMS))
-    begun = b.mul(turns, i64(SUMS))
+    unrolled = b.sdiv(whole, i64(SUMS))
+    begun = b.mul(unrolled, i64(SUMS))
     done = b.mul(whole, i64(lanes))
     rest = b.sub(p.width, done)
     with w.loop(p.rows) as row:
@@ -73,9 +73,9 @@ def _dot(w: VectorBuilder, p: Dot) -> None:
             others = w.load_strided(w.at(second, b.mul(at, i64(p.stride))), p.stride)
             w.set(total, w.fma(w.load(w.at(first, at)), others, w.get(total)))
 
-        with w.loop(turns) as turn:
+        with w.loop(unrolled) as block:
             for i, total in enumerate(sums):
-                add(b.mul(b.add(b.mul(turn, i64(SUMS)), i64(i)), i64(lanes)), total)
+                add(b.mul(b.add(b.mul(block, i64(SUMS)), i64(i)), i64(lanes)), total)
         with w.loop(b.sub(whole, begun)) as further:
             add(b.mul(b.add(begun, further), i64(lanes)), sums[0])
         with w.when(b.icmp_signed(">", rest, i64(0))):

@@ -37,12 +37,12 @@ def run_task(task, x, grad, sums, geometry, layouts, block):
     """All blocks of one split for some channels; `block`: the task's scratch, `sums`: those of all tasks."""
     g = geometry[0]
     rest, split_of = split(task, g.splits)
-    rest, out_chunk = split(rest, g.out_chunks)
-    group, chunk = split(rest, g.chunks)
-    k = layouts[1 if chunk == g.chunks - 1 else 0]
-    first_out = out_chunk * g.out_share
+    rest, oc_split = split(rest, g.oc_splits)
+    group, ic_split = split(rest, g.ic_splits)
+    k = layouts[1 if ic_split == g.ic_splits - 1 else 0]
+    first_out = oc_split * g.out_share
     outs = min(g.out_share, g.outs - first_out)
-    own = sums + (((split_of * g.groups + group) * g.chunks + chunk) * g.outs + first_out) * g.pitch * g.itemsize
+    own = sums + (((split_of * g.groups + group) * g.ic_splits + ic_split) * g.outs + first_out) * g.pitch * g.itemsize
     first, last = split(split_of * g.blocks, g.splits)[0], split((split_of + 1) * g.blocks, g.splits)[0]
     panels = block + g.panels_offset
     for b in range(first, last):
@@ -50,7 +50,7 @@ def run_task(task, x, grad, sums, geometry, layouts, block):
         if g.unfolded:
             pack_taps(g, k, x, group, at, block)
         else:
-            pack_input(g, k, x, group * g.ins + chunk * g.share, at, block)
+            pack_input(g, k, x, group * g.ins + ic_split * g.share, at, block)
         pack_grad(g, grad, group * g.outs + first_out, outs, at, panels)
         add_block(g, k, outs, at.images * at.rows * at.columns, block, panels, own, 1 if b > first else 0)
 
@@ -69,8 +69,8 @@ def write_row(task, out, sums, geometry, layouts):
     g = geometry[0]
     size = g.itemsize
     rest, j = split(task, g.outs)
-    group, chunk = split(rest, g.chunks)
-    k = layouts[1 if chunk == g.chunks - 1 else 0]
+    group, ic_split = split(rest, g.ic_splits)
+    k = layouts[1 if ic_split == g.ic_splits - 1 else 0]
     row = sums + task * g.pitch * size
     if g.splits > 1:
         call(
@@ -80,7 +80,7 @@ def write_row(task, out, sums, geometry, layouts):
                 numbers=k.vectors_each * g.lanes,
             ),
         )  # fmt: skip
-    to = out + ((group * g.outs + j) * g.ins + chunk * g.share) * g.taps * size
+    to = out + ((group * g.outs + j) * g.ins + ic_split * g.share) * g.taps * size
     for o in range(k.outer):
         source, target = row + o * k.outer_from * size, to + o * k.outer_to * size
         if k.channels == 1 or g.taps == 1:
@@ -137,8 +137,8 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     (h, w), (oh, ow), (kh, kw), (dh, dw) = problem.size, problem.conv_size, problem.kernel, problem.dilation
-    chunks, out_chunks = -(-ins // block.channels), -(-outs // block.outs)
-    last = dataclasses.replace(block, channels=ins - (chunks - 1) * block.channels)
+    ic_splits, oc_splits = -(-ins // block.channels), -(-outs // block.outs)
+    last = dataclasses.replace(block, channels=ins - (ic_splits - 1) * block.channels)
     sides = [_side(problem, part, lanes) for part in (block, last)]
     layouts = np.concatenate([PositionSide.packed(**values) for values, _ in sides])
     pitch = max(values["vectors_each"] for values, _ in sides) * lanes
@@ -146,19 +146,19 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     packed_bytes = whole((max(values["image_pitch"] for values, _ in sides) * block.images + 2 * lanes) * size)
     panels_bytes = whole((-(-block.outs // lanes) * lanes * positions + lanes) * size)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
-    tasks = problem.groups * chunks * out_chunks * block.splits
+    tasks = problem.groups * ic_splits * oc_splits * block.splits
     used = min(threads, tasks)
-    rows_of_sums = problem.groups * chunks * outs
+    rows_of_sums = problem.groups * ic_splits * outs
     sums_bytes = whole(block.splits * rows_of_sums * pitch * size)
     scratch_bytes = packed_bytes + panels_bytes
     scratch = Scratch(used * scratch_bytes + sums_bytes)
-    shares = {block.outs, outs - (out_chunks - 1) * block.outs}
+    shares = {block.outs, outs - (oc_splits - 1) * block.outs}
     tiles = tile_table(shares, block.m, widths_of(values for values, _ in sides), lanes, size)
     geometry = PositionBlocks.packed(
         **moves(problem), groups=problem.groups, c_in=problem.c_in, ins=ins, c_out=problem.c_out, outs=outs, h=h, w=w, oh=oh, ow=ow,
         taps=problem.taps, sh=problem.stride[0], sw=problem.stride[1], pad_h=problem.padding[0][0], pad_w=problem.padding[1][0],
-        reach_h=(kh - 1) * dh + 1, reach_w=(kw - 1) * dw + 1, unfolded=block.along == UNFOLDED, kw=kw, dh=dh, dw=dw, chunks=chunks,
-        share=block.channels, out_chunks=out_chunks, out_share=block.outs, splits=block.splits, images=block.images, rows=block.rows,
+        reach_h=(kh - 1) * dh + 1, reach_w=(kw - 1) * dw + 1, unfolded=block.along == UNFOLDED, kw=kw, dh=dh, dw=dw, ic_splits=ic_splits,
+        share=block.channels, oc_splits=oc_splits, out_share=block.outs, splits=block.splits, images=block.images, rows=block.rows,
         columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
         blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m, tiles=tiles.ctypes.data, tiles_each=tiles.shape[1],
         pitch=pitch, rows_of_sums=rows_of_sums, panels_offset=packed_bytes, scratch_bytes=scratch_bytes, threads=used,

@@ -62,12 +62,12 @@ def _emit(w: VectorBuilder, p: ProductTile, at: _Moved) -> None:
             for q in range(n):
                 w.set(c[i][q], w.fma(factor, values[q], w.get(c[i][q])))
 
-    turns = builder.sdiv(p.k, i64(UNROLL))
-    with w.loop(turns) as turn:
+    unrolled = builder.sdiv(p.k, i64(UNROLL))
+    with w.loop(unrolled) as block:
         for u in range(UNROLL):
-            add_position(builder.add(builder.mul(turn, i64(UNROLL)), i64(u)))
+            add_position(builder.add(builder.mul(block, i64(UNROLL)), i64(u)))
             w.barrier()  # the next position's loads among these would leave a register short
-    done = builder.mul(turns, i64(UNROLL))
+    done = builder.mul(unrolled, i64(UNROLL))
     with w.loop(builder.sub(p.k, done)) as rest:
         add_position(builder.add(done, rest))
     # added at the end, not at the start: so a sum of B blocks of k rounds like sqrt(k) + sqrt(B), not like sqrt(k * B)

@@ -131,15 +131,15 @@ def _cycles(problem: ConvWeight, block: TileBlocking, blocks: int, threads: int)
     fresh = block.splits >= blocks
     each = count * position_cycles(m, n, True) + resumed * (0.5 if fresh else 1.0) + CALL
     computing = points * -(-block.outs // block.m) * across * each
-    held = points * count * (in_vectors + out_vectors) * lanes * size
-    streamed = held * 2 / 12.0 if held > spec.l2 / 2 else 0.0
+    stored = points * count * (in_vectors + out_vectors) * lanes * size
+    streamed = stored * 2 / 12.0 if stored > spec.l2 / 2 else 0.0
     far = problem.n * (math.prod(problem.x_shape[1:]) + math.prod(problem.conv_shape[1:])) * size
     bringing = (patches * block.channels + count * block.mh * block.mw * block.outs) * size * (
         far_cycles(far, MEMORY_BYTES, spec) if far > spec.l2 else 0.0
     )
-    chunks = problem.groups * -(-ins // block.channels)
-    tasks = chunks * block.splits
-    writing = chunks * block.outs * in_vectors * BACK * (1.0 if sums < spec.l2 else 1.5) / min(threads, max(chunks, 2 * block.splits))
-    adding = block.splits * chunks * sums / size / lanes * 2 / threads if block.splits > 1 else 0.0
+    ic_splits = problem.groups * -(-ins // block.channels)
+    tasks = ic_splits * block.splits
+    writing = ic_splits * block.outs * in_vectors * BACK * (1.0 if sums < spec.l2 else 1.5) / min(threads, max(ic_splits, 2 * block.splits))
+    adding = block.splits * ic_splits * sums / size / lanes * 2 / threads if block.splits > 1 else 0.0
     share = blocks / block.splits
     return -(-tasks // threads) * (share * (packing + transforming + computing + streamed + bringing) + TASK_COST) + writing + adding

@@ -50,10 +50,10 @@ def transform_tiles(g, k, of_grad, plane, at, points, tile_step, vector_step):
 
 
 @njit
-def write_back(g, k, j, sums, out, group, chunk, line):
+def write_back(g, k, j, sums, out, group, ic_split, line):
     """Weights of an output channel and the input channels of a chunk from their sums [point][j][channel]; line: scratch of all taps."""
     size = g.itemsize
-    to = out + ((group * g.outs + j) * g.ins + chunk * g.share) * g.taps * size
+    to = out + ((group * g.outs + j) * g.ins + ic_split * g.share) * g.taps * size
     for v in range(k.lines):
         src = sums + (j * g.pitch + v * g.lanes) * size
         call(
@@ -79,11 +79,11 @@ def run_task(task, arrays, shared, geometry, grads, layouts, block):
     g, gg = geometry[0], grads[0]
     size = g.itemsize
     rest, split_of = split(task, g.splits)
-    group, chunk = split(rest, g.chunks)
-    k, kg = layouts[1 if chunk == g.chunks - 1 else 0], layouts[2]
+    group, ic_split = split(rest, g.ic_splits)
+    k, kg = layouts[1 if ic_split == g.ic_splits - 1 else 0], layouts[2]
     sums = block + g.sums_offset
     if g.splits > 1:
-        sums = shared + (((split_of * g.groups + group) * g.chunks) + chunk) * g.points * g.outs * g.pitch * size
+        sums = shared + (((split_of * g.groups + group) * g.ic_splits) + ic_split) * g.points * g.outs * g.pitch * size
     first, last = split(split_of * g.blocks, g.splits)[0], split((split_of + 1) * g.blocks, g.splits)[0]
     v, u = block + g.v_offset, block + g.u_offset
     for b in range(first, last):
@@ -93,7 +93,7 @@ def run_task(task, arrays, shared, geometry, grads, layouts, block):
             covered = Positions(
                 image=at.image + i, images=1, row=at.row * g.mh, column=at.column * g.mw, rows=at.rows * g.mh, columns=at.columns * g.mw
             )
-            pack_input(g, k, x, group * g.ins + chunk * g.share, covered, block)
+            pack_input(g, k, x, group * g.ins + ic_split * g.share, covered, block)
             transform_tiles(g, k, 0, block, at, v + i * each * k.across * size, k.across, g.lanes)
             pack_input(gg, kg, grad, group * g.outs, covered, block)
             transform_tiles(g, kg, 1, block, at, u + i * each * g.lanes * size, g.lanes, at.images * each * g.lanes)
@@ -104,7 +104,7 @@ def run_task(task, arrays, shared, geometry, grads, layouts, block):
             )  # fmt: skip
     if g.splits == 1:
         for j in range(g.outs):
-            write_back(g, k, j, sums, out, group, chunk, block)
+            write_back(g, k, j, sums, out, group, ic_split, block)
 
 
 @region
@@ -123,14 +123,14 @@ def add_splits(task, thread, out, scratch, geometry, layouts):
     block = pointed(scratch)
     shared, line = block + g.threads * g.scratch_bytes, block + thread * g.scratch_bytes
     rest, j = split(task, g.outs)
-    group, chunk = split(rest, g.chunks)
-    k = layouts[1 if chunk == g.chunks - 1 else 0]
-    sums = shared + (group * g.chunks + chunk) * g.points * g.outs * g.pitch * g.itemsize
-    apart = g.groups * g.chunks * g.points * g.outs * g.pitch
+    group, ic_split = split(rest, g.ic_splits)
+    k = layouts[1 if ic_split == g.ic_splits - 1 else 0]
+    sums = shared + (group * g.ic_splits + ic_split) * g.points * g.outs * g.pitch * g.itemsize
+    apart = g.groups * g.ic_splits * g.points * g.outs * g.pitch
     for p in range(g.points):
         row = sums + (p * g.outs + j) * g.pitch * g.itemsize
         call(g.total, Total(lanes=g.lanes, itemsize=g.itemsize, dst=row, src=row, step=apart, parts=g.splits, numbers=k.lines * g.lanes))
-    write_back(g, k, j, sums, pointed(out), group, chunk, line)
+    write_back(g, k, j, sums, pointed(out), group, ic_split, line)
 
 
 def _side(channels: int, size: tuple[int, int], block: TileBlocking, lanes: int) -> tuple[dict[str, int], list[Array]]:
@@ -155,13 +155,13 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     (h, w), (oh, ow), (kh, kw) = problem.size, problem.conv_size, problem.kernel
-    chunks = -(-ins // block.channels)
+    ic_splits = -(-ins // block.channels)
     tiles_h, tiles_w = -(-oh // block.mh), -(-ow // block.mw)
     block = dataclasses.replace(block, rows=min(block.rows, tiles_h), columns=min(block.columns, tiles_w))
     points = (block.mh + kh - 1) * (block.mw + kw - 1)
     high, broad = block.rows * block.mh, block.columns * block.mw
     in_plane, out_plane = (high + kh - 1, broad + kw - 1), (high, broad)
-    last = ins - (chunks - 1) * block.channels
+    last = ins - (ic_splits - 1) * block.channels
     sides = [_side(channels, in_plane, block, lanes) for channels in (block.channels, last)]
     sides.append(_side(outs, out_plane, block, lanes))
     layouts = np.concatenate([TileSide.packed(**values) for values, _ in sides])
@@ -174,11 +174,11 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
     sums_bytes = whole(points * outs * pitch * size)
     own_sums = sums_bytes if block.splits == 1 else 0
     row_blocks, column_blocks = -(-tiles_h // block.rows), -(-tiles_w // block.columns)
-    tasks = problem.groups * chunks * block.splits
+    tasks = problem.groups * ic_splits * block.splits
     used = min(threads, tasks)
     scratch_bytes = packed_bytes + v_bytes + u_bytes + own_sums
-    shared_bytes = 0 if block.splits == 1 else block.splits * problem.groups * chunks * points * outs * pitch * size
-    writers = min(threads, problem.groups * chunks * outs)
+    shared_bytes = 0 if block.splits == 1 else block.splits * problem.groups * ic_splits * points * outs * pitch * size
+    writers = min(threads, problem.groups * ic_splits * outs)
     used = max(used, writers) if block.splits > 1 else used
     scratch = Scratch(used * scratch_bytes + whole(shared_bytes))
     tiles = tile_table((outs,), block.m, widths_of(values for values, _ in sides[:2]), lanes, size)
@@ -186,7 +186,8 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
     geometry = TileBlocks.packed(
         **moves(problem), sh=1, sw=1, groups=problem.groups, c_in=problem.c_in, ins=ins, c_out=problem.c_out, outs=outs, h=h, w=w,
         pad_h=problem.padding[0][0], pad_w=problem.padding[1][0], reach_h=kh, reach_w=kw, taps=problem.taps, mh=block.mh, rh=kh,
-        mw=block.mw, rw=kw, points=points, chunks=chunks, share=block.channels, splits=block.splits, images=block.images, rows=block.rows,
+        mw=block.mw, rw=kw, points=points, ic_splits=ic_splits, share=block.channels, splits=block.splits, images=block.images,
+        rows=block.rows,
         columns=block.columns, tiles_h=tiles_h, tiles_w=tiles_w, row_blocks=row_blocks, column_blocks=column_blocks,
         blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m, tiles=tiles.ctypes.data, tiles_each=tiles.shape[1],
         pitch=pitch, v_offset=packed_bytes, u_offset=packed_bytes + v_bytes, sums_offset=packed_bytes + v_bytes + u_bytes,
@@ -195,7 +196,7 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
     )  # fmt: skip
     grads = PackedPlanes.packed(**moves(problem), sh=1, sw=1, c_in=problem.c_out, h=oh, w=ow, pad_h=0, pad_w=0, reach_h=1, reach_w=1)
     launch = run_tasks.ready(0, 0, 0, 0, geometry, grads, layouts)
-    rows = problem.groups * chunks * outs
+    rows = problem.groups * ic_splits * outs
     add = add_splits.ready(0, 0, geometry, layouts) if block.splits > 1 else None
     keep_alive: Any = ([tables for _, tables in sides], tiles)
 

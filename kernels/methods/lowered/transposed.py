@@ -19,7 +19,7 @@ from kernels.cost.calibration import calibration, threads_for
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
 from kernels.methods.estimate import estimate
-from kernels.methods.lowered.transposed_phases import Part, parts
+from kernels.methods.lowered.transposed_phases import SubProblem, sub_problems
 from kernels.primitives import elementwise as epilogue
 from kernels.primitives.interleave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST, Interleave
 from kernels.primitives.interleave import interleave as kernel
@@ -65,41 +65,41 @@ def images(problem: ConvTranspose) -> int:
     return max(1, min(problem.n, BUDGET // each))
 
 
-def pieces(problem: ConvTranspose, engine: str) -> tuple[Part, ...]:
-    """See `_pieces`; a choice asks for them sixteen times."""
-    return _pieces(problem, engine, images(problem), calibration().clock, calibration().bandwidth)
+def chosen(problem: ConvTranspose, engine: str) -> tuple[SubProblem, ...]:
+    """See `_chosen`; a choice asks for them sixteen times."""
+    return _chosen(problem, engine, images(problem), calibration().clock, calibration().bandwidth)
 
 
 @remembered
-def _pieces(problem: ConvTranspose, engine: str, together: int, *_: float) -> tuple[Part, ...]:
-    """The convolutions that the method called `engine` is given: all phases in one, where it packs once and has more channels, or one for
-    each kind of window, without zero taps; what it does not refuse, and of both what is estimated to cost less."""
+def _chosen(problem: ConvTranspose, engine: str, together: int, *_: float) -> tuple[SubProblem, ...]:
+    """The convolutions that the method called `engine` gets: all phases in one, where it packs once and has more channels, or one for
+    each window, without zero taps; what it does not refuse, and of both what is estimated to cost less."""
 
-    def cost(some: tuple[Part, ...]) -> float:
-        seconds = [estimate(part.conv, registry.get(part.conv, engine)) for part in some]
-        return sum(part.conv.flops if each is None else each for part, each in zip(some, seconds))
+    def cost(some: tuple[SubProblem, ...]) -> float:
+        seconds = [estimate(sub.conv, registry.get(sub.conv, engine)) for sub in some]
+        return sum(sub.conv.flops if each is None else each for sub, each in zip(some, seconds))
 
-    def refused(some: tuple[Part, ...]) -> bool:
-        return any(registry.get(part.conv, engine).refuse(part.conv) for part in some)
+    def refused(some: tuple[SubProblem, ...]) -> bool:
+        return any(registry.get(sub.conv, engine).refuse(sub.conv) for sub in some)
 
-    choices = [parts(problem, together, joined) for joined in (True, False)]
-    able = [some for some in choices if not refused(some)] or choices[:1]
-    return min(able, key=cost) if len(able) > 1 else able[0]
+    choices = [sub_problems(problem, together, joined) for joined in (True, False)]
+    accepted = [some for some in choices if not refused(some)] or choices[:1]
+    return min(accepted, key=cost) if len(accepted) > 1 else accepted[0]
 
 
-def _lines(problem: ConvTranspose, given: tuple[Part, ...]) -> Array:
-    """[row of outputs][phase of its columns] as `primitives.interleave` says, of parts that lie one behind the other; rows of all axes
-    but the last."""
+def _lines(problem: ConvTranspose, subs: tuple[SubProblem, ...]) -> Array:
+    """[row of outputs][phase of its columns] as `primitives.interleave` says, of sub-problems that lie one behind the other; rows of all
+    axes but the last."""
     heights, (*steps, stride) = problem.conv_size[:-1], problem.stride
     lines = np.zeros((*heights, stride, FIELDS), np.int64)
     begin = 0
-    for part in given:
-        *others, last = part.axes
-        shape = tuple(len(axis.taps) for axis in part.axes) + part.conv.conv_size
+    for sub in subs:
+        *others, last = sub.axes
+        shape = tuple(len(axis.taps) for axis in sub.axes) + sub.conv.conv_size
         each = math.prod(shape)
         offsets = begin + np.arange(0, each, last.count).reshape(shape[:-1])  # of each line
-        for phases in itertools.product(*(range(len(axis.taps)) for axis in part.axes)):
-            # outputs of this phase along every axis but the last: from which on, and from which place of the part
+        for phases in itertools.product(*(range(len(axis.taps)) for axis in sub.axes)):
+            # outputs of this phase along every axis but the last: from which on, and from which position of the sub-problem
             firsts = [max(0, -(axis.starts[phase] // step)) for axis, phase, step in zip(others, phases, steps)]
             shift, residue = divmod(last.starts[phases[-1]], stride)
             place: list[Any] = [slice(axis.starts[phase] + first * step, None, step)
@@ -107,7 +107,7 @@ def _lines(problem: ConvTranspose, given: tuple[Part, ...]) -> Array:
             target = lines[(*place, residue)]
             source = offsets[phases][tuple(slice(first, first + n) for first, n in zip(firsts, target.shape[:-1]))]
             target[..., OFFSET], target[..., EACH], target[..., SHIFT], target[..., COUNT] = source, each, shift, last.count
-        begin += part.conv.n * problem.c_out * each
+        begin += sub.conv.n * problem.c_out * each
     return lines.reshape(-1, stride, FIELDS)
 
 
@@ -128,10 +128,10 @@ def take_taps(task, thread, weight, taps, out):
 
 
 @functools.lru_cache(maxsize=512)
-def _taps(problem: ConvTranspose, part: Part) -> Array:
-    """[phase][place of the window] of a part: flat kernel taps, -1 where a phase has none."""
+def _taps(problem: ConvTranspose, sub: SubProblem) -> Array:
+    """[phase][position in the window] of a sub-problem: flat kernel taps, -1 where a phase has none."""
     flat = np.zeros((1, 1), np.int64)
-    for axis, k in zip(part.axes, problem.kernel):
+    for axis, k in zip(sub.axes, problem.kernel):
         own = np.array(axis.taps)
         joined = flat[:, None, :, None] * k + own[None, :, None, :]
         absent = (flat[:, None, :, None] < 0) | (own[None, :, None, :] < 0)
@@ -154,45 +154,45 @@ def transpose_weights(task, thread, weight, out, kernel, lanes, size, ins, outs)
     )  # fmt: skip
 
 
-def _adjoint(problem: ConvTranspose, part: Part) -> bool:
-    """Whether the part is the whole adjoint of a convolution of stride 1: one phase, whose window has the taps in reverse."""
-    return part.conv.c_out == problem.c_out and bool(np.array_equal(_taps(problem, part), [range(problem.taps - 1, -1, -1)]))
+def _adjoint(problem: ConvTranspose, sub: SubProblem) -> bool:
+    """Whether the sub-problem is the whole adjoint of a convolution of stride 1: one phase, whose window has the taps in reverse."""
+    return sub.conv.c_out == problem.c_out and bool(np.array_equal(_taps(problem, sub), [range(problem.taps - 1, -1, -1)]))
 
 
 @dataclasses.dataclass(frozen=True)
 class Ready:
-    """A part that is prepared. adjoint: for the layer's weights as they are."""
+    """A sub-problem that is prepared. adjoint: for the layer's weights as they are."""
 
-    part: Part
+    sub: SubProblem
     prepared: Prepared
     adjoint: bool
 
     def pack(self, problem: ConvTranspose, operands: Operands, threads: int) -> Run:
         """What runs it with the layer's operands."""
-        return self.prepared.pack(operands if self.adjoint else _operands(problem, self.part, operands, threads))
+        return self.prepared.pack(operands if self.adjoint else _operands(problem, self.sub, operands, threads))
 
 
-def _ready(problem: ConvTranspose, part: Part, engine: str, threads: int) -> Ready:
-    method = registry.get(part.conv, engine)
-    prepared = method.prepare_adjoint(part.conv, threads) if method.prepare_adjoint and _adjoint(problem, part) else None
-    return Ready(part, prepared or method.prepare(part.conv, threads), prepared is not None)
+def _ready(problem: ConvTranspose, sub: SubProblem, engine: str, threads: int) -> Ready:
+    method = registry.get(sub.conv, engine)
+    prepared = method.prepare_adjoint(sub.conv, threads) if method.prepare_adjoint and _adjoint(problem, sub) else None
+    return Ready(sub, prepared or method.prepare(sub.conv, threads), prepared is not None)
 
 
-def _operands(problem: ConvTranspose, part: Part, operands: Operands, threads: int) -> Operands:
-    """Weights (c_out, phases; c_in/groups, *window) of a part, and what there is per output channel repeated for its phases."""
+def _operands(problem: ConvTranspose, sub: SubProblem, operands: Operands, threads: int) -> Operands:
+    """Weights (c_out, phases; c_in/groups, *window) of a sub-problem, and what there is per output channel repeated for its phases."""
     assert operands.weight is not None
     groups, outs = problem.groups, problem.c_out // problem.groups
-    given = frozen(operands.weight.reshape(groups, problem.c_in // groups, outs, problem.taps))
-    weight = np.empty(part.conv.weight_shape, given.dtype)
-    taps = _taps(problem, part)
+    subs = frozen(operands.weight.reshape(groups, problem.c_in // groups, outs, problem.taps))
+    weight = np.empty(sub.conv.weight_shape, subs.dtype)
+    taps = _taps(problem, sub)
     used = threads_for(TAKEN * weight.size, threads)
     if problem.taps == 1 and taps.shape == (1, 1):
         size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
-        kind = transpose(lanes, size), lanes, size, problem.c_in // groups, outs
-        transpose_weights(used, groups * -(-outs // TRANSPOSED), handle(given), handle(weight), *kind)
+        form = transpose(lanes, size), lanes, size, problem.c_in // groups, outs
+        transpose_weights(used, groups * -(-outs // TRANSPOSED), handle(subs), handle(weight), *form)
     else:
-        take_taps(used, groups * -(-outs // TRANSPOSED), given, taps, weight.reshape(groups, outs, len(taps), problem.c_in // groups, -1))
-    each = part.conv.c_out // problem.c_out
+        take_taps(used, groups * -(-outs // TRANSPOSED), subs, taps, weight.reshape(groups, outs, len(taps), problem.c_in // groups, -1))
+    each = sub.conv.c_out // problem.c_out
     others = (operands.bias, operands.scale, operands.shift)
     return Operands(weight, *(None if value is None else np.repeat(value, each) for value in others))
 
@@ -207,11 +207,11 @@ def _missing(problem: ConvTranspose, operands: Operands) -> Array:
 
 
 def _interleaved(problem: ConvTranspose, ready: list[Ready], threads: int) -> Prepared:
-    """What computes all parts for some images of x and interleaves them into theirs of out."""
-    given = tuple(one.part for one in ready)
+    """What computes all sub-problems for some images of x and interleaves them into theirs of out."""
+    subs = tuple(one.sub for one in ready)
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
-    scratch = Scratch(sum(math.prod(part.conv.conv_shape) for part in given) * size)
-    lines, stride = _lines(problem, given), problem.stride[-1]
+    scratch = Scratch(sum(math.prod(sub.conv.conv_shape) for sub in subs) * size)
+    lines, stride = _lines(problem, subs), problem.stride[-1]
     few = stride if stride <= WIDEST else 0
     channels, width = images(problem) * problem.c_out, problem.conv_size[-1]
     used = threads_for(2 * channels * math.prod(problem.conv_size), threads)  # cycles: a load and a store each, not all in cache
@@ -225,9 +225,9 @@ def _interleaved(problem: ConvTranspose, ready: list[Ready], threads: int) -> Pr
         def run(x: Array, out: Array) -> None:
             buffer = scratch.take()
             y, begin = buffer.view(problem.dtype), 0
-            for part, convolve in zip(given, runs):
-                count = math.prod(part.conv.conv_shape)
-                convolve(x, y[begin : begin + count].reshape(part.conv.conv_shape))
+            for sub, convolve in zip(subs, runs):
+                count = math.prod(sub.conv.conv_shape)
+                convolve(x, y[begin : begin + count].reshape(sub.conv.conv_shape))
                 begin += count
             launch(used, channels, handle(out), handle(y), lines, missing, *rest)
             scratch.give(buffer)
@@ -240,30 +240,30 @@ def _interleaved(problem: ConvTranspose, ready: list[Ready], threads: int) -> Pr
 def lowered(engine: str) -> Implementation:
     """The method called `engine`, for transposed convolutions."""
 
-    def sub_problems(problem: ConvTranspose) -> tuple[tuple[Any, int], ...]:
-        return tuple((part.conv, -(-problem.n // images(problem))) for part in pieces(problem, engine))
+    def own_sub_problems(problem: ConvTranspose) -> tuple[tuple[Any, int], ...]:
+        return tuple((sub.conv, -(-problem.n // images(problem))) for sub in chosen(problem, engine))
 
     def refuse(problem: ConvTranspose) -> str | None:
-        refusals = (registry.get(conv, engine).refuse(conv) for conv, _ in sub_problems(problem))
+        refusals = (registry.get(conv, engine).refuse(conv) for conv, _ in own_sub_problems(problem))
         return next((sentence for sentence in refusals if sentence), None)
 
     def error_bound(problem: ConvTranspose) -> float:
-        return max((registry.get(conv, engine).error_bound(conv) for conv, _ in sub_problems(problem)), default=0.0)
+        return max((registry.get(conv, engine).error_bound(conv) for conv, _ in own_sub_problems(problem)), default=0.0)
 
     def packing(problem: ConvTranspose) -> float:
-        """Cycles to lay out weights of parts that are not the whole adjoint, and of methods that do not read that."""
+        """Cycles to lay out weights of sub-problems that are not the whole adjoint, and of methods that do not read that."""
         reads = registry.every("conv")[engine].prepare_adjoint is not None
-        apart = [part for part in pieces(problem, engine) if not (reads and _adjoint(problem, part))]
-        return TAKEN * sum(math.prod(part.conv.weight_shape) for part in apart)
+        apart = [sub for sub in chosen(problem, engine) if not (reads and _adjoint(problem, sub))]
+        return TAKEN * sum(math.prod(sub.conv.weight_shape) for sub in apart)
 
     def fuses(problem: ConvTranspose) -> bool:
-        return problem.pool is None and all(registry.get(conv, engine).fuses(conv) for conv, _ in sub_problems(problem))
+        return problem.pool is None and all(registry.get(conv, engine).fuses(conv) for conv, _ in own_sub_problems(problem))
 
     def prepare(problem: ConvTranspose, threads: int) -> Prepared:
-        together, given = images(problem), pieces(problem, engine)
-        ready = [_ready(problem, part, engine, threads) for part in given]
+        together, subs = images(problem), chosen(problem, engine)
+        ready = [_ready(problem, sub, engine, threads) for sub in subs]
         # stride 1 is one convolution, whose output is the layer's
-        plain = len(given) == 1 and max(problem.stride) == 1 and given[0].conv.conv_shape[1:] == problem.conv_shape[1:]
+        plain = len(subs) == 1 and max(problem.stride) == 1 and subs[0].conv.conv_shape[1:] == problem.conv_shape[1:]
         whole = ready[0].prepared if plain else _interleaved(problem, ready, threads)
 
         def pack(operands: Operands) -> Run:
@@ -276,14 +276,14 @@ def lowered(engine: str) -> Implementation:
 
             return run
 
-        note = f"{len(given)} convolutions of phases, {together} images at a time: " + "; ".join(
-            f"{one.part.conv}{f' ({one.prepared.note})' if one.prepared.note else ''}" for one in ready
+        note = f"{len(subs)} convolutions of phases, {together} images at a time: " + "; ".join(
+            f"{one.sub.conv}{f' ({one.prepared.note})' if one.prepared.note else ''}" for one in ready
         )
         return Prepared(pack, whole.workspace_bytes, note)
 
     local = registry.every("conv")[engine].local
     return Implementation(
-        engine, "conv_transpose", refuse, prepare, error_bound, fuses, sub_problems, lowering_packing=packing, local=local
+        engine, "conv_transpose", refuse, prepare, error_bound, fuses, own_sub_problems, lowering_packing=packing, local=local
     )
 
 

@@ -1,4 +1,4 @@
-"""How a transposed convolution is cut into stride-1 convolutions: outputs of one phase, `stride` apart, see the same taps of the kernel.
+"""How a transposed convolution becomes stride-1 convolutions: outputs of one phase, `stride` apart, see the same taps of the kernel.
 
 Along one axis input i adds tap t to output o = i*stride - before + t*dilation. With o + origin = q*stride + phase, the outputs of a phase
 are indexed by q, and each of their taps reads input q + delta with a delta of its own: an ordinary convolution over q. Phases whose deltas
@@ -22,8 +22,8 @@ SPARSE = 4  # times the taps of the kernel that one window for all phases may ha
 
 @dataclasses.dataclass(frozen=True)
 class Phases:
-    """Some phases of one axis. taps[p][m]: the kernel tap that phase p has at place m of the window, or -1. starts[p]: the output that
-    q = 0 is, negative where q = 0 is not used. count: values of q. step: input positions from one place of the window to the next.
+    """Some phases of one axis. taps[p][m]: the kernel tap that phase p has at position m of the window, or -1. starts[p]: the output that
+    q = 0 is, negative where q = 0 is not used. count: values of q. step: input positions from one position of the window to the next.
     padding: (before, after) of the input."""
 
     taps: tuple[tuple[int, ...], ...]
@@ -39,7 +39,7 @@ class Phases:
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class SubProblem:
     """One stride-1 convolution, with the phases that its output channels are: channel (j, phase of each axis) in row-major order."""
 
     conv: Conv
@@ -101,13 +101,13 @@ def _products(phases: Sequence[Phases]) -> int:
 
 
 @functools.lru_cache(maxsize=512)
-def parts(problem: ConvTranspose, images: int, together: bool) -> tuple[Part, ...]:
+def sub_problems(problem: ConvTranspose, images: int, together: bool) -> tuple[SubProblem, ...]:
     """The convolutions that make `images` images of the output, except outputs without taps; with scale, shift and activation.
 
-    One for all phases, or one for each kind of window, which does fewer products.
+    One for all phases, or one for each window, which does fewer products.
     """
     chosen = [along(problem, axis)[0 if together else 1] for axis in range(len(problem.size))]
-    return tuple(Part(_conv(problem, images, axes), axes) for axes in itertools.product(*chosen))
+    return tuple(SubProblem(_conv(problem, images, axes), axes) for axes in itertools.product(*chosen))
 
 
 def _conv(problem: ConvTranspose, images: int, axes: tuple[Phases, ...]) -> Conv:

@@ -53,7 +53,7 @@ def _larger(a, b):
 
 
 @njit
-def _maxima(x, out, first, last, axis, held):
+def _maxima(x, out, first, last, axis, suffixes):
     """Outputs `first` to `last` of a line."""
     k, stride, before, dilation = axis
     n = x.size
@@ -67,12 +67,12 @@ def _maxima(x, out, first, last, axis, held):
                 at = start + (block + t) * dilation
                 if 0 <= at < n:
                     run = _larger(x[at], run)
-                held[t] = run
+                suffixes[t] = run
             run = x.dtype.type(-np.inf)
             for t in range(min(k, count - block)):
                 place = start + (block + t) * dilation + before
                 if stride == 1 or place % stride == 0:
-                    out[place // stride] = _larger(held[t], run)
+                    out[place // stride] = _larger(suffixes[t], run)
                 at = start + (block + k + t) * dilation
                 if 0 <= at < n:
                     run = _larger(x[at], run)
@@ -82,15 +82,15 @@ def _maxima(x, out, first, last, axis, held):
 def _add(total, lost, number):
     """(total + number, what rounding lost so far)."""
     new = total + number
-    part = new - total
-    return new, lost + ((total - (new - part)) + (number - part))
+    adjusted = new - total
+    return new, lost + ((total - (new - adjusted)) + (number - adjusted))
 
 
 @njit
 def _sums(x, out, first, last, axis, room, divisors, careful):
     """The same of averages, whose divisors are the first of `divisors` times the others; room (2, k)."""
     k, stride, before, dilation = axis
-    (held, lost), (row_count, counts) = (room[0], room[1]), divisors
+    (suffixes, lost), (row_count, counts) = (room[0], room[1]), divisors
     n = x.size
     begin, end = first * stride - before, (last - 1) * stride - before
     for phase in range(min(dilation, end - begin + 1)):
@@ -105,12 +105,12 @@ def _sums(x, out, first, last, axis, room, divisors, careful):
                         run, rest = _add(run, rest, x[at])
                     else:
                         run += x[at]
-                held[t], lost[t] = run, rest
+                suffixes[t], lost[t] = run, rest
             run, rest = 0.0, 0.0
             for t in range(min(k, count - block)):
                 place = start + (block + t) * dilation + before
                 if stride == 1 or place % stride == 0:
-                    total, missing = _add(held[t], lost[t] + rest, run)
+                    total, missing = _add(suffixes[t], lost[t] + rest, run)
                     exact = total + missing
                     o = place // stride
                     out[o] = (exact if exact == exact else total) / (row_count * counts[o])  # beside an infinity nothing is missing
@@ -123,7 +123,7 @@ def _sums(x, out, first, last, axis, room, divisors, careful):
 
 
 @njit
-def _maxima_down(x, out, axis, left, right, held, run):
+def _maxima_down(x, out, axis, left, right, suffixes, run):
     """All outputs down columns `left` to `right` of a plane."""
     k, stride, before, dilation = axis
     n, last = x.shape[0], out.shape[0]
@@ -140,13 +140,13 @@ def _maxima_down(x, out, axis, left, right, held, run):
                     for c in range(width):
                         run[c] = _larger(x[at, left + c], run[c])
                 for c in range(width):
-                    held[t, c] = run[c]
+                    suffixes[t, c] = run[c]
             run[:] = neutral
             for t in range(min(k, count - block)):
                 place = start + (block + t) * dilation + before
                 if place % stride == 0:
                     for c in range(width):
-                        out[place // stride, left + c] = _larger(held[t, c], run[c])
+                        out[place // stride, left + c] = _larger(suffixes[t, c], run[c])
                 at = start + (block + k + t) * dilation
                 if 0 <= at < n:
                     for c in range(width):
@@ -154,7 +154,7 @@ def _maxima_down(x, out, axis, left, right, held, run):
 
 
 @njit
-def _sums_down(x, out, axis, left, right, held, run):
+def _sums_down(x, out, axis, left, right, suffixes, run):
     """The same of sums, not divided."""
     k, stride, before, dilation = axis
     n, last = x.shape[0], out.shape[0]
@@ -171,13 +171,13 @@ def _sums_down(x, out, axis, left, right, held, run):
                     for c in range(width):
                         run[c] += x[at, left + c]
                 for c in range(width):
-                    held[t, c] = run[c]
+                    suffixes[t, c] = run[c]
             run[:] = 0
             for t in range(min(k, count - block)):
                 place = start + (block + t) * dilation + before
                 if place % stride == 0:
                     for c in range(width):
-                        out[place // stride, left + c] = held[t, c] + run[c]
+                        out[place // stride, left + c] = suffixes[t, c] + run[c]
                 at = start + (block + k + t) * dilation
                 if 0 <= at < n:
                     for c in range(width):
@@ -185,33 +185,33 @@ def _sums_down(x, out, axis, left, right, held, run):
 
 
 @region
-def max_lines(task, thread, x, out, held, pieces, each, axis):
+def max_lines(task, thread, x, out, suffixes, pieces, each, axis):
     """A piece of `each` outputs of a line of x (lines, w); held has room for a window a thread."""
     line, first = task // pieces, task % pieces * each
-    _maxima(x[line], out[line], first, min(first + each, out.shape[1]), axis, held[thread])
+    _maxima(x[line], out[line], first, min(first + each, out.shape[1]), axis, suffixes[thread])
 
 
 @region
-def sum_lines(task, thread, x, out, held, pieces, each, axis, row_counts, counts, careful):
+def sum_lines(task, thread, x, out, suffixes, pieces, each, axis, row_counts, counts, careful):
     """The same of averages; held (threads, 2, k) in float64."""
     line, first = task // pieces, task % pieces * each
     last = min(first + each, out.shape[1])
-    _sums(x[line], out[line], first, last, axis, held[thread], (row_counts[line % row_counts.size], counts), careful)
+    _sums(x[line], out[line], first, last, axis, suffixes[thread], (row_counts[line % row_counts.size], counts), careful)
 
 
 @region
-def max_down(task, thread, x, out, held, tiles, tile, axis):
+def max_down(task, thread, x, out, suffixes, tiles, tile, axis):
     """A tile of columns of a plane of x (planes, h, w); held (threads, k + 1, tile)."""
     plane, left = task // tiles, task % tiles * tile
-    room = held[thread]
+    room = suffixes[thread]
     _maxima_down(x[plane], out[plane], axis, left, min(left + tile, x.shape[2]), room[: axis.k], room[axis.k])
 
 
 @region
-def sum_down(task, thread, x, out, held, tiles, tile, axis):
+def sum_down(task, thread, x, out, suffixes, tiles, tile, axis):
     """The same of sums, in the precision of `out` and `held`."""
     plane, left = task // tiles, task % tiles * tile
-    room = held[thread]
+    room = suffixes[thread]
     _sums_down(x[plane], out[plane], axis, left, min(left + tile, x.shape[2]), room[: axis.k], room[axis.k])
 
 
@@ -263,8 +263,8 @@ def prepare_long(problem: Pool, threads: int, row_counts: Array, counts: Array) 
         source = x.reshape(planes * h, w)
         if go_down:
             middle = numbers[:between].reshape(planes, oh, w)
-            held = numbers[between + along :].reshape(threads, kh + 1, TILE)
-            go_down(threads, planes * tiles, x.reshape(planes, h, w), middle, held, *column_args)
+            suffixes = numbers[between + along :].reshape(threads, kh + 1, TILE)
+            go_down(threads, planes * tiles, x.reshape(planes, h, w), middle, suffixes, *column_args)
             source = middle.reshape(lines, w)
         room = numbers[between : between + along].reshape((threads, kw) if kind == MAXIMUM else (threads, 2, kw))
         go_along(threads, lines * pieces, source, out.reshape(lines, ow), room, *line_args, *rest)

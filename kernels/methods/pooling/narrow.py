@@ -56,7 +56,7 @@ def planes_in_lanes(task, thread, x, out, scratch, geometry):
     block = pointed(scratch) + thread * g.scratch_bytes
     pooled = block + g.scratch_bytes // 2
     first = task * g.lanes
-    table = g.places + int(first + g.lanes > g.planes) * 5 * g.lanes * 8
+    table = g.lane_offsets + int(first + g.lanes > g.planes) * 5 * g.lanes * 8
     call(
         g.load,
         LoadLines(
@@ -95,8 +95,8 @@ def in_strips(problem: Pool) -> bool:
     """Whether windows lie side by side without padding, in rows of outputs that fill at most half a vector."""
     lanes, (kh, kw), ow = machine().lanes(problem.itemsize), problem.kernel, problem.out_size[1]
     side_by_side = problem.kernel == problem.stride and not any(map(any, problem.padding)) and not problem.ceil_mode
-    dense = all(k == 1 or d == 1 for k, d in zip(problem.kernel, problem.dilation))
-    return side_by_side and dense and ow * 2 <= lanes and kh * kw <= lanes and lanes // ow * kh * problem.size[1] <= STRIP * lanes
+    undilated = all(k == 1 or d == 1 for k, d in zip(problem.kernel, problem.dilation))
+    return side_by_side and undilated and ow * 2 <= lanes and kh * kw <= lanes and lanes // ow * kh * problem.size[1] <= STRIP * lanes
 
 
 def prepare_strips(problem: Pool, threads: int) -> Prepared:
@@ -131,8 +131,8 @@ def prepare_lanes(problem: Pool, threads: int, down: Array, across: Array) -> Pr
     size, planes = problem.itemsize, problem.n * problem.c_in
     lanes, kind = machine().lanes(size), code(problem.kind)
     area, produced = math.prod(problem.size), math.prod(problem.out_size)
-    places = np.zeros((2, 5, lanes), np.int64)
-    for table, live in zip(places, (lanes, planes % lanes)):
+    lane_offsets = np.zeros((2, 5, lanes), np.int64)
+    for table, live in zip(lane_offsets, (lanes, planes % lanes)):
         table[0], table[3] = np.arange(lanes) * area, np.arange(lanes) * produced
         table[2, :live], table[4, :live] = area, produced
     half = whole((max(area, produced) + lanes) * lanes * size)  # lines are transposed in blocks of as many as there are lanes
@@ -141,12 +141,13 @@ def prepare_lanes(problem: Pool, threads: int, down: Array, across: Array) -> Pr
     nothing = np.zeros(1, problem.dtype)
     geometry = LanePlanes.packed(
         **windows_of(problem), kernel=pool_planes(kind, lanes, size), kind=kind, per_task=lanes, load=load_lines(ALONG, lanes, size),
-        store=store_lines(ALONG, False, lanes, size), row_counts=down.ctypes.data, counts=across.ctypes.data, places=places.ctypes.data,
+        store=store_lines(ALONG, False, lanes, size), row_counts=down.ctypes.data, counts=across.ctypes.data,
+        lane_offsets=lane_offsets.ctypes.data,
         nothing=nothing.ctypes.data, scratch_bytes=2 * half,
     )  # fmt: skip
     launch, tasks = for_kind(planes_in_lanes, kind).ready(0, 0, 0, geometry), -(-planes // lanes)
 
-    def run(x: Array, out: Array, keep_alive: Any = (down, across, places, nothing)) -> None:
+    def run(x: Array, out: Array, keep_alive: Any = (down, across, lane_offsets, nothing)) -> None:
         buffer = scratch.take()
         launch(used, tasks, handle(x), handle(out), handle(buffer), geometry)
         scratch.give(buffer)

@@ -39,7 +39,7 @@ class PlaneWindows(Windows):
     """Tasks of `window.windows`; the micro-kernel takes a PoolPlane."""
 
     stride = integer("`stride` of a PoolPlane")
-    tall = integer("`tall` of a PoolPlane")
+    window_rows = integer("`window_rows` of a PoolPlane")
     row_counts = address("of factors of the divisor, one for each output row")
     counts = address("of factors of the divisor, one for each output column")
     row_bytes = address("of a thread's scratch row, from one thread's to the next")
@@ -74,7 +74,7 @@ class LanePlanes(Windows):
     store = address("of the micro-kernel that takes a StoreLines")
     row_counts = address("of factors of the divisor, one for each output row")
     counts = address("of factors of the divisor, one for each output column")
-    places = address("of where each lane's plane begins and ends, in and out: for all lanes, and for those of the last task")
+    lane_offsets = address("of where each lane's plane begins and ends, in and out: for all lanes, and for those of the last task")
     nothing = address("of a bias of zero")
     scratch_bytes = address("of a thread's scratch, from one thread's to the next")
 

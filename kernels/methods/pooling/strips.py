@@ -23,12 +23,12 @@ from kernels.runtime.micro_kernel import Fixed, address, emitter
 Loads = Callable[[int], ir.Value]
 
 
-def _numbers(w: VectorBuilder, load: Loads, places: list[int]) -> ir.Value:
+def _numbers(w: VectorBuilder, load: Loads, positions: list[int]) -> ir.Value:
     """The numbers at `places` from the source on, one a lane; `load` gives the vector that begins at a place."""
-    if places == list(range(places[0], places[0] + w.lanes)):
-        return load(places[0])
-    blocks = sorted({place // w.lanes for place in places})
-    return w.pick([load(block * w.lanes) for block in blocks], [blocks.index(p // w.lanes) * w.lanes + p % w.lanes for p in places])
+    if positions == list(range(positions[0], positions[0] + w.lanes)):
+        return load(positions[0])
+    blocks = sorted({position // w.lanes for position in positions})
+    return w.pick([load(block * w.lanes) for block in blocks], [blocks.index(p // w.lanes) * w.lanes + p % w.lanes for p in positions])
 
 
 def _block(w: VectorBuilder, combine: Combine, load: Loads, kh: int, kw: int, width: int, ow: int) -> ir.Value:
@@ -37,8 +37,8 @@ def _block(w: VectorBuilder, combine: Combine, load: Loads, kh: int, kw: int, wi
     columns = outputs * kw
     down = []
     for first in range(0, columns, w.lanes):
-        places = [divmod(min(column, columns - 1), ow * kw) for column in range(first, first + w.lanes)]
-        rows = [_numbers(w, load, [strip * kh * width + r * width + column for strip, column in places]) for r in range(kh)]
+        positions = [divmod(min(column, columns - 1), ow * kw) for column in range(first, first + w.lanes)]
+        rows = [_numbers(w, load, [strip * kh * width + r * width + column for strip, column in positions]) for r in range(kh)]
         down.append(combine.all(rows))
     lanes = [min(o, outputs - 1) for o in range(w.lanes)]
     return combine.all([w.pick(down, [o * kw + t for o in lanes]) if kw > 1 else down[0] for t in range(kw)])
@@ -73,20 +73,20 @@ def _emit(w: VectorBuilder, p: PoolStrips) -> None:
         source = b.mul(block, i64(span))
         loaded: dict[int, ir.Value] = {}
 
-        def once(place: int) -> ir.Value:
-            if place not in loaded:
-                loaded[place] = load(source, place)
-            return loaded[place]
+        def load_cached(position: int) -> ir.Value:
+            if position not in loaded:
+                loaded[position] = load(source, position)
+            return loaded[position]
 
-        value = _block(w, combine, once, p.kh, p.kw, p.width, p.ow)
+        value = _block(w, combine, load_cached, p.kh, p.kw, p.width, p.ow)
         value = value if p.kind == MAXIMUM else b.fdiv(value, number)
         first = b.mul(block, i64(outputs))
         left = b.sub(p.outputs, first)
         most = b.select(b.icmp_signed("<", left, i64(outputs)), left, i64(outputs))
         w.store_first(value, w.at(w.pointer(p.dst), first), w.first(most))
 
-    def masked(source: ir.Value, place: int) -> ir.Value:
-        at = b.add(source, i64(place))
+    def masked(source: ir.Value, position: int) -> ir.Value:
+        at = b.add(source, i64(position))
         return w.load_first(w.at(w.pointer(p.src), at), w.first(b.sub(p.there, at)))
 
     reach = -(-span // p.lanes) * p.lanes  # what whole vectors read
@@ -95,7 +95,7 @@ def _emit(w: VectorBuilder, p: PoolStrips) -> None:
     inside = b.select(b.icmp_signed("<", p.there, i64(reach)), i64(0), inside)
     whole = b.select(b.icmp_signed("<", blocks, inside), blocks, inside)
     with w.loop(whole) as block:
-        emit(block, lambda source, place: w.load(w.at(w.pointer(p.src), b.add(source, i64(place)))))
+        emit(block, lambda source, position: w.load(w.at(w.pointer(p.src), b.add(source, i64(position)))))
     with w.loop(b.sub(blocks, whole)) as block:
         emit(b.add(whole, block), masked)
 

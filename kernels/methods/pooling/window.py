@@ -50,7 +50,7 @@ def windows(task, thread, x, out, rows, geometry):
         call(
             g.kernel,
             PoolPlane(
-                kind=g.kind, stride=g.stride, tall=g.tall, lanes=g.lanes, itemsize=g.itemsize, dst=dst, src=src, row=row,
+                kind=g.kind, stride=g.stride, window_rows=g.window_rows, lanes=g.lanes, itemsize=g.itemsize, dst=dst, src=src, row=row,
                 row_counts=g.row_counts, counts=g.counts, oh=g.oh, ow=g.ow, h=g.h, w=g.w,
                 kh=g.kh, kw=g.kw, sh=g.sh, sw=g.sw, top=g.top, left=g.left, dh=g.dh, dw=g.dw,
             ),
@@ -187,7 +187,8 @@ def prepare(problem: Pool, threads: int) -> Prepared:
     used = min(threads, tasks)
     scratch = Scratch(used * row_bytes)
     geometry = PlaneWindows.packed(
-        **windows_of(problem), **divisors_at, kernel=kernel, kind=kind, per_task=per_task, stride=shape.stride, tall=shape.tall,
+        **windows_of(problem), **divisors_at, kernel=kernel, kind=kind, per_task=per_task, stride=shape.stride,
+        window_rows=shape.window_rows,
         row_bytes=row_bytes,
     )  # fmt: skip
     launch = for_kind(windows, kind).ready(0, 0, 0, geometry)

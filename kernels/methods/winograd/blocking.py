@@ -1,7 +1,7 @@
-"""How a Winograd convolution is divided: which tile, how many rows of tiles to a task, how many output channels to a round of products.
+"""How a Winograd convolution is divided: which tile, how many rows of tiles to a task, how many output channels to a block of products.
 
-All of a task's transformed input and one round's products share the second-level cache. The estimate counts cycles of one core: transforms
-per point and vector, products by the GEMM tile, transformed weights by bandwidth where they outgrow the caches.
+All of a task's transformed input and one output-channel block's products share the second-level cache. The estimate counts cycles of one
+core: transforms per point and vector, products by the GEMM tile, transformed weights by bandwidth where they outgrow the caches.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ TILES = {1: (1,), 2: (5, 3), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and ax
 GROWTH = {(1, 1): 1.0, (3, 2): 1.2, (5, 2): 3.0, (2, 3): 1.2, (4, 3): 2.5, (6, 3): 3.0, (2, 5): 2.0, (4, 5): 3.0}
 SUMMED = 48  # input channels whose products are summed in registers, before all such sums are added; see README
 TOGETHER, FEW = 16, 3  # vectors of tiles up to which images share a task, and up to which products may have lanes along output channels
-BROUGHT, MORE_BROUGHT = 7.5, 0.06  # cycles per point and vector to bring and transform patches: 8.1 of 16 points, 9.2 of 36, 11.4 of 64
+LOADED, MORE_LOADED = 7.5, 0.06  # cycles per point and vector to load and transform patches: 8.1 of 16 points, 9.2 of 36, 11.4 of 64
 CALLED = 75  # cycles to call, begin and end a transform: one vector of 16 points took 230 in all on the way in, 137 on the way out
 TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below are preferred
 
 
 @dataclasses.dataclass(frozen=True)
 class Blocking:
-    """mh, mw: outputs per tile. rows, columns: tiles per task, of each of `images` whole images or of a part of one. channels: output
-    channels per round of products. m, n: the GEMM tile. oc_splits: parts of the output channels, each a task of
-    its own. oc_lanes: whether lanes run along output channels in products, m counts tiles and n vectors of channels. cycles: the estimate.
+    """mh, mw: outputs per tile. rows, columns: tiles per task, of each of `images` whole images or of some of one. channels: output
+    channels per output-channel block. m, n: the GEMM tile. oc_splits: into how many tasks the output channels are split.
+    oc_lanes: whether lanes run along output channels in products, m counts tiles and n vectors of channels. cycles: the estimate.
     """
 
     mh: int
@@ -170,7 +170,7 @@ def _table(problem: Conv, threads: int) -> list[Blocking]:
                 images=images, oc_lanes=transposing != 0,  # type: ignore[arg-type]
             )  # fmt: skip
             fitting = _fitting(problem, block, outs)
-            # all output channels in one round, products then lying in the third-level cache where they must; or those that fit the second
+            # all output channels in one block, products then lying in the third-level cache where they must; or those that fit the second
             both, first = np.repeat(np.arange(len(rows)), 2), np.arange(2 * len(rows)) % 2 == 0
             channels = np.where(first, outs, fitting[both])
             keep = first | (channels != outs)
@@ -185,13 +185,13 @@ def _blockings(problem: Conv, threads: int) -> list[Blocking]:
 
 
 def _fitting(problem: Conv, block: Blocking, outs: int) -> Any:
-    """Output channels per round: what the second-level cache has left for products."""
+    """Output channels per block: what the second-level cache has left for products."""
     spec = machine()
     lanes, size = spec.lanes(problem.itemsize), problem.itemsize
-    tall = block.height(lanes)
+    tile_rows = block.height(lanes)
     each = math.prod(block.patch(problem)) * block.pitch(lanes) * lanes * size
     left = spec.l2 * 0.8 - each * (problem.c_in // problem.groups)
-    return int_or_array(np.maximum(tall, np.minimum(outs, np.asarray(left // each).astype(np.int64) // tall * tall)))
+    return int_or_array(np.maximum(tile_rows, np.minimum(outs, np.asarray(left // each).astype(np.int64) // tile_rows * tile_rows)))
 
 
 def int_or_array(found: Any) -> Any:
@@ -200,8 +200,8 @@ def int_or_array(found: Any) -> Any:
 
 
 def _tiled(tiles: int, outs: int, lanes: int, threads: int) -> Iterator[tuple[int, int, int, bool]]:
-    """(m, n, chunks, across) of every tile of products that is considered for a task of so many tiles, with output channels in one part or
-    one for each thread. Lanes along output channels where those fill vectors and tiles hardly do."""
+    """(m, n, oc_splits, oc_lanes) of every GEMM tile of products that is considered for a task of so many tiles, with output channels in
+    one split or one for each thread. Lanes along output channels where those fill vectors and tiles hardly do."""
     registers = machine().registers
     for n in (1, 2, 3, 4):
         largest = min((registers - 1 - n) // n, 16)
@@ -212,12 +212,12 @@ def _tiled(tiles: int, outs: int, lanes: int, threads: int) -> Iterator[tuple[in
 
 
 def _blocks(n: int, down: int, across: int, lanes: int, threads: int) -> list[tuple[int, int, int]]:
-    """Tiles of a task, rows by columns, and images, that are considered: whole rows, or parts of one row where one holds many vectors; or
+    """Tiles of a task, rows by columns, and images, that are considered: whole rows, or pieces of one row where one holds many vectors; or
     several whole images whose tiles are few, so that they share vectors and each weight that is read."""
     rows = {min(down, count) for count in (down, *(-(-down // (threads * i)) for i in (1, 2, 3, 4, 6, 8, 12, 16, 32)), 1, 2, 3, 4)}
-    parts = {lanes * vectors for vectors in (2, 3, 4, 6, 8, 12) if lanes * vectors < across}
+    pieces = {lanes * vectors for vectors in (2, 3, 4, 6, 8, 12) if lanes * vectors < across}
     together = _some_divisors(n, TOGETHER * lanes // (down * across))
-    of_one = {(count, across, 1) for count in rows} | {(1, part, 1) for part in parts}
+    of_one = {(count, across, 1) for count in rows} | {(1, piece, 1) for piece in pieces}
     return sorted(of_one | {(down, across, count) for count in together})
 
 
@@ -241,11 +241,11 @@ def _cycles(problem: Conv, block: Blocking, threads: int) -> Any:
     )  # fmt: skip
     tasks = [(_task(problem, block, rows, columns, threads), count) for rows, columns, count in shapes if np.any(count)]
     number = sum(count for _, count in tasks)
-    rounds = np.ceil(number * planes * block.oc_splits / threads)
+    tasks_each = np.ceil(number * planes * block.oc_splits / threads)
     average = sum(np.where(count > 0, cycles, 0.0) * count for cycles, count in tasks) / number
     longest = functools.reduce(np.maximum, (np.where(count > 0, cycles, 0.0) for cycles, count in tasks))
     # threads have equal numbers of tasks, the first the whole ones
-    return rounds * np.where((planes == 1) & (block.oc_splits % threads != 0), longest, average)
+    return tasks_each * np.where((planes == 1) & (block.oc_splits % threads != 0), longest, average)
 
 
 def _task(problem: Conv, block: Blocking, rows: Any, columns: Any, threads: int) -> Any:
@@ -260,7 +260,7 @@ def _task(problem: Conv, block: Blocking, rows: Any, columns: Any, threads: int)
     vectors = np.ceil(block.images * rows * columns / lanes)
     each = np.ceil(rows * columns / lanes)  # of an image
     brought = block.images * (each if block.mw > 1 else rows * np.ceil(columns / lanes))
-    before = ins * (brought * points * (BROUGHT + MORE_BROUGHT * points) + block.images * CALLED)
+    before = ins * (brought * points * (LOADED + MORE_LOADED * points) + block.images * CALLED)
     point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
     after = block.images * share * (each * (points * point_cost + block.mh * block.mw * 3) + CALLED)
     n = vectors / -(-vectors // block.n)
@@ -272,9 +272,9 @@ def _task(problem: Conv, block: Blocking, rows: Any, columns: Any, threads: int)
     passes = np.where(block.oc_lanes, oc_passes, 1)
     tiles = np.where(block.oc_lanes, oc_tiles, -(-share // block.m) * (vectors / n))
     products = points * tiles * (ins * tap + calling)
-    # what leaves the second-level cache: transformed input is written, and read by each round; so is what a round makes
-    total, part = points * ins * problem.c_out * size, points * ins * share * size
-    stream = np.where(block.oc_lanes, stream_cycles(total, part, spec, True), stream_cycles(total, part, spec, False))
+    # what leaves the second-level cache: transformed input is written, and read by each output-channel block; so is what one makes
+    total, own = points * ins * problem.c_out * size, points * ins * share * size
+    stream = np.where(block.oc_lanes, stream_cycles(total, own, spec, True), stream_cycles(total, own, spec, False))
     v_bytes, m_bytes = (points * count * vectors * lanes * size for count in (ins, share))
     leaves = v_bytes + m_bytes * np.minimum(1, block.channels / share) > 0.8 * spec.l2
     traffic = np.where(leaves, v_bytes * (1 + np.ceil(share / block.channels)) + 2 * m_bytes, 0.0)

@@ -74,7 +74,7 @@ def run_task(task, x, out, operands, geometry, block):
             ),
         )  # fmt: skip
     first_tile, last_tile = share(g.m_tiles, g.oc_splits, mine.oc_split)
-    per_round = max(1, split(g.channels, g.m_most)[0])
+    oc_tiles = max(1, split(g.channels, g.m_most)[0])
     n_tiles = split(vectors + g.tile_n - 1, g.tile_n)[0]
     n_edge, n_full = split(vectors, n_tiles)
     table = g.offsets + (pitch_vectors - 1) * g.ins * 8
@@ -88,14 +88,14 @@ def run_task(task, x, out, operands, geometry, block):
         ),
         g.lanes,
     )  # fmt: skip
-    for round_start in range(first_tile, last_tile, per_round):
-        round_end = min(round_start + per_round, last_tile)
-        base = round_start * g.m_edge + min(round_start, g.m_full_tiles)
-        channels = round_end * g.m_edge + min(round_end, g.m_full_tiles) - base
+    for oc_first in range(first_tile, last_tile, oc_tiles):
+        oc_last = min(oc_first + oc_tiles, last_tile)
+        base = oc_first * g.m_edge + min(oc_first, g.m_full_tiles)
+        channels = oc_last * g.m_edge + min(oc_last, g.m_full_tiles) - base
         for p in range(g.points):
             source = v + p * point_stride * size
             if g.oc_m:
-                for t in range(round_start, round_end):
+                for t in range(oc_first, oc_last):
                     j = t * g.m_edge
                     a = operands[0] + (((p * g.groups + group) * g.outs + j) * g.ins) * size
                     y = products + (p * channels + j - base) * padded * size
@@ -113,10 +113,10 @@ def run_task(task, x, out, operands, geometry, block):
             for q in range(n_tiles):
                 n = n_edge + (q < n_full)
                 entries = g.entries + (q * n_edge + min(q, n_full)) * FIELDS * 8
-                t = round_start
-                while t < round_end:  # the taller tiles, then the others
+                t = oc_first
+                while t < oc_last:  # the full tiles, then the edge tiles
                     m = g.m_edge + (t < g.m_full_tiles)
-                    times = (min(g.m_full_tiles, round_end) if t < g.m_full_tiles else round_end) - t
+                    times = (min(g.m_full_tiles, oc_last) if t < g.m_full_tiles else oc_last) - t
                     j = t * g.m_edge + min(t, g.m_full_tiles)
                     a = operands[0] + (((p * g.groups + group) * g.outs + j) * g.ins) * size
                     y = products + (p * channels + j - base) * padded * size
@@ -150,7 +150,7 @@ def run_task(task, x, out, operands, geometry, block):
             sums = plane + row * g.mh * pitch * size
             if g.form and not g.activates_maxima:
                 apply_activation(g, 1, sums, 0, pitch, high, broad)
-            full = pending + 1 == g.pending or (channel == channels - 1 and (round_end == last_tile or g.images > 1))
+            full = pending + 1 == g.pending or (channel == channels - 1 and (oc_last == last_tile or g.images > 1))
             made = OutputBlock(image=image, row=row * g.mh, column=column * g.mw, rows=high, columns=broad)
             pending = block_post_ops(g, Sums(j=j, m=1, y=sums, y_row=0), pending, out, made, block, full)
 
@@ -159,7 +159,7 @@ run_tasks = every_task(run_task)
 
 
 def ends(total: int, step: int) -> set[int]:
-    """Lengths of the parts of `total` cut every `step`: the full one and the last."""
+    """Lengths of the blocks of `total` that begin every `step`: the full one and the last."""
     return {step, total % step or step}
 
 
@@ -217,7 +217,7 @@ def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = Fals
         row_offset=row_offset, conv_offset=conv_offset, offsets=offsets.ctypes.data, entries=entries.ctypes.data, tasks=tasks,
         scratch_bytes=scratch_bytes,
     )  # fmt: skip
-    tallest = lanes if block.oc_lanes else block.m  # across tiles read every vector's summands together
+    tallest = lanes if block.oc_lanes else block.m  # tiles with output channels in lanes read every vector's summands together
     transform = transformer(
         problem.c_out, ins, problem.groups, tallest, (block.mh, block.mw), problem.kernel, problem.dtype, threads, adjoint=adjoint
     )

@@ -63,15 +63,15 @@ def _points(w: VectorBuilder, p: Weights, piece: Piece) -> None:
     for first in range(0, taps, w.lanes):
         count = min(w.lanes, taps - first)
         columns += transposed(w, False, b.add(piece.src, i64(first * w.itemsize)), p.pitch, piece.rows, i64(count))[:count]
-    wide = VectorBuilder(b, w.lanes, 8)  # G g G' in float64, rounded once
+    double = VectorBuilder(b, w.lanes, 8)  # G g G' in float64, rounded once
     if w.itemsize < 8:
-        columns = [b.fpext(column, wide.vector) for column in columns]
+        columns = [b.fpext(column, double.vector) for column in columns]
     if p.reverse:
         columns.reverse()
     kernel = [columns[i * p.rw : (i + 1) * p.rw] for i in range(p.rh)]
     down, across = matrices(p.mh, p.rh)[1], matrices(p.mw, p.rw)[1]
     mask, target = w.first(piece.rows), w.pointer(piece.dst)
-    for i, line in enumerate(both_axes(wide, down, across, kernel)):
+    for i, line in enumerate(both_axes(double, down, across, kernel)):
         for j, value in enumerate(line):
             rounded = value if w.itemsize == 8 else b.fptrunc(value, w.vector)
             w.store_first(rounded, w.at(target, b.mul(i64(i * len(across) + j), p.point_step)), mask)

@@ -9,7 +9,7 @@ from kernels.primitives.records import address, integer
 
 
 class WinogradTiles(Convolution, PoolAfter, ChannelsLast):
-    """A task: some images, a group, a block of tiles, a part of the output channels."""
+    """A task: some images, a group, a block of tiles, a split of the output channels."""
 
     mh = integer("output rows of a tile")
     mw = integer("output columns of a tile")
@@ -32,8 +32,8 @@ class WinogradTiles(Convolution, PoolAfter, ChannelsLast):
     m_edge = integer("channels of an edge tile; full tiles, which come first, have one more")
     m_full_tiles = integer("full tiles")
     m_most = integer("channels of a GEMM tile at most")
-    channels = integer("output channels of a round of products")
-    oc_splits = integer("parts of the output channels, each a task of its own")
+    channels = integer("output channels of an output-channel block")
+    oc_splits = integer("into how many tasks the output channels are split")
     pitch_vectors = integer("vectors of tiles from channel to channel of transformed input")
     oc_m = integer("tiles of a GEMM tile with output channels in lanes, 0 where tiles are in lanes")
     gemm_tile_oc = address("of that micro-kernel; takes a GemmTileOc")

@@ -3,7 +3,7 @@
     d[i][j], lane t  =  x[offsets[t] + i*pitch + j] where the plane has it, else 0        i < th, j < tw
 
 A tile's part of a row, up to 8 numbers, is loaded at once; as many parts as fill a vector lie side by side in it. Shuffles within 16 bytes,
-then others between them, bring each column of all tiles into a vector of its own. Where the tiles lie, and which numbers of their patches
+then others between them, load each column of all tiles into a vector of its own. Where the tiles lie, and which numbers of their patches
 the plane has, stands in an entry for each vector of tiles, which all channels of a task share; so tiles of several rows fill a vector as
 well as those of one. Parts that lie inside the plane's memory are loaded whole and columns outside it zeroed afterwards (330 cycles for 36
 numbers of 16 tiles, transform included); at the first and last rows each part has its mask (390). Patches one column wide lie side by
@@ -28,7 +28,7 @@ PLACE, INNER, OFFSETS = 0, 1, 2  # int64s of an entry
 
 
 def entry_words(th: int, tw: int, lanes: int) -> int:
-    """Int64s of one vector's entry: its place among the transformed tiles, whether all parts lie inside the plane's memory, the tiles'
+    """Int64s of one vector's entry: its offset among the transformed tiles, whether all parts lie inside the plane's memory, the tiles'
     offsets; masks of BITS each: the columns', then each row's of each tile. With patches one column wide the whole vector is one tile."""
     tiles = lanes if tw > 1 else 1
     return OFFSETS + tiles + -(-(tw + th * tiles) * BITS // 64)
@@ -120,10 +120,10 @@ def patches(w: VectorBuilder, plane: Plane, entry: ir.Value, th: int, tw: int, m
 def _mask(w: VectorBuilder, masks: ir.Value, index: int, first: int = 0) -> ir.Value:
     """One of the masks, from its bit `first` on."""
     b, pieces = w.b, max(w.lanes, 8)  # no less than a byte can be loaded
-    kind = ir.IntType(pieces)
-    bits = b.load(b.gep(b.bitcast(masks, kind.as_pointer()), [i64(index * BITS // pieces)]), align=pieces // 8)
+    all_bits = ir.IntType(pieces)
+    bits = b.load(b.gep(b.bitcast(masks, all_bits.as_pointer()), [i64(index * BITS // pieces)]), align=pieces // 8)
     if w.lanes < pieces:
-        bits = b.trunc(b.lshr(bits, kind(first)), ir.IntType(w.lanes))
+        bits = b.trunc(b.lshr(bits, all_bits(first)), ir.IntType(w.lanes))
     return b.bitcast(bits, w.mask)
 
 
@@ -137,7 +137,7 @@ def _columns(w: VectorBuilder, pointers: list[ir.Value], masks: list[ir.Value | 
         and two of those become  j0, or j4, of           t0..t3 | t4..t7 | t8..t11 | t12..t15
     """
     block, sides = BLOCK // w.itemsize, w.lanes // width
-    part = VectorBuilder(w.b, width, w.itemsize)
+    reader = VectorBuilder(w.b, width, w.itemsize)
     together = ir.Constant(ir.VectorType(I32, w.lanes), list(range(w.lanes)))
     groups = []
     for g in range(0, w.lanes, block * sides):
@@ -145,7 +145,7 @@ def _columns(w: VectorBuilder, pointers: list[ir.Value], masks: list[ir.Value | 
         for r in range(g, g + block):
             own = range(r, r + block * sides, block)
             if masks[r] is None:
-                parts = [part.load(pointers[t]) for t in own]
+                parts = [reader.load(pointers[t]) for t in own]
                 rows.append(parts[0] if sides == 1 else w.b.shuffle_vector(*parts, together))
                 continue
             row: ir.Value = w.zero()
@@ -159,13 +159,13 @@ def _columns(w: VectorBuilder, pointers: list[ir.Value], masks: list[ir.Value | 
 
 def _halved(w: VectorBuilder, vectors: list[ir.Value], size: int, piece: int) -> list[ir.Value]:
     """Of n vectors that hold pieces a, b, … of `piece` numbers, at least n in every `size` numbers: all the a, all the b, …, in as many
-    rounds as n has bits. A round takes the pieces at even places of two vectors, then those at odd ones."""
-    places = range(0, size // piece, 2)
+    steps as n has bits. A step takes the pieces at even positions of two vectors, then those at odd ones."""
+    even_pieces = range(0, size // piece, 2)
     for _ in range(len(vectors).bit_length() - 1):
-        rounds = []
+        exchanged = []
         for odd in (0, 1):
-            pieces = [start + (place + odd) * piece + of for start in range(0, w.lanes, size) for of in (0, w.lanes) for place in places]
-            order = ir.Constant(ir.VectorType(I32, w.lanes), [first + i for first in pieces for i in range(piece)])
-            rounds += [w.b.shuffle_vector(one, other, order) for one, other in zip(vectors[::2], vectors[1::2])]
-        vectors = rounds
+            pieces = [start + (even + odd) * piece + of for start in range(0, w.lanes, size) for of in (0, w.lanes) for even in even_pieces]
+            picks = ir.Constant(ir.VectorType(I32, w.lanes), [first + i for first in pieces for i in range(piece)])
+            exchanged += [w.b.shuffle_vector(one, other, picks) for one, other in zip(vectors[::2], vectors[1::2])]
+        vectors = exchanged
     return vectors

@@ -1,7 +1,7 @@
 """Outputs of Winograd tiles, one tile per lane, to where they lie in a plane: tiles side by side, and every edge a mask.
 
 The lanes of a row of outputs in turns are its numbers, in as many vectors as a tile has columns. Vectors of tiles that lie side by side
-with nothing cut off are stored whole. Others hold pieces of several rows of tiles, or reach past the plane; where the pieces of each
+with nothing past an edge are stored whole. Others hold pieces of several rows of tiles, or reach past the plane; where the pieces of each
 vector belong stands in an entry, which all channels of a task share.
 """
 
@@ -27,7 +27,7 @@ def _pieces(mw: int, lanes: int) -> int:
 
 
 def entry_words(mw: int, lanes: int) -> int:
-    """Int64s of one entry: the first tile's place among the products, whether all outputs lie side by side, where then; for each of mw
+    """Int64s of one entry: the first tile's offset among the products, whether all outputs lie side by side, where then; for each of mw
     vectors how many pieces it has, and the pieces: where lane 0 would lie, rows, numbers, the first lane."""
     return PIECES + mw * (1 + FIELDS * _pieces(mw, lanes))
 
@@ -92,13 +92,13 @@ def store(w: VectorBuilder, plane: Plane, entry: ir.Value, outputs: list[list[ir
     """outputs[i][j], row i and column j of every tile, to where the entry at an address says."""
     b, (mh, mw) = w.b, (len(outputs), len(outputs[0]))
     rows = [w.interleaved(row) for row in outputs]
-    with b.if_else(b.icmp_signed("!=", w.load_index(entry, i64(WHOLE)), i64(0))) as (whole, cut):
+    with b.if_else(b.icmp_signed("!=", w.load_index(entry, i64(WHOLE)), i64(0))) as (whole, partial):
         with whole:
             start = w.at(plane.first, w.load_index(entry, i64(START)))
             for i, vectors in enumerate(rows):
                 for v, vector in enumerate(vectors):
                     w.store(vector, w.at(w.at(start, b.mul(i64(i), plane.pitch)), v * w.lanes))
-        with cut:
+        with partial:
             for v in range(mw):
                 first = PIECES + v * (1 + FIELDS * _pieces(mw, w.lanes))
                 with w.loop(w.load_index(entry, i64(first))) as piece:
