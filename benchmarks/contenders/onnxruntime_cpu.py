@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.contenders import onnx_model
 from benchmarks.contenders.base import Contender, Prepared
+from benchmarks.contenders.peer_settings import onnxruntime_options
 from benchmarks.inputs.tensors import Tensors, aligned, aligned_copy
 from benchmarks.workloads.layer import Workload
 
@@ -33,10 +34,8 @@ class OnnxRuntime(Contender):
     def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(onnx_model.model(workload, given), options, providers=["CPUExecutionProvider"])
+        model, options = onnx_model.model(workload, given), onnxruntime_options(threads)
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         x, out = aligned_copy(given.x), aligned(workload.out_shape)
         binding = session.io_binding()
         binding.bind_input("x", "cpu", 0, np.float32, x.shape, x.ctypes.data)

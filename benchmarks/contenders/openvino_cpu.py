@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 from benchmarks.contenders import onnx_model
 from benchmarks.contenders.base import Contender, Prepared
+from benchmarks.contenders.peer_settings import openvino_settings
 from benchmarks.inputs.tensors import Tensors, aligned, aligned_copy
 from benchmarks.workloads.layer import Workload
 
@@ -32,10 +33,7 @@ class OpenVino(Contender):
         import openvino
 
         core = openvino.Core()
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
-        }  # fmt: skip
-        compiled = core.compile_model(core.read_model(onnx_model.model(workload, given)), "CPU", settings)
+        compiled = core.compile_model(core.read_model(onnx_model.model(workload, given)), "CPU", openvino_settings(threads))
         x, out = aligned_copy(given.x), aligned(workload.out_shape)
         request = compiled.create_infer_request()
         request.set_input_tensor(openvino.Tensor(x, shared_memory=True))

@@ -131,15 +131,15 @@ def layer(usable: int) -> Iterator[Finding]:
         yield Finding("ok", "threads", f"{threads}, {'native, asleep on a futex' if futex() else 'of Python'} when idle")
 
 
-def cache(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+def cache() -> Iterator[Finding]:
     """Where compiled code is kept, whether it can be written, and its size."""
     from kernels.runtime.disk_cache import folder
+    from kernels.runtime.user_files import cache_folder
 
     path = folder()
     if path is None:
-        where = environ.get("KERNELS_CACHE_DIR") or environ.get("XDG_CACHE_HOME") or "~/.cache"
         remedy = "set KERNELS_CACHE_DIR to a folder that can be written; until then each process compiles anew"
-        yield Finding("trap", "code cache", f"nothing can be written under {where}", remedy)
+        yield Finding("trap", "code cache", f"nothing can be written under {cache_folder()}", remedy)
         return
     sizes = [file.stat().st_size for file in path.parent.rglob("*.bin")]
     own, builds = len(list(path.glob("*.bin"))), sum(each.is_dir() for each in path.parent.iterdir())

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.contenders.peer_settings import onnxruntime_options, openvino_settings
+
 Array = np.ndarray
 Part = tuple[str, float]  # what a part of a model is, and seconds
 TURNS = 20  # calls that a time line is the median or mean of
@@ -55,8 +57,7 @@ def onnxruntime(path: Path, inputs: Mapping[str, Array], threads: int) -> Runnin
     import onnxruntime as package
 
     def session(profile: str = "") -> Any:
-        options = package.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 4
+        options = onnxruntime_options(threads)
         if profile:
             options.enable_profiling, options.profile_file_prefix = True, profile
         return package.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -87,8 +88,7 @@ def openvino(path: Path, inputs: Mapping[str, Array], threads: int) -> Running:
         core = package.Core()
         model = core.read_model(str(path))
         model.reshape({name: list(array.shape) for name, array in inputs.items()})
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-        return core.compile_model(model, "CPU", settings | more).create_infer_request()
+        return core.compile_model(model, "CPU", openvino_settings(threads) | more).create_infer_request()
 
     running, given = request(), dict(inputs)
 

@@ -13,6 +13,8 @@ from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv, ConvTranspose, ConvWeight, Problem
 from kernels.problem.pool import AdaptivePool
 
+SUM_ORDERS = "taps", "loops", "definition"  # see `sum_order`; of several, a stream takes the first
+
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:
@@ -42,6 +44,8 @@ class Implementation:
     picks_strides: whether it packs inputs that a long window moves on by one by one, so that a network does better to copy its frames.
     trust: of the methods that can do a problem, the one with the highest is what the others' answers are compared with.
     lingers: seconds for which threads of the method go on spinning after a call, beside whoever is next.
+    sum_order: the order, one of SUM_ORDERS, in which every output is summed wherever the input is cut, so that streams may take the method,
+    and any other of the same order for the next block; None where the order depends on the cut.
     lowered: the registry made it of the method for another operation.
     Each function gets a problem of the operation.
     """
@@ -67,6 +71,7 @@ class Implementation:
     picks_strides: bool = False
     trust: int = 0
     lingers: float = 0.0
+    sum_order: str | None = None
     lowered: bool = False
 
     def as_variant(self, name: str, *steps: str) -> Implementation:

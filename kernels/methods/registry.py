@@ -36,7 +36,8 @@ def lower(source: str, target: str, make: Callable[[str], Implementation]) -> No
 def _lower(implementation: Implementation, target: str, make: Callable[[str], Implementation]) -> None:
     name = implementation.name
     if (target, name) not in _all:
-        add(dataclasses.replace(make(name), lowered=True, trust=implementation.trust, lingers=implementation.lingers))
+        same = {field: getattr(implementation, field) for field in ("trust", "lingers", "sum_order")}
+        add(dataclasses.replace(make(name), lowered=True, **same))
 
 
 def every(operation_name: str) -> dict[str, Implementation]:

@@ -44,12 +44,12 @@ class Task(NamedTuple):
 
 
 @njit
-def task_at(g, task):
-    """The number of a task as a Task: those of one thread share weights."""
-    oc_split, rest = split(task, split(g.tasks, g.oc_splits)[0])
-    rest, column_block = split(rest, g.column_blocks)
-    rest, row_block = split(rest, g.row_blocks)
-    image, group = split(rest, g.groups)
+def task_at(task, tasks, oc_splits, groups, row_blocks, column_blocks):
+    """The number of a task, of so many of each kind, as a Task: those of one thread share weights."""
+    oc_split, rest = split(task, split(tasks, oc_splits)[0])
+    rest, column_block = split(rest, column_blocks)
+    rest, row_block = split(rest, row_blocks)
+    image, group = split(rest, groups)
     return Task(image=image, group=group, row_block=row_block, column_block=column_block, oc_split=oc_split)
 
 

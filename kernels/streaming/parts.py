@@ -18,6 +18,7 @@ import numpy as np
 from kernels.dispatch.descriptor import Descriptor
 from kernels.dispatch.plan import Plan
 from kernels.methods import registry
+from kernels.methods.contract import SUM_ORDERS, operation
 from kernels.methods.estimate import estimate
 from kernels.network.fusion import Choosing, fuse
 from kernels.network.layers import Flatten, Join, Linear, Pointwise, Stage, Window, named
@@ -34,32 +35,27 @@ Array = np.ndarray
 Run = Callable[..., None]
 Shape = tuple[int, ...]
 
-STEADY = "direct", "depthwise"  # every output is the same sum in the same order in both, wherever blocks are cut
-LOOPS = "jit", "naive"  # these too, each in its own order; taken where they are named
 POINT = Slide()
 PLANS = 48  # plans that one layer keeps
 
 
 def steady(problem: Problem, name: str) -> str:
     """The implementation that a stream takes for one problem. Raises RefusedError for a named one whose sums depend on the cut."""
-    if not isinstance(problem, Conv):
-        if problem.kind == "max":
-            return name
-        if name not in ("auto", *LOOPS):
-            raise RefusedError(
-                f"{problem.op}: {name!r} adds up the numbers of a window in an order that depends on how long the signal is, so a stream "
-                f'would not give what the whole signal gives; use "auto" (which is "jit" here), {", ".join(map(repr, LOOPS))}'
-            )
-        return "jit" if name == "auto" else name
-    if name != "auto":
-        if name.partition(":")[0] not in (*STEADY, *LOOPS):
-            raise RefusedError(
-                f"{problem.op}: the sums of implementation {name!r} depend on where the signal is cut, so a stream would not give what the "
-                f'whole signal gives; use "auto", {", ".join(map(repr, STEADY + LOOPS))}'
-            )
+    if not isinstance(problem, Conv) and problem.kind == "max":  # no sums
         return name
-    able = [method for each in STEADY if registry.refusal(problem, method := registry.get(problem, each)) is None]
-    return min(able, key=lambda method: estimate(problem, method) or 0.0).name
+    every = [method for method in registry.every(operation(problem)).values() if method.sum_order]
+    every.sort(key=lambda method: SUM_ORDERS.index(method.sum_order or ""))
+    if name == "auto":
+        accepted = [method for method in every if registry.refusal(problem, method) is None]
+        one_order = [method for method in accepted if method.sum_order == accepted[0].sum_order]
+        return min(one_order, key=lambda method: estimate(problem, method) or 0.0).name
+    if name.partition(":")[0] not in [method.name for method in every]:
+        names = ", ".join(repr(method.name) for method in every)
+        raise RefusedError(
+            f"{problem.op}: the sums of implementation {name!r} depend on where the signal is cut, so a stream would not give what the "
+            f'whole signal gives; use "auto" or one of {names}'
+        )
+    return name
 
 
 @dataclasses.dataclass(eq=False)

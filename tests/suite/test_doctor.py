@@ -76,12 +76,13 @@ def test_what_else_runs() -> None:
 
 def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("kernels.runtime.disk_cache.folder", lambda: None)
-    (found,) = doctor.cache({"KERNELS_CACHE_DIR": "/read/only"})
+    monkeypatch.setenv("KERNELS_CACHE_DIR", "/read/only")
+    (found,) = doctor.cache()
     assert found.level == "trap" and "/read/only" in found.found and "KERNELS_CACHE_DIR" in found.remedy
     monkeypatch.setattr("kernels.runtime.disk_cache.folder", lambda: tmp_path / "build")
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "f.bin").write_bytes(bytes(1 << 20))
-    (found,) = doctor.cache({})
+    (found,) = doctor.cache()
     assert found.level == "ok" and "1 functions for this build; 1 builds" in found.found and "1 MiB" in found.found
 
 

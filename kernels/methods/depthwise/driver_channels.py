@@ -16,13 +16,13 @@ from kernels.methods.depthwise.blocking import ChannelBlocking, reach, taps_besi
 from kernels.methods.depthwise.channel_tile import FIELDS, RUNS, Border, Fill, Spread, Sums, border, fill, spread, sums
 from kernels.methods.depthwise.records import ChannelBlocks
 from kernels.primitives.channels_last_blocks import inside
-from kernels.primitives.driver import Packed, common, epilogue_of, every_task, launcher
+from kernels.primitives.driver import Packed, common, epilogue_of, every_task, launcher, task_at
 from kernels.primitives.post_ops import apply_activation
 from kernels.primitives.prepared import Prepared
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
-from kernels.runtime.ir import call, read_index, split
+from kernels.runtime.ir import call, read_index
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.scratch import Scratch, aligned, whole
@@ -73,10 +73,9 @@ def run_task(task, x, out, operands, geometry, block):
     """One task; all are addresses but the record: `block` that of its scratch, operands those of weights, biases, scales and shifts."""
     g = geometry[0]
     size = g.itemsize
-    rest, column_block = split(task, g.column_blocks)
-    rest, row_block = split(rest, g.row_blocks)
-    image, vector = split(rest, g.channel_vectors)
-    row, column, channel = row_block * g.rows, column_block * g.columns, vector * g.lanes
+    mine = task_at(task, g.tasks, 1, g.channel_vectors, g.row_blocks, g.column_blocks)  # a group is a vector of channels here
+    image, vector = mine.image, mine.group
+    row, column, channel = mine.row_block * g.rows, mine.column_block * g.columns, vector * g.lanes
     rows, columns, live = min(g.rows, g.oh - row), min(g.columns, g.ow - column), min(g.lanes, g.c_in - channel)
     load_block(g, x, image, channel, live, row * g.sh, column * g.sw, block)
     edge = int(columns < g.columns)

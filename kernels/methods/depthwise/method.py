@@ -87,6 +87,6 @@ def estimate(problem: Conv) -> float:
 
 DEPTHWISE = Implementation(
     "depthwise", "conv", refuse, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last, estimate=estimate,
-    packing=weight_cycles,
+    packing=weight_cycles, sum_order="taps",
 )  # fmt: skip
 registry.add(DEPTHWISE)

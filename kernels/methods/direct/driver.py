@@ -69,7 +69,7 @@ def run_task(task, x, out, operands, geometry, block):
     """One task; all are addresses but the record: `block` that of its scratch, operands those of weights, biases, scales and shifts."""
     g = geometry[0]
     size = g.itemsize
-    mine = task_at(g, task)
+    mine = task_at(task, g.tasks, g.oc_splits, g.groups, g.row_blocks, g.column_blocks)
     image, group = mine.image, mine.group
     row, column = mine.row_block * g.rows, mine.column_block * g.columns
     rows, columns = min(g.rows, g.oh - row), min(g.columns, g.ow - column)

@@ -16,7 +16,7 @@ from kernels.methods.direct.driver import line_bytes, pack_channels, pack_line, 
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import OcBlocks
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, staging
-from kernels.primitives.driver import Packed, common, epilogue_of, every_task, launcher, padded, share
+from kernels.primitives.driver import Packed, common, epilogue_of, every_task, launcher, padded, share, task_at
 from kernels.primitives.gemm_tile import AHEAD
 from kernels.primitives.gemm_tile_oc import GemmTileOc, tile
 from kernels.primitives.post_ops import apply_activation
@@ -24,7 +24,7 @@ from kernels.primitives.prepared import Prepared
 from kernels.primitives.transpose import Transpose
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
-from kernels.runtime.ir import call, read_index, split
+from kernels.runtime.ir import call, read_index
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.scratch import Scratch, whole
@@ -37,9 +37,8 @@ def run_task(task, x, out, operands, geometry, block):
     """One task; arguments as in `kernels.methods.direct.driver.run_task`."""
     g = geometry[0]
     size = g.itemsize
-    oc_split, rest = split(task, split(g.tasks, g.oc_splits)[0])  # a thread's tasks share weights
-    image, row_block = split(rest, g.row_blocks)
-    row = row_block * g.rows
+    mine = task_at(task, g.tasks, g.oc_splits, 1, g.row_blocks, 1)
+    image, row = mine.image, mine.row_block * g.rows
     rows = min(g.rows, g.oh - row)
     positions = g.positions - (g.rows - rows) * g.positions_per_row
     number = rows * g.ow
@@ -56,7 +55,7 @@ def run_task(task, x, out, operands, geometry, block):
     else:
         packed = InputBlock(image=image, channel=0, channels=g.ins, row=row * g.sh, column=0, positions=positions)
         pack_channels(g, block, x, packed)
-    first_tile, last_tile = share(g.n_tiles, g.oc_splits, oc_split)
+    first_tile, last_tile = share(g.n_tiles, g.oc_splits, mine.oc_split)
     for t in range(first_tile, last_tile):
         j = (t * g.n_edge + min(t, g.n_full_tiles)) * g.lanes
         n = g.n_edge + (t < g.n_full_tiles)

@@ -81,6 +81,6 @@ def once_cycles(problem: Conv) -> float:
 DIRECT = Implementation(
     "direct", "conv", lambda problem: None, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last,
     prepare_unpacked=prepare_unpacked, prepare_adjoint=prepare_adjoint, estimate=estimate, packing=weight_cycles,
-    packing_unpacked=once_cycles, picks_strides=True,
+    packing_unpacked=once_cycles, picks_strides=True, sum_order="taps",
 )  # fmt: skip
 registry.add(DIRECT)

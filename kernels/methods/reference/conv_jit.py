@@ -86,4 +86,4 @@ def estimate(problem: Conv) -> float:
     return problem.flops / SPEED + memory_seconds(problem)
 
 
-registry.add(Implementation("jit", "conv", lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=2))
+registry.add(Implementation("jit", "conv", lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=2, sum_order="loops"))

@@ -96,4 +96,8 @@ def estimate(problem: Conv) -> float:
 
 
 for _operation in ("conv", "conv3d"):
-    registry.add(Implementation("naive", _operation, lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=1))
+    registry.add(
+        Implementation(
+            "naive", _operation, lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=1, sum_order="definition"
+        )
+    )

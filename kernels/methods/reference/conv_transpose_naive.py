@@ -56,4 +56,8 @@ def estimate(problem: ConvTranspose) -> float:
     return problem.flops / SPEED
 
 
-registry.add(Implementation("naive", "conv_transpose", lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=1))
+registry.add(
+    Implementation(
+        "naive", "conv_transpose", lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=1, sum_order="definition"
+    )
+)

@@ -149,4 +149,6 @@ def estimate(problem: Pool | AdaptivePool) -> float:
 
 
 for _operation in ("pool", "pool3d", "adaptive_pool"):
-    registry.add(Implementation("jit", _operation, lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=2))
+    registry.add(
+        Implementation("jit", _operation, lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=2, sum_order="loops")
+    )

@@ -75,4 +75,8 @@ def estimate(problem: Pool | AdaptivePool) -> float:
 
 
 for _operation in ("pool", "pool3d", "adaptive_pool"):
-    registry.add(Implementation("naive", _operation, lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=1))
+    registry.add(
+        Implementation(
+            "naive", _operation, lambda problem: None, prepare, rounding_bound, estimate=estimate, trust=1, sum_order="definition"
+        )
+    )

@@ -40,7 +40,7 @@ def run_task(task, x, out, operands, geometry, block):
     """One task; arguments as in `methods.direct.driver.run_task`. Its scratch: where its tiles lie, transformed input V, products M."""
     g = geometry[0]
     size = g.itemsize
-    mine = task_at(g, task)
+    mine = task_at(task, g.tasks, g.oc_splits, g.groups, g.row_blocks, g.column_blocks)
     image, group = mine.image, mine.group
     row, column = mine.row_block * g.rows, mine.column_block * g.columns
     rows, columns = min(g.rows, g.tiles_h - row), min(g.columns, g.tiles_w - column)
