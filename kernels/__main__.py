@@ -14,6 +14,7 @@ from typing import Any
 from kernels.cost import calibration
 from kernels.dispatch import tuning
 from kernels.dispatch.heuristic import choose
+from kernels.dispatch.measure import measure
 from kernels.methods import load
 from kernels.network.models import Layer, LeftOut, from_layers, from_onnx
 from kernels.problem.errors import ProblemError, RefusedError
@@ -92,8 +93,6 @@ def calibrate() -> int:
 
 def tune(layers: Sequence[Layer], budget: float, threads: int, again: bool) -> int:
     """Measure each layer and say what won and what it gains over the estimate's choice, then the same for the model."""
-    from kernels.dispatch.measure import measure  # brings Numba
-
     load()
     before = after = 0.0
     width = max((len(layer.name) for layer in layers), default=0)

@@ -13,6 +13,7 @@ from kernels.dispatch import tuning
 from kernels.dispatch.choices import REMEMBERED
 from kernels.dispatch.descriptor import Descriptor
 from kernels.dispatch.gradient_plan import gradient_plan
+from kernels.dispatch.measure import measure
 from kernels.dispatch.plan import Plan
 from kernels.dispatch.preparation import REMEMBERED_BYTES
 from kernels.dispatch.preparation import forget as forget_problems
@@ -126,14 +127,10 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
     if isinstance(op, str) and op in GRADIENTS:
         gradient = GRADIENTS[op](op, x_shape, input_dtype(op, dtype), *args, **options)
         if seconds and implementation == "auto":
-            from kernels.dispatch.measure import measure  # brings Numba
-
             measure(gradient.request.problem, thread_count(op, threads), seconds)
         return gradient_plan(gradient, implementation, threads)
     asked = request(op, x_shape, input_dtype(op, dtype), args, options)
     if seconds and implementation == "auto":
-        from kernels.dispatch.measure import measure  # brings Numba
-
         measure(asked.problem, thread_count(op, threads), seconds)
     return Plan(Descriptor(asked.problem, asked.signature, implementation, threads), asked.operands.copy())
 

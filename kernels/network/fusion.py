@@ -19,6 +19,7 @@ import numpy as np
 from kernels.api.batch_norm import fold_batch_norm
 from kernels.dispatch.choices import choice_for
 from kernels.dispatch.heuristic import Choice
+from kernels.dispatch.measure import measure
 from kernels.network.layers import Join, Linear, Pointwise, Stage, Window, named
 from kernels.problem.arrays import canonical, result_dtypes
 from kernels.problem.conv import Conv, ConvTranspose, Problem
@@ -42,8 +43,6 @@ class Choosing:
     def choice(self, problem: Problem, name: str) -> Choice:
         """What is taken for a problem, measured first where that was asked for."""
         if self.budget and name == "auto":
-            from kernels.dispatch.measure import measure  # brings Numba
-
             measure(problem, self.threads, self.budget)
         return choice_for(problem, name, self.threads)
 

@@ -12,6 +12,7 @@ import numpy as np
 from kernels.cost.calibration import calibration
 from kernels.dispatch.choices import choice_for
 from kernels.dispatch.descriptor import Descriptor
+from kernels.dispatch.measure import measure
 from kernels.dispatch.plan import Plan
 from kernels.network.graph import Node
 from kernels.network.lower_products import rows_of, rows_step, takes_rows
@@ -28,8 +29,6 @@ def plan_of(lowering: Lowering, problem: Problem, signature: Signature, operands
     """A plan of what "auto" takes, measured first where that was asked for."""
     settings = lowering.settings
     if settings.budget:
-        from kernels.dispatch.measure import measure  # brings Numba
-
         measure(problem, settings.threads, settings.budget)
     return Plan(Descriptor(problem, signature, "auto", settings.threads), operands)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from kernels.api.call import input_dtype, measuring
 from kernels.methods import load as load_methods
+from kernels.network.checking import check, made_up
 from kernels.network.graph import Graph, Value
 from kernels.network.passes.specialise import UnsupportedError, check_known
 from kernels.problem.accuracy import accuracy_of
@@ -224,8 +225,6 @@ class Model:
 
     def check(self, *arrays: Any) -> float:
         """The largest error against onnxruntime, as a share of each output's largest value, for these inputs or made-up ones."""
-        from kernels.network.checking import check, made_up
-
         if self.source is None:
             raise ProblemError("check: the graph was not read from an ONNX model, so onnxruntime cannot run it")
         errors = check(self, self.source, self._given(arrays) if arrays else made_up(self.inputs), self.threads)

@@ -167,7 +167,7 @@ def test_tune_says_what_it_gains(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     own = choose(LAYER).name
     layers.write_text(f"{LAYER}  # first\n{LAYER}\n")
     found = tuning.Measured("naive", {"naive": 0.001, own: 0.003})
-    monkeypatch.setattr(measure, "measure", lambda problem, threads, budget: found)
+    monkeypatch.setattr("kernels.__main__.measure", lambda problem, threads, budget: found)
     assert command.main(["tune", "--layers", str(layers), "--threads", "1"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].split() == ["first", "2x", "1.000", "ms", "naive,", "3.00x", own]

@@ -160,7 +160,7 @@ def test_weights_are_copied_and_empty_batches_stay_empty() -> None:
 
 def test_what_is_left_to_auto_is_measured_if_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[tuple[str, int, float]] = []
-    monkeypatch.setattr("kernels.dispatch.measure.measure", lambda problem, threads, budget: measured.append((problem.op, threads, budget)))
+    monkeypatch.setattr("kernels.network.fusion.measure", lambda problem, threads, budget: measured.append((problem.op, threads, budget)))
     layers = [CONV, layer("conv2d", normal(4, 4, 1, 1), implementation="naive"), layer("max_pool2d", 3, 1)]
     kernels.sequence(layers, (1, 1, 10, 8), threads=1)
     assert measured == []

@@ -288,7 +288,7 @@ def test_linear_and_norm_along_frequency() -> None:
     ([layer("add", [layer("linear", drawn(0, 2, 2))], [])], "layer 0.0.0: linear works along the last axis"),
     ([layer("conv1d", drawn(0, 2, 2, 3), padding=3)], "layer 0: padding .3, 3. is as long as the dilated kernel 3"),
     ([layer("conv1d", drawn(0, 2, 2, 3), implementation="fft")], "layer 0: conv1d: the sums of implementation 'fft' depend on where"),
-    ([layer("avg_pool1d", 3, implementation="window")], "layer 0: avg_pool1d: 'window' adds up"),
+    ([layer("avg_pool1d", 3, implementation="window")], "layer 0: avg_pool1d: the sums of implementation 'window' depend"),
     ([layer("batch_norm", drawn(0, 9), drawn(0, 9), axis=2)], "layer 0: batch_norm along time"),
 ])  # fmt: skip
 def test_refusals_name_the_layer_and_what_would_work(layers: list[kernels.Layer], message: str) -> None:
