@@ -36,9 +36,14 @@ def onnx_model() -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def test_the_library_example(tmp_path: Path) -> None:
+PAGES = sorted([ROOT / "README.md", *(ROOT / "kernels").rglob("README.md")])
+WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_library_example(page: Path, tmp_path: Path) -> None:
     """Every Python block runs as pasted, and prints what its comments say."""
-    code = [block for language, block in BLOCKS if language == "python"]
+    code = re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     assert code
     (tmp_path / "model.onnx").write_bytes(onnx_model())
     for block in code:
@@ -74,10 +79,10 @@ def test_the_results_are_those_of_the_newest_core_run() -> None:
 
 
 def test_links_and_folders_exist() -> None:
-    for document in (ROOT / "README.md", ROOT / "kernels" / "README.md", ROOT / "benchmarks" / "README.md"):
+    for document in (*PAGES, ROOT / "benchmarks" / "README.md"):
         text = document.read_text()
         for target in re.findall(r"\]\(([^)#]+)", text):
             if "://" not in target and target != "reports/README.md":  # written by the first run
-                assert (document.parent / target).exists(), f"{document.name} links to {target}"
+                assert (document.parent / target).exists(), f"{document} links to {target}"
     for folder in re.findall(r"^\| `([\w/]+/)`", (ROOT / "README.md").read_text(), flags=re.MULTILINE):
         assert folder == "reports/" or (ROOT / folder).is_dir(), folder  # reports/ is made by the first run

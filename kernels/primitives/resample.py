@@ -147,13 +147,13 @@ def resample(
     return run
 
 
-def _by_transposing(lines: dict[str, int], outer: int, rows: int, threads: int, tables: tuple[Array, ...]) -> Callable[[Array, Array], None]:
+def _by_transposing(lines: dict[str, int], outer: int, rows: int, threads: int, alive: tuple[Array, ...]) -> Callable[[Array, Array], None]:
     size = lines["itemsize"]
     share = whole((lines["n"] + lines["m"]) * rows * size)
     geometry = Turned.packed(**lines, transpose=transpose(lines["lanes"], size), outer=outer, rows=rows, share=share)
     launch, tasks, kept = _turned.ready(0, 0, 0, geometry), -(-outer // rows), Scratch(share * threads)
 
-    def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = tables) -> None:
+    def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = alive) -> None:
         scratch = kept.take()
         launch(threads, tasks, handle(x), handle(y), handle(scratch), geometry)
         kept.give(scratch)

@@ -77,7 +77,7 @@ def test_windows_that_see_padding_alone_are_zero_where_accuracy_is_each() -> Non
 
 
 def test_a_finite_answer_near_the_top_of_the_range_is_found_where_accuracy_is_each() -> None:
-    """Transforms add numbers that no window adds, so theirs may overflow: README says from where."""
+    """Transforms add numbers that no window adds, so theirs may overflow: kernels/api/README.md says from where."""
     draw = np.random.default_rng(2)
     x = (draw.uniform(0.5, 1, (1, 16, 40)) * np.where(np.arange(40) % 2, -1, 1) * 1.5e38).astype(np.float32)
     weight = np.full((8, 16, 2), 1 / 64, np.float32)
