@@ -15,7 +15,7 @@ from kernels.dispatch.descriptor import Descriptor
 from kernels.dispatch.measure import measure
 from kernels.dispatch.plan import Plan
 from kernels.network.graph import Node
-from kernels.network.lower_products import rows_of, rows_step, takes_rows
+from kernels.network.lower_products import convolution_as_rows, rows_of, rows_step, takes_rows
 from kernels.network.lowering import Lowering, lowers
 from kernels.network.operators.windows import window_request
 from kernels.network.views import Array, View
@@ -67,6 +67,8 @@ def _window(lowering: Lowering, node: Node) -> None:
         problem = dataclasses.replace(problem, accuracy=accuracy, **more)
     last = channels_last_order(rank)
     if not x.contiguous() and x.contiguous(last) and rank <= 4:
+        if isinstance(problem, Conv) and convolution_as_rows(lowering, node, problem, x.transposed(last), asked.operands):
+            return
         x_shape, y_shape = _last(problem.x_shape), _last(problem.out_shape)
         signature = Signature(x_shape, y_shape, np.dtype(problem.dtype), rank - 2, channels_last=True)
         plan = plan_of(lowering, problem, signature, asked.operands)

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from kernels.dispatch.choices import choice_for
 from kernels.network.graph import Node
 from kernels.network.lowering import Lowering, lower_by_numpy, lowers
 from kernels.network.views import Array, View
 from kernels.primitives.matrix_product import After, MatrixProduct, MatrixStrides
 from kernels.primitives.vector_matrix import PASSES
+from kernels.problem.conv import Conv, ConvTranspose
+from kernels.problem.operands import Operands
 from kernels.runtime.machine import machine
 
 
@@ -97,3 +100,35 @@ def rows_step(lowering: Lowering, node: Node, x: View, y: View) -> None:
         return found.bind(arrays[0], None, arrays[1], scratch)
 
     lowering.step(node, [x], [y], bind, "matrix product", found.seconds)
+
+
+def convolution_as_rows(lowering: Lowering, node: Node, problem: Conv, x: View, operands: Operands) -> bool:
+    """A convolution without padding over channels that lie last: the numbers under a kernel's row are a row of a matrix, the next output's
+    overlaps it. x: (n, *spatial, c), contiguous. Whether it became a step."""
+    wide = problem.c_out >= machine().lanes(x.dtype.itemsize)
+    follows = problem.activation is None or problem.activation[0] in PASSES
+    plain = problem.groups == 1 and not problem.pool and not problem.scale and not any(map(any, problem.padding)) and len(problem.size) == 2
+    if not (wide and follows and plain and problem.n) or isinstance(problem, ConvTranspose):
+        return False
+    if choice_for(problem, "auto", lowering.settings.threads).implementation.name != "direct":
+        return False
+    weight, (h, w), c = operands.weight, problem.size, problem.c_in
+    (kh, kw), (sh, sw), (dh, dw), (oh, ow) = problem.kernel, problem.stride, problem.dilation, problem.conv_size
+    assert weight is not None
+    across = [(j * dw * c, c) for j in range(kw)] if dw > 1 else [(0, kw * c)]
+    pieces = [(i * dh * w * c + first, n) for i in range(kh) for first, n in across]
+    rows, places = ow, [((b * h + i * sh) * w * c, 0, (b * oh + i) * ow * problem.c_out) for b in range(problem.n) for i in range(oh)]
+    if (kh, kw, sh, sw) == (1, 1, 1, 1):
+        rows, places = problem.n * oh * ow, [(0, 0, 0)]
+    matrix = weight.reshape(problem.c_out, c, kh, kw).transpose(2, 3, 1, 0).reshape(-1, problem.c_out)
+    after = After(matrix, operands.bias, problem.activation, pieces)
+    strides = MatrixStrides(sw * c, 1, 1, problem.c_out)
+    found = MatrixProduct(x.dtype, rows, len(matrix), problem.c_out, strides, places, lowering.settings.threads, after)
+    rank = len(node.x.lengths)
+    y = lowering.new(node.y, (0, *range(2, rank), 1), anywhere=False)
+
+    def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
+        return found.bind(arrays[0], None, arrays[1], scratch)
+
+    lowering.step(node, [x], [y], bind, "matrix product", found.seconds)
+    return True

@@ -57,8 +57,9 @@ class Columns(Record):
     itemsize = integer("bytes of a number")
     rows = integer("of a")
     columns = integer("of b")
-    depth = integer("columns of a, rows of b")
-    deep = integer("of which so many at a time")
+    deep = integer("terms that are summed at a time, at most")
+    blocks = integer("in how many pieces")
+    steps = address("of where in a row of a each piece begins, and how many numbers it has: two int64s each")
     panels = integer("of `wide` vectors of columns, of one product")
     at_once = integer("panels of a task")
     part = integer("rows of a task, a multiple of m")
@@ -70,7 +71,7 @@ class Columns(Record):
     offsets = address("of the tile's offsets")
     vectors = address("of the tile's vectors, those of all panels one after the other")
     share = integer("bytes of a thread's scratch")
-    constant = address("of b packed already, [deep][panel][row][column], or 0")
+    constant = address("of b packed already, [piece][panel][row][column], or 0")
     bias = address("of a row that is added, or 0")
     activation = address("of the micro-kernel that applies it, or 0; takes a VectorPass")
     activation_form = integer("its form")
@@ -95,10 +96,11 @@ def _run(task, thread, a, b, y, scratch, zero, geometry):
     first_row, end_row = part * g.part, min((part + 1) * g.part, g.rows)
     start = panel * width
     across = min(panels * width, g.columns - start)
-    for first in range(0, g.depth, g.deep):
-        deep = min(g.deep, g.depth - first)
+    first = 0
+    for block in range(g.blocks):
+        in_row, deep = read_index(g.steps, 2 * block), read_index(g.steps, 2 * block + 1)
         if g.constant:
-            packed = g.constant + (first * g.panels + panel * g.deep) * width * size
+            packed = g.constant + (block * g.panels + panel) * g.deep * width * size
         for i in range(0 if g.constant else panels):
             column = (panel + i) * width
             count = min(width, g.columns - column)
@@ -119,18 +121,18 @@ def _run(task, thread, a, b, y, scratch, zero, geometry):
                     for j in range(count):
                         number = read_number(source + (k * g.b_row + j * g.b_column) * size, zero)
                         write_number(into + (k * width + j) * size, number)
-        last = first + deep == g.depth
-        stage = (FROM_BIAS if first == 0 and g.bias == 0 else 0) | (LAST if last else 0)
+        last = block + 1 == g.blocks
+        stage = (FROM_BIAS if block == 0 and g.bias == 0 else 0) | (LAST if last else 0)
         for row in range(first_row, end_row, g.m):
             full = row + g.m <= g.rows
             high, place = min(g.m, g.rows - row), to + (row * g.y_row + start) * size
-            if first == 0 and g.bias:
+            if block == 0 and g.bias:
                 for i in range(high):
                     copy_bytes(place + i * g.y_row * size, g.bias + start * size, across * size)
             call(
                 g.tile if full else g.edge,
                 GemmTile(
-                    m=g.m, n=g.wide, lanes=g.lanes, itemsize=size, k=deep, kc=deep, a=from_a + (row * g.a_row + first) * size, x=packed,
+                    m=g.m, n=g.wide, lanes=g.lanes, itemsize=size, k=deep, kc=deep, a=from_a + (row * g.a_row + in_row) * size, x=packed,
                     offsets=g.offsets, y=to + row * g.y_row * size, y_row=g.y_row, vectors=g.vectors + panel * g.wide * FIELDS * 8,
                     stage=stage, bias=0, scale=0, shift=0, activation=0, slope=0, times=panels, a_step=g.a_row * size, y_step=0,
                     vectors_step=g.wide * FIELDS * 8,
@@ -145,6 +147,7 @@ def _run(task, thread, a, b, y, scratch, zero, geometry):
                             form=g.activation_form, lanes=g.lanes, itemsize=size, y=at, a=at, b=at, c=at, numbers=across, p=g.p, q=g.q
                         ),
                     )  # fmt: skip
+        first += deep
 
 
 def _wide(columns: int, lanes: int, rows: int) -> int:
@@ -155,11 +158,13 @@ def _wide(columns: int, lanes: int, rows: int) -> int:
 
 
 class After(NamedTuple):
-    """What a product with a constant b does besides."""
+    """What a product with a constant b does besides. pieces: where in a row of a the numbers lie that meet b's rows, as (first, how many);
+    all together without. A convolution whose channels lie last is such a product: its rows overlap, and pieces are taps."""
 
     b: Array  # (depth, columns)
     bias: Array | None = None
     activation: tuple[str, float] | None = None  # one of vector_matrix.PASSES
+    pieces: Sequence[tuple[int, int]] = ()
 
 
 class MatrixProduct:
@@ -174,7 +179,10 @@ class MatrixProduct:
         m = min(ROWS if machine().registers > 16 else 4, rows)
         wide = _wide(columns, lanes, m)
         width, count = wide * lanes, len(places)
-        panels, deep = -(-columns // width), min(DEEP, depth)
+        pieces = [
+            (start + i, min(DEEP, count - i)) for start, count in (after and after.pieces) or [(0, depth)] for i in range(0, count, DEEP)
+        ]
+        panels, deep = -(-columns // width), max(n for _, n in pieces)
         cycles = count * math.prod((rows + 4, panels * wide, depth)) / 1.5
         self._threads = threads_for(cycles, threads)
         self.seconds = cycles / self._threads / calibration().clock
@@ -194,16 +202,18 @@ class MatrixProduct:
         vectors[..., 1], vectors[..., 2] = first, np.clip(columns - first, 0, lanes)
         table = np.array(places, np.int64).reshape(-1, 3)
         turned = strides.b_row == 1 and strides.b_column != 1
-        packed, bias, follow = _constant(dtype, after, panels, deep, width, lanes)
+        packed, bias, follow = _constant(dtype, after, panels, pieces, width, lanes)
+        steps = np.array(pieces, np.int64)
         geometry = Columns.packed(
             tile=tile_of_rows(m, wide, lanes, size), edge=tile_of_rows(rows % m, wide, lanes, size) if rows % m else 0,
             transpose=transpose(lanes, size) if turned and not after else 0, m=m, wide=wide, lanes=lanes, itemsize=size, rows=rows,
-            columns=columns, depth=depth, deep=deep, panels=panels, at_once=at_once, part=part, places=table.ctypes.data,
+            columns=columns, deep=deep, blocks=len(steps), steps=steps.ctypes.data, panels=panels, at_once=at_once, part=part,
+            places=table.ctypes.data,
             offsets=offsets.ctypes.data, vectors=vectors.ctypes.data, share=share, constant=_address(packed), bias=_address(bias), **follow,
             **strides._asdict(),
         )  # fmt: skip
         self._fixed = dtype.type(0), geometry
-        self._kept = table, offsets, vectors, packed, bias
+        self._kept = table, offsets, vectors, packed, bias, steps
         self._launch = _run.ready(0, 0, 0, 0, *self._fixed)
 
     def bind(self, a: Array, b: Array | None, y: Array, scratch: Array) -> Callable[[], None]:
@@ -221,16 +231,20 @@ def _address(array: Array | None) -> int:
     return 0 if array is None else int(array.ctypes.data)
 
 
-def _constant(dtype: np.dtype, after: After | None, panels: int, deep: int, width: int, lanes: int) -> tuple[Any, Any, dict[str, int]]:
+def _constant(
+    dtype: np.dtype, after: After | None, panels: int, pieces: list[tuple[int, int]], width: int, lanes: int
+) -> tuple[Any, Any, dict[str, int]]:  # fmt: skip
     """(b packed, the row that is added, the record's fields of the activation)."""
     nothing = {"activation": 0, "activation_form": 0, "p": 0, "q": 0}
     if after is None:
         return None, None, nothing
-    depth, columns = after.b.shape
-    padded = np.zeros((-(-depth // deep) * deep, panels * width), dtype)
-    padded[:depth, :columns] = after.b
-    packed = np.empty((len(padded) // deep, panels, deep, width), dtype)
-    packed[...] = padded.reshape(-1, deep, panels, width).swapaxes(1, 2)
+    columns, deep = after.b.shape[1], max(n for _, n in pieces)
+    packed, first = np.zeros((len(pieces), panels, deep, width), dtype), 0
+    padded = np.zeros((len(after.b), panels * width), dtype)
+    padded[:, :columns] = after.b
+    for to, (_, n) in zip(packed, pieces):
+        to[:, :n] = padded[first : first + n].reshape(n, panels, width).swapaxes(0, 1)
+        first += n
     bias = None if after.bias is None else np.ascontiguousarray(after.bias, dtype)
     if not after.activation:
         return packed, bias, nothing

@@ -60,3 +60,22 @@ def test_transposed_operands(turn_a: bool, turn_b: bool) -> None:
     left, right = (graph.node("Transpose", each, perm=[0, 2, 1]) if turn else each for each, turn in ((a, turn_a), (b, turn_b)))
     graph.output("y", graph.node("MatMul", left, right))
     check(graph, {value.name: rng.standard_normal(value.lengths).astype(np.float32) for value in (a, b)})
+
+
+CONVOLUTIONS = [
+    ((2, 40, 20), (33, 20, 1), {}), ((1, 200, 24), (17, 24, 3), {"strides": [2]}), ((2, 60, 16), (20, 16, 3), {"dilations": [4]}),
+    ((1, 9, 12, 16), (16, 16, 2, 3), {"strides": [2, 1], "dilations": [2, 1]}), ((2, 5, 6, 16), (16, 16, 1, 1), {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Gelu", "HardSwish"])
+@pytest.mark.parametrize("shape, kernel, options", CONVOLUTIONS)
+def test_convolutions_over_channels_last(shape: tuple[int, ...], kernel: tuple[int, ...], options: dict[str, Any], activation: str) -> None:
+    """Exporters of channels-last models transpose around each convolution; the first is the input's last axis."""
+    graph, rng, rank = Graph(), np.random.default_rng(0), len(shape)
+    x = graph.node("Transpose", graph.input("x", shape), perm=[0, rank - 1, *range(1, rank - 1)])
+    weight, bias = (graph.constant(rng.standard_normal(each).astype(np.float32)) for each in (kernel, kernel[:1]))
+    y = graph.node(activation, graph.node("Conv", x, weight, bias, **options))
+    graph.output("y", graph.node("Transpose", y, perm=[0, *range(2, rank), 1]))
+    model = check(graph, {"x": rng.standard_normal(shape).astype(np.float32)})
+    assert activation == "HardSwish" or "matrix product" in model.explain() or "direct" not in model.explain()

@@ -57,3 +57,17 @@ def test_constant_matrices(rows: int, depth: int, columns: int, activation: tupl
     assert found.scratch_bytes == 0
     found.bind(x, None, y, np.empty(0, np.uint8))()
     np.testing.assert_allclose(y, wanted, atol=4 * depth * np.finfo(dtype).eps * largest)
+
+
+@pytest.mark.parametrize("taps, stride, dilation, channels", [(3, 2, 1, 20), (2, 1, 7, 5), (4, 3, 2, 700)])
+def test_rows_that_overlap(taps: int, stride: int, dilation: int, channels: int) -> None:
+    """A convolution over channels last: pieces are taps."""
+    rng, columns, rows = np.random.default_rng(0), 33, 50
+    x = rng.standard_normal((stride * (rows - 1) + dilation * (taps - 1) + 1, channels)).astype(np.float32)
+    w = rng.standard_normal((taps, channels, columns)).astype(np.float32)
+    wanted = sum(x[k * dilation :][: stride * (rows - 1) + 1 : stride].astype(np.float64) @ w[k] for k in range(taps))
+    after = After(w.reshape(-1, columns), pieces=[(k * dilation * channels, channels) for k in range(taps)])
+    y = np.full((rows, columns), np.nan, np.float32)
+    strides = MatrixStrides(stride * channels, 1, 1, columns)
+    MatrixProduct(y.dtype, rows, taps * channels, columns, strides, [(0, 0, 0)], 2, after).bind(x, None, y, np.empty(0, np.uint8))()
+    np.testing.assert_allclose(y, wanted, atol=1e-5 * np.abs(wanted).max())
