@@ -11,7 +11,7 @@ import numpy as np
 from kernels.cost.calibration import threads_for
 from kernels.cost.gemm import even, pooled_size
 from kernels.methods.winograd import blocking, tile_load, tile_store
-from kernels.methods.winograd.pack_weights import transformer
+from kernels.methods.winograd.pack_weights import point_step, transformer
 from kernels.methods.winograd.records import WinogradTiles
 from kernels.methods.winograd.strided import prepare_polyphase
 from kernels.methods.winograd.tile_load import PatchTiles
@@ -97,7 +97,7 @@ def run_task(task, x, out, operands, geometry, block):
             if g.oc_m:
                 for t in range(oc_first, oc_last):
                     j = t * g.m_edge
-                    a = operands[0] + (((p * g.groups + group) * g.outs + j) * g.ins) * size
+                    a = operands[0] + (p * g.weights_point + (group * g.outs + j) * g.ins) * size
                     y = products + (p * channels + j - base) * padded * size
                     for first in range(0, g.images * number, g.oc_m):
                         call(
@@ -118,7 +118,7 @@ def run_task(task, x, out, operands, geometry, block):
                     m = g.m_edge + (t < g.m_full_tiles)
                     times = (min(g.m_full_tiles, oc_last) if t < g.m_full_tiles else oc_last) - t
                     j = t * g.m_edge + min(t, g.m_full_tiles)
-                    a = operands[0] + (((p * g.groups + group) * g.outs + j) * g.ins) * size
+                    a = operands[0] + (p * g.weights_point + (group * g.outs + j) * g.ins) * size
                     y = products + (p * channels + j - base) * padded * size
                     call(
                         read_index(g.tiles, m * g.tiles_each + n),
@@ -209,7 +209,7 @@ def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = Fals
         tiles_h=tiles_h, tiles_w=tiles_w, rows=block.rows, columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
         images=block.images, row_step=1, phases=1, span=seen.span, kc=kc, tile_n=block.n, m_tiles=m_tiles, m_edge=m_edge,
         m_full_tiles=m_full_tiles, m_most=block.height(lanes), channels=block.channels, oc_splits=block.oc_splits, pitch_vectors=most,
-        oc_m=block.m if block.oc_lanes else 0,
+        oc_m=block.m if block.oc_lanes else 0, weights_point=point_step(problem.c_out * ins, size),
         gemm_tile_oc=gemm_tile_oc.tile(block.m, block.n, lanes, size, ins > kc) if block.oc_lanes else 0, tiles=tiles.ctypes.data,
         tiles_each=tiles.shape[1], input=input_transform(shape, lanes, size), output=output_transform(shape, lanes, size),
         entry_words=words, output_words=output_words, block=tile_load.BLOCK // size, ahead=0 if fields["last_in"] else beyond,

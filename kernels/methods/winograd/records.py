@@ -16,6 +16,7 @@ class WinogradTiles(Convolution, PoolAfter, ChannelsLast):
     rh = integer("kernel rows")
     rw = integer("kernel columns")
     points = integer("of a tile, each a matrix product")
+    weights_point = integer("numbers of transformed weights from point to point")
     tiles_h = integer("tiles down an image")
     tiles_w = integer("tiles across an image")
     rows = integer("rows of tiles of a block")
