@@ -1,4 +1,5 @@
-"""`python -m kernels`: run, explain and check ONNX models; calibrate what cost estimates rest on; tune the layers of a whole model."""
+"""`python -m kernels`: run, explain and check ONNX models; calibrate what cost estimates rest on; tune the layers of a whole model;
+compile ahead."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from kernels.runtime.machine import cores
 def parser() -> argparse.ArgumentParser:
     """What can be typed."""
     top = argparse.ArgumentParser("python -m kernels", description="Run ONNX models; measure for better choices.")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="{run,explain,check,calibrate,tune}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="{run,explain,check,calibrate,tune,warm}")
     verbs.add_parser("calibrate", help="measure what cost estimates rest on; about a minute", description=(
         "Measure multiply-adds, bandwidth, waking threads and every method, and keep the numbers for the estimates behind \"auto\"."
     ))  # fmt: skip
@@ -41,6 +42,14 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--budget", type=float, default=0.5, metavar="SECONDS", help="of timed calls for each layer (%(default)s)")
     tune.add_argument("--threads", type=int, metavar="N", help="threads of the plans (every core)")
     tune.add_argument("--again", action="store_true", help="measure also what is known already")
+    warm = verbs.add_parser("warm", help="compile ahead, as for a container", description=(
+        "Compile what a model or these layers need, so that their first call begins at once; without either, what usual layers need."
+    ))  # fmt: skip
+    ahead = warm.add_mutually_exclusive_group()
+    ahead.add_argument("--onnx", type=Path, metavar="MODEL.onnx", help="all steps of a model (needs the package onnx)")
+    ahead.add_argument("--layers", type=Path, metavar="FILE", help="a file with a problem a line, as for tune")
+    warm.add_argument("--input", action="append", default=[], type=_shape, **shapes)
+    warm.add_argument("--threads", type=int, metavar="N", help="threads (every core)")
     for verb, words in _MODELS.items():
         each = verbs.add_parser(verb, help=words, description=f"{words.capitalize()}.")
         each.add_argument("model", type=Path, metavar="MODEL.onnx")
@@ -114,10 +123,26 @@ def tune(layers: Sequence[Layer], budget: float, threads: int, again: bool) -> i
     return 0
 
 
+def warm(asked: argparse.Namespace) -> int:
+    """Compile, and say what."""
+    if asked.input and not asked.onnx:
+        raise ProblemError("--input gives shapes to an ONNX model, and there is no --onnx")
+    if asked.onnx:
+        from kernels.network import commands
+
+        return commands.run(asked.onnx, dict(asked.input), None, asked.threads, "numpy", say)
+    from kernels.dispatch.warm import usual, warm  # brings Numba
+
+    load()
+    problems = [layer.problem for layer in from_layers(asked.layers)] if asked.layers else usual()
+    warm(problems, thread_count("warm", asked.threads), say)
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; the exit code. What was measured before Ctrl-C is kept."""
     asked = parser().parse_args(arguments)
-    if asked.verb not in _MODELS and hasattr(os, "getloadavg") and os.getloadavg()[0] > cores() / 2:
+    if asked.verb in ("calibrate", "tune") and hasattr(os, "getloadavg") and os.getloadavg()[0] > cores() / 2:
         sys.stderr.write(f"other programs are at work (load {os.getloadavg()[0]:.1f}, {cores()} cores): what is measured now may mislead\n")
     with warnings.catch_warnings():
         warnings.showwarning = _show
@@ -147,6 +172,8 @@ def _run(asked: argparse.Namespace) -> int:
         return _model(asked)
     if asked.verb == "calibrate":
         return calibrate()
+    if asked.verb == "warm":
+        return warm(asked)
     if not 0 < asked.budget < math.inf:
         raise ProblemError(f"--budget is {asked.budget:g}, must be a number of seconds above 0")
     if asked.layers and asked.input:
