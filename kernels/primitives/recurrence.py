@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernels.primitives.records import Record, address, integer
 from kernels.primitives.vector_pass import VectorPass, line
-from kernels.runtime.ir import VectorBuilder, call, i64, read_index, split
+from kernels.runtime.ir import VectorBuilder, call, i64, split
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
-from kernels.runtime.micro_kernel import Fixed, address, emitter
+from kernels.runtime.micro_kernel import Fixed, emitter
+from kernels.runtime.micro_kernel import address as address_of
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
 from kernels.runtime.scratch import handle
@@ -26,12 +28,10 @@ Array = np.ndarray
 
 VECTORS = 8  # vectors of a block of columns: as many sums as two units of four cycles keep busy
 PASSES = ("copy", "add", "mul", "sub", "fma", "sigmoid", "tanh")
-HEAD = 18  # int64s of a direction's description before its passes
-WORDS = HEAD + 2 * len(PASSES)  # of all of it
 
 
 class Products(NamedTuple):
-    """y[block] = sum over k of x[k] * matrix[block, k], blocks of `wide` vectors."""
+    """y[block] = sum over k of x[k] * matrix[block, k], blocks of `vectors` vectors."""
 
     lanes: Fixed  # of a vector
     itemsize: Fixed
@@ -66,11 +66,11 @@ def _products(p):
 
 def products(vectors: int, lanes: int, itemsize: int) -> int:
     """Address of the compiled `Products`."""
-    return address(_products, Products, lanes=lanes, itemsize=itemsize, vectors=vectors)
+    return address_of(_products, Products, lanes=lanes, itemsize=itemsize, vectors=vectors)
 
 
 def packed(matrix: Array, vectors: int = VECTORS) -> tuple[Array, int]:
-    """(columns, k) matrix as blocks of columns (blocks, k, wide * lanes), zeros at the end; and how many blocks."""
+    """(columns, k) matrix as blocks of columns (blocks, k, vectors * lanes), zeros at the end; and how many blocks."""
     columns, count = matrix.shape
     width = vectors * machine().lanes(matrix.itemsize)
     blocks = -(-columns // width)
@@ -79,92 +79,131 @@ def packed(matrix: Array, vectors: int = VECTORS) -> tuple[Array, int]:
     return np.ascontiguousarray(found.reshape(blocks, width, count).transpose(0, 2, 1)), blocks
 
 
+class Steps(Record):
+    """What one direction of a layer is told, its passes last."""
+
+    steps = integer("of the sequence")
+    hidden = integer("numbers of a state")
+    blocks = integer("of the packed matrix' columns")
+    backwards = integer("whether from the last step to the first")
+    batch = integer("rows")
+    lanes = integer("numbers in a vector")
+    before_pitch = integer("numbers from row to row of the products with the input")
+    by_step = integer("numbers from step to step of y")
+    by_row = integer("numbers from row to row of y")
+    before = address("handle of the products with the input and biases")
+    y = address("handle of all states, as they are handed out")
+    h = address("handle of the states before, which become those after")
+    c = address("handle of an LSTM's cells, likewise; 0 for a GRU")
+    matrix = address("handle of the packed matrix; of a GRU without its last third")
+    last = address("handle of that third; 0 for an LSTM")
+    inner = address("handle of the bias that a GRU adds to R h, if it is linear before its reset")
+    work = address("handle of the scratch")
+    work_bytes = integer("of one task's scratch")
+    product = address("of the micro-kernel; takes a Products")
+    copy = address("of the pass y = a; takes a VectorPass, as all of them do")
+    copy_form = integer("its form")
+    add = address("of y = a + b")
+    add_form = integer("its form")
+    mul = address("of y = a * b")
+    mul_form = integer("its form")
+    sub = address("of y = a - b")
+    sub_form = integer("its form")
+    fma = address("of y = a * b + c")
+    fma_form = integer("its form")
+    sigmoid = address("of y = 1 / (1 + exp(-a))")
+    sigmoid_form = integer("its form")
+    tanh = address("of y = tanh(a)")
+    tanh_form = integer("its form")
+
+
+class Line(NamedTuple):
+    """Where a pass reads and writes: addresses, and how many numbers."""
+
+    y: int
+    a: int
+    b: int
+    c: int
+    numbers: int
+
+
 @njit
-def _pass(d, which, size, y, a, b, c, count):
-    """One of PASSES on a line."""
-    at = d + 8 * (HEAD + 2 * which)
+def _pass(d, kernel, form, size, at):
+    """One of PASSES on a Line."""
     call(
-        read_index(at, 0),
-        VectorPass(form=read_index(at, 1), lanes=read_index(d, 15), itemsize=size, y=y, a=a, b=b, c=c, numbers=count, p=0, q=0),
+        kernel,
+        VectorPass(form=form, lanes=d.lanes, itemsize=size, y=at.y, a=at.a, b=at.b, c=at.c, numbers=at.numbers, p=0, q=0),
+    )  # fmt: skip
+
+
+@njit
+def _product(d, size, y, x, matrix, blocks):
+    """y = the product of a state and a packed matrix of so many blocks."""
+    call(
+        d.product,
+        Products(lanes=d.lanes, itemsize=size, vectors=VECTORS, y=y, x=x, matrix=matrix, k=d.hidden, blocks=blocks),
     )  # fmt: skip
 
 
 @region
-def _lstm(task, thread, description, size):
+def _lstm(task, thread, directions, size):
     """All steps of one row of a batch in one direction; the gates lie in ONNX's order: input, output, forget, cell."""
-    direction, row = split(task, read_index(pointed(description), 14))
-    d = pointed(description) + 8 * WORDS * direction
-    steps, hidden, blocks, backwards = read_index(d, 0), read_index(d, 1), read_index(d, 2), read_index(d, 3)
-    before, y = pointed(read_index(d, 4)), pointed(read_index(d, 5))
-    h, c = pointed(read_index(d, 6)) + row * hidden * size, pointed(read_index(d, 7)) + row * hidden * size
-    matrix, work = pointed(read_index(d, 8)), pointed(read_index(d, 10)) + task * read_index(d, 11)
-    by_step, by_row, batch, product = read_index(d, 12), read_index(d, 13), read_index(d, 14), read_index(d, 16)
-    pitch = read_index(d, 17) * size
-    line_ = hidden * size
-    activated = work + blocks * 8 * read_index(d, 15) * size
-    for step in range(steps):
-        t = steps - 1 - step if backwards else step
-        call(
-            product,
-            Products(lanes=read_index(d, 15), itemsize=size, vectors=VECTORS, y=work, x=h, matrix=matrix, k=hidden, blocks=blocks),
-        )  # fmt: skip
-        _pass(d, 1, size, work, work, before + (t * batch + row) * pitch, work, 4 * hidden)
-        _pass(d, 5, size, work, work, work, work, 3 * hidden)
-        i, o, f, g = work, work + line_, work + 2 * line_, work + 3 * line_
-        _pass(d, 6, size, g, g, g, g, hidden)
-        _pass(d, 2, size, c, c, f, c, hidden)
-        _pass(d, 4, size, c, i, g, c, hidden)
-        _pass(d, 6, size, activated, c, c, c, hidden)
-        _pass(d, 2, size, h, o, activated, h, hidden)
-        _pass(d, 0, size, y + (t * by_step + row * by_row) * size, h, h, h, hidden)
+    direction, row = split(task, directions[0].batch)
+    d = directions[direction]
+    hidden = d.hidden
+    before, y = pointed(d.before), pointed(d.y)
+    h, c = pointed(d.h) + row * hidden * size, pointed(d.c) + row * hidden * size
+    matrix, work = pointed(d.matrix), pointed(d.work) + task * d.work_bytes
+    gate = hidden * size
+    activated = work + d.blocks * VECTORS * d.lanes * size
+    for step in range(d.steps):
+        t = d.steps - 1 - step if d.backwards else step
+        _product(d, size, work, h, matrix, d.blocks)
+        source = before + (t * d.batch + row) * d.before_pitch * size
+        _pass(d, d.add, d.add_form, size, Line(work, work, source, work, 4 * hidden))
+        _pass(d, d.sigmoid, d.sigmoid_form, size, Line(work, work, work, work, 3 * hidden))
+        i, o, f, g = work, work + gate, work + 2 * gate, work + 3 * gate
+        _pass(d, d.tanh, d.tanh_form, size, Line(g, g, g, g, hidden))
+        _pass(d, d.mul, d.mul_form, size, Line(c, c, f, c, hidden))
+        _pass(d, d.fma, d.fma_form, size, Line(c, i, g, c, hidden))
+        _pass(d, d.tanh, d.tanh_form, size, Line(activated, c, c, c, hidden))
+        _pass(d, d.mul, d.mul_form, size, Line(h, o, activated, h, hidden))
+        _pass(d, d.copy, d.copy_form, size, Line(y + (t * d.by_step + row * d.by_row) * size, h, h, h, hidden))
 
 
 @region
-def _gru(task, thread, description, size):
+def _gru(task, thread, directions, size):
     """All steps of one row of a batch in one direction; the gates lie in ONNX's order: update, reset, hidden. Blocks of R's last third
     lie apart."""
-    direction, row = split(task, read_index(pointed(description), 14))
-    d = pointed(description) + 8 * WORDS * direction
-    steps, hidden, blocks, backwards = read_index(d, 0), read_index(d, 1), read_index(d, 2), read_index(d, 3)
-    before, y = pointed(read_index(d, 4)), pointed(read_index(d, 5))
-    h, last = pointed(read_index(d, 6)) + row * hidden * size, pointed(read_index(d, 7))
-    matrix, inner, work = pointed(read_index(d, 8)), pointed(read_index(d, 9)), pointed(read_index(d, 10)) + task * read_index(d, 11)
-    by_step, by_row, batch, product = read_index(d, 12), read_index(d, 13), read_index(d, 14), read_index(d, 16)
-    pitch = read_index(d, 17) * size
-    line_, width = hidden * size, 8 * read_index(d, 15)
+    direction, row = split(task, directions[0].batch)
+    d = directions[direction]
+    hidden = d.hidden
+    before, y = pointed(d.before), pointed(d.y)
+    h, last = pointed(d.h) + row * hidden * size, pointed(d.last)
+    matrix, inner, work = pointed(d.matrix), pointed(d.inner), pointed(d.work) + task * d.work_bytes
+    gate, width = hidden * size, VECTORS * d.lanes
     thirds = (hidden + width - 1) // width
-    new = work + blocks * width * size
+    new = work + d.blocks * width * size
     reset_first = new + thirds * width * size
-    for step in range(steps):
-        t = steps - 1 - step if backwards else step
-        source = before + (t * batch + row) * pitch
-        call(
-            product,
-            Products(lanes=read_index(d, 15), itemsize=size, vectors=VECTORS, y=work, x=h, matrix=matrix, k=hidden, blocks=blocks),
-        )  # fmt: skip
-        _pass(d, 1, size, work, work, source, work, 2 * hidden)
-        _pass(d, 5, size, work, work, work, work, 2 * hidden)
-        z, r = work, work + line_
+    for step in range(d.steps):
+        t = d.steps - 1 - step if d.backwards else step
+        source = before + (t * d.batch + row) * d.before_pitch * size
+        _product(d, size, work, h, matrix, d.blocks)
+        _pass(d, d.add, d.add_form, size, Line(work, work, source, work, 2 * hidden))
+        _pass(d, d.sigmoid, d.sigmoid_form, size, Line(work, work, work, work, 2 * hidden))
+        z, r = work, work + gate
         if inner:  # linear before reset: tanh(W x + r (R h + b))
-            call(
-                product,
-                Products(lanes=read_index(d, 15), itemsize=size, vectors=VECTORS, y=new, x=h, matrix=last, k=hidden, blocks=thirds),
-            )  # fmt: skip
-            _pass(d, 1, size, new, new, inner, new, hidden)
-            _pass(d, 4, size, new, r, new, source + 2 * line_, hidden)
+            _product(d, size, new, h, last, thirds)
+            _pass(d, d.add, d.add_form, size, Line(new, new, inner, new, hidden))
+            _pass(d, d.fma, d.fma_form, size, Line(new, r, new, source + 2 * gate, hidden))
         else:  # tanh(W x + R (r h))
-            _pass(d, 2, size, reset_first, r, h, r, hidden)
-            call(
-                product,
-                Products(
-                    lanes=read_index(d, 15), itemsize=size, vectors=VECTORS, y=new, x=reset_first, matrix=last, k=hidden, blocks=thirds
-                ),
-            )  # fmt: skip
-            _pass(d, 1, size, new, new, source + 2 * line_, new, hidden)
-        _pass(d, 6, size, new, new, new, new, hidden)
-        _pass(d, 3, size, h, h, new, h, hidden)
-        _pass(d, 4, size, h, z, h, new, hidden)
-        _pass(d, 0, size, y + (t * by_step + row * by_row) * size, h, h, h, hidden)
+            _pass(d, d.mul, d.mul_form, size, Line(reset_first, r, h, r, hidden))
+            _product(d, size, new, reset_first, last, thirds)
+            _pass(d, d.add, d.add_form, size, Line(new, new, source + 2 * gate, new, hidden))
+        _pass(d, d.tanh, d.tanh_form, size, Line(new, new, new, new, hidden))
+        _pass(d, d.sub, d.sub_form, size, Line(h, h, new, h, hidden))
+        _pass(d, d.fma, d.fma_form, size, Line(h, z, h, new, hidden))
+        _pass(d, d.copy, d.copy_form, size, Line(y + (t * d.by_step + row * d.by_row) * size, h, h, h, hidden))
 
 
 class Direction(NamedTuple):
@@ -200,9 +239,10 @@ class Recurrence:
         self._batch, self._tasks, self._gru = batch, batch * len(directions), kind == "GRU"
         self._threads = threads if steps * hidden * rows * self._tasks > 1 << 18 else 1
         product = products(VECTORS, lanes, size)
-        passes = [word for name in PASSES for word in line(name, lanes, size)]
+        passes = {name: line(name, lanes, size) for name in PASSES}
+        forms = {name: found[0] for name, found in passes.items()} | {f"{name}_form": found[1] for name, found in passes.items()}
         self._held: list[tuple[Array, Array | None, Array | None]] = []
-        self._row, words = 0, []
+        self._row, records = 0, []
         for each in directions:
             matrix, blocks = packed(each.recurrent[: 2 * hidden] if self._gru else each.recurrent)
             last, thirds = packed(each.recurrent[2 * hidden :]) if self._gru else (None, 0)
@@ -210,11 +250,13 @@ class Recurrence:
             self._held.append((matrix, last, inner))
             width = VECTORS * lanes
             self._row = (blocks + 2 * max(thirds, -(-hidden // width))) * width * size
-            head = [steps, hidden, blocks, int(each.backwards), 0, 0, 0, 0, handle(matrix), handle(inner), 0, self._row, 0, 0, batch, lanes,
-                    product, len(directions) * rows]  # fmt: skip
-            words.append([*head, *passes])
-        self._words = np.array(words, np.int64)
-        self._launch = (_gru if self._gru else _lstm).ready(0, size)
+            records.append(Steps.packed(
+                steps=steps, hidden=hidden, blocks=blocks, backwards=each.backwards, batch=batch, lanes=lanes,
+                before_pitch=len(directions) * rows, by_step=0, by_row=0, before=0, y=0, h=0, c=0, matrix=handle(matrix), last=handle(last),
+                inner=handle(inner), work=0, work_bytes=self._row, product=product, **forms,
+            ))  # fmt: skip
+        self._records = np.concatenate(records)
+        self._launch = (_gru if self._gru else _lstm).ready(self._records, size)
         self._width, self._size = rows, size
 
     @property
@@ -224,14 +266,15 @@ class Recurrence:
 
     def bind(self, before: Array, ends: Sequence[Ends], scratch: Array) -> Callable[[], None]:
         """What runs it on these arrays, an `Ends` for each direction."""
-        words, parts = self._words.copy(), []
-        for i, (end, (_, last, _)) in enumerate(zip(ends, self._held)):
-            parts.append(before[..., i * self._width :])
-            words[i, 4:8] = handle(parts[-1]), handle(end.y), handle(end.h), handle(last if self._gru else end.c)
-            words[i, 10], words[i, 12], words[i, 13] = handle(scratch), end.by_step, end.by_row
-        launch, threads, tasks, size, place = self._launch, self._threads, self._tasks, self._size, handle(words)
+        records, products_of = self._records.copy(), []
+        for i, end in enumerate(ends):
+            products_of.append(before[..., i * self._width :])
+            records["before"][i], records["y"][i], records["h"][i] = handle(products_of[-1]), handle(end.y), handle(end.h)
+            records["c"][i], records["work"][i] = 0 if self._gru else handle(end.c), handle(scratch)
+            records["by_step"][i], records["by_row"][i] = end.by_step, end.by_row
+        launch, threads, tasks, size = self._launch, self._threads, self._tasks, self._size
 
-        def run(keep_alive: Any = (words, parts, ends, scratch, self)) -> None:
-            launch(threads, tasks, place, size)
+        def run(keep_alive: Any = (products_of, ends, scratch, self)) -> None:
+            launch(threads, tasks, records, size)
 
         return run
