@@ -35,7 +35,16 @@ SQUARE = 32  # columns of a block where something is transposed on its way in
 SHARES = 4  # runs of blocks that each thread takes, so that one that is held up does fewer
 DENORMALS = {"log", "power", "power_even", "power_odd", "max", "min"}  # operations that the smallest numbers matter to
 CODES = {"float32": 0, "float64": 1, "bool": 2, "uint8": 2, "int32": 3, "int64": 4}
-HEAD, OPERAND, OUTER, STEP = 16, 6, 6, 10  # int64s of a description: in front, an operand (then its OUTER strides), an operation
+OUTER = 6  # axes beside the two that make blocks
+# A description is int64s: a head, OUTER lengths, the operands, the operations. Where in the head what lies,
+HEAD = 16
+INPUTS, OUTPUTS, STEPS, OUTERS, LENGTH, ROWS, BLOCK_ROWS, BLOCK_COLUMNS = range(8)
+BLOCKS, SLOTS, SCRATCH, SHARE, RUN, LANES, FILL, FILL_FORM = range(8, HEAD)
+# where in an operand (from FAR on its strides along the outer axes),
+ARRAY, CODE, IN_PLACE, PITCH, STRIDE, TRANSPOSING, FAR = range(7)
+OPERAND = FAR + OUTER
+# and where in an operation.
+KERNEL, FORM, TO, A, B, C, P, Q, STEP = range(9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,13 +182,16 @@ def _store(source, size, to, part, zero):
 def _run(task, thread, description, zero, size):
     """A run of blocks of a program; description: the handle of an array as `VectorProgram.bind` fills it."""
     d = pointed(description)
-    inputs, outputs, steps, outers = read_index(d, 0), read_index(d, 1), read_index(d, 2), read_index(d, 3)
-    length, rows_in_all, rows_at_once, block = read_index(d, 4), read_index(d, 5), read_index(d, 6), read_index(d, 7)
-    blocks, slots, scratch, share, at_once = read_index(d, 8), read_index(d, 9), read_index(d, 10), read_index(d, 11), read_index(d, 12)
-    lanes, fill, form = read_index(d, 13), read_index(d, 14), read_index(d, 15)
-    columns, bands = (length + block - 1) // block, (rows_in_all + rows_at_once - 1) // rows_at_once
+    inputs, outputs, steps, outers = read_index(d, INPUTS), read_index(d, OUTPUTS), read_index(d, STEPS), read_index(d, OUTERS)
+    length, rows_in_all = read_index(d, LENGTH), read_index(d, ROWS)
+    rows_at_once, block = read_index(d, BLOCK_ROWS), read_index(d, BLOCK_COLUMNS)
+    blocks, slots, scratch, share, at_once = (
+        read_index(d, BLOCKS), read_index(d, SLOTS), read_index(d, SCRATCH), read_index(d, SHARE), read_index(d, RUN)
+    )  # fmt: skip
+    lanes, fill, fill_form = read_index(d, LANES), read_index(d, FILL), read_index(d, FILL_FORM)
+    columns, row_blocks = (length + block - 1) // block, (rows_in_all + rows_at_once - 1) // rows_at_once
     operands = inputs + outputs
-    each = 8 * (OPERAND + OUTER)
+    each = 8 * OPERAND
     lengths = d + 8 * HEAD
     described = lengths + 8 * OUTER
     program = described + operands * each
@@ -194,22 +206,22 @@ def _run(task, thread, description, zero, size):
         write_index(seen + 24 * o, 0)
     for number in range(task * at_once, min((task + 1) * at_once, blocks)):
         rest, column = split(number, columns)
-        rest, band = split(rest, bands)
+        rest, row_block = split(rest, row_blocks)
         for k in range(outers):
             rest, i = split(rest, read_index(lengths, outers - 1 - k))
             write_index(places + 8 * (outers - 1 - k), i)
         column *= block
-        row = band * rows_at_once
+        row = row_block * rows_at_once
         count, rows = min(block, length - column), min(rows_at_once, rows_in_all - row)
         for o in range(operands):
             at = described + o * each
-            code, pitch, stride = read_index(at, 1), read_index(at, 3), read_index(at, 4)
+            code, pitch, stride = read_index(at, CODE), read_index(at, PITCH), read_index(at, STRIDE)
             offset = row * pitch + column * stride
             for k in range(outers):
-                offset += read_index(places, k) * read_index(at, OPERAND + k)
-            address = pointed(read_index(at, 0)) + offset * _bytes(code)
+                offset += read_index(places, k) * read_index(at, FAR + k)
+            address = pointed(read_index(at, ARRAY)) + offset * _bytes(code)
             memory = seen + 24 * o
-            if read_index(at, 2):
+            if read_index(at, IN_PLACE):
                 write_index(pointers + 8 * o, address)
             elif o >= inputs:
                 write_index(memory, address)
@@ -219,24 +231,24 @@ def _run(task, thread, description, zero, size):
                 if read_index(memory, 0) == address and (alike or (pitch == 0 and stride == 0 and rows * count <= held)):
                     continue
                 part = Part(code=code, rows=rows, pitch=pitch, columns=count, stride=stride)
-                helpers = Helpers(transposing=read_index(at, 5), fill=fill, form=form, cell=cell, lanes=lanes)
+                helpers = Helpers(transposing=read_index(at, TRANSPOSING), fill=fill, form=fill_form, cell=cell, lanes=lanes)
                 _load(read_index(pointers, o), size, address, part, helpers, zero)
                 write_index(memory, address)
                 write_index(memory + 8, rows)
                 write_index(memory + 16, count)
         for s in range(steps):
             at = program + 8 * STEP * s
-            to, a = read_index(pointers, read_index(at, 4)), read_index(pointers, read_index(at, 5))
-            b, c = read_index(pointers, read_index(at, 6)), read_index(pointers, read_index(at, 7))
-            form, lanes, p, q = read_index(at, 1), read_index(at, 2), read_index(at, 8), read_index(at, 9)
+            to, a = read_index(pointers, read_index(at, TO)), read_index(pointers, read_index(at, A))
+            b, c = read_index(pointers, read_index(at, B)), read_index(pointers, read_index(at, C))
+            form, p, q = read_index(at, FORM), read_index(at, P), read_index(at, Q)
             call(
-                read_index(at, 0),
+                read_index(at, KERNEL),
                 VectorPass(form=form, lanes=lanes, itemsize=size, y=to, a=a, b=b, c=c, numbers=rows * count, p=p, q=q),
             )  # fmt: skip
         for o in range(inputs, operands):
             at = described + o * each
-            if not read_index(at, 2):
-                part = Part(code=read_index(at, 1), rows=rows, pitch=read_index(at, 3), columns=count, stride=read_index(at, 4))
+            if not read_index(at, IN_PLACE):
+                part = Part(code=read_index(at, CODE), rows=rows, pitch=read_index(at, PITCH), columns=count, stride=read_index(at, STRIDE))
                 _store(read_index(pointers, o), size, read_index(seen + 24 * o, 0), part, zero)
 
 
@@ -299,20 +311,25 @@ class VectorProgram:
         steps, slots = self._placed(len(inputs), [slot for slot, _ in outputs], operations)
         self._scratch = 8 * (slots + 3 * len(layouts) + OUTER + 1) + slots * BLOCK * size
         self._scratch += -self._scratch % 64
-        head = [len(inputs), len(outputs), len(steps), len(outer), count, rows, at_once, block, blocks, slots, 0, self._scratch, run, lanes]
-        words = [*head, *line("fill", lanes, size), *outer, *[0] * (OUTER - len(outer))]
+        fill, fill_form = line("fill", lanes, size)
+        head = {
+            INPUTS: len(inputs), OUTPUTS: len(outputs), STEPS: len(steps), OUTERS: len(outer), LENGTH: count, ROWS: rows,
+            BLOCK_ROWS: at_once, BLOCK_COLUMNS: block, BLOCKS: blocks, SLOTS: slots, SCRATCH: 0, SHARE: self._scratch, RUN: run,
+            LANES: lanes, FILL: fill, FILL_FORM: fill_form,
+        }  # fmt: skip
+        numbers = [*(head[i] for i in range(HEAD)), *outer, *[0] * (OUTER - len(outer))]
         for i, (layout, each) in enumerate(zip(layouts, strides)):
             *far, pitch, stride = [0] * (2 - len(each)) + each
             code = CODES[layout.dtype]
             direct = code == own and stride == 1 and (at_once == 1 or (pitch == count and count <= block))
             direct |= code == own and count == 1 and pitch == 1 and rows > 1
             transposing = transpose(lanes, size) if i < len(inputs) and transposed[i] else 0
-            words += [0, code, int(direct), pitch, stride, transposing, *far, *[0] * (OUTER - len(far))]
+            numbers += [0, code, int(direct), pitch, stride, transposing, *far, *[0] * (OUTER - len(far))]
         for name, to, sources, p, q in steps:
             address, form = line(name, lanes, size)
             sources = [*sources, *sources[:1] * (3 - len(sources))]
-            words += [address, form, lanes, size, to, *sources, bits(p), bits(q)]
-        self._words = np.array(words, np.int64)
+            numbers += [address, form, to, *sources, bits(p), bits(q)]
+        self._description = np.array(numbers, np.int64)
         self._count = len(layouts)
         zero = self.dtype.type(0)
         keeps = not operations or any(each.name in DENORMALS for each in operations)
@@ -359,14 +376,14 @@ class VectorProgram:
 
     def bind(self, arrays: Sequence[Array], scratch: Array) -> Callable[[], None]:
         """What runs the program on these arrays, inputs then outputs, with scratch of at least `scratch_bytes`."""
-        words = self._words.copy()
-        words[10] = handle(scratch)
+        description = self._description.copy()
+        description[SCRATCH] = handle(scratch)
         start = HEAD + OUTER
         for i, array in enumerate(arrays):
-            words[start + i * (OPERAND + OUTER)] = handle(array)
-        launch, threads, tasks, address, rest = self._launch, self.threads, self._tasks, handle(words), self._rest
+            description[start + i * OPERAND + ARRAY] = handle(array)
+        launch, threads, tasks, address, rest = self._launch, self.threads, self._tasks, handle(description), self._rest
 
-        def run(keep_alive: Any = (words, scratch, *arrays)) -> None:
+        def run(keep_alive: Any = (description, scratch, *arrays)) -> None:
             launch(threads, tasks, address, *rest)
 
         return run
