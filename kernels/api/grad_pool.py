@@ -85,14 +85,21 @@ def _avg(
     if grad.shape != signature.out_shape:
         raise ProblemError(f"{op}: grad_output has shape {grad.shape}; the output for input {size} has {signature.out_shape}")
     planes = _planes(grad, signature.spatial, last, np.dtype(problem.dtype))
-    windows = [_windows(problem, axis) for axis in range(len(problem.size))]
-    while len(windows) < 3:
-        windows.insert(0, pools.Axis(np.zeros(1, np.int64), np.ones(1, np.int64), np.ones(1), 1))
+    windows = windows_of(problem)
     result = np.empty((len(planes), *(1,) * (3 - len(problem.size)), *problem.size), problem.dtype)
     divisor = float(getattr(problem, "divisor_override", None) or 0)
     four = planes.reshape(len(planes), *(len(axis.first) for axis in windows))
     pools.share(thread_count(op, threads), len(four), four, result, divisor, *windows)
     return _result(op, result, signature.dtype, size, last, signature.spatial, out, grad)
+
+
+def windows_of(problem: Pool | AdaptivePool) -> list[Any]:
+    """The windows of three axes, of which the first are single ones where the pool has fewer."""
+    from kernels.methods.gradients.pools import Axis
+
+    windows = [_windows(problem, axis) for axis in range(len(problem.size))]
+    single = Axis(np.zeros(1, np.int64), np.ones(1, np.int64), np.ones(1), 1)
+    return [single] * (3 - len(windows)) + windows
 
 
 def _windows(problem: Pool | AdaptivePool, axis: int) -> Any:

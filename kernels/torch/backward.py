@@ -12,12 +12,30 @@ from typing import Any
 import torch
 
 from kernels.api import grad as ours
+from kernels.api.grad_maxima import from_input
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.torch.compute import array_of, threads
 from kernels.torch.eligibility import refusal, undisturbed
 
 Tensor = torch.Tensor
 Found = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+def maxima(op: str, grad: Tensor, x: Tensor, arguments: tuple[Any, ...]) -> Tensor | None:
+    """The gradient of x of a max pool, from x alone; None where PyTorch is to do it. arguments: as `torch.ops.spectroconv` takes them."""
+    if torch.is_grad_enabled() or not undisturbed(grad, x) or refusal(x, grad) is not None or x.dtype != grad.dtype or grad.numel() == 0:
+        return None
+    axes = len(arguments[0])
+    held = x.contiguous(), grad.contiguous()
+    result = torch.empty(x.shape, dtype=x.dtype)
+    batched = [(1,) * (axes + 2 - each.dim()) + tuple(each.shape) for each in (*held, result)]
+    of_x, of_grad, out = (array_of(each, shape) for each, shape in zip((*held, result), batched))
+    kernel, stride, padding, dilation, ceil = arguments
+    try:
+        from_input(op, of_x, of_grad, (tuple(kernel), tuple(stride), tuple(padding), tuple(dilation), ceil), threads(), out)
+    except (ProblemError, RefusedError):
+        return None
+    return result
 
 
 def convolution(

@@ -174,7 +174,8 @@ def _pool(
         except (TypeError, ValueError) as error:
             reason = str(error)
         else:
-            if "max" in op and (return_indices or differentiated(input)):  # which the gradient reads
+            # positions, which the gradient reads; that of plain maxima finds them again
+            if "max" in op and (return_indices or ("adaptive" in op and differentiated(input))):
                 found = _run(op + WITH_INDICES, (input,), canonical, note)
                 return found if return_indices else found[0]
             if not at_once:

@@ -109,12 +109,14 @@ def remember_pool(ctx: Any, inputs: Any, output: Tensor) -> None:
 def backward_max_alone(op: str) -> Any:
     """The backward of a max pool that kept no positions: they are found again."""
 
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward_of(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
+        if not op.startswith("adaptive") and (ours := backward.maxima(op, grad, x, tuple(ctx.arguments))) is not None:
+            return ours, *[None] * len(ctx.arguments)
         _, indices = getattr(torch.ops.spectroconv, f"{op}_with_indices")(x, *ctx.arguments)
         return _scattered(grad, indices, x.shape, len(ctx.arguments[0])), *[None] * len(ctx.arguments)
 
-    return backward
+    return backward_of
 
 
 def _as_planes(tensor: Tensor, axes: int) -> Tensor:

@@ -54,3 +54,23 @@ def share(p, thread, grad, out, divisor, d, h, w):
                         row = target[d.first[i] + a * d.step, h.first[j] + b * h.step]
                         for c in range(w.number[k]):
                             row[w.first[k] + c * w.step] += part
+
+
+@region
+def maxima(p, thread, x, grad, out, d, h, w):
+    """A plane of out (planes, d, h, w) from x alike and grad (planes, od, oh, ow): each gradient added to the first largest input of
+    its window, or to the first NaN, with windows as the Axis of each axis says."""
+    source, target = x[p], out[p]
+    target[:] = 0
+    for i in range(grad.shape[1]):
+        for j in range(grad.shape[2]):
+            for k in range(grad.shape[3]):
+                at, best = (d.first[i], h.first[j], w.first[k]), source[d.first[i], h.first[j], w.first[k]]
+                for a in range(d.number[i]):
+                    for b in range(h.number[j]):
+                        for c in range(w.number[k]):
+                            here = d.first[i] + a * d.step, h.first[j] + b * h.step, w.first[k] + c * w.step
+                            value = source[here]
+                            if value > best or (value != value and best == best):
+                                at, best = here, value
+                target[at] += grad[p, i, j, k]

@@ -1,0 +1,54 @@
+"""Max pools keep no positions for their gradient: it finds them again in the input, as PyTorch's own has them."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torch.nn.functional as theirs  # noqa: E402
+
+import kernels.torch as ours  # noqa: E402
+
+CASES = [
+    ("max_pool1d", (2, 3, 40), (3, 2, 1)),
+    ("max_pool1d", (3, 41), (4,)),
+    ("max_pool2d", (2, 3, 20, 17), (2,)),
+    ("max_pool2d", (2, 3, 20, 17), ((3, 2), (2, 1), (1, 0), (2, 3))),
+    ("max_pool2d", (1, 2, 9, 8), (3, 2, 1, 1, True)),
+    ("max_pool3d", (2, 2, 6, 7, 8), (2, 2, 1)),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("op", "shape", "arguments"), CASES)
+def test_gradient_is_pytorchs(op: str, shape: tuple[int, ...], arguments: tuple[object, ...], dtype: torch.dtype) -> None:
+    """Among many equals, too, as behind a ReLU, and twice differentiated."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=draw, dtype=dtype).relu().mul(2).round().div(2)
+    found = []
+    for functions in (ours, theirs):
+        leaf = x.clone().requires_grad_()
+        y = getattr(functions, op)(leaf, *arguments)
+        grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=dtype).requires_grad_()
+        (once,) = torch.autograd.grad(y, leaf, grad, retain_graph=True)
+        (of_graph,) = torch.autograd.grad(y, leaf, grad, create_graph=True)
+        (twice,) = torch.autograd.grad(of_graph.sum(), grad)
+        found.append((y.detach(), once, of_graph.detach(), twice))
+    for mine, other in zip(*found):
+        torch.testing.assert_close(mine, other)
+
+
+def test_channels_last_and_no_positions_kept() -> None:
+    x = torch.randn(2, 4, 10, 12).contiguous(memory_format=torch.channels_last).requires_grad_()
+    y = ours.max_pool2d(x, 2)
+    assert y.grad_fn is not None and all(saved.dtype != torch.int64 for saved in y.grad_fn.saved_tensors)
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    (want,) = torch.autograd.grad(theirs.max_pool2d(x, 2).sum(), x)
+    torch.testing.assert_close(grad, want)
+
+
+def test_a_nan_takes_the_gradient() -> None:
+    x = torch.tensor([[[1.0, float("nan"), 3.0, 2.0]]], requires_grad=True)
+    (grad,) = torch.autograd.grad(ours.max_pool1d(x, 2).sum(), x)
+    assert grad.tolist() == [[[0.0, 1.0, 1.0, 0.0]]]
