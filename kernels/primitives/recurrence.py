@@ -241,13 +241,13 @@ class Recurrence:
         product = products(VECTORS, lanes, size)
         passes = {name: line(name, lanes, size) for name in PASSES}
         forms = {name: found[0] for name, found in passes.items()} | {f"{name}_form": found[1] for name, found in passes.items()}
-        self._held: list[tuple[Array, Array | None, Array | None]] = []
+        self._packed: list[tuple[Array, Array | None, Array | None]] = []
         self._row, records = 0, []
         for each in directions:
             matrix, blocks = packed(each.recurrent[: 2 * hidden] if self._gru else each.recurrent)
             last, thirds = packed(each.recurrent[2 * hidden :]) if self._gru else (None, 0)
             inner = None if each.inner is None else np.ascontiguousarray(each.inner)
-            self._held.append((matrix, last, inner))
+            self._packed.append((matrix, last, inner))
             width = VECTORS * lanes
             self._row = (blocks + 2 * max(thirds, -(-hidden // width))) * width * size
             records.append(Steps.packed(

@@ -60,7 +60,7 @@ def _lines(task, thread, x, y, geometry):
         call(g.more, VectorPass(form=g.more_form, lanes=lanes, itemsize=size, y=to, a=place, b=to, c=to, numbers=numbers, p=p, q=0))
 
 
-class Turned(Lines):
+class Transposed(Lines):
     """A task where rows are transposed."""
 
     transpose = address("of the micro-kernel; takes a Transpose")
@@ -70,7 +70,7 @@ class Turned(Lines):
 
 
 @region
-def _turned(task, thread, x, y, scratch, geometry):
+def _transposed(task, thread, x, y, scratch, geometry):
     """Some rows along the last axis; x, y and scratch are handles, geometry: Turned."""
     g = geometry[0]
     lanes, size, pitch = g.lanes, g.itemsize, g.rows * g.itemsize
@@ -150,8 +150,8 @@ def resample(
 def _by_transposing(lines: dict[str, int], outer: int, rows: int, threads: int, alive: tuple[Array, ...]) -> Callable[[Array, Array], None]:
     size = lines["itemsize"]
     share = whole((lines["n"] + lines["m"]) * rows * size)
-    geometry = Turned.packed(**lines, transpose=transpose(lines["lanes"], size), outer=outer, rows=rows, share=share)
-    launch, tasks, kept = _turned.ready(0, 0, 0, geometry), -(-outer // rows), Scratch(share * threads)
+    geometry = Transposed.packed(**lines, transpose=transpose(lines["lanes"], size), outer=outer, rows=rows, share=share)
+    launch, tasks, kept = _transposed.ready(0, 0, 0, geometry), -(-outer // rows), Scratch(share * threads)
 
     def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = alive) -> None:
         scratch = kept.take()

@@ -181,10 +181,10 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
         for n in range(1, min(4, vectors) + 1):
             m = tallest(rows * ow, min((spec.registers - 1 - n) // n, 16))
             for oc_splits in sorted({1, min(threads, vectors)}):
-                panels = -(-vectors // oc_splits / n)
+                micro_panels = -(-vectors // oc_splits / n)
                 tap, calling = oc_tile_cycles(m, n, last, lanes)
                 passes = math.ceil(rows * ow / m)
-                compute = passes * math.ceil(panels) * (problem.summands * tap + calling)
+                compute = passes * math.ceil(micro_panels) * (problem.summands * tap + calling)
                 # a micro-panel that leaves the second-level cache comes back for every tile of positions: 8 rows of 12288, 18 against 10 ms
                 leaves = problem.summands * n * lanes * problem.itemsize > spec.l2 / 2
                 again = (passes - 1) * problem.summands * problem.c_out * problem.itemsize / oc_splits

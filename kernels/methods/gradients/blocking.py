@@ -181,7 +181,7 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     per_byte = far_cycles(far, MEMORY_BYTES, spec) if far > spec.l2 else 0.0
     bringing = (seen + positions * block.outs) * size * per_byte
     tasks = problem.groups * -(-ins // block.channels) * -(-outs // block.outs) * block.splits
-    rounds = -(-tasks // threads)
+    tasks_each = -(-tasks // threads)
     share = blocks / block.splits
     storing = block.splits * sums / size * (0.6 if block.channels >= lanes else 1.5)
-    return rounds * (share * (packing + computing + bringing) + TASK_COST) + storing * tasks / block.splits / min(threads, tasks)
+    return tasks_each * (share * (packing + computing + bringing) + TASK_COST) + storing * tasks / block.splits / min(threads, tasks)

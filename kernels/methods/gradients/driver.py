@@ -44,15 +44,15 @@ def run_task(task, x, grad, sums, geometry, layouts, block):
     outs = min(g.out_share, g.outs - first_out)
     own = sums + (((split_of * g.groups + group) * g.ic_splits + ic_split) * g.outs + first_out) * g.pitch * g.itemsize
     first, last = split(split_of * g.blocks, g.splits)[0], split((split_of + 1) * g.blocks, g.splits)[0]
-    panels = block + g.panels_offset
+    micro_panels = block + g.micro_panels_offset
     for b in range(first, last):
         at = block_at(g, b, g.oh, g.ow)
         if g.unfolded:
             pack_taps(g, k, x, group, at, block)
         else:
             pack_input(g, k, x, group * g.ins + ic_split * g.share, at, block)
-        pack_grad(g, grad, group * g.outs + first_out, outs, at, panels)
-        add_block(g, k, outs, at.images * at.rows * at.columns, block, panels, own, 1 if b > first else 0)
+        pack_grad(g, grad, group * g.outs + first_out, outs, at, micro_panels)
+        add_block(g, k, outs, at.images * at.rows * at.columns, block, micro_panels, own, 1 if b > first else 0)
 
 
 @region
@@ -144,13 +144,13 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     pitch = max(values["vectors_each"] for values, _ in sides) * lanes
     positions = block.images * block.rows * block.columns
     packed_bytes = whole((max(values["image_pitch"] for values, _ in sides) * block.images + 2 * lanes) * size)
-    panels_bytes = whole((-(-block.outs // lanes) * lanes * positions + lanes) * size)
+    micro_panels_bytes = whole((-(-block.outs // lanes) * lanes * positions + lanes) * size)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     tasks = problem.groups * ic_splits * oc_splits * block.splits
     used = min(threads, tasks)
     rows_of_sums = problem.groups * ic_splits * outs
     sums_bytes = whole(block.splits * rows_of_sums * pitch * size)
-    scratch_bytes = packed_bytes + panels_bytes
+    scratch_bytes = packed_bytes + micro_panels_bytes
     scratch = Scratch(used * scratch_bytes + sums_bytes)
     shares = {block.outs, outs - (oc_splits - 1) * block.outs}
     tiles = tile_table(shares, block.m, widths_of(values for values, _ in sides), lanes, size)
@@ -161,7 +161,7 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
         share=block.channels, oc_splits=oc_splits, out_share=block.outs, splits=block.splits, images=block.images, rows=block.rows,
         columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
         blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m, tiles=tiles.ctypes.data, tiles_each=tiles.shape[1],
-        pitch=pitch, rows_of_sums=rows_of_sums, panels_offset=packed_bytes, scratch_bytes=scratch_bytes, threads=used,
+        pitch=pitch, rows_of_sums=rows_of_sums, micro_panels_offset=packed_bytes, scratch_bytes=scratch_bytes, threads=used,
     )  # fmt: skip
     launch = run_tasks.ready(0, 0, 0, geometry, layouts)
     write = write_rows.ready(0, 0, geometry, layouts)

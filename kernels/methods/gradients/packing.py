@@ -73,7 +73,7 @@ def pack_taps(g, k, x, channel, at, block):
 
 
 @njit
-def pack_grad(g, grad, channel, outs, at, panels):
+def pack_grad(g, grad, channel, outs, at, micro_panels):
     """The gradient at the positions of `at`, of `outs` channels from `channel` on, to micro-panels of one vector of channels
     [position][channel]."""
     size, area = g.itemsize, g.oh * g.ow
@@ -81,7 +81,7 @@ def pack_grad(g, grad, channel, outs, at, panels):
     for i in range(at.images):
         for p in range(0, outs, g.lanes):
             source = grad + (((at.image + i) * g.c_out + channel + p) * area + place) * size
-            target = panels + (p * at.images + i * g.lanes) * count * size
+            target = micro_panels + (p * at.images + i * g.lanes) * count * size
             if outs - p > 1:
                 call(
                     g.transpose,

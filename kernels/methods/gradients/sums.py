@@ -33,7 +33,7 @@ def block_at(g, b, all_rows, all_columns):
 
 
 @njit
-def add_block(g, k, outs, positions, block, panels, sums, resumed):
+def add_block(g, k, outs, positions, block, micro_panels, sums, resumed):
     """Every tile of sums of `outs` channels passes over the block."""
     size = g.itemsize
     for p in range(0, outs, g.lanes):
@@ -43,7 +43,7 @@ def add_block(g, k, outs, positions, block, panels, sums, resumed):
         i = 0
         for t in range(m_tiles):
             m = m_edge + (t < m_full_tiles)
-            a = panels + (p * positions + i) * size
+            a = micro_panels + (p * positions + i) * size
             q = 0
             for n, times in ((k.n_edge + 1, k.n_full_tiles), (k.n_edge, k.n_tiles - k.n_full_tiles)):
                 if times:

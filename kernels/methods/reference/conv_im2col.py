@@ -37,7 +37,7 @@ SPIN = 0.03  # seconds for which BLAS's threads go on spinning after a product
 SPINNING = 15e-3  # seconds that this costs whoever comes next. Three such layers took SampleCNN from 27 to 167 ms, two took VGGish from 22
 # to 48; a layer of its own that gains half of that may still have it
 ROW, PRODUCT, CALL = 4e-8, 5e-6, 5e-5  # seconds to begin a row of a tap, a product, and a call, whose blocks are Python's
-POSITIONS = 64  # fewest columns worth a matrix product; below, the sum is cut before the columns are
+POSITIONS = 64  # fewest columns worth a matrix product; below, the sum is divided before the columns are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Blocks:
 
 
 def blocks(problem: Conv, budget: int) -> Blocks:
-    """The largest blocks of at most `budget` bytes (never less than one element), cut in this order: images, groups, positions, sum."""
+    """The largest blocks of at most `budget` bytes (never less than one element), divided in this order: images, groups, positions, sum."""
     room = max(budget // problem.itemsize, 1)
     positions = math.prod(problem.conv_size)
     column = positions * problem.summands
@@ -162,10 +162,10 @@ def prepare(problem: Conv, threads: int) -> Prepared:
     dtype, groups, outs = np.dtype(problem.dtype), problem.groups, problem.c_out // problem.groups
     window = problem.kernel, problem.stride, (problem.padding[0][0], problem.padding[1][0]), problem.dilation
     stored = is_stored(problem)
-    cut = blocks(problem, BUDGET)
-    split = cut.summands < problem.summands
-    extra = cut.images * cut.groups * outs * cut.positions if split else 0  # a part of the sum, before it is added
-    scratch = Scratch(0 if stored else (cut.size + extra) * dtype.itemsize)
+    largest = blocks(problem, BUDGET)
+    split = largest.summands < problem.summands
+    extra = largest.images * largest.groups * outs * largest.positions if split else 0  # a part of the sum, before it is added
+    scratch = Scratch(0 if stored else (largest.size + extra) * dtype.itemsize)
 
     def block(
         x: Array, y: Array, weight: Array, memory: Array, images: tuple[int, int], members: tuple[int, int], span: tuple[int, int]
@@ -173,7 +173,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
         """y (images, groups, c_out, positions): the outputs of one block."""
         shape = images[1] - images[0], members[1] - members[0]
         count = span[1] - span[0]
-        for first, last in ranges(problem.summands, cut.summands):
+        for first, last in ranges(problem.summands, largest.summands):
             size = math.prod(shape) * (last - first) * count
             columns = memory[:size].reshape(*shape, last - first, count)
             corner = Corner(image=images[0], group=members[0], position=span[0], summand=first)
@@ -183,7 +183,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
                 if first == 0:
                     np.matmul(factors, columns, out=y)
                 else:
-                    part = memory[cut.size :][: y.size].reshape(y.shape)
+                    part = memory[largest.size :][: y.size].reshape(y.shape)
                     y += np.matmul(factors, columns, out=part)
 
     if not stored:
@@ -203,9 +203,9 @@ def prepare(problem: Conv, threads: int) -> Prepared:
             else:
                 buffer = scratch.take()
                 memory = buffer.view(dtype)
-                for images in ranges(problem.n, cut.images):
-                    for members in ranges(groups, cut.groups):
-                        for span in ranges(y.shape[-1], cut.positions):
+                for images in ranges(problem.n, largest.images):
+                    for members in ranges(groups, largest.groups):
+                        for span in ranges(y.shape[-1], largest.positions):
                             part = y[images[0] : images[1], members[0] : members[1], :, span[0] : span[1]]
                             block(frozen(x), part, weight, memory, images, members, span)
                 scratch.give(buffer)
@@ -214,7 +214,7 @@ def prepare(problem: Conv, threads: int) -> Prepared:
 
         return run
 
-    sizes = f"blocks of {cut.images} images, {cut.groups} groups, {cut.positions} positions, {cut.summands} summands"
+    sizes = f"blocks of {largest.images} images, {largest.groups} groups, {largest.positions} positions, {largest.summands} summands"
     note = "x as it is stored" if stored else sizes
     return Prepared(pack, scratch.nbytes, note)
 
