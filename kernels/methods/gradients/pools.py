@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kernels.runtime.jit import njit
 from kernels.runtime.regions import region
 
 Array = np.ndarray
@@ -56,21 +57,51 @@ def share(p, thread, grad, out, divisor, d, h, w):
                             row[w.first[k] + c * w.step] += part
 
 
+@njit
+def first_largest(source, base, taps):
+    """Which of the taps, offsets from `base` on, has the first of the largest numbers, or the first NaN. Without branches: where maxima are
+    is not to be foreseen."""
+    at, best = taps[0], source[base + taps[0]]
+    for t in range(1, len(taps)):
+        here = taps[t]
+        value = source[base + here]
+        larger = (value > best) | ((value != value) & (best == best))
+        best = value if larger else best
+        at = here if larger else at
+    return at
+
+
+@njit
+def largest_at_edge(source, d, h, w, window, sizes):
+    """The place of the first of the largest numbers of the window (i, j, k), which has fewer taps than others."""
+    (i, j, k), height, width = window, sizes[0], sizes[1]
+    at = (d.first[i] * height + h.first[j]) * width + w.first[k]
+    best = source[at]
+    for a in range(d.number[i]):
+        for b in range(h.number[j]):
+            for c in range(w.number[k]):
+                here = ((d.first[i] + a * d.step) * height + h.first[j] + b * h.step) * width + w.first[k] + c * w.step
+                value = source[here]
+                if value > best or (value != value and best == best):
+                    at, best = here, value
+    return at
+
+
 @region
-def maxima(p, thread, x, grad, out, d, h, w):
-    """A plane of out (planes, d, h, w) from x alike and grad (planes, od, oh, ow): each gradient added to the first largest input of
-    its window, or to the first NaN, with windows as the Axis of each axis says."""
-    source, target = x[p], out[p]
+def maxima(p, thread, x, grad, out, taps, sizes, d, h, w):
+    """A plane of out (planes, inputs) from x alike and grad (planes, od, oh, ow): each gradient added to the first largest input of its
+    window, or to the first NaN, with windows as the Axis of each axis says; taps: offsets of those of a whole one; sizes: height and
+    width of a plane."""
+    source, target, (height, width) = x[p], out[p], (sizes[0], sizes[1])
     target[:] = 0
     for i in range(grad.shape[1]):
         for j in range(grad.shape[2]):
+            whole = d.number[i] * h.number[j]
+            row = np.uint64((d.first[i] * height + h.first[j]) * width)
             for k in range(grad.shape[3]):
-                at, best = (d.first[i], h.first[j], w.first[k]), source[d.first[i], h.first[j], w.first[k]]
-                for a in range(d.number[i]):
-                    for b in range(h.number[j]):
-                        for c in range(w.number[k]):
-                            here = d.first[i] + a * d.step, h.first[j] + b * h.step, w.first[k] + c * w.step
-                            value = source[here]
-                            if value > best or (value != value and best == best):
-                                at, best = here, value
-                target[at] += grad[p, i, j, k]
+                if whole * w.number[k] == len(taps):
+                    base = row + np.uint64(w.first[k])
+                    place = base + first_largest(source, base, taps)
+                else:
+                    place = np.uint64(largest_at_edge(source, d, h, w, (i, j, k), sizes))
+                target[place] += grad[p, i, j, k]
