@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -93,11 +94,13 @@ def _steps(call: Callable[[], Any], threads: int) -> list[Part]:
 
 
 def _profile(call: Callable[[], Any]) -> list[Part]:
-    """PyTorch's own profile, by operator."""
+    """PyTorch's own profile, by operator, of as many calls as take a second."""
     from torch.profiler import ProfilerActivity, profile
 
+    started = time.perf_counter()
     call()
+    turns = max(1, min(TURNS, int(1 / (time.perf_counter() - started))))
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        for _ in range(TURNS):
+        for _ in range(turns):
             call()
-    return [(f"{each.key} x{each.count // TURNS}", each.self_cpu_time_total * 1e-6 / TURNS) for each in profiled.key_averages()]
+    return [(f"{each.key} x{each.count // turns}", each.self_cpu_time_total * 1e-6 / turns) for each in profiled.key_averages()]
