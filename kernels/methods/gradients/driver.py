@@ -33,8 +33,10 @@ Array = np.ndarray
 
 
 @njit
-def run_task(task, x, grad, sums, geometry, layouts, block):
-    """All blocks of one split for some channels; `block`: the task's scratch, `sums`: those of all tasks."""
+def run_task(task, arrays, sums, geometry, layouts, block):
+    """All blocks of one split for some channels; arrays: addresses of x, gradient, weights; `block`: the task's scratch, `sums`: those of
+    all tasks."""
+    x, grad, out = arrays
     g = geometry[0]
     rest, split_of = split(task, g.splits)
     rest, oc_split = split(rest, g.oc_splits)
@@ -43,6 +45,8 @@ def run_task(task, x, grad, sums, geometry, layouts, block):
     first_out = oc_split * g.out_share
     outs = min(g.out_share, g.outs - first_out)
     own = sums + (((split_of * g.groups + group) * g.ic_splits + ic_split) * g.outs + first_out) * g.pitch * g.itemsize
+    if g.in_place:
+        own = out + ((group * g.outs + first_out) * g.ins + ic_split * g.share) * g.itemsize
     first, last = split(split_of * g.blocks, g.splits)[0], split((split_of + 1) * g.blocks, g.splits)[0]
     micro_panels = block + g.micro_panels_offset
     for b in range(first, last):
@@ -56,11 +60,12 @@ def run_task(task, x, grad, sums, geometry, layouts, block):
 
 
 @region
-def run_tasks(task, thread, x, grad, scratch, geometry, layouts):
-    """One task; x, grad and scratch are handles, geometry and layouts records."""
+def run_tasks(task, thread, x, grad, out, scratch, geometry, layouts):
+    """One task; x, grad, out and scratch are handles, geometry and layouts records."""
     block = pointed(scratch)
     sums = block + geometry[0].threads * geometry[0].scratch_bytes
-    run_task(task, pointed(x), pointed(grad), sums, geometry, layouts, block + thread * geometry[0].scratch_bytes)
+    arrays = pointed(x), pointed(grad), pointed(out)
+    run_task(task, arrays, sums, geometry, layouts, block + thread * geometry[0].scratch_bytes)
 
 
 @njit
@@ -142,6 +147,9 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     sides = [_side(problem, part, lanes) for part in (block, last)]
     layouts = np.concatenate([PositionSide.packed(**values) for values, _ in sides])
     pitch = max(values["vectors_each"] for values, _ in sides) * lanes
+    # of one tap, whole vectors of sums are rows of the weights as they lie
+    in_place = problem.taps == 1 and block.splits == 1 and ins % lanes == 0 and block.channels % lanes == 0
+    pitch = ins if in_place else pitch
     positions = block.images * block.rows * block.columns
     packed_bytes = whole((max(values["image_pitch"] for values, _ in sides) * block.images + 2 * lanes) * size)
     micro_panels_bytes = whole((-(-block.outs // lanes) * lanes * positions + lanes) * size)
@@ -149,7 +157,7 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     tasks = problem.groups * ic_splits * oc_splits * block.splits
     used = min(threads, tasks)
     rows_of_sums = problem.groups * ic_splits * outs
-    sums_bytes = whole(block.splits * rows_of_sums * pitch * size)
+    sums_bytes = 0 if in_place else whole(block.splits * rows_of_sums * pitch * size)
     scratch_bytes = packed_bytes + micro_panels_bytes
     scratch = Scratch(used * scratch_bytes + sums_bytes)
     shares = {block.outs, outs - (oc_splits - 1) * block.outs}
@@ -161,9 +169,10 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
         share=block.channels, oc_splits=oc_splits, out_share=block.outs, splits=block.splits, images=block.images, rows=block.rows,
         columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
         blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m, tiles=tiles.ctypes.data, tiles_each=tiles.shape[1],
-        pitch=pitch, rows_of_sums=rows_of_sums, micro_panels_offset=packed_bytes, scratch_bytes=scratch_bytes, threads=used,
+        pitch=pitch, in_place=in_place, rows_of_sums=rows_of_sums, micro_panels_offset=packed_bytes, scratch_bytes=scratch_bytes,
+        threads=used,
     )  # fmt: skip
-    launch = run_tasks.ready(0, 0, 0, geometry, layouts)
+    launch = run_tasks.ready(0, 0, 0, 0, geometry, layouts)
     write = write_rows.ready(0, 0, geometry, layouts)
     keep_alive: Any = ([tables for _, tables in sides], tiles)
 
@@ -173,8 +182,9 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
 
         def run(x: Array, out: Array, keep_alive: Any = (grad, keep_alive)) -> None:
             buffer = scratch.take()
-            launch(used, tasks, handle(x), grad_handle, handle(buffer), geometry, layouts)
-            write(used, rows_of_sums, handle(out), handle(buffer), geometry, layouts)
+            launch(used, tasks, handle(x), grad_handle, handle(out), handle(buffer), geometry, layouts)
+            if not in_place:
+                write(used, rows_of_sums, handle(out), handle(buffer), geometry, layouts)
             scratch.give(buffer)
 
         return run

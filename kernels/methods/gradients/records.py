@@ -76,6 +76,7 @@ class PositionBlocks(PackedPlanes, Tasks):
     oc_splits = integer("into how many tasks a group's output channels are split")
     out_share = integer("output channels of one")
     rows_of_sums = integer("of a split")
+    in_place = integer("whether sums lie where the weights do")
     micro_panels_offset = address("of the packed gradient in a thread's scratch")
 
 
