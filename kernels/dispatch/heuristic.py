@@ -41,7 +41,7 @@ def _named(problem: Problem, name: str, threads: int) -> Choice:
     """The implementation of that name, or its variant where a colon and one follow."""
     name, _, variant = name.partition(":")
     whole = registry.get(problem, name)
-    implementation = whole.variants(problem, threads).get(variant) if variant else whole
+    implementation = (whole.variants(problem, threads).get(variant) or whole.named_variant(problem, variant)) if variant else whole
     if implementation is None:
         known = ", ".join(whole.variants(problem, threads)) or "none"
         raise ProblemError(f"{problem.op}: implementation {name!r} has no variant {variant!r} for this problem; it has {known}")

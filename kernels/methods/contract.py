@@ -30,7 +30,7 @@ class Implementation:
     prepare_adjoint: prepare for the weights of the layer that the problem is the adjoint of, (c_in, c_out/groups, *kernel), whose taps
     count in reverse, of stride 1; None, or what it gives is, where they must be laid out anew first.
     variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
-    for measuring.
+    for measuring. named_variant(problem, variant): one that is not worth measuring, but may be named.
     local: whether every output is a sum of its own window's products and nothing else, so that its error is a share of theirs, and a NaN
     or inf reaches no other output.
     estimate(problem): seconds of one core for a problem done as it stands, which only need to rank; None: "auto" never takes the method.
@@ -61,6 +61,7 @@ class Implementation:
     prepare_unpacked: Callable[[Any, int], Prepared] | None = None
     prepare_adjoint: Callable[[Any, int], Prepared | None] | None = None
     variants: Callable[[Any, int], dict[str, Implementation]] = lambda problem, threads: {}
+    named_variant: Callable[[Any, str], Implementation | None] = lambda problem, variant: None
     local: bool = True
     estimate: Callable[[Any], float] | None = None
     lowering_cycles: Callable[[Any], float] = lambda problem: 0.0

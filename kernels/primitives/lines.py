@@ -46,6 +46,7 @@ class LoadLines(NamedTuple):
     step: int  # elements from row to row (ALONG: 1)
     start: int  # added to every lane's first position
     stride: int  # positions from row to row
+    limit: int  # positions from here on are zeros too, in every lane
 
 
 @emitter
@@ -61,12 +62,14 @@ def _emit_load(w: VectorBuilder, p: LoadLines) -> None:
             lines = []
             for lane in range(p.lanes):
                 base, first, size = (w.load_index(table, i64(lane)) for table in tables)
+                size = _less(w, size, p.limit)
                 mask = w.between(b.add(b.add(first, p.start), t), i64(0), size)
                 lines.append(w.load_first(w.at(source, b.add(base, t)), mask))
             for i, row in enumerate(w.interleaved(lines)):
                 w.store(row, w.at(to, b.mul(b.add(t, i64(i)), i64(p.lanes))))
         return
     base, first, size = (w.load_indices(table) for table in tables)
+    size = _less(w, size, w.splat_index(p.limit))
     leading = w.load_index(p.offsets, i64(0))
     with w.loop(p.numbers) as t:
         position = b.add(first, w.splat_index(b.add(p.start, b.mul(t, p.stride))))

@@ -28,7 +28,7 @@ Interval = tuple[int, int]
 class Slide:
     """A window of `kernel` taps, `dilation` apart, that steps by `stride` over an input with `before` and `after` zeros at its ends; with
     `ceil` the last window may overhang. transposed: every input is scattered instead, before and after are cropped, `more` outputs are
-    appended.
+    appended. together: outputs come so many at once, the first time `lead` fewer.
 
     >>> layer = Slide(3, stride=2, before=1, after=1)
     >>> layer.length(9), layer.ready(9), layer.until(4), layer.needs(2, 4)
@@ -43,6 +43,8 @@ class Slide:
     transposed: bool = False
     more: int = 0
     ceil: bool = False
+    together: int = 1
+    lead: int = 0
 
     @property
     def reach(self) -> int:
@@ -57,7 +59,7 @@ class Slide:
     @property
     def grid(self) -> int:
         """Inputs by which the layer can be moved so that its outputs move by whole numbers."""
-        return 1 if self.transposed else self.stride
+        return 1 if self.transposed else self.stride * self.together
 
     @property
     def held(self) -> int:
@@ -78,13 +80,18 @@ class Slide:
         """Outputs that the first n inputs decide."""
         if self.transposed:
             return max(0, n * self.stride - self.before - self.held) if n else 0
-        return max(0, (n + self.before - self.reach) // self.stride + 1) if n else 0
+        return self.whole(max(0, (n + self.before - self.reach) // self.stride + 1)) if n else 0
+
+    def whole(self, outputs: int) -> int:
+        """Of the first outputs, those that have come."""
+        return max(0, (outputs + self.lead) // self.together * self.together - self.lead)
 
     def until(self, output: int) -> int:
         """How many inputs decide this output."""
         if self.transposed:
             return (output + self.before + self.held) // self.stride + 1
-        return output * self.stride - self.before + self.reach
+        last = ((output + self.lead) // self.together + 1) * self.together - 1 - self.lead  # of those that come with it
+        return last * self.stride - self.before + self.reach
 
     def needs(self, first: int, end: int) -> Interval:
         """The inputs that the outputs [first, end) see; empty (low >= high) where there are none."""

@@ -1,7 +1,7 @@
 """What a stream is made of, before it has any memory: the stages of a network, each with its windows along time. Clones share these.
 
-Methods whose sums depend on where a signal is cut (fft, winograd, BLAS products) are not taken: a stream gives what the whole signal
-gives, to the bit.
+Methods whose sums depend on where a signal is cut (winograd, BLAS products, fft but for segments that are fixed) are not taken: a stream
+gives what the whole signal gives, to the bit.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from kernels.problem.errors import RefusedError
 from kernels.problem.halo import Chain, Fork, Part, Slide
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
+from kernels.streaming.segmenting import segments_for
 from kernels.streaming.sliding import Sliding
 
 Array = np.ndarray
@@ -70,7 +71,7 @@ class Windows:
     threads: int
     pool: Sliding | None = None
     cut: bool = True
-    plans: dict[Problem, Plan] = dataclasses.field(default_factory=dict)
+    plans: dict[tuple[Problem, int], Plan] = dataclasses.field(default_factory=dict)
     making: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     @functools.cached_property
@@ -95,22 +96,27 @@ class Windows:
     @property
     def taken(self) -> str:
         """The implementations of the plans that were made, for people."""
+        if self.sliding.segments:
+            return f"fft:{self.sliding.segments}"
         names = sorted({plan.implementation for plan in self.plans.values()})
         return "/".join(names) or "none yet"
 
-    def plan(self, problem: Problem) -> Plan:
-        """A plan for one length of blocks; recent ones are kept with their packed weights."""
-        return self.plans.get(problem) or self._made(problem)
+    def plan(self, problem: Problem, lead: int = 0) -> Plan:
+        """A plan for one length of blocks; recent ones are kept with their packed weights. lead: by how much the first segment is short."""
+        return self.plans.get((problem, lead)) or self._made(problem, lead)
 
-    def _made(self, problem: Problem) -> Plan:
+    def _made(self, problem: Problem, lead: int) -> Plan:
         with self.making, named(self.stage.index):
-            found = self.plans.get(problem)
+            found = self.plans.get((problem, lead))
             if found is None:
                 if len(self.plans) >= PLANS:
                     self.plans.pop(next(iter(self.plans)))
-                name = steady(problem, self.implementation) if self.cut else self.implementation
+                if segments := self.sliding.segments:
+                    name = f"fft:{dataclasses.replace(segments, lead=lead)}"
+                else:
+                    name = steady(problem, self.implementation) if self.cut else self.implementation
                 signature = Signature(problem.x_shape, problem.out_shape, np.dtype(problem.dtype), 2)
-                found = self.plans[problem] = Plan(Descriptor(problem, signature, name, self.threads), self.operands.copy())
+                found = self.plans[problem, lead] = Plan(Descriptor(problem, signature, name, self.threads), self.operands.copy())
             return found
 
 
@@ -174,25 +180,41 @@ class Joined:
         return "add" in self.stage.words
 
 
-def parts(stages: Sequence[Stage], axis: int, dtype: np.dtype, threads: int, *, cut: bool = True) -> tuple[Any, ...]:
+def parts(
+    stages: Sequence[Stage], axis: int, dtype: np.dtype, threads: int, *, cut: bool = True, block: int | None = None
+) -> tuple[Any, ...]:
     """The parts of stages as they were read, fused here. axis: that of time, counted from the end. cut: as in `Windows`; then pools are
-    computed apart from the convolutions before them. Raises RefusedError where a layer cannot stream."""
-    return _parts(fuse(stages, Choosing(threads)), axis, dtype, threads, cut)
+    computed apart from the convolutions before them. block: the usual number of inputs of a block. Raises RefusedError where a layer cannot
+    stream."""
+    return _parts(fuse(stages, Choosing(threads)), _Asked(axis, dtype, threads, cut, block), ())
 
 
-def _parts(stages: Sequence[Stage], axis: int, dtype: np.dtype, threads: int, cut: bool) -> tuple[Any, ...]:
+class _Asked(NamedTuple):
+    """What `parts` was asked for."""
+
+    axis: int
+    dtype: np.dtype
+    threads: int
+    cut: bool
+    block: int | None
+
+
+def _parts(stages: Sequence[Stage], asked: _Asked, before: tuple[Part, ...]) -> tuple[Any, ...]:
+    """before: what the input of the first stage has been through."""
+    axis, dtype, threads, cut, _ = asked
     found: list[Any] = []
     for stage in stages:
         with named(stage.index):
             if isinstance(stage, Window):
-                found += _windows(stage, axis, threads, cut)
+                found += _windows(stage, asked, (*before, *(part.halo for part in found)))
             elif isinstance(stage, Pointwise):
                 found.append(Elements(stage, _in_place(stage, axis, dtype, threads)))
             elif isinstance(stage, Linear):
                 bias = None if stage.bias is None else np.array(stage.bias, dtype)
                 found.append(Rows(stage, np.array(stage.weight, dtype, order="C"), bias, threads, cut))
             elif isinstance(stage, Join):
-                branches = tuple(_parts(branch, axis, dtype, threads, cut) for branch in stage.branches)
+                here = (*before, *(part.halo for part in found))
+                branches = tuple(_parts(branch, asked, here) for branch in stage.branches)
                 found.append(Joined(stage, branches, Fork(tuple(chain(branch) for branch in branches))))
             else:
                 assert isinstance(stage, Flatten)
@@ -205,16 +227,21 @@ def chain(found: Sequence[Any]) -> Chain:
     return Chain(tuple(part.halo for part in found))
 
 
-def _windows(stage: Window, axis: int, threads: int, cut: bool) -> list[Windows]:
+def _windows(stage: Window, asked: _Asked, before: tuple[Part, ...]) -> list[Windows]:
     """A convolution or a pool; where blocks are cut anywhere, the pool in a convolution's epilogue apart from it."""
+    axis, _, threads, cut, block = asked
     problem, operands, name = stage.asked.problem, stage.asked.operands.copy(), stage.implementation
     pool = Sliding(pool_problem(problem), axis) if isinstance(problem, Conv) and problem.pool else None
     if pool:
         assert isinstance(problem, Conv)
         problem = dataclasses.replace(problem, pool=None)
-    if cut:
+    sliding = Sliding(problem, axis)
+    segments = segments_for(sliding, name, before, block, threads) if cut else None
+    if segments:
+        sliding = Sliding(problem, axis, segments)
+    elif cut:
         steady(problem, name)  # refused now, not at the first block
-    found = [Windows(stage, Sliding(problem, axis), operands, name, threads, None if cut else pool, cut)]
+    found = [Windows(stage, sliding, operands, name, threads, None if cut else pool, cut)]
     if pool and cut:
         found.append(Windows(stage, pool, Operands(), "auto", threads))
     for each in found:

@@ -17,7 +17,7 @@ from kernels.runtime.jit import entry
 from kernels.runtime.scratch import aligned, handle
 from kernels.streaming.moving import append
 from kernels.streaming.parts import Elements, Rows, Windows
-from kernels.streaming.sliding import At
+from kernels.streaming.sliding import At, Move
 
 Array = np.ndarray
 Next = Callable[[Array, int], None]  # takes a block and its length along time
@@ -125,7 +125,7 @@ class Sliding:
         if move.problem:
             window = self.kept().reshape(move.problem.x_shape)
             y = np.empty(move.problem.out_shape, self.dtype)
-            self.part.plan(move.problem).run(window, y)
+            self.part.plan(move.problem, move.lead).run(window, y)
             self._next(y, move.outputs)
 
     def kept(self) -> Array:
@@ -169,6 +169,12 @@ class Sliding:
             self._y = numbers(2 * outputs, self.dtype)
         self._now = self._state(now.at, now.held, now.dropped)
 
+    def _run(self, move: Move, axis: int) -> Callable[..., None]:
+        """What computes a move's outputs."""
+        assert move.problem is not None
+        run, shape = self.part.plan(move.problem, move.lead).run, move.problem.out_shape
+        return run if shape[axis] == move.outputs else _first(run, shape, axis, move.outputs)
+
     def _step(self, m: int) -> Step:
         move = self.part.sliding.advance(self._now.at, m)
         (rows, inner, _), wide = self._in, self._out
@@ -177,11 +183,23 @@ class Sliding:
         in_place = not kept and not move.skipped and move.dropped == m and move.problem is not None
         moved = (self._window.ctypes.data, rows, inner * self.dtype.itemsize, now.dropped, now.held, kept, move.skipped, m)
         after = self._state(move.after, 0 if in_place else move.inputs, 0 if in_place else move.dropped)
-        run = self.part.plan(move.problem).run if move.problem else None
+        run = self._run(move, axis=self.part.sliding.axis) if move.problem else None
         window = self._in.array(self._window, move.inputs)
         step = Step(None if in_place else moved, run, window, wide.array(self._y, move.outputs), move.outputs, after)
         now.steps[m] = step
         return step
+
+
+def _first(run: Callable[..., None], shape: tuple[int, ...], axis: int, outputs: int) -> Callable[..., None]:
+    """A run that gives more outputs than whole segments have, of which the first are handed on."""
+    place: Any = (..., slice(outputs), *(slice(None),) * (-axis - 1))
+
+    def cut(x: Array, y: Array) -> None:
+        whole = np.empty(shape, y.dtype)
+        run(x, whole)
+        np.copyto(y, whole[place].reshape(y.shape))
+
+    return cut
 
 
 class Positions:

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 from typing import NamedTuple
 
+from kernels.methods.fft.segments import Segments
 from kernels.problem.conv import Conv, ConvTranspose, Problem
 from kernels.problem.errors import RefusedError
 from kernels.problem.halo import Slide
@@ -19,18 +20,19 @@ from kernels.problem.pool import AdaptivePool, Pool
 
 
 class At(NamedTuple):
-    """Between two blocks: inputs kept, inputs still to come that no window sees, padding that the next window reaches into, and outputs of
-    a transposed layer to the left of the next one that the kept inputs also reach."""
+    """Between two blocks: inputs kept, inputs still to come that no window sees, padding that the next window reaches into, outputs of a
+    transposed layer to the left of the next one that the kept inputs also reach, and by how many outputs the first segment is short."""
 
     kept: int
     skip: int
     before: int
     crop: int
+    lead: int = 0
 
 
 class Move(NamedTuple):
     """One block: the inputs that no window sees, how many are then there with those kept, the problem to compute on them (None: no output
-    is complete), its outputs, how many inputs are not needed any more, and the state afterwards."""
+    is complete), its outputs, how many inputs are not needed any more, the state afterwards, and by how much the first segment is short."""
 
     skipped: int
     inputs: int
@@ -38,14 +40,16 @@ class Move(NamedTuple):
     outputs: int
     dropped: int
     after: At
+    lead: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Sliding:
-    """A problem along one of its spatial axes (counted from the end), of whatever length."""
+    """A problem along one of its spatial axes (counted from the end), of whatever length. segments: that its outputs are computed in."""
 
     problem: Problem
     axis: int
+    segments: Segments | None = None
 
     @functools.cached_property
     def slide(self) -> Slide:
@@ -58,7 +62,8 @@ class Sliding:
         if isinstance(problem, ConvTranspose):
             return Slide(kernel, stride, dilation, before, after, transposed=True, more=problem.output_padding[i])
         ceil = isinstance(problem, Pool) and problem.ceil_mode
-        slide = Slide(kernel, stride, dilation, before, after, ceil=ceil)
+        together, lead = (self.segments.outputs, self.segments.lead) if self.segments else (1, 0)
+        slide = Slide(kernel, stride, dilation, before, after, ceil=ceil, together=together, lead=lead)
         if ceil and self._overhangs_elsewhere():
             raise RefusedError("ceil_mode overhangs along another axis than time too; pad that axis at its end instead")
         if max(before, after) >= slide.reach:
@@ -78,7 +83,7 @@ class Sliding:
     def begin(self) -> At:
         """Before the first block."""
         slide = self.slide
-        return At(0, 0, 0, slide.before) if slide.transposed else At(0, 0, slide.before, 0)
+        return At(0, 0, 0, slide.before) if slide.transposed else At(0, 0, slide.before, 0, slide.lead)
 
     def of_length(self, inputs: int, padding: tuple[int, int] = (0, 0), more: int = 0, *, ceil: bool = False) -> Problem:
         """The problem on so many inputs."""
@@ -115,12 +120,13 @@ class Sliding:
             dropped = max(0, min(-((slide.reach - 1 - end) // slide.stride), end // slide.stride, inputs - 1))
             return Move(skipped, inputs, problem, count, dropped, At(inputs - dropped, 0, 0, end - dropped * slide.stride))
         count = max(0, (at.before + inputs - slide.reach) // slide.stride + 1)
+        count = dataclasses.replace(slide, lead=at.lead).whole(count)
         if not count:
             return Move(skipped, inputs, None, 0, 0, at)
         start = count * slide.stride - at.before  # of the next window
         dropped = min(max(start, 0), inputs)
         after = At(inputs - dropped, max(start - inputs, 0), max(-start, 0), 0)
-        return Move(skipped, inputs, self.of_length(inputs, (at.before, 0)), count, dropped, after)
+        return Move(skipped, inputs, self.of_length(inputs, (at.before, 0)), count, dropped, after, at.lead)
 
     def finish(self, at: At) -> Move:
         """What the end completes."""
@@ -132,7 +138,7 @@ class Sliding:
         else:
             count = dataclasses.replace(slide, before=at.before).length(inputs)
             problem = self.of_length(inputs, (at.before, slide.after), ceil=slide.ceil) if inputs and count > 0 else None
-        return Move(0, inputs, problem, count if problem else 0, inputs, done)
+        return Move(0, inputs, problem, count if problem else 0, inputs, done, at.lead)
 
     def bounds(self, first: int, end: int, n: int) -> tuple[int, int]:
         """The inputs [low, high) of n from which the outputs [first, end) are computed."""

@@ -5,6 +5,7 @@ Layers are read and fused as `kernels.sequence` does; `parts` are what a stream 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as List
 from fractions import Fraction
 from typing import Any
@@ -123,7 +124,8 @@ class Stream:
         twin, made = Stream(self._made), self._made
         zeros = np.zeros((*made.before, block, *made.behind), made.computed)
         field = self.receptive_field + self.latency
-        for _ in range(2 * made.chain.grid + -(-field // block) + 1):
+        repeats = made.chain.grid // math.gcd(made.chain.grid, block)  # blocks after which all states come back
+        for _ in range(2 * repeats + -(-field // block) + 1):
             twin(zeros)
         twin.finish()
 
@@ -132,7 +134,7 @@ class Stream:
         made = self._made
         head = f"{made.shape} {made.computed}, {made.threads} thread{'s' * (made.threads > 1)}, latency {self.latency}, ratio {self.ratio}"
         rows = [head, *_lines(made.parts)]
-        why = "fft, winograd, im2col and averages by window are not taken: their sums depend on where the signal is cut"
+        why = "fft in other segments, winograd, im2col, averages by window are not taken: their sums depend on where the signal is cut"
         return "\n".join([*rows, why])
 
     def __repr__(self) -> str:
@@ -187,11 +189,13 @@ class Stream:
 class _Made:
     """What streams of the same network share: the parts with their packed weights, shapes, and the arithmetic."""
 
-    def __init__(self, layers: Any, given: Any, axis: int, implementation: str, threads: int | None, dtype: Any) -> None:
+    def __init__(
+        self, layers: Any, given: Any, axis: int, implementation: str, threads: int | None, dtype: Any, block: int | None = None
+    ) -> None:
         from kernels.streaming import parts  # brings Numba
 
         load()
-        self.made_of = owned(layers), given, axis, implementation, threads, np.dtype(input_dtype("stream", dtype)).str
+        self.made_of = owned(layers), given, axis, implementation, threads, np.dtype(input_dtype("stream", dtype)).str, block
         self.threads = thread_count("stream", threads)
         self.axis, shape = _axis(given, axis)
         self.shape = tuple(shape)
@@ -199,13 +203,14 @@ class _Made:
         check(layers, len(shape), self.axis)
         read = read_along(layers, self.shape, implementation, input_dtype("stream", dtype))
         stages, self.computed, self.returned = read.stages, read.computed, read.returned
-        self.parts = parts.parts(stages, self.axis, self.computed, self.threads)
+        self.parts = parts.parts(stages, self.axis, self.computed, self.threads, block=block)
         self.chain = parts.chain(self.parts)
         self.before, self.behind = self.shape[: self.axis], self.shape[len(shape) + self.axis + 1 :]
         last = stages[-1].out_shape if stages else shape
         self.whole = (slice(None),) * (len(last) + self.axis)  # of the axes before time
         self._last = last[: self.axis], last[len(last) + self.axis + 1 :]
-        self.signature = (self.shape, self.axis, str(self.computed), tuple((*stage.where, *stage.words) for stage in stages))
+        layers = tuple((*stage.where, *stage.words) for stage in stages)
+        self.signature = (self.shape, self.axis, str(self.computed), layers, str(self.chain))
 
     def out(self, count: int) -> tuple[int, ...]:
         """The shape of so many outputs."""
@@ -258,13 +263,14 @@ def stream(
     transposed), pools, batch norms, activations, linear layers along another axis than time, branches that are added or concatenated
     (aligned by delay). shape: (N, C, *spatial) with None for time, which is `axis`. block: the usual number of inputs, for which all plans
     are made now; blocks of any length may come. implementation: for convolutions whose layer names none; "auto" takes the faster of
-    direct and depthwise, which sum alike wherever blocks are cut. threads: 1 keeps blocks of a few milliseconds away from thread launches;
-    None: every core.
+    direct and depthwise, which sum alike wherever blocks are cut, and, where blocks have a usual length, of fft in segments that end where
+    such blocks do: then nothing comes later with them, with shorter blocks up to a segment, which `latency` holds. threads: 1 keeps
+    blocks of a few milliseconds away from thread launches; None: every core.
 
     The outputs of all blocks and of `finish()`, joined, are those of one call on the whole signal with the same methods, to the bit: of
-    `kernels.sequence(..., implementation="direct")` whose average pools name "jit". Raises RefusedError with the layer's index for what
-    needs the whole signal: global and adaptive pools, "same" padding of a stride, flattening, methods whose sums depend on the cut;
-    ProblemError as `kernels.sequence` does.
+    `kernels.sequence(..., implementation="direct")` whose average pools name "jit"; layers in segments are called as explain() says, e.g.
+    "fft:w columns 128, segments of 64 from -31". Raises RefusedError with the layer's index for what needs the whole signal: global and
+    adaptive pools, "same" padding of a stride, flattening, methods whose sums depend on the cut; ProblemError as `kernels.sequence` does.
 
     >>> from kernels import layer
     >>> s = stream([layer("conv1d", np.ones((1, 1, 3), np.float32), padding=1), layer("max_pool1d", 2)], shape=(1, 1, None))
@@ -275,7 +281,9 @@ def stream(
     """
     if not isinstance(implementation, str):
         raise ProblemError(f"stream: implementation is {implementation!r}, must be a name")
-    made = Stream(_Made(layers, shape, axis, implementation, threads, dtype))
     if block is not None:
-        made.warm(max(1, per_axis("stream", "block", block, 1)[0]))
+        block = max(1, per_axis("stream", "block", block, 1)[0])
+    made = Stream(_Made(layers, shape, axis, implementation, threads, dtype, block))
+    if block is not None:
+        made.warm(block)
     return made

@@ -283,7 +283,7 @@ def test_lines_in_and_out(way: int, lanes: int, dtype: str) -> None:
         firsts[:] = -2
     places = np.stack([np.arange(lanes) * pitch + firsts * step, firsts, sizes]).astype(np.int64)
     rows = Guarded((-(-count // lanes) * lanes, lanes), dtype)
-    invoke(lines.load_lines(way, lanes, size), way, lanes, size, at(rows.array), count, at(x.array), at(places), step, 0, 1)
+    invoke(lines.load_lines(way, lanes, size), way, lanes, size, at(rows.array), count, at(x.array), at(places), step, 0, 1, 1 << 62)
     stored = x.array.reshape(length, lanes).T if way == lines.NEIGHBOURS else x.array.reshape(lanes, length)
     expected = np.zeros((count, lanes), dtype)
     for t, lane in itertools.product(range(count), range(lanes)):

@@ -25,6 +25,7 @@ from kernels.cost.memory import L2_BYTES, L3_BYTES, MEMORY_BYTES, STREAMED, far_
 from kernels.cost.tables import row
 from kernels.cost.variants import rivals
 from kernels.methods.fft.scipy_blocking import layout
+from kernels.methods.fft.segments import Segments
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import machine
 
@@ -109,6 +110,8 @@ def _resized(old: Conv, block: Blocking | None, problem: Conv, threads: int, var
     """The blocking of another problem of the class for this one: the same length of transforms."""
     if block is None:
         return None
+    if Segments.read(variant):
+        raise Anew
     spec, out = machine(), problem.conv_size[block.axis]
     reach, column = taps(problem, block.axis).reach, problem.c_in * frequencies(block.length) * 2 * problem.itemsize
     phases = len(taps(problem, block.axis).phases)
@@ -139,7 +142,9 @@ def _same_route(old: Conv, block: Blocking | None, problem: Conv, variant: str =
 @by_class(_resized)
 def best(problem: Conv, threads: int, variant: str = "") -> Blocking | None:
     """The blocking with the lowest estimate; None where there is none. variant: of this one, if there is one."""
-    if variant:
+    if fixed := Segments.read(variant):
+        found = [*candidates(problem, threads, fixed)]
+    elif variant:
         found = [*candidates(problem, threads), *partitioned(problem, threads)]
         found = [block for block in found if variant_of(block) == variant] or found
     else:
@@ -179,22 +184,26 @@ def summands(problem: Conv, block: Blocking) -> int:
     return problem.c_in // problem.groups * len(taps(problem, block.axis).phases) * len(shifts(problem, block).index)
 
 
-def table(problem: Conv, threads: int) -> list[Blocking]:
+def table(problem: Conv, threads: int, fixed: Segments | None = None) -> list[Blocking]:
     """Every blocking of whole kernels that is considered, with its estimate: one record for each axis and what lies in the lanes, whose
-    other fields are arrays."""
+    other fields are arrays. fixed: into these segments."""
     spec = machine()
     lanes, size = spec.lanes(problem.itemsize), problem.itemsize
     outs, found = problem.c_out // problem.groups, []
     for axis in (0, 1):
         along, across, out = taps(problem, axis), taps(problem, 1 - axis), problem.conv_size[axis]
-        if along.reach == 0:
+        if along.reach == 0 or (fixed and fixed.axis != axis):
             continue
         planes = problem.c_in * len(along.phases) * len(across.phases)
         columns = problem.conv_size[1 - axis] + across.reach
         for oc_lanes in sorted({False, problem.groups == 1 and problem.kernel[1 - axis] == 1}):
+            if fixed and fixed.oc_lanes != oc_lanes:
+                continue
             rows = []
-            for length in lengths(out, along.reach):
-                outputs = min(length - along.reach, out)
+            divided = [(length, min(length - along.reach, out)) for length in lengths(out, along.reach)]
+            for length, outputs in [(fixed.length, fixed.outputs)] if fixed else divided:
+                if outputs > length - along.reach:
+                    continue
                 segments, f = -(-out // outputs), frequencies(length)
                 segment = columns * planes * f * 2 * size
                 block_segments = max(1, min(problem.n * segments, spec.l3 // 3 // segment))
@@ -218,9 +227,9 @@ def table(problem: Conv, threads: int) -> list[Blocking]:
     return found
 
 
-def candidates(problem: Conv, threads: int) -> Iterator[Blocking]:
+def candidates(problem: Conv, threads: int, fixed: Segments | None = None) -> Iterator[Blocking]:
     """The same one by one."""
-    return (row(block, i) for block in table(problem, threads) for i in range(np.size(block.m)))
+    return (row(block, i) for block in table(problem, threads, fixed) for i in range(np.size(block.m)))
 
 
 def partitioned(problem: Conv, threads: int) -> Iterator[Blocking]:

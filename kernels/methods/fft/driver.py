@@ -49,10 +49,10 @@ def one_in(task, x, spectra, tables, geometry, segment, block):
         column = segment * g.segment_columns + shift
         if column >= tables.shifts.shape[0]:
             return
-        offset, start = tables.shifts[column]
+        offset, start, limit = tables.shifts[column]
         entry, at = vector, (2 * shift * g.column_stride + vector * g.lanes)
     else:
-        offset, start = tables.shifts[shift]
+        offset, start, limit = tables.shifts[shift]
         phase, v = split(vector, g.vectors)
         entry = phase * g.all_vectors + split(segment, g.block_segments)[0] * g.vectors + v
         at = 2 * (shift * g.phases_across + phase) * g.columns + v * g.lanes
@@ -62,6 +62,7 @@ def one_in(task, x, spectra, tables, geometry, segment, block):
         LoadLines(
             way=way, lanes=g.lanes, itemsize=size, rows=block, numbers=g.length, x=x + offset * size,
             offsets=tables.offsets[entry].ctypes.data, step=g.step_in, start=start, stride=g.stride,
+            limit=limit,
         ),
     )  # fmt: skip
     transform(tables.passes, block, g.length, g.lanes, size, g.fast)
@@ -191,7 +192,8 @@ def prepare_spectra(problem: Conv, threads: int, block: Blocking, *, adjoint: bo
         weights_task = f * products * 2 * block.tiles * block.m
         inputs, outputs = column_offsets(problem, block, lanes)
         shifts_in = np.array([
-            (c * math.prod(problem.size) + phase * pitch, phase) for c, phase in itertools.product(range(problem.c_in), along.phases)
+            (c * math.prod(problem.size) + phase * pitch, phase, problem.size[block.axis])
+            for c, phase in itertools.product(range(problem.c_in), along.phases)
         ])  # fmt: skip
         shifts_out, plane_numbers = np.zeros((1, 2), np.int64), 0
         vectors = vectors_out = -(-columns // lanes)

@@ -31,11 +31,13 @@ from kernels.methods.fft.blocking import best, by_lines, frequencies, summands, 
 from kernels.methods.fft.driver import prepare_spectra
 from kernels.methods.fft.scipy_blocking import layout
 from kernels.methods.fft.scipy_driver import prepare_tiles
+from kernels.methods.fft.segments import Segments
 from kernels.primitives.activations import codes
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 from kernels.runtime.machine import machine
+from kernels.runtime.scratch import Scratch
 
 Array = np.ndarray
 
@@ -53,6 +55,8 @@ def refuse(problem: Conv, variant: str = "") -> str | None:
     if taken is None:
         return f"stride {problem.stride} is not shorter than the kernel's reach, so no two windows overlap; use direct or im2col"
     block = by_lines(problem, variant)
+    if block is None and Segments.read(variant):
+        return f"transforms of {variant!r} do not go with this kernel: they are too short, or its axis has one tap; use direct or fft"
     if block:
         memory = 2 * problem.itemsize * frequencies(block.length) * problem.c_out * summands(problem, block)
     else:
@@ -92,9 +96,37 @@ def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
         return prepare_tiles(problem, threads)
     block = best(problem, threads, variant)
     assert block is not None
+    segments = Segments.read(variant)
+    if segments and segments.lead:
+        return _from_before(problem, threads, segments)
     if block.partitions and problem.groups > 1:
         return _by_group(problem, threads, variant)
     return prepare_spectra(problem, threads, block)
+
+
+def _from_before(problem: Conv, threads: int, segments: Segments) -> Prepared:
+    """Segments that begin before the first output: of a longer convolution, whose first outputs are dropped."""
+    axis, lead = segments.axis, segments.lead
+    before, after = problem.padding[axis]
+    pairs = list(problem.padding)
+    pairs[axis] = before + lead * problem.stride[axis], after
+    longer = dataclasses.replace(problem, padding=tuple(pairs))
+    found = prepare(longer, threads, str(segments.aligned))
+    scratch = Scratch(math.prod(longer.conv_shape) * problem.itemsize)
+
+    def pack(operands: Operands) -> Run:
+        convolve = found.pack(operands)
+
+        def run(x: Array, out: Array) -> None:
+            buffer = scratch.take()
+            whole = buffer[: scratch.nbytes].view(problem.dtype).reshape(longer.conv_shape)
+            convolve(x, whole)
+            np.copyto(out, whole[:, :, lead:] if axis == 0 else whole[..., lead:])
+            scratch.give(buffer)
+
+        return run
+
+    return dataclasses.replace(found, pack=pack, workspace_bytes=found.workspace_bytes + scratch.nbytes)
 
 
 def _by_group(problem: Conv, threads: int, variant: str) -> Prepared:
@@ -130,11 +162,22 @@ def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     return {name: FFT.as_variant(name, "refuse", "prepare", "error_bound", "fuses") for name in variant_names(problem, threads)}
 
 
+def named_variant(problem: Conv, variant: str) -> Implementation | None:
+    """Fixed segments, which are never faster than free ones and so not measured."""
+    return FFT.as_variant(variant, "refuse", "prepare", "error_bound", "fuses") if Segments.read(variant) else None
+
+
 def estimate(problem: Conv) -> float:
     """The cycles of the route that is taken, and what maps move."""
     block, by_scipy = by_lines(problem), layout(problem)
     cycles = block.cycles if block else by_scipy.cycles if by_scipy else math.inf
     return seconds(cycles + GROUP * problem.n * problem.groups) + map_seconds(problem)
+
+
+def segment_seconds(problem: Conv, threads: int, segments: Segments) -> float | None:
+    """The same for fixed segments; None where a kernel does not fit them."""
+    block = best(problem, threads, str(segments))
+    return None if block is None else seconds(block.cycles + GROUP * problem.n * problem.groups) + map_seconds(problem)
 
 
 def weight_cycles(problem: Conv) -> float:
@@ -148,7 +191,8 @@ def weight_cycles(problem: Conv) -> float:
 
 
 FFT = Implementation(
-    "fft", "conv", refuse, prepare, error_bound, fuses, variants=variants, prepare_adjoint=prepare_adjoint, estimate=estimate,
+    "fft", "conv", refuse, prepare, error_bound, fuses, variants=variants, named_variant=named_variant,
+    prepare_adjoint=prepare_adjoint, estimate=estimate,
     packing=weight_cycles, local=False, mesh_factor=1.1,
 )  # fmt: skip
 registry.add(FFT)

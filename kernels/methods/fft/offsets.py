@@ -25,6 +25,14 @@ def ways_of(offsets: Array, way: int) -> Array:
     return np.where(~live.any(1), -1, np.where(near, NEIGHBOURS, way))
 
 
+def seen_until(problem: Conv, block: Blocking, first: Array) -> Array:
+    """Where what the outputs of a segment see ends, for segments that begin at `first`. What a transform reads beyond counts as zero: no
+    output may depend, not even in its rounding, on inputs that its segment does not see, so that a stream need not wait for them."""
+    axis = block.axis
+    seen = (block.outputs - 1) * problem.stride[axis] + (problem.kernel[axis] - 1) * problem.dilation[axis] + 1
+    return np.clip(first + seen, 0, problem.size[axis])
+
+
 def column_offsets(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, Array]:
     """Where every column begins: (inputs [phase across][vector] of base, first, size by lane; outputs [vector] of base, count by lane),
     offsets in elements from the plane of channel 0 of image 0; each cache block begins with a new vector."""
@@ -39,12 +47,13 @@ def column_offsets(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, A
     pitch = (problem.size[1], 1)
     piece, beside, used = (within * block.span + r, 0 * r, block.span) if block.partitions else (within, r, problem.conv_size[other])
     first = piece * block.outputs * problem.stride[axis] - problem.padding[axis][0]
+    limit = np.full_like(first, problem.size[axis]) if block.partitions else seen_until(problem, block, first)
     inputs = []
     for phase in across.phases:
         position = beside * problem.stride[other] + phase - problem.padding[other][0]
         exists = live & (position >= 0) & (position < problem.size[other])
         base = image * problem.c_in * math.prod(problem.size) + first * pitch[axis] + position * pitch[other]
-        inputs.append(np.stack([base, first, np.where(exists, problem.size[axis], 0)]))
+        inputs.append(np.stack([base, first, np.where(exists, limit, 0)]))
     out_pitch = (problem.conv_size[1], 1)
     start = piece * block.outputs
     base = image * problem.c_out * math.prod(problem.conv_size) + start * out_pitch[axis] + beside * out_pitch[other]
@@ -59,7 +68,7 @@ def column_offsets(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, A
 
 def channel_offsets(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, Array, Array, Array]:
     """The same where lanes hold channels: (inputs [vector of planes], outputs [vector of output channels], and what a column adds to
-    them: input offset and first position, output offset and count)."""
+    them: input offset, first position and limit, output offset and count)."""
     along, axis = taps(problem, block.axis), block.axis
     area, pitch, out_pitch = math.prod(problem.size), (problem.size[1], 1), (problem.conv_size[1], 1)
     phases = np.array(along.phases)
@@ -77,7 +86,8 @@ def channel_offsets(problem: Conv, block: Blocking, lanes: int) -> tuple[Array, 
     position = r * problem.stride[other] - problem.padding[other][0]
     start = segment * block.outputs
     outside = (position < 0) | (position >= problem.size[other])
-    into = image * problem.c_in * area + first * pitch[axis] + position * pitch[other], np.where(outside, problem.size[axis], first)
+    offset = image * problem.c_in * area + first * pitch[axis] + position * pitch[other]
+    into = offset, np.where(outside, problem.size[axis], first), seen_until(problem, block, first)
     out = image * channels * math.prod(problem.conv_size) + start * out_pitch[axis] + r * out_pitch[other]
     count = np.minimum(problem.conv_size[axis] - start, block.outputs)
     by_vector = [np.ascontiguousarray(array.reshape(len(array), -1, lanes).swapaxes(0, 1)) for array in (inputs, outputs)]

@@ -61,7 +61,7 @@ def planes_in_lanes(task, thread, x, out, scratch, geometry):
         g.load,
         LoadLines(
             way=ALONG, lanes=g.lanes, itemsize=size, rows=block, numbers=g.h * g.w, x=pointed(x) + first * g.h * g.w * size, offsets=table,
-            step=1, start=0, stride=1,
+            step=1, start=0, stride=1, limit=g.h * g.w,
         ),
     )  # fmt: skip
     call(
