@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.contenders.base import Prepared
-from benchmarks.contenders.torch_cpu import Torch
+from benchmarks.contenders.torch_cpu import Torch, as_without_ours
 from benchmarks.inputs.tensors import Tensors
 from benchmarks.workloads.layer import Workload
 
@@ -36,6 +36,7 @@ class TorchCompiled(Torch):
         import torch._dynamo
 
         torch.set_num_threads(threads)
+        as_without_ours()
         call = self.call(workload, given)
         x = torch.tensor(given.x)
         torch._dynamo.reset()  # else the eighth shape of a process finds the limit of compilations reached and runs uncompiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -20,6 +21,13 @@ OPS = (
     "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d",
     "global_avg_pool", "global_max_pool", "network",
 )  # fmt: skip
+
+
+def as_without_ours() -> None:
+    """PyTorch's threads wait for work as they do where our library is not: our calls from PyTorch make them sleep."""
+    waiting = sys.modules.get("kernels.torch.waiting")
+    if waiting:
+        waiting.spins()
 
 
 class Torch(Contender):
@@ -55,6 +63,7 @@ class Torch(Contender):
         import torch
 
         torch.set_num_threads(threads)
+        as_without_ours()
         if isinstance(workload, Training):
             return self.backward(workload, given)
         call = self.call(workload, given)

@@ -91,6 +91,7 @@ def compare(
         say(f"{model}: turn {turn + 1} of {turns}")
         for name, each in list(running.items())[:: 1 if turn % 2 == 0 else -1]:
             time.sleep(REST)
+            each.before()
             each.timed()
             seconds[name].append(float(np.median([_timed(each) for _ in range(calls[name])])))
     say(f"{model}: time lines")

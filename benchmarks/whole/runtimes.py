@@ -22,11 +22,12 @@ TURNS = 20  # calls that a time line is the median or mean of
 @dataclass(frozen=True)
 class Running:
     """A model in a runtime: `run()` gives its outputs by name; `timeline()` its parts in their order; `timed()` is what is timed, where
-    that is not `run` itself."""
+    that is not `run` itself; `before()` a turn of calls."""
 
     run: Callable[[], Mapping[str, Array]]
     timeline: Callable[[], list[Part]]
     call: Callable[[], Any] | None = None
+    before: Callable[[], None] = lambda: None
 
     @property
     def timed(self) -> Callable[[], Any]:

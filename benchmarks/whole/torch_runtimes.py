@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.contenders.torch_cpu import as_without_ours
 from benchmarks.whole.runtimes import TURNS, Array, Part, Running
 
 OURS, EAGER, COMPILED = "spectroconv", "pytorch", "torch.compile"
@@ -52,19 +53,22 @@ def makers(module: Any, inputs: Sequence[Any], threads: int) -> dict[str, Callab
     torch.set_num_threads(threads)
     torch._dynamo.reset()
 
-    def running(call: Any, timeline: Callable[[Callable[[], Any]], list[Part]]) -> Running:
+    def running(call: Any, timeline: Callable[[Callable[[], Any]], list[Part]], **more: Any) -> Running:
         def once() -> Any:
             with torch.no_grad():
                 return call(*inputs)
 
-        return Running(lambda: _arrays(once()), lambda: timeline(once), once)
+        return Running(lambda: _arrays(once()), lambda: timeline(once), once, **more)
 
     def ours() -> Running:
         import kernels.torch
 
         return running(torch.compile(module, backend=kernels.torch.spectroconv), lambda call: _steps(call, threads))
 
-    return {OURS: ours, EAGER: lambda: running(module, _profile), COMPILED: lambda: running(torch.compile(module), _profile)}
+    def theirs(call: Any) -> Running:
+        return running(call, _profile, before=as_without_ours)
+
+    return {OURS: ours, EAGER: lambda: theirs(module), COMPILED: lambda: theirs(torch.compile(module))}
 
 
 def _arrays(found: Any) -> Mapping[str, Array]:

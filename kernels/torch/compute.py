@@ -27,7 +27,6 @@ from kernels.torch.arguments import adaptive, convolved, memory_format, pairs, p
 Tensor = torch.Tensor
 Kwargs = dict[str, Any]
 
-_waiting_seen_to = False
 SHAPES = 8  # plans kept for one weight, each with its own packed copy
 
 
@@ -90,10 +89,8 @@ class Note:
 
 def threads() -> int:
     """Threads for a call of ours: as many as PyTorch's own operators would use, which sleep meanwhile."""
-    global _waiting_seen_to
     count = torch.get_num_threads()
-    if count > 1 and not _waiting_seen_to:
-        _waiting_seen_to = True
+    if count > 1 and not waiting.seen_to:
         waiting.sleeps()
     return count
 
