@@ -45,27 +45,26 @@ class Spread(NamedTuple):
     numbers: int
 
 
-@emitter
-def _emit(w: VectorBuilder, p: Spread) -> None:
-    builder, lanes = w.b, p.lanes
-    source, mean = w.pointer(p.x), w.splat(w.load_scalar(w.pointer(p.mean)))
+def squared_distances(w: VectorBuilder, source: ir.Value, numbers: ir.Value, mean: ir.Value) -> ir.Value:
+    """Sum of (source[i] - mean)^2 over i < numbers: a scalar; mean is a vector."""
+    builder, lanes = w.b, w.lanes
     totals = [w.variable(w.zero()) for _ in range(CHAINS)]
 
-    def add(total: ir.Value, numbers: ir.Value) -> None:
-        distance = builder.fsub(numbers, mean)
+    def add(total: ir.Value, loaded: ir.Value) -> None:
+        distance = builder.fsub(loaded, mean)
         w.set(total, w.fma(distance, distance, w.get(total)))
 
-    wide = builder.sdiv(p.numbers, i64(lanes * CHAINS))
+    wide = builder.sdiv(numbers, i64(lanes * CHAINS))
     with w.loop(wide) as block:
         at = builder.mul(block, i64(lanes * CHAINS))
         for k, total in enumerate(totals):
             add(total, w.load(w.at(source, builder.add(at, i64(k * lanes)))))
     done = builder.mul(wide, i64(lanes * CHAINS))
-    single = builder.sdiv(builder.sub(p.numbers, done), i64(lanes))
+    single = builder.sdiv(builder.sub(numbers, done), i64(lanes))
     with w.loop(single) as block:
         add(totals[0], w.load(w.at(source, builder.add(done, builder.mul(block, i64(lanes))))))
     last = builder.add(done, builder.mul(single, i64(lanes)))
-    rest = builder.sub(p.numbers, last)
+    rest = builder.sub(numbers, last)
     with w.when(builder.icmp_signed(">", rest, i64(0))):
         mask = w.first(rest)
         distance = builder.select(mask, builder.fsub(w.load_first(w.at(source, last), mask), mean), w.zero())
@@ -74,7 +73,13 @@ def _emit(w: VectorBuilder, p: Spread) -> None:
     places = [builder.extract_element(pairs, ir.Constant(ir.IntType(32), lane)) for lane in range(lanes)]
     while len(places) > 1:
         places = [builder.fadd(a, b) for a, b in zip(places[::2], places[1::2])]
-    builder.store(places[0], w.pointer(p.to))
+    return places[0]
+
+
+@emitter
+def _emit(w: VectorBuilder, p: Spread) -> None:
+    mean = w.splat(w.load_scalar(w.pointer(p.mean)))
+    w.b.store(squared_distances(w, w.pointer(p.x), p.numbers, mean), w.pointer(p.to))
 
 
 @njit

@@ -48,9 +48,9 @@ class Row(NamedTuple):
     p: int  # bits of a float64
 
 
-@emitter
-def _emit(w: VectorBuilder, row: Row) -> None:
-    builder, lanes, name = w.b, row.lanes, KINDS[row.kind]
+def combined(w: VectorBuilder, name: str, source: ir.Value, numbers: ir.Value) -> ir.Value:
+    """All of source[0:numbers] combined ("sum", "max" or "min"): a scalar."""
+    builder, lanes = w.b, w.lanes
 
     def combine(a: ir.Value, b: ir.Value) -> ir.Value:
         if name == "sum":
@@ -64,20 +64,20 @@ def _emit(w: VectorBuilder, row: Row) -> None:
         better = w.b.fcmp_ordered(">" if name == "max" else "<", a, b)
         return w.b.select(w.b.or_(better, w.b.fcmp_unordered("uno", a, a)), a, b)
 
-    source, neutral = w.pointer(row.x), w.constant(NEUTRAL[name])
+    neutral = w.constant(NEUTRAL[name])
     totals = [w.variable(neutral) for _ in range(CHAINS)]
-    unrolled = builder.sdiv(row.numbers, i64(lanes * CHAINS))
+    unrolled = builder.sdiv(numbers, i64(lanes * CHAINS))
     with w.loop(unrolled) as block:
         at = builder.mul(block, i64(lanes * CHAINS))
         for k, total in enumerate(totals):
             w.set(total, combine(w.get(total), w.load(w.at(source, builder.add(at, i64(k * lanes))))))
     done = builder.mul(unrolled, i64(lanes * CHAINS))
-    single = builder.sdiv(builder.sub(row.numbers, done), i64(lanes))
+    single = builder.sdiv(builder.sub(numbers, done), i64(lanes))
     with w.loop(single) as block:
         at = builder.add(done, builder.mul(block, i64(lanes)))
         w.set(totals[0], combine(w.get(totals[0]), w.load(w.at(source, at))))
     last = builder.add(done, builder.mul(single, i64(lanes)))
-    rest = builder.sub(row.numbers, last)
+    rest = builder.sub(numbers, last)
     with w.when(builder.icmp_signed(">", rest, i64(0))):
         tail = w.load_first(w.at(source, last), w.first(rest), NEUTRAL[name])
         w.set(totals[1], combine(w.get(totals[1]), tail))
@@ -85,9 +85,15 @@ def _emit(w: VectorBuilder, row: Row) -> None:
     remaining = [builder.extract_element(pairs, ir.Constant(ir.IntType(32), lane)) for lane in range(lanes)]
     while len(remaining) > 1:
         remaining = [alone(a, b) for a, b in zip(remaining[::2], remaining[1::2])]
+    return remaining[0]
+
+
+@emitter
+def _emit(w: VectorBuilder, row: Row) -> None:
+    builder, total = w.b, combined(w, KINDS[row.kind], w.pointer(row.x), row.numbers)
     double = builder.bitcast(row.p, ir.DoubleType())
     factor = double if row.itemsize == 8 else builder.fptrunc(double, w.scalar)
-    builder.store(builder.fmul(remaining[0], factor), w.pointer(row.to))
+    builder.store(builder.fmul(total, factor), w.pointer(row.to))
 
 
 @njit

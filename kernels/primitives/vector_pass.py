@@ -7,6 +7,7 @@ memory once, whatever it is made of, and nothing is compiled for a new chain.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -37,6 +38,22 @@ class VectorPass(NamedTuple):
     numbers: int  # of a line
     p: int  # bits of the operation's two numbers
     q: int
+
+
+def each_vector(
+    w: VectorBuilder, x: ir.Value, y: ir.Value, numbers: ir.Value, made: Callable[[ir.Value, ir.Value, ir.Value | None], ir.Value]
+) -> None:
+    """y[i] = made(x[i], i, mask) vector by vector; the mask is that of the last vector where it is incomplete, else None."""
+    builder, lanes = w.b, w.lanes
+    whole = builder.sdiv(numbers, i64(lanes))
+    with w.loop(whole) as block:
+        at = builder.mul(block, i64(lanes))
+        w.store(made(w.load(w.at(x, at)), at, None), w.at(y, at))
+    done = builder.mul(whole, i64(lanes))
+    rest = builder.sub(numbers, done)
+    with w.when(builder.icmp_signed(">", rest, i64(0))):
+        mask = w.first(rest)
+        w.store_first(made(w.load_first(w.at(x, done), mask), done, mask), w.at(y, done), mask)
 
 
 @emitter

@@ -110,7 +110,10 @@ def _softmax_axis(node: Node) -> int:
 
 @operator("Softmax", "LogSoftmax", "Hardmax", infer=same)
 def _softmax(node: Node, x: Array) -> Any:
+    """`scale`, a factor of x, is not ONNX's, but what `passes/softmax_scale` leaves."""
     at = _softmax_axis(node)
+    if "scale" in node.attributes:
+        x = x * x.dtype.type(node.attributes["scale"])
     if node.attributes.get("flattened"):  # before opset 13: everything from the axis on is one row
         shape, x, at = x.shape, x.reshape(math.prod(x.shape[: at % x.ndim]), -1), -1
         return _soft(node, x, at).reshape(shape)

@@ -1,4 +1,5 @@
-"""Normalisations and softmax as reductions and element-by-element steps, which chains and reductions do fast; LSTMs stay whole.
+"""Normalisations and softmax as reductions and element-by-element steps, which chains and reductions do fast; those along rows stay whole,
+since they are done row by row in cache, and so do LSTMs.
 
 Softmax(x) = e / sum(e), e = exp(x - max(x)); a layer, instance or group norm is (x - m) / sqrt(mean((x - m)^2) + eps) * gamma + beta.
 """
@@ -12,6 +13,9 @@ import numpy as np
 
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.operators.registry import OPERATORS
+
+FEW = 8  # numbers of rows that are taken apart: operations on whole lines of them cost less than a call a row
+LONGEST = 4096  # numbers of a layer norm's row: sums of more are those of pieces, which moments take
 
 
 class _Maker:
@@ -80,7 +84,23 @@ def decompose(graph: Graph) -> int:
     return changed
 
 
+def row_axes(node: Node) -> tuple[int, ...] | None:
+    """The last axes, along which a softmax or a layer norm goes as one step row by row; None where it is taken apart."""
+    x, rank = node.x, len(node.x.lengths)
+    axis = int(node.attributes.get("axis", -1)) % max(rank, 1)
+    axes = tuple(range(axis, rank))
+    length = math.prod(x.lengths[axis:])
+    if x.kind not in (np.float32, np.float64) or len(node.outputs) != 1 or length <= FEW or not math.prod(x.lengths):
+        return None
+    if node.op == "Softmax":
+        return axes if axis == rank - 1 or node.attributes.get("flattened") else None
+    numbers = [each for each in node.inputs[1:] if each is not None]
+    return axes if length <= LONGEST and all(each.data is not None and each.data.size == length for each in numbers) else None
+
+
 def _softmax(m: _Maker, node: Node) -> bool:
+    if row_axes(node) is not None:
+        return False
     x, rank = node.x, len(node.x.lengths)
     axis = int(node.attributes.get("axis", -1)) % rank
     axes = list(range(axis, rank)) if node.attributes.get("flattened") else [axis]
@@ -105,6 +125,8 @@ def _normal(m: _Maker, x: Value, axes: list[int], epsilon: float, factors: Any =
 
 
 def _layer_norm(m: _Maker, node: Node) -> bool:
+    if row_axes(node) is not None:
+        return False
     rank = len(node.x.lengths)
     axes = list(range(int(node.attributes.get("axis", -1)) % rank, rank))
     gamma, beta = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None

@@ -19,6 +19,7 @@ from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.pools import Pool, pools_first
 from kernels.network.passes.pools import into_convolutions as pools_into_convolutions
 from kernels.network.passes.siblings import join_siblings
+from kernels.network.passes.softmax_scale import scales_into_softmax
 from kernels.network.passes.weights import hold_weights
 
 
@@ -38,6 +39,7 @@ def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None) ->
     if fuses is not None:
         pools_into_convolutions(graph, fuses)
     named_norms(graph)
+    scales_into_softmax(graph)
     decompose(graph)
     flatten_joins(graph)
     graph.drop_dead()
