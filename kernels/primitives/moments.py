@@ -70,10 +70,7 @@ def squared_distances(w: VectorBuilder, source: ir.Value, numbers: ir.Value, mea
         distance = builder.select(mask, builder.fsub(w.load_first(w.at(source, last), mask), mean), w.zero())
         w.set(totals[1], w.fma(distance, distance, w.get(totals[1])))
     pairs = builder.fadd(builder.fadd(w.get(totals[0]), w.get(totals[1])), builder.fadd(w.get(totals[2]), w.get(totals[3])))
-    places = [builder.extract_element(pairs, ir.Constant(ir.IntType(32), lane)) for lane in range(lanes)]
-    while len(places) > 1:
-        places = [builder.fadd(a, b) for a, b in zip(places[::2], places[1::2])]
-    return places[0]
+    return w.across(pairs, w.add)
 
 
 @emitter

@@ -57,13 +57,6 @@ def combined(w: VectorBuilder, name: str, source: ir.Value, numbers: ir.Value) -
             return w.b.fadd(a, b)
         return w.maximum(a, b) if name == "max" else w.b.fneg(w.maximum(w.b.fneg(a), w.b.fneg(b)))
 
-    def alone(a: ir.Value, b: ir.Value) -> ir.Value:
-        """The same of two numbers; NaN wins."""
-        if name == "sum":
-            return w.b.fadd(a, b)
-        better = w.b.fcmp_ordered(">" if name == "max" else "<", a, b)
-        return w.b.select(w.b.or_(better, w.b.fcmp_unordered("uno", a, a)), a, b)
-
     neutral = w.constant(NEUTRAL[name])
     totals = [w.variable(neutral) for _ in range(CHAINS)]
     unrolled = builder.sdiv(numbers, i64(lanes * CHAINS))
@@ -82,10 +75,7 @@ def combined(w: VectorBuilder, name: str, source: ir.Value, numbers: ir.Value) -
         tail = w.load_first(w.at(source, last), w.first(rest), NEUTRAL[name])
         w.set(totals[1], combine(w.get(totals[1]), tail))
     pairs = combine(combine(w.get(totals[0]), w.get(totals[1])), combine(w.get(totals[2]), w.get(totals[3])))
-    remaining = [builder.extract_element(pairs, ir.Constant(ir.IntType(32), lane)) for lane in range(lanes)]
-    while len(remaining) > 1:
-        remaining = [alone(a, b) for a, b in zip(remaining[::2], remaining[1::2])]
-    return remaining[0]
+    return w.across(pairs, combine)
 
 
 @emitter

@@ -1,6 +1,7 @@
 """Softmax of contiguous rows: a row's maximum, exponentials, their sum and the division while the row stays in the first-level cache.
 
-y = exp(p x - p max(x)) / sum of these, p > 0: nothing overflows, and the scale of attention costs nothing. The sum is that of `reduction`.
+y = exp(p x - p max(x)) / sum of these, p > 0: nothing overflows, and the scale of attention costs nothing. Sums are of
+a lane each, then of lanes.
 """
 
 from __future__ import annotations
@@ -50,11 +51,15 @@ def _emit(w: VectorBuilder, row: SoftmaxRow) -> None:
     factor = w.splat(double if row.itemsize == 8 else builder.fptrunc(double, w.scalar))
     largest = w.splat(combined(w, "max", x, row.numbers))
 
+    total = w.variable(w.zero())
+
     def exponential(loaded: ir.Value, at: ir.Value, mask: ir.Value | None) -> ir.Value:
-        return EMITTERS["exp"](w, builder.fmul(builder.fsub(loaded, largest), factor), w.zero(), w.zero(), w.zero(), w.zero())
+        found = EMITTERS["exp"](w, builder.fmul(builder.fsub(loaded, largest), factor), w.zero(), w.zero(), w.zero(), w.zero())
+        w.set(total, builder.fadd(w.get(total), found if mask is None else builder.select(mask, found, w.zero())))
+        return found
 
     each_vector(w, x, y, row.numbers, exponential)
-    share = w.splat(builder.fdiv(ir.Constant(w.scalar, 1.0), combined(w, "sum", y, row.numbers)))
+    share = w.splat(builder.fdiv(ir.Constant(w.scalar, 1.0), w.across(w.get(total), w.add)))
     each_vector(w, y, y, row.numbers, lambda loaded, at, mask: builder.fmul(loaded, share))
 
 

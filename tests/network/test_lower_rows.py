@@ -1,4 +1,4 @@
-"""Softmax and layer norms as one step a row: which are, in every layout, with a scale before, in place, and where others read what they read."""
+"""Softmax and layer norms as one step a row: which are, in every layout, with a scale before, in place, with other readers."""
 
 from __future__ import annotations
 
