@@ -34,11 +34,12 @@ class GemmTileOc(NamedTuple):
     n: Fixed  # vectors of output channels
     lanes: Fixed  # numbers in a vector
     itemsize: Fixed  # bytes of a number
+    packed: Fixed  # whether weights lie tap by tap: what is known here need not be multiplied at every tap (yamnet.pw8 51 to 29 us)
     blocked: Fixed  # whether the sums of blocks of kc taps are added apart (blocked summation)
     k: int  # taps
     kc: int  # taps of a block
     a: int  # address of the weights [n][k][lanes]
-    a_tap: int  # elements from tap to tap of them
+    a_tap: int  # elements from tap to tap of those that are not packed
     a_vector: int  # elements from vector to vector
     x: int  # address of the input, of which m numbers are read at every offset
     offsets: int  # address of k element offsets into x, and AHEAD more of any values
@@ -66,13 +67,13 @@ def _emit(w: VectorBuilder, p: GemmTileOc) -> None:
                 w.set(c[i][q], _of_vector(w, p.bias, i, q))
 
     micro_panels = [w.at(weights, b.mul(p.a_vector, i64(q))) for q in range(p.n)]
-    far = taps_ahead(p.m, p.n, p.n * p.lanes * p.itemsize)
+    far, a_tap = taps_ahead(p.m, p.n, p.n * p.lanes * p.itemsize), i64(p.lanes) if p.packed else p.a_tap
 
     # sum: c[i][q] += x[offsets[t] + i] * a[q][t]
     def add_tap(t: ir.Value) -> None:
-        rows = [w.at(micro_panel, b.mul(t, p.a_tap)) for micro_panel in micro_panels]
+        rows = [w.at(micro_panel, b.mul(t, a_tap)) for micro_panel in micro_panels]
         for row in rows:
-            w.prefetch(w.at(row, b.mul(p.a_tap, i64(far))))
+            w.prefetch(w.at(row, far * p.lanes if p.packed else b.mul(a_tap, i64(far))))
         vectors = [w.load(row) for row in rows]
         w.prefetch(w.at(inputs, w.load_index(p.offsets, b.add(t, i64(AHEAD)))))
         tap = w.at(inputs, w.load_index(p.offsets, t))
@@ -123,6 +124,6 @@ def _tile(p):
     _emit(p, ())
 
 
-def tile(m: int, n: int, lanes: int, itemsize: int, blocked: bool = False) -> int:
+def tile(m: int, n: int, lanes: int, itemsize: int, *, packed: bool = True, blocked: bool = False) -> int:
     """Address of the compiled tile of m positions by n vectors of channels, which takes a GemmTileOc."""
-    return address(_tile, GemmTileOc, m=m, n=n, lanes=lanes, itemsize=itemsize, blocked=int(blocked))
+    return address(_tile, GemmTileOc, m=m, n=n, lanes=lanes, itemsize=itemsize, packed=int(packed), blocked=int(blocked))

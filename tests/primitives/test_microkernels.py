@@ -83,13 +83,13 @@ def test_outer_tiles_in_one_call(along: str, lanes: int, dtype: str) -> None:
 
 
 @words
-@pytest.mark.parametrize("blocked", [False, True])
+@pytest.mark.parametrize(("packed", "blocked"), [(True, False), (True, True), (False, False)])
 @pytest.mark.parametrize(("m", "n"), [(6, 4), (18, 1)])
-def test_tile_across_channels(m: int, n: int, blocked: bool, lanes: int, dtype: str) -> None:
+def test_tile_across_channels(m: int, n: int, packed: bool, blocked: bool, lanes: int, dtype: str) -> None:
     """Lanes along output channels: the last vector of channels full or short, the output turned on its way out, or not; all taps
-    at once or two by two."""
+    at once or two by two; weights vector by vector, or tap by tap as users have them."""
     size = np.dtype(dtype).itemsize
-    address = across.tile(m, n, lanes, size, blocked)
+    address = across.tile(m, n, lanes, size, packed=packed, blocked=blocked)
     y_row = m + 3
     kc = 2 if blocked else 7
     for k, last, positions in itertools.product((1, 3, 7), (1, lanes - 1, lanes), {1, m}):
@@ -99,7 +99,9 @@ def test_tile_across_channels(m: int, n: int, blocked: bool, lanes: int, dtype: 
         channels = (n - 1) * lanes + last
         y = Guarded((channels, y_row), dtype)
         finish = at(bias), at(scale), at(shift), ACTIVATIONS["relu"], 0
-        read = m, n, lanes, size, blocked, k, kc, at(a), lanes, k * lanes, at(x.array), at(offsets)
+        rows = np.ascontiguousarray(a.transpose(1, 0, 2))
+        weights = (at(a), 0, k * lanes) if packed else (at(rows), n * lanes, lanes)
+        read = m, n, lanes, size, packed, blocked, k, kc, *weights, at(x.array), at(offsets)
         invoke(address, *read, at(y.array), y_row, positions, channels, 0, *finish)
         windows = np.stack([x.array[t * 2 : t * 2 + m] for t in range(k)])
         sums = (bias[:, None] + a.transpose(0, 2, 1).reshape(n * lanes, k) @ windows) * scale[:, None] + shift[:, None]

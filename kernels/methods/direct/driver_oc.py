@@ -70,7 +70,7 @@ def run_task(task, x, out, operands, geometry, block):
             call(
                 read_index(g.tiles, n),
                 GemmTileOc(
-                    m=g.m, n=n, lanes=g.lanes, itemsize=size, blocked=0, k=g.k, kc=g.k, a=a, a_tap=g.a_tap,
+                    m=g.m, n=n, lanes=g.lanes, itemsize=size, packed=0, blocked=0, k=g.k, kc=g.k, a=a, a_tap=g.a_tap,
                     a_vector=g.a_channel * g.lanes, x=block + first * size, offsets=g.offsets, y=y + first * step * size, y_row=y_row,
                     positions=min(g.m, number - first), channels=channels, last=g.side_by_side, bias=bias,
                     scale=scale, shift=shift, activation=g.activation, slope=g.slope,
@@ -107,7 +107,7 @@ def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: boo
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
     tiles = np.zeros(block.n + 1, np.int64)  # by vectors of channels
     for n in {n_edge, n_edge + (n_full_tiles > 0)}:
-        tiles[n] = tile(block.m, n, lanes, size)
+        tiles[n] = tile(block.m, n, lanes, size, packed=not as_given)
     geometry = OcBlocks.packed(
         **common(problem, *problem.conv_size), **packing(problem, packed, starts, line_offset), **fields, rows=block.rows,
         row_blocks=row_blocks, k=problem.summands, m=block.m, n_tiles=n_tiles, n_edge=n_edge, n_full_tiles=n_full_tiles,

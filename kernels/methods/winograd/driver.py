@@ -103,8 +103,8 @@ def run_task(task, x, out, operands, geometry, block):
                         call(
                             g.gemm_tile_oc,
                             GemmTileOc(  # nothing follows
-                                m=g.oc_m, n=g.tile_n, lanes=g.lanes, itemsize=size, blocked=0, k=g.ins, kc=g.kc, a=a, a_tap=g.lanes,
-                                a_vector=g.ins * g.lanes, x=source + first * size, offsets=table, y=y + first * size, y_row=padded,
+                                m=g.oc_m, n=g.tile_n, lanes=g.lanes, itemsize=size, packed=1, blocked=0, k=g.ins, kc=g.kc, a=a,
+                                a_tap=0, a_vector=g.ins * g.lanes, x=source + first * size, offsets=table, y=y + first * size, y_row=padded,
                                 positions=min(g.oc_m, g.images * number - first), channels=g.m_edge, last=0, bias=0, scale=0, shift=0,
                                 activation=0, slope=0,
                             ),
@@ -210,7 +210,7 @@ def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = Fals
         images=block.images, row_step=1, phases=1, span=seen.span, kc=kc, tile_n=block.n, m_tiles=m_tiles, m_edge=m_edge,
         m_full_tiles=m_full_tiles, m_most=block.height(lanes), channels=block.channels, oc_splits=block.oc_splits, pitch_vectors=most,
         oc_m=block.m if block.oc_lanes else 0, weights_point=point_step(problem.c_out * ins, size),
-        gemm_tile_oc=gemm_tile_oc.tile(block.m, block.n, lanes, size, ins > kc) if block.oc_lanes else 0, tiles=tiles.ctypes.data,
+        gemm_tile_oc=gemm_tile_oc.tile(block.m, block.n, lanes, size, blocked=ins > kc) if block.oc_lanes else 0, tiles=tiles.ctypes.data,
         tiles_each=tiles.shape[1], input=input_transform(shape, lanes, size), output=output_transform(shape, lanes, size),
         entry_words=words, output_words=output_words, block=tile_load.BLOCK // size, ahead=0 if fields["last_in"] else beyond,
         ahead_out=0 if problem.pool or last else oh * ow, outputs_offset=outputs_offset, v_offset=v_offset, m_offset=m_offset,
