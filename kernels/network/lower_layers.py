@@ -11,36 +11,17 @@ import numpy as np
 
 from kernels.cost.calibration import calibration
 from kernels.dispatch.choices import choice_for
-from kernels.dispatch.descriptor import Descriptor
-from kernels.dispatch.measure import measure
-from kernels.dispatch.plan import Plan
 from kernels.network.graph import Node
+from kernels.network.lower_frames import as_frames
 from kernels.network.lower_products import convolution_as_rows, rows_of, rows_step, takes_rows
 from kernels.network.lowering import Lowering, lowers
 from kernels.network.operators.windows import window_request
+from kernels.network.plans import bind_plan, plan_of
 from kernels.network.views import Array, View
 from kernels.primitives.vector_matrix import fits, vector_matrix
-from kernels.problem.conv import Conv, ConvTranspose, Problem, linear_problem
+from kernels.problem.conv import Conv, Problem, linear_problem
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
-
-
-def plan_of(lowering: Lowering, problem: Problem, signature: Signature, operands: Operands) -> Plan:
-    """A plan of what "auto" takes, measured first where that was asked for."""
-    settings = lowering.settings
-    if settings.budget:
-        measure(problem, settings.threads, settings.budget)
-    return Plan(Descriptor(problem, signature, "auto", settings.threads), operands)
-
-
-def _run(plan: Plan, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> Callable[[list[Array], Array], Callable[[], Any]]:
-    """Binds a plan's bare run to arrays in the shapes that it takes."""
-
-    def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
-        x, y, run = arrays[0].reshape(x_shape), arrays[1].reshape(y_shape), plan.run
-        return lambda: run(x, y)
-
-    return bind
 
 
 def _last(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -75,43 +56,14 @@ def _window(lowering: Lowering, node: Node) -> None:
         y = lowering.new(node.y, last, anywhere=False)
         reads, writes = [x.transposed(last)], [y.transposed(last)]
     else:
-        if isinstance(problem, Conv) and _as_frames(lowering, node, problem, x, asked.operands):
+        if isinstance(problem, Conv) and as_frames(lowering, node, problem, x, asked.operands):
             return
         x = lowering.ordered(node, x)
         x_shape, y_shape = problem.x_shape, problem.out_shape
         plan = plan_of(lowering, problem, asked.signature, asked.operands)
         y = lowering.new(node.y, range(rank), anywhere=False)
         reads, writes = [x], [y]
-    lowering.step(node, reads, writes, _run(plan, x_shape, y_shape), plan.implementation, plan.seconds, own=plan.workspace_bytes)
-
-
-LONG, WIDE, MANY = 128, 64, 128  # taps, output channels and frames from which copied frames were measured to cost less
-
-
-def _as_frames(lowering: Lowering, node: Node, problem: Conv, x: View, operands: Operands) -> bool:
-    """A window of many taps that moves on by many along one axis, as transforms of frames do: its columns are copied out, each tap's
-    numbers of all frames side by side, and become the channels of a layer of one tap. Direct sums then read whole vectors."""
-    if isinstance(problem, ConvTranspose) or len(problem.size) != 2 or problem.size[0] != 1 or problem.kernel[0] != 1 or problem.groups > 1:
-        return False
-    if problem.pool or any(map(any, problem.padding)) or problem.c_in != 1 or problem.n == 0 or problem.stride[1] == 1:
-        return False
-    if problem.kernel[1] < LONG or problem.c_out < WIDE or problem.conv_size[1] < MANY:
-        return False
-    if not choice_for(problem, "auto", lowering.settings.threads).implementation.picks_strides:
-        return False
-    rank, taps, frames = len(x.shape), problem.kernel[1], problem.conv_size[1]
-    strides = (x.strides[0], x.strides[1], x.strides[-1] * problem.dilation[1], x.strides[-1] * problem.stride[1])
-    seen = View(x.buffer, x.offset, (problem.n, problem.c_in, taps, frames), strides, x.dtype)
-    inner = dataclasses.replace(problem, c_in=problem.c_in * taps, size=(1, frames), kernel=(1, 1), stride=(1, 1), dilation=(1, 1))
-    weight = None if operands.weight is None else operands.weight.reshape(problem.c_out, -1, 1, 1)
-    columns = lowering.temporary(seen.shape, x.dtype)
-    lowering.copy(node, seen, columns)
-    signature = Signature(inner.x_shape, inner.out_shape, x.dtype, 2)
-    plan = plan_of(lowering, inner, signature, operands._replace(weight=weight))
-    y = lowering.new(node.y, range(rank), anywhere=False)
-    lowering.step(node, [columns], [y], _run(plan, inner.x_shape, inner.out_shape), f"frames, {plan.implementation}", plan.seconds,
-                  own=plan.workspace_bytes)  # fmt: skip
-    return True
+    lowering.step(node, reads, writes, bind_plan(plan, x_shape, y_shape), plan.implementation, plan.seconds, own=plan.workspace_bytes)
 
 
 @lowers("Linear")
@@ -141,7 +93,7 @@ def _linear(lowering: Lowering, node: Node) -> None:
     wanted = swapped if planes else tuple(range(rank))
     y = _place(lowering, node, wanted, by_rows)
     reads, writes = ([x.swapped()], [y.swapped()]) if planes else ([x], [y])
-    bind = _run(plan, signature.x_shape, signature.out_shape)
+    bind = bind_plan(plan, signature.x_shape, signature.out_shape)
     lowering.step(node, reads, writes, bind, plan.implementation, plan.seconds, own=plan.workspace_bytes)
 
 
@@ -171,7 +123,7 @@ def linear_step(lowering: Lowering, node: Node, x: View, weight: Array, bias: Ar
         return y
     problem, signature, operands = _one_tap(lowering, inner, x, False)
     plan = plan_of(lowering, problem, signature, operands)
-    bind = _run(plan, signature.x_shape, signature.out_shape)
+    bind = bind_plan(plan, signature.x_shape, signature.out_shape)
     lowering.step(inner, [x], [y], bind, plan.implementation, plan.seconds, own=plan.workspace_bytes)
     return y
 
