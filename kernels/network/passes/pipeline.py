@@ -14,6 +14,7 @@ from kernels.network.passes.duplicates import merge_duplicates
 from kernels.network.passes.epilogues import into_epilogues
 from kernels.network.passes.identities import drop_identities
 from kernels.network.passes.joins import flatten_joins
+from kernels.network.passes.narrowing import narrow
 from kernels.network.passes.norms import named_norms
 from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.pools import Pool, pools_first
@@ -33,6 +34,7 @@ def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None) ->
     named_activations(graph)
     into_weights(graph)
     into_epilogues(graph)
+    narrow(graph)
     pools_first(graph)
     join_siblings(graph)
     accurate = accurate_layers(graph)

@@ -1,0 +1,153 @@
+"""Only what is read of a value is computed: a slice goes back through what is element by element, transposed or reshaped, into the output
+channels of layers. A transform written as complex products makes all its frequencies, of which the half is read that a real signal has.
+
+One walk back finds for each value the box of indices that somebody reads; one walk on gives nodes and values their new lengths.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels.network.chains import KNOWN
+from kernels.network.graph import Graph, Node, Value
+from kernels.network.passes.affine import channel_axis
+
+Box = tuple[tuple[int, int], ...]  # start and stop on each axis
+_ELEMENTWISE = KNOWN - {"CastLike"}
+
+
+def narrow(graph: Graph) -> int:
+    """How many nodes compute less."""
+    if not any(node.op == "Slice" for node in graph.nodes) or any(_nested(node) for node in graph.nodes):
+        return 0
+    need: dict[Value, Box] = {value: _full(value) for value in graph.outputs.values()}
+    made: dict[Value, Box] = {}
+    wanted: dict[Node, list[Box | None]] = {}
+    for node in reversed(graph.nodes):
+        box, wanted[node] = _back(node, need.get(node.y, _full(node.y)))
+        made[node.y] = box
+        for value, part in zip(node.inputs, wanted[node]):
+            if value is not None and part is not None:
+                need[value] = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(need.get(value, part), part))
+    less = {node for node in graph.nodes if node.op != "Slice" and made[node.y] != _full(node.y)}
+    if not less:
+        return 0
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        for i, (value, part) in enumerate(zip(node.inputs, wanted[node])):
+            if value is not None and part is not None:
+                node.inputs[i] = _fitted(graph, nodes, value, made.get(value), part)
+        if node in less or node.op == "Slice":
+            _narrow(graph, node, made[node.y])
+        nodes.append(node)
+    for node in graph.nodes:
+        node.y.shape = tuple(stop - start for start, stop in made[node.y])
+    graph.nodes = nodes
+    return len(less)
+
+
+def _nested(node: Node) -> bool:
+    return any(isinstance(each, Graph) for each in node.attributes.values())
+
+
+def _full(value: Value) -> Box:
+    return tuple((0, n) for n in value.lengths)
+
+
+def _back(node: Node, box: Box) -> tuple[Box, list[Box | None]]:
+    """(what a node makes of its output where this box is read, what it reads of each input for that; None: all, as it is)."""
+    all_of: list[Box | None] = [None if value is None else _full(value) for value in node.inputs]
+    everything = _full(node.y), all_of
+    if len(node.outputs) > 1 or (box == _full(node.y) and node.op != "Slice") or 0 in node.y.lengths:
+        return everything
+    if node.op == "Slice":
+        starts = _starts(node)
+        if starts is None:
+            return everything
+        return box, [tuple((a + start, b + start) for (a, b), start in zip(box, starts)), *[None] * (len(node.inputs) - 1)]
+    if node.op in _ELEMENTWISE:
+        return box, [None if value is None else _broadcast(value, box) for value in node.inputs]
+    if node.op == "Transpose":
+        perm = [int(i) for i in node.attributes.get("perm") or range(len(box))[::-1]]
+        return box, [tuple(box[perm.index(axis)] for axis in range(len(box)))]
+    if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+        made, read = _through(node.x.lengths, node.y.lengths, box)
+        return made, [read, *[None] * (len(node.inputs) - 1)]
+    if node.op in ("Conv", "Linear") and "weight" in node.attributes and node.attributes.get("group", 1) == 1:
+        axis = channel_axis(node) % len(box)
+        return tuple(part if i == axis else (0, n) for i, (part, n) in enumerate(zip(box, node.y.lengths))), all_of
+    return everything
+
+
+def _starts(node: Node) -> list[int] | None:
+    """Where a slice starts on each axis; None where it steps."""
+    given, axes, steps = node.constant(1), node.constant(3), node.constant(4)
+    if given is None or (steps is not None and (np.ravel(steps) != 1).any()):
+        return None
+    starts = [0] * len(node.x.lengths)
+    for start, axis in zip(np.ravel(given), range(len(given)) if axes is None else np.ravel(axes)):
+        length = node.x.lengths[int(axis)]
+        starts[int(axis)] = min(max(int(start) + length * (start < 0), 0), length)
+    return starts
+
+
+def _broadcast(value: Value, box: Box) -> Box:
+    """What is read of an input that is broadcast to the box's axes."""
+    return tuple((0, 1) if n == 1 else part for n, part in zip(value.lengths, box[len(box) - len(value.lengths) :]))
+
+
+def _through(shape: tuple[int, ...], wanted: tuple[int, ...], box: Box) -> tuple[Box, Box]:
+    """(made, read) of a reshape from `shape` to `wanted`: runs of axes with the same product are narrowed along their first."""
+    made, read = [(0, n) for n in wanted], [(0, n) for n in shape]
+    axes_in, axes_out = ([i for i, n in enumerate(lengths) if n != 1] for lengths in (shape, wanted))
+    i = j = 0
+    while i < len(axes_in) and j < len(axes_out):
+        first_in, first_out = axes_in[i], axes_out[j]
+        inside, outside = shape[first_in], wanted[first_out]
+        i, j = i + 1, j + 1
+        while inside != outside:
+            if inside < outside:
+                inside, i = inside * shape[axes_in[i]], i + 1
+            else:
+                outside, j = outside * wanted[axes_out[j]], j + 1
+        behind_in, behind_out = inside // shape[first_in], outside // wanted[first_out]
+        start, stop = box[first_out][0] * behind_out, box[first_out][1] * behind_out
+        start, stop = start // behind_in, -(-stop // behind_in)
+        if start * behind_in % behind_out == 0 and stop * behind_in % behind_out == 0:
+            read[first_in] = start, stop
+            made[first_out] = start * behind_in // behind_out, stop * behind_in // behind_out
+    return tuple(made), tuple(read)
+
+
+def _fitted(graph: Graph, nodes: list[Node], value: Value, made: Box | None, part: Box) -> Value:
+    """A value, of which `made` is there, as the part that a node reads."""
+    made = _full(value) if made is None else made
+    if made == part:
+        return value
+    if value.data is not None:
+        return graph.constant(np.ascontiguousarray(value.data[tuple(slice(*each) for each in part)]))
+    y = Value(f"{value.name}.part", tuple(stop - start for start, stop in part), value.dtype)
+    nodes.append(Node("Slice", [value, *_slicing(graph, part, made)], [y], {}, value.name))
+    return y
+
+
+def _slicing(graph: Graph, part: Box, made: Box) -> list[Value]:
+    """Starts, ends and axes of a part of what is there."""
+    starts, ends = [a - c for (a, _), (c, _) in zip(part, made)], [b - c for (_, b), (c, _) in zip(part, made)]
+    return [graph.constant(np.array(each, np.int64)) for each in (starts, ends, range(len(part)), [1] * len(part))]
+
+
+def _narrow(graph: Graph, node: Node, box: Box) -> None:
+    """Let a node make this box of what it made."""
+    lengths = tuple(stop - start for start, stop in box)
+    if node.op == "Slice":
+        if _starts(node) is not None:  # its input is the part already
+            node.inputs[1:] = _slicing(graph, tuple((0, n) for n in lengths), tuple((0, n) for n in lengths))
+    elif node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+        node.op, node.attributes = "Reshape", {}
+        node.inputs[1:] = [graph.constant(np.array(lengths, np.int64))]
+    elif node.op in ("Conv", "Linear"):
+        start, stop = box[channel_axis(node)]
+        bias = node.attributes["bias"]
+        weight = node.attributes["weight"][start:stop]
+        node.attributes |= {"weight": weight, "bias": None if bias is None else bias[start:stop]}
