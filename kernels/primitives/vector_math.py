@@ -26,6 +26,8 @@ from kernels.primitives.activations import (
     elu,
     gelu,
     gelu_tanh,
+    hardsigmoid,
+    hardswish,
     sigmoid,
     silu,
     tanh,
@@ -202,6 +204,8 @@ EMITTERS: dict[str, Emitter] = {
     "not": lambda w, a, b, c, p, q: w.b.fsub(w.constant(1.0), _mask(w, _true(w, a))),
     "where": lambda w, a, b, c, p, q: w.b.select(_true(w, a), b, c),
     "add_square": lambda w, a, b, c, p, q: w.fma(w.b.fsub(b, c), w.b.fsub(b, c), a),
+    "hardsigmoid": lambda w, a, b, c, p, q: hardsigmoid(w, a, p),
+    "hardswish": lambda w, a, b, c, p, q: hardswish(w, a, p),
 }  # fmt: skip
 # operands that each reads
 ARITY = dict.fromkeys(EMITTERS, 1)

@@ -24,7 +24,8 @@ VECTORS = 4  # vectors of a block: more would leave nothing to share out
 SHARED = 1 << 18  # bytes of a matrix from which another thread is worth waking: it comes from the second-level cache, or from farther
 # activations by the name of a pass
 PASSES = {"relu": "relu", "leaky_relu": "leaky_relu", "elu": "elu", "gelu": "gelu", "gelu_tanh": "gelu_tanh", "sigmoid": "sigmoid",
-          "tanh": "tanh", "silu": "silu", "relu6": "clip"}  # fmt: skip
+          "tanh": "tanh", "silu": "silu", "relu6": "clip", "hardsigmoid": "hardsigmoid",
+          "hardswish": "hardswish"}  # fmt: skip
 
 
 class Outputs(Record):

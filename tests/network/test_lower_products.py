@@ -78,4 +78,17 @@ def test_convolutions_over_channels_last(shape: tuple[int, ...], kernel: tuple[i
     y = graph.node(activation, graph.node("Conv", x, weight, bias, **options))
     graph.output("y", graph.node("Transpose", y, perm=[0, *range(2, rank), 1]))
     model = check(graph, {"x": rng.standard_normal(shape).astype(np.float32)})
-    assert activation == "HardSwish" or "matrix product" in model.explain() or "direct" not in model.explain()
+    assert "matrix product" in model.explain() or "direct" not in model.explain()
+
+
+@pytest.mark.parametrize("activation", ["HardSwish", "HardSigmoid"])
+@pytest.mark.parametrize("rows, said", [(1, "row times matrix"), (9, "matrix product")])
+def test_hard_activations_follow_in_cache(rows: int, said: str, activation: str) -> None:
+    graph, rng = Graph(), np.random.default_rng(3)
+    weight = graph.constant(rng.standard_normal((40, 128)).astype(np.float32))
+    y = graph.node("MatMul", graph.input("x", (rows, 40)), weight)
+    graph.output("y", graph.node(activation, y, **({"alpha": 1 / 6} if activation == "HardSigmoid" else {})))
+    x = rng.standard_normal((rows, 40)).astype(np.float32)
+    model = Model(graph, threads=2)
+    np.testing.assert_allclose(model(x), evaluate(graph, {"x": x})["y"], atol=2e-5)
+    assert said in model.explain() and "passes" not in model.explain()

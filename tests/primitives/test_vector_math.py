@@ -83,7 +83,8 @@ def test_operands_and_tails(count: int) -> None:
         "at_least": np.maximum(a, 2.5), "at_most": np.minimum(a, 2.5), "div_by": a / np.float32(2.5), "divide": np.float32(2.5) / a,
         "is": a != 0, "not": a == 0, "is_nan": np.isnan(a), "relu": np.maximum(a, 0), "leaky_relu": np.where(a < 0, a * np.float32(2.5), a),
         "prelu": np.where(a < 0, a * b, a), "clip": np.clip(a, 2.5, 3), "affine": a * 2.5 + 3, "fma": a * b + c,
-        "axpy": a * np.float32(2.5) + b, "add_square": a + (b - c) ** 2,
+        "axpy": a * np.float32(2.5) + b, "add_square": a + (b - c) ** 2, "hardsigmoid": np.clip(a + 3, 0, 6) / 6,
+        "hardswish": a * np.clip(a + 3, 0, 6) / 6,
     }  # fmt: skip
     for name, result in wanted.items():
         np.testing.assert_allclose(run(name, a, b, c, p=2.5, q=3.0), result, rtol=1e-6, atol=1e-6, err_msg=name)
