@@ -6,6 +6,7 @@ once, in a process's main thread, all cores serve one chunk.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import threading
 from typing import Any
@@ -43,11 +44,23 @@ def sections_of(token: str, network: Network) -> Sections:
 
 
 def compute(token: str, network: Network, span: tuple[int, int, int], cuts: tuple[slice | None, ...], *pieces: Array) -> Array:
-    """Outputs first to end of a signal of n inputs, `span`; pieces: neighbouring chunks that hold what they need, each cut to its part."""
-    axis = network.axis
+    """Outputs first to end of a signal of n inputs, `span`; pieces: neighbouring chunks that hold what they need, each cut to its part.
+
+    No chunk is copied: tiles inside of one piece are views of it, only those that meet another are joined.
+    """
+    axis, sections = network.axis, sections_of(token, network)
     parts = [piece if cut is None else piece[_along(axis, piece.ndim, cut)] for cut, piece in zip(cuts, pieces)]
-    x = parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
-    return sections_of(token, network)(x, *span)
+    start = sections.needs(*span)[0]
+    edges = [*itertools.accumulate((part.shape[axis] for part in parts), initial=start)]
+
+    def source(low: int, high: int) -> Array:
+        found = [
+            part if begin >= low and end <= high else part[_along(axis, part.ndim, slice(max(low - begin, 0), high - begin))]
+            for part, (begin, end) in zip(parts, itertools.pairwise(edges)) if begin < high and end > low
+        ]  # fmt: skip
+        return found[0] if len(found) == 1 else np.concatenate(found, axis)
+
+    return sections.of_source(source, *span)
 
 
 def cut(piece: Array, axis: int, first: int, end: int) -> Array:

@@ -1,25 +1,35 @@
 """Some outputs of a network from the inputs that they need, and no others: what tiles of a long signal and chunks on a cluster compute.
 
 From the last layer to the first, halo arithmetic says which of its inputs a layer needs; then every layer runs on just these, padded only
-where the signal itself ends. Nothing but the halo is computed twice, and no layer sees zeros that the signal does not have.
+where the signal itself ends. Nothing but the halo is computed twice, and no layer sees zeros that the signal does not have. Long sections
+are computed in tiles whose layers stay in cache, so that memory between layers is bounded whatever a section's length.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from kernels.methods import load
-from kernels.problem.halo import Chain
+from kernels.problem.halo import Chain, context
+from kernels.runtime.machine import cores
+from kernels.streaming.buffers import Buffers
 from kernels.streaming.parts import Elements, Joined, Rows, Windows, chain, parts
 from kernels.streaming.reading import read_along
 
 Array = np.ndarray
 Interval = tuple[int, int]
-Step = Callable[[Array, bool], Array]  # takes the inputs that it needs, and whether it may write into them
+Source = Callable[[int, int], Array]  # inputs [low, high) of the signal
+Step = Callable[[Array, bool, Buffers], Array]  # takes the inputs that it needs, whether it may write into them, and memory for its outputs
+
+TILE_BYTES = 8 << 20  # input and output of the widest layer: of 0.5 to 64 MB the fastest with three networks, see kernels/dask/README.md
+HALO_SHARE = 16  # a tile is so many times its halo, or larger
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +65,8 @@ class Sections:
         self.chain: Chain = chain(self._parts)
         last = found.stages[-1].out_shape if found.stages else network.shape
         self._before, self._behind = last[: network.axis], last[len(last) + network.axis + 1 :]
+        self._tile = _tile(self._parts, self.chain, found.stages, network.axis, found.computed) if found.stages else 0
+        self._kept: deque[Buffers] = deque(maxlen=cores())
 
     @classmethod
     def of(cls, network: Network, length: int, threads: int = 1) -> Sections:
@@ -73,16 +85,49 @@ class Sections:
 
     def __call__(self, x: Array, first: int, end: int, n: int) -> Array:
         """Outputs [first, end) of a signal of n inputs; x: those that `needs` says."""
-        steps = _prepared(self._parts, self.axis, first, end, n)
-        y = _run(steps, np.ascontiguousarray(x, self.computed), False)
-        with np.errstate(over="ignore"):  # float16 overflows to infinity, as its own arithmetic does
-            return y.reshape(self.out_shape(end - first)).astype(self.returned, copy=False)
+        start = self.needs(first, end, n)[0]
+        return self.of_source(lambda low, high: x[_along(self.axis, x.ndim, low - start, high - start)], first, end, n)
+
+    def of_source(self, source: Source, first: int, end: int, n: int) -> Array:
+        """Outputs [first, end) of a signal of n inputs, which source hands out tile by tile."""
+        whole = np.empty(self.out_shape(end - first), self.returned)
+        buffers = self._kept.pop() if self._kept else Buffers()
+        for begin, stop in self._tiles(first, end):
+            x = source(*self.needs(begin, stop, n))
+            copied = x.dtype != self.computed or not x.flags.c_contiguous
+            steps = _prepared(self._parts, self.axis, begin, stop, n)
+            y = _run(steps, buffers.copy(x, self.computed) if copied else x, copied, buffers)
+            with np.errstate(over="ignore"):  # float16 overflows to infinity, as its own arithmetic does
+                whole[_along(self.axis, whole.ndim, begin - first, stop - first)] = y.reshape(self.out_shape(stop - begin))
+            buffers.give(y)
+        self._kept.append(buffers)
+        return whole
+
+    def _tiles(self, first: int, end: int) -> Iterator[Interval]:
+        tile = self._tile or max(end - first, 1)
+        edges = [*range(first, end - tile // 2, tile), end] if end - first > tile else [first, end]
+        return itertools.pairwise(edges)
 
 
-def _run(steps: Sequence[Step], x: Array, mine: bool) -> Array:
+def _tile(found: Sequence[Any], whole: Chain, stages: Sequence[Any], axis: int, dtype: np.dtype) -> int:
+    """Outputs of a tile: as many as keep the widest layer in TILE_BYTES and the halo a small share, in steps of the common stride."""
+    stages = [part.stage for part in found] or stages
+    widest = max(math.prod(stage.x_shape) + math.prod(stage.out_shape) for stage in stages) * dtype.itemsize / stages[0].x_shape[axis]
+    inputs = max(TILE_BYTES / widest, HALO_SHARE * sum(context(whole)))
+    return int(max(inputs // whole.grid, 1) * whole.grid * whole.ratio)
+
+
+def _along(axis: int, ndim: int, low: int, high: int) -> Any:
+    return (*(slice(None),) * (ndim + axis), slice(low, high))
+
+
+def _run(steps: Sequence[Step], x: Array, mine: bool, buffers: Buffers) -> Array:
     for step in steps:
-        x, mine = step(x, mine), True
-    return x if mine else x.copy()
+        y = step(x, mine, buffers)
+        if mine and y is not x:
+            buffers.give(x)
+        x, mine = y, True
+    return x if mine else buffers.copy(x)
 
 
 def _lengths(found: Sequence[Any], n: int) -> list[int]:
@@ -117,8 +162,8 @@ def _windows(part: Windows, axis: int, first: int, end: int, n: int) -> Step:
     problem = part.section(first, end, n)
     plan = part.plan(problem)
 
-    def step(x: Array, mine: bool) -> Array:
-        y = np.empty(problem.out_shape, x.dtype)
+    def step(x: Array, mine: bool, buffers: Buffers) -> Array:
+        y = buffers.take(problem.out_shape, x.dtype)
         plan.run(x.reshape(problem.x_shape), y)
         return y
 
@@ -128,10 +173,10 @@ def _windows(part: Windows, axis: int, first: int, end: int, n: int) -> Step:
 def _rows(part: Rows, axis: int, first: int, end: int, n: int) -> Step:
     stage = part.stage
 
-    def step(x: Array, mine: bool) -> Array:
+    def step(x: Array, mine: bool, buffers: Buffers) -> Array:
         x = x.reshape(1, 1, -1, stage.x_shape[-1])
         shape = [end - first if i == len(stage.out_shape) + axis else each for i, each in enumerate(stage.out_shape)]
-        y = np.empty((1, 1, x.shape[2], stage.out_shape[-1]), x.dtype)
+        y = buffers.take((1, 1, x.shape[2], stage.out_shape[-1]), x.dtype)
         part.plan(x.shape[2]).run(x, y)
         return y.reshape(shape)
 
@@ -139,8 +184,8 @@ def _rows(part: Rows, axis: int, first: int, end: int, n: int) -> Step:
 
 
 def _elements(part: Elements, axis: int, first: int, end: int, n: int) -> Step:
-    def step(x: Array, mine: bool) -> Array:
-        y = x if mine else x.copy()
+    def step(x: Array, mine: bool, buffers: Buffers) -> Array:
+        y = x if mine else buffers.copy(x)
         part.run(y)
         return y
 
@@ -151,20 +196,26 @@ def _joined(part: Joined, axis: int, first: int, end: int, n: int) -> Step:
     branches = [(*_bounds(branch, first, end, n), _prepared(branch, axis, first, end, n)) for branch in part.branches]
     (low, high), stage = _bounds([part], first, end, n), part.stage
 
-    def step(x: Array, mine: bool) -> Array:
+    def step(x: Array, mine: bool, buffers: Buffers) -> Array:
         shape = [high - low if i == len(stage.x_shape) + axis else each for i, each in enumerate(stage.x_shape)]
         x = x.reshape(shape)
         ends = []
         for begin, stop, steps in branches:
-            place: Any = (*(slice(None),) * (x.ndim + axis), slice(begin - low, stop - low))
-            y = _run(steps, np.ascontiguousarray(x[place]), False)
+            inputs = x[_along(axis, x.ndim, begin - low, stop - low)]
+            direct = inputs.flags.c_contiguous
+            y = _run(steps, inputs if direct else buffers.copy(inputs), not direct, buffers)
             ends.append(y.reshape(len(y), y.shape[1], *(y.shape[-(len(shape) - 2) :])))
-        if not part.adds:
-            return np.concatenate(ends, 1)
-        whole = ends[0]
-        for each in ends[1:]:
-            np.add(whole, each, out=whole)
-        return whole
+        if part.adds:
+            for each in ends[1:]:
+                np.add(ends[0], each, out=ends[0])
+                buffers.give(each)
+            return ends[0]
+        channels = sum(each.shape[1] for each in ends)
+        joined = buffers.take((len(ends[0]), channels, *ends[0].shape[2:]), x.dtype)
+        np.concatenate(ends, 1, out=joined)
+        for each in ends:
+            buffers.give(each)
+        return joined
 
     return step
 
