@@ -6,11 +6,13 @@ import itertools
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kernels
 from kernels import ProblemError, layer
+from kernels.streaming import sections
 from kernels.streaming.sections import Network, Sections
 from tests.streaming.test_stream import drawn, filled, stacks, whole
 
@@ -61,3 +63,35 @@ def test_auto_takes_any_method_within_the_bound() -> None:
     low, high = found.needs(500, 1000, 3000)
     y = found(x[..., low:high], 500, 1000, 3000)
     assert abs(y - expected[..., 500:1000]).max() <= 1e-4 * abs(expected).max()
+
+
+@slow
+@given(stacks(), st.integers(20, 300), st.integers(0, 40))
+def test_tiles_joined_are_the_whole(stack: Any, length: int, first: int) -> None:
+    layers, shape, axis = stack
+    x = filled(shape, length)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sections, "TILE_BYTES", 1)
+        patch.setattr(sections, "HALO_SHARE", 0)
+        try:
+            found = sections_of(layers, shape, axis, length)
+            expected = whole(layers, x)
+        except ProblemError:
+            return
+    end = expected.shape[axis]
+    first = min(first, end - 1)
+    low, high = found.needs(first, end, length)
+    y = found(np.take(x, range(low, high), axis), first, end, length)
+    np.testing.assert_array_equal(y, np.take(expected, range(first, end), axis))
+
+
+def test_what_lies_between_layers_does_not_grow_with_the_section(monkeypatch: Any) -> None:
+    monkeypatch.setattr(sections, "TILE_BYTES", 1 << 16)
+    layers = [layer("conv1d", drawn(i, 8, c_in, 9), padding=4, activation="relu") for i, c_in in enumerate((1, 8, 8))]
+    held = []
+    for length in (20_000, 400_000):
+        x = drawn(3, 1, 1, length)
+        found = sections_of([*layers, layer("add", [layers[1]], [])], (1, 1, None), -1, length)
+        np.testing.assert_array_equal(found(x, 0, length, length), whole([*layers, layer("add", [layers[1]], [])], x))
+        held.append(found._kept[0].nbytes)
+    assert held[0] == held[1] < 4 << 16
