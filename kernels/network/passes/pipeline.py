@@ -21,6 +21,7 @@ from kernels.network.passes.pools import Pool, pools_first
 from kernels.network.passes.pools import into_convolutions as pools_into_convolutions
 from kernels.network.passes.siblings import join_siblings
 from kernels.network.passes.softmax_scale import scales_into_softmax
+from kernels.network.passes.sums import join_sums
 from kernels.network.passes.weights import hold_weights
 
 
@@ -36,6 +37,7 @@ def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None) ->
     into_epilogues(graph)
     narrow(graph)
     pools_first(graph)
+    join_sums(graph)
     join_siblings(graph)
     accurate = accurate_layers(graph)
     if fuses is not None:
