@@ -32,7 +32,8 @@ def test_the_smallest_that_holds_it_else_a_larger_in_its_place() -> None:
     place = small.ctypes.data
     buffers.give(large)
     buffers.give(small)
-    assert (taken := buffers.take((90,), FLOAT)).ctypes.data == place
+    taken = buffers.take((90,), FLOAT)
+    assert taken.ctypes.data == place
     buffers.give(taken)
     buffers.give(buffers.take((2000,), FLOAT))
     assert buffers.nbytes == 400 + 8000, "the one of 4000 bytes was dropped"

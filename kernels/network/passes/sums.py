@@ -21,14 +21,12 @@ def join_sums(graph: Graph) -> int:
     nodes: list[Node] = []
     changed = 0
     for node in graph.nodes:
-        products = [makers.get(value) if value is not None else None for value in node.inputs]
-        if node.op not in ("Add", "Sub") or None in products:
+        first, second = (makers.get(value) if value is not None else None for value in (*node.inputs, None, None)[:2])
+        if node.op not in ("Add", "Sub") or first is None or second is None or not _alike(first, second):
             nodes.append(node)
             continue
-        first, second = (each for each in products if each is not None)
         alone = all(len(readers[each.y]) == 1 and each.y not in handed for each in (first, second))
-        written = all(_written(each.x, makers, handed) for each in (first, second))
-        if not alone or not written or not _alike(first, second):
+        if not alone or not all(_written(each.x, makers, handed) for each in (first, second)):
             nodes.append(node)
             continue
         sign = 1 if node.op == "Add" else -1
