@@ -53,6 +53,8 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     ((1,), (4,), (150, 150, 150, 50))
     """
     along, stack = _checked(x, axis), layers_of(layers)
+    if any(0 in sizes for sizes in x.chunks):  # dask allows empty chunks, which have no outputs
+        x = x.rechunk(tuple(tuple(filter(None, sizes)) for sizes in x.chunks))
     check(stack, x.ndim, along, endless=False)
     shape = tuple(None if i == x.ndim + along else length for i, length in enumerate(x.shape))
     n = x.shape[along]

@@ -103,6 +103,13 @@ def test_chunks_too_short_are_joined_and_said() -> None:
     np.testing.assert_array_equal(y.compute(), whole(LAYERS, x))
 
 
+def test_empty_chunks_are_left_out() -> None:
+    x = drawn(0, 2, 2, 300)
+    y = lazy.max_pool1d(da.from_array(x, chunks=((1, 0, 1), (2,), (100, 0, 200))), 2)
+    assert y.chunks == ((1, 1), (2,), (50, 100))
+    np.testing.assert_array_equal(y.compute(), kernels.max_pool1d(x, 2))
+
+
 def test_weights_are_in_the_graph_once_and_plans_are_made_once() -> None:
     x = da.zeros((1, 2, 12000), chunks=(1, 2, 1200), dtype="float32")
     y = lazy.apply(LAYERS, x, implementation="direct")
