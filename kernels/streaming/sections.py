@@ -28,7 +28,7 @@ Interval = tuple[int, int]
 Source = Callable[[int, int], Array]  # inputs [low, high) of the signal
 Step = Callable[[Array, bool, Buffers], Array]  # takes the inputs that it needs, whether it may write into them, and memory for its outputs
 
-TILE_BYTES = 8 << 20  # input and output of the widest layer: 2 to 32 MB take the same time, this keeps memory small; see kernels/dask/README.md
+TILE_BYTES = 8 << 20  # input and output of the widest layer: 2 to 32 MB take the same time; see kernels/dask/README.md
 HALO_SHARE = 16  # a tile is so many times its halo, or larger
 
 
