@@ -16,6 +16,7 @@ from kernels.cost import calibration
 from kernels.dispatch import tuning
 from kernels.dispatch.heuristic import choose
 from kernels.dispatch.measure import measure
+from kernels.dispatch.warm import usual, warm
 from kernels.methods import load
 from kernels.network.models import Layer, LeftOut, from_layers, from_onnx
 from kernels.problem.errors import ProblemError, RefusedError
@@ -42,14 +43,14 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--budget", type=float, default=0.5, metavar="SECONDS", help="of timed calls for each layer (%(default)s)")
     tune.add_argument("--threads", type=int, metavar="N", help="threads of the plans (every core)")
     tune.add_argument("--again", action="store_true", help="measure also what is known already")
-    warm = verbs.add_parser("warm", help="compile ahead, as for a container", description=(
+    early = verbs.add_parser("warm", help="compile ahead, as for a container", description=(
         "Compile what a model or these layers need, so that their first call begins at once; without either, what usual layers need."
     ))  # fmt: skip
-    ahead = warm.add_mutually_exclusive_group()
+    ahead = early.add_mutually_exclusive_group()
     ahead.add_argument("--onnx", type=Path, metavar="MODEL.onnx", help="all steps of a model (needs the package onnx)")
     ahead.add_argument("--layers", type=Path, metavar="FILE", help="a file with a problem a line, as for tune")
-    warm.add_argument("--input", action="append", default=[], type=_shape, **shapes)
-    warm.add_argument("--threads", type=int, metavar="N", help="threads (every core)")
+    early.add_argument("--input", action="append", default=[], type=_shape, **shapes)
+    early.add_argument("--threads", type=int, metavar="N", help="threads (every core)")
     for verb, words in _MODELS.items():
         each = verbs.add_parser(verb, help=words, description=f"{words.capitalize()}.")
         each.add_argument("model", type=Path, metavar="MODEL.onnx")
@@ -123,7 +124,7 @@ def tune(layers: Sequence[Layer], budget: float, threads: int, again: bool) -> i
     return 0
 
 
-def warm(asked: argparse.Namespace) -> int:
+def compile_ahead(asked: argparse.Namespace) -> int:
     """Compile, and say what."""
     if asked.input and not asked.onnx:
         raise ProblemError("--input gives shapes to an ONNX model, and there is no --onnx")
@@ -131,8 +132,6 @@ def warm(asked: argparse.Namespace) -> int:
         from kernels.network import commands
 
         return commands.run(asked.onnx, dict(asked.input), None, asked.threads, "numpy", say)
-    from kernels.dispatch.warm import usual, warm  # brings Numba
-
     load()
     problems = [layer.problem for layer in from_layers(asked.layers)] if asked.layers else usual()
     warm(problems, thread_count("warm", asked.threads), say)
@@ -173,7 +172,7 @@ def _run(asked: argparse.Namespace) -> int:
     if asked.verb == "calibrate":
         return calibrate()
     if asked.verb == "warm":
-        return warm(asked)
+        return compile_ahead(asked)
     if not 0 < asked.budget < math.inf:
         raise ProblemError(f"--budget is {asked.budget:g}, must be a number of seconds above 0")
     if asked.layers and asked.input:

@@ -114,14 +114,20 @@ def operands_for(problem: Problem, draw: np.random.Generator) -> Operands:
     return Operands(weight, bias, draw.uniform(0.5, 1.5, channels).astype(dtype), draw.standard_normal(channels).astype(dtype))
 
 
+def outs_of(problem: Problem) -> list[Array]:
+    """Uninitialised arrays for its outputs: the values, and where they are asked for the positions of maxima."""
+    outs = [np.empty(problem.out_shape, problem.dtype)]
+    if not isinstance(problem, Conv) and problem.return_indices:
+        outs.append(np.empty(problem.out_shape, np.int64))
+    return outs
+
+
 def checked(problem: Problem, threads: int, names: list[str], budget: float) -> dict[str, Callable[[], None]]:
     """A call of each of these that answered right, of as many as fit the budget."""
     draw, dtype = np.random.default_rng(0), np.dtype(problem.dtype)
     x = frozen(draw.standard_normal(problem.x_shape, dtype))  # type: ignore[arg-type]
     operands = operands_for(problem, draw)
-    outs = [np.empty(problem.out_shape, dtype)]
-    if not isinstance(problem, Conv) and problem.return_indices:
-        outs.append(np.empty(problem.out_shape, np.int64))
+    outs = outs_of(problem)
 
     def answer(name: str) -> tuple[Callable[[], None], float, float]:
         """(its call, the seconds that took, its error bound), the answer in outs."""

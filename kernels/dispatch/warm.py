@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kernels.dispatch.heuristic import choose
-from kernels.dispatch.measure import operands_for
+from kernels.dispatch.measure import operands_for, outs_of
 from kernels.dispatch.preparation import prepare
-from kernels.problem.conv import Conv, Problem, parse
+from kernels.problem.conv import Problem, parse
 
 # A layer of each kind that music models have: every engine's driver and its usual tiles
 USUAL = """
@@ -41,10 +41,7 @@ def warm(problems: Sequence[Problem], threads: int, say: Callable[[str], None]) 
     """Compile what "auto" takes for each problem, and say so line by line."""
     draw, began = np.random.default_rng(0), time.perf_counter()
     for i, problem in enumerate(problems, 1):
-        outs = [np.empty(problem.out_shape, problem.dtype)]
-        if not isinstance(problem, Conv) and problem.return_indices:
-            outs.append(np.empty(problem.out_shape, np.int64))
-        taken = []
+        outs, taken = outs_of(problem), []
         for packs in (False, True):  # a plan, whose weights are packed once, and a call, which may read them as they are
             choice = choose(problem, "auto", threads, packs=packs)
             run = prepare(problem, choice, threads, packs=packs).pack(operands_for(problem, draw))  # packing compiles code of its own

@@ -95,6 +95,11 @@ def rows_step(lowering: Lowering, node: Node, x: View, y: View) -> None:
     after = After(np.asarray(weight, x.dtype).T, node.attributes["bias"], node.attributes.get("activation"))
     strides = MatrixStrides(x.strides[0], 1, 1, len(weight))
     found = MatrixProduct(x.dtype, rows, depth, len(weight), strides, [(0, 0, 0)], lowering.settings.threads, after)
+    _by_constant(lowering, node, found, x, y)
+
+
+def _by_constant(lowering: Lowering, node: Node, found: MatrixProduct, x: View, y: View) -> None:
+    """A step of a product with a constant matrix."""
 
     def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
         return found.bind(arrays[0], None, arrays[1], scratch)
@@ -126,9 +131,5 @@ def convolution_as_rows(lowering: Lowering, node: Node, problem: Conv, x: View, 
     found = MatrixProduct(x.dtype, rows, len(matrix), problem.c_out, strides, places, lowering.settings.threads, after)
     rank = len(node.x.lengths)
     y = lowering.new(node.y, (0, *range(2, rank), 1), anywhere=False)
-
-    def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
-        return found.bind(arrays[0], None, arrays[1], scratch)
-
-    lowering.step(node, [x], [y], bind, "matrix product", found.seconds)
+    _by_constant(lowering, node, found, x, y)
     return True

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from kernels.network.graph import Node
 from kernels.network.lowering import Lowering, lower_by_numpy, lowers
-from kernels.network.operators.shaping import split_lengths
+from kernels.network.operators.shaping import slices, split_lengths
 
 
 @lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -39,15 +37,7 @@ def _identity(lowering: Lowering, node: Node) -> None:
 @lowers("Slice")
 def _slice(lowering: Lowering, node: Node) -> None:
     view = lowering.view(node.x)
-    starts, ends, axes, steps = (node.constant(i) for i in (1, 2, 3, 4))
-    assert starts is not None and ends is not None
-    which = range(len(starts)) if axes is None else np.ravel(axes)
-    for i, axis in enumerate(which):
-        axis, step, n = int(axis) % len(view.shape), 1 if steps is None else int(steps[i]), view.shape[int(axis) % len(view.shape)]
-        start, end = int(starts[i]), int(ends[i])
-        start, end = start + n * (start < 0), end + n * (end < 0)
-        start = min(max(start, 0), n if step > 0 else n - 1)
-        end = min(max(end, 0 if step > 0 else -1), n)
+    for axis, start, end, step in slices(node, view.shape, [node.constant(i) for i in (1, 2, 3, 4)]):
         view = view.part(axis, start, max(-(-(end - start) // step), 0), step)
     lowering.views[node.y] = view
 

@@ -4,7 +4,6 @@ in the first-level cache. Squared distances are taken from the row's own mean, s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from kernels.cost.calibration import threads_for
 from kernels.primitives.moments import squared_distances
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.reduction import combined
+from kernels.primitives.rows import Bind, by_rows, rows_of_a_task
 from kernels.primitives.vector_pass import bits, each_vector
 from kernels.runtime import micro_kernel
 from kernels.runtime.ir import VectorBuilder, call
@@ -22,11 +22,9 @@ from kernels.runtime.machine import machine
 from kernels.runtime.micro_kernel import Fixed, emitter
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
-from kernels.runtime.scratch import handle
 
 Array = np.ndarray
 
-SHARES = 4  # tasks a thread
 ROW = 120  # cycles of a row beside its vectors: a call, two vectors summed across their lanes, a root, a division
 
 
@@ -55,18 +53,16 @@ def _emit(w: VectorBuilder, row: LayerNormRow) -> None:
     variance = builder.fdiv(squared_distances(w, x, row.numbers, mean), count)
     scale = builder.fdiv(w.constant(1.0), w.root(w.splat(builder.fadd(variance, epsilon))))
 
-    def normal(loaded: ir.Value, at: ir.Value, mask: ir.Value | None) -> ir.Value:
-        def numbers(of: ir.Value) -> ir.Value:
-            return w.load(w.at(of, at)) if mask is None else w.load_first(w.at(of, at), mask)
-
-        found = builder.fmul(builder.fsub(loaded, mean), scale)
+    def normal(loaded: list[ir.Value], mask: ir.Value | None) -> ir.Value:
+        found = builder.fmul(builder.fsub(loaded[0], mean), scale)
         if row.affine == 3:
-            return w.fma(found, numbers(gamma), numbers(beta))
+            return w.fma(found, *loaded[1:])
         if row.affine == 2:
-            return builder.fadd(found, numbers(beta))
-        return builder.fmul(found, numbers(gamma)) if row.affine else found
+            return builder.fadd(found, loaded[1])
+        return builder.fmul(found, loaded[1]) if row.affine else found
 
-    each_vector(w, x, y, row.numbers, normal)
+    operands = [each for i, each in enumerate((gamma, beta)) if row.affine & 1 << i]
+    each_vector(w, [x, *operands], y, row.numbers, normal)
 
 
 @njit
@@ -106,27 +102,16 @@ def _rows(task, thread, x, y, geometry):
 
 def layer_norm(
     dtype: np.dtype, rows: int, length: int, epsilon: float, threads: int, gamma: Array | None = None, beta: Array | None = None
-) -> Callable[[Array, Array], Callable[[], None]]:
+) -> Bind:
     """What binds x and y (rows, length), contiguous, perhaps one and the same, to a run; gamma and beta: numbers along a row."""
     dtype = np.dtype(dtype)
     size, lanes = dtype.itemsize, machine().lanes(dtype.itemsize)
     threads = threads_for(rows * (ROW + 8 * -(-length // lanes)), threads)
-    at_once = rows if threads == 1 else max(1, rows // (SHARES * threads))
     held = [None if each is None else np.ascontiguousarray(each, dtype).reshape(-1) for each in (gamma, beta)]
     affine = sum(1 << i for i, each in enumerate(held) if each is not None)
     places = [0 if each is None else each.ctypes.data for each in held]
     geometry = LayerNormRows.packed(
         row=micro_kernel.address(_row, LayerNormRow, affine=affine, lanes=lanes, itemsize=size), affine=affine, lanes=lanes, itemsize=size,
-        rows=rows, length=length, at_once=at_once, gamma=places[0], beta=places[1], epsilon=bits(epsilon),
+        rows=rows, length=length, at_once=rows_of_a_task(rows, threads), gamma=places[0], beta=places[1], epsilon=bits(epsilon),
     )  # fmt: skip
-    launch, tasks = _rows.ready(0, 0, geometry), -(-rows // at_once)
-
-    def bind(x: Array, y: Array) -> Callable[[], None]:
-        source, to = handle(x), handle(y)
-
-        def run(keep_alive: tuple[Array | None, ...] = (x, y, *held)) -> None:
-            launch(threads, tasks, source, to, geometry)
-
-        return run
-
-    return bind
+    return by_rows(_rows, geometry, threads, (*held,))

@@ -19,8 +19,8 @@ from kernels.cost.calibration import calibration, threads_for
 from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile_of_rows
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
-from kernels.primitives.vector_matrix import PASSES
-from kernels.primitives.vector_pass import VectorPass, bits, line
+from kernels.primitives.vector_matrix import following
+from kernels.primitives.vector_pass import VectorPass
 from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.machine import machine
@@ -235,9 +235,8 @@ def _constant(
     dtype: np.dtype, after: After | None, panels: int, pieces: list[tuple[int, int]], width: int, lanes: int
 ) -> tuple[Any, Any, dict[str, int]]:  # fmt: skip
     """(b packed, the row that is added, the record's fields of the activation)."""
-    nothing = {"activation": 0, "activation_form": 0, "p": 0, "q": 0}
     if after is None:
-        return None, None, nothing
+        return None, None, following(None, lanes, dtype.itemsize)
     columns, deep = after.b.shape[1], max(n for _, n in pieces)
     packed, first = np.zeros((len(pieces), panels, deep, width), dtype), 0
     padded = np.zeros((len(after.b), panels * width), dtype)
@@ -246,9 +245,4 @@ def _constant(
         to[:, :n] = padded[first : first + n].reshape(n, panels, width).swapaxes(0, 1)
         first += n
     bias = None if after.bias is None else np.ascontiguousarray(after.bias, dtype)
-    if not after.activation:
-        return packed, bias, nothing
-    name, slope = after.activation
-    address, form = line(PASSES[name], lanes, dtype.itemsize)
-    p, q = (0.0, 6.0) if name == "relu6" else (slope, 0.0)
-    return packed, bias, {"activation": address, "activation_form": form, "p": bits(p), "q": bits(q)}
+    return packed, bias, following(after.activation, lanes, dtype.itemsize)

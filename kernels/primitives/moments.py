@@ -16,10 +16,11 @@ from llvmlite import ir
 
 from kernels.cost.calibration import threads_for
 from kernels.primitives.records import Record, address, integer
-from kernels.primitives.reduction import CHAINS, Row, row
+from kernels.primitives.reduction import Row, along_row, row
+from kernels.primitives.rows import SHARES, rows_of_a_task
 from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.runtime import micro_kernel
-from kernels.runtime.ir import VectorBuilder, call, i64, split
+from kernels.runtime.ir import VectorBuilder, call, split
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.micro_kernel import Fixed, emitter
@@ -31,7 +32,6 @@ Array = np.ndarray
 
 PIECE = 4096  # numbers of a piece: 16 KB of float32
 LINES = 1 << 18  # bytes of the lines that a task sums twice
-SHARES = 4  # tasks a thread
 
 
 class Spread(NamedTuple):
@@ -47,30 +47,13 @@ class Spread(NamedTuple):
 
 def squared_distances(w: VectorBuilder, source: ir.Value, numbers: ir.Value, mean: ir.Value) -> ir.Value:
     """Sum of (source[i] - mean)^2 over i < numbers: a scalar; mean is a vector."""
-    builder, lanes = w.b, w.lanes
-    totals = [w.variable(w.zero()) for _ in range(CHAINS)]
 
-    def add(total: ir.Value, loaded: ir.Value) -> None:
-        distance = builder.fsub(loaded, mean)
-        w.set(total, w.fma(distance, distance, w.get(total)))
+    def add(total: ir.Value, loaded: ir.Value, mask: ir.Value | None) -> ir.Value:
+        distance = w.b.fsub(loaded, mean)
+        distance = distance if mask is None else w.b.select(mask, distance, w.zero())
+        return w.fma(distance, distance, total)
 
-    wide = builder.sdiv(numbers, i64(lanes * CHAINS))
-    with w.loop(wide) as block:
-        at = builder.mul(block, i64(lanes * CHAINS))
-        for k, total in enumerate(totals):
-            add(total, w.load(w.at(source, builder.add(at, i64(k * lanes)))))
-    done = builder.mul(wide, i64(lanes * CHAINS))
-    single = builder.sdiv(builder.sub(numbers, done), i64(lanes))
-    with w.loop(single) as block:
-        add(totals[0], w.load(w.at(source, builder.add(done, builder.mul(block, i64(lanes))))))
-    last = builder.add(done, builder.mul(single, i64(lanes)))
-    rest = builder.sub(numbers, last)
-    with w.when(builder.icmp_signed(">", rest, i64(0))):
-        mask = w.first(rest)
-        distance = builder.select(mask, builder.fsub(w.load_first(w.at(source, last), mask), mean), w.zero())
-        w.set(totals[1], w.fma(distance, distance, w.get(totals[1])))
-    pairs = builder.fadd(builder.fadd(w.get(totals[0]), w.get(totals[1])), builder.fadd(w.get(totals[2]), w.get(totals[3])))
-    return w.across(pairs, w.add)
+    return along_row(w, source, numbers, w.zero(), add, w.add)
 
 
 @emitter
@@ -209,7 +192,7 @@ def moments(
         return _lines(dtype, groups, length, inner, epsilon, threads), 0
     pieces = -(-length // PIECE)
     piece = -(-length // pieces)
-    at_once = max(1, groups * pieces // (SHARES * threads)) if threads > 1 else groups * pieces
+    at_once = rows_of_a_task(groups * pieces, threads)
     held = None if factors is None else np.ascontiguousarray(factors, dtype)
     geometry = Groups.packed(
         row=row("sum", lanes, size), spread=spread(lanes, size), lanes=lanes, itemsize=size, groups=groups, length=length, piece=piece,

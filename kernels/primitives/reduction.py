@@ -48,34 +48,46 @@ class Row(NamedTuple):
     p: int  # bits of a float64
 
 
+def along_row(
+    w: VectorBuilder, source: ir.Value, numbers: ir.Value, neutral: ir.Value,
+    add: Callable[[ir.Value, ir.Value, ir.Value | None], ir.Value], combine: Callable[[ir.Value, ir.Value], ir.Value],
+) -> ir.Value:  # fmt: skip
+    """source[0:numbers] gathered in CHAINS vectors, add(total, loaded, mask) giving a total's next value, then combined to a scalar. mask:
+    of the last vector where it is incomplete, else None."""
+    builder, lanes = w.b, w.lanes
+    totals = [w.variable(neutral) for _ in range(CHAINS)]
+    unrolled = builder.sdiv(numbers, i64(lanes * CHAINS))
+    with w.loop(unrolled) as block:
+        at = builder.mul(block, i64(lanes * CHAINS))
+        for k, total in enumerate(totals):
+            w.set(total, add(w.get(total), w.load(w.at(source, builder.add(at, i64(k * lanes)))), None))
+    done = builder.mul(unrolled, i64(lanes * CHAINS))
+    single = builder.sdiv(builder.sub(numbers, done), i64(lanes))
+    with w.loop(single) as block:
+        at = builder.add(done, builder.mul(block, i64(lanes)))
+        w.set(totals[0], add(w.get(totals[0]), w.load(w.at(source, at)), None))
+    last = builder.add(done, builder.mul(single, i64(lanes)))
+    rest = builder.sub(numbers, last)
+    with w.when(builder.icmp_signed(">", rest, i64(0))):
+        mask = w.first(rest)
+        w.set(totals[1], add(w.get(totals[1]), w.load_first(w.at(source, last), mask), mask))
+    pairs = combine(combine(w.get(totals[0]), w.get(totals[1])), combine(w.get(totals[2]), w.get(totals[3])))
+    return w.across(pairs, combine)
+
+
 def combined(w: VectorBuilder, name: str, source: ir.Value, numbers: ir.Value) -> ir.Value:
     """All of source[0:numbers] combined ("sum", "max" or "min"): a scalar."""
-    builder, lanes = w.b, w.lanes
+    neutral = w.constant(NEUTRAL[name])
 
     def combine(a: ir.Value, b: ir.Value) -> ir.Value:
         if name == "sum":
             return w.b.fadd(a, b)
         return w.maximum(a, b) if name == "max" else w.b.fneg(w.maximum(w.b.fneg(a), w.b.fneg(b)))
 
-    neutral = w.constant(NEUTRAL[name])
-    totals = [w.variable(neutral) for _ in range(CHAINS)]
-    unrolled = builder.sdiv(numbers, i64(lanes * CHAINS))
-    with w.loop(unrolled) as block:
-        at = builder.mul(block, i64(lanes * CHAINS))
-        for k, total in enumerate(totals):
-            w.set(total, combine(w.get(total), w.load(w.at(source, builder.add(at, i64(k * lanes))))))
-    done = builder.mul(unrolled, i64(lanes * CHAINS))
-    single = builder.sdiv(builder.sub(numbers, done), i64(lanes))
-    with w.loop(single) as block:
-        at = builder.add(done, builder.mul(block, i64(lanes)))
-        w.set(totals[0], combine(w.get(totals[0]), w.load(w.at(source, at))))
-    last = builder.add(done, builder.mul(single, i64(lanes)))
-    rest = builder.sub(numbers, last)
-    with w.when(builder.icmp_signed(">", rest, i64(0))):
-        tail = w.load_first(w.at(source, last), w.first(rest), NEUTRAL[name])
-        w.set(totals[1], combine(w.get(totals[1]), tail))
-    pairs = combine(combine(w.get(totals[0]), w.get(totals[1])), combine(w.get(totals[2]), w.get(totals[3])))
-    return w.across(pairs, combine)
+    def add(total: ir.Value, loaded: ir.Value, mask: ir.Value | None) -> ir.Value:
+        return combine(total, loaded if mask is None else w.b.select(mask, loaded, neutral))
+
+    return along_row(w, source, numbers, neutral, add, combine)
 
 
 @emitter

@@ -17,6 +17,7 @@ from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.runtime.ir import call, read_index, split
+from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed, read_number, write_number
 from kernels.runtime.regions import region
@@ -45,19 +46,24 @@ class Lines(Record):
     weights = address("of the bits of each one's weight, a float64")
 
 
+@njit
+def _combine(g, i, source, to, pitch, numbers):
+    """Output i, a line of `numbers` at the address `to`, from lines that lie `pitch` numbers apart."""
+    inputs, weights, step = g.inputs + 8 * i * g.taps, g.weights + 8 * i * g.taps, pitch * g.itemsize
+    for k in range(g.taps):
+        place, p = source + read_index(inputs, k) * step, read_index(weights, k)
+        kernel, form, b = (g.more, g.more_form, to) if k else (g.first, g.first_form, place)
+        call(kernel, VectorPass(form=form, lanes=g.lanes, itemsize=g.itemsize, y=to, a=place, b=b, c=b, numbers=numbers, p=p, q=0))
+
+
 @region
 def _lines(task, thread, x, y, geometry):
     """Output m of one outer index: a line of inner numbers; x and y are handles, geometry: Lines."""
     g = geometry[0]
-    lanes, size, numbers = g.lanes, g.itemsize, g.inner
+    size, numbers = g.itemsize, g.inner
     o, i = split(task, g.m)
     to, source = pointed(y) + task * numbers * size, pointed(x) + o * g.n * numbers * size
-    inputs, weights = g.inputs + 8 * i * g.taps, g.weights + 8 * i * g.taps
-    place, p = source + read_index(inputs, 0) * numbers * size, read_index(weights, 0)
-    call(g.first, VectorPass(form=g.first_form, lanes=lanes, itemsize=size, y=to, a=place, b=place, c=place, numbers=numbers, p=p, q=0))
-    for k in range(1, g.taps):
-        place, p = source + read_index(inputs, k) * numbers * size, read_index(weights, k)
-        call(g.more, VectorPass(form=g.more_form, lanes=lanes, itemsize=size, y=to, a=place, b=to, c=to, numbers=numbers, p=p, q=0))
+    _combine(g, i, source, to, numbers, numbers)
 
 
 class Transposed(Lines):
@@ -71,7 +77,7 @@ class Transposed(Lines):
 
 @region
 def _transposed(task, thread, x, y, scratch, geometry):
-    """Some rows along the last axis; x, y and scratch are handles, geometry: Turned."""
+    """Some rows along the last axis; x, y and scratch are handles, geometry: Transposed."""
     g = geometry[0]
     lanes, size, pitch = g.lanes, g.itemsize, g.rows * g.itemsize
     rows, own = min(g.rows, g.outer - task * g.rows), pointed(scratch) + thread * g.share
@@ -81,12 +87,7 @@ def _transposed(task, thread, x, y, scratch, geometry):
         Transpose(lanes=lanes, itemsize=size, dst=own, dst_pitch=g.rows, src=source, src_pitch=g.n, rows=rows, columns=g.n),
     )  # fmt: skip
     for i in range(g.m):
-        inputs, weights, at = g.inputs + 8 * i * g.taps, g.weights + 8 * i * g.taps, made + i * pitch
-        place, p = own + read_index(inputs, 0) * pitch, read_index(weights, 0)
-        call(g.first, VectorPass(form=g.first_form, lanes=lanes, itemsize=size, y=at, a=place, b=place, c=place, numbers=rows, p=p, q=0))
-        for k in range(1, g.taps):
-            place, p = own + read_index(inputs, k) * pitch, read_index(weights, k)
-            call(g.more, VectorPass(form=g.more_form, lanes=lanes, itemsize=size, y=at, a=place, b=at, c=at, numbers=rows, p=p, q=0))
+        _combine(g, i, own, made + i * pitch, g.rows, rows)
     call(
         g.transpose,
         Transpose(lanes=lanes, itemsize=size, dst=to, dst_pitch=g.m, src=made, src_pitch=g.rows, rows=g.m, columns=rows),

@@ -6,7 +6,6 @@ a lane each, then of lanes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from llvmlite import ir
 from kernels.cost.calibration import threads_for
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.reduction import combined
+from kernels.primitives.rows import Bind, by_rows, rows_of_a_task
 from kernels.primitives.vector_math import CYCLES, EMITTERS
 from kernels.primitives.vector_pass import bits, each_vector
 from kernels.runtime import micro_kernel
@@ -24,11 +24,7 @@ from kernels.runtime.machine import machine
 from kernels.runtime.micro_kernel import Fixed, emitter
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
-from kernels.runtime.scratch import handle
 
-Array = np.ndarray
-
-SHARES = 4  # tasks a thread
 ROW = 100  # cycles of a row beside its vectors: a call, two vectors summed across their lanes, a division
 
 
@@ -53,14 +49,14 @@ def _emit(w: VectorBuilder, row: SoftmaxRow) -> None:
 
     total = w.variable(w.zero())
 
-    def exponential(loaded: ir.Value, at: ir.Value, mask: ir.Value | None) -> ir.Value:
-        found = EMITTERS["exp"](w, builder.fmul(builder.fsub(loaded, largest), factor), w.zero(), w.zero(), w.zero(), w.zero())
+    def exponential(loaded: list[ir.Value], mask: ir.Value | None) -> ir.Value:
+        found = EMITTERS["exp"](w, builder.fmul(builder.fsub(loaded[0], largest), factor), w.zero(), w.zero(), w.zero(), w.zero())
         w.set(total, builder.fadd(w.get(total), found if mask is None else builder.select(mask, found, w.zero())))
         return found
 
-    each_vector(w, x, y, row.numbers, exponential)
+    each_vector(w, [x], y, row.numbers, exponential)
     share = w.splat(builder.fdiv(ir.Constant(w.scalar, 1.0), w.across(w.get(total), w.add)))
-    each_vector(w, y, y, row.numbers, lambda loaded, at, mask: builder.fmul(loaded, share))
+    each_vector(w, [y], y, row.numbers, lambda loaded, mask: builder.fmul(loaded[0], share))
 
 
 @njit
@@ -90,24 +86,13 @@ def _rows(task, thread, x, y, geometry):
         call(g.row, SoftmaxRow(lanes=g.lanes, itemsize=size, y=pointed(y) + at, x=pointed(x) + at, numbers=g.length, p=g.p))
 
 
-def softmax(dtype: np.dtype, rows: int, length: int, scale: float, threads: int) -> Callable[[Array, Array], Callable[[], None]]:
+def softmax(dtype: np.dtype, rows: int, length: int, scale: float, threads: int) -> Bind:
     """What binds x and y (rows, length), contiguous, perhaps one and the same, to a run: y = softmax(scale x) row by row; scale > 0."""
     size = np.dtype(dtype).itemsize
     lanes = machine().lanes(size)
     threads = threads_for(rows * (ROW + (CYCLES["exp"] + 6) * -(-length // lanes)), threads)
-    at_once = rows if threads == 1 else max(1, rows // (SHARES * threads))
     geometry = SoftmaxRows.packed(
         row=micro_kernel.address(_row, SoftmaxRow, lanes=lanes, itemsize=size), lanes=lanes, itemsize=size, rows=rows, length=length,
-        at_once=at_once, p=bits(scale),
+        at_once=rows_of_a_task(rows, threads), p=bits(scale),
     )  # fmt: skip
-    launch, tasks = _rows.ready(0, 0, geometry), -(-rows // at_once)
-
-    def bind(x: Array, y: Array) -> Callable[[], None]:
-        source, to = handle(x), handle(y)
-
-        def run(keep_alive: tuple[Array, ...] = (x, y)) -> None:
-            launch(threads, tasks, source, to, geometry)
-
-        return run
-
-    return bind
+    return by_rows(_rows, geometry, threads)

@@ -28,6 +28,16 @@ PASSES = {"relu": "relu", "leaky_relu": "leaky_relu", "elu": "elu", "gelu": "gel
           "hardswish": "hardswish"}  # fmt: skip
 
 
+def following(activation: tuple[str, float] | None, lanes: int, itemsize: int) -> dict[str, int]:
+    """Fields of a record that say which pass applies an activation: its address (0: none), its form, the bits of its two numbers."""
+    if not activation:
+        return {"activation": 0, "activation_form": 0, "p": bits(0.0), "q": bits(0.0)}
+    name, slope = activation
+    address, form = line(PASSES[name], lanes, itemsize)
+    p, q = (0.0, 6.0) if name == "relu6" else (slope, 0.0)
+    return {"activation": address, "activation_form": form, "p": bits(p), "q": bits(q)}
+
+
 class Outputs(Record):
     """A task: a block of outputs."""
 
@@ -78,12 +88,10 @@ def vector_matrix(
     size, lanes = weight.itemsize, machine().lanes(weight.itemsize)
     matrix, blocks = packed(weight, VECTORS)
     biases = np.zeros(columns, weight.dtype) if bias is None else np.ascontiguousarray(bias, weight.dtype)
-    name, slope = activation or ("", 0.0)
-    (add, add_form), (applied, form) = line("add", lanes, size), line(PASSES[name], lanes, size) if name else (0, 0)
-    p, q = (0.0, 6.0) if name == "relu6" else (slope, 0.0)
+    add, add_form = line("add", lanes, size)
     geometry = Outputs.packed(
-        product=products(VECTORS, lanes, size), add=add, add_form=add_form, activation=applied, activation_form=form, lanes=lanes,
-        itemsize=size, k=count, columns=columns, p=bits(p), q=bits(q),
+        product=products(VECTORS, lanes, size), add=add, add_form=add_form, lanes=lanes, itemsize=size, k=count, columns=columns,
+        **following(activation, lanes, size),
     )  # fmt: skip
     launch = _run.ready(0, 0, 0, 0, 0, geometry)
     threads = threads if matrix.nbytes > SHARED else 1

@@ -7,7 +7,7 @@ memory once, whatever it is made of, and nothing is compiled for a new chain.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -41,24 +41,25 @@ class VectorPass(NamedTuple):
 
 
 def each_vector(
-    w: VectorBuilder, x: ir.Value, y: ir.Value, numbers: ir.Value, made: Callable[[ir.Value, ir.Value, ir.Value | None], ir.Value]
-) -> None:
-    """y[i] = made(x[i], i, mask) vector by vector; the mask is that of the last vector where it is incomplete, else None."""
+    w: VectorBuilder, sources: Sequence[ir.Value], y: ir.Value, numbers: ir.Value,
+    made: Callable[[list[ir.Value], ir.Value | None], ir.Value],
+) -> None:  # fmt: skip
+    """y[i] = made([source[i] of each], mask) vector by vector; the mask is that of the last vector where it is incomplete, else None."""
     builder, lanes = w.b, w.lanes
     whole = builder.sdiv(numbers, i64(lanes))
     with w.loop(whole) as block:
         at = builder.mul(block, i64(lanes))
-        w.store(made(w.load(w.at(x, at)), at, None), w.at(y, at))
+        w.store(made([w.load(w.at(source, at)) for source in sources], None), w.at(y, at))
     done = builder.mul(whole, i64(lanes))
     rest = builder.sub(numbers, done)
     with w.when(builder.icmp_signed(">", rest, i64(0))):
         mask = w.first(rest)
-        w.store_first(made(w.load_first(w.at(x, done), mask), done, mask), w.at(y, done), mask)
+        w.store_first(made([w.load_first(w.at(source, done), mask) for source in sources], mask), w.at(y, done), mask)
 
 
 @emitter
 def _emit(w: VectorBuilder, p: VectorPass) -> None:
-    builder, lanes = w.b, p.lanes
+    builder = w.b
     operation, arity = EMITTERS[NAMES[p.form]], ARITY[NAMES[p.form]]
 
     def number(raw: ir.Value) -> ir.Value:
@@ -67,20 +68,11 @@ def _emit(w: VectorBuilder, p: VectorPass) -> None:
 
     first, second = number(p.p), number(p.q)
 
-    def emitted(loaded: list[ir.Value]) -> ir.Value:
+    def emitted(loaded: list[ir.Value], mask: ir.Value | None) -> ir.Value:
         a, b, c = loaded + [w.zero()] * (3 - arity)
         return operation(w, a, b, c, first, second)
 
-    to, places = w.pointer(p.y), [w.pointer(source) for source in (p.a, p.b, p.c)[:arity]]
-    whole = builder.sdiv(p.numbers, i64(lanes))
-    with w.loop(whole) as block:
-        at = builder.mul(block, i64(lanes))
-        w.store(emitted([w.load(w.at(place, at)) for place in places]), w.at(to, at))
-    done = builder.mul(whole, i64(lanes))
-    rest = builder.sub(p.numbers, done)
-    with w.when(builder.icmp_signed(">", rest, i64(0))):
-        mask = w.first(rest)
-        w.store_first(emitted([w.load_first(w.at(place, done), mask) for place in places]), w.at(to, done), mask)
+    each_vector(w, [w.pointer(source) for source in (p.a, p.b, p.c)[:arity]], w.pointer(p.y), p.numbers, emitted)
 
 
 @njit

@@ -15,16 +15,8 @@ torch = pytest.importorskip("torch")
 from kernels.torch import compiler  # noqa: E402
 
 nn, functional = torch.nn, torch.nn.functional
+pytestmark = pytest.mark.usefixtures("fresh")
 X = torch.randn(3, 1, 64, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Any:
-    torch._dynamo.reset()
-    compiler.RECENT.clear()
-    torch.manual_seed(0)
-    yield
-    torch._dynamo.reset()
 
 
 class Net(nn.Module):

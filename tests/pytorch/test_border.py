@@ -16,15 +16,7 @@ from kernels.torch.memory_orders import inverse, order_of  # noqa: E402
 from kernels.torch.program import Program  # noqa: E402
 
 nn = torch.nn
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Any:
-    torch._dynamo.reset()
-    compiler.RECENT.clear()
-    torch.manual_seed(0)
-    yield
-    torch._dynamo.reset()
+pytestmark = pytest.mark.usefixtures("fresh")
 
 
 def same(ours: Any, theirs: Any) -> None:

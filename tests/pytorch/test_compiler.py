@@ -15,15 +15,7 @@ import kernels.torch  # noqa: E402
 from kernels.torch import compiler  # noqa: E402
 
 nn, functional = torch.nn, torch.nn.functional
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Any:
-    torch._dynamo.reset()
-    compiler.RECENT.clear()
-    torch.manual_seed(0)
-    yield
-    torch._dynamo.reset()
+pytestmark = pytest.mark.usefixtures("fresh")
 
 
 class Block(nn.Module):

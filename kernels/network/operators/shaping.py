@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,19 +71,25 @@ def _transpose(node: Node, x: Array) -> Any:
 
 @operator("Slice", infer=by_view, view=True)
 def _slice(node: Node, x: Array, *given: Array | None) -> Any:
-    starts, ends, axes, steps = (given + (None,) * 4)[:4]
-    if starts is None or ends is None:
-        raise ProblemError(f"{node.op} {node.label!r}: its shape depends on starts and ends, which are not constant")
-    along = [axis(node, int(each), x.ndim) for each in axes] if axes is not None else list(range(len(starts)))
     parts: list[slice] = [slice(None)] * x.ndim
-    for i, at in enumerate(along):
-        step = 1 if steps is None else int(steps[i])
-        start, end, n = int(starts[i]), int(ends[i]), x.shape[at]
-        start, end = start + n * (start < 0), end + n * (end < 0)
-        start = min(max(start, 0), n if step > 0 else n - 1)
-        end = min(max(end, 0 if step > 0 else -1), n)
+    for at, start, end, step in slices(node, x.shape, (*given, None, None, None, None)[:4]):
         parts[at] = slice(start, None if end < 0 else end, step)
     return x[tuple(parts)]
+
+
+def slices(node: Node, lengths: Sequence[int], given: Sequence[Array | None]) -> list[tuple[int, int, int, int]]:
+    """(axis, start, end, step) of a Slice, within an input of these lengths: an end of -1 is before the first. given: starts, ends, axes
+    and steps."""
+    starts, ends, axes, steps = given
+    if starts is None or ends is None:
+        raise ProblemError(f"{node.op} {node.label!r}: its shape depends on starts and ends, which are not constant")
+    found = []
+    for i, each in enumerate(range(len(starts)) if axes is None else np.ravel(axes)):
+        at, step = axis(node, int(each), len(lengths)), 1 if steps is None else int(steps[i])
+        start, end, n = int(starts[i]), int(ends[i]), lengths[at]
+        start, end = start + n * (start < 0), end + n * (end < 0)
+        found.append((at, min(max(start, 0), n if step > 0 else n - 1), min(max(end, 0 if step > 0 else -1), n), step))
+    return found
 
 
 def _split_infer(node: Node) -> list[Meta]:

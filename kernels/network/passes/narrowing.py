@@ -10,6 +10,7 @@ import numpy as np
 
 from kernels.network.chains import KNOWN
 from kernels.network.graph import Graph, Node, Value
+from kernels.network.operators.shaping import slices
 from kernels.network.passes.affine import channel_axis
 
 Box = tuple[tuple[int, int], ...]  # start and stop on each axis
@@ -81,13 +82,14 @@ def _back(node: Node, box: Box) -> tuple[Box, list[Box | None]]:
 
 def _starts(node: Node) -> list[int] | None:
     """Where a slice starts on each axis; None where it steps."""
-    given, axes, steps = node.constant(1), node.constant(3), node.constant(4)
-    if given is None or (steps is not None and (np.ravel(steps) != 1).any()):
+    given = [node.constant(i) for i in (1, 2, 3, 4)]
+    if given[0] is None or given[1] is None:
         return None
     starts = [0] * len(node.x.lengths)
-    for start, axis in zip(np.ravel(given), range(len(given)) if axes is None else np.ravel(axes)):
-        length = node.x.lengths[int(axis)]
-        starts[int(axis)] = min(max(int(start) + length * (start < 0), 0), length)
+    for axis, start, _, step in slices(node, node.x.lengths, given):
+        if step != 1:
+            return None
+        starts[axis] = start
     return starts
 
 
