@@ -17,7 +17,7 @@ from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.runtime.ir import call, read_index, split
-from kernels.runtime.jit import njit
+from kernels.runtime.jit import inlined
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed, read_number, write_number
 from kernels.runtime.regions import region
@@ -46,14 +46,18 @@ class Lines(Record):
     weights = address("of the bits of each one's weight, a float64")
 
 
-@njit
+@inlined  # else Numba takes what it compiled for Lines for a record that has more fields, and warns
 def _combine(g, i, source, to, pitch, numbers):
     """Output i, a line of `numbers` at the address `to`, from lines that lie `pitch` numbers apart."""
     inputs, weights, step = g.inputs + 8 * i * g.taps, g.weights + 8 * i * g.taps, pitch * g.itemsize
-    for k in range(g.taps):
+    place, p = source + read_index(inputs, 0) * step, read_index(weights, 0)
+    call(
+        g.first,
+        VectorPass(form=g.first_form, lanes=g.lanes, itemsize=g.itemsize, y=to, a=place, b=place, c=place, numbers=numbers, p=p, q=0),
+    )  # fmt: skip
+    for k in range(1, g.taps):
         place, p = source + read_index(inputs, k) * step, read_index(weights, k)
-        kernel, form, b = (g.more, g.more_form, to) if k else (g.first, g.first_form, place)
-        call(kernel, VectorPass(form=form, lanes=g.lanes, itemsize=g.itemsize, y=to, a=place, b=b, c=b, numbers=numbers, p=p, q=0))
+        call(g.more, VectorPass(form=g.more_form, lanes=g.lanes, itemsize=g.itemsize, y=to, a=place, b=to, c=to, numbers=numbers, p=p, q=0))
 
 
 @region
