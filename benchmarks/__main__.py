@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run (the default), list, check, report, compare, doctor, live, archive, learn, tutorial."""
+"""`python -m benchmarks`: run (the default), list, check, report, compare, doctor, live, archive, cluster, learn, tutorial."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ app.command("compare")(reporting.compare_command)
 app.command("doctor")(inspecting.doctor_command)
 app.command("live")(streaming.live_command)
 app.command("archive")(streaming.archive_command)
+app.command("cluster")(streaming.cluster_command)
 app.command("learn")(learning.learn_command)
 app.command("tutorial")(teaching.tutorial_command)
 

@@ -1,8 +1,9 @@
-"""The verbs for signals that do not end: live plays blocks in real time, archive runs a model over a folder of recordings."""
+"""The verbs for signals that do not end: live plays blocks in real time, archive runs a model over recordings, cluster times workers."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markdown import Markdown
 from rich.table import Table
 
 from benchmarks.commands.shared import console, stop
@@ -25,12 +27,14 @@ def live_command(
     block: Annotated[list[int], typer.Option(help="Samples a block, 128 to 4096; may repeat. 0: 10 ms.")] = [0, 512, 2048],  # noqa: B006
     seconds: Annotated[float, typer.Option(help="How long each network plays.")] = 5.0,
     paced: Annotated[bool, typer.Option("--paced/--fast", help="Blocks come when they would from a sound card, or at once.")] = True,
+    turns: Annotated[bool, typer.Option("--turns/--no-turns", help="Also compare throughput with others, block by block in turns.")] = True,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = RUNS / "live",
 ) -> None:
     """Play a clip in real-time blocks to networks: ours, PyTorch on the receptive field anew, cached_conv."""
     from benchmarks.inputs.audio_file import read_audio
     from benchmarks.inputs.synthesiser import synthesise
     from benchmarks.streams import live, live_page, players
+    from benchmarks.streams.turns import ASKED, compare, standing
 
     if unknown := set(network) - set(NETWORKS):
         stop(f"no network {min(unknown)!r}; there are {', '.join(NETWORKS)}")
@@ -40,7 +44,7 @@ def live_command(
         clip = read_audio(audio) if audio else synthesise()
     except ValueError as error:
         stop(error)
-    played = []
+    played, compared = [], []
     with console.status("") as status:
         for name in network or NETWORKS:
             listener = NETWORKS[name]()
@@ -52,13 +56,24 @@ def live_command(
                     if one.seconds and player != "spectroconv":
                         one = replace(one, error=live.agrees(listener, player, samples, length))
                     played.append(one)
+        for name, length, other, asked in ASKED if turns else ():
+            if name in (network or NETWORKS):
+                status.update(f"{name}, blocks of {length}: in turns with {other}")
+                listener = NETWORKS[name]()
+                compared.append(compare(listener, length, other, asked, clip.mono(listener.rate)))
     console.print(_table(played))
+    if rows := standing(played, compared):
+        asked_for = Table("what", "asked", "measured", "holds", title="what is asked for", title_justify="left")
+        for row in rows:
+            asked_for.add_row(*row)
+        console.print(asked_for)
+    collected = environment.collect()
     about = {
-        "clip": clip.name, "cpu": str(environment.collect()["cpu"]), "day": time.strftime("%Y-%m-%d"), "paced": str(paced),
-        "seconds": str(seconds), "threads": "1",
+        "clip": clip.name, "cpu": str(collected["cpu"]), "day": time.strftime("%Y-%m-%d"), "paced": str(paced),
+        "seconds": str(seconds), "threads": "1", "commit": str(collected.get("commit") or "unknown")[:7],
     }  # fmt: skip
-    live.store(played, out, about)
-    console.print(f"Raw data and page: {live_page.write(played, about, out)}", soft_wrap=True)
+    live_page.store(played, compared, about, out)
+    console.print(f"Raw data and page: {live_page.write(played, compared, about, out)}", soft_wrap=True)
 
 
 def _table(played: list[Played]) -> Table:
@@ -83,6 +98,7 @@ def archive_command(
     workers: Annotated[int, typer.Option(help="Processes of one thread here; 0: threads of this process, one a core.")] = 0,
     front: Annotated[str, typer.Option(help="raw (samples) or log-mel.")] = "raw",
     rate: Annotated[int, typer.Option(help="Samples a second that the model hears.")] = 16000,
+    resample: Annotated[bool, typer.Option("--resample", help="Recordings of other rates are resampled; else they are left out.")] = False,
     bands: Annotated[int, typer.Option(help="Of log-mel.")] = 64,
     n_fft: Annotated[int, typer.Option("--n-fft", help="Samples a frame of log-mel.")] = 512,
     hop: Annotated[int, typer.Option(help="Samples from frame to frame.")] = 160,
@@ -102,7 +118,7 @@ def archive_command(
     heard = archive.Front(rate, bands if front == "log-mel" else 0, n_fft, hop)
     job = archive.Job(str(model.resolve()), heard, str(out.resolve()))
     try:
-        todo, bad, before = archive.pieces(job, folder, seconds)
+        todo, bad, before = archive.pieces(job, folder, seconds, resample=resample)
     except (ValueError, ImportError) as error:
         stop(error)
     audio, begun = 0.0, time.perf_counter()
@@ -124,6 +140,49 @@ def archive_command(
     for name, reason in sorted(bad.items()):
         console.print(f"left out: {name}: {reason}", soft_wrap=True, highlight=False, markup=False)
     raise typer.Exit(1 if bad else 0)
+
+
+def cluster_command(
+    network: Annotated[list[str], typer.Option(help="crepe or encoder; both if not given; may repeat.")] = [],  # noqa: B006
+    hours: Annotated[list[float], typer.Option(help="Of audio for the workers; may repeat, the longest counts.")] = [1.0, 10.0],  # noqa: B006
+    seconds: Annotated[list[float], typer.Option(help="Of audio a chunk; may repeat.")] = [60.0],  # noqa: B006
+    workers: Annotated[int, typer.Option(help="Processes; one a core if not given.")] = 0,
+    threads: Annotated[int, typer.Option(help="Of each worker.")] = 1,
+    source: Annotated[list[str], typer.Option(help="file (workers read), tasks (chunks are made); may repeat.")] = ["file"],  # noqa: B006
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the page goes.")] = RUNS / "cluster",
+) -> None:
+    """Networks on hours of audio: a LocalCluster of this machine against one process with as many threads on chunks in memory."""
+    from benchmarks.inputs.synthesiser import synthesise
+
+    try:
+        import distributed  # noqa: F401
+
+        from benchmarks.streams import clusters
+    except ImportError as error:
+        stop(f"a cluster needs dask, distributed and soundfile: pip install 'spectroconv[cluster]' ({error})")
+    if unknown := {*network} - {"crepe", "encoder"}:
+        stop(f"no network {min(unknown)!r} hears samples; there are crepe and encoder")
+    if unknown := {*source} - {*clusters.SOURCES}:
+        stop(f"--source {min(unknown)!r}: {' or '.join(clusters.SOURCES)}")
+    if min(*hours, *seconds, threads, workers + 1) <= 0:
+        stop("--hours, --seconds and --threads must be above 0")
+    clip, found = synthesise(), []
+    workers = workers or max(1, (environment.usable_cores() or 1) // threads)
+    with console.status("") as status:
+        for name, each, chunk in itertools.product(network or ("encoder", "crepe"), source, seconds):
+            samples = clip.mono(NETWORKS[name]().rate)
+            found.append(clusters.measure(name, samples, sorted(hours), chunk, workers, threads, each, status.update))
+        status.update("a graph")
+        graph = clusters.graph_seconds()
+    collected = environment.collect()
+    about = {
+        "cpu": str(collected["cpu"]), "day": time.strftime("%Y-%m-%d"), "commit": str(collected.get("commit") or "unknown")[:7],
+        "graph": f"{graph:.1f}",
+    }  # fmt: skip
+    clusters.store(found, out, about)
+    console.print(Markdown("\n".join(clusters.lines(found, about))))
+    console.print(f"Raw data and page: {clusters.write(found, about, out)}", soft_wrap=True)
+    raise typer.Exit(0 if all(each.same for each in found) else 1)
 
 
 @contextlib.contextmanager

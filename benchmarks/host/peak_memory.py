@@ -21,6 +21,11 @@ def _read(name: str) -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
+def high_water() -> int | None:
+    """Bytes that this process has held at most since it began; None where that cannot be read."""
+    return _read("VmHWM")
+
+
 class HighWater:
     """Bytes by which resident memory grew at most since this object was made; None where that cannot be read."""
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import gc
-import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -97,18 +94,3 @@ def agrees(listener: Listener, player: str, samples: Floats, block: int) -> floa
     settled = min(first.shape[-1], second.shape[-1]) // 2
     first, second = (y[..., settled : min(first.shape[-1], second.shape[-1])] for y in (first, second))
     return float(np.abs(first - second).max() / np.abs(first).max())
-
-
-def store(found: Sequence[Played], folder: Path, about: dict[str, str]) -> Path:
-    """Keep what was measured; returns the file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "live.json"
-    rows = [asdict(each) | {"seconds": [round(second, 9) for second in each.seconds]} for each in found]
-    path.write_text(json.dumps({"about": about, "played": rows}), encoding="utf-8")
-    return path
-
-
-def read(path: Path) -> tuple[list[Played], dict[str, str]]:
-    """What `store` kept."""
-    data = json.loads(path.read_text(encoding="utf-8"))
-    return [Played(**{**row, "seconds": tuple(row["seconds"])}) for row in data["played"]], data["about"]

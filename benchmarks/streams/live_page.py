@@ -1,14 +1,18 @@
-"""The page of a live run: a table, and for each network and length of blocks a histogram of block times against what a block lasts."""
+"""What a live run leaves: its data, and a page with what is asked for, a table, and for each network and length of blocks a histogram of
+block times against what a block lasts."""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import jinja2
 
 from benchmarks.streams.live import Played
+from benchmarks.streams.turns import Compared, standing
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>spectroconv live</title>
@@ -18,6 +22,10 @@ svg{max-width:100%;height:auto}
 </style>
 <h1>Networks on live blocks</h1>
 <p>{{ about | join(' · ') }}</p>
+{% if standing %}<table><tr><th>what<th><th>asked<th>measured<th>holds</tr>
+{% for what, asked, measured, holds in standing %}<tr><td>{{ what }}<td><td>{{ asked }}<td>{{ measured }}<td>{{ holds }}</tr>
+{% endfor %}</table>
+<p>Multiples are medians of turns on the same blocks without pauses, one thread each.</p>{% endif %}
 <p>Each block comes when its last sample would. Shares are of what a block lasts; a block that takes more than all of it is missed.</p>
 <table><tr><th>network<th>player<th>block<th>lasts<th>mean share<th>99.9 %<th>worst<th>missed</tr>
 {% for each in played %}<tr><td>{{ each.network }}<td>{{ each.player }}<td>{{ each.block }}
@@ -55,7 +63,24 @@ def histogram(played: Sequence[Played]) -> str:
     return buffer.getvalue()[buffer.getvalue().index("<svg") :]
 
 
-def write(played: Sequence[Played], about: dict[str, str], folder: Path) -> Path:
+def store(played: Sequence[Played], compared: Sequence[Compared], about: dict[str, str], folder: Path) -> Path:
+    """Keep what was measured; returns the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "live.json"
+    rows = [asdict(each) | {"seconds": [round(second, 7) for second in each.seconds]} for each in played]
+    data = {"about": about, "played": rows, "compared": [asdict(each) for each in compared]}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> tuple[list[Played], list[Compared], dict[str, str]]:
+    """What `store` kept."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    played = [Played(**{**row, "seconds": tuple(row["seconds"])}) for row in data["played"]]
+    return played, [Compared(**{**row, "shares": tuple(row["shares"])}) for row in data["compared"]], data["about"]
+
+
+def write(played: Sequence[Played], compared: Sequence[Compared], about: dict[str, str], folder: Path) -> Path:
     """Write the page beside the data; returns it."""
     groups: dict[tuple[str, int], list[Played]] = {}
     for each in played:
@@ -64,5 +89,6 @@ def write(played: Sequence[Played], about: dict[str, str], folder: Path) -> Path
     page = jinja2.Environment(autoescape=True).from_string(_PAGE)
     path = folder / "live.html"
     told = [f"{key}: {value}" for key, value in about.items()]
-    path.write_text(page.render(played=played, pictures=pictures, about=told), encoding="utf-8")
+    rows = standing(played, compared)
+    path.write_text(page.render(played=played, pictures=pictures, about=told, standing=rows), encoding="utf-8")
     return path

@@ -20,6 +20,7 @@ import numpy as np
 import kernels
 from benchmarks.inputs.frontends import mel_filters
 from benchmarks.workloads.layer import Floats
+from kernels.dask.recordings import Recording
 from kernels.dask.worker import threads_here
 from kernels.streaming.models import layers_of
 from kernels.streaming.sections import Network, Sections
@@ -45,12 +46,12 @@ class Front:
         """Inputs of the model for so many samples."""
         return samples // self.hop + 1 if self.bands else samples
 
-    def read(self, path: str, low: int, high: int) -> Floats:
-        """Inputs [low, high) of a file: (1, 1, time) or (1, 1, bands, time)."""
+    def read(self, file: Recording, low: int, high: int) -> Floats:
+        """Inputs [low, high) of a recording at this rate: (1, 1, time) or (1, 1, bands, time)."""
         if not self.bands:
-            return _samples(path, low, high)[None, None]
+            return file.read(low, high)[None]
         half = self.n_fft // 2
-        heard = _samples(path, low * self.hop - half, (high - 1) * self.hop + half)
+        heard = file.read(low * self.hop - half, (high - 1) * self.hop + half)[0]
         frames = np.lib.stride_tricks.sliding_window_view(heard, self.n_fft)[:: self.hop]
         power = np.abs(np.fft.rfft(frames * np.hanning(self.n_fft + 1)[:-1].astype(np.float32), axis=1)) ** 2
         return np.log(power @ _filters(self.rate, self.n_fft, self.bands).T + 1e-9).T[None, None].astype(np.float32)
@@ -59,19 +60,6 @@ class Front:
 @functools.lru_cache(maxsize=4)
 def _filters(rate: int, n_fft: int, bands: int) -> Any:
     return mel_filters(rate, n_fft, bands)
-
-
-def _samples(path: str, low: int, high: int) -> Floats:
-    """Samples [low, high) of all channels' mean, silence outside of the file."""
-    import soundfile
-
-    with soundfile.SoundFile(path) as file:
-        first, last = max(low, 0), min(high, file.frames)
-        found = np.zeros(high - low, np.float32)
-        if first < last:
-            file.seek(first)
-            found[first - low : last - low] = file.read(last - first, dtype="float32", always_2d=True).mean(axis=1)
-    return found
 
 
 class Model:
@@ -132,9 +120,8 @@ def model_of(path: str, front: Front, threads: int, stamp: float) -> Model:
 class Piece:
     """Outputs [first, end) of one file, and where they go."""
 
-    file: str
+    file: Recording
     name: str
-    samples: int
     first: int
     end: int
     number: int
@@ -153,7 +140,7 @@ class Job:
         import zarr
 
         model = model_of(self.model, self.front, threads_here(), Path(self.model).stat().st_mtime)
-        n = self.front.length(piece.samples)
+        n = self.front.length(piece.file.samples)
         low, high = model.needs(piece.first, piece.end, n)
         y = model(self.front.read(piece.file, low, high), piece.first, piece.end, n)
         group = zarr.open_group(self.out, mode="r+")
@@ -169,9 +156,9 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
-def pieces(job: Job, folder: Path, seconds: float) -> tuple[list[Piece], dict[str, str], int]:
-    """(pieces still to do, why files are bad, pieces done before); makes the arrays of files that have none yet."""
-    import soundfile
+def pieces(job: Job, folder: Path, seconds: float, *, resample: bool = False) -> tuple[list[Piece], dict[str, str], int]:
+    """(pieces still to do, why files are bad, pieces done before); makes the arrays of files that have none yet. resample: recordings of
+    another rate than the front end's are resampled while they are read, else they are bad."""
     import zarr
 
     group = zarr.open_group(job.out, mode="a")
@@ -185,12 +172,12 @@ def pieces(job: Job, folder: Path, seconds: float) -> tuple[list[Piece], dict[st
     for path in files(folder):
         name = str(path.relative_to(folder))
         try:
-            samples = _check(path, job.front)
-            n = job.front.length(samples)
+            file = _check(path, job.front.rate, resample)
+            n = job.front.length(file.samples)
             outputs = model.length(n)
             if outputs < 1:
-                raise ValueError(f"{samples / job.front.rate:.2f} s are too short for the model")
-        except (ValueError, RuntimeError, OSError, soundfile.SoundFileError) as error:
+                raise ValueError(f"{file.samples / file.rate:.2f} s are too short for the model")
+        except (ValueError, RuntimeError, OSError) as error:
             bad[name] = str(error)
             continue
         spacing = model.spacing(n)
@@ -201,24 +188,17 @@ def pieces(job: Job, folder: Path, seconds: float) -> tuple[list[Piece], dict[st
         done = np.asarray(group[f"{name}/done"][:])  # type: ignore[index]
         before += int(done.sum())
         found += [
-            Piece(str(path), name, samples, i * each, min((i + 1) * each, outputs), i) for i in range(count) if not done[i]
+            Piece(file, name, i * each, min((i + 1) * each, outputs), i) for i in range(count) if not done[i]
         ]  # fmt: skip
     return found, bad, before
 
 
-def _check(path: Path, front: Front) -> int:
-    """How many samples a file has. Raises where it cannot be heard."""
-    import soundfile
-
-    with soundfile.SoundFile(str(path)) as file:
-        if file.samplerate != front.rate:
-            raise ValueError(f"it has {file.samplerate} Hz, the model hears {front.rate}; `sox {path.name} -r {front.rate} …` converts it")
-        if file.frames < 1:
-            raise ValueError("it has no samples")
-        file.seek(file.frames - 1)  # a file cut short says so here
-        if not len(file.read(1)):
-            raise ValueError("it ends before its header says")
-        return int(file.frames)
+def _check(path: Path, rate: int, resample: bool) -> Recording:
+    """A file as the model hears it. Raises ValueError where it cannot be heard."""
+    file = Recording.of(path, rate, mono=True)
+    if file.own_rate != rate and not resample:
+        raise ValueError(f"it has {file.own_rate} Hz, the model hears {rate}; --resample converts it while it is read")
+    return file
 
 
 def _make(group: Any, name: str, model: Model, front: Front, n: int, outputs: int, each: int, count: int) -> None:

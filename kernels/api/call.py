@@ -161,5 +161,7 @@ def input_dtype(op: str, dtype: Any) -> np.dtype:
         if dtype is None:  # which NumPy takes for float64
             raise TypeError("there is none")
         return intake(op, "x", np.empty(0, dtype)).dtype
+    except ProblemError:  # a dtype that NumPy knows: the sentence says what to convert it to
+        raise
     except (TypeError, ValueError) as error:
         raise ProblemError(f"{op}: dtype {dtype!r} is not computed ({error}); use one that NumPy knows, e.g. 'float32'") from None

@@ -16,6 +16,7 @@ from kernels.dask.functions import (
     max_pool1d,
     max_pool2d,
 )
+from kernels.dask.recordings import from_audio
 
 __all__ = [
     "apply",
@@ -25,6 +26,7 @@ __all__ = [
     "conv2d",
     "conv_transpose1d",
     "conv_transpose2d",
+    "from_audio",
     "max_pool1d",
     "max_pool2d",
 ]

@@ -1,7 +1,7 @@
 """A network on a dask array: a graph with a task for every chunk of outputs, and one for every halo that a neighbour cuts off for it.
 
 Outputs are shared out where their contemporaries lie, so that result and input are chunked alike; halo arithmetic says which inputs each
-chunk of outputs needs, of as many neighbours as that takes.
+chunk of outputs needs, of as many neighbours as that takes. What a recording's chunk needs, its task reads itself.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from kernels.api.call import input_dtype
 from kernels.dask import worker
+from kernels.dask.recordings import Recording, recording_of
 from kernels.network.layers import Layer
 from kernels.network.model import Model
 from kernels.problem import halo
@@ -53,6 +54,11 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     ((1,), (4,), (150, 150, 150, 50))
     """
     along, stack = _checked(x, axis), layers_of(layers)
+    if not x.shape[0]:  # shaped and chunked as a batch of one would be
+        one = dask.array.zeros((1, *x.shape[1:]), chunks=((1,), *x.chunks[1:]), dtype=x.dtype)
+        y = apply(layers, one, axis=axis, implementation=implementation)
+        return dask.array.empty((0, *y.shape[1:]), chunks=((0,), *y.chunks[1:]), dtype=y.dtype)
+    recording = recording_of(x)
     if any(0 in sizes for sizes in x.chunks):  # dask allows empty chunks, which have no outputs
         x = x.rechunk(tuple(tuple(filter(None, sizes)) for sizes in x.chunks))
     check(stack, x.ndim, along, endless=False)
@@ -69,14 +75,15 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     sizes = tuple(end - first for first, end in itertools.pairwise(edges))
     token = tokenize(network, x.name, edges)
     name = f"spectroconv-{token}"
-    graph, networks = _graph(x, along, name, found, edges), _networks(x, name, network)
-    layer = MaterializedLayer({**graph, **networks}, annotations={"spectroconv": note} if note else None)
+    graph = _graph(x, along, name, found, edges) if recording is None else _reading(recording, name, x.shape[along], edges)
+    layer = MaterializedLayer({**graph, **_networks(x, name, network)}, annotations={"spectroconv": note} if note else None)
     chunks = tuple(
         x.chunks[0] if i == 0 else sizes if i == len(found.out_shape(0)) + along else (length,)
         for i, length in enumerate(found.out_shape(0))
     )  # fmt: skip
     meta = np.empty((0,) * len(chunks), found.returned)
-    return dask.array.Array(HighLevelGraph.from_collections(name, layer, dependencies=[x]), name, chunks, meta=meta)
+    whole = HighLevelGraph.from_collections(name, layer, dependencies=[] if recording else [x])
+    return dask.array.Array(whole, name, chunks, meta=meta)
 
 
 def _checked(x: Any, axis: int) -> int:
@@ -90,8 +97,8 @@ def _checked(x: Any, axis: int) -> int:
         raise ProblemError(f"dask.apply: axis is {axis}, must be one of the spatial axes of shape {x.shape}: 2 to {x.ndim - 1}")
     if any(math.isnan(length) for length in x.shape):
         raise ProblemError(f"dask.apply: x has shape {x.shape}; call x.compute_chunk_sizes() first")
-    if 0 in x.shape:
-        raise ProblemError(f"dask.apply: x has shape {x.shape}, nothing to compute")
+    if 0 in x.shape[1:]:
+        raise ProblemError(f"dask.apply: x has shape {x.shape}, nothing to compute; only the batch may be 0")
     return along % x.ndim - x.ndim
 
 
@@ -175,6 +182,18 @@ def _graph(x: Array, axis: int, name: str, found: Sections, edges: tuple[int, ..
             out_zeros[out_rank] = t
             out = (name, *out_zeros)
             graph[out] = Task(out, worker.compute, f"{name}-{size}", shared[size], (first, end, n), slices, *keys)
+    return graph
+
+
+@_uncollected()
+def _reading(recording: Recording, name: str, n: int, edges: tuple[int, ...]) -> Graph:
+    """A task a chunk of outputs, which reads what it needs."""
+    source, graph = f"{name}-recording", Graph()
+    graph[source] = DataNode(source, recording)
+    network, samples = TaskRef((f"{name}-network", 1)), TaskRef(source)
+    for t, (first, end) in enumerate(itertools.pairwise(edges)):
+        key = (name, 0, 0, t)
+        graph[key] = Task(key, worker.compute_recording, f"{name}-1", network, (first, end, n), samples)
     return graph
 
 

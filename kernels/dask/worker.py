@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.dask.recordings import Recording
 from kernels.runtime.machine import cores
 from kernels.streaming.sections import Network, Sections
 
@@ -61,6 +62,12 @@ def compute(token: str, network: Network, span: tuple[int, int, int], cuts: tupl
         return found[0] if len(found) == 1 else np.concatenate(found, axis)
 
     return sections.of_source(source, *span)
+
+
+def compute_recording(token: str, network: Network, span: tuple[int, int, int], recording: Recording) -> Array:
+    """The same of a recording, of which this reads what it needs."""
+    sections = sections_of(token, network)
+    return sections(recording.read(*sections.needs(*span))[None], *span)
 
 
 def cut(piece: Array, axis: int, first: int, end: int) -> Array:

@@ -110,6 +110,18 @@ def test_empty_chunks_are_left_out() -> None:
     np.testing.assert_array_equal(y.compute(), kernels.max_pool1d(x, 2))
 
 
+@pytest.mark.parametrize("chunks", [(1, 2, 100), ((0,), 2, (100, 0, 200))])
+def test_batch_0_is_an_empty_result(chunks: Any) -> None:
+    x, weight = np.zeros((0, 2, 300), np.float32), drawn(1, 4, 2, 5)
+    chunked = da.from_array(x, chunks=(1, 2, 100)) if chunks[0] == 1 else da.zeros((0, 2, 300), chunks=chunks, dtype="float32")
+    for y, expected in (
+        (lazy.conv1d(chunked, weight, stride=3, padding=2), kernels.conv1d(x, weight, stride=3, padding=2)),
+        (lazy.max_pool1d(chunked, 3), kernels.max_pool1d(x, 3)),
+    ):
+        assert y.shape == expected.shape and y.dtype == expected.dtype and y.numblocks[2] == 3 - (chunks[0] != 1)
+        assert y.compute().shape == expected.shape
+
+
 def test_weights_are_in_the_graph_once_and_plans_are_made_once() -> None:
     x = da.zeros((1, 2, 12000), chunks=(1, 2, 1200), dtype="float32")
     y = lazy.apply(LAYERS, x, implementation="direct")
@@ -134,6 +146,8 @@ def test_a_hundred_thousand_chunks() -> None:
     (da.zeros((2, 50), dtype="float32"), "must be .N, C, .spatial"),
     (da.zeros((1, 2, 2), dtype="float32"), "2 inputs along time"),
     (da.zeros((1, 3, 90), dtype="float32"), "layer 0: conv1d: x has 3 channels"),
+    (da.zeros((1, 2, 0), dtype="float32"), "only the batch may be 0"),
+    (da.zeros((1, 2, 90), dtype="complex64"), "^dask.apply: x has dtype complex64, which is not computed; convert it to float32"),
     (da.zeros((1, 2, 90), chunks=30, dtype="float32")[da.ones(1, dtype=bool)], "compute_chunk_sizes"),
 ])  # fmt: skip
 def test_mistakes(x: Any, message: str) -> None:

@@ -70,7 +70,7 @@ def test_a_folder(tmp_path: Path) -> None:
     (folder / "broken.wav").write_bytes(b"RIFF nothing")
     path = model(tmp_path / "m.onnx")
     done = call(folder, "--model", path, "--out", out, "--rate", 8000, "--seconds", 0.5)
-    assert done.exit_code == 1 and "left out: broken.wav" in done.output and "22050 Hz, the model hears 8000" in done.output
+    assert done.exit_code == 1 and "left out: broken.wav" in done.output and "22050 Hz, the model hears 8000; --resample" in done.output
     group, whole = zarr.open_group(out, mode="r"), kernels.load(str(path))
     for name, samples in heard.items():
         expected = whole(samples[None, None])[0]
@@ -84,15 +84,30 @@ def test_a_folder(tmp_path: Path) -> None:
     assert call(folder, "--model", path, "--out", out, "--rate", 8000, "--seconds", 0.7).exit_code == 2, "another run's store"
 
 
+def test_recordings_of_other_rates_are_resampled(tmp_path: Path) -> None:
+    from scipy.signal import resample_poly
+
+    folder, out, path = tmp_path / "music", tmp_path / "out.zarr", model(tmp_path / "m.onnx")
+    samples = recording(folder / "other.wav", 2.0, rate=22050)
+    done = call(folder, "--model", path, "--out", out, "--rate", 8000, "--seconds", 0.5, "--resample")
+    assert done.exit_code == 0, done.output
+    expected = kernels.load(str(path))(resample_poly(samples, 160, 441)[None, None])[0]
+    values = zarr.open_group(out, mode="r")["other.wav/values"][:]
+    assert values.shape == expected.shape == (4, 8000)
+    np.testing.assert_allclose(values, expected, atol=1e-5)
+
+
 def test_log_mel_frames_and_windows_of_fixed_models(tmp_path: Path) -> None:
     from benchmarks.streams.recordings import Front
+    from kernels.dask.recordings import Recording
 
     folder = tmp_path / "music"
     recording(folder / "a.wav", 2.0)
     front = Front(8000, 16, 256, 80)
-    frames = front.read(str(folder / "a.wav"), 0, front.length(16000))
+    file = Recording.of(folder / "a.wav")
+    frames = front.read(file, 0, front.length(16000))
     assert frames.shape == (1, 1, 16, 201)
-    np.testing.assert_array_equal(front.read(str(folder / "a.wav"), 50, 90), frames[..., 50:90])
+    np.testing.assert_array_equal(front.read(file, 50, 90), frames[..., 50:90])
     options = ["--rate", 8000, "--front", "log-mel", "--bands", 16, "--n-fft", 256, "--hop", 80, "--seconds", 0.4]
     path, out = model(tmp_path / "free.onnx", bands=16), tmp_path / "free.zarr"
     assert call(folder, "--model", path, "--out", out, *options).exit_code == 0

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
 from benchmarks.inputs.synthesiser import synthesise
-from benchmarks.streams import live, live_networks, live_page, players
+from benchmarks.streams import live, live_networks, live_page, players, turns
 
 
 def test_frames_are_the_same_whatever_the_blocks() -> None:
@@ -52,15 +52,32 @@ def test_what_cannot_play_says_why() -> None:
 def test_shares_of_what_a_block_lasts(tmp_path: Path) -> None:
     played = live.Played("crepe", "spectroconv", 160, 16000, (0.001,) * 999 + (0.02,), late=1)
     assert played.lasts == 0.01 and played.worst == 2.0 and 0.1 < played.rare < 2.0 and played.load == pytest.approx(0.1019)
-    path = live.store([played], tmp_path, {"cpu": "x"})
-    assert live.read(path) == ([played], {"cpu": "x"})
+    compared = turns.Compared("crepe", 160, turns.FIELD, 3.0, (2.0, 9.0, 4.5))
+    path = live_page.store([played], [compared], {"cpu": "x"}, tmp_path)
+    assert live_page.read(path) == ([played], [compared], {"cpu": "x"})
     other = live.Played("crepe", "cached_conv", 160, 16000, reason="it looks ahead")
-    text = live_page.write([played, other], {"cpu": "x"}, tmp_path).read_text()
+    text = live_page.write([played, other], [compared], {"cpu": "x"}, tmp_path).read_text()
+    assert "<td>4.50<td>yes" in text and "at most 0.5<td>2.000<td>no" in text
     assert "<svg" in text and "1 of 1000" in text and "it looks ahead" in text
 
 
+@pytest.mark.parametrize(("name", "other"), [("encoder", "cached_conv"), ("onset", "whole signal"), ("encoder", "torch (field anew)")])
+def test_turns(name: str, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if other != "whole signal":
+        pytest.importorskip("torch")
+    monkeypatch.setattr(turns, "SECONDS", 0.0)
+    listener = live_networks.NETWORKS[name]()
+    found = turns.compare(listener, 1024, other, 1.0, synthesise().mono(listener.rate))
+    assert (len(found.shares) == turns.LEAST and found.share > 0) or found.reason.startswith("not installed")
+
+
+def test_turns_without_the_other_say_why() -> None:
+    found = turns.compare(live_networks.NETWORKS["crepe"](), 256, "cached_conv", 3.0, np.zeros(4000, np.float32))
+    assert not found.shares and turns.standing([], [found])[0][2:] == (found.reason, "–") and "look ahead" in found.reason
+
+
 def test_the_command(tmp_path: Path) -> None:
-    arguments = ["live", "--network", "encoder", "--block", "1024", "--seconds", "0.2", "--fast", "--out", str(tmp_path)]
+    arguments = ["live", "--network", "encoder", "--block", "1024", "--seconds", "0.2", "--fast", "--no-turns", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "live.html").exists() and (tmp_path / "live.json").exists()
