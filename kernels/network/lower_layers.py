@@ -11,7 +11,7 @@ import numpy as np
 
 from kernels.cost.calibration import calibration
 from kernels.dispatch.choices import choice_for
-from kernels.network.graph import Node
+from kernels.network.graph import Node, Value
 from kernels.network.lower_frames import as_frames
 from kernels.network.lower_products import convolution_as_rows, rows_of, rows_step, takes_rows
 from kernels.network.lowering import Lowering, lowers
@@ -19,6 +19,7 @@ from kernels.network.operators.windows import window_request
 from kernels.network.plans import bind_plan, plan_of
 from kernels.network.views import Array, View
 from kernels.primitives.vector_matrix import fits, vector_matrix
+from kernels.primitives.vector_program import Operation
 from kernels.problem.conv import Conv, Problem, linear_problem
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
@@ -78,7 +79,13 @@ def _linear(lowering: Lowering, node: Node) -> None:
     swapped = (*range(rank - 2), rank - 1, rank - 2)
     rows = rows_of(x)
     if rows is not None and takes_rows(node, rows):
-        rows_step(lowering, node, rows, _place(lowering, node, tuple(range(rank)), by_rows))
+        if len(node.inputs) > 1:
+            _added_to(lowering, node, rows)
+        else:
+            rows_step(lowering, node, rows, _place(lowering, node, tuple(range(rank)), by_rows))
+        return
+    if len(node.inputs) > 1:
+        _then_added(lowering, node)
         return
     planes = rank > 1 and not x.contiguous() and x.contiguous(swapped)
     if not planes and not x.contiguous():
@@ -95,6 +102,32 @@ def _linear(lowering: Lowering, node: Node) -> None:
     reads, writes = ([x.swapped()], [y.swapped()]) if planes else ([x], [y])
     bind = bind_plan(plan, signature.x_shape, signature.out_shape)
     lowering.step(node, reads, writes, bind, plan.implementation, plan.seconds, own=plan.workspace_bytes)
+
+
+def _added_to(lowering: Lowering, node: Node, rows: View) -> None:
+    """Rows of a product that begin with what is added to them, in its place where nobody needs that any more."""
+    value = node.inputs[1]
+    assert value is not None
+    natural = tuple(range(len(node.y.lengths)))
+    other = lowering.view(value)
+    added = rows_of(other) or rows_of(lowering.ordered(node, other))
+    assert added is not None, "rows in order are a matrix"
+    wanted = lowering.orders.get(node.y, natural)
+    if lowering.spare(value) and lowering.home(node.y) is None and other.contiguous() and wanted == natural:
+        y = lowering.views[node.y] = other
+    else:
+        y = lowering.new(node.y, natural, anywhere=False)
+    rows_step(lowering, node, rows, y, added)
+
+
+def _then_added(lowering: Lowering, node: Node) -> None:
+    """A product that is no product of rows, and the sum behind it."""
+    value, product = node.inputs[1], Value(f"{node.y.name}.product", node.y.shape, node.y.dtype)
+    assert value is not None
+    _linear(lowering, Node("Linear", [node.x], [product], node.attributes, node.name))
+    reads = [lowering.view(product), lowering.view(value)]
+    y = lowering.new(node.y, reads[0].order())
+    lowering.program(node, node.y.kind, reads, [(2, y)], [Operation("add", 2, (0, 1))], "1 vector pass")
 
 
 def _vector(lowering: Lowering, node: Node, x: View, y: View) -> None:

@@ -89,22 +89,23 @@ def takes_rows(node: Node, rows: View) -> bool:
     return rows.shape[0] > 1 and wide and rows.dtype in (np.float32, np.float64) and (activation is None or activation[0] in PASSES)
 
 
-def rows_step(lowering: Lowering, node: Node, x: View, y: View) -> None:
-    """A step of a Linear: rows x times its weight, into y, contiguous."""
+def rows_step(lowering: Lowering, node: Node, x: View, y: View, added: View | None = None) -> None:
+    """A step of a Linear: rows x times its weight, into y, contiguous. added: rows that are added, which may be those of y."""
     weight, (rows, depth) = node.attributes["weight"], x.shape
-    after = After(np.asarray(weight, x.dtype).T, node.attributes["bias"], node.attributes.get("activation"))
+    r_row = added.strides[0] if added is not None else 0
+    after = After(np.asarray(weight, x.dtype).T, node.attributes["bias"], node.attributes.get("activation"), r_row=r_row)
     strides = MatrixStrides(x.strides[0], 1, 1, len(weight))
     found = MatrixProduct(x.dtype, rows, depth, len(weight), strides, [(0, 0, 0)], lowering.settings.threads, after)
-    _by_constant(lowering, node, found, x, y)
+    _by_constant(lowering, node, found, x, y, added)
 
 
-def _by_constant(lowering: Lowering, node: Node, found: MatrixProduct, x: View, y: View) -> None:
+def _by_constant(lowering: Lowering, node: Node, found: MatrixProduct, x: View, y: View, added: View | None = None) -> None:
     """A step of a product with a constant matrix."""
 
     def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
-        return found.bind(arrays[0], None, arrays[1], scratch)
+        return found.bind(arrays[0], None, arrays[-1], scratch, arrays[1] if added is not None else None)
 
-    lowering.step(node, [x], [y], bind, "matrix product", found.seconds)
+    lowering.step(node, [x] if added is None else [x, added], [y], bind, "matrix product", found.seconds)
 
 
 def convolution_as_rows(lowering: Lowering, node: Node, problem: Conv, x: View, operands: Operands) -> bool:

@@ -26,8 +26,8 @@ def _softmax(lowering: Lowering, node: Node) -> None:
     _by_rows(lowering, node, run, "softmax by rows")
 
 
-@lowers("LayerNormalization")
-def _layer_norm(lowering: Lowering, node: Node) -> None:
+@lowers("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
+def _norm(lowering: Lowering, node: Node) -> None:
     if row_axes(node) is None:
         lower_by_numpy(lowering, node)
         return
@@ -36,7 +36,9 @@ def _layer_norm(lowering: Lowering, node: Node) -> None:
     gamma = None if gamma is None or (gamma == 1).all() else gamma
     beta = None if beta is None or (beta == 0).all() else beta
     epsilon = float(node.attributes.get("epsilon", 1e-5))
-    _by_rows(lowering, node, layer_norm(node.x.kind, rows, length, epsilon, lowering.settings.threads, gamma, beta), "layer norm by rows")
+    centred = node.op == "LayerNormalization"
+    run = layer_norm(node.x.kind, rows, length, epsilon, lowering.settings.threads, gamma, beta, centred=centred)
+    _by_rows(lowering, node, run, "layer norm by rows" if centred else "RMS norm by rows")
 
 
 def _rows(node: Node) -> tuple[int, int]:

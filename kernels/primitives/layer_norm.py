@@ -1,5 +1,5 @@
 """Layer norms of contiguous rows in one pass over memory: mean, deviation, then (x - mean) / deviation * gamma + beta while the row stays
-in the first-level cache. Squared distances are taken from the row's own mean, so nothing cancels.
+in the first-level cache. Squared distances are taken from the row's own mean, so nothing cancels. An RMS norm is the same with a mean of 0.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class LayerNormRow(NamedTuple):
     """y[0:numbers] = (x - mean) / sqrt(variance + epsilon) * gamma + beta of x[0:numbers]."""
 
     affine: Fixed  # 1: gamma, 2: beta, 3: both are there
+    centred: Fixed  # 0: the mean is taken as 0
     lanes: Fixed  # of a vector
     itemsize: Fixed
     y: int  # address, may be that of x
@@ -47,7 +48,7 @@ def _emit(w: VectorBuilder, row: LayerNormRow) -> None:
     builder = w.b
     x, y, gamma, beta = (w.pointer(each) for each in (row.x, row.y, row.gamma, row.beta))
     count = builder.sitofp(row.numbers, w.scalar)
-    mean = w.splat(builder.fdiv(combined(w, "sum", x, row.numbers), count))
+    mean = w.splat(builder.fdiv(combined(w, "sum", x, row.numbers), count)) if row.centred else w.zero()
     double = builder.bitcast(row.epsilon, ir.DoubleType())
     epsilon = double if row.itemsize == 8 else builder.fptrunc(double, w.scalar)
     variance = builder.fdiv(squared_distances(w, x, row.numbers, mean), count)
@@ -75,6 +76,7 @@ class LayerNormRows(Record):
 
     row = address("of the micro-kernel; takes a LayerNormRow")
     affine = integer("1: gamma, 2: beta, 3: both are there")
+    centred = integer("0: the mean is taken as 0")
     lanes = integer("numbers in a vector")
     itemsize = integer("bytes of a number")
     rows = integer("how many")
@@ -95,15 +97,17 @@ def _rows(task, thread, x, y, geometry):
         to, source = pointed(y) + at, pointed(x) + at
         call(
             g.row,
-            LayerNormRow(affine=g.affine, lanes=g.lanes, itemsize=size, y=to, x=source, gamma=g.gamma, beta=g.beta, numbers=g.length,
-                         epsilon=g.epsilon),
+            LayerNormRow(affine=g.affine, centred=g.centred, lanes=g.lanes, itemsize=size, y=to, x=source, gamma=g.gamma, beta=g.beta,
+                         numbers=g.length, epsilon=g.epsilon),
         )  # fmt: skip
 
 
 def layer_norm(
-    dtype: np.dtype, rows: int, length: int, epsilon: float, threads: int, gamma: Array | None = None, beta: Array | None = None
-) -> Bind:
-    """What binds x and y (rows, length), contiguous, perhaps one and the same, to a run; gamma and beta: numbers along a row."""
+    dtype: np.dtype, rows: int, length: int, epsilon: float, threads: int, gamma: Array | None = None, beta: Array | None = None, *,
+    centred: bool = True,
+) -> Bind:  # fmt: skip
+    """What binds x and y (rows, length), contiguous, perhaps one and the same, to a run; gamma and beta: numbers along a row. Not centred:
+    an RMS norm."""
     dtype = np.dtype(dtype)
     size, lanes = dtype.itemsize, machine().lanes(dtype.itemsize)
     threads = threads_for(rows * (ROW + 8 * -(-length // lanes)), threads)
@@ -111,7 +115,8 @@ def layer_norm(
     affine = sum(1 << i for i, each in enumerate(held) if each is not None)
     places = [0 if each is None else each.ctypes.data for each in held]
     geometry = LayerNormRows.packed(
-        row=micro_kernel.address(_row, LayerNormRow, affine=affine, lanes=lanes, itemsize=size), affine=affine, lanes=lanes, itemsize=size,
-        rows=rows, length=length, at_once=rows_of_a_task(rows, threads), gamma=places[0], beta=places[1], epsilon=bits(epsilon),
+        row=micro_kernel.address(_row, LayerNormRow, affine=affine, centred=int(centred), lanes=lanes, itemsize=size), affine=affine,
+        centred=int(centred), lanes=lanes, itemsize=size, rows=rows, length=length, at_once=rows_of_a_task(rows, threads), gamma=places[0],
+        beta=places[1], epsilon=bits(epsilon),
     )  # fmt: skip
     return by_rows(_rows, geometry, threads, (*held,))

@@ -1,10 +1,10 @@
 """Products of matrices that both change from call to call, as attention has them: y[i] = a[i] b[i] for many matrices of one shape.
 
 A task packs some columns of one b, vectors of each row side by side, into scratch that stays in the second-level cache, and multiplies them
-with rows of a where they lie, by the GEMM tile that reads weights unpacked. A b that stays is packed once; a row may be added, and an
-activation applied while a block of rows is in cache. BLAS is not asked: its threads and these fight for cores, and products of 109x64 by
-64x109 took 5 to 40 ms each. Packing b and not a follows K. Goto and R. van de Geijn, "Anatomy of high-performance
-matrix multiplication", ACM TOMS 34 (2008), with the parts of the two changed.
+with rows of a where they lie, by the GEMM tile that reads weights unpacked. A b that stays is packed once; a row or a whole matrix may be
+added, with which sums begin, and an activation applied while a block of rows is in cache. BLAS is not asked: its threads and these fight
+for cores, and products of 109x64 by 64x109 took 5 to 40 ms each. Packing b and not a follows K. Goto and R. van de Geijn, "Anatomy of
+high-performance matrix multiplication", ACM TOMS 34 (2008), with the parts of the two changed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTil
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.primitives.vector_matrix import following
-from kernels.primitives.vector_pass import VectorPass
+from kernels.primitives.vector_pass import VectorPass, line
 from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.machine import machine
@@ -73,6 +73,9 @@ class Columns(Record):
     share = integer("bytes of a thread's scratch")
     constant = address("of b packed already, [piece][panel][row][column], or 0")
     bias = address("of a row that is added, or 0")
+    add = address("of the micro-kernel that adds it to rows of the matrix that is added; takes a VectorPass")
+    add_form = integer("its form")
+    r_row = integer("numbers from row to row of the matrix that is added")
     activation = address("of the micro-kernel that applies it, or 0; takes a VectorPass")
     activation_form = integer("its form")
     p = integer("bits of the activation's first number")
@@ -80,8 +83,8 @@ class Columns(Record):
 
 
 @region
-def _run(task, thread, a, b, y, scratch, zero, geometry):
-    """Pack columns, multiply; a, b, y and scratch are handles, geometry: Columns."""
+def _run(task, thread, a, b, y, r, scratch, zero, geometry):
+    """Pack columns, multiply; a, b, y, r (what is added, or 0) and scratch are handles, geometry: Columns."""
     g = geometry[0]
     size, width = g.itemsize, g.wide * g.lanes
     rest, part = split(task, (g.rows + g.part - 1) // g.part)
@@ -122,11 +125,24 @@ def _run(task, thread, a, b, y, scratch, zero, geometry):
                         number = read_number(source + (k * g.b_row + j * g.b_column) * size, zero)
                         write_number(into + (k * width + j) * size, number)
         last = block + 1 == g.blocks
-        stage = (FROM_BIAS if block == 0 and g.bias == 0 else 0) | (LAST if last else 0)
+        stage = (FROM_BIAS if block == 0 and g.bias == 0 and r == 0 else 0) | (LAST if last else 0)
         for row in range(first_row, end_row, g.m):
             full = row + g.m <= g.rows
             high, place = min(g.m, g.rows - row), to + (row * g.y_row + start) * size
-            if block == 0 and g.bias:
+            if block == 0 and r:
+                for i in range(high):
+                    at, added = place + i * g.y_row * size, pointed(r) + ((row + i) * g.r_row + start) * size
+                    if g.bias:
+                        call(
+                            g.add,
+                            VectorPass(
+                                form=g.add_form, lanes=g.lanes, itemsize=size, y=at, a=added, b=g.bias + start * size, c=at, numbers=across,
+                                p=g.p, q=g.q,
+                            ),
+                        )  # fmt: skip
+                    elif at != added:
+                        copy_bytes(at, added, across * size)
+            elif block == 0 and g.bias:
                 for i in range(high):
                     copy_bytes(place + i * g.y_row * size, g.bias + start * size, across * size)
             call(
@@ -159,12 +175,14 @@ def _wide(columns: int, lanes: int, rows: int) -> int:
 
 class After(NamedTuple):
     """What a product with a constant b does besides. pieces: where in a row of a the numbers lie that meet b's rows, as (first, how many);
-    all together without. A convolution whose channels lie last is such a product: its rows overlap, and pieces are taps."""
+    all together without. A convolution whose channels lie last is such a product: its rows overlap, and pieces are taps. r_row: numbers
+    from row to row of the matrix that is added, where there is one."""
 
     b: Array  # (depth, columns)
     bias: Array | None = None
     activation: tuple[str, float] | None = None  # one of vector_matrix.PASSES
     pieces: Sequence[tuple[int, int]] = ()
+    r_row: int = 0
 
 
 class MatrixProduct:
@@ -203,25 +221,26 @@ class MatrixProduct:
         table = np.array(places, np.int64).reshape(-1, 3)
         turned = strides.b_row == 1 and strides.b_column != 1
         packed, bias, follow = _constant(dtype, after, panels, pieces, width, lanes)
+        add, add_form = line("add", lanes, size) if after and after.r_row else (0, 0)
         steps = np.array(pieces, np.int64)
         geometry = Columns.packed(
             tile=tile_of_rows(m, wide, lanes, size), edge=tile_of_rows(rows % m, wide, lanes, size) if rows % m else 0,
             transpose=transpose(lanes, size) if turned and not after else 0, m=m, wide=wide, lanes=lanes, itemsize=size, rows=rows,
             columns=columns, deep=deep, blocks=len(steps), steps=steps.ctypes.data, panels=panels, at_once=at_once, part=part,
             places=table.ctypes.data,
-            offsets=offsets.ctypes.data, vectors=vectors.ctypes.data, share=share, constant=_address(packed), bias=_address(bias), **follow,
-            **strides._asdict(),
+            offsets=offsets.ctypes.data, vectors=vectors.ctypes.data, share=share, constant=_address(packed), bias=_address(bias), add=add,
+            add_form=add_form, r_row=after.r_row if after else 0, **follow, **strides._asdict(),
         )  # fmt: skip
         self._fixed = dtype.type(0), geometry
         self._kept = table, offsets, vectors, packed, bias, steps
-        self._launch = _run.ready(0, 0, 0, 0, *self._fixed)
+        self._launch = _run.ready(0, 0, 0, 0, 0, *self._fixed)
 
-    def bind(self, a: Array, b: Array | None, y: Array, scratch: Array) -> Callable[[], None]:
-        """What computes y; the arrays begin where `places` count from. b is None where it is constant."""
+    def bind(self, a: Array, b: Array | None, y: Array, scratch: Array, r: Array | None = None) -> Callable[[], None]:
+        """What computes y; the arrays begin where `places` count from. b is None where it is constant; r: what is added, which may be y."""
         launch, threads, tasks, fixed = self._launch, self._threads, self._tasks, self._fixed
-        places = handle(a), handle(b), handle(y), handle(scratch)
+        places = handle(a), handle(b), handle(y), handle(r), handle(scratch)
 
-        def run(keep_alive: tuple[object, ...] = (a, b, y, scratch, self._kept)) -> None:
+        def run(keep_alive: tuple[object, ...] = (a, b, y, r, scratch, self._kept)) -> None:
             launch(threads, tasks, *places, *fixed)
 
         return run

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cost.calibration import threads_for
+from kernels.primitives.repeat import Repeat, repeat
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.primitives.vector_math import ARITY, CYCLES
 from kernels.primitives.vector_pass import VectorPass, bits, line
@@ -37,9 +38,9 @@ DENORMALS = {"log", "power", "power_even", "power_odd", "max", "min"}  # operati
 CODES = {"float32": 0, "float64": 1, "bool": 2, "uint8": 2, "int32": 3, "int64": 4}
 OUTER = 6  # axes beside the two that make blocks
 # A description is int64s: a head, OUTER lengths, the operands, the operations. Where in the head what lies,
-HEAD = 16
+HEAD = 17
 INPUTS, OUTPUTS, STEPS, OUTERS, LENGTH, ROWS, BLOCK_ROWS, BLOCK_COLUMNS = range(8)
-BLOCKS, SLOTS, SCRATCH, SHARE, RUN, LANES, FILL, FILL_FORM = range(8, HEAD)
+BLOCKS, SLOTS, SCRATCH, SHARE, RUN, LANES, FILL, FILL_FORM, REPEAT = range(8, HEAD)
 # where in an operand (from FAR on its strides along the outer axes),
 ARRAY, CODE, IN_PLACE, PITCH, STRIDE, TRANSPOSING, FAR = range(7)
 OPERAND = FAR + OUTER
@@ -118,7 +119,8 @@ class Helpers(NamedTuple):
     """What brings numbers into a block."""
 
     transposing: int  # address of what transposes a matrix whose columns are rows here, 0 for none
-    fill: int  # address of the pass that fills a line
+    repeat: int  # address of what repeats a number of each row along it
+    fill: int  # address of the pass that fills a line, for numbers of other types
     form: int  # its form
     cell: int  # address of eight bytes that may be written
     lanes: int
@@ -135,6 +137,9 @@ def _load(to, size, source, part, helpers, zero):
             transposing,
             Transpose(lanes=lanes, itemsize=size, dst=to, dst_pitch=count, src=source, src_pitch=stride, rows=count, columns=rows),
         )  # fmt: skip
+        return
+    if stride == 0 and code == (0 if size == 4 else 1):
+        call(helpers.repeat, Repeat(lanes=lanes, itemsize=size, y=to, x=source, rows=rows, step=pitch, numbers=count))
         return
     for r in range(rows):
         place, first = to + r * count * size, source + r * own
@@ -188,7 +193,7 @@ def _run(task, thread, description, zero, size):
     blocks, slots, scratch, share, at_once = (
         read_index(d, BLOCKS), read_index(d, SLOTS), read_index(d, SCRATCH), read_index(d, SHARE), read_index(d, RUN)
     )  # fmt: skip
-    lanes, fill, fill_form = read_index(d, LANES), read_index(d, FILL), read_index(d, FILL_FORM)
+    lanes, fill, fill_form, repeating = read_index(d, LANES), read_index(d, FILL), read_index(d, FILL_FORM), read_index(d, REPEAT)
     columns, row_blocks = (length + block - 1) // block, (rows_in_all + rows_at_once - 1) // rows_at_once
     operands = inputs + outputs
     each = 8 * OPERAND
@@ -231,7 +236,9 @@ def _run(task, thread, description, zero, size):
                 if read_index(memory, 0) == address and (alike or (pitch == 0 and stride == 0 and rows * count <= held)):
                     continue
                 part = Part(code=code, rows=rows, pitch=pitch, columns=count, stride=stride)
-                helpers = Helpers(transposing=read_index(at, TRANSPOSING), fill=fill, form=fill_form, cell=cell, lanes=lanes)
+                helpers = Helpers(
+                    transposing=read_index(at, TRANSPOSING), repeat=repeating, fill=fill, form=fill_form, cell=cell, lanes=lanes
+                )  # fmt: skip
                 _load(read_index(pointers, o), size, address, part, helpers, zero)
                 write_index(memory, address)
                 write_index(memory + 8, rows)
@@ -315,7 +322,7 @@ class VectorProgram:
         head = {
             INPUTS: len(inputs), OUTPUTS: len(outputs), STEPS: len(steps), OUTERS: len(outer), LENGTH: count, ROWS: rows,
             BLOCK_ROWS: at_once, BLOCK_COLUMNS: block, BLOCKS: blocks, SLOTS: slots, SCRATCH: 0, SHARE: self._scratch, RUN: run,
-            LANES: lanes, FILL: fill, FILL_FORM: fill_form,
+            LANES: lanes, FILL: fill, FILL_FORM: fill_form, REPEAT: repeat(lanes, size),
         }  # fmt: skip
         numbers = [*(head[i] for i in range(HEAD)), *outer, *[0] * (OUTER - len(outer))]
         for i, (layout, each) in enumerate(zip(layouts, strides)):

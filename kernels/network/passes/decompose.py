@@ -137,6 +137,8 @@ def _layer_norm(m: _Maker, node: Node) -> bool:
 
 
 def _rms_norm(m: _Maker, node: Node) -> bool:
+    if row_axes(node) is not None:
+        return False
     x, rank, gamma = node.x, len(node.x.lengths), node.inputs[1]
     assert gamma is not None
     axes = list(range(int(node.attributes.get("axis", -1)) % rank, rank))

@@ -1,5 +1,6 @@
-"""Only what is read of a value is computed: a slice goes back through what is element by element, transposed or reshaped, into the output
-channels of layers. A transform written as complex products makes all its frequencies, of which the half is read that a real signal has.
+"""Only what is read of a value is computed: a slice goes back through what is element by element, transposed or reshaped, into the rows of
+products, norms and softmax and the output channels of layers. A transform written as complex products makes all its frequencies, of which
+the half is read that a real signal has; of a transformer's last block the first token's row is read where that stands for the whole.
 
 One walk back finds for each value the box of indices that somebody reads; one walk on gives nodes and values their new lengths.
 """
@@ -15,11 +16,12 @@ from kernels.network.passes.affine import channel_axis
 
 Box = tuple[tuple[int, int], ...]  # start and stop on each axis
 _ELEMENTWISE = KNOWN - {"CastLike"}
+_BY_ROWS = ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "Softmax", "LogSoftmax")
 
 
 def narrow(graph: Graph) -> int:
     """How many nodes compute less."""
-    if not any(node.op == "Slice" for node in graph.nodes) or any(_nested(node) for node in graph.nodes):
+    if not any(node.op == "Slice" or _picked(node) is not None for node in graph.nodes) or any(_nested(node) for node in graph.nodes):
         return 0
     need: dict[Value, Box] = {value: _full(value) for value in graph.outputs.values()}
     made: dict[Value, Box] = {}
@@ -38,7 +40,7 @@ def narrow(graph: Graph) -> int:
         for i, (value, part) in enumerate(zip(node.inputs, wanted[node])):
             if value is not None and part is not None:
                 node.inputs[i] = _fitted(graph, nodes, value, made.get(value), part)
-        if node in less or node.op == "Slice":
+        if node in less or node.op == "Slice" or _picked(node) is not None:
             _narrow(graph, node, made[node.y])
         nodes.append(node)
     for node in graph.nodes:
@@ -59,8 +61,13 @@ def _back(node: Node, box: Box) -> tuple[Box, list[Box | None]]:
     """(what a node makes of its output where this box is read, what it reads of each input for that; None: all, as it is)."""
     all_of: list[Box | None] = [None if value is None else _full(value) for value in node.inputs]
     everything = _full(node.y), all_of
-    if len(node.outputs) > 1 or (box == _full(node.y) and node.op != "Slice") or 0 in node.y.lengths:
+    picked = _picked(node)
+    if len(node.outputs) > 1 or (box == _full(node.y) and node.op != "Slice" and picked is None) or 0 in node.y.lengths:
         return everything
+    if picked is not None:
+        axis, i = picked
+        kept = [*box[:axis], *box[len(box) - (len(node.x.lengths) - axis - 1) :]]
+        return box, [(*kept[:axis], (i, i + 1), *kept[axis:]), None]
     if node.op == "Slice":
         starts = _starts(node)
         if starts is None:
@@ -76,8 +83,28 @@ def _back(node: Node, box: Box) -> tuple[Box, list[Box | None]]:
         return made, [read, *[None] * (len(node.inputs) - 1)]
     if node.op in ("Conv", "Linear") and "weight" in node.attributes and node.attributes.get("group", 1) == 1:
         axis = channel_axis(node) % len(box)
+        if node.op == "Linear":
+            return box, [tuple((0, n) if i == axis else part for i, (part, n) in enumerate(zip(box, node.x.lengths)))]
         return tuple(part if i == axis else (0, n) for i, (part, n) in enumerate(zip(box, node.y.lengths))), all_of
+    if node.op in _BY_ROWS:
+        first = int(node.attributes.get("axis", -1)) % len(box)
+        made = (*box[:first], *((0, n) for n in node.y.lengths[first:]))
+        return made, [made, *[None] * (len(node.inputs) - 1)]
+    if node.op == "MatMul" and all(len(each.lengths) > 1 for each in node.inputs if each is not None):
+        a, b = (each for each in node.inputs if each is not None)
+        left = (*_broadcast(a, (*box[:-1], (0, a.lengths[-1])))[:-1], (0, a.lengths[-1]))
+        right = (*_broadcast(b, (*box[:-2], (0, 1), box[-1]))[:-2], (0, b.lengths[-2]), box[-1])
+        return box, [left, right]
     return everything
+
+
+def _picked(node: Node) -> tuple[int, int] | None:
+    """(axis, index) of a Gather of one constant index."""
+    indices = node.constant(1) if node.op == "Gather" else None
+    if indices is None or indices.size != 1 or not node.x.lengths:
+        return None
+    axis = int(node.attributes.get("axis", 0)) % len(node.x.lengths)
+    return axis, int(indices.reshape(())) % max(node.x.lengths[axis], 1)
 
 
 def _starts(node: Node) -> list[int] | None:
@@ -145,6 +172,9 @@ def _narrow(graph: Graph, node: Node, box: Box) -> None:
     if node.op == "Slice":
         if _starts(node) is not None:  # its input is the part already
             node.inputs[1:] = _slicing(graph, tuple((0, n) for n in lengths), tuple((0, n) for n in lengths))
+    elif node.op == "Gather":  # its input is the one index, whatever it is read as
+        assert node.inputs[1] is not None and node.inputs[1].data is not None
+        node.inputs[1] = graph.constant(np.zeros_like(node.inputs[1].data))
     elif node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
         node.op, node.attributes = "Reshape", {}
         node.inputs[1:] = [graph.constant(np.array(lengths, np.int64))]

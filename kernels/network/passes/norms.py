@@ -82,7 +82,7 @@ def _found(sweep: Sweep, root: Node) -> tuple[Value, Value, list[int], float] | 
             if number is not None and variance.inputs[1 - i] is not None:
                 epsilon, variance = number, sweep.maker(variance.inputs[1 - i])
                 break
-    square = sweep.maker(variance.x) if variance is not None and _mean(variance) else None
+    square = sweep.maker(variance.x) if variance is not None and averages(variance) else None
     if variance is None or square is None or root.x.lengths != variance.y.lengths:
         return None
     if not (square.op == "Pow" and scalar(square.inputs[1]) == 2.0) and not (square.op == "Mul" and square.x is square.inputs[1]):
@@ -91,11 +91,12 @@ def _found(sweep: Sweep, root: Node) -> tuple[Value, Value, list[int], float] | 
     if difference is None or difference.op != "Sub":
         return None
     mean = sweep.maker(difference.inputs[1])
-    if mean is None or not _mean(mean) or mean.x is not difference.x or reduced_axes(mean) != reduced_axes(variance):
+    if mean is None or not averages(mean) or mean.x is not difference.x or reduced_axes(mean) != reduced_axes(variance):
         return None
     return mean.x, mean.y, list(reduced_axes(mean)), epsilon
 
 
-def _mean(node: Node) -> bool:
+def averages(node: Node) -> bool:
+    """Whether a node is a mean of floats that keeps its axes."""
     kept = bool(node.attributes.get("keepdims", 1))
     return node.op == "ReduceMean" and kept and node.x.kind in (np.float32, np.float64) and math.prod(node.x.lengths) > 0

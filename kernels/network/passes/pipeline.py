@@ -19,6 +19,8 @@ from kernels.network.passes.norms import named_norms
 from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.pools import Pool, pools_first
 from kernels.network.passes.pools import into_convolutions as pools_into_convolutions
+from kernels.network.passes.residuals import into_products
+from kernels.network.passes.row_norms import row_norms
 from kernels.network.passes.siblings import join_siblings
 from kernels.network.passes.softmax_scale import scales_into_softmax
 from kernels.network.passes.sums import join_sums
@@ -35,6 +37,7 @@ def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None) ->
     named_activations(graph)
     into_weights(graph)
     into_epilogues(graph)
+    row_norms(graph)
     narrow(graph)
     pools_first(graph)
     join_sums(graph)
@@ -47,5 +50,6 @@ def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None) ->
     decompose(graph)
     flatten_joins(graph)
     graph.drop_dead()
+    into_products(graph)
     chain_nodes(graph)
     return accurate
