@@ -3,14 +3,17 @@
 The caller of a region opens a slot, wakes who sleeps, and does tasks itself until none is left. Workers that come meanwhile enter the slot
 and take tasks from it; the caller then closes the slot and waits only for those who are inside, that is, for tasks that are being computed.
 A worker that comes late, or that the system runs no sooner, finds the slot closed and delays nobody. Where one of them was taken off its
-core in the middle of a task, the caller notices (alone it would have been done sooner) and does the next regions alone for a while.
+core in the middle of a task, the caller notices (alone it would have been done sooner) and does the next regions alone for a while. Meanwhile
+workers are woken from time to time for a probe: whoever keeps its core for longer than the system lets others wait ends that while.
 Idle workers look for work for a while, then sleep. Callers and workers that are at work are at most as many as there are cores.
 
     pool + RUN       address of `run`
            EPOCH     counts opened slots; workers sleep while it does not change
            SLEEPERS  workers asleep;  RUNNING  participants at work
            SETTINGS  what is seldom written: numbers of workers and participants, times in ticks, whether workers sleep on a futex
-           ALONE     in ticks, until when regions are done by their callers; BACKOFF how long the next time
+           ALONE     in ticks, until when regions are done by their callers; BACKOFF for how long, from SHORTEST to LONGEST; SAVED what
+                     workers saved since; PROBE when they may be woken for a probe, PAUSE before the next; PROBING whether one goes on and
+                     no worker has lost its core
            SLOTS     one for each region at a time, see `tasks`
 """
 
@@ -36,10 +39,10 @@ from kernels.runtime.tasks import LINE, enter_again, share_out, slot_bytes, task
 OPEN, ASLEEP = 1 << 16, 1 << 17  # bits of a slot's WORD
 RAISED = -1  # by a task
 RUN, EPOCH, SLEEPERS, RUNNING, SETTINGS, BACKING, SLOTS = (line * LINE for line in (0, 1, 2, 3, 4, 6, 7))
-WORKERS, LIMIT, SPIN_TICKS, GAP_TICKS, END_TICKS, SLICE_TICKS, STALL_TICKS, STOP, NATIVE, STRIDE, LONGEST_END_TICKS = (
-    SETTINGS + 8 * i for i in range(11)
+WORKERS, LIMIT, SPIN_TICKS, GAP_TICKS, END_TICKS, SLICE_TICKS, STALL_TICKS, STOP, NATIVE, STRIDE, LONGEST_END_TICKS, PROBE_TICKS = (
+    SETTINGS + 8 * i for i in range(12)
 )
-ALONE, BACKOFF, SHORTEST, LONGEST = (BACKING + 8 * i for i in range(4))
+ALONE, BACKOFF, SHORTEST, LONGEST, SAVED, PROBE, PAUSE, PROBING = (BACKING + 8 * i for i in range(8))
 
 REGIONS = 16  # at a time on workers; further callers do their tasks alone
 MAXIMUM = max(os.cpu_count() or 1, 1)  # participants of a region
@@ -99,6 +102,18 @@ def _summon(threads):
 
 
 @njit
+def _probe(now, threads):
+    """While regions are done by their callers: see from time to time whether workers would keep their cores, unless some are awake."""
+    if now > read_index(pool() + PROBE, 0) and load(pool() + SLEEPERS) == read_index(pool() + WORKERS, 0):
+        gap = read_index(pool() + PAUSE, 0)
+        write_index(pool() + PROBE, now + gap)
+        write_index(pool() + PAUSE, 3 * gap)
+        write_index(pool() + PROBING, 1)
+        add(pool() + EPOCH, 1)
+        wake(pool() + EPOCH, threads - 1)
+
+
+@njit
 def _wait(slot, task):
     """Until nobody is inside a closed slot of a region whose tasks take `task` ticks."""
     began = ticks()
@@ -121,14 +136,23 @@ def _wait(slot, task):
 @njit
 def _judge(slot, began, tasks):
     """Were workers of use? Where a region took longer than its caller would have alone, a thread lost its core in the middle of a task:
-    the next regions are done by their callers."""
+    the next regions are done by their callers, for longer where workers saved little since this last happened."""
     now, usual = ticks(), usual_ticks(slot, 0)
-    if usual and now - began > tasks * usual + read_index(pool() + STALL_TICKS, 0):
-        backoff = read_index(pool() + BACKOFF, 0)
-        write_index(pool() + ALONE, now + backoff)
-        write_index(pool() + BACKOFF, min(2 * backoff, read_index(pool() + LONGEST, 0)))
-    elif now > read_index(pool() + ALONE, 0) + 4 * read_index(pool() + BACKOFF, 0):  # no loss for long
-        write_index(pool() + BACKOFF, read_index(pool() + SHORTEST, 0))
+    if not usual:
+        return
+    gain = tasks * usual - (now - began)
+    saved = read_index(pool() + SAVED, 0)
+    if gain >= -read_index(pool() + STALL_TICKS, 0):
+        write_index(pool() + SAVED, saved + gain)
+        return
+    doubled = min(2 * read_index(pool() + BACKOFF, 0), read_index(pool() + LONGEST, 0))
+    backoff = read_index(pool() + SHORTEST, 0) if saved > -8 * gain else doubled
+    probe = read_index(pool() + PROBE_TICKS, 0)
+    write_index(pool() + ALONE, now + backoff)
+    write_index(pool() + BACKOFF, backoff)
+    write_index(pool() + PROBE, now + probe)
+    write_index(pool() + PAUSE, 3 * probe)
+    write_index(pool() + SAVED, 0)
 
 
 @njit
@@ -139,7 +163,11 @@ def run(entry, context, threads, tasks, own, resume):
         return _alone(entry, context, tasks, own, resume)
     slot, threads = -resume, min(threads, (read_index(pool() + STRIDE, 0) - fields.RUNS) // LINE)
     if resume == 0:
-        if ticks() < read_index(pool() + ALONE, 0) or load(pool() + RUNNING) >= read_index(pool() + LIMIT, 0):
+        now = ticks()
+        if now < read_index(pool() + ALONE, 0):
+            _probe(now, threads)
+            return _alone(entry, context, tasks, own, resume)
+        if load(pool() + RUNNING) >= read_index(pool() + LIMIT, 0):
             return _alone(entry, context, tasks, own, resume)
         slot = _take_slot()
         if slot == 0:
@@ -195,15 +223,23 @@ def _help(slot, number):
 
 @njit
 def _idle(seen):
-    """Look for SPIN whether a slot was opened since the epoch `seen`; False when it is time to sleep."""
-    now = ticks()
-    end = now + read_index(pool() + SPIN_TICKS, 0)
+    """Look for SPIN, or as long as a probe takes, whether a slot was opened since the epoch `seen`; False when it is time to sleep."""
+    now, probing = ticks(), read_index(pool() + PROBING, 0)
+    longest, gap = (PROBE_TICKS, STALL_TICKS) if probing else (SPIN_TICKS, GAP_TICKS)
+    end, gap = now + read_index(pool() + longest, 0), read_index(pool() + gap, 0)
     while load(pool() + EPOCH) == seen:
         for _ in range(4):
             pause()
         before, now = now, ticks()
-        if now > end or now - before > read_index(pool() + GAP_TICKS, 0):
+        if now - before > gap:
+            write_index(pool() + PROBING, 0)
             return False
+        if now > end:
+            if not read_index(pool() + PROBING, 0):
+                return False
+            write_index(pool() + PROBING, 0)
+            write_index(pool() + ALONE, now)  # nobody lost its core
+            return True
     return True
 
 

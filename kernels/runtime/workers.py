@@ -33,6 +33,7 @@ LONGEST_END = 300e-6  # seconds that it looks at most
 SLICE = 0.1  # seconds after which a region returns to Python, which then looks for signals
 STALL = 200e-6  # seconds that a region may take beyond what its caller alone would have: more, and workers did harm
 FIRST_BACKOFF, LAST_BACKOFF = 2e-3, 256e-3  # seconds without workers after a stall; doubled by each further one
+PROBE = 6e-3  # seconds that a worker must keep its core to end that: longer than Linux lets another process wait for it
 
 
 @dataclasses.dataclass
@@ -73,7 +74,7 @@ def link() -> None:
             rate = _ticks_a_second()
             times = {
                 pool.SPIN_TICKS: SPIN, pool.GAP_TICKS: GAP, pool.END_TICKS: END, pool.LONGEST_END_TICKS: LONGEST_END,
-                pool.SLICE_TICKS: SLICE, pool.STALL_TICKS: STALL,
+                pool.SLICE_TICKS: SLICE, pool.STALL_TICKS: STALL, pool.PROBE_TICKS: PROBE,
                 pool.BACKOFF: FIRST_BACKOFF, pool.SHORTEST: FIRST_BACKOFF, pool.LONGEST: LAST_BACKOFF,
             }  # fmt: skip
             for offset, seconds in times.items():

@@ -80,7 +80,7 @@ def run(threads: int, tasks: int) -> tuple[np.ndarray, np.ndarray]:
 def settings() -> Iterator[None]:
     """What a test writes to the pool's settings is undone."""
     workers.link()
-    places = pool.LIMIT, pool.SLICE_TICKS, pool.GAP_TICKS, pool.SPIN_TICKS
+    places = pool.LIMIT, pool.SLICE_TICKS, pool.GAP_TICKS, pool.SPIN_TICKS, pool.STALL_TICKS, pool.PROBE_TICKS, pool.ALONE
     before = [pool.read(place) for place in places]
     yield
     for place, value in zip(places, before):
@@ -208,6 +208,26 @@ def test_more_callers_than_slots(settings: None) -> None:
     launch = slowly.ready(done[0])
     at_once([lambda each=each: launch(2, 6, each) for each in done])
     assert all((each == 1).all() for each in done)
+
+
+@several
+@pytest.mark.parametrize("kept", [True, False], ids=["a probe keeps its core", "loses it"])
+def test_a_probe_ends_the_time_without_workers(settings: None, kept: bool) -> None:
+    """After a stall, the next hour belongs to callers alone; a worker that keeps its core ends that, one that loses it does not."""
+    run(2, 50)
+    hour = 10**13  # ticks
+    pool.write(pool.STALL_TICKS, hour if kept else 0)  # between two looks, more than which is a lost core
+    pool.write(pool.PROBE_TICKS, 1000)
+    pool.write(pool.ALONE, pool.now() + hour)
+    probes = 0
+    while not probes or pool.read(pool.PROBING):
+        pool.write(pool.PROBE, 0)
+        run(2, 50)
+        probes += pool.read(pool.PROBE) > 0
+        time.sleep(1e-3)
+    assert (pool.read(pool.ALONE) <= pool.now()) == kept
+    if not kept:
+        assert (run(2, 50)[1] == 0).all()
 
 
 @several
