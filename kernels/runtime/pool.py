@@ -3,8 +3,8 @@
 The caller of a region opens a slot, wakes who sleeps, and does tasks itself until none is left. Workers that come meanwhile enter the slot
 and take tasks from it; the caller then closes the slot and waits only for those who are inside, that is, for tasks that are being computed.
 A worker that comes late, or that the system runs no sooner, finds the slot closed and delays nobody. Where one of them was taken off its
-core in the middle of a task, the caller notices (alone it would have been done sooner) and does the next regions alone for a while. Meanwhile
-workers are woken from time to time for a probe: whoever keeps its core for longer than the system lets others wait ends that while.
+core in the middle of a task, the caller notices (alone it would have been done sooner) and does the next regions alone for a while.
+Meanwhile workers are woken now and then for a probe: where all keep their cores for longer than the system lets others wait, it is over.
 Idle workers look for work for a while, then sleep. Callers and workers that are at work are at most as many as there are cores.
 
     pool + RUN       address of `run`
