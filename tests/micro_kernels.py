@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 Array = np.ndarray
-WORDS = [(4, "float32"), (8, "float32"), (16, "float32"), (8, "float64")]
+WORDS = [(2, "float64"), (4, "float32"), (8, "float32"), (16, "float32"), (8, "float64")]
 words = pytest.mark.parametrize(("lanes", "dtype"), WORDS)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kernels.cost.memory import L2_BYTES, stream_cycles
 from kernels.problem.conv import Conv
-from kernels.runtime.machine import machine
+from kernels.runtime.machine import Machine, machine
 
 TILE_COST, CALL_COST = 40, 100  # cycles to start a tile's loop, one of several in a call, and to call one and do so
 TRANSPOSED = 0.9  # cycles to transpose a number on its way through the second-level cache: 14 a vector
@@ -27,12 +27,30 @@ def tallest(total: int, largest: int) -> int:
     return base + (extra > 0)
 
 
+def most_rows(n: int, spec: Machine) -> int:
+    """Rows of the tallest tile of n vectors that registers hold: its sums, n inputs and one weight; on ARM whole registers of weights,
+    which some schedulers load all at once, and two for what is on its way: 14x2, 9x3 and 4x6 keep numbers on the stack on Neoverse N1."""
+    if not spec.by_element:
+        return (spec.registers - 1 - n) // n
+    return max((m for m in range(1, spec.registers) if m * n + n + -(-m // 4) <= spec.registers - 2), default=0)
+
+
+def neon_instructions(m: Any, n: Any) -> Any:
+    """Instructions per tap of an m x n tile on ARM, as tests/primitives/test_aarch64_code counts them for Apple M1, Neoverse N1 and V1:
+    multiply-adds, a load for each vector and for every four weights, a prefetch for every four vectors, two offsets with their shifts,
+    the weights' prefetch and a third of the loop."""
+    return m * n + n + -(-m // 4) + -(-n // 4) + 6
+
+
 def tap_cycles(m: Any, n: Any) -> Any:
     """Cycles per tap of an m x n tile, of many where these are arrays: two FMAs a cycle and a little for every load; or two loads a cycle:
     a weight each row, for each vector two cache lines and a prefetch, and now and then another. Fitted to tiles run from the second-level
     cache: on Zen 4 6x4 took 13.3 cycles, 9x3 15.0, 12x2 13.9, 5x5 14.7, 4x6 15.0, on Zen 5 12.9, 14.5, 12.8, 13.6, 13.3, and 14x1 9.0, 12x1
     8.0, 3x4 7.4; on Granite Rapids, where vectors cost more, 12x2 13.6, 14x2 15.8, 8x3 14.7, 9x3 16.8, 6x4 15.4 of what a cycle of FMAs
     takes there."""
+    if machine().by_element:  # not measured but counted: four instructions in the time of two multiply-adds, sums that wait four cycles for
+        # themselves where four are done a cycle (Apple M, Neoverse V1; N1 does two, and two instructions for each, as they)
+        return np.maximum(np.maximum(m * n / 2, neon_instructions(m, n) / 4), 8.0)
     loading = 0.9 * n if machine().mesh else 0.05 * m + 0.2 * n
     longer = np.maximum if isinstance(loading, np.ndarray) else max
     return longer(m * n / 2 + loading, 0.5 * (m + 3.5 * n + 1))

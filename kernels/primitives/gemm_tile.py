@@ -11,7 +11,7 @@ n inputs and one weight; 9x3, 6x4 and 14x2 fill the 32 of AVX-512, 6x2 and 4x3 t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -119,20 +119,23 @@ def _emit(w: VectorBuilder, p: GemmTile, at: _Moved, packed: bool) -> None:
     weights, far = w.pointer(at.a), taps_ahead(m, n, m * itemsize)
     weight_rows = [w.pointer(builder.add(at.a, builder.mul(at.a_row, i64(i)))) for i in range(m)] if not packed else []
 
+    # of vectors of 16 bytes, which mostly lie four to a cache line, one of four is asked for
+    line, in_line = (4, 0) if lanes * itemsize <= 16 else (1, lanes - 1)
+
     def add_tap(t: ir.Value) -> None:
         ahead = w.load_index(offsets, builder.add(t, i64(AHEAD)))
-        for start in inputs:
-            w.prefetch(w.at(w.at(start, ahead), lanes - 1))
+        for start in inputs[::line]:
+            w.prefetch(w.at(w.at(start, ahead), in_line))
         offset = w.load_index(offsets, t)
+        column: Iterator[ir.Value]
         if not packed:  # which the machine asks for ahead by itself, rows being read in order
-            column = [w.at(row, t) for row in weight_rows]
+            column = (w.splat(w.load_scalar(w.at(row, t))) for row in weight_rows)
         else:
             first = w.at(weights, builder.mul(t, i64(m)))
             w.prefetch(w.at(first, far * m))
-            column = [w.at(first, i) for i in range(m)]
+            column = w.splats(first, m)
         values = [w.load(w.at(start, offset)) for start in inputs]
-        for i, place in enumerate(column):
-            weight = w.splat(w.load_scalar(place))
+        for i, weight in enumerate(column):
             for q in range(n):
                 w.set(c[i][q], w.fma(weight, values[q], w.get(c[i][q])))
 

@@ -77,8 +77,7 @@ def _emit(w: VectorBuilder, p: GemmTileOc) -> None:
         vectors = [w.load(row) for row in rows]
         w.prefetch(w.at(inputs, w.load_index(p.offsets, b.add(t, i64(AHEAD)))))
         tap = w.at(inputs, w.load_index(p.offsets, t))
-        for i in range(p.m):
-            value = w.splat(w.load_scalar(w.at(tap, i)))
+        for i, value in enumerate(w.splats(tap, p.m)):
             for q in range(p.n):
                 w.set(c[i][q], w.fma(value, vectors[q], w.get(c[i][q])))
 

@@ -24,6 +24,10 @@ def i64(value: int) -> ir.Constant:
     return ir.Constant(I64, value)
 
 
+def _arm(builder: Any) -> bool:
+    return bool(builder.module.triple.startswith(("aarch64", "arm64")))
+
+
 class VectorBuilder:
     """Vectors of `lanes` numbers of `itemsize` bytes (4: float32, 8: float64), emitted through `builder`."""
 
@@ -170,11 +174,37 @@ class VectorBuilder:
     def load_first(self, pointer: ir.Value, mask: ir.Value, otherwise: ir.Value | float = 0.0) -> ir.Value:
         """One vector; lanes outside the mask are `otherwise` and are not read."""
         otherwise = self.constant(otherwise) if isinstance(otherwise, float) else otherwise
+        if not _arm(self.b):
+            return self._load_masked(pointer, mask, otherwise)
+        found = self.variable(otherwise)
+        with self.b.if_else(self._all_in(mask), likely=True) as (whole, part):
+            with whole:
+                self.set(found, self.load(pointer))
+            with part:
+                self.set(found, self._load_masked(pointer, mask, otherwise))
+        return self.get(found)
+
+    def _all_in(self, mask: ir.Value) -> ir.Value:
+        """Whether all lanes are in the mask. NEON has no masks: each lane is a branch, so vectors that need none are told apart first."""
+        bits = ir.IntType(self.lanes)
+        return self.b.icmp_unsigned("==", self.b.bitcast(mask, bits), bits(2**self.lanes - 1))
+
+    def _load_masked(self, pointer: ir.Value, mask: ir.Value, otherwise: ir.Value) -> ir.Value:
         arguments = self.b.bitcast(pointer, self.vector.as_pointer()), ir.Constant(I32, self.itemsize), mask, otherwise
         return self._call(f"llvm.masked.load.{self._suffix}.p0", self.vector, *arguments)
 
     def store_first(self, value: ir.Value, pointer: ir.Value, mask: ir.Value) -> None:
         """One vector to memory; lanes outside the mask are not written."""
+        if not _arm(self.b):
+            self._store_masked(value, pointer, mask)
+            return
+        with self.b.if_else(self._all_in(mask), likely=True) as (whole, part):
+            with whole:
+                self.store(value, pointer)
+            with part:
+                self._store_masked(value, pointer, mask)
+
+    def _store_masked(self, value: ir.Value, pointer: ir.Value, mask: ir.Value) -> None:
         vector_pointer = self.b.bitcast(pointer, self.vector.as_pointer())
         self._call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), value, vector_pointer, ir.Constant(I32, self.itemsize), mask)
 
@@ -186,6 +216,19 @@ class VectorBuilder:
     def splat(self, value: ir.Value) -> ir.Value:
         """A number in every lane."""
         return self._splat(value, self.vector)
+
+    def splats(self, pointer: ir.Value, count: int) -> Iterator[ir.Value]:
+        """`count` numbers that lie side by side, each in every lane. x86 reads a number into all lanes by one instruction, or within a
+        multiply-add; on ARM, where a multiply-add takes one lane of a register for all, whole registers are read and none is spread."""
+        if not _arm(self.b):
+            yield from (self.splat(self.load_scalar(self.at(pointer, i))) for i in range(count))
+            return
+        first = 0
+        while first < count:
+            some = min(16 // self.itemsize, 1 << (count - first).bit_length() - 1)  # 4, 2 or 1: nothing past the last is read
+            numbers = VectorBuilder(self.b, some, self.itemsize).load(self.at(pointer, first))
+            yield from (self.pick([numbers], [lane] * self.lanes) for lane in range(some))
+            first += some
 
     def splat_bit(self, bit: ir.Value) -> ir.Value:
         """A truth value in every lane."""
@@ -355,33 +398,3 @@ def read_index(typing_context: Any, table: Any, index: Any) -> Any:
         return builder.load(builder.gep(builder.inttoptr(values[0], I64.as_pointer()), [values[1]]), align=8)
 
     return types.int64(types.int64, types.int64), codegen
-
-
-# MXCSR bits: FTZ (15) and DAZ (6); results and inputs below the normal range become zero instead of taking a 150-cycle assist
-_FLUSH = 0x8040
-
-
-def _x86(builder: Any) -> bool:
-    return "x86" in builder.module.triple or "amd64" in builder.module.triple
-
-
-@contextlib.contextmanager
-def without_denormals(builder: Any, keep: ir.Value) -> Iterator[None]:
-    """What is emitted inside runs with this thread's denormals flushed to zero, unless the bit `keep` is set; its state is as before after.
-    Nothing where the CPU is not x86."""
-    if not _x86(builder):
-        yield
-        return
-    before, inside = (cgutils.alloca_once(builder, I32) for _ in range(2))
-    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
-
-    def state(instruction: str, slot: ir.Value) -> None:
-        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{instruction}")
-        builder.call(function, [builder.bitcast(slot, ir.IntType(8).as_pointer())])
-
-    state("stmxcsr", before)
-    found = builder.load(before)
-    builder.store(builder.select(keep, found, builder.or_(found, ir.Constant(I32, _FLUSH))), inside)
-    state("ldmxcsr", inside)
-    yield
-    state("ldmxcsr", before)

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,11 @@ class Machine:
     l3: int
     mesh: bool = False
 
+    @property
+    def by_element(self) -> bool:
+        """Whether a multiply-add takes one lane of a register for every lane, as NEON's does, which alone has 32 registers of 16 bytes."""
+        return self.vector_bytes == 16 and self.registers == 32
+
     def lanes(self, itemsize: int) -> int:
         """Elements of `itemsize` bytes in one vector register."""
         return self.vector_bytes // itemsize
@@ -46,7 +52,12 @@ def cpu() -> tuple[str, str]:
     from numba.core import config
 
     name = config.CPU_NAME or llvm.get_host_cpu_name()
-    features = config.CPU_FEATURES if config.CPU_FEATURES is not None else llvm.get_host_cpu_features().flatten()
+    if config.CPU_FEATURES is not None:
+        return name, config.CPU_FEATURES
+    try:
+        features = llvm.get_host_cpu_features().flatten()
+    except RuntimeError:  # LLVM cannot tell, which it says by an error or by an empty list, on macOS for one
+        features = ""
     return name, features
 
 
@@ -58,8 +69,8 @@ def _detected() -> Machine:
         vector_bytes, registers = 64, 32
     elif "avx2" in features and "fma" in features:
         vector_bytes, registers = 32, 16
-    else:  # SSE2 or NEON; NEON has 32 registers, SSE2 has 16: the smaller count is safe on both
-        vector_bytes, registers = 16, 32 if "neon" in features else 16
+    else:  # every aarch64 has NEON, also where no feature is told
+        vector_bytes, registers = 16, 32 if platform.machine().lower() in ("aarch64", "arm64") else 16
     caches = system.cache_bytes()
     l2 = caches.get(2, 512 << 10)
     mesh = vector_bytes == 64 and l2 >= 1 << 20 and not name.startswith("znver")  # Intel's servers since Skylake

@@ -27,7 +27,8 @@ from numba.core.callconv import excinfo_ptr_t
 from numba.extending import intrinsic
 
 from kernels.runtime import workers
-from kernels.runtime.ir import I64, i64, without_denormals
+from kernels.runtime.denormals import without_denormals
+from kernels.runtime.ir import I64, i64
 from kernels.runtime.jit import code, compiling, inlined, njit
 from kernels.runtime.pool import RAISED, RUN, leave, pool_of
 from kernels.runtime.tasks import FAILED, next_task, slot_bytes

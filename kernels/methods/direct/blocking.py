@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.classes import Anew, by_class, step_like
-from kernels.cost.gemm import TILE_COST, TRANSPOSED, even, oc_tile_cycles, pool_apart, pooled_size, tallest, tap_cycles
+from kernels.cost.gemm import TILE_COST, TRANSPOSED, even, most_rows, oc_tile_cycles, pool_apart, pooled_size, tallest, tap_cycles
 from kernels.cost.memory import L2_BYTES, L3_BYTES, stream_cycles, task_cycles
 from kernels.cost.roofline import BIND
 from kernels.cost.tables import joined, picked, row
@@ -65,10 +65,10 @@ def _of_variant(blockings: Blocking, name: str) -> Blocking:
     return picked(blockings, found)
 
 
-def _tiles(outs: int, registers: int, most: int) -> Iterator[tuple[int, int]]:
-    """Tiles of m channels, at most so many, by n vectors that fit the registers: m*n sums, n inputs, one weight."""
+def _tiles(outs: int, spec: Machine, most: int) -> Iterator[tuple[int, int]]:
+    """Tiles of m channels, at most so many, by n vectors that fit the registers."""
     for n in range(1, 9):
-        largest = min((registers - 1 - n) // n, outs, most)
+        largest = min(most_rows(n, spec), outs, most)
         if largest >= 1:
             yield tallest(outs, largest), n
 
@@ -116,7 +116,7 @@ def table(problem: Conv, threads: int, most: int = TALLEST) -> Blocking:
     lanes, item = spec.lanes(problem.itemsize), problem.itemsize
     outs, ins = problem.c_out // problem.groups, problem.c_in // problem.groups
     oh, ow = problem.conv_size
-    tiles, heights = list(_tiles(outs, spec.registers, most)), row_counts(oh, threads)
+    tiles, heights = list(_tiles(outs, spec, most)), row_counts(oh, threads)
     oc_splits, more_calls = np.array(sorted({1, min(threads, outs), min(2 * threads, outs)})), np.array((1, 2, 4))
     budget = spec.l2 // 2 // item
     found, ranks = [], []
@@ -179,7 +179,7 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
         if packed.one_line and last:
             pack = TRANSPOSED * packed.size
         for n in range(1, min(4, vectors) + 1):
-            m = tallest(rows * ow, min((spec.registers - 1 - n) // n, 16))
+            m = tallest(rows * ow, min(most_rows(n, spec), 16))
             for oc_splits in sorted({1, min(threads, vectors)}):
                 micro_panels = -(-vectors // oc_splits / n)
                 tap, calling = oc_tile_cycles(m, n, last, lanes)

@@ -57,8 +57,7 @@ def _emit(w: VectorBuilder, p: ProductTile, at: _Moved) -> None:
         offset = w.load_index(p.offsets, t)
         column = w.at(weights, builder.mul(t, p.a_pitch))
         values = [w.load(w.at(start, offset)) for start in inputs]
-        for i in range(m):
-            factor = w.splat(w.load_scalar(w.at(column, i)))
+        for i, factor in enumerate(w.splats(column, m)):
             for q in range(n):
                 w.set(c[i][q], w.fma(factor, values[q], w.get(c[i][q])))
 

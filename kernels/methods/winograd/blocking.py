@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.classes import Anew, by_class, step_like
-from kernels.cost.gemm import TILE_COST, oc_tile_cycles, pool_apart, tallest, tap_cycles
+from kernels.cost.gemm import TILE_COST, most_rows, oc_tile_cycles, pool_apart, tallest, tap_cycles
 from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, stream_cycles, task_cycles
 from kernels.cost.tables import picked, row
 from kernels.cost.variants import rivals
@@ -109,7 +109,7 @@ def _resized(old: Conv, block: Blocking, problem: Conv, threads: int, variant: s
     if (new.oc_lanes and new.tiles > FEW * lanes) or holds_windows(old, block) != holds_windows(problem, new):
         raise Anew
     if new.oc_lanes:
-        new = dataclasses.replace(new, m=tallest(new.tiles, min((machine().registers - 1 - new.n) // new.n, 16)))
+        new = dataclasses.replace(new, m=tallest(new.tiles, min(most_rows(new.n, machine()), 16)))
     if block.channels < outs:
         new = dataclasses.replace(new, channels=_fitting(problem, new, outs))
     return dataclasses.replace(new, cycles=float(_cycles(problem, new, threads)))
@@ -202,9 +202,9 @@ def int_or_array(found: Any) -> Any:
 def _tiled(tiles: int, outs: int, lanes: int, threads: int) -> Iterator[tuple[int, int, int, bool]]:
     """(m, n, oc_splits, oc_lanes) of every GEMM tile of products that is considered for a task of so many tiles, with output channels in
     one split or one for each thread. Lanes along output channels where those fill vectors and tiles hardly do."""
-    registers = machine().registers
+    spec = machine()
     for n in (1, 2, 3, 4):
-        largest = min((registers - 1 - n) // n, 16)
+        largest = min(most_rows(n, spec), 16)
         for oc_splits in sorted({1, min(threads, outs)}):
             yield tallest(max(1, outs // oc_splits), min(largest, outs)), n, oc_splits, False
             if tiles <= FEW * lanes and outs % (n * lanes) == 0 and outs >= oc_splits * n * lanes:
