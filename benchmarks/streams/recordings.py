@@ -12,7 +12,7 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -170,7 +170,7 @@ def pieces(job: Job, folder: Path, seconds: float, *, resample: bool = False) ->
     found: list[Piece] = []
     bad, before = {}, 0
     for path in files(folder):
-        name = str(path.relative_to(folder))
+        name = group_name(path, folder)
         try:
             file = _check(path, job.front.rate, resample)
             n = job.front.length(file.samples)
@@ -191,6 +191,11 @@ def pieces(job: Job, folder: Path, seconds: float, *, resample: bool = False) ->
             Piece(file, name, i * each, min((i + 1) * each, outputs), i) for i in range(count) if not done[i]
         ]  # fmt: skip
     return found, bad, before
+
+
+def group_name(path: PurePath, folder: PurePath) -> str:
+    """A file's group in the results: where it lies in the folder, by slashes on every system, so that each reads the others' results."""
+    return path.relative_to(folder).as_posix()
 
 
 def _check(path: Path, rate: int, resample: bool) -> Recording:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ import pytest
 
 import kernels
 from kernels.methods import load, registry
-from kernels.runtime import machine
+from kernels.runtime import machine, system
 
 load()
 
@@ -156,7 +155,7 @@ def test_memory_is_what_control_groups_allow(tmp_path: Path, groups: str | None,
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert machine.memory_limit(tmp_path) == expected
-    assert machine.memory() == min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), machine.memory_limit(Path("/")))
+    assert machine.memory() == min(system.physical_memory() or 1 << 62, machine.memory_limit(Path("/")))
 
 
 FAR: dict[str, tuple[dict[str, Any], list[float]]] = {

@@ -49,6 +49,7 @@ def wait_for(out: Path, count: int, process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no Ctrl-C can be sent to one process on this system")
 def test_out_of_time_then_killed_then_interrupted_then_whole(tmp_path: Path) -> None:
     wave = tmp_path / "short.wav"  # synthesising the usual clip would be most of what these processes do
     wavfile.write(wave, 32000, np.ones((32000, 2), np.float32))
