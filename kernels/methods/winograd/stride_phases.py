@@ -11,7 +11,9 @@ import dataclasses
 import functools
 import math
 
+from kernels.cost.calibration import calibration
 from kernels.problem.conv import Conv
+from kernels.runtime.machine import machine
 
 NUMBER, REGION = 0.8, 200_000  # cycles to set a number apart, and what it costs that other cores then want them (65,000 took 345,000)
 
@@ -60,6 +62,11 @@ def polyphase(problem: Conv) -> Conv | None:
 
 
 def cycles(problem: Conv) -> float:
-    """Estimated cycles of one core to set the phases apart."""
+    """Estimated cycles of one core to set the phases apart; where they leave its cache, they are written to the next and read again."""
     slides = polyphase(problem)
-    return REGION + NUMBER * math.prod(slides.x_shape) if slides else math.inf
+    if slides is None:
+        return math.inf
+    numbers, known = math.prod(slides.x_shape), calibration()
+    nbytes = numbers * problem.itemsize
+    again = 2 * nbytes / known.bandwidth * known.clock if nbytes > machine().l2 else 0.0
+    return REGION + NUMBER * numbers + again
