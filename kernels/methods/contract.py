@@ -29,6 +29,8 @@ class Implementation:
     need not be packed; None where they are packed all the same.
     prepare_adjoint: prepare for the weights of the layer that the problem is the adjoint of, (c_in, c_out/groups, *kernel), whose taps
     count in reverse, of stride 1; None, or what it gives is, where they must be laid out anew first.
+    prepare_added: prepare for outputs (channels first) that hold what is added to the sums and the bias, before the rest of the epilogue;
+    None, or what it gives is, where somebody else adds.
     variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
     for measuring. named_variant(problem, variant): one that is not worth measuring, but may be named.
     local: whether every output is a sum of its own window's products and nothing else, so that its error is a share of theirs, and a NaN
@@ -60,6 +62,7 @@ class Implementation:
     prepare_last: Callable[[Any, int], Prepared] | None = None
     prepare_unpacked: Callable[[Any, int], Prepared] | None = None
     prepare_adjoint: Callable[[Any, int], Prepared | None] | None = None
+    prepare_added: Callable[[Any, int], Prepared | None] | None = None
     variants: Callable[[Any, int], dict[str, Implementation]] = lambda problem, threads: {}
     named_variant: Callable[[Any, str], Implementation | None] = lambda problem, variant: None
     local: bool = True

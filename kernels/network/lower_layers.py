@@ -18,9 +18,9 @@ from kernels.network.lowering import Lowering, lowers
 from kernels.network.operators.windows import window_request
 from kernels.network.plans import bind_plan, plan_of
 from kernels.network.views import Array, View
-from kernels.primitives.vector_matrix import fits, vector_matrix
+from kernels.primitives.vector_matrix import PASSES, fits, vector_matrix
 from kernels.primitives.vector_program import Operation
-from kernels.problem.conv import Conv, Problem, linear_problem
+from kernels.problem.conv import Conv, ConvTranspose, Problem, linear_problem
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
 
@@ -41,12 +41,14 @@ def _window(lowering: Lowering, node: Node) -> None:
 
         lower_by_numpy(lowering, node)  # weights that change, positions of maxima, integers
         return
+    if len(node.inputs) > 1 and node.op == "Conv":
+        if not _added(lowering, node):
+            _then_added(lowering, node, _window)
+        return
     asked = window_request(node, node.attributes.get("weight"), node.attributes.get("bias"))
     problem, rank, x = asked.problem, len(node.x.lengths), lowering.view(node.x)
     if isinstance(problem, Conv):
-        accuracy = "each" if node in lowering.settings.each else problem.accuracy
-        more: dict[str, Any] = {name: node.attributes.get(name) for name in ("activation", "pool")}
-        problem = dataclasses.replace(problem, accuracy=accuracy, **more)
+        problem = _whole(lowering, node, problem)
     last = channels_last_order(rank)
     if not x.contiguous() and x.contiguous(last) and rank <= 4:
         if isinstance(problem, Conv) and convolution_as_rows(lowering, node, problem, x.transposed(last), asked.operands):
@@ -67,6 +69,54 @@ def _window(lowering: Lowering, node: Node) -> None:
     lowering.step(node, reads, writes, bind_plan(plan, x_shape, y_shape), plan.implementation, plan.seconds, own=plan.workspace_bytes)
 
 
+def _whole(lowering: Lowering, node: Node, problem: Conv) -> Conv:
+    """The problem with what follows it and the accuracy that is asked for."""
+    accuracy = "each" if node in lowering.settings.each else problem.accuracy
+    return dataclasses.replace(problem, accuracy=accuracy, activation=node.attributes.get("activation"), pool=node.attributes.get("pool"))
+
+
+def adds(node: Node, threads: int) -> bool:
+    """Whether the method that is taken for a convolution adds to what its output holds."""
+    problem = window_request(node, node.attributes["weight"], node.attributes["bias"]).problem
+    if not isinstance(problem, Conv) or isinstance(problem, ConvTranspose) or len(problem.size) != 2 or not problem.n:
+        return False
+    return choice_for(problem, "auto", threads).implementation.prepare_added is not None
+
+
+def _added(lowering: Lowering, node: Node) -> bool:
+    """A convolution whose output holds what is added to it, in its place where nobody needs that any more. Whether it became a step."""
+    asked, value, settings = window_request(node, node.attributes["weight"], node.attributes["bias"]), node.inputs[1], lowering.settings
+    x, natural = lowering.view(node.x), tuple(range(len(node.x.lengths)))
+    assert value is not None and isinstance(asked.problem, Conv)
+    other, problem = lowering.view(value), _whole(lowering, node, asked.problem)
+    method = choice_for(problem, "auto", settings.threads).implementation
+    if not x.contiguous() or not other.contiguous() or method.prepare_added is None:
+        return False
+    prepared = method.prepare_added(problem, settings.threads)
+    if prepared is None:
+        return False
+    if lowering.spare(value) and lowering.home(node.y) is None and lowering.orders.get(node.y, natural) == natural:
+        y = lowering.views[node.y] = other
+    else:
+        y = lowering.new(node.y, natural, anywhere=False)
+        lowering.copy(node, other, y)
+    dtype = np.dtype(problem.dtype)
+    run = prepared.pack(Operands(*(None if each is None else np.ascontiguousarray(each, dtype) for each in asked.operands)))
+    x_shape, y_shape = problem.x_shape, problem.out_shape
+
+    def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
+        x, y = arrays[0].reshape(x_shape), arrays[2].reshape(y_shape)
+        return lambda: run(x, y)
+
+    lowering.step(node, [x, y], [y], bind, f"{method.name}, added", _seconds(problem, settings.threads), own=prepared.workspace_bytes)
+    return True
+
+
+def _seconds(problem: Conv, threads: int) -> float | None:
+    choice = choice_for(problem, "auto", threads)
+    return choice.estimates.get(choice.name)
+
+
 @lowers("Linear")
 def _linear(lowering: Lowering, node: Node) -> None:
     """A convolution of one tap: positions are rows where the summed axis lies last in memory, else one image a matrix, channels first."""
@@ -85,7 +135,7 @@ def _linear(lowering: Lowering, node: Node) -> None:
             rows_step(lowering, node, rows, _place(lowering, node, tuple(range(rank)), by_rows))
         return
     if len(node.inputs) > 1:
-        _then_added(lowering, node)
+        _then_added(lowering, node, _linear)
         return
     planes = rank > 1 and not x.contiguous() and x.contiguous(swapped)
     if not planes and not x.contiguous():
@@ -120,14 +170,21 @@ def _added_to(lowering: Lowering, node: Node, rows: View) -> None:
     rows_step(lowering, node, rows, y, added)
 
 
-def _then_added(lowering: Lowering, node: Node) -> None:
-    """A product that is no product of rows, and the sum behind it."""
+def _then_added(lowering: Lowering, node: Node, lower: Callable[[Lowering, Node], None]) -> None:
+    """A layer that does not add by itself, then the sum and what follows."""
     value, product = node.inputs[1], Value(f"{node.y.name}.product", node.y.shape, node.y.dtype)
     assert value is not None
-    _linear(lowering, Node("Linear", [node.x], [product], node.attributes, node.name))
+    bare = Node(node.op, [node.x], [product], {**node.attributes, "activation": None}, node.name)
+    if node in lowering.settings.each:
+        lowering.settings = dataclasses.replace(lowering.settings, each=lowering.settings.each | {bare})
+    lower(lowering, bare)
     reads = [lowering.view(product), lowering.view(value)]
+    operations, activation = [Operation("add", 2, (0, 1))], node.attributes.get("activation")
+    if activation:
+        p, q = (0.0, 6.0) if activation[0] == "relu6" else (activation[1], 0.0)
+        operations.append(Operation(PASSES[activation[0]], 3, (2,), p, q))
     y = lowering.new(node.y, reads[0].order())
-    lowering.program(node, node.y.kind, reads, [(2, y)], [Operation("add", 2, (0, 1))], "1 vector pass")
+    lowering.program(node, node.y.kind, reads, [(operations[-1].to, y)], operations, f"{len(operations)} vector passes")
 
 
 def _vector(lowering: Lowering, node: Node, x: View, y: View) -> None:

@@ -19,7 +19,7 @@ from kernels.network import (  # noqa: F401  they register what they lower
     lower_views,
 )
 from kernels.network.graph import Graph
-from kernels.network.lower_layers import fuses_pool
+from kernels.network.lower_layers import adds, fuses_pool
 from kernels.network.lowering import Lowering, Settings
 from kernels.network.outside import infer_outside
 from kernels.network.passes.orders import wanted_orders
@@ -33,7 +33,7 @@ def plan_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], threads: int
     """The program for inputs of these shapes; `constants`: what some inputs hold, from which shapes follow; rest: who
     runs nodes that no operator here is known for; accuracy "each": all layers are accurate output by output."""
     planned = specialise(graph, shapes, constants, infer_outside if rest == "onnxruntime" else None)
-    accurate = optimise(planned, lambda node, pool: fuses_pool(node, pool, threads))
+    accurate = optimise(planned, lambda node, pool: fuses_pool(node, pool, threads), lambda node: adds(node, threads))
     if accuracy == "each":
         accurate = frozenset(planned.nodes)
     return Program(Lowering(planned, Settings(threads, budget, accurate), wanted_orders(planned)))

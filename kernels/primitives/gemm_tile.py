@@ -27,7 +27,8 @@ AHEAD = 18  # taps between asking for input and using it: 18 * 12 cycles outlast
 # a tile fell from 144 to 113 GFLOP/s where its input does not fit the first-level cache, with it it stays at 140
 FAR, FAR_BYTES = 1000, 8192  # cycles between asking for weights and using them, which may come from memory, and at most how far beyond.
 # Weights of 38 and 268 MB were waited for at 18 taps: 4.1 and 9.9 ms, at 80 and 128 taps 3.0 and 5.9
-FROM_BIAS, LAST = 1, 2  # bits of `stage`: sums start from the bias, else they are added to y; sums are finished after these taps
+# bits of `stage`: sums start from the bias, else they are added to y; sums are finished after these taps; they are added to y all the same
+FROM_BIAS, LAST, ADDED = 1, 2, 4
 
 
 def unrolled(w: VectorBuilder, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
@@ -64,7 +65,7 @@ class GemmTile(NamedTuple):
     y: int  # address of the output
     y_row: int  # elements from row to row of it
     vectors: int  # address of n entries of FIELDS int64s: element offsets into x and y, how many lanes are written (and read, if resumed)
-    stage: int  # the bits FROM_BIAS and LAST
+    stage: int  # the bits FROM_BIAS, LAST and ADDED
     bias: int  # address of m numbers, or 0; so are scale and shift
     scale: int
     shift: int
@@ -142,7 +143,8 @@ def _emit(w: VectorBuilder, p: GemmTile, at: _Moved, packed: bool) -> None:
     unrolled(w, at.k, add_tap)
 
     # sums of earlier taps are added last: a sum of sums of some taps each has a smaller error than one of all, one after the other
-    with w.when(builder.not_(fresh)), builder.if_else(whole_vectors) as (whole, edge):
+    alone = builder.icmp_signed("==", builder.and_(stage, i64(FROM_BIAS | ADDED)), i64(FROM_BIAS))
+    with w.when(builder.not_(alone)), builder.if_else(whole_vectors) as (whole, edge):
         with whole:
             each(lambda sums, place, mask: w.set(sums, w.add(w.get(sums), w.load(place))))
         with edge:

@@ -17,7 +17,7 @@ from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import Blocks
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, OutputBlock, plane_of, staging
 from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_task, launcher, share, task_at, tile_table
-from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile
+from kernels.primitives.gemm_tile import ADDED, AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile
 from kernels.primitives.packed_layout import Layout, layout
 from kernels.primitives.post_ops import Sums, apply_activation, block_post_ops, pool_bytes, pool_record
 from kernels.primitives.prepared import Prepared
@@ -93,7 +93,7 @@ def run_task(task, x, out, operands, geometry, block):
         )  # fmt: skip
         summed, taps = channel * g.kernel_taps, channels * g.kernel_taps
         pending = 0
-        stage = (FROM_BIAS if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)
+        stage = (FROM_BIAS + g.added if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)
         for t in range(first_tile, last_tile):  # outermost: weights are read once a block, and few output planes are written at a time
             j = group * g.outs + t * g.m_edge + min(t, g.m_full_tiles)
             m = g.m_edge + (t < g.m_full_tiles)
@@ -175,12 +175,12 @@ def _pending(problem: Conv, block: Blocking) -> int:
 
 def prepare_blocks(
     problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None, *, last: bool = False,
-    unpacked: bool = False, adjoint: bool = False,
+    unpacked: bool = False, adjoint: bool = False, added: bool = False,
 ) -> Prepared:  # fmt: skip
     """Lay out weights and scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
     that is called as `primitives.gemm_tile.tile` is, with vectors of at most `segment` outputs (None: one register). `last`: channels are
     the last axis of x and of the output. unpacked: weights are not packed, the micro-kernel takes rows of them. adjoint: they
-    are those of the layer that this is the adjoint of."""
+    are those of the layer that this is the adjoint of. added: sums are added to what the output holds, channels first, no pool."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     packed = layout(problem, block.mec, block.rows, block.columns, lanes, block.channels)
     oh, ow = pooled_size(problem)
@@ -206,7 +206,7 @@ def prepare_blocks(
         kernel_taps=problem.taps, oc_splits=block.oc_splits, m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles,
         tiles=tiles.ctypes.data, tiles_each=tiles.shape[1], n_tables=n_tables.ctypes.data, vectors=vectors.ctypes.data,
         vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, row_offset=row_offset, conv_offset=conv_offset,
-        a_row=problem.summands * size if unpacked else 0, tasks=tasks, scratch_bytes=scratch_bytes,
+        a_row=problem.summands * size if unpacked else 0, added=ADDED * added, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
     packed_weights = None if unpacked else packer(
         problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads, adjoint=problem.taps * adjoint

@@ -43,6 +43,15 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
     return prepare(problem, threads, last=True)
 
 
+def prepare_added(problem: Conv, threads: int) -> Prepared | None:
+    """The same for outputs that hold what is added to the sums; None where lanes run along channels, or maxima are written."""
+    threads = _threads_for(problem, threads)
+    block = best(problem, threads)
+    if problem.pool or block.oc_lanes:
+        return None
+    return prepare_blocks(problem, threads, block, tile, added=True)
+
+
 def prepare_adjoint(problem: Conv, threads: int) -> Prepared:
     """The same for weights of the layer that this is the adjoint of."""
     return prepare(problem, threads, adjoint=True)
@@ -80,7 +89,7 @@ def once_cycles(problem: Conv) -> float:
 
 DIRECT = Implementation(
     "direct", "conv", lambda problem: None, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last,
-    prepare_unpacked=prepare_unpacked, prepare_adjoint=prepare_adjoint, estimate=estimate, packing=weight_cycles,
-    packing_unpacked=once_cycles, picks_strides=True, sum_order="taps",
+    prepare_unpacked=prepare_unpacked, prepare_adjoint=prepare_adjoint, prepare_added=prepare_added, estimate=estimate,
+    packing=weight_cycles, packing_unpacked=once_cycles, picks_strides=True, sum_order="taps",
 )  # fmt: skip
 registry.add(DIRECT)

@@ -19,7 +19,7 @@ from kernels.network.passes.norms import named_norms
 from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.pools import Pool, pools_first
 from kernels.network.passes.pools import into_convolutions as pools_into_convolutions
-from kernels.network.passes.residuals import into_products
+from kernels.network.passes.residuals import Adds, into_layers
 from kernels.network.passes.row_norms import row_norms
 from kernels.network.passes.siblings import join_siblings
 from kernels.network.passes.softmax_scale import scales_into_softmax
@@ -27,8 +27,9 @@ from kernels.network.passes.sums import join_sums
 from kernels.network.passes.weights import hold_weights
 
 
-def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None) -> frozenset[Node]:
-    """Rewrite a specialised graph in place; the layers that must be accurate output by output. `fuses`: see `pools.into_convolutions`."""
+def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None, adds: Adds | None = None) -> frozenset[Node]:
+    """Rewrite a specialised graph in place; the layers that must be accurate output by output. `fuses`: see `pools.into_convolutions`;
+    adds: `residuals.into_layers`."""
     drop_identities(graph)
     merge_duplicates(graph)
     into_convolutions(graph)
@@ -50,6 +51,6 @@ def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None) ->
     decompose(graph)
     flatten_joins(graph)
     graph.drop_dead()
-    into_products(graph)
+    into_layers(graph, adds)
     chain_nodes(graph)
     return accurate

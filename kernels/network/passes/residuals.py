@@ -1,39 +1,74 @@
-"""What is added to a product is what its sums begin with, as residual connections have it: the sum is not a pass of its own."""
+"""What is added to a product or a convolution becomes part of it, as residual connections have it: sums are not a pass of their own.
+
+The layer gets what is added as a second input. An activation behind the sum becomes the layer's.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+from kernels.network.chains import KNOWN
 from kernels.network.graph import Graph, Node
+from kernels.network.passes.epilogues import activation
 from kernels.network.passes.sweep import Sweep
 from kernels.runtime.machine import machine
 
+Adds = Callable[[Node], bool]
 
-def into_products(graph: Graph) -> int:
-    """How many sums went into products of rows: these get a second input."""
+
+def into_layers(graph: Graph, adds: Adds | None = None) -> int:
+    """How many sums and activations went into layers. adds: whether the method that is taken for a convolution adds to what its output
+    holds."""
     sweep = Sweep(graph)
-    place = {node: i for i, node in enumerate(graph.nodes)}
+    place, levels = {node: i for i, node in enumerate(graph.nodes)}, _levels(graph)
     for node in graph.nodes:
-        if node.op != "Add" or len(node.inputs) != 2 or node.inputs[0] is node.inputs[1]:
-            continue
-        a, b = node.inputs
-        products = [maker for value in (a, b) if (maker := sweep.maker(value)) is not None and _takes(sweep, maker, node)]
-        if not products:
-            continue
-        product = max(products, key=place.__getitem__)  # the other is there before it
-        other = b if product.y is a else a
-        node.op, node.inputs, node.attributes = "Linear", [product.x, other], product.attributes
-        node.name = node.name or product.name
-        sweep.changed += 1
+        sweep.refresh(node)
+        layer = sweep.maker(node.inputs[0]) if node.inputs else None
+        if node.op == "Add" and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]:
+            makers = [sweep.maker(value) for value in node.inputs]
+            layers = [each for each in makers if each is not None and each in place and _takes(sweep, each, node, adds)]
+            if not layers:
+                continue
+            layer = max(layers, key=place.__getitem__)  # the other is there before it
+            other = node.inputs[1 if node.inputs[0] is layer.y else 0]
+            assert other is not None
+            maker = sweep.maker(other)
+            if maker is not None and maker.op in KNOWN and sweep.alone(other) and levels[maker] > levels[layer]:
+                continue  # one pass makes it and adds, which moves as many numbers
+            layer.inputs = [layer.x, other]
+            sweep.join(node, layer.y)
+            sweep.count[other] += 1
+        elif layer is not None and layer.op in ("Conv", "Linear") and len(layer.inputs) == 2 and not layer.attributes.get("activation"):
+            found = activation(node) if "weight" in layer.attributes and sweep.alone(layer.y) else None
+            if found:
+                layer.attributes["activation"] = found
+                sweep.join(node, layer.y)
     if sweep.changed:
+        graph.replace(sweep.new)
+        graph.sort()  # what is added may be made behind the layer
         graph.drop_dead()
     return sweep.changed
 
 
-def _takes(sweep: Sweep, product: Node, node: Node) -> bool:
-    """Whether a node is a product of rows, wide enough for vectors, that only this sum reads, of two values alike."""
-    if product.op != "Linear" or len(product.inputs) > 1 or product.attributes.get("activation") or product.attributes["axis"] != -1:
+def _levels(graph: Graph) -> dict[Node, int]:
+    """How many nodes that are no passes lie before each one, on the longest way; see `chaining`."""
+    makers = graph.makers()
+    found: dict[Node, int] = {}
+    for node in graph.nodes:
+        before = [makers[value] for value in node.inputs if value is not None and value in makers]
+        apart = [each for each in before if node.op not in KNOWN or each.op not in KNOWN or each.y.shape != node.y.shape]
+        found[node] = max([found[each] + (each in apart) for each in before], default=0)
+    return found
+
+
+def _takes(sweep: Sweep, layer: Node, node: Node, adds: Adds | None) -> bool:
+    """Whether a node is a layer that only this sum reads, of two values alike."""
+    if "weight" not in layer.attributes or len(layer.inputs) > 1 or layer.attributes.get("activation") or layer.attributes.get("pool"):
         return False
-    if math.prod(product.y.lengths[:-1]) < 2 or product.y.lengths[-1] < machine().lanes(product.y.kind.itemsize):
+    if not sweep.alone(layer.y) or not all(each is not None and each.lengths == node.y.lengths for each in node.inputs):
         return False
-    return sweep.alone(product.y) and all(each is not None and each.lengths == node.y.lengths for each in node.inputs)
+    if layer.op == "Conv":
+        return adds is not None and adds(layer)
+    rows, lanes = math.prod(layer.y.lengths[:-1]), machine().lanes(layer.y.kind.itemsize)
+    return layer.op == "Linear" and layer.attributes["axis"] == -1 and rows > 1 and layer.y.lengths[-1] >= lanes

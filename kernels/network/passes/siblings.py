@@ -19,8 +19,9 @@ MOST = 1024  # output channels together: wider layers fill the machine by themse
 def join_siblings(graph: Graph) -> int:
     """How many layers were joined to others."""
     groups: dict[Hashable, list[Node]] = {}
+    readers = graph.readers()
     for node in graph.nodes:
-        key = _key(node)
+        key = None if _summed(readers.get(node.y, [])) else _key(node)
         if key is not None:
             groups.setdefault(key, []).append(node)
     changed = 0
@@ -42,6 +43,13 @@ def _key(node: Node) -> Hashable | None:
         return None
     rest = sorted((name, str(value)) for name, value in attributes.items() if name not in ("weight", "bias"))
     return node.op, node.x, tuple(rest), attributes["weight"].shape[1:], attributes["weight"].dtype
+
+
+def _summed(readers: list[Node]) -> bool:
+    """Whether all that becomes of a layer is a sum with another value, which goes into it; see `residuals`."""
+    if len(readers) != 1 or readers[0].op != "Add":
+        return False
+    return all(value is not None and value.data is None and value.shape == readers[0].y.shape for value in readers[0].inputs)
 
 
 def _joined(graph: Graph, group: list[Node]) -> list[Node]:
