@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from kernels.primitives.register_post_ops import ACTIVATIONS, post_ops, slope_of
+from kernels.primitives.register_post_ops import ACTIVATIONS, at_least, at_most, hardsigmoid, hardswish, post_ops, slope_of
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
@@ -53,23 +53,13 @@ def _polynomial(w: VectorBuilder, coefficients: list[float], x: ir.Value) -> ir.
     return total
 
 
-def _at_most(w: VectorBuilder, x: ir.Value, limit: float) -> ir.Value:
-    """The smaller of x and limit; NaN stays."""
-    return w.b.select(w.b.fcmp_ordered(">", x, w.constant(limit)), w.constant(limit), x)
-
-
-def _at_least(w: VectorBuilder, x: ir.Value, limit: float) -> ir.Value:
-    """The larger of x and limit; NaN stays."""
-    return w.b.select(w.b.fcmp_ordered("<", x, w.constant(limit)), w.constant(limit), x)
-
-
 def _parts(w: VectorBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     """(p, q) with exp(x) = p + p q for x <= 0; p is zero where exp(x) is below the normal range."""
     b = w.b
     high = float(np.float32(float(LN2))) if w.itemsize == 4 else float(LN2)
     low = float(LN2 - Fraction(high))
     lowest = -float(LN2 * w.largest_exponent) + float(LN2)
-    inside = _at_least(w, x, lowest)
+    inside = at_least(w, x, lowest)
     n = w.nearest(b.fmul(inside, w.constant(float(1 / LN2))))
     r = w.fma(n, w.constant(-low), w.fma(n, w.constant(-high), inside))
     series = _polynomial(w, [1 / math.factorial(k) for k in range(2, TERMS[w.itemsize] + 1)], r)
@@ -91,7 +81,7 @@ def _expm1(w: VectorBuilder, x: ir.Value) -> ir.Value:
 
 def elu(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
     """x, or slope * (exp(x) - 1) where x is negative."""
-    return w.b.select(w.b.fcmp_ordered(">", x, w.zero()), x, w.b.fmul(slope, _expm1(w, _at_most(w, x, 0.0))))
+    return w.b.select(w.b.fcmp_ordered(">", x, w.zero()), x, w.b.fmul(slope, _expm1(w, at_most(w, x, 0.0))))
 
 
 def sigmoid(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
@@ -122,21 +112,11 @@ def gelu_tanh(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
 def gelu(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
     """x * erfc(-x / sqrt(2)) / 2."""
     b, one = w.b, w.constant(1.0)
-    z = _at_most(w, b.fmul(w.absolute(x), w.constant(math.sqrt(0.5))), FARTHEST)
+    z = at_most(w, b.fmul(w.absolute(x), w.constant(math.sqrt(0.5))), FARTHEST)
     s = b.fdiv(z, b.fadd(z, w.constant(3.0)))
     halved = [coefficient / 2 for coefficient in ERFC[w.itemsize]]
     tail = b.fdiv(b.fmul(_exp(w, b.fneg(b.fmul(z, z))), _polynomial(w, halved, s)), w.fma(z, w.constant(2.0), one))
     return b.fmul(x, b.select(b.fcmp_ordered("<", x, w.zero()), tail, b.fsub(one, tail)))
-
-
-def hardsigmoid(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
-    """x + 3 between 0 and 6, divided by 6."""
-    return w.b.fdiv(_at_least(w, _at_most(w, w.b.fadd(x, w.constant(3.0)), 6.0), 0.0), w.constant(6.0))
-
-
-def hardswish(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
-    """x * hardsigmoid(x)."""
-    return w.b.fmul(x, hardsigmoid(w, x, slope))
 
 
 SMOOTH: list[Callable[[VectorBuilder, ir.Value, ir.Value], ir.Value]] = [elu, gelu, gelu_tanh, sigmoid, tanh, silu, hardswish, hardsigmoid]
@@ -147,7 +127,8 @@ def codes(activation: tuple[str, float] | None) -> tuple[int, int, int]:
     """(form, activation, slope) as micro-kernels are told a problem's activation: one of FORMS for a pass over finished sums, one of the
     GEMM tile's ACTIVATIONS, and the bits of the slope; form is 0 where the tile's own suffice."""
     name, slope = activation or ("", 0.0)
-    return FORMS.get(name, 0), ACTIVATIONS.get(name, 0), struct.unpack("q", struct.pack("d", slope))[0]
+    known = ACTIVATIONS.get(name, 0)
+    return 0 if known else FORMS.get(name, 0), known, struct.unpack("q", struct.pack("d", slope))[0]
 
 
 class ActivationPass(NamedTuple):

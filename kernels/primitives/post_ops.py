@@ -19,7 +19,7 @@ from kernels.runtime.scratch import whole
 Array = np.ndarray
 
 
-RISING = "elu", "tanh", "sigmoid", "hardsigmoid"  # of the activations that tiles do not know, those that never fall
+RISING = "elu", "tanh", "sigmoid"  # of the activations that tiles do not know, those that never fall
 
 
 def activates_maxima(problem: Conv) -> bool:

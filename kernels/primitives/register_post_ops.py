@@ -9,7 +9,7 @@ from llvmlite import ir
 from kernels.runtime.ir import VectorBuilder, i64
 
 # what happens to a finished sum; the codes travel to the micro-kernel as a number, so one kernel serves all
-ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "leaky_relu": 3}
+ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "leaky_relu": 3, "hardsigmoid": 4, "hardswish": 5}
 
 
 def broadcast_row(w: VectorBuilder, array: ir.Value, i: int, q: int = 0) -> ir.Value:
@@ -21,6 +21,26 @@ def slope_of(w: VectorBuilder, bits: ir.Value) -> ir.Value:
     """The slope below zero, sent as the bits of a float64."""
     number = w.b.bitcast(bits, ir.DoubleType())
     return number if w.itemsize == 8 else w.b.fptrunc(number, w.scalar)
+
+
+def at_most(w: VectorBuilder, x: ir.Value, limit: float) -> ir.Value:
+    """The smaller of x and limit; NaN stays."""
+    return w.b.select(w.b.fcmp_ordered(">", x, w.constant(limit)), w.constant(limit), x)
+
+
+def at_least(w: VectorBuilder, x: ir.Value, limit: float) -> ir.Value:
+    """The larger of x and limit; NaN stays."""
+    return w.b.select(w.b.fcmp_ordered("<", x, w.constant(limit)), w.constant(limit), x)
+
+
+def hardsigmoid(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
+    """x + 3 between 0 and 6, over 6: times its inverse, as a division takes as long as ten multiplications."""
+    return w.b.fmul(at_least(w, at_most(w, w.b.fadd(x, w.constant(3.0)), 6.0), 0.0), w.constant(1 / 6))
+
+
+def hardswish(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
+    """x * hardsigmoid(x)."""
+    return w.b.fmul(x, hardsigmoid(w, x, slope))
 
 
 def post_ops(
@@ -39,7 +59,14 @@ def post_ops(
         for value in every:
             number = w.get(value)
             w.set(value, b.select(b.fcmp_ordered(">", w.zero(), number), w.zero(), number))
-    with w.when(b.icmp_signed(">", activation, i64(ACTIVATIONS["relu"]))):
+    with w.when(b.icmp_signed(">", activation, i64(ACTIVATIONS["leaky_relu"]))):
+        swish = w.splat_bit(b.icmp_signed("==", activation, i64(ACTIVATIONS["hardswish"])))
+        for value in every:
+            number = w.get(value)
+            gate = hardsigmoid(w, number, slope)
+            w.set(value, b.select(swish, b.fmul(number, gate), gate))
+    bounded = b.icmp_unsigned("<", b.sub(activation, i64(ACTIVATIONS["relu6"])), i64(2))  # relu6 and leaky_relu
+    with w.when(bounded):
         six, below = w.constant(6.0), w.splat(slope_of(w, slope))
         capped, leaky = (w.splat_bit(b.icmp_signed("==", activation, i64(ACTIVATIONS[name]))) for name in ("relu6", "leaky_relu"))
         for value in every:

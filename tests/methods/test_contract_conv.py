@@ -115,14 +115,14 @@ def test_every_vector_width(name: str, case: ConvCase, vector_bytes: int, poison
 
 @pytest.mark.parametrize("vector_bytes", [16, 32, 64])
 @pytest.mark.parametrize("case", [case for case in CONV if case.groups == case.c_in], ids=lambda case: case.name)
-def test_both_layouts_of_depthwise(case: ConvCase, vector_bytes: int, poisoned_scratch: None) -> None:
-    """Lanes along rows and along channels, whichever is estimated faster."""
+def test_every_layout_of_depthwise(case: ConvCase, vector_bytes: int, poisoned_scratch: None) -> None:
+    """Planes where they lie, lanes along packed rows and along channels, whichever is estimated faster."""
     for dtype in ("float32", "float64"):
         x, weight, bias = case.arrays(dtype)
         with pretend(vector_bytes=vector_bytes, registers=32 if vector_bytes == 64 else 16):
             problem = kernels.plan(case.op, x.shape, weight, bias, dtype=dtype, implementation="depthwise", **case.options).problem
             others = registry.get(problem, "depthwise").variants(problem, 2)
-            assert set(others) < {"rows", "stacks"}
+            assert set(others) < {"rows", "stacks", "planes"}
             for name in ("depthwise", *(f"depthwise:{other}" for other in others)):
                 plan = kernels.plan(case.op, x.shape, weight, bias, dtype=dtype, implementation=name, threads=2, **case.options)
                 check(plan, case, dtype, x, bias)

@@ -1,7 +1,8 @@
 """How a depthwise convolution is cut into tasks, and what that costs.
 
-Two layouts. Rows: planes are packed in parts, then each output line is summed, with lanes along it. Channels in lanes: as many planes as
-there are lanes are transposed together, so that lanes are channels; short rows leave none idle, and channels last lie so in memory.
+Three layouts. Planes: see `plane_blocking`. Rows: planes are packed in parts, then each output line is summed, with lanes along it.
+Channels in lanes: as many planes as there are lanes are transposed together, so that lanes are channels; short rows leave none idle, and
+channels last lie so in memory.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 
 from kernels.cost.gemm import TILE_COST
 from kernels.cost.memory import TASK_COST
+from kernels.methods.depthwise.plane_blocking import best_planes
 from kernels.methods.direct.blocking import Blocking
 from kernels.primitives.packed_layout import layout, packing_cycles, row_counts
 from kernels.problem.conv import Conv
@@ -22,7 +24,7 @@ FLAT = 0.6  # of what `line_cycles` says: short rows whose copies overlap in tim
 TOGETHER, TAP, ALONE = 6, 1.35, 4.0  # vectors that are summed together; cycles for a tap of one of them, whose loads cross cache lines, and
 # of one by itself, which waits
 VECTOR = 6  # cycles to finish a vector
-ROWS, STACKS = "rows", "stacks"  # names of variants; stacks: channels in lanes
+ROWS, STACKS, PLANES = "rows", "stacks", "planes"  # names of variants; stacks: channels in lanes
 SIDES = 3, 5  # taps side by side that share what they load
 TRANSPOSED, TRANSPOSED_LINES = 10.5, 270  # cycles to transpose `lanes` lines, for each vector of theirs, and to begin and end so many lines
 # cycles to copy a vector, to add a tap to one (beside others, or alone), to begin and end it
@@ -122,7 +124,17 @@ def best_channels(problem: Conv, threads: int, last: bool = False) -> ChannelBlo
     return min(_channel_blockings(problem, threads, last), key=lambda block: block.cycles, default=None)
 
 
+def layouts(problem: Conv, threads: int) -> dict[str, float]:
+    """Estimated cycles of one core by the layouts that can do it, channels first."""
+    found: dict[str, float] = {ROWS: best(problem).cycles}
+    channels, planes = best_channels(problem, threads), best_planes(problem, threads)
+    if channels:
+        found[STACKS] = channels.cycles
+    if planes:
+        found[PLANES] = planes.cycles
+    return found
+
+
 def cycles(problem: Conv) -> float:
-    """Estimated cycles of one core, of the better layout."""
-    block = best_channels(problem, 1)
-    return min(best(problem).cycles, block.cycles if block else math.inf)
+    """Estimated cycles of one core, of the best layout."""
+    return min(layouts(problem, 1).values())

@@ -1,12 +1,13 @@
-"""Depthwise convolution by rows or with channels in lanes: each output channel sees one input channel, so no sum over channels is shared.
+"""Depthwise convolution by planes, by rows or with channels in lanes: each output channel sees one input channel, no sum is shared.
 
-Rows: every output line is a sum of kh*kw shifted input vectors, times one weight each; packing puts zeros where padding is and strided
-columns side by side, and the arithmetic hides behind memory. Long lines go through in pieces that stay in the first-level cache, and
-results that will not fit the last-level cache bypass it. Channels in lanes: as many channels as there are lanes are transposed together,
-and each lane sums one of them. Rows too short to fill vectors take a fifth of the time so, and channels last need no transposing. It
-loses on many taps over few channels, which pay for one load each, and refuses more input channels per group, where register tiles over
-several output channels reuse what they load. Reference: P. Zhang, E. Lo, B. Lu, "High performance depthwise and pointwise convolutions on
-mobile devices", AAAI 2020, arXiv 2001.02504.
+Planes: small kernels over rows that fill vectors read planes where they lie, and output rows share the lines that their windows have in
+common. Rows: every output line is a sum of kh*kw shifted input vectors, times one weight each; packing puts zeros where padding is and
+strided columns side by side, and the arithmetic hides behind memory. Long lines go through in pieces that stay in the first-level cache,
+and results that will not fit the last-level cache bypass it. Channels in lanes: as many channels as there are lanes are transposed
+together, and each lane sums one of them. Rows too short to fill vectors take a fifth of the time so, and channels last need no
+transposing. It loses on many taps over few channels, which pay for one load each, and refuses more input channels per group, where
+register tiles over several output channels reuse what they load. Reference: P. Zhang, E. Lo, B. Lu, "High performance depthwise and
+pointwise convolutions on mobile devices", AAAI 2020, arXiv 2001.02504.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from kernels.cost.gemm import TRANSPOSED
 from kernels.cost.roofline import memory_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
-from kernels.methods.depthwise.blocking import ROWS, STACKS, ChannelBlocking, best, best_channels, cycles
+from kernels.methods.depthwise.blocking import PLANES, STACKS, ChannelBlocking, best, best_channels, cycles, layouts
 from kernels.methods.depthwise.driver_channels import prepare_channels
+from kernels.methods.depthwise.driver_planes import prepare_planes
+from kernels.methods.depthwise.plane_blocking import best_planes
 from kernels.methods.depthwise.row_tile import row
 from kernels.methods.direct.blocking import weight_cycles
 from kernels.methods.direct.driver import prepare_blocks
@@ -38,21 +41,34 @@ def refuse(problem: Problem) -> str | None:
     return None
 
 
-def _channel_blocking(problem: Conv, threads: int, variant: str, last: bool) -> ChannelBlocking | None:
-    """The blocking with channels in lanes where that is estimated faster, or is the variant that was asked for."""
-    block = best_channels(problem, threads, last)
-    if block is None or variant == ROWS:
+def _channels_last(problem: Conv, threads: int) -> ChannelBlocking | None:
+    """The blocking with channels in lanes where that is estimated faster than to transpose to and from another layout."""
+    block = best_channels(problem, threads, last=True)
+    if block is None:
         return None
-    transposing = TRANSPOSED * (math.prod(problem.x_shape) + math.prod(problem.conv_shape)) if last else 0.0
-    return block if variant == STACKS or block.cycles < best(problem).cycles + transposing else None
+    transposing = TRANSPOSED * (math.prod(problem.x_shape) + math.prod(problem.conv_shape))
+    others = [cycles for name, cycles in layouts(problem, threads).items() if name != STACKS]
+    return block if block.cycles < min(others) + transposing else None
+
+
+def _layout(problem: Conv, threads: int, variant: str) -> str:
+    """The layout that is estimated fastest, or the variant that was asked for where it can do the problem."""
+    known = layouts(problem, threads)
+    return variant if variant in known else min(known, key=known.__getitem__)
 
 
 def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
-    """By rows or with channels in lanes (or one variant only), compiled."""
+    """In one layout (or one variant only), compiled."""
     threads = threads_for(cycles(problem), threads)
-    by_channels = _channel_blocking(problem, threads, variant, False)
-    if by_channels:
-        return prepare_channels(problem, threads, by_channels)
+    found = _layout(problem, threads, variant)
+    if found == STACKS:
+        channels = best_channels(problem, threads)
+        assert channels
+        return prepare_channels(problem, threads, channels)
+    if found == PLANES:
+        planes = best_planes(problem, threads)
+        assert planes
+        return prepare_planes(problem, threads, planes)
     # results that another pass reads must stay in cache
     stream = math.prod(problem.conv_shape) * problem.itemsize > machine().l3 and not codes(problem.activation)[0]
     block = best(problem)
@@ -62,7 +78,7 @@ def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
     """The same for channels last: with channels in lanes, which transposes nothing."""
-    block = _channel_blocking(problem, threads_for(cycles(problem), threads), "", True)
+    block = _channels_last(problem, threads_for(cycles(problem), threads))
     threads = threads_for(block.cycles if block else cycles(problem), threads)
     return prepare_channels(problem, threads, block, last=True) if block else channels_last(prepare(problem, threads), problem, threads)
 
@@ -73,11 +89,10 @@ def fuses(problem: Conv) -> bool:
 
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
-    """The other layout, where both can."""
-    if best_channels(problem, 1) is None:
-        return {}
-    other = ROWS if _channel_blocking(problem, threads_for(cycles(problem), threads), "", False) else STACKS
-    return {other: DEPTHWISE.as_variant(other, "prepare")}
+    """The other layouts that can."""
+    threads = threads_for(cycles(problem), threads)
+    own = _layout(problem, threads, "")
+    return {other: DEPTHWISE.as_variant(other, "prepare") for other in layouts(problem, threads) if other != own}
 
 
 def estimate(problem: Conv) -> float:

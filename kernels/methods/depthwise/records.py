@@ -1,4 +1,4 @@
-"""What the driver of depthwise layers with channels in lanes is told, a line a field."""
+"""What the drivers of depthwise layers with channels in lanes, and of planes where they lie, are told, a line a field."""
 
 from __future__ import annotations
 
@@ -28,3 +28,20 @@ class ChannelBlocks(Convolution, OutputBlocks):
     spread = address("of the micro-kernel; takes a Spread")
     transpose = address("of the micro-kernel; takes a Transpose")
     summed_offset = address("of sums in a thread's scratch, before they are transposed")
+
+
+class PlaneBlocks(Convolution):
+    """A task of `driver_planes`: an image, some channels, some rows."""
+
+    multiplier = integer("output channels of an input channel")
+    channels = integer("input channels of a task")
+    channel_blocks = integer("tasks of an image's channels")
+    rows = integer("output rows of a task")
+    row_blocks = integer("tasks of a plane's rows")
+    tile_rows = integer("output rows of a tile")
+    tile = address("of the micro-kernel; takes a PlaneRows")
+    taps = integer("of a kernel")
+    zeros = address("of a line of zeros")
+    vectors = integer("of an output row")
+    first_inner = integer("vector that reaches over no end of a row")
+    inner = integer("how many such there are from it on")

@@ -1,0 +1,116 @@
+"""The depthwise tile that reads planes where they lie: some output rows of one channel, vector by vector, without packing.
+
+    y[r][q] = activation((bias + sum over t < kh, j < kw of a[t][j] * x[first_row + r*sh + t][q*step - pad + j]) * scale + shift)
+
+Rows of a tile share the input rows that their windows have in common: of 3x3, four rows load six lines, not twelve. Lines outside the
+plane are a line of zeros; vectors that reach over a line's ends are loaded under masks, all others plainly, two at a time where columns
+are strided, of which shuffles make the even and the odd ones. Lanes run along rows, so short ones leave some idle.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llvmlite import ir
+
+from kernels.primitives.register_post_ops import post_ops
+from kernels.runtime.ir import VectorBuilder, i64
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
+
+HELD = 9  # weights that stay in registers; more are read where they are used
+
+
+class PlaneRows(NamedTuple):
+    """What the tile takes."""
+
+    kh: Fixed  # kernel rows
+    kw: Fixed  # kernel columns
+    sh: Fixed  # input rows from output row to output row
+    step: Fixed  # input columns from output to output, 1 or 2
+    rows: Fixed  # output rows
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    a: int  # address of kh*kw weights
+    x: int  # address of the plane
+    zeros: int  # address of w zeros
+    first_row: int  # input row of the first output row's first tap, may be outside
+    h: int  # input rows
+    w: int  # input columns
+    pad: int  # columns of zeros before the first
+    y: int  # address of the first output row
+    columns: int  # outputs of a row, whose rows lie one behind the other
+    vectors: int  # of a row
+    first: int  # vector that reaches over no end,
+    inner: int  # and how many there are from it on
+    bias: int  # address of a number, or 0; so are scale and shift
+    scale: int
+    shift: int
+    activation: int  # a code of ACTIVATIONS
+    slope: int  # the bits of a float64
+
+
+def loads(kw: int, step: int, lanes: int) -> list[int]:
+    """Where a window's vectors are loaded, from its first column on."""
+    if step == 1:
+        return list(range(kw))
+    return [2 * pair + half * lanes for pair in range((kw + 1) // 2) for half in (0, 1)]
+
+
+@emitter
+def _emit(w: VectorBuilder, p: PlaneRows) -> None:
+    """See the module."""
+    b, places = w.b, loads(p.kw, p.step, p.lanes)
+    weights, lines = w.pointer(p.a), []
+    for i in range((p.rows - 1) * p.sh + p.kh):
+        row = b.add(p.first_row, i64(i))
+        inside = b.icmp_unsigned("<", row, p.h)  # below zero it is a large number
+        line = b.add(p.x, b.mul(b.mul(row, p.w), i64(p.itemsize)))
+        lines.append(w.pointer(b.select(inside, line, p.zeros)))
+
+    def weight(t: int, j: int) -> ir.Value:
+        return w.splat(w.load_scalar(w.at(weights, t * p.kw + j)))
+
+    held = {(t, j): weight(t, j) for t in range(p.kh) for j in range(p.kw)} if p.kh * p.kw <= HELD else {}
+    start = w.variable(w.zero())
+    with w.when(b.icmp_signed("!=", p.bias, i64(0))):
+        w.set(start, w.splat(w.load_scalar(w.pointer(p.bias))))
+
+    def vector(number: ir.Value, edge: bool) -> None:
+        """Vector `number` of each output row; edge: it may reach over the ends."""
+        q = b.mul(number, i64(p.lanes))
+        column = b.sub(b.mul(q, i64(p.step)), p.pad)
+        masks = [w.between(b.add(column, i64(at)), i64(0), p.w) if edge else None for at in places]
+        c = [w.get(start)] * p.rows
+        for i, line in enumerate(lines):
+            source = w.at(line, column)
+            loaded = [w.load_first(w.at(source, at), mask) if edge else w.load(w.at(source, at)) for at, mask in zip(places, masks)]
+            if p.step == 2:
+                loaded = [w.every(loaded[j // 2 * 2 : j // 2 * 2 + 2], j % 2) for j in range(p.kw)]
+            for r in range(p.rows):
+                t = i - r * p.sh
+                for j in range(p.kw if 0 <= t < p.kh else 0):
+                    c[r] = w.fma(held.get((t, j)) or weight(t, j), loaded[j], c[r])
+        sums = [w.variable(each) for each in c]
+        post_ops(w, [sums], p.scale, p.shift, p.activation, p.slope)  # of one channel
+        for r, each in enumerate(sums):
+            to = w.pointer(p.y, b.add(b.mul(p.columns, i64(r)), q))
+            if edge:
+                w.store_first(w.get(each), to, w.first(b.sub(p.columns, q)))
+            else:
+                w.store(w.get(each), to)
+
+    with w.loop(b.sub(p.vectors, p.inner)) as k:
+        vector(b.select(b.icmp_signed("<", k, p.first), k, b.add(k, p.inner)), True)
+    with w.loop(p.inner) as k:
+        vector(b.add(p.first, k), False)
+
+
+@njit
+def _rows(p):
+    _emit(p, ())
+
+
+def plane_rows(kh: int, kw: int, sh: int, step: int, rows: int, lanes: int, itemsize: int) -> int:
+    """Address of the compiled tile, which takes a PlaneRows."""
+    return address(_rows, PlaneRows, kh=kh, kw=kw, sh=sh, step=step, rows=rows, lanes=lanes, itemsize=itemsize)
