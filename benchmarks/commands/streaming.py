@@ -19,6 +19,7 @@ from benchmarks.host import environment
 from benchmarks.runner.run_options import RUNS
 from benchmarks.streams.live import Played
 from benchmarks.streams.live_networks import NETWORKS
+from benchmarks.streams.local_cluster import local_client
 
 
 def live_command(
@@ -194,11 +195,8 @@ def _client(cluster: str, workers: int) -> Iterator[tuple[Any, int]]:
         yield None, kernels.plan("max_pool1d", (1, 1, 64), 2).threads
         return
     try:
-        from distributed import Client, LocalCluster
+        from distributed import Client
     except ImportError as error:
         stop(f"--cluster and --workers need dask's distributed: pip install 'spectroconv[cluster]' ({error})")
-    with contextlib.ExitStack() as stack:
-        if not cluster:
-            local = stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None))
-        client = stack.enter_context(Client(cluster or local))
+    with Client(cluster) if cluster else local_client(workers) as client:
         yield client, sum(client.nthreads().values())

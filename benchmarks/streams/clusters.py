@@ -7,12 +7,11 @@ that workers hand each other what halos need.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 
 from benchmarks.host.peak_memory import high_water
 from benchmarks.streams.live_networks import NETWORKS, Listener
+from benchmarks.streams.local_cluster import local_client
 from benchmarks.workloads.layer import Floats
 
 SOURCES = "file", "tasks"  # where chunks come from: read by who needs them, or made by tasks of their own
@@ -122,7 +122,7 @@ def measure(
         process.clear()  # which made the plans
         for _ in range(TURNS):
             alone()
-        with _cluster(workers, threads) as client:
+        with local_client(workers, threads) as client:
             say(f"{network}: {workers} workers make their plans")
             _summed_up(listener, _lazy(short, source, size)).compute()
             for path, each in zip(files, hours):
@@ -137,16 +137,6 @@ def measure(
     inner = min(y.shape[-1], expected.shape[-1]) - 1  # the last chunks end elsewhere
     same = bool(np.array_equal(y[..., :inner], expected[..., :inner]))
     return Measured(network, source, chunk, workers, threads, tuple(hours), tuple(process), tuple(found), tuple(peaks), same)
-
-
-@contextlib.contextmanager
-def _cluster(workers: int, threads: int) -> Iterator[Any]:
-    """A client of workers on this machine that are processes."""
-    from distributed import Client, LocalCluster
-
-    options = {"n_workers": workers, "threads_per_worker": threads, "processes": True, "dashboard_address": None}
-    with LocalCluster(**options) as local, Client(local) as client:
-        yield client
 
 
 def graph_seconds() -> float:

@@ -137,18 +137,23 @@ class Job:
 
     def work(self, piece: Piece) -> float:
         """Compute and store a piece; seconds of audio that it stands for. Any process may do it, and do it again."""
-        import zarr
-
         model = model_of(self.model, self.front, threads_here(), Path(self.model).stat().st_mtime)
         n = self.front.length(piece.file.samples)
         low, high = model.needs(piece.first, piece.end, n)
         y = model(self.front.read(piece.file, low, high), piece.first, piece.end, n)
-        group = zarr.open_group(self.out, mode="r+")
-        values: Any = group[f"{piece.name}/values"]
+        values, done = _arrays(self.out, piece.name, (Path(self.out) / piece.name / "done" / "zarr.json").stat().st_mtime_ns)
         values[:, piece.first : piece.end] = y
-        done: Any = group[f"{piece.name}/done"]
         done[piece.number] = 1
         return (piece.end - piece.first) * model.spacing(n) * self.front.step / self.front.rate
+
+
+@functools.lru_cache(maxsize=64)
+def _arrays(out: str, name: str, made: int) -> tuple[Any, Any]:
+    """A file's arrays of values and of marks, opened once a process. made: when they were, so that those of another run are others."""
+    import zarr
+
+    group = zarr.open_group(out, mode="r+")
+    return group[f"{name}/values"], group[f"{name}/done"]
 
 
 def files(folder: Path) -> list[Path]:

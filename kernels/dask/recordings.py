@@ -5,10 +5,12 @@ A worker that needs a neighbour's samples reads them itself, so that networks on
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import per_axis
+from kernels.streaming.buffers import Buffers
 
 Array = np.ndarray
 
@@ -75,7 +78,41 @@ class Recording:
 
         They are those of `scipy.signal.resample_poly` on the whole file, wherever they are cut: its filter is given all that it sees.
         """
-        up, down = self._steps
+        with self.opened() as read:
+            return read(low, high)
+
+    @contextlib.contextmanager
+    def opened(self, buffers: Buffers | None = None) -> Iterator[Callable[[int, int], Array]]:
+        """The same of a file that stays open, for stretches that follow each other. What it gave is overwritten by the next but one, and
+        goes back to `buffers` at the end."""
+        import soundfile
+
+        with soundfile.SoundFile(self.path) as file:
+            reader = _Reader(self, file, buffers or Buffers())
+            yield reader
+            reader.close()
+
+    @property
+    def _steps(self) -> tuple[int, int]:
+        """(up, down): so many samples are given for so many of the file."""
+        common = math.gcd(self.rate, self.own_rate)
+        return self.rate // common, self.own_rate // common
+
+
+class _Reader:
+    """Reads stretches of a recording into memory that it uses again; what two stretches share is read once, so that a compressed file is
+    decoded straight on."""
+
+    def __init__(self, recording: Recording, file: Any, buffers: Buffers) -> None:
+        self._recording, self._file, self._at = recording, file, 0
+        self._buffers = buffers
+        self._first = self._last = 0  # the samples of the file that lie in _frames, a row each
+        self._frames: Array | None = None
+        self._given: list[Array] = []
+
+    def __call__(self, low: int, high: int) -> Array:
+        recording = self._recording
+        up, down = recording._steps
         if up == down:
             return self._stored(low, high)
         from scipy.signal import resample_poly
@@ -86,27 +123,53 @@ class Recording:
         begin = low - first // down * up
         return np.ascontiguousarray(resample_poly(stored, up, down, axis=-1, window=_filter(up, down))[:, begin : begin + high - low])
 
-    @property
-    def _steps(self) -> tuple[int, int]:
-        """(up, down): so many samples are given for so many of the file."""
-        common = math.gcd(self.rate, self.own_rate)
-        return self.rate // common, self.own_rate // common
+    def close(self) -> None:
+        """Give all memory back."""
+        for each in (*self._given, *([] if self._frames is None else [self._frames])):
+            self._buffers.give(each)
+        self._given, self._frames = [], None
 
     def _stored(self, low: int, high: int) -> Array:
-        """Samples [low, high) of the file."""
-        import soundfile
-
-        found = np.zeros((self.channels, high - low), np.float32)
-        first, last = max(low, 0), min(high, self.frames)
-        if first < last:
-            with soundfile.SoundFile(self.path) as file:
-                file.seek(first)
-                read = file.read(last - first, dtype="float32", always_2d=True)
-            if len(read) < last - first:
-                raise ProblemError(f"{self.path} ends at sample {first + len(read)} of {self.frames}; it was changed while it was read")
-            place = found[:, first - low : last - low]
-            place[:] = read.mean(axis=1) if self.mono and read.shape[1] > 1 else read.T
+        """Samples [low, high) of the file, (channels, high - low)."""
+        recording = self._recording
+        first = min(max(low, 0), recording.frames)
+        last = max(min(high, recording.frames), first)
+        frames = self._read(first, last)
+        if frames.shape == (high - low, 1):
+            return frames.reshape(1, -1)
+        if len(self._given) > 1:
+            self._buffers.give(self._given.pop(0))
+        found = self._buffers.take((recording.channels, high - low), frames.dtype)
+        self._given.append(found)
+        begin = min(max(-low, 0), high - low)
+        end = begin + last - first
+        found[:, :begin], found[:, end:] = 0, 0
+        if recording.mono and frames.shape[1] > 1:
+            np.mean(frames, axis=1, out=found[0, begin:end])
+        else:
+            found[:, begin:end] = frames.T
         return found
+
+    def _read(self, first: int, last: int) -> Array:
+        """Samples [first, last) of the file, a row each."""
+        before, begin = self._frames, first
+        frames = self._buffers.take((last - first, self._file.channels), np.dtype(np.float32))
+        if before is not None and self._first <= first < self._last:
+            begin = min(self._last, last)
+            frames[: begin - first] = before[first - self._first : begin - self._first]
+        if begin < last:
+            if begin != self._at:
+                self._file.seek(begin)
+            self._at = begin + len(self._file.read(last - begin, out=frames[begin - first :]))
+            if self._at < last:
+                recording = self._recording
+                raise ProblemError(
+                    f"{recording.path} ends at sample {self._at} and had {recording.frames} before: it was changed; open it anew"
+                )
+        if before is not None:
+            self._buffers.give(before)
+        self._first, self._last, self._frames = first, last, frames
+        return frames
 
 
 @functools.lru_cache(maxsize=8)

@@ -15,6 +15,7 @@ import numpy as np
 
 from kernels.dask.recordings import Recording
 from kernels.runtime.machine import cores
+from kernels.streaming.buffers import Buffers
 from kernels.streaming.sections import Network, Sections
 
 Array = np.ndarray
@@ -22,6 +23,7 @@ Array = np.ndarray
 KEPT = 8  # networks that a process keeps plans for
 _known: dict[tuple[str, int], Sections] = {}
 _making = threading.Lock()
+_reading = threading.local()  # .buffers: of this thread, for what it reads
 
 
 def threads_here() -> int:
@@ -67,7 +69,10 @@ def compute(token: str, network: Network, span: tuple[int, int, int], cuts: tupl
 def compute_recording(token: str, network: Network, span: tuple[int, int, int], recording: Recording) -> Array:
     """The same of a recording, of which this reads what it needs."""
     sections = sections_of(token, network)
-    return sections(recording.read(*sections.needs(*span))[None], *span)
+    if not hasattr(_reading, "buffers"):
+        _reading.buffers = Buffers()
+    with recording.opened(_reading.buffers) as read:
+        return sections.of_source(lambda low, high: read(low, high)[None], *span)
 
 
 def cut(piece: Array, axis: int, first: int, end: int) -> Array:

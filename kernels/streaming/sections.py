@@ -19,7 +19,7 @@ import numpy as np
 from kernels.methods import load
 from kernels.problem.halo import Chain, context
 from kernels.runtime.machine import cores
-from kernels.streaming.buffers import Buffers
+from kernels.streaming.buffers import Buffers, Results
 from kernels.streaming.parts import Elements, Joined, Rows, Windows, chain, parts
 from kernels.streaming.reading import read_along
 
@@ -67,6 +67,7 @@ class Sections:
         self._before, self._behind = last[: network.axis], last[len(last) + network.axis + 1 :]
         self._tile = _tile(self._parts, self.chain, found.stages, network.axis, found.computed) if found.stages else 0
         self._kept: deque[Buffers] = deque(maxlen=cores())
+        self._results = Results(cores())
 
     @classmethod
     def of(cls, network: Network, length: int, threads: int = 1) -> Sections:
@@ -90,7 +91,7 @@ class Sections:
 
     def of_source(self, source: Source, first: int, end: int, n: int) -> Array:
         """Outputs [first, end) of a signal of n inputs, which source hands out tile by tile."""
-        whole = np.empty(self.out_shape(end - first), self.returned)
+        whole = self._results.take(self.out_shape(end - first), self.returned)
         buffers = self._kept.pop() if self._kept else Buffers()
         for begin, stop in self._tiles(first, end):
             x = source(*self.needs(begin, stop, n))

@@ -65,6 +65,21 @@ def test_silence_lies_around(tmp_path: Path) -> None:
     assert not recording.read(200, 210).any() and not recording.read(-9, -3).any()
 
 
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+@pytest.mark.parametrize("rate", [8000, 6000])
+def test_stretches_of_an_open_file(tmp_path: Path, suffix: str, rate: int) -> None:
+    """Overlapping, apart, backwards, around the ends: what is read after something else is what is read alone; the last two stay."""
+    written(tmp_path / f"a{suffix}", 5000)
+    recording = Recording.of(tmp_path / f"a{suffix}", rate, mono=suffix == ".flac")
+    stretches = [(-20, 500), (480, 900), (480, 700), (880, 1500), (2500, 3000), (2990, 6000), (100, 101), (101, 102), (6000, 6100), (0, 9)]
+    given: list[np.ndarray] = []
+    with recording.opened() as read:
+        for i, stretch in enumerate(stretches):
+            given.append(read(*stretch))
+            for each, alone in zip(given[-2:], stretches[max(i - 1, 0) : i + 1]):
+                np.testing.assert_array_equal(each, recording.read(*alone))
+
+
 @pytest.mark.parametrize("chunks", [2000, 7, 40011])
 def test_networks_read_their_halos(tmp_path: Path, chunks: int) -> None:
     samples = written(tmp_path / "a.wav", 10007)
