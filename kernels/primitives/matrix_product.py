@@ -34,6 +34,8 @@ ROWS = 8  # rows of a tile, whose addresses stay in registers
 DEEP = 512  # terms summed before the next are packed
 PACKED = 1 << 18  # bytes of packed columns, which share the second-level cache with rows of a
 TASKS = 3  # tasks a thread, so that one that is held up does fewer
+FEWEST = 4  # rows of tiles of a task where rows are shared out
+CALL, NEXT, TASK = 90, 23, 300  # cycles to call tiles, for each of them beside its sums, for a task
 
 
 class MatrixStrides(NamedTuple):
@@ -173,6 +175,24 @@ def _wide(columns: int, lanes: int, rows: int) -> int:
     return min(range(1, most + 1), key=lambda wide: (-(-vectors // wide) * (wide + 0.35), -wide))
 
 
+def _shares(tiles: int, panels: int, most: int, count: int, threads: int, tile: float, packing: float) -> tuple[int, int]:
+    """(panels, rows of tiles) of a task, so that threads end together: of `tiles` by `panels` for each of `count` products, at most `most`
+    panels at a time. tile, packing: cycles that a tile takes, and that packing a panel takes in every task."""
+    if threads == 1:
+        return most, tiles
+    found = []
+    for parts in (1, 2, 3, 4, 6, 8):
+        high = -(-tiles // parts)
+        if parts > 1 and high < FEWEST:
+            break
+        for at_once in {-(-panels // groups) for groups in range(-(-panels // most), panels + 1)}:
+            tasks = count * -(-panels // at_once) * -(-tiles // high)
+            cycles = -(-tasks // threads) * (high * (at_once * (tile + NEXT) + CALL) + at_once * packing + TASK)
+            found.append((tasks < TASKS * threads, cycles, at_once, high))
+    _, _, at_once, high = min(found)
+    return at_once, high
+
+
 class After(NamedTuple):
     """What a product with a constant b does besides. pieces: where in a row of a the numbers lie that meet b's rows, as (first, how many);
     all together without. A convolution whose channels lie last is such a product: its rows overlap, and pieces are taps. r_row: numbers
@@ -204,12 +224,9 @@ class MatrixProduct:
         cycles = count * math.prod((rows + 4, panels * wide, depth)) / 1.5
         self._threads = threads_for(cycles, threads)
         self.seconds = cycles / self._threads / calibration().clock
-        at_once = max(1, min(panels, PACKED // (deep * width * size)))
-        while self._threads > 1 and at_once > 1 and count * -(-panels // at_once) < TASKS * self._threads:
-            at_once = -(-at_once // 2)
-        part = -(-rows // m) * m
-        while self._threads > 1 and part > 8 * m and count * -(-panels // at_once) * -(-rows // part) < TASKS * self._threads:
-            part = -(-part // (2 * m)) * m
+        most, tiles = max(1, min(panels, PACKED // (deep * width * size))), -(-rows // m)
+        at_once, high = _shares(tiles, panels, most, count, self._threads, depth * m * wide / 2, 0.0 if after else 1.5 * depth * wide)
+        part = high * m
         self._tasks = count * -(-panels // at_once) * -(-rows // part)
         share = 0 if after else whole(at_once * deep * width * size + lanes * size)
         self.scratch_bytes = share * self._threads

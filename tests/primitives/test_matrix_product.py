@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernels.primitives.matrix_product import After, MatrixProduct, MatrixStrides
+from kernels.primitives.matrix_product import After, MatrixProduct, MatrixStrides, _shares
 
 CASES = [(3, 109, 64, 109), (1, 1, 1, 1), (2, 9, 1100, 50), (1, 700, 33, 1), (5, 3, 7, 300)]
 
@@ -71,3 +71,15 @@ def test_rows_that_overlap(taps: int, stride: int, dilation: int, channels: int)
     strides = MatrixStrides(stride * channels, 1, 1, columns)
     MatrixProduct(y.dtype, rows, taps * channels, columns, strides, [(0, 0, 0)], 2, after).bind(x, None, y, np.empty(0, np.uint8))()
     np.testing.assert_allclose(y, wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    "tiles, panels, most, count", [(63, 32, 3, 1), (32, 22, 5, 1), (1, 1, 1, 1), (14, 3, 3, 3), (2000, 1, 1, 1), (1, 300, 40, 1)]
+)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_shares_leave_no_thread_waiting(tiles: int, panels: int, most: int, count: int, threads: int) -> None:
+    at_once, high = _shares(tiles, panels, most, count, threads, 2000.0, 0.0)
+    assert 1 <= at_once <= most and 1 <= high <= tiles
+    tasks = count * -(-panels // at_once) * -(-tiles // high)
+    if threads > 1 and count * tiles * panels >= 100 * threads:  # where there is enough to share out
+        assert -(-tasks // threads) * at_once * high * threads <= 1.1 * count * tiles * panels
