@@ -1,8 +1,9 @@
-"""Activations that are written out in other operators get their name: LeakyRelu as Max(x, a x), SiLU as x sigmoid(x), GELU by erf."""
+"""Activations that are written out in other operators get their name: LeakyRelu as Max(x, a x), SiLU as x sigmoid(x), GELUs."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -116,7 +117,7 @@ def _relu(node: Node) -> Found | None:
 
 
 def _gelu(sweep: Sweep, node: Node) -> Found | None:
-    """x * (1 + erf(x / sqrt(2))) / 2 in any order of the products."""
+    """x * (1 + erf(x / sqrt(2))) / 2, or with tanh(sqrt(2 / pi) * (x + 0.044715 x^3)), in any order of the products."""
     if node.op != "Mul":
         return None
     factors: list[Value] = []
@@ -134,14 +135,37 @@ def _gelu(sweep: Sweep, node: Node) -> Found | None:
         return None
     for x, other in (factors, factors[::-1]):
         add = sweep.maker(other)
-        if add is None or add.op != "Add" or 1.0 not in map(scalar, add.inputs):
+        if add is None or add.op != "Add" or 1.0 not in map(scalar, add.inputs) or x.kind != np.dtype(node.y.kind):
             continue
-        erf = next((maker for maker in map(sweep.maker, add.inputs) if maker is not None and maker.op == "Erf"), None)
-        scaled = sweep.maker(erf.x) if erf is not None else None
-        if scaled is None or scaled.op not in ("Mul", "Div") or x not in scaled.inputs:
-            continue
-        by = scalar(scaled.inputs[1 - scaled.inputs.index(x)])
-        wanted = math.sqrt(2) if scaled.op == "Div" else math.sqrt(0.5)
-        if by is not None and math.isclose(by, wanted, rel_tol=1e-4) and x.kind == np.dtype(node.y.kind):
-            return "Gelu", {"approximate": "none"}, x
+        inner = next((maker for maker in map(sweep.maker, add.inputs) if maker is not None and maker.op in ("Erf", "Tanh")), None)
+        wanted = _INSIDE.get(inner.op) if inner is not None else None
+        found = _evaluated(sweep, inner.x, x) if inner is not None else None
+        if inner is not None and wanted is not None and found is not None and np.allclose(found, wanted, rtol=1e-4):
+            return "Gelu", {"approximate": "none" if inner.op == "Erf" else "tanh"}, x
     return None
+
+
+_POINTS = np.array([-3.0, -1.0, -0.1, 0.2, 1.5, 4.0])
+_INSIDE = {"Erf": _POINTS * math.sqrt(0.5), "Tanh": math.sqrt(2 / math.pi) * (_POINTS + 0.044715 * _POINTS**3)}
+
+
+def _evaluated(sweep: Sweep, value: Value, x: Value, left: int = 8) -> np.ndarray | None:
+    """What products, sums and powers of x with numbers give at _POINTS; None where there is more in a value."""
+    if value is x:
+        return _POINTS
+    maker, known = sweep.maker(value), scalar(value)
+    if known is not None:
+        return np.full_like(_POINTS, known)
+    if maker is None or maker.op not in _ARITHMETIC or len(maker.inputs) != 2 or left == 0:
+        return None
+    parts = [None if each is None else _evaluated(sweep, each, x, left - 1) for each in maker.inputs]
+    if parts[0] is None or parts[1] is None:
+        return None
+    with np.errstate(all="ignore"):
+        found: np.ndarray = _ARITHMETIC[maker.op](*parts)
+    return found
+
+
+_ARITHMETIC: dict[str, Callable[..., np.ndarray]] = {
+    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Pow": np.power,
+}  # fmt: skip
