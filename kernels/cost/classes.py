@@ -6,8 +6,10 @@ in cache, how many parts it makes for the threads) is the same within a class; o
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
+import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -28,8 +30,14 @@ def near(length: int, exact: int = EXACT) -> int:
 
 def class_of(problem: Any) -> Hashable:
     """What problems of a class have in common."""
-    found = dict(vars(problem), size=tuple(map(near, problem.size)), n=near(problem.n, ALONE))
-    return type(problem), *found.values()
+    kind = type(problem)
+    return kind, near(problem.n, ALONE), tuple(map(near, problem.size)), _others(kind)(problem)  # type: ignore[arg-type]  # classes are hashable
+
+
+@functools.cache
+def _others(kind: type) -> Callable[[Any], Hashable]:
+    """What gives the fields of a problem that are the same in all of a class."""
+    return operator.attrgetter(*(field.name for field in dataclasses.fields(kind) if field.name not in ("n", "size")))
 
 
 class Classes(Generic[Result]):

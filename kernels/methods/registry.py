@@ -42,7 +42,7 @@ def _lower(implementation: Implementation, target: str, make: Callable[[str], Im
 
 def every(operation_name: str) -> dict[str, Implementation]:
     """All implementations of "conv", "pool" or another operation by name, sorted by their names."""
-    return {name: value for (kind, name), value in sorted(_all.items()) if kind == operation_name}
+    return dict(sorted((name, value) for (kind, name), value in _all.items() if kind == operation_name))
 
 
 def operations() -> list[str]:
@@ -52,11 +52,12 @@ def operations() -> list[str]:
 
 def get(problem: Problem, name: str) -> Implementation:
     """The implementation called `name` for this problem's operation. Raises ProblemError if there is none."""
-    known = every(operation(problem))
-    if name not in known:
+    found = _all.get((operation(problem), name))
+    if found is None:
+        known = every(operation(problem))
         names = ", ".join(known) + meant(name, known)
         raise ProblemError(f'{problem.op}: implementation {name!r} does not exist; use "auto" or one of {names}')
-    return known[name]
+    return found
 
 
 def refusals(problem: Problem) -> dict[str, str | None]:

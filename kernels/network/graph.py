@@ -25,7 +25,7 @@ have free axes (None, or a name); shapes of what is computed are known once a gr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -174,9 +174,9 @@ class Graph:
         alive = set(self.outputs.values())
         kept = []
         for node in reversed(self.nodes):
-            if any(value in alive for value in node.outputs):
+            if not alive.isdisjoint(node.outputs):
                 kept.append(node)
-                alive.update(value for value in _read(node) if value is not None)
+                alive.update(_read(node))
         self.nodes = kept[::-1]
 
     def sort(self) -> None:
@@ -204,13 +204,14 @@ class Graph:
         return "\n".join([*lines, *(f"{name} = {value}" for name, value in self.outputs.items())])
 
 
-def _read(node: Node) -> Iterable[Value]:
+def _read(node: Node) -> list[Value]:
     """What a node reads, its subgraphs too."""
-    waiting = [node]
+    found = [value for value in node.inputs if value is not None]
+    waiting = [each for each in node.attributes.values() if type(each) is Graph]
     while waiting:
-        each = waiting.pop()
-        yield from (value for value in each.inputs if value is not None)
-        for inner in each.attributes.values():
-            if isinstance(inner, Graph):
-                waiting += inner.nodes
-                yield from inner.outputs.values()
+        graph = waiting.pop()
+        found += graph.outputs.values()
+        for inner in graph.nodes:
+            found += [value for value in inner.inputs if value is not None]
+            waiting += [each for each in inner.attributes.values() if type(each) is Graph]
+    return found

@@ -8,6 +8,7 @@ h, w), channels first, cross-correlation, padding as (before, after) pairs of in
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any, Self
 
@@ -76,7 +77,7 @@ class Conv(Window):
         if self.pool:
             pool_problem(self)  # raises where the window does not fit
 
-    @property
+    @functools.cached_property
     def conv_size(self) -> Size:
         """Spatial size of the convolution's own output, before `pool`."""
         return tuple(
@@ -84,22 +85,22 @@ class Conv(Window):
             for n, k, s, (before, after), d in zip(self.size, self.kernel, self.stride, self.padding, self.dilation)
         )
 
-    @property
+    @functools.cached_property
     def conv_shape(self) -> tuple[int, ...]:
         """Shape of the convolution's own output, before `pool`."""
         return (self.n, self.c_out, *self.conv_size)
 
-    @property
+    @functools.cached_property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the canonical output."""
         return pool_problem(self).out_shape if self.pool else self.conv_shape
 
-    @property
+    @functools.cached_property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the canonical weights."""
         return (self.c_out, self.c_in // self.groups, *self.kernel)
 
-    @property
+    @functools.cached_property
     def summands(self) -> int:
         """Products summed into one output value."""
         return self.c_in // self.groups * self.taps
@@ -109,7 +110,7 @@ class Conv(Window):
         """Floating-point operations of the definition: two per multiply-add, padding taps included."""
         return 2 * math.prod(self.conv_shape) * self.summands
 
-    @property
+    @functools.cached_property
     def compulsory_bytes(self) -> int:
         """Bytes that must move whatever the method: input, weights and bias read once, output written once."""
         numbers = math.prod(self.weight_shape) + self.c_out * (self.bias + 2 * self.scale) + math.prod(self.out_shape)
@@ -163,7 +164,7 @@ class ConvTranspose(Conv):
                     f"+ output_padding {more}); use padding of at most {full - 1} (both sides together)"
                 )
 
-    @property
+    @functools.cached_property
     def conv_size(self) -> Size:
         """Spatial size of the output, before `pool`."""
         return tuple(
@@ -178,12 +179,12 @@ class ConvTranspose(Conv):
         """Bytes of the input; what padding crops is never held."""
         return self.in_bytes
 
-    @property
+    @functools.cached_property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the canonical weights."""
         return (self.c_in, self.c_out // self.groups, *self.kernel)
 
-    @property
+    @functools.cached_property
     def summands(self) -> int:
         """Products summed into one output value, at most: along an axis every stride-th tap meets it."""
         steps = (s // math.gcd(s, d) for s, d in zip(self.stride, self.dilation))
@@ -208,17 +209,17 @@ class ConvWeight(Conv):
     no layer.
     """
 
-    @property
+    @functools.cached_property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the gradient of the layer's output."""
         return self.conv_shape
 
-    @property
+    @functools.cached_property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the result, that of the layer's weights."""
         return (self.c_out, self.c_in // self.groups, *self.kernel)
 
-    @property
+    @functools.cached_property
     def summands(self) -> int:
         """Products summed into one number of the result."""
         return self.n * math.prod(self.conv_size)

@@ -68,7 +68,12 @@ def _whole(value: Any) -> int:
 
 def several(value: Any) -> bool:
     """Whether these are numbers for some axes, not one number for all."""
-    return value.ndim == 1 if isinstance(value, np.ndarray) else isinstance(value, Sequence) and not isinstance(value, bytes)
+    return value.ndim == 1 if isinstance(value, np.ndarray) else listed(value) and not isinstance(value, bytes)
+
+
+def listed(value: Any) -> bool:
+    """Whether this is a sequence; of the usual ones told without asking abstract classes, which takes ten times as long."""
+    return type(value) in (tuple, list) or (type(value) is not int and isinstance(value, Sequence))
 
 
 def per_axis(op: str, name: str, value: Any, axes: int) -> Size:
@@ -137,11 +142,11 @@ def padding_pairs(op: str, padding: Any, size: Size, kernel: Size, stride: Size,
             return tuple(same_padding(n, k, s, d, lower=padding == "same_lower") for n, k, s, d in zip(size, kernel, stride, dilation))
         hint = _meant_by(padding, kernel, dilation)
         raise ProblemError(f'{op}: padding is {padding!r}, must be "valid", "same", "same_lower", a number or (before, after) pairs{hint}')
-    if isinstance(padding, Sequence) and padding and all(isinstance(pair, Sequence) and not isinstance(pair, str) for pair in padding):
+    if listed(padding) and padding and all(listed(pair) and not isinstance(pair, str) for pair in padding):
         if len(padding) != axes or any(len(pair) != 2 for pair in padding):
             raise ProblemError(f"{op}: padding is {padding!r}; pass {axes} (before, after) pairs, one per spatial axis")
         return tuple((per_axis(op, "padding", pair, 2)[0], per_axis(op, "padding", pair, 2)[1]) for pair in padding)
-    if isinstance(padding, Sequence) and len(padding) == 2 * axes:
+    if listed(padding) and len(padding) == 2 * axes:
         raise ProblemError(
             f"{op}: padding {padding!r} is a flat list of {2 * axes} numbers, which PyTorch and ONNX read in different orders; "
             f"pass {axes} (before, after) pairs"

@@ -31,7 +31,7 @@ from kernels.problem.options import (
     split_shape,
     user_shape,
 )
-from kernels.problem.window import Pairs, Size, dilated
+from kernels.problem.window import COMPUTED, Pairs, Size, dilated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _assemble(
     scaled = scale is not None or shift is not None
     problem = make(
         op=op, n=layer.n, c_in=layer.c_in, size=flat(layer.size, 1), kernel=flat(layer.kernel, 1), stride=flat(layer.stride, 1),
-        padding=flat(padding, (0, 0)), dilation=flat(layer.dilation, 1), dtype=computed.name,
+        padding=flat(padding, (0, 0)), dilation=flat(layer.dilation, 1), dtype=COMPUTED[computed.itemsize],
         c_out=c_out, groups=layer.groups, bias=bias is not None, scale=scaled,
         activation=activation_pair(op, activation), pool=pool_triple(op, pool, axes), accuracy=accuracy_of(op, accuracy), **more,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 from kernels.problem.errors import ProblemError
@@ -11,6 +12,7 @@ Size = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 
 DTYPES = {"float32": 4, "float64": 8}
+COMPUTED = {size: name for name, size in DTYPES.items()}  # their names by bytes, which NumPy takes 2 us to spell
 LARGEST = 1 << 40  # of numbers that memory does not bound: a step times the lanes of a vector and their size must fit 64 bits
 
 
@@ -65,7 +67,7 @@ class Planes:
         """Shape of the canonical input."""
         return (self.n, self.c_in, *self.size)
 
-    @property
+    @functools.cached_property
     def in_bytes(self) -> int:
         """Bytes of the input."""
         return math.prod(self.x_shape) * self.itemsize
@@ -120,7 +122,7 @@ class Window(Planes):
                     f'(both sides together), e.g. padding="same"'
                 )
 
-    @property
+    @functools.cached_property
     def taps(self) -> int:
         """Positions in one kernel window."""
         return math.prod(self.kernel)

@@ -35,6 +35,7 @@ def cache_bytes() -> dict[int, int]:
     return sizes
 
 
+@functools.cache
 def physical_memory() -> int | None:
     """Bytes of memory; None where the system does not tell."""
     if sys.platform == "win32":

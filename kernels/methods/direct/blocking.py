@@ -227,20 +227,36 @@ def _resized(old: Conv, block: Blocking | None, problem: Conv, threads: int, var
         some = {across} if block.columns >= across_old or block.mec or block.oc_lanes else {
             step_like(across, across_old, block.columns, unit, extra) // line * line for extra in (0, more)
         }  # fmt: skip
-        for rows in {step_like(down, down_old, block.rows, step, extra) for extra in (0, more)}:
-            for columns in some - {0}:
-                packed = oc_layout(problem, rows, last) if block.oc_lanes else layout(problem, block.mec, rows, columns, lanes)
-                if packed.size * problem.itemsize <= spec.l2 // 2:
-                    new = dataclasses.replace(block, rows=rows, columns=columns)
-                    cycles = new.cycles * math.prod(problem.conv_shape) / math.prod(old.conv_shape)
-                    if not new.oc_lanes:
-                        cycles = float(_cycles(problem, new, packed, threads, spec, new.mec))
-                    yield dataclasses.replace(new, cycles=cycles)
+        heights = {step_like(down, down_old, block.rows, step, extra) for extra in (0, more)}
+        if not block.oc_lanes:
+            yield from _fitted(problem, block, threads, [(rows, columns) for rows in heights for columns in some - {0}])
+            return
+        cycles = block.cycles * math.prod(problem.conv_shape) / math.prod(old.conv_shape)
+        for rows in heights if across else ():
+            if oc_layout(problem, rows, last).size * problem.itemsize <= spec.l2 // 2:
+                yield dataclasses.replace(block, rows=rows, columns=across, cycles=cycles)
 
     found = next((some for more in (1, 2, 3) if (some := list(fitting(more)))), None)
     if not found:
         raise Anew
     return min(found, key=lambda block: block.cycles)
+
+
+def _fitted(problem: Conv, block: Blocking, threads: int, sizes: list[tuple[int, int]]) -> Iterator[Blocking]:
+    """The blocking with blocks of these rows and columns instead, as far as they fit the caches, each with its estimate."""
+    if not sizes:
+        return
+    spec = machine()
+    lanes = spec.lanes(problem.itemsize)
+    rows, columns = np.array(sizes, np.int64).T
+    row_of = sizes[0][1]  # of all, where a block's rows follow one another
+    fits = extents(problem, block.mec, rows, row_of if block.mec else columns, lanes).size * problem.itemsize <= spec.l2 // 2
+    rows, columns = rows[fits], columns[fits]
+    many = dataclasses.replace(block, rows=rows, columns=columns)  # type: ignore[arg-type]
+    packed = extents(problem, block.mec, rows, row_of if block.mec else columns, lanes)
+    cycles = _cycles(problem, many, packed, threads, spec, block.mec)
+    for row_count, column_count, each in zip(rows.tolist(), columns.tolist(), cycles.tolist()):
+        yield dataclasses.replace(block, rows=row_count, columns=column_count, cycles=each)
 
 
 @by_class(_resized)

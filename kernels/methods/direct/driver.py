@@ -130,19 +130,23 @@ def vector_tables(block: Blocking, packed: Layout, size: Size, pitch: int | None
     """(tiles, vectors) for blocks of full and last rows by full and last columns: into how many tiles their vectors of at most `segment`
     outputs are cut, as `even` says, and what the tile is told of each vector: its place in the packed block, its place in the output,
     its outputs. `size`: (rows, columns) of outputs; pitch: from row to row of the output, None: as long as the block's."""
-    tables = []
-    for rows in (block.rows, size[0] % block.rows or block.rows):
-        for columns in (block.columns, size[1] % block.columns):
-            lines, line = (1, rows * columns) if block.mec else (rows, columns)
-            tables.append([
-                (r * packed.positions_per_row * packed.pitch + first, r * (pitch or columns) + first, min(segment, line - first))
-                for r in range(lines) for first in range(0, line, segment)
-            ])  # fmt: skip
-    vectors = np.zeros((len(tables), max(map(len, tables)), FIELDS), np.int64)
-    for to, table in zip(vectors, tables):
-        if table:
-            to[: len(table)] = table
-    return np.array([even(len(table) or 1, block.n) for table in tables]), vectors  # blocks without columns do not occur
+    of_rows, of_columns = (block.rows, size[0] % block.rows or block.rows), (block.columns, size[1] % block.columns)
+    counts = np.zeros(4, np.int64)
+    found: dict[tuple[int, int], Array] = {}
+    tables = [(rows, columns) for rows in of_rows for columns in of_columns]
+    for i, (rows, columns) in enumerate(tables):
+        lines, line = (1, rows * columns) if block.mec else (rows, columns)
+        if (rows, columns) not in found:
+            first, r = np.arange(0, line, segment), np.arange(lines)[:, None]
+            table = found[rows, columns] = np.empty((lines, len(first), FIELDS), np.int64)
+            table[:, :, 0] = r * (packed.positions_per_row * packed.pitch) + first
+            table[:, :, 1] = r * (pitch or columns) + first
+            table[:, :, 2] = np.minimum(segment, line - first)
+        counts[i] = found[rows, columns].size // FIELDS
+    vectors = np.zeros((4, counts.max(), FIELDS), np.int64)
+    for to, count, key in zip(vectors, counts, tables):
+        to[:count] = found[key].reshape(count, FIELDS)
+    return np.array([even(count or 1, block.n) for count in counts.tolist()]), vectors  # blocks without columns do not occur
 
 
 def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
@@ -197,7 +201,7 @@ def prepare_blocks(
     pooling, factors = pool_record(problem, block.rows, block.columns)
     m_tiles, m_edge, m_full_tiles = even(problem.c_out // problem.groups, block.m)
     offsets = np.arange(block.channels)[:, None] * packed.channel_stride + np.array(packed.taps)
-    offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
+    offsets = np.append(offsets, np.zeros(AHEAD, np.int64))
     n_tables, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool or last else ow, segment or lanes)
     tiles = tile_table(problem.c_out // problem.groups, block.m, n_tables, lanes, size, tile_of)
     geometry = Blocks.packed(

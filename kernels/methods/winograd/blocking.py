@@ -239,6 +239,13 @@ def _cycles(problem: Conv, block: Blocking, threads: int) -> Any:
         (block.rows, block.columns, down * across), (block.rows, rest_across, down * beside),
         (rest_down, block.columns, below * across), (rest_down, rest_across, below * beside),
     )  # fmt: skip
+    if isinstance(block.rows, int):  # one blocking: all its tasks at once, by Python's own numbers
+        rows, columns, counts = zip(*(shape for shape in shapes if shape[2]))
+        costs = _task(problem, block, np.array(rows), np.array(columns), threads).tolist()
+        number = sum(counts)
+        average, longest = sum(cycles * count for cycles, count in zip(costs, counts)) / number, max(costs)
+        each = math.ceil(number * planes * block.oc_splits / threads)
+        return each * (longest if planes == 1 and block.oc_splits % threads != 0 else average)
     tasks = [(_task(problem, block, rows, columns, threads), count) for rows, columns, count in shapes if np.any(count)]
     number = sum(count for _, count in tasks)
     tasks_each = np.ceil(number * planes * block.oc_splits / threads)

@@ -197,7 +197,7 @@ def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = Fals
     m_tiles, m_edge, m_full_tiles = even(outs, block.height(lanes))
     pooling, factors = pool_record(problem, high, broad)
     # where a point's channels lie, for each number of vectors
-    offsets = np.append(np.arange(ins) * lanes * np.arange(1, most + 1)[:, None], np.zeros(AHEAD)).astype(np.int64)
+    offsets = np.append(np.arange(ins) * lanes * np.arange(1, most + 1)[:, None], np.zeros(AHEAD, np.int64))
     entries = np.arange(most)[:, None] * (lanes, lanes, 0) + (0, 0, lanes)  # vectors lie side by side and are whole
     counts = {-(-block.images * rows * columns // lanes) for rows in ends(tiles_h, block.rows) for columns in ends(tiles_w, block.columns)}
     tiles = np.zeros((1, 1), np.int64)

@@ -7,6 +7,8 @@ One walk back finds for each value the box of indices that somebody reads; one w
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from kernels.network.chains import KNOWN
@@ -54,7 +56,12 @@ def _nested(node: Node) -> bool:
 
 
 def _full(value: Value) -> Box:
-    return tuple((0, n) for n in value.lengths)
+    return _whole(value.lengths)
+
+
+@functools.lru_cache(maxsize=1024)  # a model's values have few shapes, and are asked for theirs again and again
+def _whole(lengths: tuple[int, ...]) -> Box:
+    return tuple((0, n) for n in lengths)
 
 
 def _back(node: Node, box: Box) -> tuple[Box, list[Box | None]]:
