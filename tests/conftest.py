@@ -12,6 +12,7 @@ from memory import MARK, ZONE
 
 from kernels.api import call as api
 from kernels.runtime import scratch
+from kernels.runtime.machine import machine, pretend
 
 os.environ["KERNELS_TUNING"] = "off"  # what was measured on the machine that runs the tests decides nothing in them
 
@@ -20,6 +21,16 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],  # compiling; refusals
 )  # fmt: skip
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pairs_of_bfloat16() -> Iterator[None]:
+    """Where no hardware multiplies bfloat16, what stands in for it, so that all around it is tested everywhere."""
+    if machine().bfloat16:
+        yield
+    else:
+        with pretend(bfloat16="float32"):
+            yield
 
 
 @pytest.fixture(autouse=True)

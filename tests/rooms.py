@@ -28,7 +28,7 @@ ROOMS = {
 }
 ENTRANCES = {"__init__", "__main__"}  # of the whole package: they may import every room
 # an engine that runs on another's driver or with its matrices; else what engines share is in primitives and cost
-MAY_USE = {"depthwise": {"direct"}, "gradients": {"winograd"}}
+MAY_USE = {"bfloat16": {"direct"}, "depthwise": {"direct"}, "gradients": {"winograd"}}
 FLOOR = {room: floor for floor, room in enumerate(ROOMS)}
 MODULES = sorted(LIBRARY.rglob("*.py"))
 

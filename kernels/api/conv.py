@@ -15,7 +15,7 @@ from kernels.problem.options import Ints
 Array = np.ndarray
 
 # the arguments that are not arrays, in the order in which the functions hand them on
-PLAIN = "stride", "padding", "dilation", "groups", "flip", "activation", "pool", "layout", "accuracy"
+PLAIN = "stride", "padding", "dilation", "groups", "flip", "activation", "pool", "layout", "accuracy", "precision"
 TRANSPOSED = "stride", "padding", "output_padding", "groups", "dilation", "output_size", "flip", "activation", "pool", "layout", "accuracy"
 
 
@@ -23,7 +23,8 @@ TRANSPOSED = "stride", "padding", "output_padding", "groups", "dilation", "outpu
 def conv1d(
     x: Any, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, groups: int = 1, *, flip: bool = False,
     activation: Any = None, pool: Any = None, scale: Any = None, shift: Any = None, layout: str = "channels_first",
-    accuracy: str | None = None, implementation: str = "auto", threads: int | None = None, out: Array | None = None,
+    accuracy: str | None = None, precision: str | None = None, implementation: str = "auto", threads: int | None = None,
+    out: Array | None = None,
 ) -> Array:  # fmt: skip
     """1-D convolution layer: cross-correlation, the kernel is not reversed; flip=True reverses it, as scipy.signal.convolve does.
 
@@ -36,11 +37,14 @@ def conv1d(
     accuracy="largest" (the default, see `set_accuracy`) keeps errors below a share of the largest output: Winograd and FFT may be taken,
     which spread errors, NaN and inf over neighbouring outputs. "each" keeps those of every output below a share of its own products.
 
+    precision="bfloat16" lets factors of float32 arrays be rounded to bfloat16 (by a share of up to 2^-8) and their products be summed in
+    float32, where that is estimated to be faster; it needs a CPU with AVX512_BF16. None, or "float32": they are not rounded.
+
     >>> conv1d([[[1.0, 2.0, 3.0]]], [[[1.0, 10.0]]])
     array([[[21., 32.]]])
     """
     operands = weight, bias, scale, shift
-    numbers = stride, padding, dilation, groups, flip, activation, pool, layout, accuracy
+    numbers = stride, padding, dilation, groups, flip, activation, pool, layout, accuracy, precision
     return call("conv1d", x, operands, PLAIN, numbers, implementation, threads, out)
 
 
@@ -48,7 +52,8 @@ def conv1d(
 def conv2d(
     x: Any, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, groups: int = 1, *, flip: bool = False,
     activation: Any = None, pool: Any = None, scale: Any = None, shift: Any = None, layout: str = "channels_first",
-    accuracy: str | None = None, implementation: str = "auto", threads: int | None = None, out: Array | None = None,
+    accuracy: str | None = None, precision: str | None = None, implementation: str = "auto", threads: int | None = None,
+    out: Array | None = None,
 ) -> Array:  # fmt: skip
     """2-D convolution layer: cross-correlation, the kernel is not reversed; flip=True reverses it, as scipy.signal.convolve does.
 
@@ -61,11 +66,14 @@ def conv2d(
     accuracy="largest" (the default, see `set_accuracy`) keeps errors below a share of the largest output: Winograd and FFT may be taken,
     which spread errors, NaN and inf over neighbouring outputs. "each" keeps those of every output below a share of its own products.
 
+    precision="bfloat16" lets factors of float32 arrays be rounded to bfloat16 (by a share of up to 2^-8) and their products be summed in
+    float32, where that is estimated to be faster; it needs a CPU with AVX512_BF16. None, or "float32": they are not rounded.
+
     >>> conv2d(np.ones((1, 3, 5, 5)), np.ones((2, 3, 3, 3))).shape
     (1, 2, 3, 3)
     """
     operands = weight, bias, scale, shift
-    numbers = stride, padding, dilation, groups, flip, activation, pool, layout, accuracy
+    numbers = stride, padding, dilation, groups, flip, activation, pool, layout, accuracy, precision
     return call("conv2d", x, operands, PLAIN, numbers, implementation, threads, out)
 
 
@@ -73,7 +81,8 @@ def conv2d(
 def conv3d(
     x: Any, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, groups: int = 1, *, flip: bool = False,
     activation: Any = None, pool: Any = None, scale: Any = None, shift: Any = None, layout: str = "channels_first",
-    accuracy: str | None = None, implementation: str = "auto", threads: int | None = None, out: Array | None = None,
+    accuracy: str | None = None, precision: str | None = None, implementation: str = "auto", threads: int | None = None,
+    out: Array | None = None,
 ) -> Array:  # fmt: skip
     """3-D convolution layer: cross-correlation, the kernel is not reversed; flip=True reverses it, as scipy.signal.convolve does.
 
@@ -86,11 +95,14 @@ def conv3d(
     accuracy="largest" (the default, see `set_accuracy`) keeps errors below a share of the largest output: Winograd and FFT may be taken,
     which spread errors, NaN and inf over neighbouring outputs. "each" keeps those of every output below a share of its own products.
 
+    precision="bfloat16" lets factors of float32 arrays be rounded to bfloat16 (by a share of up to 2^-8) and their products be summed in
+    float32, where that is estimated to be faster; it needs a CPU with AVX512_BF16. None, or "float32": they are not rounded.
+
     >>> conv3d(np.ones((1, 3, 5, 5, 5)), np.ones((2, 3, 3, 3, 3))).shape
     (1, 2, 3, 3, 3)
     """
     operands = weight, bias, scale, shift
-    numbers = stride, padding, dilation, groups, flip, activation, pool, layout, accuracy
+    numbers = stride, padding, dilation, groups, flip, activation, pool, layout, accuracy, precision
     return call("conv3d", x, operands, PLAIN, numbers, implementation, threads, out)
 
 

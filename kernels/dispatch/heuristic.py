@@ -9,7 +9,7 @@ import dataclasses
 
 from kernels.dispatch.tuning import Measured
 from kernels.methods import registry
-from kernels.methods.contract import Implementation, operation, rounding_bound
+from kernels.methods.contract import Implementation, operation, precision_bound
 from kernels.methods.estimate import estimate, packing_seconds
 from kernels.problem.conv import Problem
 from kernels.problem.errors import ProblemError, RefusedError
@@ -52,8 +52,9 @@ def _named(problem: Problem, name: str, threads: int) -> Choice:
 
 
 def _tolerable(problem: Problem) -> float:
-    """The error bound that "auto" asks for: of long sums no method is asked for more than the definition keeps."""
-    return max(ERROR_BOUND, rounding_bound(problem))
+    """The error bound that "auto" asks for: of long sums no method is asked for more than the definition keeps, or what the precision
+    allows."""
+    return max(ERROR_BOUND, precision_bound(problem))
 
 
 def candidates(problem: Problem, threads: int) -> list[str]:
@@ -88,6 +89,8 @@ def choose(problem: Problem, name: str = "auto", threads: int = 1, measured: Mea
     estimates = {key: seconds for key, seconds in considered.items() if seconds is not None}
     if packs:
         estimates = {key: seconds + packing_seconds(problem, known[key]) for key, seconds in estimates.items()}
+    if len(set(refusals.values())) == 1 and None not in refusals.values():  # the machine's: all say the same
+        raise RefusedError(f"{problem.op}: {next(iter(refusals.values()))}")
     if not estimates:
         reasons = "; ".join(f"{key}: {why}" for key, why in refusals.items())
         raise ProblemError(f"{problem.op}: no implementation can do {problem}: {reasons}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kernels.primitives.prepared import Prepared
+from kernels.problem.accuracy import PRECISIONS
 from kernels.problem.conv import Conv, ConvTranspose, ConvWeight, Problem
 from kernels.problem.pool import AdaptivePool
 
@@ -93,6 +94,13 @@ def operation(problem: Problem) -> str:
         return "adaptive_pool"
     kind = "conv_weight" if isinstance(problem, ConvWeight) else "conv" if isinstance(problem, Conv) else "pool"
     return kind if len(problem.size) == 2 else f"{kind}3d"
+
+
+def precision_bound(problem: Problem) -> float:
+    """Error that a problem allows, as the same share as `rounding_bound`: that of sums in its own precision, and where factors may be
+    rounded that of their products, each of which may change by u of the one and u of the other and u^2 of both."""
+    share = PRECISIONS[problem.precision] if isinstance(problem, Conv) and problem.precision else 0.0
+    return rounding_bound(problem) * (1 + share) ** 2 + 2 * share + share**2
 
 
 def rounding_bound(problem: Problem) -> float:

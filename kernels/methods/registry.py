@@ -8,6 +8,7 @@ from collections.abc import Callable
 from kernels.methods.contract import Implementation, operation
 from kernels.problem.conv import Conv, Problem
 from kernels.problem.errors import ProblemError, meant
+from kernels.runtime.machine import machine
 
 _all: dict[tuple[str, str], Implementation] = {}
 _lowerings: list[tuple[str, str, Callable[[str], Implementation]]] = []
@@ -67,6 +68,8 @@ def refusals(problem: Problem) -> dict[str, str | None]:
 
 def refusal(problem: Problem, implementation: Implementation) -> str | None:
     """None if an implementation can do the problem as accurately as it asks, else the sentence why not."""
+    if isinstance(problem, Conv) and problem.precision == "bfloat16" and not machine().bfloat16:
+        return 'precision="bfloat16" needs a CPU with AVX512_BF16, which this one, or what Numba compiles for, lacks; use "float32"'
     if not implementation.local and isinstance(problem, Conv) and problem.accuracy == "each":  # known without an enumeration
         return 'accuracy="each" rules it out: its transforms spread errors, NaN and inf over neighbouring outputs; use direct or "largest"'
     return implementation.refuse(problem)

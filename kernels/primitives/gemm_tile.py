@@ -77,7 +77,7 @@ class GemmTile(NamedTuple):
     vectors_step: int
 
 
-class _Moved(NamedTuple):
+class Moved(NamedTuple):
     """Where one of several tiles is, and one block of its taps."""
 
     a: int
@@ -89,7 +89,8 @@ class _Moved(NamedTuple):
     stage: int
 
 
-def _emit(w: VectorBuilder, p: GemmTile, at: _Moved, packed: bool) -> None:
+def emit(w: VectorBuilder, p: GemmTile, at: Moved, packed: bool, multiply_add: Callable[..., ir.Value]) -> None:
+    """One tile; multiply_add(a, b, c): a * b + c, or what else is summed of a weight, a vector of input and the sum so far."""
     builder, m, n, lanes, itemsize = w.b, p.m, p.n, p.lanes, p.itemsize
     offsets, bias, stage = at.offsets, p.bias, at.stage
     in_x, in_y, counts = ([w.load_index(at.vectors, i64(FIELDS * q + field)) for q in range(n)] for field in range(FIELDS))
@@ -138,7 +139,7 @@ def _emit(w: VectorBuilder, p: GemmTile, at: _Moved, packed: bool) -> None:
         values = [w.load(w.at(start, offset)) for start in inputs]
         for i, weight in enumerate(column):
             for q in range(n):
-                w.set(c[i][q], w.fma(weight, values[q], w.get(c[i][q])))
+                w.set(c[i][q], multiply_add(weight, values[q], w.get(c[i][q])))
 
     unrolled(w, at.k, add_tap)
 
@@ -161,19 +162,19 @@ def _emit(w: VectorBuilder, p: GemmTile, at: _Moved, packed: bool) -> None:
 
 
 @emitter
-def _emit_packed(w: VectorBuilder, p: GemmTile, at: _Moved) -> None:
+def _emit_packed(w: VectorBuilder, p: GemmTile, at: Moved) -> None:
     """One tile, of weights [k][m]."""
-    _emit(w, p, at, True)
+    emit(w, p, at, True, w.fma)
 
 
 @emitter
-def _emit_rows(w: VectorBuilder, p: GemmTile, at: _Moved) -> None:
+def _emit_rows(w: VectorBuilder, p: GemmTile, at: Moved) -> None:
     """One tile, of weights [m][k or more]."""
-    _emit(w, p, at, False)
+    emit(w, p, at, False, w.fma)
 
 
 @inlined
-def _stage(p, first, k):
+def stage_of(p, first, k):
     """The stage of k taps from tap `first` on."""
     return (p.stage if first == 0 else p.stage & ~FROM_BIAS) & (-1 if first + k == p.k else ~LAST)
 
@@ -183,8 +184,8 @@ def _tile(p):
     for i in range(p.times):
         for first in range(0, p.k, p.kc):
             k = min(p.kc, p.k - first)
-            a = p.a + i * p.a_step + first * p.m * p.itemsize
-            _emit_packed(p, _Moved(a, 0, p.y + i * p.y_step, p.vectors + i * p.vectors_step, p.offsets + 8 * first, k, _stage(p, first, k)))
+            a, y, vectors = p.a + i * p.a_step + first * p.m * p.itemsize, p.y + i * p.y_step, p.vectors + i * p.vectors_step
+            _emit_packed(p, Moved(a, 0, y, vectors, p.offsets + 8 * first, k, stage_of(p, first, k)))
 
 
 @njit
@@ -193,7 +194,7 @@ def _tile_of_rows(p):
         for first in range(0, p.k, p.kc):
             k = min(p.kc, p.k - first)
             y, vectors = p.y + i * p.y_step, p.vectors + i * p.vectors_step
-            _emit_rows(p, _Moved(p.a + first * p.itemsize, p.a_step, y, vectors, p.offsets + 8 * first, k, _stage(p, first, k)))
+            _emit_rows(p, Moved(p.a + first * p.itemsize, p.a_step, y, vectors, p.offsets + 8 * first, k, stage_of(p, first, k)))
 
 
 def tile(m: int, n: int, lanes: int, itemsize: int) -> int:

@@ -11,6 +11,7 @@ number by number, it took 2200 cycles for 6x4, as long as 170 taps).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -55,9 +56,8 @@ class GemmTileOc(NamedTuple):
     slope: int  # the bits of a float64
 
 
-@emitter
-def _emit(w: VectorBuilder, p: GemmTileOc) -> None:
-    """See `tile` for the arguments."""
+def emit(w: VectorBuilder, p: GemmTileOc, multiply_add: Callable[..., ir.Value]) -> None:
+    """The tile; multiply_add(a, b, c): a * b + c, or what else is summed of a number of input, a vector of weights and the sum so far."""
     b = w.b
     inputs, weights = w.pointer(p.x), w.pointer(p.a)
     c = [[w.variable(w.zero()) for _ in range(p.n)] for _ in range(p.m)]
@@ -79,7 +79,7 @@ def _emit(w: VectorBuilder, p: GemmTileOc) -> None:
         tap = w.at(inputs, w.load_index(p.offsets, t))
         for i, value in enumerate(w.splats(tap, p.m)):
             for q in range(p.n):
-                w.set(c[i][q], w.fma(value, vectors[q], w.get(c[i][q])))
+                w.set(c[i][q], multiply_add(value, vectors[q], w.get(c[i][q])))
 
     if p.blocked:
         totals = [[w.variable(w.get(sums)) for sums in row] for row in c]
@@ -116,6 +116,12 @@ def _emit(w: VectorBuilder, p: GemmTileOc) -> None:
                         channel = q * p.lanes + lane
                         with w.when(b.icmp_signed(">", p.channels, i64(channel))):
                             w.store_first(line, w.at(out, b.add(b.mul(p.y_row, i64(channel)), i64(start))), mask)
+
+
+@emitter
+def _emit(w: VectorBuilder, p: GemmTileOc) -> None:
+    """The tile of numbers."""
+    emit(w, p, w.fma)
 
 
 @njit

@@ -1,4 +1,4 @@
-"""What errors are shares of: the accuracy that a call asks for, and the process's where it asks for none."""
+"""What errors are shares of: the accuracy that a call asks for, else the process's; and what factors may be rounded to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from kernels.problem.errors import ProblemError, meant
 
 ACCURACIES = ("largest", "each")
+PRECISIONS = {"bfloat16": 2.0**-8}  # by what share a factor may change that is rounded to the nearest: half of its last place
 _process: dict[str, str] = {}  # what `set_accuracy` was told
 
 
@@ -40,6 +41,20 @@ def _of_environment() -> str:
 def accuracy_of(op: str, accuracy: str | None) -> str:
     """The accuracy asked for, or the process's."""
     return default_accuracy() if accuracy is None else _known_accuracy(f"{op}: accuracy", accuracy)
+
+
+def precision_of(op: str, precision: Any, computed: str) -> str | None:
+    """What factors may be rounded to, None: they keep the dtype that they are `computed` in, which may be named too."""
+    if precision is None or precision == computed:
+        return None
+    known = ("float32", "float64", *PRECISIONS)
+    if not isinstance(precision, str) or precision not in known:
+        raise ProblemError(f'{op}: precision is {precision!r}, must be "float32" or "bfloat16"{meant(precision, known)}')
+    needed = precision if precision == "float64" else "float32"
+    if computed != needed:
+        remedy = f"pass x.astype(np.{needed})"
+        raise ProblemError(f"{op}: precision={precision!r} is for {needed} arrays, these are computed in {computed}; {remedy}")
+    return precision
 
 
 def _known_accuracy(what: str, accuracy: Any) -> str:

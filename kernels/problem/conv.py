@@ -12,7 +12,7 @@ import functools
 import math
 from typing import Any, Self
 
-from kernels.problem.accuracy import ACCURACIES
+from kernels.problem.accuracy import ACCURACIES, PRECISIONS
 from kernels.problem.errors import ProblemError, meant
 from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
 from kernels.problem.window import DTYPES, Pairs, Size, Window, by_x, dilated, pads
@@ -48,7 +48,8 @@ class Conv(Window):
 
     `bias` and `scale` say whether a bias and a scale-and-shift per output channel follow; `activation` is (name, slope) and `pool` is
     (kind, kernel, stride), applied last. `accuracy` is what errors are shares of: "largest", the largest output, or "each", every output's
-    own products, which only methods meet that sum those alone. Raises ProblemError where the arguments make no layer.
+    own products, which only methods meet that sum those alone. `precision` is what factors may be rounded to: "bfloat16", or None, not at
+    all. Raises ProblemError where the arguments make no layer.
     """
 
     c_out: int
@@ -58,6 +59,7 @@ class Conv(Window):
     activation: tuple[str, float] | None = None
     pool: tuple[str, Size, Size] | None = None
     accuracy: str = "largest"
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         self._at_least("groups", self.groups, 1)
@@ -74,6 +76,9 @@ class Conv(Window):
             raise ProblemError(f"{self.op}: activation {self.activation[0]!r} is not known; use one of {known}")
         if self.accuracy not in ACCURACIES:
             raise ProblemError(f"{self.op}: accuracy is {self.accuracy!r}, must be {' or '.join(map(repr, ACCURACIES))}")
+        if self.precision not in (None, *PRECISIONS) or (self.precision and self.dtype != "float32"):
+            known = " or ".join(map(repr, PRECISIONS))
+            raise ProblemError(f"{self.op}: precision is {self.precision!r}, must be None or, of float32, {known}")
         if self.pool:
             pool_problem(self)  # raises where the window does not fit
 
@@ -129,6 +134,7 @@ class Conv(Window):
         if self.pool:
             words.append(f"pool:{self.pool[0]}:{by_x(self.pool[1])}:{by_x(self.pool[2])}")
         words += ["each"] * (self.accuracy == "each")
+        words += [self.precision] if self.precision else []
         return " ".join([*words, self.dtype])
 
     def _more(self) -> list[str]:
@@ -266,6 +272,7 @@ def parse(text: str) -> Problem:
         adaptive = op.startswith("adaptive")
         flags: dict[str, tuple[str, object]] = {"bias": ("bias", True), "scale": ("scale", True), "ceil": ("ceil_mode", True)}
         flags |= {"each": ("accuracy", "each"), "exclude_pad": ("count_include_pad", False), "indices": ("return_indices", True)}
+        flags |= {name: ("precision", name) for name in PRECISIONS}
         for word in words:
             if word in flags:
                 fields[flags[word][0]] = flags[word][1]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.problem.accuracy import accuracy_of
+from kernels.problem.accuracy import accuracy_of, precision_of
 from kernels.problem.arrays import canonical, intake, result_dtypes, warn_if_widened
 from kernels.problem.conv import Conv, ConvTranspose
 from kernels.problem.errors import ProblemError
@@ -87,7 +87,7 @@ def _layer(
 
 def _assemble(
     make: Callable[..., Conv], layer: ConvLayer, x_shape: Sequence[int], x_dtype: np.dtype, padding: Pairs, c_out: int, *, bias: Any,
-    scale: Any, shift: Any, activation: Any, pool: Any, accuracy: str | None, **more: Any,
+    scale: Any, shift: Any, activation: Any, pool: Any, accuracy: str | None, precision: Any = None, **more: Any,
 ) -> Request:  # fmt: skip
     """The problem that `make` builds, and its operands."""
     op, axes = layer.op, layer.axes
@@ -101,7 +101,8 @@ def _assemble(
         op=op, n=layer.n, c_in=layer.c_in, size=flat(layer.size, 1), kernel=flat(layer.kernel, 1), stride=flat(layer.stride, 1),
         padding=flat(padding, (0, 0)), dilation=flat(layer.dilation, 1), dtype=COMPUTED[computed.itemsize],
         c_out=c_out, groups=layer.groups, bias=bias is not None, scale=scaled,
-        activation=activation_pair(op, activation), pool=pool_triple(op, pool, axes), accuracy=accuracy_of(op, accuracy), **more,
+        activation=activation_pair(op, activation), pool=pool_triple(op, pool, axes), accuracy=accuracy_of(op, accuracy),
+        precision=precision_of(op, precision, computed.name), **more,
     )  # fmt: skip
     check_size(problem)
     operands = Operands(
@@ -132,7 +133,7 @@ def conv_layer(
 def conv(
     op: str, x_shape: Sequence[int], x_dtype: np.dtype, weight: Any, bias: Any = None, stride: Ints = 1, padding: Any = 0,
     dilation: Ints = 1, groups: int = 1, *, flip: bool = False, activation: Any = None, pool: Any = None, scale: Any = None,
-    shift: Any = None, layout: str = "channels_first", accuracy: str | None = None,
+    shift: Any = None, layout: str = "channels_first", accuracy: str | None = None, precision: str | None = None,
 ) -> Request:  # fmt: skip
     """conv1d, conv2d or conv3d."""
     layer, pairs, c_out = conv_layer(
@@ -140,7 +141,7 @@ def conv(
     )
     return _assemble(
         Conv, layer, x_shape, x_dtype, pairs, c_out, bias=bias, scale=scale, shift=shift, activation=activation, pool=pool,
-        accuracy=accuracy,
+        accuracy=accuracy, precision=precision,
     )  # fmt: skip
 
 

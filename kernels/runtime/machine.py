@@ -27,7 +27,8 @@ SHARED = 128 << 20  # of a larger last cache others have their part: of 480 MB, 
 @dataclasses.dataclass(frozen=True, eq=False)  # compared by identity, which costs tables of recent calls nothing
 class Machine:
     """vector_bytes: width of a vector register; registers: how many; l1, l2, l3: bytes of data cache (l1 and l2 per core, l3 in all, as
-    far as one process may count on it); mesh: cores reach the last cache over a mesh, at two thirds of the rate of a few that share one."""
+    far as one process may count on it); mesh: cores reach the last cache over a mesh, at two thirds of the rate of a few that share one;
+    bfloat16: what multiplies pairs of bfloat16: "avx512_bf16", "" nothing, or for tests "float32", which any CPU has."""
 
     vector_bytes: int
     registers: int
@@ -35,6 +36,7 @@ class Machine:
     l2: int
     l3: int
     mesh: bool = False
+    bfloat16: str = ""
 
     @property
     def by_element(self) -> bool:
@@ -74,7 +76,8 @@ def _detected() -> Machine:
     caches = system.cache_bytes()
     l2 = caches.get(2, 512 << 10)
     mesh = vector_bytes == 64 and l2 >= 1 << 20 and not name.startswith("znver")  # Intel's servers since Skylake
-    return Machine(vector_bytes, registers, caches.get(1, 32 << 10), l2, min(caches.get(3, 8 << 20), SHARED), mesh)
+    bfloat16 = "avx512_bf16" if vector_bytes == 64 and "avx512bf16" in features else ""
+    return Machine(vector_bytes, registers, caches.get(1, 32 << 10), l2, min(caches.get(3, 8 << 20), SHARED), mesh, bfloat16)
 
 
 _pretended: list[Machine] = []

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
+from cases import LEAVE
 
 import kernels
 from kernels import implementations
@@ -25,18 +26,18 @@ Y = reference.conv(X, W, B, (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
 ALL = [("conv", name) for name in registry.every("conv")] + [("pool", name) for name in registry.every("pool")]
 
 
-def layer(name: str) -> tuple[np.ndarray, int]:
-    """(weight, groups) of a layer that the implementation takes: one that sums channels, or one kernel per channel."""
+def layer(name: str) -> tuple[np.ndarray, int, dict[str, Any]]:
+    """(weight, groups, leave) of a layer that the implementation takes: one that sums channels, or one kernel per channel."""
     for weight, groups in ((W, 1), (W[:8, :1], 8)):
-        if implementations("conv2d", X.shape, weight, padding=1, groups=groups)[name] is None:
-            return weight, groups
+        if implementations("conv2d", X.shape, weight, padding=1, groups=groups, **LEAVE.get(name, {}))[name] is None:
+            return weight, groups, LEAVE.get(name, {})
     raise AssertionError(f"{name} takes neither layer; add one that it takes")
 
 
 def make(kind: str, name: str, **options: Any) -> kernels.Plan:
     if kind == "conv":
-        weight, groups = layer(name)
-        return kernels.plan("conv2d", X.shape, weight, B[: len(weight)], padding=1, groups=groups, implementation=name, **options)
+        weight, groups, leave = layer(name)
+        return kernels.plan("conv2d", X.shape, weight, B[: len(weight)], padding=1, groups=groups, implementation=name, **leave, **options)
     return kernels.plan("max_pool2d", X.shape, 3, 2, 1, implementation=name, **options)
 
 
@@ -47,7 +48,7 @@ def test_says_what_it_is(kind: str, name: str) -> None:
     assert plan.out_shape == ((2, len(layer(name)[0]), 9, 20) if kind == "conv" else (2, 8, 5, 10))
     assert kernels.parse(str(plan.problem)) == plan.problem
     assert isinstance(plan.workspace_bytes, int) and plan.workspace_bytes >= 0
-    assert 0 <= plan.error_bound < 1e-3 and (kind == "pool" or plan.error_bound > 0)
+    assert 0 <= plan.error_bound < (1e-2 if name in LEAVE else 1e-3) and (kind == "pool" or plan.error_bound > 0)
     assert str(plan.problem) in plan.explain() and name in plan.explain() and name in repr(plan)
 
 
@@ -70,12 +71,12 @@ def test_auto_takes_one_that_is_able() -> None:
 
 @pytest.mark.parametrize("name", [*registry.every("conv")])
 def test_owns_its_weights(name: str) -> None:
-    weight, groups = layer(name)
+    weight, groups, leave = layer(name)
     weight, c_out = weight.copy(), len(weight)
     bias, scale, shift = B[:c_out].copy(), np.full(c_out, 2, np.float32), np.zeros(c_out, np.float32)
     expected = 2 * reference.conv(X, weight, bias, (1, 1), ((1, 1), (1, 1)), (1, 1), groups)
     options: dict[str, Any] = {"padding": 1, "groups": groups, "scale": scale, "shift": shift}
-    plan = kernels.plan("conv2d", X.shape, weight, bias, implementation=name, **options)
+    plan = kernels.plan("conv2d", X.shape, weight, bias, implementation=name, **leave, **options)
     before = plan(X)
     for array in (weight, bias, scale, shift):
         array[...] = np.nan
@@ -99,8 +100,8 @@ def test_answers_again_and_again(kind: str, name: str, poisoned_scratch: None) -
 @pytest.mark.parametrize("kind, name", ALL, ids=map("-".join, ALL))
 def test_batch_0(kind: str, name: str) -> None:
     if kind == "conv":
-        weight, groups = layer(name)
-        plan = kernels.plan("conv2d", (0, 8, 9, 20), weight, groups=groups, implementation=name)
+        weight, groups, leave = layer(name)
+        plan = kernels.plan("conv2d", (0, 8, 9, 20), weight, groups=groups, implementation=name, **leave)
     else:
         plan = kernels.plan("avg_pool2d", (0, 8, 9, 20), 2, implementation=name)
     y = plan(np.empty((0, 8, 9, 20), np.float32))

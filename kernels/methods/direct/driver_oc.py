@@ -16,7 +16,7 @@ from kernels.methods.direct.driver import line_bytes, pack_channels, pack_line, 
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import OcBlocks
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, staging
-from kernels.primitives.driver import Packed, common, epilogue_of, every_task, launcher, padded, share, task_at
+from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_task, launcher, padded, share, task_at
 from kernels.primitives.gemm_tile import AHEAD
 from kernels.primitives.gemm_tile_oc import GemmTileOc, tile
 from kernels.primitives.post_ops import apply_activation
@@ -86,9 +86,12 @@ def run_task(task, x, out, operands, geometry, block):
 run_tasks = every_task(run_task)
 
 
-def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: bool = False, adjoint: bool = False) -> Prepared:
-    """Lay out weights and scratch for a blocking with lanes along output channels; `last`: channels are the last axis of x and of the
-    output, which is then written as it is summed; adjoint: weights are those of the layer that this is the adjoint of."""
+def prepare_oc_blocks(
+    problem: Conv, threads: int, block: Blocking, tile_of: TileOf = tile, *, last: bool = False, adjoint: bool = False
+) -> Prepared:
+    """Lay out weights and scratch for a blocking with lanes along output channels; `tile_of(m, n, lanes, itemsize)` gives the address of a
+    micro-kernel that is called as `primitives.gemm_tile_oc.tile` is; `last`: channels are the last axis of x and of the output, which is
+    then written as it is summed; adjoint: weights are those of the layer that this is the adjoint of."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     oh = problem.conv_size[0]
     packed = oc_layout(problem, block.rows, last)
@@ -107,7 +110,7 @@ def prepare_oc_blocks(problem: Conv, threads: int, block: Blocking, *, last: boo
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
     tiles = np.zeros(block.n + 1, np.int64)  # by vectors of channels
     for n in {n_edge, n_edge + (n_full_tiles > 0)}:
-        tiles[n] = tile(block.m, n, lanes, size, packed=not as_given)
+        tiles[n] = tile(block.m, n, lanes, size, packed=False) if as_given else tile_of(block.m, n, lanes, size)
     geometry = OcBlocks.packed(
         **common(problem, *problem.conv_size), **packing(problem, packed, starts, line_offset), **fields, rows=block.rows,
         row_blocks=row_blocks, k=problem.summands, m=block.m, n_tiles=n_tiles, n_edge=n_edge, n_full_tiles=n_full_tiles,

@@ -1,0 +1,1 @@
+"""Direct convolution on pairs of bfloat16."""
