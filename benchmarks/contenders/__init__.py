@@ -17,6 +17,7 @@ from benchmarks.contenders import (
     openvino_cpu,
     ours,
     scipy_cpu,
+    torch_bfloat16,
     torch_compiled,
     torch_cpu,
 )
@@ -38,8 +39,9 @@ def _peers() -> tuple[Contender, ...]:
 
 @cache
 def everyone() -> tuple[Contender, ...]:
-    """All contenders, installed or not: ours in the order the library names them, "auto", then the peers, then those of other packages."""
-    own = (*ours.contenders(), *_peers())
+    """All contenders, installed or not: ours in the order the library names them, "auto", then the peers, PyTorch in bfloat16, those of
+    other packages."""
+    own = (*ours.contenders(), *_peers(), torch_bfloat16.TorchBfloat16())
     return (*own, *entry_points.found([each.name for each in own]))
 
 

@@ -23,6 +23,7 @@ from kernels.dispatch import tuning
 
 # Loops in plain Python run at some 1e6 to 1e7 operations a second, plain compiled loops at 1e9: a pilot of a tenth of a second each.
 PILOT_FLOPS = {"naive": 200_000, "jit": 50_000_000}
+LEAVE = {"direct_bfloat16": {"precision": "bfloat16"}}  # what methods need a caller's leave for, which run only where they are named
 TRANSFORMED = ("fft", *CHOOSERS)  # their time is not in proportion to the flops of the definition, and never minutes
 
 # "auto" decides by its built-in estimates here, as it does for whoever begins, not by what this machine's user once measured or calibrated
@@ -39,8 +40,9 @@ class Ours(Contender):
     )
 
     def __init__(self, name: str) -> None:
-        self.name, self.asked_only = name, name == "measured"
+        self.name, self.asked_only = name, name == "measured" or name in LEAVE
         self.trains = (INPUT, WEIGHT, STEP) if name == "auto" else (INPUT, WEIGHT)  # a step takes what suits each pass
+        self.trains = () if name in LEAVE else self.trains
         self.effort = "measure" if name == "measured" else "estimate"
 
     def available(self) -> str | None:
@@ -66,13 +68,18 @@ class Ours(Contender):
             return ours_training.refuse(workload, self.name, _options(workload))
         weight = None if workload.weight_shape is None else np.zeros(workload.weight_shape, np.float32)
         bias = np.zeros(workload.c_out, np.float32) if workload.bias else None
-        able = api.implementations(workload.op, workload.x_shape, *_arguments(workload, weight, bias), **_options(workload))
+        able = api.implementations(workload.op, workload.x_shape, *_arguments(workload, weight, bias), **self.options(workload))
         if self.name in CHOOSERS:
             return None if None in able.values() else "no implementation takes this problem"
         if self.name not in able:
             return f"{self.name} is no implementation of {workload.op}; there are {', '.join(able)}"
         sentence = able[self.name]
         return None if sentence is None else str(sentence)
+
+    def options(self, workload: Workload) -> dict[str, Any]:
+        """What a call is told, the leave that the implementation needs included."""
+        allows = workload.is_conv and not workload.is_transposed
+        return _options(workload) | (LEAVE.get(self.name, {}) if allows else {})
 
     def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
         if isinstance(workload, Network):
@@ -86,7 +93,7 @@ class Ours(Contender):
         if isinstance(workload, Training):
             return ours_training.prepare(workload, self.name, self.effort, given, threads, _options(workload))
         plan = api.plan(
-            workload.op, workload.x_shape, *_arguments(workload, given.weight, given.bias), **_options(workload),
+            workload.op, workload.x_shape, *_arguments(workload, given.weight, given.bias), **self.options(workload),
             implementation="auto" if self.name in CHOOSERS else self.name, threads=threads, dtype="float32", effort=self.effort,
         )  # fmt: skip
         _forget()

@@ -44,7 +44,8 @@ class Layer:
 def layer(op: str, *args: Any, **options: Any) -> Layer:
     """One layer of a `kernels.sequence`: an operation and its arguments, without the input.
 
-    Every operation that `kernels.plan` takes, with the arguments it takes there (a window's `implementation` and `accuracy` too), and:
+    Every operation that `kernels.plan` takes, with the arguments it takes there (a window's `implementation`, `accuracy` and `precision`
+    too), and:
 
     - "batch_norm", mean, var, gamma=None, beta=None, eps=1e-5, axis=1: at inference, (x - mean) / sqrt(var + eps) * gamma + beta
     - "activation", name or (name, slope): those of convolutions
@@ -150,10 +151,12 @@ class Join(Stage):
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What layers take that name none of their own: the implementation of convolutions, the accuracy of all."""
+    """What layers take that name none of their own: the implementation of convolutions, the accuracy of all, what factors may be
+    rounded to."""
 
     implementation: str = "auto"
     accuracy: str = "largest"
+    precision: str | None = None
 
 
 @contextlib.contextmanager
@@ -196,6 +199,8 @@ def _window(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked: Ask
         raise ProblemError(f"operation {each.op!r} does not exist; use one of {names}")
     if options.get("accuracy") is None:
         options["accuracy"] = asked.accuracy
+    if each.op in ("conv1d", "conv2d", "conv3d") and options.get("precision") is None:
+        options["precision"] = asked.precision
     made = request(each.op, x_shape, dtype, each.args, options)
     if len(x_shape) != made.signature.spatial + 2:
         raise ProblemError(f"{each.op}: x has shape {x_shape}; in a sequence it needs its batch axis: (N, C, *spatial)")

@@ -40,7 +40,7 @@ class Sequence:
 
     def __init__(
         self, layers: List[Layer], x_shape: List[int], dtype: Any, implementation: str, accuracy: str | None, budget: float,
-        threads: int | None,
+        threads: int | None, precision: str | None = None,
     ) -> None:  # fmt: skip
         given, lengths = input_dtype("sequence", dtype), shape("sequence", x_shape)
         if len(lengths) < 2:
@@ -50,7 +50,7 @@ class Sequence:
         from kernels.network.steps import Steps  # brings Numba, as the methods do
 
         load()
-        asked = Asked(implementation, accuracy_of("sequence", accuracy))
+        asked = Asked(implementation, accuracy_of("sequence", accuracy), precision)
         stages = read(layers, lengths, given, asked)
         computed = np.result_type(*(result_dtypes([stage.dtype])[0] for stage in stages)) if stages else result_dtypes([given])[0]
         if computed != result_dtypes([given])[0]:  # one dtype for all, as for the operands of one layer
@@ -66,7 +66,8 @@ class Sequence:
         if self.workspace_bytes > memory():
             raise too_large("sequence", "the arrays between layers and scratch space", self.workspace_bytes)
         self._arenas: deque[Any] = deque(maxlen=self.KEPT)
-        self._made_of = owned(layers), lengths, np.dtype(given).str, implementation, asked.accuracy, 0.0, threads  # measured once
+        options = implementation, asked.accuracy, 0.0, threads, precision  # measured once
+        self._made_of = owned(layers), lengths, np.dtype(given).str, *options
 
     def __copy__(self) -> Sequence:
         return self
@@ -137,15 +138,16 @@ class Sequence:
 
 def sequence(
     layers: List[Layer], x_shape: List[int], *, dtype: Any = "float32", implementation: str = "auto", accuracy: str | None = None,
-    effort: str = "estimate", budget: float = 0.5, threads: int | None = None,
+    precision: str | None = None, effort: str = "estimate", budget: float = 0.5, threads: int | None = None,
 ) -> Sequence:  # fmt: skip
     """Plan a stack of layers for inputs of `x_shape` (N, C, *spatial) and `dtype`; the result is called with x, and with `out=`.
 
     Each layer is made by `kernels.layer` and gets what the one before gives. The result is that of the layers called one after the other,
     within the sum of their error bounds. Batch norms, activations and pools that follow a convolution are done with it where that can be.
     All layers compute in the widest precision that x or a weight has. `implementation` and `accuracy` are for convolutions whose
-    layer names none; effort="measure" times what "auto" may take for `budget` seconds a layer, as `kernels.plan` does. Several Python
-    threads may call the result at once. Raises ProblemError and RefusedError as `kernels.plan` does, the layer's index in front.
+    layer names none, `precision` for those that are not transposed; effort="measure" times what "auto" may take for
+    `budget` seconds a layer, as `kernels.plan` does. Several Python threads may call the result at once. Raises ProblemError and
+    RefusedError as `kernels.plan` does, the layer's index in front.
 
     >>> from kernels import layer
     >>> network = sequence([
@@ -163,4 +165,4 @@ def sequence(
     3      flatten                 (1, 32)       view   ...  arena 0 + 128 bytes
     4      linear sigmoid          (1, 3)        ...  out
     """
-    return Sequence(layers, x_shape, dtype, implementation, accuracy, measuring("sequence", effort, budget), threads)
+    return Sequence(layers, x_shape, dtype, implementation, accuracy, measuring("sequence", effort, budget), threads, precision)

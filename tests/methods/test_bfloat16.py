@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,20 @@ def test_is_taken_only_where_it_is_allowed_and_faster() -> None:
     assert kernels.parse(str(allowed.problem)) == allowed.problem != plain.problem
     few = kernels.plan("conv2d", (1, 1, 40, 40), small, **LEAVE)
     assert few.implementation != NAME and few.error_bound <= 1e-4
+
+
+def test_networks() -> None:
+    """Of a whole sequence, or of one layer, with what follows done by the same method."""
+    draw = np.random.default_rng(6)
+    x, weight = draw.standard_normal((1, 64, 30, 40)).astype(np.float32), draw.standard_normal((64, 64, 1, 1)).astype(np.float32) / 8
+    layers = [kernels.layer("conv2d", weight), kernels.layer("activation", "relu"), kernels.layer("conv2d", weight)]
+    plain, rounding = kernels.sequence(layers, x.shape), kernels.sequence(layers, x.shape, **LEAVE)
+    assert NAME not in plain.explain() and rounding.explain().count(NAME) == 2
+    share = reference.share(rounding(x), plain(x).astype(np.float64))
+    assert 1e-5 < share <= 0.03
+    one = kernels.sequence([kernels.layer("conv2d", weight, **LEAVE), *layers[1:]], x.shape)
+    assert one.explain().count(NAME) == 1
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(rounding))(x), rounding(x))
 
 
 def test_refusals() -> None:

@@ -193,6 +193,10 @@ def test_every_registered_implementation_is_a_contender() -> None:
     assert {"naive", "jit", *CHOOSERS, *PEERS} <= set(names)
     assert "measured" not in [each.name for each in contenders.select()]
     assert [each.name for each in contenders.select(["meas*"])] == ["measured"]
+    asked = ["direct_bfloat16", "bfloat16_torch"]
+    assert not set(asked) & {each.name for each in contenders.select()}
+    installed = [each.name for each in contenders.installed()]
+    assert [each.name for each in contenders.select(asked)] == [name for name in asked if name in installed]
     assert len(set(names)) == len(names)
     assert all(each.inside_timer.endswith(".") for each in contenders.everyone())
 
