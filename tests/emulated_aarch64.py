@@ -1,6 +1,6 @@
 """Chosen tests on an emulated aarch64, for who has no such machine: QEMU runs an arm64 Python, instruction by instruction.
 
-    python tests/emulated_aarch64.py FOLDER             # on Debian or Ubuntu; needs apt-get, dpkg-deb and pip, no root; 700 MB
+    python tests/emulated_aarch64.py FOLDER             # on Debian or Ubuntu; needs apt-get, dpkg-deb and pip, no root; 900 MB
     python tests/emulated_aarch64.py FOLDER -k winograd # further arguments are pytest's
 
 The first run fills FOLDER: QEMU's user-mode emulator and an arm64 Python of the system's own packages, unpacked and not installed, and the
@@ -37,13 +37,21 @@ CONTRACTS = (
     "direct-blocks_of_every_kind-float32", "direct-stride_3x2-float32", "direct-more_channels_than_pixels-float32",
     "direct-groups_3_of_5_to_7-float32", "direct-width_17-float64", "winograd-inner_layer-float32", "winograd-padding_uneven-float32",
     "fft-kernel_64_1d-float32", "fft-wide_7x67-float32", "depthwise-depthwise-float32", "depthwise-depthwise_stride_2-float32",
-    "im2col-stride_2-float32",
+    "im2col-stride_2-float32", "direct-pointwise-float32", "depthwise-depthwise_20_channels-float32",
+    "winograd-images_of_one_tile-float32",
 )  # fmt: skip
 TESTS = (
     *(f"tests/primitives/test_microkernels.py::{name}" for name in MICRO_KERNELS),
     *(f"tests/methods/test_contract_conv.py::test_contract[{name}]" for name in CONTRACTS),
     "tests/methods/test_epilogue.py::test_order_of_steps[direct-True-gelu-('max', (2, 3), (2, 3))]",
     "tests/methods/test_contract_pool.py::test_maximum[window-window_2_odd-float32]",
+    *(f"tests/methods/test_contract_conv.py::test_channels_last_inside_a_job[{name}-inner_layer-16]" for name in ("direct", "winograd")),
+    "tests/methods/test_contract_transposed.py::test_contract[direct-doubling_k2-float32]",
+    "tests/methods/test_gradients.py::test_contract[conv2d_weight n2 c3 9x11 -> c5 k3x3 s1x1 p1+1x1+1 d1x1 g1 float32-direct]",
+    "tests/primitives/test_matrix_product.py::test_constant_matrices[109-192-100-None-float32]",
+    "tests/primitives/test_reduction.py::test_nan_and_infinity[0-sum-1]",
+    "tests/primitives/test_rows.py::test_softmax_of_extremes", "tests/primitives/test_rows.py::test_layer_norm_of_equal_numbers_is_beta",
+    "tests/primitives/test_vector_math.py::test_functions[exp-float32]", "tests/primitives/test_activations.py::test_lines[-4-float32]",
     "tests/runtime/test_system.py::test_here_it_is_what_the_machine_uses",
 )
 

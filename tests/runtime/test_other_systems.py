@@ -3,52 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from other_systems import run
 
 from kernels.runtime import machine
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-
-# what the library imports is there before the name changes: it was built for the system that it is really on
-PRETEND = """
-import asyncio, concurrent.futures, ctypes, json, multiprocessing, os, platform, re, signal, subprocess, sys, tempfile, threading
-import llvmlite.binding, numba, numpy as np, scipy.signal, scipy.fft
-from numba.core import codegen
-import numba.np.ufunc.parallel
-
-system, folder = sys.argv[1:]
-platform.uname()  # remembered: on Windows it asks no program of Linux
-gone = {
-    "darwin": {os: "sched_getaffinity sched_setaffinity"},
-    "win32": {
-        os: "fork register_at_fork sched_getaffinity sched_setaffinity sysconf geteuid getuid getloadavg uname RTLD_NOLOAD killpg",
-        signal: "pthread_sigmask setitimer alarm SIGALRM SIGKILL SIGHUP valid_signals",
-    },
-}[system]
-for module, names in gone.items():
-    for name in names.split():
-        if hasattr(module, name):
-            delattr(module, name)
-
-def refuse(event, args):
-    if event == "open" and isinstance(args[0], (str, bytes)) and os.fsdecode(args[0]).startswith(("/proc", "/sys")):
-        raise FileNotFoundError(args[0])
-    if event == "ctypes.dlopen" and "gomp" in str(args[0]):
-        raise OSError("no libgomp")
-
-sys.addaudithook(refuse)
-if system == "win32":
-    sys.modules["fcntl"] = sys.modules["resource"] = None  # importing them fails
-llvmlite.binding.get_host_cpu_features = lambda: llvmlite.binding.targets.FeatureMap()  # as LLVM answers on macOS
-sys.platform = system
-os.environ["KERNELS_CACHE_DIR"] = folder
-os.environ.pop("NUMBA_NUM_THREADS", None)
-os.cpu_count = lambda: 2
-
+LAYERS = """
 import kernels
 from kernels.runtime import machine, pool, workers
 
@@ -96,22 +58,16 @@ if __name__ == "__main__":
 """
 
 
-def _run(*command: str) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=240, env=environment)
-    assert done.returncode == 0 and done.stdout.split() == ["right"], done.stderr[-3000:]
-
-
 @pytest.mark.parametrize("system", ["darwin", "win32"])
 def test_a_process_that_is_told_it_is_elsewhere(system: str, tmp_path: Path) -> None:
-    _run("-c", PRETEND, system, str(tmp_path))
+    run(LAYERS, str(tmp_path), pretence=system)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork to take away on this system")
 def test_processes_that_are_spawned_where_nothing_forks(tmp_path: Path) -> None:
     script = tmp_path / "spawned.py"
     script.write_text(SPAWNED)
-    _run(str(script))
+    run(str(script))
 
 
 @pytest.mark.parametrize(("architecture", "registers"), [("arm64", 32), ("aarch64", 32), ("ARM64", 32), ("x86_64", 16)])
