@@ -77,7 +77,7 @@ def read(path: Path) -> tuple[list[Played], list[Compared], dict[str, str]]:
     """What `store` kept."""
     data = json.loads(path.read_text(encoding="utf-8"))
     played = [Played(**{**row, "seconds": tuple(row["seconds"])}) for row in data["played"]]
-    return played, [Compared(**{**row, "shares": tuple(row["shares"])}) for row in data["compared"]], data["about"]
+    return played, [Compared(**{**row, "shares": tuple(row["shares"])}) for row in data.get("compared", [])], data["about"]
 
 
 def write(played: Sequence[Played], compared: Sequence[Compared], about: dict[str, str], folder: Path) -> Path:

@@ -76,10 +76,13 @@ def test_turns_without_the_other_say_why() -> None:
     assert not found.shares and turns.standing([], [found])[0][2:] == (found.reason, "–") and "look ahead" in found.reason
 
 
-def test_the_command(tmp_path: Path) -> None:
-    arguments = ["live", "--network", "encoder", "--block", "1024", "--seconds", "0.2", "--fast", "--no-turns", "--out", str(tmp_path)]
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "SECONDS", 0.0)
+    arguments = ["live", "--network", "encoder", "--block", "1024", "--seconds", "0.2", "--fast", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "live.html").exists() and (tmp_path / "live.json").exists()
+    _, compared, about = live_page.read(tmp_path / "live.json")
+    assert len(compared) == 6 and about["clip"] and "encoder, blocks of 4096" in (tmp_path / "live.html").read_text()
+    assert "what is asked for" in done.output
     assert CliRunner().invoke(app, ["live", "--network", "nobody"]).exit_code == 2
     assert CliRunner().invoke(app, ["live", "--block", "-5"]).exit_code == 2
