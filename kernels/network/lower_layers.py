@@ -95,7 +95,8 @@ def _added(lowering: Lowering, node: Node) -> bool:
     prepared = method.prepare_added(problem, settings.threads)
     if prepared is None:
         return False
-    if lowering.spare(value) and lowering.home(node.y) is None and lowering.orders.get(node.y, natural) == natural:
+    apart = other.buffer is not x.buffer  # what tasks still read must not be written
+    if apart and lowering.spare(value) and lowering.home(node.y) is None and lowering.orders.get(node.y, natural) == natural:
         y = lowering.views[node.y] = other
     else:
         y = lowering.new(node.y, natural, anywhere=False)
@@ -163,7 +164,8 @@ def _added_to(lowering: Lowering, node: Node, rows: View) -> None:
     added = rows_of(other) or rows_of(lowering.ordered(node, other))
     assert added is not None, "rows in order are a matrix"
     wanted = lowering.orders.get(node.y, natural)
-    if lowering.spare(value) and lowering.home(node.y) is None and other.contiguous() and wanted == natural:
+    apart = other.buffer is not rows.buffer  # what tasks still read must not be written
+    if apart and lowering.spare(value) and lowering.home(node.y) is None and other.contiguous() and wanted == natural:
         y = lowering.views[node.y] = other
     else:
         y = lowering.new(node.y, natural, anywhere=False)

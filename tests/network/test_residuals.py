@@ -133,3 +133,18 @@ def test_what_a_pass_makes_is_added_in_that_pass() -> None:
     other = graph.node("Sigmoid", graph.node("Softmax", convolution(graph, x, 16, 16, 3), axis=-1))
     graph.output("y", graph.node("Add", convolution(graph, x, 16, 16, 1), other))
     assert "Sigmoid+Add" in check(graph, shape)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_what_is_added_is_the_input_too(linear: bool) -> None:
+    """It must stay until all tasks have read it: the same bits in every call."""
+    graph, shape = Graph(), (1, 9000, 32) if linear else (1, 16, 30000)
+    x = graph.node("Relu", graph.input("x", shape))
+    y = graph.node("MatMul", x, numbers(graph, 32, 32)) if linear else convolution(graph, x, 16, 16)
+    graph.output("y", graph.node("Softmax", graph.node("Add", x, y), axis=1))
+    given = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    model, wanted = Model(graph, threads=2), evaluate(graph, {"x": given})["y"]
+    first = model(given)
+    np.testing.assert_allclose(first, wanted, atol=1e-4)
+    for _ in range(30):
+        np.testing.assert_array_equal(model(given), first)
