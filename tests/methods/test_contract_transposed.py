@@ -17,7 +17,7 @@ import kernels
 from kernels import implementations
 from kernels.dispatch.plan import Plan
 from kernels.methods import load, registry
-from kernels.methods.lowered import transposed
+from kernels.methods.lowered import transposed, transposed_overlap
 
 load()
 Array = np.ndarray
@@ -88,6 +88,11 @@ CASES = [
     Case("groups", (4, 7), (3, 3), 4, 6, stride=(2, 2), groups=2),
     Case("depthwise", (5, 8), (4, 4), 3, 3, stride=(2, 2), padding=(ONE, ONE), groups=3),
     Case("depthwise_multiplier", (5, 8), (3, 3), 3, 6, stride=(2, 1), groups=3, n=2),
+    Case("depthwise_wide", (7, 75), (5, 5), 4, 4, stride=(2, 2), padding=((2, 2), (2, 2)), more=(1, 1), groups=4),
+    Case("depthwise_dilated", (6, 41), (3, 4), 3, 3, stride=(3, 2), padding=((1, 0), (2, 5)), dilation=(2, 3), groups=3),
+    Case("depthwise_rows_apart", (9, 5), (2, 3), 2, 2, stride=(5, 1), groups=2, n=2),
+    Case("depthwise_taps_beyond_the_input", (3, 2), (4, 7), 2, 2, stride=(2, 3), padding=((3, 2), (3, 4)), groups=2),
+    Case("depthwise_1d", (70,), (6,), 3, 3, stride=(4,), padding=((1, 2),), groups=3),
     Case("batch", (3, 4), (3, 3), n=5, stride=(2, 2)),
     Case("batch_0", (3, 4), (3, 3), n=0, stride=(2, 2)),
     Case("one_number", (1,), (1,), 1, 1, stride=(7,)),
@@ -188,6 +193,32 @@ def test_images_go_some_at_a_time(name: str, monkeypatch: pytest.MonkeyPatch) ->
         if name != "naive":
             assert "2 images at a time" in plan.explain()
         assert reference.share(plan(x), case.expected(x, weight, bias)) <= plan.error_bound
+
+
+PRODUCTS = [
+    Case("products_of_columns", (5, 6), (3, 21), 3, 2, 3, padding=((1, 1), (0, 4))),
+    Case("products_of_columns_strided", (4, 31), (3, 9), 4, 2, stride=(1, 3), padding=((2, 0), (3, 3)), more=(0, 2), groups=2),
+    Case("products_of_all_taps", (5, 9), (4, 5), 3, 2, 2, stride=(2, 2), padding=((1, 2), (2, 0)), dilation=(1, 2), more=(1, 1)),
+    Case("products_cropped", (7, 40), (2, 3), 2, 1, padding=((3, 2), (0, 5)), dilation=(2, 1)),
+    Case("products_1d", (33,), (30,), 5, 1, 2, stride=(7,), padding=((3, 8),)),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", PRODUCTS, ids=lambda case: case.name)
+def test_products_are_added_where_they_overlap(case: Case, dtype: str, poisoned_scratch: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transposed_overlap, "BETTER", 1e9)
+    monkeypatch.setattr(transposed_overlap, "BUDGET", 1)  # image by image
+    x, weight, bias = case.arrays(dtype)
+    for given_bias, activation in ((None, None), (bias, "relu")):
+        plan = prepared("direct", case, weight, given_bias, dtype, activation=activation)
+        assert plan is not None and "added where they overlap" in plan.explain()
+        target = Guarded(plan.out_shape, dtype)
+        expected = case.expected(x, weight, given_bias)
+        result = plan(x, out=target.array)
+        assert target.zones_untouched()
+        expected = expected if activation is None else expected.clip(0)
+        assert reference.share(result, expected) <= plan.error_bound + reference.rounding(plan.problem.summands)
 
 
 def test_it_is_the_adjoint_of_the_convolution() -> None:

@@ -29,6 +29,8 @@ LINES = [
     "conv2d_weight n2 c6 15x16 -> c6 k3x3 s1x2 p1+1x1+1 d2x1 g6 float32",
     "conv2d_weight n2 c6 15x16 -> c18 k3x2 s2x1 p1+1x1+1 d2x3 g6 float64",
     "conv2d_weight n1 c1 20x30 -> c64 k7x5 s1x1 p3+3x2+2 d1x1 g1 float32",
+    "conv2d_weight n2 c2 17x40 -> c18 k7x7 s1x3 p3+3x2+2 d1x1 g2 float32",
+    "conv2d_weight n1 c1 9x41 -> c5 k3x20 s2x2 p1+1x25+24 d1x1 g1 float64",
     "conv2d_weight n2 c40 3x2 -> c50 k3x3 s1x1 p1+1x1+1 d1x1 g1 float32",
     "conv2d_weight n4 c64 5x7 -> c48 k1x1 s1x1 p0+0x0+0 d1x1 g1 float32",
     "conv2d_weight n5 c33 4x6 -> c17 k4x6 s1x1 p0+0x0+0 d1x1 g1 float32",

@@ -16,6 +16,11 @@ CASES = [
     ("max_pool2d", (2, 3, 20, 17), (2,)),
     ("max_pool2d", (2, 3, 20, 17), ((3, 2), (2, 1), (1, 0), (2, 3))),
     ("max_pool2d", (1, 2, 9, 8), (3, 2, 1, 1, True)),
+    ("max_pool2d", (2, 3, 9, 75), ((2, 3),)),
+    ("max_pool2d", (2, 3, 8, 70), (2, (3, 4))),
+    ("max_pool2d", (2, 3, 7, 33), (2, None, 0, 1, True)),
+    ("max_pool2d", (2, 3, 6, 59), ((1, 59),)),
+    ("max_pool2d", (2, 3, 6, 59), ((3, 20), (2, 7), (1, 9))),
     ("max_pool3d", (2, 2, 6, 7, 8), (2, 2, 1)),
 ]
 
@@ -46,6 +51,20 @@ def test_channels_last_and_no_positions_kept() -> None:
     (grad,) = torch.autograd.grad(y.sum(), x)
     (want,) = torch.autograd.grad(theirs.max_pool2d(x, 2).sum(), x)
     torch.testing.assert_close(grad, want)
+
+
+@pytest.mark.parametrize("kernel", [2, 9, 20])
+def test_what_is_hardly_a_number(kernel: int) -> None:
+    """Numbers below the smallest normal one are told apart, -inf alone has a first, a NaN wins."""
+    x = torch.full((1, 1, 3, 4 * kernel), 0.0)
+    x[0, 0, 0, 1::kernel], x[0, 0, 1] = 1e-42, float("-inf")
+    x[0, 0, 2, kernel - 1 :: kernel] = float("nan")
+    found = []
+    for functions in (ours, theirs):
+        leaf = x.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(functions.max_pool2d(leaf, (1, kernel)).sum(), leaf)
+        found.append(grad)
+    assert torch.equal(*found)
 
 
 def test_a_nan_takes_the_gradient() -> None:

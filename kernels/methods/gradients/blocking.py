@@ -21,7 +21,7 @@ FEW_PACKED = 3.0  # the same where a vector holds few channels
 CALL = 60.0  # cycles to call a tile and begin it
 POSITIONS = (128, 192, 256, 384, 512, 768)  # of a block
 UNFOLDED = 2  # every tap of a single channel side by side: runs along one axis of a small kernel hardly fill a vector
-SPREAD = 1.3  # cycles to put one number of it where it belongs
+MOVED = 2.0  # cycles to move a vector of taps that lie side by side, or a single one
 SHARE = 0.6  # of the second-level cache for what is packed
 
 
@@ -167,7 +167,8 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     by_input = PACKED if block.channels >= lanes else FEW_PACKED if block.channels > 1 else PACKED
     by_grad = PACKED if block.outs >= lanes else FEW_PACKED
     if block.along == UNFOLDED:
-        seen, by_input = positions * problem.taps, SPREAD
+        runs = problem.kernel[0] * -(-problem.kernel[1] // lanes) if problem.dilation[1] == 1 else problem.taps
+        seen, by_input = positions * problem.taps, MOVED * runs / problem.taps
     packing = seen * by_input + positions * block.outs * by_grad + 60 * layout.size[0] * block.images
     m = block.outs / -(-block.outs // block.m)
     across = -(-vectors // block.n)

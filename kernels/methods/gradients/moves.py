@@ -91,6 +91,62 @@ def spread(lanes: int, itemsize: int) -> int:
     return address(_spread_of, Spread, lanes=lanes, itemsize=itemsize)
 
 
+class Unfold(NamedTuple):
+    """dst[i*dst_step + j] = line[at + i*step + j], j < run, i < numbers; 0 where the line, of `width` numbers, has none."""
+
+    lanes: Fixed  # of a vector
+    itemsize: Fixed
+    dst: int  # address
+    dst_step: int  # elements
+    line: int  # address
+    width: int
+    at: int
+    step: int
+    run: int
+    numbers: int
+
+
+@emitter
+def _unfold(w: VectorBuilder, p: Unfold) -> None:
+    b, lanes = w.b, i64(p.lanes)
+
+    def clipped(value: ir.Value, high: ir.Value) -> ir.Value:
+        low = b.select(b.icmp_signed("<", value, i64(0)), i64(0), value)
+        return b.select(b.icmp_signed("<", low, high), low, high)
+
+    # runs before `begin` reach before the line, those from `end` on past it
+    begin = clipped(b.sdiv(b.sub(b.sub(p.step, i64(1)), p.at), p.step), p.numbers)
+    room = b.sub(b.sub(p.width, p.run), p.at)
+    inside = b.select(b.icmp_signed("<", room, i64(0)), i64(0), b.add(b.sdiv(room, p.step), i64(1)))
+    end = b.add(begin, clipped(b.sub(inside, begin), b.sub(p.numbers, begin)))
+    with w.loop(b.sdiv(b.add(p.run, b.sub(lanes, i64(1))), lanes)) as vector:
+        first = b.mul(vector, lanes)
+        mask = w.first(b.sub(p.run, first))
+
+        def move(i: ir.Value, edge: bool) -> None:
+            at = b.add(b.add(p.at, b.mul(i, p.step)), first)
+            there = b.and_(mask, w.between(at, i64(0), p.width)) if edge else mask
+            target = w.pointer(p.dst, b.add(b.mul(i, p.dst_step), first))
+            w.store_first(w.load_first(w.pointer(p.line, at), there), target, mask)
+
+        with w.loop(begin) as i:
+            move(i, True)
+        with w.loop(b.sub(end, begin)) as i:
+            move(b.add(begin, i), False)
+        with w.loop(b.sub(p.numbers, end)) as i:
+            move(b.add(end, i), True)
+
+
+@njit
+def _unfold_of(p):
+    _unfold(p, ())
+
+
+def unfold(lanes: int, itemsize: int) -> int:
+    """Address of the compiled `Unfold`."""
+    return address(_unfold_of, Unfold, lanes=lanes, itemsize=itemsize)
+
+
 class Clear(NamedTuple):
     """dst[i] = 0, i < numbers."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernels.methods.gradients.moves import Clear, Spread, Total
+from kernels.methods.gradients.moves import Clear, Spread, Total, Unfold
 from kernels.primitives.transpose import Transpose
 from kernels.runtime.ir import call, split
 from kernels.runtime.jit import njit
@@ -51,23 +51,20 @@ def pack_taps(g, k, x, channel, at, block):
     for i in range(at.images):
         to = block + i * k.image_pitch * size
         plane = x + ((at.image + i) * g.c_in + channel) * g.h * g.w * size
-        inside = row * g.sh >= g.pad_h and (row + rows - 1) * g.sh - g.pad_h + g.reach_h <= g.h
-        if not (inside and column * g.sw >= g.pad_w and (column + columns - 1) * g.sw - g.pad_w + g.reach_w <= g.w):
+        if row * g.sh < g.pad_h or (row + rows - 1) * g.sh - g.pad_h + g.reach_h > g.h:
             call(g.clear, Clear(lanes=g.lanes, itemsize=size, dst=to, numbers=k.image_pitch))
-        for tap in range(g.taps):
-            kh, kw = split(tap, g.kw)
-            left = column * g.sw - g.pad_w + kw * g.dw
-            first = 0 if left >= 0 else split(g.sw - 1 - left, g.sw)[0]
-            last = 0 if left >= g.w else min(columns, split(g.w - 1 - left, g.sw)[0] + 1)
-            for r in range(rows if last > first else 0):
+        run, runs = (g.kw, 1) if g.dw == 1 else (1, g.kw)  # taps side by side are moved together
+        for first in range(split(g.taps, run)[0]):
+            kh, kw = split(first, runs)
+            for r in range(rows):
                 h = (row + r) * g.sh - g.pad_h + kh * g.dh
                 if 0 <= h < g.h:
-                    source = plane + (h * g.w + left + first * g.sw) * size
-                    target = to + (r * k.down + first * k.across + tap) * size
                     call(
-                        g.spread,
-                        Spread(
-                            lanes=g.lanes, itemsize=size, dst=target, dst_step=k.across, src=source, src_step=g.sw, numbers=last - first,
+                        g.unfold,
+                        Unfold(
+                            lanes=g.lanes, itemsize=size, dst=to + (r * k.down + first * run) * size, dst_step=k.across,
+                            line=plane + h * g.w * size, width=g.w, at=column * g.sw - g.pad_w + kw * g.dw, step=g.sw, run=run,
+                            numbers=columns,
                         ),
                     )  # fmt: skip
 

@@ -37,6 +37,7 @@ class PackedPlanes(Record):
     total = address("of the micro-kernel; takes a Total")
     spread = address("of the micro-kernel; takes a Spread")
     clear = address("of the micro-kernel; takes a Clear")
+    unfold = address("of the micro-kernel; takes an Unfold")
 
 
 class Tasks(Record):

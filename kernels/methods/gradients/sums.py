@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.gradients.moves import clear, spread, total
+from kernels.methods.gradients.moves import clear, spread, total, unfold
 from kernels.methods.gradients.product_tile import ProductTile, tile
 from kernels.methods.gradients.records import Positions
 from kernels.primitives.transpose import transpose
@@ -82,4 +82,5 @@ def moves(problem: ConvWeight) -> dict[str, Any]:
     return {
         "itemsize": size, "lanes": lanes, "n": problem.n, "transpose": transpose(lanes, size), "total": total(lanes, size),
         "spread": spread(lanes, size), "clear": clear(lanes, size),
+        "unfold": unfold(lanes, size),
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 A transposed layer as it is defined scatters, and threads would meet in the outputs. `transposed_phases` turns it round: each phase of the
 output gathers, as an ordinary convolution with some of the taps. To interleave the phases costs one pass over the output, some images at a
-time.
+time. Where it is estimated to cost clearly less, products are made and added where they overlap (`transposed_overlap`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import numpy as np
 
 from kernels.cost.calibration import calibration, threads_for
 from kernels.methods import registry
-from kernels.methods.contract import Implementation
+from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.estimate import estimate
+from kernels.methods.lowered import transposed_overlap
+from kernels.methods.lowered.transposed_overlap import Overlap
 from kernels.methods.lowered.transposed_phases import SubProblem, sub_problems
 from kernels.primitives import elementwise as epilogue
 from kernels.primitives.interleave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST, Interleave
@@ -178,13 +180,13 @@ def _ready(problem: ConvTranspose, sub: SubProblem, engine: str, threads: int) -
     return Ready(sub, prepared or method.prepare(sub.conv, threads), prepared is not None)
 
 
-def _operands(problem: ConvTranspose, sub: SubProblem, operands: Operands, threads: int) -> Operands:
+def _operands(problem: ConvTranspose, sub: SubProblem | Overlap, operands: Operands, threads: int) -> Operands:
     """Weights (c_out, phases; c_in/groups, *window) of a sub-problem, and what there is per output channel repeated for its phases."""
     assert operands.weight is not None
     groups, outs = problem.groups, problem.c_out // problem.groups
     subs = frozen(operands.weight.reshape(groups, problem.c_in // groups, outs, problem.taps))
     weight = np.empty(sub.conv.weight_shape, subs.dtype)
-    taps = _taps(problem, sub)
+    taps = _taps(problem, sub) if isinstance(sub, SubProblem) else sub.taps(problem)
     used = threads_for(TAKEN * weight.size, threads)
     if problem.taps == 1 and taps.shape == (1, 1):
         size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
@@ -237,10 +239,30 @@ def _interleaved(problem: ConvTranspose, ready: list[Ready], threads: int) -> Pr
     return Prepared(pack, scratch.nbytes + sum(one.prepared.workspace_bytes for one in ready))
 
 
+def overlapping(problem: ConvTranspose, engine: str) -> Overlap | None:
+    """The products that `engine` had better make and add; None where phases are its way. See `chosen`."""
+    return _overlapping(problem.bare(), engine, images(problem), calibration().clock, calibration().bandwidth)
+
+
+@remembered
+def _overlapping(problem: ConvTranspose, engine: str, together: int, *numbers: float) -> Overlap | None:
+    subs = [sub.conv for sub in _chosen(problem, engine, together, *numbers)]
+    if not subs or problem.n == 0 or any(registry.get(conv, engine).refuse(conv) for conv in subs):
+        return None
+    if registry.get(subs[0], engine).trust:  # what others are compared with shares no way with them
+        return None
+    each = [estimate(conv, registry.get(conv, engine)) for conv in subs]
+    if None in each:
+        return None
+    return transposed_overlap.best(problem, engine, -(-problem.n // together) * sum(one or 0.0 for one in each))
+
+
 def lowered(engine: str) -> Implementation:
     """The method called `engine`, for transposed convolutions."""
 
     def own_sub_problems(problem: ConvTranspose) -> tuple[tuple[Any, int], ...]:
+        if found := overlapping(problem, engine):
+            return ((found.conv, -(-problem.n // found.images)),)
         return tuple((sub.conv, -(-problem.n // images(problem))) for sub in chosen(problem, engine))
 
     def refuse(problem: ConvTranspose) -> str | None:
@@ -248,18 +270,32 @@ def lowered(engine: str) -> Implementation:
         return next((sentence for sentence in refusals if sentence), None)
 
     def error_bound(problem: ConvTranspose) -> float:
-        return max((registry.get(conv, engine).error_bound(conv) for conv, _ in own_sub_problems(problem)), default=0.0)
+        bound = max((registry.get(conv, engine).error_bound(conv) for conv, _ in own_sub_problems(problem)), default=0.0)
+        return max(bound, rounding_bound(problem)) if overlapping(problem, engine) else bound
 
     def packing(problem: ConvTranspose) -> float:
         """Cycles to lay out weights of sub-problems that are not the whole adjoint, and of methods that do not read that."""
+        if found := overlapping(problem, engine):
+            return TAKEN * math.prod(found.conv.weight_shape)
         reads = registry.every("conv")[engine].prepare_adjoint is not None
         apart = [sub for sub in chosen(problem, engine) if not (reads and _adjoint(problem, sub))]
         return TAKEN * sum(math.prod(sub.conv.weight_shape) for sub in apart)
 
+    def adding(problem: ConvTranspose) -> float:
+        found = overlapping(problem, engine)
+        return transposed_overlap.overlap_cycles(problem, found) if found else 0.0
+
     def fuses(problem: ConvTranspose) -> bool:
+        if overlapping(problem, engine):
+            return False
         return problem.pool is None and all(registry.get(conv, engine).fuses(conv) for conv, _ in own_sub_problems(problem))
 
     def prepare(problem: ConvTranspose, threads: int) -> Prepared:
+        if found := overlapping(problem, engine):
+            products = registry.get(found.conv, engine).prepare(found.conv, threads)
+            return transposed_overlap.prepare(
+                problem, found, products, lambda given: _operands(problem, found, Operands(given.weight), threads), threads
+            )
         together, subs = images(problem), chosen(problem, engine)
         ready = [_ready(problem, sub, engine, threads) for sub in subs]
         # stride 1 is one convolution, whose output is the layer's
@@ -283,8 +319,9 @@ def lowered(engine: str) -> Implementation:
 
     local = registry.every("conv")[engine].local
     return Implementation(
-        engine, "conv_transpose", refuse, prepare, error_bound, fuses, own_sub_problems, lowering_packing=packing, local=local
-    )
+        engine, "conv_transpose", refuse, prepare, error_bound, fuses, own_sub_problems, lowering_cycles=adding,
+        lowering_packing=packing, local=local,
+    )  # fmt: skip
 
 
 registry.lower("conv", "conv_transpose", lowered)
