@@ -23,7 +23,7 @@ from kernels.dispatch import tuning
 
 # Loops in plain Python run at some 1e6 to 1e7 operations a second, plain compiled loops at 1e9: a pilot of a tenth of a second each.
 PILOT_FLOPS = {"naive": 200_000, "jit": 50_000_000}
-LEAVE = {"direct_bfloat16": {"precision": "bfloat16"}}  # what methods need a caller's leave for, which run only where they are named
+PRECISION = {"direct_bfloat16": {"precision": "bfloat16"}}  # of methods that round, which run only where they are named
 TRANSFORMED = ("fft", *CHOOSERS)  # their time is not in proportion to the flops of the definition, and never minutes
 
 # "auto" decides by its built-in estimates here, as it does for whoever begins, not by what this machine's user once measured or calibrated
@@ -40,9 +40,9 @@ class Ours(Contender):
     )
 
     def __init__(self, name: str) -> None:
-        self.name, self.asked_only = name, name == "measured" or name in LEAVE
+        self.name, self.asked_only = name, name == "measured" or name in PRECISION
         self.trains = (INPUT, WEIGHT, STEP) if name == "auto" else (INPUT, WEIGHT)  # a step takes what suits each pass
-        self.trains = () if name in LEAVE else self.trains
+        self.trains = () if name in PRECISION else self.trains
         self.effort = "measure" if name == "measured" else "estimate"
 
     def available(self) -> str | None:
@@ -77,9 +77,9 @@ class Ours(Contender):
         return None if sentence is None else str(sentence)
 
     def options(self, workload: Workload) -> dict[str, Any]:
-        """What a call is told, the leave that the implementation needs included."""
+        """What a call is told, the precision that the implementation needs included."""
         allows = workload.is_conv and not workload.is_transposed
-        return _options(workload) | (LEAVE.get(self.name, {}) if allows else {})
+        return _options(workload) | (PRECISION.get(self.name, {}) if allows else {})
 
     def prepare(self, workload: Workload, given: Tensors, threads: int) -> Prepared:
         if isinstance(workload, Network):
