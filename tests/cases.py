@@ -12,7 +12,7 @@ import numpy as np
 Array = np.ndarray
 Pairs = tuple[tuple[int, int], ...]
 
-LEAVE: dict[str, dict[str, Any]] = {"direct_bfloat16": {"precision": "bfloat16"}}  # what methods need a caller's leave for, float32 only
+PRECISION: dict[str, dict[str, Any]] = {"direct_bfloat16": {"precision": "bfloat16"}}  # of methods that round, float32 only
 # where the edge of a tile falls, for vectors of 2 to 16 lanes and tiles of up to 3 vectors
 WIDTHS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49)
 CHANNELS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 15, 16, 17)

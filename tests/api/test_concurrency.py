@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
-from cases import LEAVE
+from cases import PRECISION
 from processes import at_once
 
 import kernels
@@ -27,7 +27,7 @@ SAME = (1, 1), ((1, 1), (1, 1)), (1, 1)
 @pytest.mark.parametrize("name", registry.every("conv"))
 @pytest.mark.parametrize("threads", [1, 2])
 def test_one_convolution_plan_from_eight_threads(name: str, threads: int, poisoned_scratch: None) -> None:
-    options = {"padding": 1, **LEAVE.get(name, {})}
+    options = {"padding": 1, **PRECISION.get(name, {})}
     groups = 8 if implementations("conv2d", XS[0].shape, WEIGHT, **options)[name] else 1
     weight = WEIGHT[:, :1] if groups == 8 else WEIGHT
     xs = [x[:, :, :9, :14] for x in XS] if name == "naive" else XS

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import reference
 import scipy.signal
-from cases import LEAVE
+from cases import PRECISION
 
 import kernels
 from kernels import implementations
 from kernels.methods import load, registry
 
 load()
-CONVS, POOLS = [name for name in registry.every("conv") if name not in LEAVE], list(registry.every("pool"))
+CONVS, POOLS = [name for name in registry.every("conv") if name not in PRECISION], list(registry.every("pool"))
 FASTER = [name for name in CONVS if name != "naive"]  # what equals the definition has its other properties
 Array = np.ndarray
 

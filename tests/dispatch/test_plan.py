@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from cases import LEAVE
+from cases import PRECISION
 
 import kernels
 from kernels import implementations
@@ -29,8 +29,8 @@ ALL = [("conv", name) for name in registry.every("conv")] + [("pool", name) for 
 def layer(name: str) -> tuple[np.ndarray, int, dict[str, Any]]:
     """(weight, groups, leave) of a layer that the implementation takes: one that sums channels, or one kernel per channel."""
     for weight, groups in ((W, 1), (W[:8, :1], 8)):
-        if implementations("conv2d", X.shape, weight, padding=1, groups=groups, **LEAVE.get(name, {}))[name] is None:
-            return weight, groups, LEAVE.get(name, {})
+        if implementations("conv2d", X.shape, weight, padding=1, groups=groups, **PRECISION.get(name, {}))[name] is None:
+            return weight, groups, PRECISION.get(name, {})
     raise AssertionError(f"{name} takes neither layer; add one that it takes")
 
 
@@ -48,7 +48,7 @@ def test_says_what_it_is(kind: str, name: str) -> None:
     assert plan.out_shape == ((2, len(layer(name)[0]), 9, 20) if kind == "conv" else (2, 8, 5, 10))
     assert kernels.parse(str(plan.problem)) == plan.problem
     assert isinstance(plan.workspace_bytes, int) and plan.workspace_bytes >= 0
-    assert 0 <= plan.error_bound < (1e-2 if name in LEAVE else 1e-3) and (kind == "pool" or plan.error_bound > 0)
+    assert 0 <= plan.error_bound < (1e-2 if name in PRECISION else 1e-3) and (kind == "pool" or plan.error_bound > 0)
     assert str(plan.problem) in plan.explain() and name in plan.explain() and name in repr(plan)
 
 

@@ -21,7 +21,7 @@ from kernels.methods.contract import rounding_bound
 from kernels.runtime.machine import machine, pretend
 
 load()
-NAME, LEAVE = "direct_bfloat16", {"precision": "bfloat16"}
+NAME, PRECISION = "direct_bfloat16", {"precision": "bfloat16"}
 HARDWARE = pytest.mark.skipif(machine().bfloat16 != "avx512_bf16", reason="needs a CPU with AVX512_BF16")
 BOTH = [pytest.param("avx512_bf16", marks=HARDWARE), "float32"]
 Array = np.ndarray
@@ -51,7 +51,7 @@ def test_sums_products_of_rounded_factors(case: ConvCase, by: str, poisoned_scra
     x, weight, bias = case.arrays("float32")
     with pretend(bfloat16=by):
         for threads in (1, 2):
-            plan = kernels.plan(case.op, x.shape, weight, bias, implementation=NAME, threads=threads, **LEAVE, **case.options)
+            plan = kernels.plan(case.op, x.shape, weight, bias, implementation=NAME, threads=threads, **PRECISION, **case.options)
             source, target = given(x), Guarded(plan.out_shape, "float32")
             plan(source.array, out=target.array)
             assert source.unchanged() and target.zones_untouched()
@@ -65,7 +65,7 @@ def test_channels_last(groups: int, channels: int, by: str, poisoned_scratch: No
     x, weight, bias = case.arrays("float32")
     last = np.ascontiguousarray(np.moveaxis(x, 1, -1)), np.moveaxis(weight, (1, 0), (-2, -1))
     with pretend(bfloat16=by):
-        y = kernels.conv2d(*last, bias, layout="channels_last", implementation=NAME, **LEAVE, **case.options)
+        y = kernels.conv2d(*last, bias, layout="channels_last", implementation=NAME, **PRECISION, **case.options)
     check(case, np.moveaxis(y, -1, 1), x, weight, bias, 1e-6)
 
 
@@ -76,7 +76,7 @@ def test_a_long_line_of_one_channel(length: int, padding: int, stride: int, dila
     case = ConvCase("line", (length,), (8,), 1, 1, 5, (stride,), ((padding, padding + 1),), (dilation,), 1)
     x, weight, bias = case.arrays("float32")
     with pretend(bfloat16=by):
-        plan = kernels.plan("conv1d", x.shape, weight, bias, implementation=NAME, threads=2, **LEAVE, **case.options)
+        plan = kernels.plan("conv1d", x.shape, weight, bias, implementation=NAME, threads=2, **PRECISION, **case.options)
         assert paired(plan.problem).taps == 4
         check(case, plan(x), x, weight, bias, 1e-6)
 
@@ -88,7 +88,7 @@ def test_every_variant(by: str, poisoned_scratch: None) -> None:
         tiles = set()
         for case in CONV[:: max(1, len(CONV) // 12)]:
             x, weight, bias = case.arrays("float32")
-            options: dict[str, Any] = {**LEAVE, **case.options}
+            options: dict[str, Any] = {**PRECISION, **case.options}
             plan = kernels.plan(case.op, x.shape, weight, bias, implementation=NAME, **options)
             method = plan._descriptor.choice.implementation
             for variant in method.variants(plan.problem, 2):
@@ -103,7 +103,7 @@ def test_rounding_of_hard_numbers() -> None:
     bits = [0x3F808000, 0x3F818000, 0x3F808001, 0x3F807FFF, 0x3FFFFFFF, 0xBF818000, 0x7F7F7FFF]
     x = np.array([*bits, 0x7F7F8000, 0x7F800001, 0xFFC00000, 0x7F800000], np.uint32).view(np.float32).reshape(1, 1, -1)
     one = np.ones((1, 1, 1), np.float32)
-    y = kernels.conv1d(x, one, implementation=NAME, **LEAVE)[0, 0]
+    y = kernels.conv1d(x, one, implementation=NAME, **PRECISION)[0, 0]
     finite = np.isfinite(x[0, 0])
     np.testing.assert_array_equal(y[finite], rounded(x[0, 0])[finite])
     assert np.isposinf(y[7]) and np.isnan(y[8:10]).all() and np.isposinf(y[10])
@@ -115,11 +115,11 @@ def test_is_taken_only_where_it_is_allowed_and_faster() -> None:
     assert plain.implementation != NAME and plain.error_bound <= 1e-4
     assert f'{NAME}: it rounds factors, which precision="bfloat16" must allow' in plain.explain()
     assert kernels.plan("conv2d", (1, 256, 40, 40), pointwise, precision="float32").problem == plain.problem
-    allowed = kernels.plan("conv2d", (1, 256, 40, 40), pointwise, **LEAVE)
+    allowed = kernels.plan("conv2d", (1, 256, 40, 40), pointwise, **PRECISION)
     assert allowed.implementation == NAME and f"{NAME}: taken" in allowed.explain() and "pairs of bfloat16" in allowed.explain()
     assert 2**-7 < allowed.error_bound < 2**-7 * 1.01
     assert kernels.parse(str(allowed.problem)) == allowed.problem != plain.problem
-    few = kernels.plan("conv2d", (1, 1, 40, 40), small, **LEAVE)
+    few = kernels.plan("conv2d", (1, 1, 40, 40), small, **PRECISION)
     assert few.implementation != NAME and few.error_bound <= 1e-4
 
 
@@ -128,11 +128,11 @@ def test_networks() -> None:
     draw = np.random.default_rng(6)
     x, weight = draw.standard_normal((1, 64, 30, 40)).astype(np.float32), draw.standard_normal((64, 64, 1, 1)).astype(np.float32) / 8
     layers = [kernels.layer("conv2d", weight), kernels.layer("activation", "relu"), kernels.layer("conv2d", weight)]
-    plain, rounding = kernels.sequence(layers, x.shape), kernels.sequence(layers, x.shape, **LEAVE)
+    plain, rounding = kernels.sequence(layers, x.shape), kernels.sequence(layers, x.shape, **PRECISION)
     assert NAME not in plain.explain() and rounding.explain().count(NAME) == 2
     share = reference.share(rounding(x), plain(x).astype(np.float64))
     assert 1e-5 < share <= 0.03
-    one = kernels.sequence([kernels.layer("conv2d", weight, **LEAVE), *layers[1:]], x.shape)
+    one = kernels.sequence([kernels.layer("conv2d", weight, **PRECISION), *layers[1:]], x.shape)
     assert one.explain().count(NAME) == 1
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(rounding))(x), rounding(x))
 
@@ -142,17 +142,17 @@ def test_refusals() -> None:
     with pytest.raises(kernels.RefusedError, match="it rounds factors"):
         kernels.conv1d(x, weight, implementation=NAME)
     with pytest.raises(kernels.ProblemError, match=r"precision='bfloat16' is for float32 arrays.*float64; pass x.astype\(np.float32\)"):
-        kernels.conv1d(x.astype(np.float64), weight.astype(np.float64), **LEAVE)
+        kernels.conv1d(x.astype(np.float64), weight.astype(np.float64), **PRECISION)
     with pytest.raises(kernels.ProblemError, match=r"precision is 'bfloat15', must be .*did you mean"):
         kernels.conv1d(x, weight, precision="bfloat15")
     with pytest.raises(TypeError, match="precision"):
-        kernels.conv_transpose1d(x, weight, **LEAVE)  # type: ignore[arg-type]
-    half = kernels.conv1d(x.astype(np.float16), weight.astype(np.float16), implementation=NAME, **LEAVE)
+        kernels.conv_transpose1d(x, weight, **PRECISION)  # type: ignore[arg-type]
+    half = kernels.conv1d(x.astype(np.float16), weight.astype(np.float16), implementation=NAME, **PRECISION)
     assert half.dtype == np.float16 and (half == 6).all()
     with pretend(bfloat16=""):
         for name in ("auto", NAME, "direct"):
             with pytest.raises(kernels.RefusedError, match=r'needs a CPU with AVX512_BF16, which .* lacks; use "float32"'):
-                kernels.conv1d(x, weight, implementation=name, **LEAVE)
+                kernels.conv1d(x, weight, implementation=name, **PRECISION)
         np.testing.assert_array_equal(kernels.conv1d(x, weight, precision="float32"), kernels.conv1d(x, weight))
 
 
@@ -160,7 +160,7 @@ def test_refusals() -> None:
 def test_the_instruction_agrees_with_what_stands_in_for_it() -> None:
     draw = np.random.default_rng(8)
     x, weight = draw.standard_normal((2, 64, 20, 33)).astype(np.float32), draw.standard_normal((40, 64, 3, 3)).astype(np.float32)
-    by_instruction = kernels.conv2d(x, weight, implementation=NAME, **LEAVE)
+    by_instruction = kernels.conv2d(x, weight, implementation=NAME, **PRECISION)
     with pretend(bfloat16="float32"):
-        stand_in = kernels.conv2d(x, weight, implementation=NAME, **LEAVE)
+        stand_in = kernels.conv2d(x, weight, implementation=NAME, **PRECISION)
     assert reference.share(by_instruction, stand_in.astype(np.float64)) <= 2e-6

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from cases import CONV, LEAVE, ConvCase
+from cases import CONV, PRECISION, ConvCase
 from memory import Guarded, given
 
 import kernels
@@ -44,7 +44,7 @@ TURNED = [
 
 def options_of(case: ConvCase, name: str) -> dict[str, Any]:
     """What a method needs to be told to do a case."""
-    return {**case.options, **LEAVE.get(name, {})}
+    return {**case.options, **PRECISION.get(name, {})}
 
 
 @functools.cache
@@ -81,7 +81,7 @@ def check(plan: Plan, case: ConvCase, dtype: str, x: np.ndarray, bias: np.ndarra
 def prepared(name: str, case: ConvCase, weight: np.ndarray, bias: np.ndarray | None, dtype: str, threads: int) -> Plan | None:
     """The plan, or None where the implementation refuses, after checking that it refuses by the rules."""
     shape = case.n, case.c_in, *case.size
-    if name in LEAVE and dtype != "float32":
+    if name in PRECISION and dtype != "float32":
         return None
     options = options_of(case, name)
     sentence = implementations(case.op, shape, weight, bias, dtype=dtype, **options)[name]
@@ -142,7 +142,7 @@ def test_every_layout_of_depthwise(case: ConvCase, vector_bytes: int, poisoned_s
 @pytest.mark.parametrize("name", [name for name in NAMES if registry.every("conv")[name].prepare_last])
 def test_channels_last_inside_a_job(name: str, case: ConvCase, vector_bytes: int, poisoned_scratch: None) -> None:
     """Methods that turn arrays over themselves, with and without a pool that they fuse."""
-    for dtype in ("float32", "float64")[: 1 if name in LEAVE else 2]:
+    for dtype in ("float32", "float64")[: 1 if name in PRECISION else 2]:
         x, weight, bias = case.arrays(dtype)
         source = given(np.ascontiguousarray(np.moveaxis(x, 1, -1)))
         for pool in (None, ("max", 2)):

@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import reference
-from cases import LEAVE
+from cases import PRECISION
 from memory import Guarded, given
 
 import kernels
@@ -22,7 +22,7 @@ from kernels.methods.lowered import transposed, transposed_overlap
 
 load()
 Array = np.ndarray
-NAMES = [name for name in registry.every("conv_transpose") if name not in LEAVE]  # transposed layers have no precision to give
+NAMES = [name for name in registry.every("conv_transpose") if name not in PRECISION]  # transposed layers have no precision to give
 
 
 @dataclasses.dataclass(frozen=True)

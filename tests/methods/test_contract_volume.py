@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from cases import LEAVE, ConvCase, PoolCase, conv, pool
+from cases import PRECISION, ConvCase, PoolCase, conv, pool
 from memory import Guarded, given
 
 import kernels
@@ -49,7 +49,7 @@ ADAPTIVE = [((13,), (5,)), ((3,), (8,)), ((7, 9), (3, 4)), ((8, 10), (4, 3)), ((
 
 def able(op: str, name: str, x_shape: tuple[int, ...], *args: Any, **options: Any) -> Plan | None:
     """The plan, or None where the implementation refuses, which naming it must raise too."""
-    options |= LEAVE.get(name, {}) if options.get("dtype") != "float64" else {}
+    options |= PRECISION.get(name, {}) if options.get("dtype") != "float64" else {}
     sentence = implementations(op, x_shape, *args, **options)[name]
     if sentence is None:
         plan = kernels.plan(op, x_shape, *args, implementation=name, **options)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from cases import LEAVE
+from cases import PRECISION
 
 import kernels
 from kernels import implementations
@@ -51,9 +51,9 @@ def check(name: str, dtype: str, activation: Any = None, scaled: bool = False, p
     options: dict[str, Any] = {"padding": 1, "activation": activation, "pool": pool}
     if scaled:
         options |= {"scale": scale, "shift": shift}
-    if name in LEAVE and dtype != "float32":
+    if name in PRECISION and dtype != "float32":
         return
-    options |= LEAVE.get(name, {})
+    options |= PRECISION.get(name, {})
     if implementations("conv2d", x.shape, weight, bias, dtype=dtype, **options)[name] is not None:
         with pytest.raises(kernels.RefusedError):
             kernels.plan("conv2d", x.shape, weight, bias, dtype=dtype, implementation=name, **options)
