@@ -24,7 +24,7 @@ cpus = pytest.mark.parametrize("cpu", aarch64.CPUS)
 @cpus
 @pytest.mark.parametrize(("m", "n"), TILES)
 def test_gemm_tile(m: int, n: int, cpu: str) -> None:
-    loop = aarch64.hot(aarch64.assembly(gemm_tile._emit_packed, gemm_tile.GemmTile, gemm_tile._Moved, cpu=cpu, m=m, n=n, **LANES))
+    loop = aarch64.hot(aarch64.assembly(gemm_tile._emit_packed, gemm_tile.GemmTile, gemm_tile.Moved, cpu=cpu, m=m, n=n, **LANES))
     assert loop.multiply_adds == loop.by_element == gemm_tile.UNROLL * m * n
     assert loop.spills == loop.count("dup", "ld1r") == 0
     counted = gemm.neon_instructions(m, n)

@@ -13,9 +13,12 @@ from kernels.runtime import machine, system
 
 @pytest.fixture(autouse=True)
 def _anew() -> Any:
-    system.cache_bytes.cache_clear()
+    known = system.cache_bytes, system.physical_memory
+    for each in known:
+        each.cache_clear()
     yield
-    system.cache_bytes.cache_clear()
+    for each in known:
+        each.cache_clear()
 
 
 def test_here_it_is_what_the_machine_uses() -> None:
