@@ -29,7 +29,7 @@ Timer = Callable[[Callable[[], Any], int], "list[float]"]  # (run, rounds) -> se
 LEAST_ROUNDS, MOST_ROUNDS = 5, 50  # a median needs five; more than fifty tell less than another pass does
 WARM_S = 0.02  # calls before timing: threads wake, pages and caches fill
 HOPELESS = 100  # times the budget of a call: first calls may compile, a minute on a busy machine; beyond this the work itself is long
-SETTLE_S = 0.1  # after a contender: libgomp's workers spin for some milliseconds and slowed the next one by 2x where nobody waited
+SETTLE_S = 0.15  # before and after timing: OpenBLAS's workers, which compute what is expected, spin for 0.1 s, libgomp's for milliseconds
 
 
 class Clock:
@@ -150,6 +150,7 @@ class Bench:
         line = self.check(replace(line, error_bound=bound), prepared.answer(result), want)
         if line.status != "ok" or timer is None:
             return line
+        self.clock.sleep(SETTLE_S)
         with busy.processes(self.beside):
             estimate = self._warm(prepared, first_call_s)
             if estimate > self.budget.longest:

@@ -23,7 +23,7 @@ Array = np.ndarray
 OURS = "spectroconv"
 A_TURN, MOST = 0.05, 200  # seconds of calls of each runtime in a turn, and calls at most; one at least
 STARTS = 3  # new processes that load a model
-REST = 0.05  # seconds between runtimes, for threads that go on spinning
+REST = 0.1  # seconds between runtimes, for threads that go on spinning
 
 
 @dataclass(frozen=True)

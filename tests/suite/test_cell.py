@@ -110,7 +110,7 @@ def test_a_right_answer_is_timed_and_everything_has_its_column() -> None:
     assert line.error_of_sum is not None and 0 < line.error_of_sum < line.error and line.bounded_error == line.error_of_sum
     assert line.error_bound is not None and 4 * expected.EPSILON <= line.error_bound <= expected.tolerance(SMALL)
     assert (line.flops, line.bytes) == (SMALL.flops, SMALL.bytes)
-    assert clock.slept == [SETTLE_S]
+    assert clock.slept == [SETTLE_S, SETTLE_S], "before and after timing"
 
 
 @pytest.mark.parametrize(
