@@ -145,8 +145,9 @@ def _judge(slot, began, tasks):
     if gain >= -read_index(pool() + STALL_TICKS, 0):
         write_index(pool() + SAVED, saved + gain)
         return
-    doubled = min(2 * read_index(pool() + BACKOFF, 0), read_index(pool() + LONGEST, 0))
-    backoff = read_index(pool() + SHORTEST, 0) if saved > -8 * gain else doubled
+    longest = read_index(pool() + LONGEST, 0)
+    rare = saved > -8 * gain or now - read_index(pool() + ALONE, 0) > 4 * longest
+    backoff = read_index(pool() + SHORTEST, 0) if rare else min(2 * read_index(pool() + BACKOFF, 0), longest)
     probe = read_index(pool() + PROBE_TICKS, 0)
     write_index(pool() + ALONE, now + backoff)
     write_index(pool() + BACKOFF, backoff)
