@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import multimode
 
 from benchmarks.records import archive
-from benchmarks.records.results import Run
+from benchmarks.records.results import PEERS, Run
 from benchmarks.report import formats, own_files, tables
 from benchmarks.report.markers import between
 from benchmarks.report.pictures import ranking, style
@@ -30,14 +30,17 @@ KINDS = (
 
 
 def newest_core(folders: Iterable[Path]) -> Run | None:
-    """The newest run of the whole core preset; what stopped, ran chosen workloads or contenders or under a load does not count."""
+    """The newest run of the whole core preset; what stopped, ran chosen workloads or under a load does not count, nor what was run without
+    the choice of methods or without some peer."""
     for folder in sorted(folders, reverse=True):
         try:
             run = archive.load(folder)
         except (OSError, ValueError):
             continue
         words = {word.partition("=")[0] for word in run.command}
-        if run.preset == "core" and not run.stopped and not words & {"--workload", "--contender", "--layers", "--onnx", "--beside"}:
+        chosen = words & {"--workload", "--layers", "--onnx", "--beside"}
+        everybody = "--contender" not in words or {"auto", *PEERS} <= set(run.contenders())
+        if run.preset == "core" and not run.stopped and not chosen and everybody:
             return run
     return None
 

@@ -10,7 +10,7 @@ import fabricated_run as fabricated
 import pytest
 
 from benchmarks.records.archive import load
-from benchmarks.records.results import Run
+from benchmarks.records.results import PEERS, Run
 from benchmarks.report import readme
 from benchmarks.report.pictures import ranking
 
@@ -53,6 +53,12 @@ def test_readme_shows_the_newest_whole_core_run(tmp_path: Path) -> None:
     found = readme.newest_core(tmp_path.iterdir())
     assert found is not None and found.id == "2026-01-02"
     assert readme.newest_core([tmp_path / "2026-01-05"]) is None
+    cells = [fabricated.line(fabricated.WORKLOADS[0], name) for name in ("auto", *PEERS)]
+    for day, some in (("2026-01-07", cells), ("2026-01-08", cells[:-1])):  # one peer is missing
+        command = (*whole, "--contender", "auto", "--contender", "*")
+        fabricated.write(tmp_path / day, some, fabricated.header(id=day, preset="core", command=command))
+    found = readme.newest_core(tmp_path.iterdir())
+    assert found is not None and found.id == "2026-01-07"
 
 
 def test_every_layer_is_of_one_kind(run: Run) -> None:
