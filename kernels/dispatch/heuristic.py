@@ -36,6 +36,11 @@ class Choice:
         """The implementation's name, with its variant behind a colon."""
         return f"{self.implementation.name}:{self.variant}" if self.variant else self.implementation.name
 
+    @property
+    def seconds(self) -> float | None:
+        """What is expected of a call: as measured, or as estimated for one core; None where the implementation was named."""
+        return self.measured.seconds.get(self.name) if self.measured else self.estimates.get(self.name)
+
 
 def _named(problem: Problem, name: str, threads: int) -> Choice:
     """The implementation of that name, or its variant where a colon and one follow."""

@@ -68,8 +68,7 @@ class Plan:
     @property
     def seconds(self) -> float | None:
         """What the choice expects of a call: as measured, or as estimated for one core; None where the implementation was named."""
-        choice = self._descriptor.choice
-        return choice.measured.seconds.get(choice.name) if choice.measured else choice.estimates.get(choice.name)
+        return self._descriptor.choice.seconds
 
     @property
     def error_bound(self) -> float:

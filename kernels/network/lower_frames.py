@@ -95,8 +95,7 @@ def _folded(lowering: Lowering, node: Node, problem: Conv, found: Mirrored, colu
 
 def _seconds(problem: Conv, threads: int, times: float = 1.0) -> float | None:
     """What is estimated for a problem, if anything is, so many times."""
-    choice = choice_for(problem, "auto", threads)
-    seconds = choice.measured.seconds.get(choice.name) if choice.measured else choice.estimates.get(choice.name)
+    seconds = choice_for(problem, "auto", threads).seconds
     return None if seconds is None else times * seconds
 
 

@@ -18,7 +18,7 @@ from kernels.network.lowering import Lowering, lowers
 from kernels.network.operators.windows import window_request
 from kernels.network.plans import bind_plan, plan_of
 from kernels.network.views import Array, View
-from kernels.primitives.vector_matrix import PASSES, fits, vector_matrix
+from kernels.primitives.vector_matrix import PASSES, fits, pass_numbers, vector_matrix
 from kernels.primitives.vector_program import Operation
 from kernels.problem.conv import Conv, ConvTranspose, Problem, linear_problem
 from kernels.problem.operands import Operands
@@ -86,20 +86,18 @@ def adds(node: Node, threads: int) -> bool:
 def _added(lowering: Lowering, node: Node) -> bool:
     """A convolution whose output holds what is added to it, in its place where nobody needs that any more. Whether it became a step."""
     asked, value, settings = window_request(node, node.attributes["weight"], node.attributes["bias"]), node.inputs[1], lowering.settings
-    x, natural = lowering.view(node.x), tuple(range(len(node.x.lengths)))
+    x = lowering.view(node.x)
     assert value is not None and isinstance(asked.problem, Conv)
     other, problem = lowering.view(value), _whole(lowering, node, asked.problem)
-    method = choice_for(problem, "auto", settings.threads).implementation
+    choice = choice_for(problem, "auto", settings.threads)
+    method = choice.implementation
     if not x.contiguous() or not other.contiguous() or method.prepare_added is None:
         return False
     prepared = method.prepare_added(problem, settings.threads)
     if prepared is None:
         return False
-    apart = other.buffer is not x.buffer  # what tasks still read must not be written
-    if apart and lowering.spare(value) and lowering.home(node.y) is None and lowering.orders.get(node.y, natural) == natural:
-        y = lowering.views[node.y] = other
-    else:
-        y = lowering.new(node.y, natural, anywhere=False)
+    y = _over(lowering, node, value, other, x)
+    if y is not other:
         lowering.copy(node, other, y)
     dtype = np.dtype(problem.dtype)
     run = prepared.pack(Operands(*(None if each is None else np.ascontiguousarray(each, dtype) for each in asked.operands)))
@@ -109,13 +107,8 @@ def _added(lowering: Lowering, node: Node) -> bool:
         x, y = arrays[0].reshape(x_shape), arrays[2].reshape(y_shape)
         return lambda: run(x, y)
 
-    lowering.step(node, [x, y], [y], bind, f"{method.name}, added", _seconds(problem, settings.threads), own=prepared.workspace_bytes)
+    lowering.step(node, [x, y], [y], bind, f"{method.name}, added", choice.seconds, own=prepared.workspace_bytes)
     return True
-
-
-def _seconds(problem: Conv, threads: int) -> float | None:
-    choice = choice_for(problem, "auto", threads)
-    return choice.estimates.get(choice.name)
 
 
 @lowers("Linear")
@@ -159,17 +152,20 @@ def _added_to(lowering: Lowering, node: Node, rows: View) -> None:
     """Rows of a product that begin with what is added to them, in its place where nobody needs that any more."""
     value = node.inputs[1]
     assert value is not None
-    natural = tuple(range(len(node.y.lengths)))
     other = lowering.view(value)
     added = rows_of(other) or rows_of(lowering.ordered(node, other))
     assert added is not None, "rows in order are a matrix"
-    wanted = lowering.orders.get(node.y, natural)
-    apart = other.buffer is not rows.buffer  # what tasks still read must not be written
-    if apart and lowering.spare(value) and lowering.home(node.y) is None and other.contiguous() and wanted == natural:
-        y = lowering.views[node.y] = other
-    else:
-        y = lowering.new(node.y, natural, anywhere=False)
-    rows_step(lowering, node, rows, y, added)
+    rows_step(lowering, node, rows, _over(lowering, node, value, other, rows), added)
+
+
+def _over(lowering: Lowering, node: Node, value: Value, added: View, x: View) -> View:
+    """Where a node puts its output: over what is added to it where nobody needs that any more and it is not x, which tasks still read."""
+    natural = tuple(range(len(node.y.lengths)))
+    free = added.buffer is not x.buffer and lowering.spare(value) and lowering.home(node.y) is None
+    if free and added.contiguous() and lowering.orders.get(node.y, natural) == natural:
+        lowering.views[node.y] = added
+        return added
+    return lowering.new(node.y, natural, anywhere=False)
 
 
 def _then_added(lowering: Lowering, node: Node, lower: Callable[[Lowering, Node], None]) -> None:
@@ -183,8 +179,7 @@ def _then_added(lowering: Lowering, node: Node, lower: Callable[[Lowering, Node]
     reads = [lowering.view(product), lowering.view(value)]
     operations, activation = [Operation("add", 2, (0, 1))], node.attributes.get("activation")
     if activation:
-        p, q = (0.0, 6.0) if activation[0] == "relu6" else (activation[1], 0.0)
-        operations.append(Operation(PASSES[activation[0]], 3, (2,), p, q))
+        operations.append(Operation(PASSES[activation[0]], 3, (2,), *pass_numbers(*activation)))
     y = lowering.new(node.y, reads[0].order())
     lowering.program(node, node.y.kind, reads, [(operations[-1].to, y)], operations, f"{len(operations)} vector passes")
 

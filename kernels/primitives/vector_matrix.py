@@ -28,13 +28,18 @@ PASSES = {"relu": "relu", "leaky_relu": "leaky_relu", "elu": "elu", "gelu": "gel
           "hardswish": "hardswish"}  # fmt: skip
 
 
+def pass_numbers(name: str, slope: float) -> tuple[float, float]:
+    """The two numbers that the pass of an activation takes."""
+    return (0.0, 6.0) if name == "relu6" else (slope, 0.0)
+
+
 def following(activation: tuple[str, float] | None, lanes: int, itemsize: int) -> dict[str, int]:
     """Fields of a record that say which pass applies an activation: its address (0: none), its form, the bits of its two numbers."""
     if not activation:
         return {"activation": 0, "activation_form": 0, "p": bits(0.0), "q": bits(0.0)}
     name, slope = activation
     address, form = line(PASSES[name], lanes, itemsize)
-    p, q = (0.0, 6.0) if name == "relu6" else (slope, 0.0)
+    p, q = pass_numbers(name, slope)
     return {"activation": address, "activation_form": form, "p": bits(p), "q": bits(q)}
 
 

@@ -97,6 +97,20 @@ def test_others_stay() -> None:
         assert ("layer norm by rows" in said) == (gamma == (7, 40)) and "vector pass" in said
 
 
+@pytest.mark.parametrize("root", ["Sqrt", "Pow"])
+def test_a_mean_over_no_axes_is_no_norm(root: str) -> None:
+    graph = Graph()
+    x = graph.input("x", SHAPE)
+    nothing = graph.constant(np.zeros(0, np.int64))
+    kept = graph.node("ReduceMean", graph.node("Mul", x, x), nothing, keepdims=1, noop_with_empty_axes=1)
+    squares = graph.node("Add", kept, number(graph, 1e-5))
+    if root == "Sqrt":
+        y = graph.node("Div", x, graph.node("Sqrt", squares))
+    else:
+        y = graph.node("Mul", x, graph.node("Pow", squares, number(graph, -0.5)))
+    assert "norm by rows" not in check(graph, y)
+
+
 def test_what_is_read_elsewhere_too() -> None:
     graph = Graph()
     x = graph.input("x", SHAPE)

@@ -19,7 +19,7 @@ from kernels.cost.calibration import calibration, threads_for
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.estimate import estimate
-from kernels.methods.lowered import transposed_overlap
+from kernels.methods.lowered import phase_sums, transposed_overlap
 from kernels.methods.lowered.transposed_overlap import Overlap
 from kernels.methods.lowered.transposed_phases import SubProblem, sub_problems
 from kernels.primitives import elementwise as epilogue
@@ -283,7 +283,7 @@ def lowered(engine: str) -> Implementation:
 
     def adding(problem: ConvTranspose) -> float:
         found = overlapping(problem, engine)
-        return transposed_overlap.overlap_cycles(problem, found) if found else 0.0
+        return phase_sums.cycles(problem, summed=found.summed) if found else 0.0
 
     def fuses(problem: ConvTranspose) -> bool:
         if overlapping(problem, engine):

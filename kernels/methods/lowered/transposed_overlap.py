@@ -67,18 +67,13 @@ def _products(problem: ConvTranspose, summed: bool) -> Overlap | None:
     return Overlap(conv, images, summed)
 
 
-def overlap_cycles(problem: ConvTranspose, found: Overlap) -> float:
-    """Cycles of one core to add what overlaps, of all images."""
-    return cycles(problem, summed=found.summed)
-
-
 def estimated(problem: ConvTranspose, engine: str, found: Overlap) -> float | None:
     """Seconds of one core with this engine; None where it has no estimate."""
     one = estimate(found.conv, registry.get(found.conv, engine))
     if one is None:
         return None
     products = math.prod(found.conv.conv_shape) * problem.itemsize
-    return -(-problem.n // found.images) * (one + products / calibration().bandwidth / 4) + seconds(overlap_cycles(problem, found))
+    return -(-problem.n // found.images) * (one + products / calibration().bandwidth / 4) + seconds(cycles(problem, summed=found.summed))
 
 
 def best(problem: ConvTranspose, engine: str, instead: float) -> Overlap | None:
@@ -95,7 +90,7 @@ def best(problem: ConvTranspose, engine: str, instead: float) -> Overlap | None:
 def prepare(problem: ConvTranspose, found: Overlap, products: Prepared, operands_of: Any, threads: int) -> Prepared:
     """Products into scratch, then every row of sums. operands_of(operands): those of the products."""
     some = dataclasses.replace(problem, n=found.images)
-    used = threads_for(overlap_cycles(some, found), threads)
+    used = threads_for(cycles(some, summed=found.summed), threads)
     rows = rows_of(some, used, weighted=False, summed=found.summed)
     scratch = Scratch(math.prod(found.conv.conv_shape) * problem.itemsize)
     launch = sum_rows.ready(0, 0, 0, 0, 0, rows.record)

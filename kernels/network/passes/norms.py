@@ -6,6 +6,7 @@ Exporters write (x - m) / sqrt(mean((x - m)^2) + eps) operator by operator, and 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,14 +49,13 @@ def _moments(graph: Graph) -> int:
     made: dict[Node, Node] = {}  # roots to what stands in their place
     new: dict[Value, Value] = {}
     for node in graph.nodes:
-        found = _found(sweep, node) if node.op == "Sqrt" else None
-        if found is None or node.y in handed or not all(_divides(each, node.y) for each in readers.get(node.y, [])):
+        found = deviation(sweep, node) if node.op == "Sqrt" else None
+        if found is None or found.mean is None or node.y in handed or not all(_divides(each, node.y) for each in readers.get(node.y, [])):
             continue
-        x, mean, axes, epsilon = found
         values = [Value(f"{node.y.name}.{name}", node.y.shape, node.y.dtype) for name in ("mean", "scale")]
-        attributes = {"axes": axes, "epsilon": epsilon, "factors": None, "shape": node.y.lengths}
-        made[node] = Node("Moments", [x], values, attributes, node.name)
-        new[mean] = values[0]
+        attributes = {"axes": list(found.axes), "epsilon": found.epsilon, "factors": None, "shape": node.y.lengths}
+        made[node] = Node("Moments", [found.x], values, attributes, node.name)
+        new[found.mean] = values[0]
         for each in readers.get(node.y, []):
             each.op, each.inputs[each.inputs.index(node.y)] = ("Mul" if each.op == "Div" else "Identity"), values[1]
     if made:
@@ -73,13 +73,22 @@ def _divides(node: Node, value: Value) -> bool:
     return node.op == "Div" and node.inputs[1] is value and node.inputs[0] is not value and node.x.kind == value.kind
 
 
-def _found(sweep: Sweep, root: Node) -> tuple[Value, Value, list[int], float] | None:
-    """(x, its mean, axes, epsilon) of a root that is a deviation."""
+class Deviation(NamedTuple):
+    """A standard deviation of x along axes: its mean (None: distances are from zero), the distances from it, epsilon."""
+
+    x: Value
+    axes: tuple[int, ...]
+    mean: Value | None
+    distances: Value
+    epsilon: float
+
+
+def deviation(sweep: Sweep, root: Node) -> Deviation | None:
+    """What a root is the deviation of, or 1 over it."""
     variance, epsilon = sweep.maker(root.x), 0.0
     if variance is not None and variance.op == "Add" and len(variance.inputs) == 2:
         for i in (0, 1):
-            number = scalar(variance.inputs[i])
-            if number is not None and variance.inputs[1 - i] is not None:
+            if (number := scalar(variance.inputs[i])) is not None:
                 epsilon, variance = number, sweep.maker(variance.inputs[1 - i])
                 break
     square = sweep.maker(variance.x) if variance is not None and averages(variance) else None
@@ -87,16 +96,14 @@ def _found(sweep: Sweep, root: Node) -> tuple[Value, Value, list[int], float] | 
         return None
     if not (square.op == "Pow" and scalar(square.inputs[1]) == 2.0) and not (square.op == "Mul" and square.x is square.inputs[1]):
         return None
-    difference = sweep.maker(square.x)
-    if difference is None or difference.op != "Sub":
-        return None
-    mean = sweep.maker(difference.inputs[1])
-    if mean is None or not averages(mean) or mean.x is not difference.x or reduced_axes(mean) != reduced_axes(variance):
-        return None
-    return mean.x, mean.y, list(reduced_axes(mean)), epsilon
+    axes, difference = reduced_axes(variance), sweep.maker(square.x)
+    mean = sweep.maker(difference.inputs[1]) if difference is not None and difference.op == "Sub" else None
+    if mean is not None and difference is not None and averages(mean) and mean.x is difference.x and reduced_axes(mean) == axes:
+        return Deviation(mean.x, axes, mean.y, square.x, epsilon)
+    return Deviation(square.x, axes, None, square.x, epsilon)
 
 
 def averages(node: Node) -> bool:
-    """Whether a node is a mean of floats that keeps its axes."""
-    kept = bool(node.attributes.get("keepdims", 1))
-    return node.op == "ReduceMean" and kept and node.x.kind in (np.float32, np.float64) and math.prod(node.x.lengths) > 0
+    """Whether a node is a mean of floats, over axes that it keeps."""
+    kept = bool(node.attributes.get("keepdims", 1)) and node.op == "ReduceMean"
+    return kept and node.x.kind in (np.float32, np.float64) and math.prod(node.x.lengths) > 0 and bool(reduced_axes(node))

@@ -7,28 +7,16 @@ x * s + (beta - m * s) with s = gamma / sqrt(mean((x - m)^2) + eps). An RMS norm
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
 from kernels.network.chains import scalar
 from kernels.network.graph import Graph, Node, Value
-from kernels.network.operators.reducing import reduced_axes
 from kernels.network.passes.decompose import row_axes
-from kernels.network.passes.norms import averages
+from kernels.network.passes.norms import Deviation, deviation
 from kernels.network.passes.sweep import Sweep
 
 Array = np.ndarray
-
-
-class Spread(NamedTuple):
-    """A deviation of x along its last axes: where they begin, its mean (None: distances are from zero), the distances, epsilon."""
-
-    x: Value
-    axis: int
-    mean: Value | None
-    distances: Value
-    epsilon: float
 
 
 def row_norms(graph: Graph) -> int:
@@ -51,8 +39,8 @@ class _Finder:
 
     def deviation(self, root: Node) -> None:
         """Make a norm of everything that a root divides."""
-        spread = _spread(self.sweep, root)
-        if spread is None:
+        spread = deviation(self.sweep, root)
+        if spread is None or spread.axes != tuple(range(spread.axes[0], len(spread.x.lengths))):
             return
         for node in list(self.readers.get(root.y, ())):
             if root.op == "Sqrt" and node.op == "Div" and node.inputs[1] is root.y and node.x is spread.distances:
@@ -62,7 +50,7 @@ class _Finder:
         if root.op == "Pow":
             self._inverse(spread, root.y)
 
-    def _inverse(self, spread: Spread, inverse: Value, gamma: Array | None = None) -> None:
+    def _inverse(self, spread: Deviation, inverse: Value, gamma: Array | None = None) -> None:
         """What 1 / deviation, maybe times gamma already, multiplies."""
         for node, other in self._products(inverse):
             numbers = _along(other, spread)
@@ -73,7 +61,7 @@ class _Finder:
             elif other is spread.x and spread.mean is not None:
                 self._shifted(spread, node, inverse, gamma)
 
-    def _shifted(self, spread: Spread, product: Node, scale: Value, gamma: Array | None) -> None:
+    def _shifted(self, spread: Deviation, product: Node, scale: Value, gamma: Array | None) -> None:
         """x * s + (beta - m * s)."""
         for node in self._sums(product.y):
             other = _other(node, product.y)
@@ -86,7 +74,7 @@ class _Finder:
             if {*product_of_mean.inputs} == {spread.mean, scale} and node.op == "Add":
                 self._write(spread, node, gamma, beta)
 
-    def _norm(self, spread: Spread, normal: Node, gamma: Array | None) -> None:
+    def _norm(self, spread: Deviation, normal: Node, gamma: Array | None) -> None:
         """The node that gives normal numbers, and what multiplies and adds numbers to them behind it."""
         last, beta = normal, None
         if gamma is None and (found := self._only(last.y, "Mul")) is not None:
@@ -97,9 +85,9 @@ class _Finder:
             last = last if beta is None else found
         self._write(spread, last, gamma, beta)
 
-    def _write(self, spread: Spread, node: Node, gamma: Array | None, beta: Array | None) -> None:
+    def _write(self, spread: Deviation, node: Node, gamma: Array | None, beta: Array | None) -> None:
         """The node becomes the norm where that is done row by row."""
-        shape = spread.x.lengths[spread.axis :]
+        shape = spread.x.lengths[spread.axes[0] :]
         factors = np.ones(shape, spread.x.kind) if gamma is None else gamma
         inputs: list[Value | None] = [spread.x, self.graph.constant(factors)]
         op = "RMSNormalization" if spread.mean is None else "LayerNormalization"
@@ -107,7 +95,7 @@ class _Finder:
             inputs.append(self.graph.constant(beta))
         elif beta is not None:
             return
-        attributes = {"axis": spread.axis, "epsilon": spread.epsilon}
+        attributes = {"axis": spread.axes[0], "epsilon": spread.epsilon}
         if node.y.shape != spread.x.shape or row_axes(Node(op, inputs, node.outputs, attributes)) is None:
             return
         node.op, node.inputs, node.attributes = op, inputs, attributes
@@ -133,9 +121,9 @@ def _other(node: Node, value: Value | None) -> Value | None:
     return None if a is b else b if a is value else a
 
 
-def _along(value: Value | None, spread: Spread) -> Array | None:
+def _along(value: Value | None, spread: Deviation) -> Array | None:
     """A constant as numbers of a row."""
-    shape = spread.x.lengths[spread.axis :]
+    shape = spread.x.lengths[spread.axes[0] :]
     if value is None or value.data is None or value.kind != spread.x.kind:
         return None
     if value.data.size == 1:
@@ -144,26 +132,3 @@ def _along(value: Value | None, spread: Spread) -> Array | None:
     if any(n != 1 for n in before) or len(value.lengths) > len(spread.x.lengths):
         return None
     return None if own != shape[len(shape) - len(own) :] or len(own) < len(shape) else value.data.reshape(shape)
-
-
-def _spread(sweep: Sweep, root: Node) -> Spread | None:
-    """What a root is the deviation of, or 1 over it."""
-    variance, epsilon = sweep.maker(root.x), 0.0
-    if variance is not None and variance.op == "Add" and len(variance.inputs) == 2:
-        for i in (0, 1):
-            if (number := scalar(variance.inputs[i])) is not None:
-                epsilon, variance = number, sweep.maker(variance.inputs[1 - i])
-                break
-    square = sweep.maker(variance.x) if variance is not None and averages(variance) else None
-    if variance is None or square is None or root.x.lengths != variance.y.lengths:
-        return None
-    if not (square.op == "Pow" and scalar(square.inputs[1]) == 2.0) and not (square.op == "Mul" and square.x is square.inputs[1]):
-        return None
-    axes, rank = reduced_axes(variance), len(square.x.lengths)
-    if axes != tuple(range(rank - len(axes), rank)):
-        return None
-    difference = sweep.maker(square.x)
-    mean = sweep.maker(difference.inputs[1]) if difference is not None and difference.op == "Sub" else None
-    if mean is not None and difference is not None and averages(mean) and mean.x is difference.x and reduced_axes(mean) == axes:
-        return Spread(mean.x, axes[0], mean.y, square.x, epsilon)
-    return Spread(square.x, axes[0], None, square.x, epsilon)
