@@ -223,6 +223,10 @@ def _fixed(model: Any, inputs: dict[str, Sequence[int]]) -> Any:
     given = {value.name: value for value in model.graph.input if value.name not in weights}
     if unknown := set(inputs) - set(given):
         raise ProblemError(f"the model has no input {min(unknown)!r}; it has {', '.join(given)}")
+    for value in [*model.graph.input, *model.graph.value_info, *model.graph.output]:
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_value < 0:  # how some exporters write a free axis
+                axis.ClearField("dim_value")
     for name, value in given.items():
         shape = value.type.tensor_type.shape
         if name in inputs:

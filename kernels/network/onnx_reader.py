@@ -48,6 +48,11 @@ def opened(model: Any) -> Any:
         raise ProblemError(f"load: {str(model)[:200] if isinstance(model, str | Path) else 'model'} is no ONNX model: {error}") from error
 
 
+def _length(axis: Any) -> int | str | None:
+    """The length of an axis, or the name of a free one; some exporters write a free one as -1."""
+    return axis.dim_value if axis.HasField("dim_value") and axis.dim_value >= 0 else axis.dim_param or None
+
+
 class Reader:
     """Reads one model; `computed` is the dtype that its float32 and float16 numbers become."""
 
@@ -88,7 +93,7 @@ class Reader:
         for each in proto.input:
             if each.name not in initial:
                 tensor = each.type.tensor_type
-                lengths = [axis.dim_value if axis.HasField("dim_value") else axis.dim_param or None for axis in tensor.shape.dim]
+                lengths = [_length(axis) for axis in tensor.shape.dim]
                 shape = lengths if tensor.HasField("shape") else None
                 known[each.name] = graph.input(each.name, shape, self.dtype(tensor.elem_type))
         for node in proto.node:

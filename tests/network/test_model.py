@@ -62,6 +62,17 @@ def test_paths_bytes_and_protos_and_free_axes(tmp_path: Path) -> None:
     assert "Conv" in models[0].explain() and models[0].workspace_bytes > 0
 
 
+def test_axes_of_length_minus_one_are_free() -> None:
+    """As some exporters write them, and onnxruntime reads them."""
+    proto = small_net()
+    for axis in (proto.graph.input[0].type.tensor_type.shape.dim[0], proto.graph.input[0].type.tensor_type.shape.dim[3]):
+        axis.dim_value = -1
+    model = kernels.load(proto)
+    assert model.inputs == [("x", np.float32, (None, 2, 8, None))]
+    x = np.random.default_rng(1).standard_normal((2, 2, 8, 10)).astype(np.float32)
+    np.testing.assert_array_equal(model(x), kernels.load(small_net())(x))
+
+
 def test_check_sets_a_model_against_onnxruntime() -> None:
     pytest.importorskip("onnxruntime")
     assert kernels.load(small_net()).check(np.random.default_rng(1).standard_normal((2, 2, 8, 10)).astype(np.float32)) < 1e-5

@@ -107,9 +107,10 @@ def test_an_onnx_model(tmp_path: Path) -> None:
     ]
 
 
-def test_a_free_batch_is_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("free", ["n", -1])
+def test_a_free_batch_is_one(tmp_path: Path, free: str | int) -> None:
     node = pytest.importorskip("onnx").helper.make_node
-    path = model(tmp_path / "m.onnx", [node("Conv", ["x", "w"], ["y"])], ("n", 2, 50), {"w": (3, 2, 5)})
+    path = model(tmp_path / "m.onnx", [node("Conv", ["x", "w"], ["y"])], (free, 2, 50), {"w": (3, 2, 5)})
     (layer,) = from_onnx(path)
     assert layer.problem == parse("conv1d n1 c2 1x50 -> c3 k1x5 s1x1 p0+0x0+0 d1x1 g1 float32")
 
