@@ -19,7 +19,8 @@ def explain(program: Program, threads: int, taken: Sequence[float] | None = None
         seconds = "" if step.seconds is None else f"{1e3 * step.seconds:.3g} ms"
         measured = [] if taken is None else [f"took {1e3 * taken[i]:.3g} ms", f"{taken[i] / (sum(taken) or 1):.1%}"]
         place = _place(program, step.writes[0])
-        rows.append((str(i), _short(operators(step), 48), shape, step.method, seconds, *measured, place, _short(node.label, 40)))
+        method = f"{step.method}, in one branch" if program.when[step] else step.method
+        rows.append((str(i), _short(operators(step), 48), shape, method, seconds, *measured, place, _short(node.label, 40)))
     widths = [max(map(len, column)) for column in zip(*rows)] if rows else []
     head = f"{len(rows)} steps, {threads} thread{'s' * (threads > 1)}, arena {program.arena_bytes:,} bytes (apart: {program.apart_bytes:,})"
     lines = ["  ".join(field.ljust(width) for field, width in zip(row, widths)).rstrip() for row in rows]

@@ -1,4 +1,4 @@
-"""Joins and paddings: what is not written in place already is copied there."""
+"""Joins, paddings and choices: what is not written in place already is copied there."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def _concat(lowering: Lowering, node: Node) -> None:
         if view != part:
             lowering.copy(node, view, part)
         start += value.lengths[axis]
+
+
+@lowers("Choose")
+def _choose(lowering: Lowering, node: Node) -> None:
+    condition, *results = (lowering.view(value) for value in node.inputs if value is not None)
+    y = lowering.new(node.y)
+    for taken, result in zip((True, False), results):
+        lowering.when = condition, taken
+        lowering.copy(node, result, y)
+    lowering.when = None
 
 
 @lowers("Pad")

@@ -37,6 +37,7 @@ class Step:
     seconds: float | None = None
     scratch: int = 0  # bytes of the scratch that all steps share
     own_scratch: int = 0  # bytes that its method holds itself
+    when: tuple[View, bool] | None = None  # a condition, and what it must be for the step to run
 
 
 Lower = Callable[["Lowering", Node], None]
@@ -73,6 +74,7 @@ class Lowering:
         self._homes = self._at_home()
         self._last = self._last_readers()
         self.place = 0  # of the node that is lowered now
+        self.when: tuple[View, bool] | None = None  # of the steps that are appended now
         for value in graph.inputs:
             buffer = Buffer(_bytes(value), "input", value.name)
             self.views[value] = fresh(buffer, value.lengths, value.kind)
@@ -159,7 +161,7 @@ class Lowering:
              scratch: int = 0, own: int = 0) -> None:  # fmt: skip
         """Append a step; one that has nothing to write is left out."""
         if all(view.size for view in writes):
-            self.steps.append(Step(node, tuple(reads), tuple(writes), bind, method, seconds, scratch, own))
+            self.steps.append(Step(node, tuple(reads), tuple(writes), bind, method, seconds, scratch, own, self.when))
 
     def program(self, node: Node, dtype: np.dtype, reads: Sequence[View], writes: Sequence[tuple[int, View]],
                 operations: Sequence[Operation], method: str = "vector passes") -> None:  # fmt: skip

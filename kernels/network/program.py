@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kernels.network.arena import offsets
+from kernels.network.branches import Item, When, needed
 from kernels.network.lowering import Lowering, Step
 from kernels.network.views import Buffer, fresh
 from kernels.runtime.scratch import aligned, whole
@@ -52,6 +53,7 @@ class Program:
         self.steps: list[Step] = lowering.steps
         self.inputs = {value.name: lowering.views[value] for value in graph.inputs}
         self.outputs = {name: fresh(lowering.outputs[name], value.lengths, value.kind) for name, value in graph.outputs.items()}
+        self.when = self._when()
         self.signature = [(name, view.shape, view.dtype) for name, view in self.inputs.items()]
         self.copied_inputs = {name: view for name, view in self.inputs.items() if view.buffer.nbytes <= SMALL}
         self.copied_outputs = {name: view for name, view in self.outputs.items() if view.buffer.nbytes <= SMALL}
@@ -72,7 +74,7 @@ class Program:
         first: dict[Buffer, int] = {}
         last: dict[Buffer, int] = {}
         for i, step in enumerate(self.steps):
-            for view in (*step.reads, *step.writes):
+            for view in (*step.reads, *step.writes, *(condition for condition, _ in self.when[step])):
                 first.setdefault(view.buffer, i)
                 last[view.buffer] = i
         for view in self.inputs.values():
@@ -83,10 +85,22 @@ class Program:
             last[view.buffer] = len(self.steps)
         return first, last
 
+    def _when(self) -> dict[Step, When]:
+        """The conditions under which each step runs, as views."""
+        conditions = {step.when[0].buffer: step.when[0] for step in self.steps if step.when}
+        items = []
+        for step in self.steps:
+            when = frozenset() if step.when is None else frozenset({(step.when[0].buffer, step.when[1])})
+            items.append(Item([view.buffer for view in step.reads], [view.buffer for view in step.writes], when))
+        found = needed(items, {view.buffer for view in self.outputs.values()})
+        return {step: frozenset((conditions[buffer], taken) for buffer, taken in when) for step, when in zip(self.steps, found)}
+
     def bound(self, step: Step, ready: _Ready, more: dict[Buffer, Array] | None = None) -> Callable[[], Any]:
         """What runs a step in a block of memory; `more`: where the caller's arrays are."""
         bases = ready.bases if more is None else {**ready.bases, **more}
-        return step.bind([view.of(bases[view.buffer]) for view in (*step.reads, *step.writes)], ready.scratch)
+        run = step.bind([view.of(bases[view.buffer]) for view in (*step.reads, *step.writes)], ready.scratch)
+        flags = [(memoryview(view.of(bases[view.buffer]).reshape(-1)), taken) for view, taken in self.when[step]]  # type: ignore[attr-defined]
+        return (lambda: run() if all(flag[0] == taken for flag, taken in flags) else None) if flags else run
 
     def _taken(self, given: dict[str, Array]) -> _Ready:
         """A block of memory that nobody else uses, small inputs copied there."""

@@ -25,6 +25,11 @@ def _infer_bool(node: Node) -> list[Meta]:
     return [(_infer(node)[0][0], BOOL)]
 
 
+def _infer_choose(node: Node) -> list[Meta]:
+    assert node.inputs[1] is not None
+    return [(node.inputs[1].lengths, node.inputs[1].kind)]
+
+
 def _infer_cast(node: Node) -> list[Meta]:
     dtype = np.dtype(node.attributes["to"]) if node.op == "Cast" else node.inputs[1].kind  # type: ignore[union-attr]
     return [(node.x.lengths, dtype)]
@@ -127,6 +132,12 @@ def _shift(node: Node, a: Array, b: Array) -> Any:
 @operator("Where", infer=_infer, elementwise=True)
 def _where(node: Node, condition: Array, a: Array, b: Array) -> Any:
     return np.where(condition, a, b)
+
+
+@operator("Choose", infer=_infer_choose)
+def _choose(node: Node, condition: Array, a: Array, b: Array) -> Any:
+    """Not ONNX's, but what is left of an If: of two results of one shape the one that its condition takes."""
+    return a if np.ravel(condition)[0] else b
 
 
 @operator("Cast", "CastLike", infer=_infer_cast, elementwise=True)

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
+from kernels.network.branches import branches
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.passes.affine import channel_axis, channels
 
@@ -19,11 +20,11 @@ MOST = 1024  # output channels together: wider layers fill the machine by themse
 def join_siblings(graph: Graph) -> int:
     """How many layers were joined to others."""
     groups: dict[Hashable, list[Node]] = {}
-    readers = graph.readers()
+    readers, when = graph.readers(), branches(graph)
     for node in graph.nodes:
         key = None if _summed(readers.get(node.y, [])) else _key(node)
         if key is not None:
-            groups.setdefault(key, []).append(node)
+            groups.setdefault((key, when.get(node)), []).append(node)
     changed = 0
     parts: dict[Node, list[Node]] = {}
     for group in groups.values():

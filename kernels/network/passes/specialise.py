@@ -2,8 +2,8 @@
 
 One walk in order of computation. What exporters leave of shape arithmetic folds away because lengths are numbers here: Shape of a value
 whose shape is known is a constant, and so is all that follows from it; If with a constant condition becomes the branch taken, any other
-both branches and a choice. Nodes that change nothing (a reshape to the shape that is there, a cast to the dtype that is there) leave.
-Branches are walked with a stack of our own: no depth ends in a RecursionError.
+both branches and a Choose, of which a call computes one (`branches`). Nodes that change nothing (a reshape to the shape that is there, a
+cast to the dtype that is there) leave. Branches are walked with a stack of our own: no depth ends in a RecursionError.
 """
 
 from __future__ import annotations
@@ -122,12 +122,10 @@ class _Walk:
         return [_Frame(iter(branch.nodes), done)]
 
     def _both(self, node: Node) -> list[_Frame]:
-        """Where the condition depends on the input both branches are computed, which change nothing but their results, and one is taken."""
+        """Where the condition depends on the input both branches are there, which change nothing but their results, and one is chosen."""
         branches: list[Graph] = [node.attributes["then_branch"], node.attributes["else_branch"]]
 
         def done() -> None:
-            condition = Value(f"{node.x.name}.0", (), np.dtype(bool))
-            self.new.nodes.append(Node("Reshape", [self._of(node.x), self.new.constant([], np.int64)], [condition], {}, node.name))
             for value, *results in zip(node.outputs, *(branch.outputs.values() for branch in branches)):
                 if any(result in self.tainted for result in results):
                     self.tainted.add(value)
@@ -137,7 +135,7 @@ class _Walk:
                     self._refuse(node, f"its condition depends on the input and its branches give {one.shape} and {other.shape}")
                     return
                 self.known[value] = Value(value.name, one.shape, one.dtype)
-                self.new.nodes.append(Node("Where", [condition, one, other], [self.known[value]], {}, node.name))
+                self.new.nodes.append(Node("Choose", [self._of(node.x), one, other], [self.known[value]], {}, node.name))
 
         return [_Frame(iter(()), done), *(_Frame(iter(branch.nodes), lambda: None) for branch in branches)]
 
