@@ -99,8 +99,9 @@ class Program:
         """What runs a step in a block of memory; `more`: where the caller's arrays are."""
         bases = ready.bases if more is None else {**ready.bases, **more}
         run = step.bind([view.of(bases[view.buffer]) for view in (*step.reads, *step.writes)], ready.scratch)
-        flags = [(memoryview(view.of(bases[view.buffer]).reshape(-1)), taken) for view, taken in self.when[step]]  # type: ignore[attr-defined]
-        return (lambda: run() if all(flag[0] == taken for flag, taken in flags) else None) if flags else run
+        for view, taken in self.when[step]:
+            run = _only(run, memoryview(view.of(bases[view.buffer]).reshape(-1)), taken)  # type: ignore[attr-defined]
+        return run
 
     def _taken(self, given: dict[str, Array]) -> _Ready:
         """A block of memory that nobody else uses, small inputs copied there."""
@@ -155,3 +156,8 @@ class Program:
             results[name] = array.copy()
         self._ready.append(ready)
         return {name: results[name] for name in self.outputs}
+
+
+def _only(run: Callable[[], Any], flag: memoryview, taken: bool) -> Callable[[], Any]:
+    """Runs only where the flag is as it must be."""
+    return lambda: run() if flag[0] is taken else None
