@@ -14,7 +14,7 @@ import numpy as np
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.operators.registry import OPERATORS
 
-FEW = 8  # numbers of rows that are taken apart: operations on whole lines of them cost less than a call a row
+FEW = 8  # more rows than these of no more numbers than these are taken apart: operations on whole lines cost less than a call a row
 LONGEST = 4096  # numbers of a layer norm's row: sums of more are those of pieces, which moments take
 
 
@@ -89,8 +89,8 @@ def row_axes(node: Node) -> tuple[int, ...] | None:
     x, rank = node.x, len(node.x.lengths)
     axis = int(node.attributes.get("axis", -1)) % max(rank, 1)
     axes = tuple(range(axis, rank))
-    length = math.prod(x.lengths[axis:])
-    if x.kind not in (np.float32, np.float64) or len(node.outputs) != 1 or length <= FEW or not math.prod(x.lengths):
+    rows, length = math.prod(x.lengths[:axis]), math.prod(x.lengths[axis:])
+    if x.kind not in (np.float32, np.float64) or len(node.outputs) != 1 or not rows * length or length <= FEW < rows:
         return None
     if node.op == "Softmax":
         return axes if axis == rank - 1 or node.attributes.get("flattened") else None
