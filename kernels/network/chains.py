@@ -27,7 +27,7 @@ _BINARY = {
     "Xor": "xor",
 }  # fmt: skip
 _OTHER = {"Reciprocal", "HardSwish", "Softplus", "Softsign", "Mish", "Gelu", "Clip", "PRelu", "Where", "Pow", "Cast", "CastLike",
-          "Identity"}  # fmt: skip
+          "Identity", "Neg"}  # fmt: skip
 KNOWN = {*_PLAIN, *_SLOPED, *_BINARY, *_OTHER}
 
 
@@ -223,6 +223,7 @@ _SPECIAL: dict[str, Callable[[Chain, Node], Any]] = {
                                           chain.slot(node.x)),
     "Clip": _clip, "PRelu": lambda chain, node: chain._do("prelu", chain.slot(node.x), chain.slot(node.inputs[1])),  # type: ignore[arg-type]
     "Where": _where, "Pow": _pow, "Cast": _cast, "CastLike": _cast, "Identity": lambda chain, node: chain.slot(node.x),
+    "Neg": lambda chain, node: chain._do("affine", chain.slot(node.x), p=-1.0, q=-0.0),  # -0.0 keeps the sign of zeros
 }  # fmt: skip
 
 

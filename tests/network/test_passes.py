@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kernels.network.graph import Graph, Node, Value
+from kernels.network.model import Model
 from kernels.network.passes.accuracy import accurate_layers
 from kernels.network.passes.activations import named_activations
 from kernels.network.passes.affine import batch_norms, into_weights
@@ -192,6 +193,16 @@ def test_joins_of_joins() -> None:
     built = Built(lambda g, x: g.node("Concat", g.node("Concat", x, x, axis=-1), x, axis=3))
     assert flatten_joins(built.graph) == 1 and built.ops == ["Concat"] and len(built.graph.nodes[0].inputs) == 3
     built.unchanged()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_negative_of_zero_keeps_its_sign_in_a_chain(dtype: type) -> None:
+    graph = Graph()
+    graph.output("y", graph.node("Neg", graph.input("x", (5,), dtype)))
+    model, x = Model(graph), np.array([0.0, -0.0, 2.5, np.inf, np.nan], dtype)
+    np.testing.assert_array_equal(np.signbit(model(x)[:4]), np.signbit(-x[:4]))
+    np.testing.assert_array_equal(model(x), -x)
+    assert "vector pass" in model.explain()
 
 
 def test_chains_wait_for_no_chain_that_waits_for_them() -> None:
