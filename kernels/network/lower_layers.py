@@ -14,6 +14,7 @@ from kernels.dispatch.choices import choice_for
 from kernels.network.graph import Node, Value
 from kernels.network.lower_frames import as_frames
 from kernels.network.lower_products import convolution_as_rows, rows_of, rows_step, takes_rows
+from kernels.network.lower_spectra import as_spectra
 from kernels.network.lowering import Lowering, lowers
 from kernels.network.operators.windows import window_request
 from kernels.network.plans import bind_plan, plan_of
@@ -59,7 +60,9 @@ def _window(lowering: Lowering, node: Node) -> None:
         y = lowering.new(node.y, last, anywhere=False)
         reads, writes = [x.transposed(last)], [y.transposed(last)]
     else:
-        if isinstance(problem, Conv) and as_frames(lowering, node, problem, x, asked.operands):
+        if isinstance(problem, Conv) and (
+            as_spectra(lowering, node, problem, x, asked.operands) or as_frames(lowering, node, problem, x, asked.operands)
+        ):
             return
         x = lowering.ordered(node, x)
         x_shape, y_shape = problem.x_shape, problem.out_shape

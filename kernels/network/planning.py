@@ -16,6 +16,7 @@ from kernels.network import (  # noqa: F401  they register what they lower
     lower_reductions,
     lower_resizing,
     lower_rows,
+    lower_spectra,
     lower_views,
 )
 from kernels.network.graph import Graph

@@ -53,12 +53,13 @@ def test_other_rows_stay_as_they_are() -> None:
     np.testing.assert_allclose(model(x), wanted, atol=1e-6 * np.abs(wanted).max(), rtol=0)
 
 
-def test_quiet_outputs_of_a_loud_signal() -> None:
+@pytest.mark.parametrize("method, bias", [("even frames", np.full(258, 2.0**-20)), ("spectra of frames", None)])
+def test_quiet_outputs_of_a_loud_signal(method: str, bias: Array | None) -> None:
     """A tone between noise a million times quieter: each output is right by its own frame's sum of magnitudes."""
     weight = transform(256, True).astype(np.float32).astype(np.float64)
     t = np.arange(256 + 64 * 150)
     x = (np.sin(2 * np.pi * 40 * t / 256) + 1e-6 * np.random.default_rng(0).standard_normal(len(t))).astype(np.float32)[None, None]
-    model = model_of(weight, 1, x.shape[-1], 64, np.float32)
-    assert "even frames" in model.explain()
-    error = np.abs(model(x) - framed(x, weight, 64))
+    model = model_of(weight, 1, x.shape[-1], 64, np.float32, bias)
+    assert method in model.explain()
+    error = np.abs(model(x) - framed(x, weight, 64) - (0 if bias is None else bias[0]))
     assert (error <= 260 * 2.0**-24 * framed(np.abs(x), np.abs(weight), 64)).all()

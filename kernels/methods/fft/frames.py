@@ -1,0 +1,177 @@
+"""Spectra of frames of a signal: the short-time Fourier transform, a frame in each lane.
+
+    y[part][k][frame] = the real and the imaginary part of sum over t of window[t] x[frame * hop + t] e^(-+ 2 pi i k t / length)
+
+A task takes a vector of frames: their numbers are loaded, multiplied by the window and turned over in registers, transformed in place and
+spread over the frequencies, each of which is a line of frames in memory. As products with the matrix of windowed cosines and sines the same
+takes 2 length multiply-adds a number where this takes about 2.5 log2(length).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.cost.calibration import threads_for
+from kernels.methods.fft.codelets import Spectrum, factors, spectrum
+from kernels.methods.fft.passes import fast, tables, transform
+from kernels.primitives.records import Record, address, integer
+from kernels.runtime import micro_kernel
+from kernels.runtime.ir import VectorBuilder, call, i64, split
+from kernels.runtime.jit import njit
+from kernels.runtime.machine import machine
+from kernels.runtime.micro_kernel import Fixed, emitter
+from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import region
+from kernels.runtime.scratch import handle, whole
+
+Array = np.ndarray
+
+NUMBER = 1.5  # cycles of a vector of a line beside its passes: loaded, turned over, spread
+BUTTERFLY = 0.5  # cycles of a vector of a line in a pass, for each time that its radix halves the line
+
+
+class WindowedFrames(NamedTuple):
+    """rows[t][lane] = window[t] x[lane * hop + t] for first <= t < last, else 0, t up to the next multiple of lanes; turned: rows[-t]."""
+
+    turned: Fixed  # 1: position t goes to row length - t, which makes a transform's conjugate
+    lanes: Fixed  # numbers in a vector
+    itemsize: Fixed  # bytes of a number
+    rows: int  # address of `length` vectors
+    x: int  # address of position 0 of the first frame
+    window: int  # address of numbers up to the next multiple of lanes
+    hop: int  # numbers from frame to frame
+    length: int  # of the transform
+    first: int
+    last: int
+
+
+@emitter
+def _emit_load(w: VectorBuilder, p: WindowedFrames) -> None:
+    b = w.b
+    to, source, window = w.pointer(p.rows), w.pointer(p.x), w.pointer(p.window)
+    with w.loop(b.sdiv(b.add(p.length, i64(p.lanes - 1)), i64(p.lanes))) as block:
+        start = b.mul(block, i64(p.lanes))
+        mask, by = w.between(start, p.first, p.last), w.load(w.at(window, start))
+        lines = [w.load_first(w.at(source, b.add(b.mul(p.hop, i64(lane)), start)), mask) for lane in range(p.lanes)]
+        for i, row in enumerate(w.interleaved([b.fmul(line, by) for line in lines])):
+            t = b.add(start, i64(i))
+            if p.turned:
+                t = b.select(b.icmp_signed("==", t, i64(0)), t, b.sub(p.length, t))
+            with w.when(b.icmp_signed("<", b.add(start, i64(i)), p.length)):
+                w.store(row, w.at(to, b.mul(t, i64(p.lanes))))
+
+
+@njit
+def _load(p):
+    _emit_load(p, ())
+
+
+class Frames(Record):
+    """A task: a vector of frames."""
+
+    load = address("of the micro-kernel that loads; takes a WindowedFrames")
+    spectrum = address("of the one that spreads; takes a Spectrum")
+    turned = integer("whether the transform is the conjugate one")
+    lanes = integer("numbers in a vector")
+    itemsize = integer("bytes of a number")
+    length = integer("of the transform")
+    first = integer("position of a frame from which the window is not zero")
+    last = integer("the one from which on it is again")
+    lead = integer("positions before the first number of a frame")
+    hop = integer("numbers from frame to frame")
+    frames = integer("of a signal")
+    vectors = integer("of frames of a signal")
+    signal = integer("numbers of a signal")
+    frequency = integer("numbers of y from frequency to frequency")
+    imaginary = integer("numbers of y from real to imaginary parts")
+    spectra = integer("numbers of y of a signal")
+    window = address("of the window")
+    halves = address("of twiddle factors, see Spectrum")
+    permutation = address("of the order of the transform, see Spectrum")
+    fast = integer("bytes of complex vectors that the first-level cache holds")
+    scratch_bytes = integer("of a thread")
+
+
+@region
+def _spectra(task, thread, x, y, scratch, passes, geometry):
+    """A vector of frames of a signal; x, y and scratch are handles, geometry: Frames. The last vector ends with the last frame."""
+    g = geometry[0]
+    size, block = g.itemsize, pointed(scratch) + thread * g.scratch_bytes
+    signal, vector = split(task, g.vectors)
+    frame = min(vector * g.lanes, g.frames - g.lanes)
+    source, to = pointed(x) + (signal * g.signal + frame * g.hop - g.lead) * size, pointed(y) + (signal * g.spectra + frame) * size
+    call(
+        g.load,
+        WindowedFrames(
+            turned=g.turned, lanes=g.lanes, itemsize=size, rows=block, x=source, window=g.window, hop=g.hop, length=g.length,
+            first=g.first, last=g.last,
+        ),
+    )  # fmt: skip
+    transform(passes, block, g.length, g.lanes, size, g.fast)
+    call(
+        g.spectrum,
+        Spectrum(
+            back=0, lanes=g.lanes, itemsize=size, spectrum=to, x=block, n=g.length // 2, stride=g.frequency, im_step=g.imaginary,
+            twiddles=g.halves, permutation=g.permutation,
+        ),
+    )  # fmt: skip
+
+
+def transforms(length: int, frames: int, itemsize: int) -> bool:
+    """Whether frames are transformed here: a vector of them at least, of even lengths without a prime factor beyond 5."""
+    if length < 4 or length % 2 or frames < machine().lanes(itemsize):
+        return False
+    try:
+        factors(length // 2)
+    except ValueError:
+        return False
+    return True
+
+
+def cycles(length: int, frames: int, itemsize: int) -> float:
+    """Of one core, for the frames of a signal."""
+    return -(-frames // machine().lanes(itemsize)) * length * (NUMBER + BUTTERFLY * np.log2(length))
+
+
+Bind = Callable[[Array, Array, Array], Callable[[], None]]
+
+
+def spectra(
+    window: Array, lead: int, hop: int, frames: int, signals: int, signal: int, order: tuple[int, int], *, conjugate: bool, threads: int
+) -> tuple[Bind, int]:
+    """(what binds x, y and scratch to a run, bytes of scratch).
+
+    window: (length,), as long as the transform, zero where a frame has no numbers, `lead` positions from its start on; hop, frames: numbers
+    from frame to frame, how many; signals: contiguous, of `signal` numbers each; order: numbers of y from frequency to frequency, and from
+    real to imaginary parts: y is (signals, both, length // 2 + 1, frames) or (signals, length // 2 + 1, both, frames); conjugate:
+    e^(+2 pi i k t / length).
+    """
+    length, size, dtype = len(window), window.itemsize, window.dtype
+    lanes, known = machine().lanes(size), tables(len(window), size)
+    inside = np.flatnonzero(window)
+    held = np.zeros(-(-length // lanes) * lanes, dtype)
+    held[:length] = window / 2  # `spectrum` gives twice the spectrum
+    vectors = -(-frames // lanes)
+    place = {"lanes": lanes, "itemsize": size}
+    geometry = Frames.packed(
+        load=micro_kernel.address(_load, WindowedFrames, turned=int(conjugate), **place), spectrum=spectrum(lanes, size),
+        turned=int(conjugate), **place, length=length, first=inside[0] if len(inside) else 0, last=inside[-1] + 1 if len(inside) else 0,
+        lead=lead, hop=hop, frames=frames, vectors=vectors, signal=signal, frequency=order[0], imaginary=order[1],
+        spectra=2 * (length // 2 + 1) * frames, window=held.ctypes.data, halves=known.halves.ctypes.data,
+        permutation=known.permutation.ctypes.data, fast=fast(), scratch_bytes=whole(length * lanes * size),
+    )  # fmt: skip
+    threads = threads_for(signals * cycles(length, frames, size), threads)
+    launch = _spectra.ready(0, 0, 0, known.forward, geometry)
+
+    def bind(x: Array, y: Array, scratch: Array) -> Callable[[], None]:
+        places = handle(x), handle(y), handle(scratch)
+
+        def run(keep_alive: tuple[object, ...] = (x, y, scratch, held, known)) -> None:
+            launch(threads, signals * vectors, *places, known.forward, geometry)
+
+        return run
+
+    return bind, threads * whole(length * lanes * size)

@@ -1,0 +1,65 @@
+"""Short-time Fourier transforms, as the operator of that name and as convolutions with windowed cosines and sines: vectors of frames."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels.cost.calibration import calibration
+from kernels.methods.fft.frames import cycles, spectra, transforms
+from kernels.network.fourier import fourier
+from kernels.network.graph import Node
+from kernels.network.lowering import Lowering, lower_by_numpy, lowers
+from kernels.network.operators.registry import whole
+from kernels.network.views import Array, View
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+
+METHOD = "spectra of frames"
+
+
+def as_spectra(lowering: Lowering, node: Node, problem: Conv, x: View, operands: Operands) -> bool:
+    """A convolution whose weights are a windowed Fourier transform. Whether it became a step."""
+    if len(problem.size) != 2 or problem.size[0] != 1 or problem.kernel[0] != 1 or problem.c_in != 1 or not problem.n:
+        return False
+    if problem.pool or problem.activation or any(map(any, problem.padding)) or problem.dilation[1] != 1 or not x.contiguous():
+        return False
+    frames, size = problem.conv_size[1], problem.itemsize
+    if not transforms(problem.c_out - 2, frames, size) or operands.weight is None or (operands.bias is not None and operands.bias.any()):
+        return False
+    found = fourier(np.asarray(operands.weight, problem.dtype).reshape(problem.c_out, -1))
+    if found is None:
+        return False
+    y = lowering.new(node.y, range(len(x.shape)), anywhere=False)
+    order = (2 * frames, frames) if found.paired else (frames, (problem.c_out // 2) * frames)
+    _step(lowering, node, x, y, found.window, found.lead, problem.stride[1], frames, order, conjugate=found.conjugate)
+    return True
+
+
+@lowers("STFT")
+def _stft(lowering: Lowering, node: Node) -> None:
+    """x (signals, length) or (signals, length, 1) -> (signals, frames, frequencies, 2), which lies as (signals, 2, frequencies, frames)."""
+    hop, given, frames = whole(node, 1), node.constant(2), node.y.lengths[1]
+    window = node.inputs[2] if len(node.inputs) > 2 else None
+    length = window.lengths[0] if window is not None else (whole(node, 3) or [0])[0]
+    real = len(node.x.lengths) == 2 or node.x.lengths[2] == 1
+    asked = (whole(node, 3) or [length])[0]
+    if not hop or not real or not node.attributes.get("onesided", 1) or (window is not None and given is None) or asked != length:
+        lower_by_numpy(lowering, node)
+        return
+    if not node.x.lengths[0] or not transforms(length, frames, node.x.kind.itemsize) or node.x.kind not in (np.float32, np.float64):
+        lower_by_numpy(lowering, node)
+        return
+    x = lowering.ordered(node, lowering.view(node.x))
+    y = lowering.new(node.y, (0, 3, 2, 1), anywhere=False)
+    numbers = np.ones(length, node.x.kind) if given is None else np.asarray(given, node.x.kind)
+    _step(lowering, node, x, y, numbers, 0, int(hop[0]), frames, (frames, (length // 2 + 1) * frames), conjugate=False)
+
+
+def _step(lowering: Lowering, node: Node, x: View, y: View, window: Array, lead: int, hop: int, frames: int, order: tuple[int, int], *,
+          conjugate: bool) -> None:  # fmt: skip
+    signals = x.shape[0]
+    bind, scratch = spectra(
+        window, lead, hop, frames, signals, x.size // signals, order, conjugate=conjugate, threads=lowering.settings.threads
+    )
+    seconds = signals * cycles(len(window), frames, window.itemsize) / calibration().clock
+    lowering.step(node, [x], [y], lambda arrays, scratch: bind(arrays[0], arrays[1], scratch), METHOD, seconds, scratch)
