@@ -68,7 +68,7 @@ def cycles(problem: Conv) -> float:
     if slides is None:
         return math.inf
     numbers, known = math.prod(slides.x_shape), calibration()
-    nbytes, rows = numbers * problem.itemsize, numbers / slides.size[1]
+    nbytes, rows = numbers * problem.itemsize, math.prod(slides.x_shape[:-1])
     again = 2 * nbytes / known.bandwidth * known.clock if nbytes > machine().l2 else 0.0
     return ROW * rows + NUMBER * numbers + again
 
