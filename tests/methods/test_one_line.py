@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ PROBLEMS = {
     "a gap beside a single row": dataclasses.replace(ROWS, kernel=(1, 5), padding=((0, 0), (0, 0)), dilation=(3, 1), dtype="float64"),
     "columns of one": dataclasses.replace(ROWS, size=(40, 1), kernel=(5, 1), stride=(4, 3), padding=((2, 1), (0, 0))),
     "the whole input": dataclasses.replace(ROWS, kernel=(21, 5), padding=((0, 0), (0, 0)), c_out=33),
+    "one output, the last row unread": dataclasses.replace(ROWS, size=(4, 6), kernel=(3, 6), stride=(2, 1), padding=((0, 0), (0, 0))),
     "wider than shuffles pick": dataclasses.replace(ROWS, size=(30, 17), kernel=(2, 17), stride=(3, 1), padding=((1, 0), (0, 0))),
 }
 OTHERS = {
@@ -60,3 +62,10 @@ def test_right(name: str, last: bool) -> None:
 def test_what_is_none(name: str) -> None:
     problem = dataclasses.replace(ROWS, **OTHERS[name])
     assert as_one_line(problem) is problem
+
+
+def test_as_many_outputs() -> None:
+    for h, w, kh, step, above, below in itertools.product(range(1, 7), (1, 3), range(1, 8), (1, 2, 3), (0, 2), (0, 1)):
+        if h + above + below >= kh:
+            problem = dataclasses.replace(ROWS, size=(h, w), kernel=(kh, w), stride=(step, 2), padding=((above, below), (0, 0)))
+            assert sorted(as_one_line(problem).conv_size) == sorted(problem.conv_size)

@@ -20,7 +20,9 @@ def as_one_line(problem: Conv) -> Conv:
     dense = (dh == 1 or kh == 1) and (dw == 1 or kw == 1)
     if h == 1 or kw != w or any(problem.padding[1]) or not dense or problem.pool:
         return problem
-    (above, below), step = problem.padding[0], problem.stride[0] * w if problem.conv_size[0] > 1 else 1
+    (above, below), step = problem.padding[0], problem.stride[0] * w
+    if above + h + below == kh:
+        step = 1  # there is one window, whose numbers need not be picked out
     return dataclasses.replace(
         problem, size=(1, h * w), kernel=(1, kh * w), stride=(1, step), padding=((0, 0), (above * w, below * w)), dilation=(1, 1)
     )
