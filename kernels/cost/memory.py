@@ -14,6 +14,8 @@ L3_BYTES = {False: 12.0, True: 7.5}  # by whether a mesh is between: 28 GB/s a c
 # weights from memory, only read: 20 GB/s of two cores that do 119 GFLOP/s each, 52 of two of 280; over a mesh 18 to 27 of two of 230
 STREAMED = {False: 6.0, True: 3.0}
 STREAMS = {False: 6.0, True: 4.5}  # the same where a tile reads several streams at once: 33 to 45 GB/s
+# cycles for 64 bytes that lie changed in another core's second-level cache; 20 to 130 on Granite Rapids, fewer where they are many
+HANDED = 50.0
 HIDDEN = 0.15  # of the shorter of arithmetic and reading, what the longer does not hide
 
 
@@ -32,6 +34,13 @@ def far_cycles(total: Any, memory: float, spec: Machine) -> Any:
     missed = total / spec.l3 - 0.5
     missed = missed.clip(0.0, 1.0) if isinstance(missed, np.ndarray) else min(1.0, max(0.0, missed))
     return (1 - missed) / L3_BYTES[spec.mesh] + missed / memory
+
+
+def handed_cycles(nbytes: Any, threads: int, spec: Machine) -> Any:
+    """Cycles of a thread for `nbytes` that all threads wrote and each reads: the part that others wrote and that has not left their
+    second-level caches."""
+    there = np.clip(threads * spec.l2 - nbytes, 0, nbytes)
+    return there * (1 - 1 / threads) / 64 * HANDED
 
 
 def task_cycles(compute: Any, stream: Any, rest: Any, passes: Any = 1) -> Any:

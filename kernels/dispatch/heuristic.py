@@ -90,7 +90,7 @@ def choose(problem: Problem, name: str = "auto", threads: int = 1, measured: Mea
     for key, sentence in refusals.items():
         if sentence is None and known[key].error_bound(problem) > bound:
             refusals[key] = f"its error bound {known[key].error_bound(problem):.1e} exceeds {bound:.1e}"
-    considered = {key: estimate(problem, known[key]) for key, sentence in refusals.items() if sentence is None}
+    considered = {key: estimate(problem, known[key], threads) for key, sentence in refusals.items() if sentence is None}
     estimates = {key: seconds for key, seconds in considered.items() if seconds is not None}
     if packs:
         estimates = {key: seconds + packing_seconds(problem, known[key]) for key, seconds in estimates.items()}

@@ -37,6 +37,8 @@ class Implementation:
     local: whether every output is a sum of its own window's products and nothing else, so that its error is a share of theirs, and a NaN
     or inf reaches no other output.
     estimate(problem): seconds of one core for a problem done as it stands, which only need to rank; None: "auto" never takes the method.
+    lost(problem, threads): cycles that several threads take together beyond that, waiting for what others made or for the only one that
+    works; None: none to speak of.
     What is lowered is estimated by these, and lowering_cycles(problem) that making them of the problem takes besides,
     lowering_packing(problem) that laying out their operands takes.
     packing(problem): cycles of one core that the operands take to be packed, in every call of a function; None where they are taken as they
@@ -68,6 +70,7 @@ class Implementation:
     named_variant: Callable[[Any, str], Implementation | None] = lambda problem, variant: None
     local: bool = True
     estimate: Callable[[Any], float] | None = None
+    lost: Callable[[Any, int], float] | None = None
     lowering_cycles: Callable[[Any], float] = lambda problem: 0.0
     lowering_packing: Callable[[Any], float] = lambda problem: 0.0
     packing: Callable[[Any], float] | None = None

@@ -20,16 +20,17 @@ def packing_seconds(problem: Problem, implementation: Implementation, *, unpacke
     return seconds_of(cycles(problem)) if cycles else 0.0
 
 
-def estimate(problem: Problem, implementation: Implementation) -> float | None:
-    """Of all sub-problems where there are some; None where no estimate is known."""
+def estimate(problem: Problem, implementation: Implementation, threads: int = 1) -> float | None:
+    """Of all sub-problems where there are some; None where no estimate is known. Of several threads what they lose counts too."""
+    lost = seconds_of(implementation.lost(problem, threads)) if implementation.lost and threads > 1 else 0.0
     found = implementation.sub_problems(problem)
     if found is not None:  # there may be none: outputs that no tap reaches
-        seconds = [estimate(part, registry.get(part, implementation.name)) for part, _ in found]
+        seconds = [estimate(part, registry.get(part, implementation.name), threads) for part, _ in found]
         if None in seconds:
             return None
-        apart = seconds_of(implementation.lowering_cycles(problem)) + memory_seconds(problem)
+        apart = seconds_of(implementation.lowering_cycles(problem)) + memory_seconds(problem) + lost
         return apart + sum(t * n for t, (_, n) in zip(seconds, found) if t is not None)
     if implementation.estimate is None:
         return None
     kind = "conv" if isinstance(problem, Conv) else "pool"
-    return implementation.estimate(problem) * calibration().factor(kind, implementation.name, implementation.mesh_factor)
+    return (implementation.estimate(problem) + lost) * calibration().factor(kind, implementation.name, implementation.mesh_factor)

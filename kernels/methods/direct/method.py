@@ -17,6 +17,7 @@ from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.direct.blocking import best, best_pooled, best_unpacked, variant_names, weight_cycles
 from kernels.methods.direct.driver import prepare_blocks
 from kernels.methods.direct.driver_oc import prepare_oc_blocks
+from kernels.methods.direct.one_line import as_one_line
 from kernels.primitives.gemm_tile import tile, tile_of_rows
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv
@@ -30,6 +31,7 @@ def _threads_for(problem: Conv, threads: int) -> int:
 
 def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = False, adjoint: bool = False) -> Prepared:
     """Choose a blocking (of one variant only), compile its tiles."""
+    problem = as_one_line(problem)
     threads = _threads_for(problem, threads)
     block = best_pooled(problem, threads, variant) if problem.pool else best(problem, threads, variant, last)
     assert block is not None
@@ -45,6 +47,7 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
 
 def prepare_added(problem: Conv, threads: int) -> Prepared | None:
     """The same for outputs that hold what is added to the sums; None where lanes run along channels, or maxima are written."""
+    problem = as_one_line(problem)
     threads = _threads_for(problem, threads)
     block = best(problem, threads)
     if problem.pool or block.oc_lanes:
@@ -59,6 +62,7 @@ def prepare_adjoint(problem: Conv, threads: int) -> Prepared:
 
 def prepare_unpacked(problem: Conv, threads: int) -> Prepared:
     """The same for weights that serve one call, read where they lie if that costs less than packing them."""
+    problem = as_one_line(problem)
     threads = _threads_for(problem, threads)
     block = best_unpacked(problem, threads)
     return prepare_blocks(problem, threads, block, tile_of_rows, unpacked=True) if block else prepare(problem, threads)
@@ -72,17 +76,19 @@ def fuses(problem: Conv) -> bool:
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """Other layouts and tiles."""
+    problem = as_one_line(problem)
     names = variant_names(problem, _threads_for(problem, threads))
     return {name: DIRECT.as_variant(name, "prepare") for name in names}
 
 
 def estimate(problem: Conv) -> float:
     """Its blocking's cycles, and what maps move."""
-    return seconds(best(problem, 1).cycles) + map_seconds(problem)
+    return seconds(best(as_one_line(problem), 1).cycles) + map_seconds(problem)
 
 
 def once_cycles(problem: Conv) -> float:
     """What weights cost that serve one call: packed, or read where they lie by a slower blocking."""
+    problem = as_one_line(problem)
     unpacked = best_unpacked(problem, 1)
     return BIND + max(0.0, unpacked.cycles - best(problem, 1).cycles) if unpacked else weight_cycles(problem)
 

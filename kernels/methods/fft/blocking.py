@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from kernels.cost.calibration import threads_for
 from kernels.cost.classes import Anew, by_class
 from kernels.cost.gemm import tallest
-from kernels.cost.memory import L2_BYTES, L3_BYTES, MEMORY_BYTES, STREAMED, far_cycles
+from kernels.cost.memory import L2_BYTES, L3_BYTES, MEMORY_BYTES, STREAMED, far_cycles, handed_cycles
 from kernels.cost.tables import row
 from kernels.cost.variants import rivals
 from kernels.methods.fft.scipy_blocking import layout
@@ -36,6 +37,7 @@ LENGTHS = sorted({
 SPECTRA_BYTES = 256 << 20  # bytes of input spectra at a time where a kernel is cut into partitions
 SCIPY = "scipy"  # the variant that is not divided here
 CALL, LAUNCH = 40, 27000  # cycles to call a micro-kernel and start its loops, to launch a region
+ANY = 10000  # what it costs any method that several threads share its work, which no estimate counts
 BESIDE, ALONG = 12.0, 10.0  # cycles to load or store a vector, by how its numbers lie in memory
 APART = {False: 25.0, True: 14.0}  # the same one by one: gathers take 10 cycles on Granite Rapids
 HIDDEN = 0.35  # of the shorter of products and reading, what the longer does not hide
@@ -159,6 +161,21 @@ def by_lines(problem: Conv, variant: str = "") -> Blocking | None:
     if variant:
         return None if variant == SCIPY else block
     return block if block and (other is None or block.cycles <= other.cycles) else None
+
+
+def best_shared(problem: Conv, threads: int, variant: str = "") -> tuple[int, Blocking | None]:
+    """How many of so many threads to take, all or one, and the blocking for them: short layers are done before spectra have gone from core
+    to core."""
+    alone, shared = best(problem, 1, variant), best(problem, threads, variant)
+    return (threads, shared) if alone and shared and shared.cycles < alone.cycles else (1, alone)
+
+
+def lost_cycles(problem: Conv, threads: int) -> float:
+    """What so many threads lose together by sharing the problem, or by leaving it to one, where it is long enough for several."""
+    alone = by_lines(problem)
+    if alone is None or threads_for(alone.cycles, threads) == 1:
+        return 0.0
+    return threads * (min(alone.cycles, float(_cycles(problem, alone, threads))) - ANY) - alone.cycles
 
 
 def frequencies(length: int) -> int:
@@ -320,11 +337,11 @@ def _cycles(problem: Conv, block: Blocking, threads: int) -> Any:
         reading += per_task * (block.tiles - 1) / L2_BYTES
     back = lines * (transform_cycles(block.length) + block.outputs * stored + 4 * CALL)
     out = np.maximum(products, reading) + HIDDEN * np.minimum(products, reading) + back + kept + 500
-    launches = 2 * LAUNCH if threads > 1 else 0.0
+    shared = 2 * LAUNCH + handed_cycles(spectra, threads, spec) if threads > 1 else 0.0
     # what of x and y memory takes, the cache being shared with the spectra, hides behind nothing: 10 ms of 26 (convtasnet.dw8)
     ends = (math.prod(problem.x_shape) + math.prod(problem.conv_shape)) * size
     far = ends / threads * (far_cycles(ends + spectra, MEMORY_BYTES, spec) - 1 / L3_BYTES[spec.mesh])
-    return far + cache_blocks * (-(-tasks_in // threads) * into + -(-tasks_out // threads) * out + launches)
+    return far + cache_blocks * (-(-tasks_in // threads) * into + -(-tasks_out // threads) * out + shared)
 
 
 def _bytes_per(total: Any) -> Any:

@@ -27,7 +27,7 @@ import numpy as np
 from kernels.cost.roofline import BIND, map_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
-from kernels.methods.fft.blocking import best, by_lines, frequencies, summands, variant_names
+from kernels.methods.fft.blocking import best, best_shared, by_lines, frequencies, lost_cycles, summands, variant_names
 from kernels.methods.fft.driver import prepare_spectra
 from kernels.methods.fft.scipy_blocking import layout
 from kernels.methods.fft.scipy_driver import prepare_tiles
@@ -84,7 +84,7 @@ def error_bound(problem: Conv, variant: str = "") -> float:
 
 def prepare_adjoint(problem: Conv, threads: int) -> Prepared | None:
     """The same for weights of the layer that this is the adjoint of, by the codelets' route."""
-    block = best(problem, threads) if by_lines(problem) else None
+    threads, block = best_shared(problem, threads) if by_lines(problem) else (1, None)
     if block is None or (block.partitions and problem.groups > 1):
         return None
     return prepare_spectra(problem, threads, block, adjoint=True)
@@ -94,14 +94,14 @@ def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
     """Compile the transforms and size the scratch, by the route that is estimated lower, or the only one."""
     if not by_lines(problem, variant):
         return prepare_tiles(problem, threads)
-    block = best(problem, threads, variant)
+    used, block = best_shared(problem, threads, variant)
     assert block is not None
     segments = Segments.read(variant)
     if segments and segments.lead:
         return _from_before(problem, threads, segments)
     if block.partitions and problem.groups > 1:
         return _by_group(problem, threads, variant)
-    return prepare_spectra(problem, threads, block)
+    return prepare_spectra(problem, used, block)
 
 
 def _from_before(problem: Conv, threads: int, segments: Segments) -> Prepared:
@@ -134,9 +134,9 @@ def _by_group(problem: Conv, threads: int, variant: str) -> Prepared:
     groups = problem.groups
     ins, outs = problem.c_in // groups, problem.c_out // groups
     one = dataclasses.replace(problem, n=1, c_in=ins, c_out=outs, groups=1)
-    block = best(one, threads, variant)
+    used, block = best_shared(one, threads, variant)
     assert block is not None
-    one_group = prepare_spectra(one, threads, block)
+    one_group = prepare_spectra(one, used, block)
 
     def pack(operands: Operands) -> Run:
         members = [slice(g * outs, (g + 1) * outs) for g in range(groups)]
@@ -192,7 +192,7 @@ def weight_cycles(problem: Conv) -> float:
 
 FFT = Implementation(
     "fft", "conv", refuse, prepare, error_bound, fuses, variants=variants, named_variant=named_variant,
-    prepare_adjoint=prepare_adjoint, estimate=estimate,
+    prepare_adjoint=prepare_adjoint, estimate=estimate, lost=lost_cycles,
     packing=weight_cycles, local=False, mesh_factor=1.1,
 )  # fmt: skip
 registry.add(FFT)

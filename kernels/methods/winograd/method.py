@@ -20,7 +20,7 @@ from kernels.methods import registry
 from kernels.methods.contract import Implementation
 from kernels.methods.winograd import blocking
 from kernels.methods.winograd.driver import prepare
-from kernels.methods.winograd.stride_phases import cycles, polyphase
+from kernels.methods.winograd.stride_phases import cycles, lost_cycles, polyphase
 from kernels.primitives.channels_last import channels_last
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv, Problem
@@ -108,6 +108,6 @@ def weight_cycles(problem: Conv) -> float:
 WINOGRAD = Implementation(
     "winograd", "conv", refuse, prepare, error_bound, fuses, sub_problems, variants=variants, prepare_last=prepare_last,
     prepare_adjoint=prepare_adjoint, estimate=estimate,
-    lowering_cycles=cycles, packing=weight_cycles, local=False, mesh_factor=1.1,
+    lowering_cycles=cycles, lost=lost_cycles, packing=weight_cycles, local=False, mesh_factor=1.1,
 )  # fmt: skip
 registry.add(WINOGRAD)

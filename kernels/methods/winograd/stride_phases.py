@@ -12,10 +12,11 @@ import functools
 import math
 
 from kernels.cost.calibration import calibration
+from kernels.cost.memory import handed_cycles
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import machine
 
-NUMBER, REGION = 0.8, 200_000  # cycles to set a number apart, and what it costs that other cores then want them (65,000 took 345,000)
+NUMBER, ROW = 0.8, 45.0  # cycles to set a number apart, and to begin a row: 128 channels of 400 rows of 6 took 0.67 ms of a core, not 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,12 @@ def cycles(problem: Conv) -> float:
     if slides is None:
         return math.inf
     numbers, known = math.prod(slides.x_shape), calibration()
-    nbytes = numbers * problem.itemsize
+    nbytes, rows = numbers * problem.itemsize, math.prod(slides.x_shape[:-1])
     again = 2 * nbytes / known.bandwidth * known.clock if nbytes > machine().l2 else 0.0
-    return REGION + NUMBER * numbers + again
+    return ROW * rows + NUMBER * numbers + again
+
+
+def lost_cycles(problem: Conv, threads: int) -> float:
+    """What so many threads lose together, each of which reads its share of phases that all set apart."""
+    slides = polyphase(problem) if max(problem.stride) > 1 else None
+    return float(handed_cycles(math.prod(slides.x_shape) * problem.itemsize, threads, machine())) if slides else 0.0
