@@ -38,7 +38,7 @@ def conv1d(
     which spread errors, NaN and inf over neighbouring outputs. "each" keeps those of every output below a share of its own products.
 
     precision="bfloat16" lets factors of float32 arrays be rounded to bfloat16 (by a share of up to 2^-8) and their products be summed in
-    float32, where that is estimated to be faster; it needs a CPU with AVX512_BF16. None, or "float32": they are not rounded.
+    float32, where that is estimated to be faster; it needs a CPU with AVX512_BF16 and uses AMX. None, or "float32": they are not rounded.
 
     >>> conv1d([[[1.0, 2.0, 3.0]]], [[[1.0, 10.0]]])
     array([[[21., 32.]]])
@@ -67,7 +67,7 @@ def conv2d(
     which spread errors, NaN and inf over neighbouring outputs. "each" keeps those of every output below a share of its own products.
 
     precision="bfloat16" lets factors of float32 arrays be rounded to bfloat16 (by a share of up to 2^-8) and their products be summed in
-    float32, where that is estimated to be faster; it needs a CPU with AVX512_BF16. None, or "float32": they are not rounded.
+    float32, where that is estimated to be faster; it needs a CPU with AVX512_BF16 and uses AMX. None, or "float32": they are not rounded.
 
     >>> conv2d(np.ones((1, 3, 5, 5)), np.ones((2, 3, 3, 3))).shape
     (1, 2, 3, 3)
@@ -96,7 +96,7 @@ def conv3d(
     which spread errors, NaN and inf over neighbouring outputs. "each" keeps those of every output below a share of its own products.
 
     precision="bfloat16" lets factors of float32 arrays be rounded to bfloat16 (by a share of up to 2^-8) and their products be summed in
-    float32, where that is estimated to be faster; it needs a CPU with AVX512_BF16. None, or "float32": they are not rounded.
+    float32, where that is estimated to be faster; it needs a CPU with AVX512_BF16 and uses AMX. None, or "float32": they are not rounded.
 
     >>> conv3d(np.ones((1, 3, 5, 5, 5)), np.ones((2, 3, 3, 3, 3))).shape
     (1, 2, 3, 3, 3)

@@ -28,7 +28,8 @@ SHARED = 128 << 20  # of a larger last cache others have their part: of 480 MB, 
 class Machine:
     """vector_bytes: width of a vector register; registers: how many; l1, l2, l3: bytes of data cache (l1 and l2 per core, l3 in all, as
     far as one process may count on it); mesh: cores reach the last cache over a mesh, at two thirds of the rate of a few that share one;
-    bfloat16: what multiplies pairs of bfloat16: "avx512_bf16", "" nothing, or for tests "float32", which any CPU has."""
+    bfloat16: what multiplies pairs of bfloat16: "avx512_bf16", "" nothing, or for tests "float32", which any CPU has. matrices: what
+    multiplies matrices of such pairs: "amx", where the system permits it (`system.tiles_permitted`), "", or for tests "float32"."""
 
     vector_bytes: int
     registers: int
@@ -37,6 +38,7 @@ class Machine:
     l3: int
     mesh: bool = False
     bfloat16: str = ""
+    matrices: str = ""
 
     @property
     def by_element(self) -> bool:
@@ -77,7 +79,8 @@ def _detected() -> Machine:
     l2 = caches.get(2, 512 << 10)
     mesh = vector_bytes == 64 and l2 >= 1 << 20 and not name.startswith("znver")  # Intel's servers since Skylake
     bfloat16 = "avx512_bf16" if vector_bytes == 64 and "avx512bf16" in features else ""
-    return Machine(vector_bytes, registers, caches.get(1, 32 << 10), l2, min(caches.get(3, 8 << 20), SHARED), mesh, bfloat16)
+    matrices = "amx" if bfloat16 and {"amx-tile", "amx-bf16"} <= features else ""
+    return Machine(vector_bytes, registers, caches.get(1, 32 << 10), l2, min(caches.get(3, 8 << 20), SHARED), mesh, bfloat16, matrices)
 
 
 _pretended: list[Machine] = []

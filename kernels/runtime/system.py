@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import platform
 import struct
 import sys
 from pathlib import Path
@@ -33,6 +34,16 @@ def cache_bytes() -> dict[int, int]:
                 unit = {"K": 1024, "M": 1024**2}.get(text[-1], 1)
                 sizes[int((index / "level").read_text())] = int(text.rstrip("KM")) * unit
     return sizes
+
+
+@functools.cache
+def tiles_permitted() -> bool:
+    """Whether threads of this process may use AMX's registers: Linux is asked once (`arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`),
+    for threads that there are and that will be, also of forked children."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    arch_prctl, request, tile_data = 158, 0x1023, 18
+    return bool(ctypes.CDLL(None).syscall(arch_prctl, request, tile_data) == 0)
 
 
 @functools.cache

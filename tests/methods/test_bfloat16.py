@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,27 @@ from memory import Guarded, given
 
 import kernels
 from kernels.methods import load
+from kernels.methods.bfloat16.method import BFLOAT16
 from kernels.methods.bfloat16.pairs import paired
 from kernels.methods.contract import rounding_bound
+from kernels.problem.operands import Operands
+from kernels.runtime import system
 from kernels.runtime.machine import machine, pretend
 
 load()
 NAME, PRECISION = "direct_bfloat16", {"precision": "bfloat16"}
 HARDWARE = pytest.mark.skipif(machine().bfloat16 != "avx512_bf16", reason="needs a CPU with AVX512_BF16")
-BOTH = [pytest.param("avx512_bf16", marks=HARDWARE), "float32"]
+AMX = pytest.mark.skipif(
+    machine().matrices != "amx" or not system.tiles_permitted(), reason="needs a CPU with AMX-BF16, and the kernel's permission to use it"
+)
+NUMBERS = {"bfloat16": "float32", "matrices": ""}
+MATRICES = {"bfloat16": "float32", "matrices": "float32"}
+BY = [
+    pytest.param({"bfloat16": "avx512_bf16", "matrices": ""}, marks=HARDWARE, id="avx512_bf16"),
+    pytest.param({"matrices": "amx"}, marks=AMX, id="amx"),
+    pytest.param(NUMBERS, id="numbers"),
+    pytest.param(MATRICES, id="matrices"),
+]
 Array = np.ndarray
 
 
@@ -45,11 +60,11 @@ def check(case: ConvCase, y: Array, x: Array, weight: Array, bias: Array | None,
     assert (np.abs(y - expected) <= bound * magnitudes).all()  # NaN fails
 
 
-@pytest.mark.parametrize("by", BOTH)
+@pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("case", CONV, ids=lambda case: case.name)
-def test_sums_products_of_rounded_factors(case: ConvCase, by: str, poisoned_scratch: None) -> None:
+def test_sums_products_of_rounded_factors(case: ConvCase, by: dict[str, str], poisoned_scratch: None) -> None:
     x, weight, bias = case.arrays("float32")
-    with pretend(bfloat16=by):
+    with pretend(**by):
         for threads in (1, 2):
             plan = kernels.plan(case.op, x.shape, weight, bias, implementation=NAME, threads=threads, **PRECISION, **case.options)
             source, target = given(x), Guarded(plan.out_shape, "float32")
@@ -58,33 +73,35 @@ def test_sums_products_of_rounded_factors(case: ConvCase, by: str, poisoned_scra
             check(case, target.array, x, weight, bias, 2 * rounding_bound(plan.problem))
 
 
-@pytest.mark.parametrize("by", BOTH)
+@pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("groups, channels", [(1, 1), (1, 3), (1, 8), (2, 6), (3, 9), (4, 4)])
-def test_channels_last(groups: int, channels: int, by: str, poisoned_scratch: None) -> None:
+def test_channels_last(groups: int, channels: int, by: dict[str, str], poisoned_scratch: None) -> None:
     case = ConvCase("last", (9, 21), (3, 4), 2, channels, 4 * groups, (1, 2), ((1, 0), (2, 1)), (2, 1), groups)
     x, weight, bias = case.arrays("float32")
     last = np.ascontiguousarray(np.moveaxis(x, 1, -1)), np.moveaxis(weight, (1, 0), (-2, -1))
-    with pretend(bfloat16=by):
+    with pretend(**by):
         y = kernels.conv2d(*last, bias, layout="channels_last", implementation=NAME, **PRECISION, **case.options)
     check(case, np.moveaxis(y, -1, 1), x, weight, bias, 1e-6)
 
 
-@pytest.mark.parametrize("by", BOTH)
+@pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("length, padding, stride, dilation", [(30_000, 0, 1, 1), (9_001, 253, 4, 1), (20_000, 40, 3, 7), (5, 90, 1, 20)])
-def test_a_long_line_of_one_channel(length: int, padding: int, stride: int, dilation: int, by: str, poisoned_scratch: None) -> None:
+def test_a_long_line_of_one_channel(
+    length: int, padding: int, stride: int, dilation: int, by: dict[str, str], poisoned_scratch: None
+) -> None:
     """Pairs of columns, in several tasks a line, with more padding than input."""
     case = ConvCase("line", (length,), (8,), 1, 1, 5, (stride,), ((padding, padding + 1),), (dilation,), 1)
     x, weight, bias = case.arrays("float32")
-    with pretend(bfloat16=by):
+    with pretend(**by):
         plan = kernels.plan("conv1d", x.shape, weight, bias, implementation=NAME, threads=2, **PRECISION, **case.options)
         assert paired(plan.problem).taps == 4
         check(case, plan(x), x, weight, bias, 1e-6)
 
 
-@pytest.mark.parametrize("by", BOTH)
-def test_every_variant(by: str, poisoned_scratch: None) -> None:
+@pytest.mark.parametrize("by", BY)
+def test_every_variant(by: dict[str, str], poisoned_scratch: None) -> None:
     """Lanes along outputs, in rows and flat, and along output channels."""
-    with pretend(bfloat16=by):
+    with pretend(**by):
         tiles = set()
         for case in CONV[:: max(1, len(CONV) // 12)]:
             x, weight, bias = case.arrays("float32")
@@ -156,11 +173,92 @@ def test_refusals() -> None:
         np.testing.assert_array_equal(kernels.conv1d(x, weight, precision="float32"), kernels.conv1d(x, weight))
 
 
+MATRIX_CASES = [  # size, kernel, n, c_in, c_out, stride, padding, dilation, groups
+    ((7, 40), (3, 3), 2, 64, 33, (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    ((9, 21), (2, 3), 1, 39, 70, (2, 3), ((1, 0), (2, 1)), (1, 2), 1),  # 20 pairs as two tens, the last half zeros
+    ((31, 2), (3, 3), 1, 66, 17, (1, 1), ((1, 1), (1, 1)), (1, 1), 1),  # 33 pairs and three of zeros
+    ((1, 300), (1, 5), 2, 12, 1, (1, 1), ((0, 0), (2, 2)), (1, 1), 1),
+    ((1, 1), (1, 1), 40, 64, 48, (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
+    ((6, 50), (1, 3), 1, 96, 40, (1, 2), ((0, 0), (1, 1)), (1, 1), 2),
+    ((1, 3000), (1, 64), 2, 1, 40, (1, 4), ((0, 0), (30, 33)), (1, 1), 1),  # kernel columns, by phase
+    ((20, 90), (4, 16), 1, 1, 35, (3, 10), ((0, 1), (4, 2)), (1, 1), 1),  # kernel columns, of which a phase has uneven numbers
+    ((1, 700), (1, 15), 1, 2, 20, (1, 1), ((0, 0), (7, 7)), (1, 3), 1),  # kernel columns of a pair of channels
+]
+
+
+@pytest.mark.parametrize("by", [BY[1], BY[3]])
+@pytest.mark.parametrize("l2", [2 << 20, 24 << 10], ids=["whole", "resumed"])
+@pytest.mark.parametrize("shape", MATRIX_CASES, ids=str)
+def test_matrices(shape: tuple[Any, ...], l2: int, by: dict[str, str], poisoned_scratch: None) -> None:
+    """Every layout that matrices have, also of a cache that holds few channels, so that sums are added to those of channels before."""
+    case = ConvCase("matrices", *shape)
+    x, weight, bias = case.arrays("float32")
+    with pretend(**by, l2=l2):
+        plan = kernels.plan(case.op, x.shape, weight, bias, implementation=NAME, **PRECISION, **case.options)
+        names = [*plan._descriptor.choice.implementation.variants(plan.problem, 2), "lines 32x2 matrices"]
+        ours = [name for name in names if name.endswith("matrices")]
+        for name in ours:
+            prepared = BFLOAT16.as_variant(name, "prepare").prepare(plan.problem, 2)
+            assert "pairs of bfloat16 in matrices" in prepared.note
+            y = np.full(plan.out_shape, np.nan, np.float32)
+            prepared.pack(Operands(weight, bias))(x.reshape(plan.problem.x_shape), y.reshape(plan.problem.conv_shape))
+            check(case, y, x, weight, bias, 2 * rounding_bound(plan.problem))
+
+
+def test_vectors_where_the_system_does_not_permit_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = np.ones((256, 256, 1, 1), np.float32)
+    with pretend(bfloat16="avx512_bf16", matrices="amx"):
+        monkeypatch.setattr(system, "tiles_permitted", lambda: False)
+        assert "in matrices" not in BFLOAT16.prepare(kernels.plan("conv2d", (1, 256, 40, 40), weight, **PRECISION).problem, 1).note
+
+
+@AMX
+def test_matrices_are_taken_for_large_layers_only() -> None:
+    for size, channels, large in ((40, 256, True), (1, 256, False)):
+        weight = np.ones((channels, channels, 1, 1), np.float32)
+        plan = kernels.plan("conv2d", (1, channels, size, size), weight, implementation=NAME, **PRECISION)
+        assert ("pairs of bfloat16 in matrices 16 deep" in plan.explain()) == large
+
+
+PERMISSION = """
+import os, threading, numpy as np, kernels
+x, weight = np.ones((2, 64, 300, 20), np.float32), np.ones((64, 64, 3, 3), np.float32)
+begun, asked, answers = threading.Event(), threading.Event(), []
+
+def compute():
+    return kernels.conv2d(x, weight, precision="bfloat16", implementation="direct_bfloat16", threads=2)
+
+def early():
+    begun.set()
+    asked.wait()
+    answers.append(compute())
+
+kernels.conv2d(x, weight, threads=2)  # workers are there before the permission
+thread = threading.Thread(target=early)
+thread.start()
+begun.wait()
+answers.append(compute())
+asked.set()
+thread.join()
+child = os.fork()
+if child == 0:
+    os._exit(0 if (compute() == 576).all() else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert len(answers) == 2 and all((y == 576).all() for y in answers)
+"""
+
+
+@AMX
+def test_threads_from_before_the_permission_and_forked_children_have_it() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", PERMISSION], check=True, timeout=100)
+
+
 @HARDWARE
 def test_the_instruction_agrees_with_what_stands_in_for_it() -> None:
     draw = np.random.default_rng(8)
     x, weight = draw.standard_normal((2, 64, 20, 33)).astype(np.float32), draw.standard_normal((40, 64, 3, 3)).astype(np.float32)
-    by_instruction = kernels.conv2d(x, weight, implementation=NAME, **PRECISION)
-    with pretend(bfloat16="float32"):
+    with pretend(matrices=""):
+        by_instruction = kernels.conv2d(x, weight, implementation=NAME, **PRECISION)
+    with pretend(**NUMBERS):
         stand_in = kernels.conv2d(x, weight, implementation=NAME, **PRECISION)
     assert reference.share(by_instruction, stand_in.astype(np.float64)) <= 2e-6

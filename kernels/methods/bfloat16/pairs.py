@@ -84,7 +84,8 @@ def _round_lines(p):
 
 
 class Rounding(Record):
-    """A region of tasks, each of some pairs of a line or of some lines. Lines come in groups, the last of one may lack second numbers."""
+    """A region of tasks, each of some pairs of a line or of some lines. Lines come in groups, the last of one may lack second numbers or
+    both, which are zeros then."""
 
     round_lines = address("of the micro-kernel; takes a PairLines")
     step = integer("1 or 2, see the module")
@@ -92,6 +93,7 @@ class Rounding(Record):
     itemsize = integer("bytes of a number")
     total = integer("lines in all")
     lines = integer("of a group")
+    first_lines = integer("of a group that have first numbers")
     second_lines = integer("of a group that have second numbers")
     group_step = integer("numbers of the source from group to group")
     line_step = integer("numbers of the source from line to line")
@@ -122,10 +124,10 @@ def _round(task, thread, source, pairs, geometry):
     count = min(g.chunk, g.pairs - first)
     while at < end:
         group, line = split(at, g.lines)
-        has_second = line < g.second_lines
-        times = min(end - at, (g.second_lines if has_second else g.lines) - line)
+        has_first, has_second = line < g.first_lines, line < g.second_lines
+        times = min(end - at, (g.second_lines if has_second else g.first_lines if has_first else g.lines) - line)
         a = pointed(source) + (group * g.group_step + line * g.line_step - g.first_pair + first * g.step) * size
-        a_first, a_end = clipped(g.first_pair - first * g.step, g.first_pair + g.numbers - first * g.step, count * g.step)
+        a_first, a_end = clipped(g.first_pair - first * g.step, g.first_pair + g.numbers * has_first - first * g.step, count * g.step)
         b_first, b_end = clipped(g.second_pair - first, g.second_pair + g.numbers * has_second - first, count)
         call(
             g.round_lines,
@@ -146,7 +148,7 @@ def _rounder(threads: int, *, step: int, total: int, numbers: int, pairs: int, *
     lanes, size = machine().lanes(4), 4
     chunks = max(1, -(-pairs // CHUNK))
     defaults = {
-        "lines": total, "second_lines": fields.get("lines", total), "group_step": 0, "line_step": numbers, "second": 0, "first_pair": 0,
+        "lines": total, "first_lines": total, "second_lines": total, "group_step": 0, "line_step": numbers, "second": 0, "first_pair": 0,
         "second_pair": 0,
     }  # fmt: skip
     together = max(1, CHUNK // max(pairs, 1)) if chunks == 1 else 1
@@ -169,22 +171,21 @@ def cycles(lines: int, pairs: int) -> float:
     return lines * (LINE_COST + VECTOR_COST * -(-pairs // machine().lanes(4)))
 
 
-def _of_channels(groups: int, channels: int, numbers: int, threads: int) -> Rounder:
-    """(groups, channels, numbers) -> (groups, pairs of channels, numbers); an odd last channel is paired with zeros."""
+def _of_channels(groups: int, channels: int, numbers: int, pairs: int, threads: int) -> Rounder:
+    """(groups, channels, numbers) -> (groups, so many pairs of channels, numbers); what channels lack for them is zero."""
     if numbers == 1:
-        return _side_by_side(groups, channels, threads)
-    lines = -(-channels // 2)
+        return _side_by_side(groups, channels, pairs, threads)
     return _rounder(
-        threads, step=1, total=groups * lines, numbers=numbers, pairs=numbers, lines=lines, second_lines=channels // 2,
-        group_step=channels * numbers, line_step=2 * numbers, second=numbers,
+        threads, step=1, total=groups * pairs, numbers=numbers, pairs=numbers, lines=pairs, first_lines=-(-channels // 2),
+        second_lines=channels // 2, group_step=channels * numbers, line_step=2 * numbers, second=numbers,
     )  # fmt: skip
 
 
-def _side_by_side(lines: int, numbers: int, threads: int) -> Rounder:
-    """(lines, numbers) -> (lines, pairs of numbers); an odd last number is paired with zero."""
-    if numbers % 2 == 0:
-        lines, numbers = 1, lines * numbers
-    return _rounder(threads, step=2, total=lines, numbers=numbers, pairs=-(-numbers // 2))
+def _side_by_side(lines: int, numbers: int, pairs: int, threads: int) -> Rounder:
+    """(lines, numbers) -> (lines, so many pairs of numbers); what numbers lack for them is zero."""
+    if numbers == 2 * pairs:
+        lines, numbers, pairs = 1, lines * numbers, lines * pairs
+    return _rounder(threads, step=2, total=lines, numbers=numbers, pairs=pairs)
 
 
 def by_columns(problem: Conv) -> bool:
@@ -193,10 +194,12 @@ def by_columns(problem: Conv) -> bool:
     return problem.c_in == 1 and problem.kernel[1] % 2 == 0
 
 
-def paired(problem: Conv) -> Conv:
-    """The convolution of pairs, a pair being one number."""
+def paired(problem: Conv, depth: int = 1) -> Conv:
+    """The convolution of pairs, a pair being one number; of several channels a multiple of `depth`, of which the last may be zeros."""
     if not by_columns(problem):
-        return dataclasses.replace(problem, c_in=problem.groups * -(-(problem.c_in // problem.groups) // 2), precision=None)
+        pairs = -(-problem.c_in // (2 * problem.groups))
+        pairs += -pairs % depth * (pairs > 1)
+        return dataclasses.replace(problem, c_in=problem.groups * pairs, precision=None)
     taps, dilation = problem.kernel[1] // 2, 2 * problem.dilation[1]
     columns = (problem.conv_size[1] - 1) * problem.stride[1] + dilated(taps, dilation)
     return dataclasses.replace(
@@ -205,35 +208,35 @@ def paired(problem: Conv) -> Conv:
     )  # fmt: skip
 
 
-def input_rounder(problem: Conv, threads: int, last: bool) -> Rounder:
+def input_rounder(problem: Conv, pairs: Conv, threads: int, last: bool) -> Rounder:
     """x -> that of the paired problem, both with channels last where that is so."""
     n, c_in, h, w = problem.x_shape
     if by_columns(problem):
-        before, moved, pairs = problem.padding[1][0], problem.dilation[1], paired(problem).size[1]
-        return _rounder(threads, step=1, total=n * h, numbers=w, pairs=pairs, second=moved, first_pair=before, second_pair=before - moved)
+        before, moved, columns = problem.padding[1][0], problem.dilation[1], pairs.size[1]
+        return _rounder(threads, step=1, total=n * h, numbers=w, pairs=columns, second=moved, first_pair=before, second_pair=before - moved)
+    ins, pairs_each = c_in // problem.groups, pairs.c_in // problem.groups
     if last:
-        return _side_by_side(n * h * w * problem.groups, c_in // problem.groups, threads)
-    return _of_channels(n * problem.groups, c_in // problem.groups, h * w, threads)
+        return _side_by_side(n * h * w * problem.groups, ins, pairs_each, threads)
+    return _of_channels(n * problem.groups, ins, h * w, pairs_each, threads)
 
 
-def weight_rounder(problem: Conv, threads: int) -> Callable[[Array], Array]:
+def weight_rounder(problem: Conv, pairs: Conv, threads: int) -> Callable[[Array], Array]:
     """Weights -> those of the paired problem."""
-    shape = paired(problem).weight_shape
+    shape = pairs.weight_shape
     outs, ins, *_ = problem.weight_shape
     if by_columns(problem):
-        run = _side_by_side(outs * problem.kernel[0], problem.kernel[1], threads)
+        run = _side_by_side(outs * problem.kernel[0], problem.kernel[1], pairs.kernel[1], threads)
     else:
-        run = _of_channels(outs, ins, problem.taps, threads)
+        run = _of_channels(outs, ins, problem.taps, shape[1], threads)
 
     def rounded(weight: Array) -> Array:
-        pairs = aligned(4 * math.prod(shape)).view(np.float32).reshape(shape)
-        run(weight, pairs)
-        return pairs
+        found = aligned(4 * math.prod(shape)).view(np.float32).reshape(shape)
+        run(weight, found)
+        return found
 
     return rounded
 
 
-def input_cycles(problem: Conv) -> float:
-    """Cycles of one core to round the input."""
-    pairs = paired(problem)
+def input_cycles(pairs: Conv) -> float:
+    """Cycles of one core to round the input of the paired problem."""
     return cycles(pairs.n * pairs.c_in, math.prod(pairs.size))

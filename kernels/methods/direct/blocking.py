@@ -18,7 +18,21 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.classes import Anew, by_class, step_like
-from kernels.cost.gemm import TILE_COST, TRANSPOSED, even, most_rows, oc_tile_cycles, pool_apart, pooled_size, tallest, tap_cycles
+from kernels.cost.gemm import (
+    MATRIX,
+    NUMBERS,
+    TILE_COST,
+    TRANSPOSED,
+    Product,
+    even,
+    most_rows,
+    oc_tile_cycles,
+    pool_apart,
+    pooled_size,
+    tallest,
+    tap_cycles,
+    tile_cycles,
+)
 from kernels.cost.memory import L2_BYTES, L3_BYTES, stream_cycles, task_cycles
 from kernels.cost.roofline import BIND
 from kernels.cost.tables import joined, picked, row
@@ -35,6 +49,7 @@ SEVERAL, MANY = 8, 0.5  # from so many channels on a task packs them in this sha
 # packing dominates, median of 600 narrow or strided layers on Zen 5; older CPUs overlap less
 PACKED = 4.0  # cycles to pack a weight, measured 2.7 to 5.6
 TALLEST = 16  # channels of a tile
+MATRICES = " matrices"  # ends the names of variants
 UNPACKED = 8  # of one that reads each one's weights where they lie: 8x3 keeps the addresses in registers, 9x3 and 14x2 spill sums
 
 
@@ -42,7 +57,7 @@ UNPACKED = 8  # of one that reads each one's weights where they lie: 8x3 keeps t
 class Blocking:
     """rows, columns: outputs of a task's block. channels: input channels packed at a time. m, n: the largest tile,
     channels by vectors. oc_splits: into how many tasks the output channels are split. oc_lanes: whether lanes run along output
-    channels, m counts positions and n vectors of channels. cycles: the estimate."""
+    channels, m counts positions and n vectors of channels. product: what tiles multiply. cycles: the estimate."""
 
     mec: bool
     rows: int
@@ -52,6 +67,7 @@ class Blocking:
     n: int
     oc_splits: int
     oc_lanes: bool = False
+    product: Product = NUMBERS
     cycles: float = math.inf
 
 
@@ -60,13 +76,16 @@ def _of_variant(blockings: Blocking, name: str) -> Blocking:
     tiles = {(m, n) for m, n in zip(blockings.m.tolist(), blockings.n.tolist())}  # type: ignore[attr-defined]
     found = np.zeros(np.size(blockings.m), bool)
     for mec, (m, n) in itertools.product((False, True), tiles):
-        if _name(mec, m, n) == name:
+        if _name(mec, m, n, product=blockings.product) == name:
             found |= (blockings.mec == mec) & (blockings.m == m) & (blockings.n == n)
     return picked(blockings, found)
 
 
-def _tiles(outs: int, spec: Machine, most: int) -> Iterator[tuple[int, int]]:
+def _tiles(outs: int, spec: Machine, most: int, product: Product) -> Iterator[tuple[int, int]]:
     """Tiles of m channels, at most so many, by n vectors that fit the registers."""
+    if product.depth > 1:
+        yield from ((tallest(outs, min(outs, 2 * MATRIX)), n) for n in (1, 2))
+        return
     for n in range(1, 9):
         largest = min(most_rows(n, spec), outs, most)
         if largest >= 1:
@@ -98,8 +117,8 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     # a tile that resumes sums reads and writes them past the first-level cache, or past the second where a task's outputs and block fill it
     in_use = problem.itemsize * (rows * columns * outs / block.oc_splits + packed.size)
     resumed = np.where(in_use < 0.8 * spec.l2, RESUMED, 2 * spec.vector_bytes / L3_BYTES[spec.mesh])
-    calling = TILE_COST + block.m * block.n / 2 + (calls - 1) * (TILE_COST + resumed * block.m * block.n)
-    per_tile = summed * tap_cycles(outs / block.oc_splits / m_tiles, vectors / n_tiles) + calling
+    calling = tile_cycles(block.m, block.n, block.product) + (calls - 1) * (TILE_COST + resumed * block.m * block.n)
+    per_tile = summed * tap_cycles(outs / block.oc_splits / m_tiles, vectors / n_tiles, block.product) + calling
     compute = n_tiles * m_tiles * per_tile
     pack = _together(ins) * ins * packing_cycles(packed, lanes, block.rows - rows)
     return tasks_each * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack)
@@ -110,37 +129,50 @@ def _together(channels: int) -> float:
     return MANY if channels >= SEVERAL else 1.0
 
 
-def table(problem: Conv, threads: int, most: int = TALLEST) -> Blocking:
-    """Every blocking with tiles of at most `most` channels that is considered, with its estimate: one record of arrays."""
+def _layouts(problem: Conv, product: Product) -> tuple[bool, ...]:
+    """Whether rows are packed by MEC: what is considered. Where a product of matrices sums kernel columns, of a single channel, those must
+    lie evenly apart, which in rows those of a phase do."""
+    phases = problem.stride[1] // math.gcd(problem.stride[1], problem.dilation[1])
+    if product.depth == 1 or problem.c_in > problem.groups or problem.kernel[1] % (phases * product.depth) == 0:
+        return False, True
+    return (True,)
+
+
+def table(problem: Conv, threads: int, most: int = TALLEST, product: Product = NUMBERS) -> Blocking:
+    """Every blocking with tiles of at most `most` channels that is considered, with its estimate: one record of arrays. product: its
+    depth divides the input channels, of a single one the kernel columns."""
     spec = machine()
     lanes, item = spec.lanes(problem.itemsize), problem.itemsize
     outs, ins = problem.c_out // problem.groups, problem.c_in // problem.groups
+    together = product.depth if ins > 1 else 1  # channels that are packed together
+    ins //= together
     oh, ow = problem.conv_size
-    tiles, heights = list(_tiles(outs, spec, most)), row_counts(oh, threads)
+    tiles, heights = list(_tiles(outs, spec, most, product)), row_counts(oh, threads)
     oc_splits, more_calls = np.array(sorted({1, min(threads, outs), min(2 * threads, outs)})), np.array((1, 2, 4))
     budget = spec.l2 // 2 // item
     found, ranks = [], []
-    for mec in (False, True):
+    layouts = _layouts(problem, product)
+    for mec in layouts:
         shapes = [(i, m, n, rows, columns) for i, (m, n) in enumerate(tiles) for rows in heights
                   for columns in ([ow] if mec else _column_counts(ow, lanes, n, threads))]  # fmt: skip
         rank, m, n, rows, columns = np.array(shapes, np.int64).T
-        size: Any = extents(problem, mec, rows, columns, lanes).size
-        fits = (size <= budget) | ((rows == 1) & (columns == np.minimum(ow, lanes * n)))
+        size: Any = extents(problem, mec, rows, columns, lanes).size * together
+        fits = (size <= budget) | ((rows == 1) & ((columns == np.minimum(ow, lanes * n)) | (len(layouts) == 1)))
         rank, m, n, rows, columns, size = (each[fits] for each in (rank, m, n, rows, columns, size))
         calls: Any = even(ins, np.maximum(1, np.minimum(ins, budget // size)))[0]  # to pack all channels, some at a time
         which, i, j = np.nonzero((calls[:, None, None] * more_calls[:, None] <= ins) & np.ones(len(oc_splits), bool))
         rows, columns, m, n, rank = (each[which] for each in (rows, columns, m, n, rank))
-        channels, flags = -(-ins // (calls[which] * more_calls[i])), np.full(len(which), mec)
-        block: Any = Blocking(flags, rows, columns, channels, m, n, oc_splits[j])  # type: ignore[arg-type]
+        channels, flags = together * -(-ins // (calls[which] * more_calls[i])), np.full(len(which), mec)
+        block: Any = Blocking(flags, rows, columns, channels, m, n, oc_splits[j], product=product)  # type: ignore[arg-type]
         packed = extents(problem, mec, rows, ow if mec else columns, lanes)
         found.append(dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec, mec)))
         ranks.append(2 * rank + mec)
     return picked(joined(found), np.argsort(np.concatenate(ranks), kind="stable"))  # by tile: of equal estimates the first is taken
 
 
-def candidates(problem: Conv, threads: int, most: int = TALLEST) -> Iterator[Blocking]:
+def candidates(problem: Conv, threads: int, most: int = TALLEST, product: Product = NUMBERS) -> Iterator[Blocking]:
     """The same one by one."""
-    found = table(problem, threads, most)
+    found = table(problem, threads, most, product)
     return (row(found, i) for i in range(np.size(found.m)))
 
 
@@ -163,12 +195,12 @@ def oc_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
     )
 
 
-def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[Blocking]:
+def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Product = NUMBERS) -> Iterator[Blocking]:
     """Blockings with lanes along output channels, with their estimates: for maps of few positions, and for any with channels last, which
     need not be transposed."""
     spec = machine()
     lanes, (oh, ow) = spec.lanes(problem.itemsize), problem.conv_size
-    if problem.groups > 1 or (oh * ow > NARROW * lanes and not last):
+    if problem.groups > 1 or product.depth > 1 or (oh * ow > NARROW * lanes and not last):
         return
     vectors = -(-problem.c_out // lanes)
     for rows in row_counts(oh, threads) if last else sorted({oh, -(-oh // threads)}):
@@ -182,7 +214,7 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
             m = tallest(rows * ow, min(most_rows(n, spec), 16))
             for oc_splits in sorted({1, min(threads, vectors)}):
                 micro_panels = -(-vectors // oc_splits / n)
-                tap, calling = oc_tile_cycles(m, n, last, lanes)
+                tap, calling = oc_tile_cycles(m, n, last, lanes, product)
                 passes = math.ceil(rows * ow / m)
                 compute = passes * math.ceil(micro_panels) * (problem.summands * tap + calling)
                 # a micro-panel that leaves the second-level cache comes back for every tile of positions: 8 rows of 12288, 18 against 10 ms
@@ -192,26 +224,30 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False) -> Iterator[B
                 task = task_cycles(compute, _stream(problem, spec, oc_splits, oc_lanes=True) + again, pack)
                 cycles = math.ceil(problem.n * -(-oh // rows) * oc_splits / threads) * task
                 yield Blocking(
-                    mec=True, rows=rows, columns=ow, channels=problem.c_in, m=m, n=n, oc_splits=oc_splits, oc_lanes=True, cycles=cycles
-                )
+                    mec=True, rows=rows, columns=ow, channels=problem.c_in, m=m, n=n, oc_splits=oc_splits, oc_lanes=True,
+                    product=product, cycles=cycles,
+                )  # fmt: skip
 
 
 def variant_of(block: Blocking) -> str:
     """What tells blockings apart for measuring: the layout, and the tile's channels by vectors."""
-    return _name(block.mec, block.m, block.n, block.oc_lanes)
+    return _name(block.mec, block.m, block.n, block.oc_lanes, block.product)
 
 
-def _name(mec: bool, m: int, n: int, oc_lanes: bool = False) -> str:
-    return f"{'across' if oc_lanes else 'flat' if mec else 'lines'} {m}x{n}"  # tuning files hold these names
+def _name(mec: bool, m: int, n: int, oc_lanes: bool = False, product: Product = NUMBERS) -> str:
+    # tuning files hold these names
+    return f"{'across' if oc_lanes else 'flat' if mec else 'lines'} {m}x{n}{MATRICES if product.depth > 1 else ''}"
 
 
-def variant_names(problem: Conv, threads: int) -> list[str]:
+def variant_names(problem: Conv, threads: int, product: Product = NUMBERS) -> list[str]:
     """Variants that are estimated not much higher than the best."""
-    found = itertools.chain(candidates(problem, threads), oc_candidates(problem, threads))
-    return rivals(((variant_of(block), block.cycles) for block in found), variant_of(best(problem, threads)))
+    found = itertools.chain(candidates(problem, threads, product=product), oc_candidates(problem, threads, product=product))
+    return rivals(((variant_of(block), block.cycles) for block in found), variant_of(best(problem, threads, product=product)))
 
 
-def _resized(old: Conv, block: Blocking | None, problem: Conv, threads: int, variant: str = "", last: bool = False) -> Blocking | None:
+def _resized(
+    old: Conv, block: Blocking | None, problem: Conv, threads: int, variant: str = "", last: bool = False, product: Product = NUMBERS
+) -> Blocking | None:
     """The blocking of another problem of the class for this one: as many parts of rows and columns, where they fit the caches too."""
     if block is None:
         return None
@@ -271,11 +307,11 @@ def best_unpacked(problem: Conv, threads: int) -> Blocking | None:
 
 
 @by_class(_resized)
-def best(problem: Conv, threads: int, variant: str = "", last: bool = False) -> Blocking:
+def best(problem: Conv, threads: int, variant: str = "", last: bool = False, product: Product = NUMBERS) -> Blocking:
     """The blocking with the lowest estimate; lanes along output channels only where they gain a twentieth, the estimate's error, or where
     most lanes would be idle otherwise (4096 to 4096 at one position: 12 against 20 GB/s of weights). variant: of this one, if there is
-    one. last: channels are the last axis."""
-    rows, others = table(problem, threads), list(oc_candidates(problem, threads, last))
+    one. last: channels are the last axis. product: as for `table`."""
+    rows, others = table(problem, threads, product=product), list(oc_candidates(problem, threads, last, product))
     if variant:
         rows_of_variant, others_of_variant = _of_variant(rows, variant), [block for block in others if variant_of(block) == variant]
         if np.size(rows_of_variant.m) or others_of_variant:
@@ -292,7 +328,7 @@ def weight_cycles(problem: Conv) -> float:
 
 
 @by_class(_resized)
-def best_pooled(problem: Conv, threads: int, variant: str = "") -> Blocking | None:
+def best_pooled(problem: Conv, threads: int, variant: str = "", *, product: Product = NUMBERS) -> Blocking | None:
     """The blocking with the lowest estimate of those whose blocks hold whole windows and finish their sums at once; None: there is none,
     or the best of all with a pool of its own costs less. variant: of this one, if there is one.
 
@@ -303,7 +339,7 @@ def best_pooled(problem: Conv, threads: int, variant: str = "") -> Blocking | No
     (oh, ow), (down, across) = problem.conv_size, pooled_size(problem)
     if stride[0] < kernel[0] or stride[1] < kernel[1]:
         return None
-    found: Any = table(problem, threads)
+    found: Any = table(problem, threads, product=product)
     whole = (found.columns == ow) | ((oh == 1) & ~found.mec)
     once = found.channels == problem.c_in // problem.groups
     found = picked(found, once & (found.rows >= stride[0]) & (found.columns >= stride[1]) & whole)
@@ -318,7 +354,7 @@ def best_pooled(problem: Conv, threads: int, variant: str = "") -> Blocking | No
     least = int(cycles.argmin())
     block = row(found, least)
     # cnn14's last layer, 31x2 from 2048 channels: 228 ms in blocks that hold them all, 22 ms and a pool in others
-    if not variant and cycles[least] > best(problem, threads).cycles + pool_apart(problem, threads):
+    if not variant and cycles[least] > best(problem, threads, product=product).cycles + pool_apart(problem, threads):
         return None
     columns = across if block.columns == ow else block.columns // stride[1] * stride[1]
     return dataclasses.replace(block, rows=min(block.rows // stride[0] * stride[0], down), columns=columns)

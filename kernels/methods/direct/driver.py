@@ -111,7 +111,7 @@ def run_task(task, x, out, operands, geometry, block):
                     call(
                         read_index(g.tiles, m * g.tiles_each + n),
                         GemmTile(
-                            m=m, n=n, lanes=g.lanes, itemsize=size, k=taps, kc=taps, a=a, x=block, offsets=g.offsets, y=y,
+                            m=m, n=n, lanes=g.lanes, itemsize=size, k=taps, kc=g.kc, a=a, x=block, offsets=g.offsets, y=y,
                             y_row=y_row, vectors=first, stage=stage, bias=bias, scale=scale, shift=shift, activation=g.activation,
                             slope=g.slope, times=times, a_step=g.a_row, y_step=0, vectors_step=n * FIELDS * 8,
                         ),
@@ -177,6 +177,15 @@ def _pending(problem: Conv, block: Blocking) -> int:
     return most if block.channels < problem.c_in // problem.groups else max(block.m, min(most, room))
 
 
+def _tap_order(problem: Conv, packed: Layout, depth: int) -> Array:
+    """Taps of a channel as they are summed: as users count them, or where products of matrices sum kernel columns, as these lie packed."""
+    taps = np.arange(problem.taps)
+    if depth == 1:
+        return taps
+    columns = problem.kernel[1]
+    return np.array(taps.reshape(-1, columns)[:, np.argsort(packed.taps[:columns], kind="stable")].ravel())
+
+
 def prepare_blocks(
     problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None, *, last: bool = False,
     unpacked: bool = False, adjoint: bool = False, added: bool = False,
@@ -200,26 +209,32 @@ def prepare_blocks(
     starts = np.array(packed.columns)
     pooling, factors = pool_record(problem, block.rows, block.columns)
     m_tiles, m_edge, m_full_tiles = even(problem.c_out // problem.groups, block.m)
-    offsets = np.arange(block.channels)[:, None] * packed.channel_stride + np.array(packed.taps)
-    offsets = np.append(offsets, np.zeros(AHEAD, np.int64))
+    depth = block.product.depth
+    together = depth if problem.c_in > problem.groups else 1
+    order = _tap_order(problem, packed, depth if together == 1 else 1)
+    channel_offsets = np.arange(block.channels).reshape(-1, 1, together) * packed.channel_stride
+    offsets = np.append(channel_offsets + np.array(packed.taps)[order, None], np.zeros(AHEAD, np.int64))
     n_tables, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool or last else ow, segment or lanes)
     tiles = tile_table(problem.c_out // problem.groups, block.m, n_tables, lanes, size, tile_of)
     geometry = Blocks.packed(
         **common(problem, oh, ow), **packing(problem, packed, starts, line_offset), **pooling, **fields, rows=block.rows,
         columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks, channels=block.channels, k=problem.summands,
-        kernel_taps=problem.taps, oc_splits=block.oc_splits, m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles,
+        kc=depth if depth > 1 else problem.summands, kernel_taps=problem.taps, oc_splits=block.oc_splits, m_tiles=m_tiles, m_edge=m_edge,
+        m_full_tiles=m_full_tiles,
         tiles=tiles.ctypes.data, tiles_each=tiles.shape[1], n_tables=n_tables.ctypes.data, vectors=vectors.ctypes.data,
         vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, row_offset=row_offset, conv_offset=conv_offset,
         a_row=problem.summands * size if unpacked else 0, added=ADDED * added, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
     packed_weights = None if unpacked else packer(
-        problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads, adjoint=problem.taps * adjoint
-    )
+        problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads, adjoint=problem.taps * adjoint,
+        steps=(problem.taps if together > 1 else 1, depth) if depth > 1 else None,
+    )  # fmt: skip
 
     def packed_operands(operands: Operands) -> Packed:
+        if depth > together:
+            assert operands.weight is not None
+            operands = operands._replace(weight=operands.weight.reshape(-1, problem.taps).take(order, axis=1))
         return packed_weights(operands.weight) if packed_weights else operands.weight, *operands[1:]
 
     keep_alive = starts, factors, offsets, n_tables, vectors, tiles
     return Prepared(launcher(run_tasks, packed_operands, used, geometry, scratch, keep_alive), scratch.nbytes, f"{block}{NOTE * last}")
-
-

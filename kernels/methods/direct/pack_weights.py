@@ -38,6 +38,7 @@ class WeightTiles(Record):
     ins = integer("input channels of a group")
     outs = integer("output channels of a group")
     taps = integer("of a kernel")
+    depth = integer("input channels of a product of matrices, where there are some")
 
 
 @region
@@ -95,12 +96,37 @@ def _copy_adjoint_tile(t, thread, weights, packed, geometry):
         copy_bytes(to + i * m * size, source + i * g.outs * size, min(m, g.outs - j) * size)
 
 
+@region
+def _pack_matrices(t, thread, weights, packed, geometry):
+    """The same for products of matrices: [channels, `depth` of them][tap][channel of the tile][channel of these], from weights (c_out, ins,
+    taps)."""
+    g = geometry[0]
+    size, taps, depth = g.itemsize, g.taps, g.depth
+    group, tile = t // g.m_tiles, t % g.m_tiles
+    j = group * g.outs + tile * g.m_edge + min(tile, g.m_full_tiles)
+    m = g.m_edge + (tile < g.m_full_tiles)
+    for i in range(m):
+        for some in range(g.k // (taps * depth)):
+            to = pointed(packed) + (j * g.k + (some * taps * m + i) * depth) * size
+            source = pointed(weights) + ((j + i) * g.k + some * depth * taps) * size
+            if taps == 1:
+                copy_bytes(to, source, depth * size)
+                continue
+            call(
+                g.transpose,
+                Transpose(
+                    lanes=g.lanes, itemsize=size, dst=to, dst_pitch=m * depth, src=source, src_pitch=taps, rows=depth, columns=taps,
+                ),
+            )  # fmt: skip
+
+
 def packer(
-    c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, unit: int = 1, *, adjoint: int = 0
-) -> Callable[[Any], Array]:
+    c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, unit: int = 1, *, adjoint: int = 0,
+    steps: tuple[int, int] | None = None,
+) -> Callable[[Any], Array]:  # fmt: skip
     """What packs contiguous weights of shape (c_out, k), or any other of as many elements, into tiles of even heights of at most m units
     of channels, the last filled up with zeros. adjoint: taps of a kernel, where the weights are (c_in, c_out/groups, taps) of the adjoint,
-    taps in reverse; 0: they are not."""
+    taps in reverse; 0: they are not. steps: (taps of a kernel, input channels of a product of matrices), where tiles are made of those."""
     units = -(-(c_out // groups) // unit)
     m_tiles, m_edge, m_full_tiles = even(units, m)
     threads = threads_for(CYCLES * c_out * k, threads)
@@ -109,9 +135,11 @@ def packer(
     geometry = WeightTiles.packed(
         transpose=transpose(lanes, number_type.itemsize), lanes=lanes, itemsize=number_type.itemsize, c_out=c_out, k=k,
         m_tiles=m_tiles, m_edge=m_edge,
-        m_full_tiles=m_full_tiles, unit=unit, ins=k // max(adjoint, 1), outs=c_out // groups, taps=adjoint,
+        m_full_tiles=m_full_tiles, unit=unit, ins=k // max(adjoint, 1), outs=c_out // groups, taps=steps[0] if steps else adjoint,
+        depth=steps[1] if steps else 1,
     )  # fmt: skip
-    launch = (_copy_adjoint_tile if adjoint == 1 else _pack_adjoint_tile if adjoint else _pack_tile).ready(0, 0, geometry)
+    of_tile = _pack_matrices if steps else _copy_adjoint_tile if adjoint == 1 else _pack_adjoint_tile if adjoint else _pack_tile
+    launch = of_tile.ready(0, 0, geometry)
 
     def pack(weight: Array) -> Array:
         packed = aligned(numbers * number_type.itemsize).view(number_type)  # whole vectors of them are read by `across`
@@ -121,5 +149,3 @@ def packer(
         return packed
 
     return pack
-
-

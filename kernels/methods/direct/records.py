@@ -35,6 +35,7 @@ class Blocks(Convolution, OutputBlocks, Packing, PoolAfter, ChannelsLast):
 
     channels = integer("input channels that are packed at a time")
     k = integer("taps of all channels of a group")
+    kc = integer("taps that a tile sums at a time: all, or those of one product of matrices")
     kernel_taps = integer("taps of one channel")
     oc_splits = integer("into how many tasks a group's output channels are split")
     m_tiles = integer("tiles of a group's output channels")
