@@ -30,6 +30,7 @@ import numba
 import numpy as np
 from numba.core import config, serialize
 from numba.core.caching import CompileResultCacheImpl, _Cache
+from numba.core.runtime import rtsys
 
 from kernels.runtime.machine import cpu
 from kernels.runtime.user_files import cache_folder, own_folder, read_own, temporary_folder, user, write_own
@@ -141,10 +142,10 @@ def unseal(key: str, content: bytes) -> bytes:
 
 
 class DiskCache(_Cache):
-    """What a Numba dispatcher asks of its cache. use: what of the function's compiled forms it makes; see `jit.njit`."""
+    """What a Numba dispatcher asks of its cache. use: what of the function's compiled forms it makes; counts: see `jit.njit`."""
 
-    def __init__(self, py_func: Any, use: str) -> None:
-        self._use = use
+    def __init__(self, py_func: Any, use: str, counts: bool) -> None:
+        self._use, self._counts = use, counts
         self._module, self._name = py_func.__module__, f"{py_func.__module__}.{py_func.__qualname__}"
         code = getattr(py_func, "body", py_func).__code__  # of a function that is written outside the library, nothing else tells
         self._code = hashlib.sha256(repr((code.co_code, code.co_names, [c for c in code.co_consts if not hasattr(c, "co_code")])).encode())
@@ -164,7 +165,8 @@ class DiskCache(_Cache):
         return path / f"{self._name}.{hashlib.sha256(key.encode()).hexdigest()[:24]}.bin", key
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        # Numba would bring all that the compiler knows of NumPy first, 0.4 s of each process; and its counting of references, see `jit`
+        if self._counts:  # what such code needs at run time; Numba would bring all that the compiler knows of NumPy too, in 0.4 s
+            rtsys.initialize(target_context)
         found = self._file(sig, target_context.codegen())
         if found is None or not found[0].exists():
             return None

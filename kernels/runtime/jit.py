@@ -22,31 +22,34 @@ _FLAGS = {"nogil": True, "error_model": "numpy"}
 compiling = threading.RLock()  # Numba's compiler serves one thread at a time
 
 
-def njit(function: Callable[..., Any], *, apart: bool = False) -> Any:
+def njit(function: Callable[..., Any], *, apart: bool = False, counts: bool = False) -> Any:
     """Compile for the CPU with the library's flags and disk cache. `apart`: nothing that an argument points to is written by way of another
     or by what is called, so that fields of records are read once, not after each call of a micro-kernel (fft's tasks take a tenth less).
+    counts: who refers to an array is counted, as NumPy's functions want in compiled code; what only reads and writes its caller's arrays is
+    compiled and loaded sooner without.
 
     Python's way into compiled code, and C's, are functions of their own, which take as long to compile as a small helper itself: each use
     has a dispatcher that makes the one it needs. The result is Python's; what compiled code calls, and `address`, go to the others."""
-    dispatcher = _dispatcher(function, apart, "python")
-    dispatcher.of_use = functools.cache(functools.partial(_dispatcher, function, apart))
+    made = functools.partial(_dispatcher, function, apart, counts)
+    dispatcher = made("python")
+    dispatcher.of_use = functools.cache(made)
     dispatcher.get_call_template = functools.partial(_once, dispatcher)
     dispatcher.get_overload = lambda signature: dispatcher.of_use("compiled").get_overload(signature)
     return dispatcher
 
 
-def _dispatcher(function: Callable[..., Any], apart: bool, use: str) -> Any:
+def _dispatcher(function: Callable[..., Any], apart: bool, counts: bool, use: str) -> Any:
     """Numba's dispatcher of a function for one use: "python" or "c" call it, or "compiled" code does."""
     dispatcher = numba.njit(**_FLAGS)(function)
-    dispatcher._cache = DiskCache(function, use)
-    dispatcher._compiler._customize_flags = functools.partial(_customised, apart, use)
+    dispatcher._cache = DiskCache(function, use, counts)
+    dispatcher._compiler._customize_flags = functools.partial(_customised, apart, counts, use)
     return dispatcher
 
 
-def _customised(apart: bool, use: str, flags: Any) -> Any:
+def _customised(apart: bool, counts: bool, use: str, flags: Any) -> Any:
     """Numba's flags with what no option of njit says."""
     flags.noalias = apart or flags.noalias  # as Numba's own parallel loops are compiled
-    flags.nrt = False
+    flags.nrt = counts
     flags.no_cpython_wrapper, flags.no_cfunc_wrapper = use != "python", use != "c"
     return flags
 
