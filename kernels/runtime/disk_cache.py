@@ -40,11 +40,12 @@ ROOT = Path(__file__).parent.parent.parent  # that `kernels` is imported from
 _IMPORT = re.compile(r"^\s*(?:from\s+(kernels[\w.]*)\s+import\s+(\([^)]*\)|[^\n#]*)|import\s+(kernels[\w.]*))", re.MULTILINE)
 
 
+@functools.cache  # names that many modules import
 def _file_of(module: str) -> Path | None:
     """The source file of a module of the library, None if there is no such module."""
-    path = ROOT / Path(*module.split("."))
-    files = path.with_name(path.name + ".py"), path / "__init__.py"
-    return next((file for file in files if file.is_file()), None)
+    path = os.path.join(ROOT, *module.split("."))
+    files = f"{path}.py", os.path.join(path, "__init__.py")
+    return next((Path(file) for file in files if os.path.isfile(file)), None)
 
 
 @functools.cache
@@ -141,9 +142,10 @@ def unseal(key: str, content: bytes) -> bytes:
 
 
 class DiskCache(_Cache):
-    """What a Numba dispatcher asks of its cache."""
+    """What a Numba dispatcher asks of its cache. use: what of the function's compiled forms it makes; counts: see `jit.njit`."""
 
-    def __init__(self, py_func: Any) -> None:
+    def __init__(self, py_func: Any, use: str, counts: bool) -> None:
+        self._use, self._counts = use, counts
         self._module, self._name = py_func.__module__, f"{py_func.__module__}.{py_func.__qualname__}"
         code = getattr(py_func, "body", py_func).__code__  # of a function that is written outside the library, nothing else tells
         self._code = hashlib.sha256(repr((code.co_code, code.co_names, [c for c in code.co_consts if not hasattr(c, "co_code")])).encode())
@@ -159,12 +161,12 @@ class DiskCache(_Cache):
         path, version = folder(), closure(self._module)
         if path is None or version is None:
             return None
-        key = repr((path.name, self._name, signature, codegen.magic_tuple(), version, self._code.hexdigest()))
+        key = repr((path.name, self._name, self._use, signature, codegen.magic_tuple(), version, self._code.hexdigest()))
         return path / f"{self._name}.{hashlib.sha256(key.encode()).hexdigest()[:24]}.bin", key
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        # what loaded code needs at run time; Numba would bring all that the compiler knows of NumPy too, 0.4 s of each process
-        rtsys.initialize(target_context)
+        if self._counts:  # what such code needs at run time; Numba would bring all that the compiler knows of NumPy too, in 0.4 s
+            rtsys.initialize(target_context)
         found = self._file(sig, target_context.codegen())
         if found is None or not found[0].exists():
             return None

@@ -22,26 +22,43 @@ _FLAGS = {"nogil": True, "error_model": "numpy"}
 compiling = threading.RLock()  # Numba's compiler serves one thread at a time
 
 
-def njit(function: Callable[..., Any], *, apart: bool = False) -> Any:
+def njit(function: Callable[..., Any], *, apart: bool = False, counts: bool = False) -> Any:
     """Compile for the CPU with the library's flags and disk cache. `apart`: nothing that an argument points to is written by way of another
-    or by what is called, so that fields of records are read once, not after each call of a micro-kernel (fft's tasks take a tenth less)."""
-    dispatcher = numba.njit(**_FLAGS)(function)
-    dispatcher._cache = DiskCache(function)
-    dispatcher.get_call_template = functools.partial(_once, dispatcher.get_call_template)
-    if apart:
-        dispatcher._compiler._customize_flags = _apart  # as Numba's own parallel loops are compiled; no option of njit says it
+    or by what is called, so that fields of records are read once, not after each call of a micro-kernel (fft's tasks take a tenth less).
+    counts: who refers to an array is counted, as NumPy's functions want in compiled code; what only reads and writes its caller's arrays is
+    compiled and loaded sooner without.
+
+    Python's way into compiled code, and C's, are functions of their own, which take as long to compile as a small helper itself: each use
+    has a dispatcher that makes the one it needs. The result is Python's; what compiled code calls, and `address`, go to the others."""
+    made = functools.partial(_dispatcher, function, apart, counts)
+    dispatcher = made("python")
+    dispatcher.of_use = functools.cache(made)
+    dispatcher.get_call_template = functools.partial(_once, dispatcher)
+    dispatcher.get_overload = lambda signature: dispatcher.of_use("compiled").get_overload(signature)
     return dispatcher
 
 
-def _once(template: Callable[..., Any], args: tuple[Any, ...], keywords: Any) -> Any:
-    """Numba's `template` of a call, of arguments' types without the value of those that are written as numbers: f(0) and f(i) are compiled
-    once, not each for itself."""
-    return template(tuple(arg.literal_type if isinstance(arg, types.IntegerLiteral) else arg for arg in args), keywords)
+def _dispatcher(function: Callable[..., Any], apart: bool, counts: bool, use: str) -> Any:
+    """Numba's dispatcher of a function for one use: "python" or "c" call it, or "compiled" code does."""
+    dispatcher = numba.njit(**_FLAGS)(function)
+    dispatcher._cache = DiskCache(function, use, counts)
+    dispatcher._compiler._customize_flags = functools.partial(_customised, apart, counts, use)
+    return dispatcher
 
 
-def _apart(flags: Any) -> Any:
-    flags.noalias = True
+def _customised(apart: bool, counts: bool, use: str, flags: Any) -> Any:
+    """Numba's flags with what no option of njit says."""
+    flags.noalias = apart or flags.noalias  # as Numba's own parallel loops are compiled
+    flags.nrt = counts
+    flags.no_cpython_wrapper, flags.no_cfunc_wrapper = use != "python", use != "c"
     return flags
+
+
+def _once(dispatcher: Any, args: tuple[Any, ...], keywords: Any) -> Any:
+    """Numba's template of a call by compiled code, of arguments' types without the value of those that are written as numbers: f(0) and
+    f(i) are compiled once, not each for itself."""
+    plain = tuple(arg.literal_type if isinstance(arg, types.IntegerLiteral) else arg for arg in args)
+    return dispatcher.of_use("compiled").get_call_template(plain, keywords)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -55,6 +72,7 @@ def address(dispatcher: Any, literals: tuple[int, ...], signature: tuple[Any, ..
     Literals reach the compiler as types, so they are part of the cache key. The C function takes the literals too (as int64, ignored).
     """
     full = (*(types.literal(value) for value in literals), *signature)
+    dispatcher = dispatcher.of_use("c")
     with compiling:
         dispatcher.compile(full)
         result = dispatcher.overloads[full]
@@ -72,6 +90,7 @@ def entry(dispatcher: Any, *args: Any) -> Callable[..., Any]:
 
 def code(dispatcher: Any, signature: tuple[Any, ...]) -> int:
     """Address of what `dispatcher` becomes for these types, by Numba's own calling convention."""
+    dispatcher = dispatcher.of_use("compiled")
     with compiling:
         dispatcher.compile(signature)
         result = dispatcher.overloads[signature]

@@ -97,7 +97,7 @@ def _launcher(count: int) -> Any:
     return njit(_written(f"def made({plain}, {names}):\n    return run({plain}, ({names}))", run=_run))
 
 
-def _participation(body: Callable[..., Any]) -> Any:
+def _participation(body: Callable[..., Any], counts: bool) -> Any:
     """The compiled function with which one participant does a region's tasks until none is left; the body is compiled into its loop."""
     names = ", ".join(list(inspect.signature(body).parameters)[2:])
     text = f"""
@@ -109,7 +109,7 @@ def made(slot, thread, {names}):
 """
     made = _written(text, body=inlined(body), next_task=next_task)
     made.__module__, made.__qualname__, made.body = body.__module__, body.__qualname__, body  # compiled code is kept by these
-    return njit(made, apart=True)
+    return njit(made, apart=True, counts=counts)
 
 
 _records: dict[Any, Any] = {}
@@ -184,6 +184,6 @@ class Region:
         return run
 
 
-def region(body: Callable[..., Any]) -> Region:
-    """Decorator for `Region`."""
-    return Region(_participation(body))
+def region(body: Callable[..., Any], *, counts: bool = False) -> Region:
+    """Decorator for `Region`. counts: see `jit.njit`."""
+    return Region(_participation(body, counts))

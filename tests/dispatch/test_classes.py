@@ -99,6 +99,20 @@ def test_resized_blockings_are_nearly_as_good_as_those_found_anew() -> None:
             assert worst < 1.35, (name, threads)
 
 
+def test_batches_that_hold_no_whole_groups_of_images_keep_the_tile() -> None:
+    """And are cut nearly as well as if all tiles had been looked at."""
+    load()
+    layer = "conv2d n{} c72 14x4 -> c96 k1x3 s1x1 p0+0x1+1 d1x1 g1 float32"
+    for threads in (1, 2):
+        first = winograd.best(kernels.parse(layer.format(120)), threads)
+        assert first.images > 1
+        for n in (97, 101, 122, 123, 127):  # of the same class
+            problem = kernels.parse(layer.format(n))
+            resized, anew = winograd.best(problem, threads), winograd.best.__wrapped__(problem, threads)
+            assert n % resized.images == 0 and (resized.mh, resized.mw) == (first.mh, first.mw)
+            assert resized.cycles < 1.35 * anew.cycles
+
+
 def test_classes() -> None:
     assert [classes.near(length) for length in (1, 64)] == [1, 64]
     assert classes.near(300) == classes.near(340) != classes.near(400) and classes.near(100_000) == classes.near(110_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.model import Model
+from kernels.network.operators.registry import OPERATORS
 from kernels.network.passes.accuracy import accurate_layers
 from kernels.network.passes.activations import named_activations
 from kernels.network.passes.affine import batch_norms, into_weights
@@ -69,6 +71,31 @@ def test_shape_arithmetic_folds() -> None:
 
     built = Built(make)
     assert built.ops == ["Reshape"] and built.wanted.shape == (2, 72)
+
+
+def test_what_follows_from_constants_alone_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For all lengths; what follows from a shape, for each."""
+    graph = Graph()
+    x = graph.input("x", (1, None))
+    wave = graph.node("Cos", graph.node("Reshape", numbers(graph, 2, 1), graph.constant([2, 1])))
+    length = graph.node("Cast", graph.node("Shape", x), to=np.dtype(np.float32))
+    graph.output("y", graph.node("Add", graph.node("Mul", x, wave), graph.node("Gather", length, graph.constant(1))))
+    counted: list[str] = []
+    for op in ("Cos", "Gather"):
+        known = OPERATORS[op]
+
+        def counting(node: Node, *inputs: Any, _compute: Any = known.compute) -> Any:
+            counted.append(node.op)
+            return _compute(node, *inputs)
+
+        monkeypatch.setitem(OPERATORS, op, dataclasses.replace(known, compute=counting))
+    for n in (3, 5, 3):
+        given = RNG.standard_normal((1, n)).astype(np.float32)
+        found = compute(specialise(graph, {"x": (1, n)}), {"x": given})["y"]
+        angle = graph.nodes[0].inputs[0]
+        assert angle is not None and angle.data is not None
+        np.testing.assert_allclose(found, given * np.cos(angle.data) + n, rtol=1e-6)
+    assert counted.count("Cos") == 1 and counted.count("Gather") == 3
 
 
 def test_nodes_that_change_nothing_leave() -> None:

@@ -4,6 +4,7 @@ NumPy's complex matrix products or a plain loop, transformed back and scattered.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -107,7 +108,7 @@ def products(f, thread, weight, spectra, result):
                         target[q] += factor * source[q]
 
 
-@region
+@functools.partial(region, counts=True)  # as np.dot wants
 def matrix_products(task, thread, weight, spectra, result):  # type: ignore[no-untyped-def]
     """The same by BLAS, one product a frequency and group. The frequencies are shared out here and BLAS stays on one thread: a threaded
     product of this size ends in a wait of its own, and hundreds of them a call are at the mercy of whatever else the cores do."""

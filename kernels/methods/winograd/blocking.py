@@ -102,7 +102,7 @@ def _resized(old: Conv, block: Blocking, problem: Conv, threads: int, variant: s
         tuple(-(-out // m) for out, m in zip(each.conv_size, (block.mh, block.mw))) for each in (problem, old)
     )
     if problem.n % block.images or (block.images > 1 and block.images * down * across > TOGETHER * lanes):
-        raise Anew
+        return _cheapest(problem, [_of_tile(problem, threads, block.mh, block.mw)], threads)
     rows = down if block.images > 1 else step_like(down, down_old, block.rows)
     columns = across if block.columns == across_old else min(block.columns, across)
     new = dataclasses.replace(block, rows=rows, columns=columns)
@@ -122,6 +122,11 @@ def best(problem: Conv, threads: int, variant: str = "") -> Blocking:
     tables = _table(problem, threads)
     tables = [blockings for blockings in tables if variant_of(blockings) == variant] or tables
     tables = [blockings for blockings in tables if error(problem, blockings) <= TOLERABLE] or tables
+    return _cheapest(problem, tables, threads)
+
+
+def _cheapest(problem: Conv, tables: list[Blocking], threads: int) -> Blocking:
+    """The blocking with the lowest estimate of these, where a pool that tasks do not do costs as much as it takes by itself."""
     apart = pool_apart(problem, threads)
     found = []
     for blockings in tables:
@@ -157,26 +162,26 @@ def summed(channels: int) -> int:
 
 def _table(problem: Conv, threads: int) -> list[Blocking]:
     """Every blocking that is considered, with its estimate: a record for each tile, whose other fields are arrays."""
+    return [_of_tile(problem, threads, mh, mw) for mh in TILES[problem.kernel[0]] for mw in TILES[problem.kernel[1]]]
+
+
+def _of_tile(problem: Conv, threads: int, mh: int, mw: int) -> Blocking:
+    """Those of one tile."""
     lanes, outs, (oh, ow) = machine().lanes(problem.itemsize), problem.c_out // problem.groups, problem.conv_size
-    found = []
-    for mh in TILES[problem.kernel[0]]:
-        for mw in TILES[problem.kernel[1]]:
-            down, across = -(-oh // mh), -(-ow // mw)
-            blocks = _blocks(problem.n, down, across, lanes, threads)
-            rows = [(*shape, *tiled) for shape in blocks for tiled in _tiled(math.prod(shape), outs, lanes, threads)]
-            height, width, images, m, n, oc_splits, transposing = np.array(rows, np.int64).T
-            block = Blocking(
-                mh=mh, mw=mw, rows=height, columns=width, channels=outs, m=m, n=n, oc_splits=oc_splits,  # type: ignore[arg-type]
-                images=images, oc_lanes=transposing != 0,  # type: ignore[arg-type]
-            )  # fmt: skip
-            fitting = _fitting(problem, block, outs)
-            # all output channels in one block, products then lying in the third-level cache where they must; or those that fit the second
-            both, first = np.repeat(np.arange(len(rows)), 2), np.arange(2 * len(rows)) % 2 == 0
-            channels = np.where(first, outs, fitting[both])
-            keep = first | (channels != outs)
-            block = dataclasses.replace(picked(block, both[keep]), channels=channels[keep])  # type: ignore[arg-type]
-            found.append(dataclasses.replace(block, cycles=_cycles(problem, block, threads)))
-    return found
+    blocks = _blocks(problem.n, -(-oh // mh), -(-ow // mw), lanes, threads)
+    rows = [(*shape, *tiled) for shape in blocks for tiled in _tiled(math.prod(shape), outs, lanes, threads)]
+    height, width, images, m, n, oc_splits, transposing = np.array(rows, np.int64).T
+    block = Blocking(
+        mh=mh, mw=mw, rows=height, columns=width, channels=outs, m=m, n=n, oc_splits=oc_splits,  # type: ignore[arg-type]
+        images=images, oc_lanes=transposing != 0,  # type: ignore[arg-type]
+    )  # fmt: skip
+    fitting = _fitting(problem, block, outs)
+    # all output channels in one block, products then lying in the third-level cache where they must; or those that fit the second
+    both, first = np.repeat(np.arange(len(rows)), 2), np.arange(2 * len(rows)) % 2 == 0
+    channels = np.where(first, outs, fitting[both])
+    keep = first | (channels != outs)
+    block = dataclasses.replace(picked(block, both[keep]), channels=channels[keep])  # type: ignore[arg-type]
+    return dataclasses.replace(block, cycles=_cycles(problem, block, threads))
 
 
 def _blockings(problem: Conv, threads: int) -> list[Blocking]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -12,42 +14,77 @@ from kernels.dispatch.plan import Plan
 from kernels.network.graph import Node
 from kernels.network.operators.registry import Array, Meta, operator
 from kernels.network.operators.shaping import text
+from kernels.problem.accuracy import default_accuracy
+from kernels.problem.arrays import canonical
+from kernels.problem.conv import Conv
 from kernels.problem.errors import ProblemError
+from kernels.problem.operands import Operands
 from kernels.problem.options import Request
 from kernels.problem.request import request
 from kernels.problem.window import dilated
 
 INT64 = np.dtype(np.int64)
 _AUTO_PAD = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
+_NAMED = ("auto_pad", "pads", "strides", "dilations", "group", "output_padding", "output_shape", "kernel_shape", "ceil_mode",
+          "count_include_pad")  # fmt: skip
 
 
-def window_request(node: Node, weight: Array | None = None, bias: Array | None = None, **more: Any) -> Request:
-    """What a node asks of the library; without a weight for its shapes only. `more`: options that the node does not have itself."""
-    shape, dtype, operator_, attributes = node.x.lengths, node.x.kind, node.op, node.attributes
-    axes = len(shape) - 2
+def window_request(node: Node, weight: Array | None = None, bias: Array | None = None) -> Request:
+    """What a node asks of the library; without a weight for its shapes only."""
+    shape, dtype, axes = node.x.lengths, node.x.kind, len(node.x.lengths) - 2
     if not 1 <= axes <= 3:
-        raise ProblemError(f"{operator_} {node.label!r}: x has shape {shape}, must have 1 to 3 spatial axes behind (N, C)")
+        raise ProblemError(f"{node.op} {node.label!r}: x has shape {shape}, must have 1 to 3 spatial axes behind (N, C)")
+    if weight is None and node.op in ("Conv", "ConvTranspose"):
+        assert node.inputs[1] is not None
+        of_weight = node.inputs[1].lengths, dtype
+    else:
+        of_weight = _described(weight)
+    named = ((name, node.attributes.get(name)) for name in _NAMED)
+    attributes = tuple((name, each if isinstance(each, (int, str, bytes)) else tuple(each)) for name, each in named if each is not None)
+    asked = _asked(node.op, shape, dtype, of_weight, _described(bias), len(node.outputs), attributes, default_accuracy())
+    if weight is None:
+        return asked
+    problem = asked.problem
+    assert isinstance(problem, Conv)
+    operands = Operands(
+        canonical(weight, np.dtype(problem.dtype), problem.weight_shape),
+        None if bias is None else canonical(bias, np.dtype(problem.dtype), (problem.c_out,)),
+    )
+    return dataclasses.replace(asked, operands=operands)
+
+
+def _described(array: Array | None) -> Any:
+    return None if array is None else (array.shape, array.dtype)
+
+
+@functools.lru_cache(maxsize=1024)  # passes and steps ask again and again, and a model has many layers alike
+def _asked(
+    operator_: str, shape: tuple[int, ...], dtype: np.dtype, weight: Any, bias: Any, outputs: int, named: tuple[tuple[str, Any], ...],
+    accuracy: str,
+) -> Request:  # fmt: skip
+    """The request of a node with these attributes, for operands of these (shape, dtype), which it does not hold. accuracy: the process's,
+    which the request asks for itself."""
+    attributes, axes = dict(named), len(shape) - 2
     if operator_.startswith("Global"):
-        return request("global_avg_pool" if "Average" in operator_ else "global_max_pool", shape, dtype, (), more)
+        return request("global_avg_pool" if "Average" in operator_ else "global_max_pool", shape, dtype, (), {})
     pads = list(attributes.get("pads", [0] * 2 * axes))
     padding: Any = _AUTO_PAD.get(text(attributes.get("auto_pad", "NOTSET")), list(zip(pads[:axes], pads[axes:])))
     options: dict[str, Any] = {"stride": list(attributes.get("strides", [1] * axes)), "padding": padding,
-                               "dilation": list(attributes.get("dilations", [1] * axes)), **more}  # fmt: skip
+                               "dilation": list(attributes.get("dilations", [1] * axes))}  # fmt: skip
     if operator_ in ("Conv", "ConvTranspose"):
-        if weight is None:
-            assert node.inputs[1] is not None
-            weight = np.broadcast_to(np.zeros((), dtype), node.inputs[1].lengths)
+        weight, bias = (None if each is None else np.empty(*each) for each in (weight, bias))  # memory that nobody touches is none
         options |= {"bias": bias, "groups": attributes.get("group", 1)}
-        if operator_ == "Conv":
-            return request(f"conv{axes}d", shape, dtype, (weight,), options)
-        options["output_padding"] = list(attributes.get("output_padding", [0] * axes))
-        if "output_shape" in attributes:
-            options |= cropped_to(attributes, shape[2:], weight.shape[2:])
-        return request(f"conv_transpose{axes}d", shape, dtype, (weight,), options)
+        name = f"conv{axes}d"
+        if operator_ == "ConvTranspose":
+            name = f"conv_transpose{axes}d"
+            options["output_padding"] = list(attributes.get("output_padding", [0] * axes))
+            if "output_shape" in attributes:
+                options |= cropped_to(attributes, shape[2:], weight.shape[2:])
+        return dataclasses.replace(request(name, shape, dtype, (weight,), options), operands=Operands(), given={})
     options["ceil_mode"] = bool(attributes.get("ceil_mode", 0))
     if operator_ == "AveragePool":
         options["count_include_pad"] = bool(attributes.get("count_include_pad", 0))
-    elif len(node.outputs) > 1:
+    elif outputs > 1:
         options["return_indices"] = True
     kind = "avg" if operator_ == "AveragePool" else "max"
     return request(f"{kind}_pool{axes}d", shape, dtype, (list(attributes["kernel_shape"]),), options)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -63,15 +64,19 @@ def specialise(graph: Graph, shapes: Mapping[str, tuple[int, ...]], given: Mappi
                fallback: Callable[[Node], list[Meta]] | None = None) -> Graph:  # fmt: skip
     """The graph for these input shapes; `given`: numbers of inputs that are constant from now on. `fallback` tells what a node gives
     that no operator here is known for, and marks it. Raises UnsupportedError that lists all nodes that cannot be run."""
-    return _Walk(shapes, given or {}, fallback).walk(graph)
+    return _Walk(shapes, given or {}, fallback, _constants.setdefault(graph, {})).walk(graph)
+
+
+_constants: weakref.WeakKeyDictionary[Graph, dict[Value, Value]] = weakref.WeakKeyDictionary()  # of a graph that follow from others alone
 
 
 class _Walk:
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Any],
-                 fallback: Callable[[Node], list[Meta]] | None) -> None:  # fmt: skip
+                 fallback: Callable[[Node], list[Meta]] | None, always: dict[Value, Value]) -> None:  # fmt: skip
         self.shapes, self.given, self.fallback = shapes, given, fallback
         self.new = Graph()
-        self.known: dict[Value, Value] = {}  # of the old graph to the new
+        self.always = always  # constants for any lengths, computed by the walk that comes to them first
+        self.known: dict[Value, Value] = dict(always)  # of the old graph to the new
         self.unsupported: list[Unsupported] = []
         self.tainted: set[Value] = set()  # old values that cannot be had
 
@@ -84,6 +89,8 @@ class _Walk:
             node = next(frames[-1].nodes, None)
             if node is None:
                 frames.pop().done()
+            elif all(value in self.always for value in node.outputs):
+                continue
             elif self._tainted(node):
                 self.tainted.update(node.outputs)
             elif node.op == "If":
@@ -163,9 +170,12 @@ class _Walk:
             return
         for value, (shape, dtype) in zip(node.outputs, metas):
             value.shape, value.dtype = tuple(int(n) for n in shape), np.dtype(dtype)
+        always = all(each is None or each.data is not None or each in self.always for each in old.inputs)
         same = _unchanged(node)
         if same is not None:
             self.known[old.y] = same
+            if always:
+                self.always[old.y] = same
             return
         shape_only = node.op in ("Shape", "Size")
         constant = shape_only or all(each is None or each.data is not None for each in node.inputs)
@@ -177,6 +187,8 @@ class _Walk:
                 assert value.dtype is not None
                 value.data = np.asarray(result, value.dtype)
                 value.shape = value.data.shape
+            if always:
+                self.always |= dict(zip(old.outputs, node.outputs))
         else:
             self.new.nodes.append(node)
         for value, new in zip(old.outputs, node.outputs):
