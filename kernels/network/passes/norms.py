@@ -42,13 +42,15 @@ def _groups(graph: Graph) -> int:
 
 
 def _moments(graph: Graph) -> int:
-    """Sqrt(ReduceMean((x - ReduceMean(x))^2) + eps) that only divides: a Moments, whose 1 / deviation multiplies."""
+    """Sqrt(ReduceMean((x - ReduceMean(x))^2) + eps), or that to the power of 1/2, that only divides: a Moments, whose 1 / deviation
+    multiplies."""
     sweep = Sweep(graph)
     readers, handed = graph.readers(), set(graph.outputs.values())
     made: dict[Node, Node] = {}  # roots to what stands in their place
     new: dict[Value, Value] = {}
     for node in graph.nodes:
-        found = _found(sweep, node) if node.op == "Sqrt" else None
+        root = node.op == "Sqrt" or (node.op == "Pow" and scalar(node.inputs[1]) == 0.5)
+        found = _found(sweep, node) if root else None
         if found is None or node.y in handed or not all(_divides(each, node.y) for each in readers.get(node.y, [])):
             continue
         x, mean, axes, epsilon = found
