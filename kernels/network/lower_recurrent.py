@@ -50,7 +50,8 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
         writes.append(View(part.buffer, part.offset, (steps, batch, hidden), (y.strides[0], y.strides[2], y.strides[3]), dtype))
         writes += [View(s.buffer, s.offset + d * s.strides[0], (batch, hidden), s.strides[1:], dtype) for s in states]
     bind = _bind(recurrence, len(states))
-    lowering.step(node, [before], writes, bind, "compiled recurrence", scratch=recurrence.scratch_bytes)
+    method = "compiled recurrence" + (f", state in {recurrence.chunks} parts" if recurrence.chunks > 1 else "")
+    lowering.step(node, [before], writes, bind, method, scratch=recurrence.scratch_bytes)
     for value, state in zip(node.outputs[1:], states):
         if lowering.views.get(value) != state:
             lowering.copy(node, state, lowering.new(value))

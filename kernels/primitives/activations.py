@@ -27,6 +27,7 @@ from llvmlite import ir
 
 from kernels.primitives.register_post_ops import ACTIVATIONS, at_least, at_most, hardsigmoid, hardswish, post_ops, slope_of
 from kernels.runtime.ir import VectorBuilder, i64
+from kernels.runtime.ir_powers import largest_exponent, power_of_nearest
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
 
@@ -45,7 +46,7 @@ ERFC = {
 }  # fmt: skip
 
 
-def _polynomial(w: VectorBuilder, coefficients: list[float], x: ir.Value) -> ir.Value:
+def polynomial(w: VectorBuilder, coefficients: list[float], x: ir.Value) -> ir.Value:
     """Sum of coefficients[k] * x^k, by Horner's rule."""
     total: ir.Value = w.constant(coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
@@ -58,17 +59,15 @@ def _parts(w: VectorBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     b = w.b
     high = float(np.float32(float(LN2))) if w.itemsize == 4 else float(LN2)
     low = float(LN2 - Fraction(high))
-    lowest = -float(LN2 * w.largest_exponent) + float(LN2)
-    inside = at_least(w, x, lowest)
-    n = w.nearest(b.fmul(inside, w.constant(float(1 / LN2))))
+    inside = at_least(w, x, -largest_exponent(w) * float(LN2))
+    n, p = power_of_nearest(w, inside, float(1 / LN2))
     r = w.fma(n, w.constant(-low), w.fma(n, w.constant(-high), inside))
-    series = _polynomial(w, [1 / math.factorial(k) for k in range(2, TERMS[w.itemsize] + 1)], r)
-    p = b.select(b.fcmp_ordered("<", x, w.constant(lowest)), w.zero(), w.power_of_two(n))
+    series = polynomial(w, [1 / math.factorial(k) for k in range(2, TERMS[w.itemsize] + 1)], r)
     return p, w.fma(b.fmul(r, r), series, r)
 
 
-def _exp(w: VectorBuilder, x: ir.Value) -> ir.Value:
-    """exp(x) for x <= 0."""
+def falling_exp(w: VectorBuilder, x: ir.Value) -> ir.Value:
+    """exp(x) for x <= 0; zero where it is below the normal range."""
     p, q = _parts(w, x)
     return w.fma(p, q, p)
 
@@ -87,7 +86,7 @@ def elu(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
 def sigmoid(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
     """1 / (1 + exp(-x))."""
     one = w.constant(1.0)
-    e = _exp(w, w.b.fneg(w.absolute(x)))
+    e = falling_exp(w, w.b.fneg(w.absolute(x)))
     return w.b.fdiv(w.b.select(w.b.fcmp_ordered("<", x, w.zero()), e, one), w.b.fadd(one, e))
 
 
@@ -115,7 +114,7 @@ def gelu(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
     z = at_most(w, b.fmul(w.absolute(x), w.constant(math.sqrt(0.5))), FARTHEST)
     s = b.fdiv(z, b.fadd(z, w.constant(3.0)))
     halved = [coefficient / 2 for coefficient in ERFC[w.itemsize]]
-    tail = b.fdiv(b.fmul(_exp(w, b.fneg(b.fmul(z, z))), _polynomial(w, halved, s)), w.fma(z, w.constant(2.0), one))
+    tail = b.fdiv(b.fmul(falling_exp(w, b.fneg(b.fmul(z, z))), polynomial(w, halved, s)), w.fma(z, w.constant(2.0), one))
     return b.fmul(x, b.select(b.fcmp_ordered("<", x, w.zero()), tail, b.fsub(one, tail)))
 
 

@@ -1,9 +1,10 @@
-"""The recurrent half of LSTM and GRU layers: h R^T for one row at a time, gates, new state, step after step.
+"""The recurrent half of LSTM and GRU layers: h R^T for some rows at a time, gates, new state, step after step.
 
-The products with the input of all steps are one matrix product beforehand. Here the matrix R is packed in blocks of 8 vectors of columns,
-through which a row of h runs while 8 sums stay in registers; gates are passes over lines that stay in the first-level cache. Rows of a
-batch and the two directions are independent, so threads take those. Reference: S. Hochreiter and J. Schmidhuber, "Long short-term memory",
-Neural Computation 9(8), 1997; K. Cho et al., arXiv 1406.1078.
+The products with the input of all steps are one matrix product beforehand, with which the sums of `row_products` begin. Gates are passes
+over lines that stay in the first-level cache: a gate of all rows of a task is one line. Rows of a batch and the two directions are
+independent, so threads take those. Where there are fewer than threads and a step reads much, threads take parts of the state, each with its
+columns of R, which stay in its own cache; then a step is a region of its own, since it needs all of the state before. Reference:
+S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9(8), 1997; K. Cho et al., arXiv 1406.1078.
 """
 
 from __future__ import annotations
@@ -13,70 +14,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernels.cost.calibration import threads_for
 from kernels.primitives.records import Record, address, integer
+from kernels.primitives.row_products import RowProducts, packed, row_products
 from kernels.primitives.vector_pass import VectorPass, line
-from kernels.runtime.ir import VectorBuilder, call, i64, split
+from kernels.runtime.byte_copy import copy_bytes
+from kernels.runtime.ir import call, split
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
-from kernels.runtime.micro_kernel import Fixed, emitter
-from kernels.runtime.micro_kernel import address as address_of
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
-from kernels.runtime.scratch import handle
+from kernels.runtime.scratch import handle, whole
 
 Array = np.ndarray
 
-VECTORS = 8  # vectors of a block of columns: as many sums as two units of four cycles keep busy
-PASSES = ("copy", "add", "mul", "sub", "fma", "sigmoid", "tanh")
-
-
-class Products(NamedTuple):
-    """y[block] = sum over k of x[k] * matrix[block, k], blocks of `vectors` vectors."""
-
-    lanes: Fixed  # of a vector
-    itemsize: Fixed
-    vectors: Fixed  # vectors of a block
-    y: int  # address
-    x: int  # address
-    matrix: int  # address
-    k: int  # numbers of x
-    blocks: int
-
-
-@emitter
-def _emit(w: VectorBuilder, p: Products) -> None:
-    b, width = w.b, p.vectors * p.lanes
-    to, source, matrix = w.pointer(p.y), w.pointer(p.x), w.pointer(p.matrix)
-    with w.loop(p.blocks) as block:
-        sums = [w.variable(w.zero()) for _ in range(p.vectors)]
-        start = b.mul(block, b.mul(p.k, i64(width)))
-        with w.loop(p.k) as k:
-            number = w.splat(w.load_scalar(w.at(source, k)))
-            row = b.add(start, b.mul(k, i64(width)))
-            for i, total in enumerate(sums):
-                w.set(total, w.fma(number, w.load(w.at(matrix, b.add(row, i64(i * p.lanes)))), w.get(total)))
-        for i, total in enumerate(sums):
-            w.store(w.get(total), w.at(to, b.add(b.mul(block, i64(width)), i64(i * p.lanes))))
-
-
-@njit
-def _products(p):
-    _emit(p, ())
-
-
-def products(vectors: int, lanes: int, itemsize: int) -> int:
-    """Address of the compiled `Products`."""
-    return address_of(_products, Products, lanes=lanes, itemsize=itemsize, vectors=vectors)
-
-
-def packed(matrix: Array, vectors: int = VECTORS) -> tuple[Array, int]:
-    """(columns, k) matrix as blocks of columns (blocks, k, vectors * lanes), zeros at the end; and how many blocks."""
-    columns, count = matrix.shape
-    width = vectors * machine().lanes(matrix.itemsize)
-    blocks = -(-columns // width)
-    found = np.zeros((blocks * width, count), matrix.dtype)
-    found[:columns] = matrix
-    return np.ascontiguousarray(found.reshape(blocks, width, count).transpose(0, 2, 1)), blocks
+VECTORS = 8  # vectors of a block of columns at most: as many sums as two units of four cycles keep busy
+ROWS = 8  # rows of a task at most
+CYCLES = 1.5  # of a vector of R that comes from the second-level cache
+PASSES = ("fill", "mul", "sub", "fma", "sigmoid", "tanh")
 
 
 class Steps(Record):
@@ -84,11 +39,15 @@ class Steps(Record):
 
     steps = integer("of the sequence")
     hidden = integer("numbers of a state")
-    blocks = integer("of the packed matrix' columns")
     backwards = integer("whether from the last step to the first")
     batch = integer("rows")
+    rows = integer("of a task; those past the last row of the batch repeat it and are not handed out")
+    groups = integer("of so many rows")
+    chunks = integer("parts of a state, of which a task does one; with more than one, rows is 1")
+    wide = integer("numbers of a part")
+    blocks = integer("of columns of a gate of a part")
     lanes = integer("numbers in a vector")
-    before_pitch = integer("numbers from row to row of the products with the input")
+    before_row = integer("numbers from row to row of the products with the input")
     by_step = integer("numbers from step to step of y")
     by_row = integer("numbers from row to row of y")
     before = address("handle of the products with the input and biases")
@@ -99,12 +58,11 @@ class Steps(Record):
     last = address("handle of that third; 0 for an LSTM")
     inner = address("handle of the bias that a GRU adds to R h, if it is linear before its reset")
     work = address("handle of the scratch")
-    work_bytes = integer("of one task's scratch")
-    product = address("of the micro-kernel; takes a Products")
-    copy = address("of the pass y = a; takes a VectorPass, as all of them do")
-    copy_form = integer("its form")
-    add = address("of y = a + b")
-    add_form = integer("its form")
+    own = address("of the first task's own scratch, behind the states")
+    own_bytes = integer("of one task's own scratch")
+    product = address("of the micro-kernel; takes a RowProducts")
+    fill = address("of the pass y = p; takes a VectorPass, as all of them do")
+    fill_form = integer("its form")
     mul = address("of y = a * b")
     mul_form = integer("its form")
     sub = address("of y = a - b")
@@ -115,6 +73,31 @@ class Steps(Record):
     sigmoid_form = integer("its form")
     tanh = address("of y = tanh(a)")
     tanh_form = integer("its form")
+
+
+class Task(NamedTuple):
+    """Which rows and which part of a state, and where a task works."""
+
+    row: int  # the first one
+    present: int  # rows of the batch from there on, at most as many as a task has
+    unit: int  # first number of the part
+    units: int  # of its numbers, those that exist
+    size: int  # bytes of a number
+    state: int  # address of the two states of all parts, of which one is read and the other written
+    state_bytes: int
+    c: int  # address of an LSTM's cells, or what a GRU resets
+    gates: int  # address of the gates, and behind them what is made of them
+
+
+@njit
+def _task(d, number, rest, group, chunk, size):
+    row, unit, line = group * d.rows, chunk * d.wide, d.rows * d.wide * size
+    state_bytes = d.chunks * line
+    own = pointed(d.work) + d.own + number * d.own_bytes
+    return Task(
+        row=row, present=min(d.rows, d.batch - row), unit=unit, units=min(d.wide, d.hidden - unit), size=size,
+        state=pointed(d.work) + 2 * rest * state_bytes, state_bytes=state_bytes, c=own, gates=own + line,
+    )  # fmt: skip
 
 
 class Line(NamedTuple):
@@ -136,74 +119,118 @@ def _pass(d, kernel, form, size, at):
     )  # fmt: skip
 
 
+class Sums(NamedTuple):
+    """A product with the state: where it goes, what it reads, what its sums begin with."""
+
+    y: int
+    x: int
+    matrix: int
+    gates: int
+    source: int
+    source_row: int
+
+
 @njit
-def _product(d, size, y, x, matrix, blocks):
-    """y = the product of a state and a packed matrix of so many blocks."""
+def _product(d, at, sums):
     call(
         d.product,
-        Products(lanes=d.lanes, itemsize=size, vectors=VECTORS, y=y, x=x, matrix=matrix, k=d.hidden, blocks=blocks),
+        RowProducts(
+            lanes=d.lanes, itemsize=at.size, vectors=0, rows=0, y=sums.y, y_row=d.wide, y_group=d.rows * d.wide, x=sums.x,
+            x_row=d.chunks * d.wide, matrix=sums.matrix, k=d.hidden, groups=sums.gates, blocks=d.blocks, source=sums.source,
+            source_row=sums.source_row, source_group=d.hidden, columns=at.units, present=at.present,
+        ),
     )  # fmt: skip
 
 
+@njit
+def _copied(d, at, part, state, outwards):
+    """A part of a state from the rows of the batch, or to them; the numbers that do not exist are zero."""
+    size, numbers = at.size, d.rows * d.wide
+    if not outwards:
+        _pass(d, d.fill, d.fill_form, size, Line(part, part, part, part, numbers))
+    for i in range(at.present if outwards else d.rows):
+        outside = pointed(state) + ((at.row + min(i, at.present - 1)) * d.hidden + at.unit) * size
+        inside = part + i * d.wide * size
+        if outwards:
+            copy_bytes(outside, inside, at.units * size)
+        else:
+            copy_bytes(inside, outside, at.units * size)
+
+
+@njit
+def _handed_out(d, at, t, part):
+    for i in range(at.present):
+        to = pointed(d.y) + (t * d.by_step + (at.row + i) * d.by_row + at.unit) * at.size
+        copy_bytes(to, part + i * d.wide * at.size, at.units * at.size)
+
+
 @region
-def _lstm(task, thread, directions, size):
-    """All steps of one row of a batch in one direction; the gates lie in ONNX's order: input, output, forget, cell."""
-    direction, row = split(task, directions[0].batch)
+def _lstm(task, thread, directions, size, first, end):
+    """Steps from `first` up to `end` of some rows in one direction, with -1 the states brought in before; the gates lie in ONNX's order:
+    input, output, forget, cell."""
+    rest, chunk = split(task, directions[0].chunks)
+    direction, group = split(rest, directions[0].groups)
     d = directions[direction]
-    hidden = d.hidden
-    before, y = pointed(d.before), pointed(d.y)
-    h, c = pointed(d.h) + row * hidden * size, pointed(d.c) + row * hidden * size
-    matrix, work = pointed(d.matrix), pointed(d.work) + task * d.work_bytes
-    gate = hidden * size
-    activated = work + d.blocks * VECTORS * d.lanes * size
-    for step in range(d.steps):
+    at = _task(d, task, rest, group, chunk, size)
+    numbers, part = d.rows * d.wide, at.unit * size
+    gate, c, work = numbers * size, at.c, at.gates
+    matrix = pointed(d.matrix) + 4 * chunk * d.wide * d.hidden * size
+    if first < 0:
+        _copied(d, at, at.state + part, d.h, False)
+        _copied(d, at, c, d.c, False)
+    for step in range(max(first, 0), end):
         t = d.steps - 1 - step if d.backwards else step
-        _product(d, size, work, h, matrix, d.blocks)
-        source = before + (t * d.batch + row) * d.before_pitch * size
-        _pass(d, d.add, d.add_form, size, Line(work, work, source, work, 4 * hidden))
-        _pass(d, d.sigmoid, d.sigmoid_form, size, Line(work, work, work, work, 3 * hidden))
+        source = pointed(d.before) + ((t * d.batch + at.row) * d.before_row + at.unit) * size
+        old, new = at.state + step % 2 * at.state_bytes, at.state + (step + 1) % 2 * at.state_bytes + part
+        _product(d, at, Sums(y=work, x=old, matrix=matrix, gates=4, source=source, source_row=d.before_row))
+        _pass(d, d.sigmoid, d.sigmoid_form, size, Line(work, work, work, work, 3 * numbers))
         i, o, f, g = work, work + gate, work + 2 * gate, work + 3 * gate
-        _pass(d, d.tanh, d.tanh_form, size, Line(g, g, g, g, hidden))
-        _pass(d, d.mul, d.mul_form, size, Line(c, c, f, c, hidden))
-        _pass(d, d.fma, d.fma_form, size, Line(c, i, g, c, hidden))
-        _pass(d, d.tanh, d.tanh_form, size, Line(activated, c, c, c, hidden))
-        _pass(d, d.mul, d.mul_form, size, Line(h, o, activated, h, hidden))
-        _pass(d, d.copy, d.copy_form, size, Line(y + (t * d.by_step + row * d.by_row) * size, h, h, h, hidden))
+        _pass(d, d.tanh, d.tanh_form, size, Line(g, g, g, g, numbers))
+        _pass(d, d.mul, d.mul_form, size, Line(c, c, f, c, numbers))
+        _pass(d, d.fma, d.fma_form, size, Line(c, i, g, c, numbers))
+        _pass(d, d.tanh, d.tanh_form, size, Line(g, c, c, c, numbers))
+        _pass(d, d.mul, d.mul_form, size, Line(new, o, g, o, numbers))
+        _handed_out(d, at, t, new)
+    if end == d.steps:
+        _copied(d, at, at.state + end % 2 * at.state_bytes + part, d.h, True)
+        _copied(d, at, c, d.c, True)
 
 
 @region
-def _gru(task, thread, directions, size):
-    """All steps of one row of a batch in one direction; the gates lie in ONNX's order: update, reset, hidden. Blocks of R's last third
-    lie apart."""
-    direction, row = split(task, directions[0].batch)
+def _gru(task, thread, directions, size, first, end):
+    """The same of a GRU; the gates lie in ONNX's order: update, reset, hidden. R's last third lies apart."""
+    rest, chunk = split(task, directions[0].chunks)
+    direction, group = split(rest, directions[0].groups)
     d = directions[direction]
-    hidden = d.hidden
-    before, y = pointed(d.before), pointed(d.y)
-    h, last = pointed(d.h) + row * hidden * size, pointed(d.last)
-    matrix, inner, work = pointed(d.matrix), pointed(d.inner), pointed(d.work) + task * d.work_bytes
-    gate, width = hidden * size, VECTORS * d.lanes
-    thirds = (hidden + width - 1) // width
-    new = work + d.blocks * width * size
-    reset_first = new + thirds * width * size
-    for step in range(d.steps):
+    at = _task(d, task, rest, group, chunk, size)
+    numbers, part = d.rows * d.wide, at.unit * size
+    gate, z = numbers * size, at.gates
+    r, n = z + gate, z + 2 * gate
+    third = chunk * d.wide * d.hidden * size
+    matrix, last, inner = pointed(d.matrix) + 2 * third, pointed(d.last) + third, pointed(d.inner)
+    if first < 0:
+        _copied(d, at, at.state + part, d.h, False)
+    for step in range(max(first, 0), end):
         t = d.steps - 1 - step if d.backwards else step
-        source = before + (t * d.batch + row) * d.before_pitch * size
-        _product(d, size, work, h, matrix, d.blocks)
-        _pass(d, d.add, d.add_form, size, Line(work, work, source, work, 2 * hidden))
-        _pass(d, d.sigmoid, d.sigmoid_form, size, Line(work, work, work, work, 2 * hidden))
-        z, r = work, work + gate
+        source = pointed(d.before) + ((t * d.batch + at.row) * d.before_row + at.unit) * size
+        old, new = at.state + step % 2 * at.state_bytes, at.state + (step + 1) % 2 * at.state_bytes + part
+        hidden = source + 2 * d.hidden * size
+        _product(d, at, Sums(y=z, x=old, matrix=matrix, gates=2, source=source, source_row=d.before_row))
+        _pass(d, d.sigmoid, d.sigmoid_form, size, Line(z, z, z, z, 2 * numbers))
         if inner:  # linear before reset: tanh(W x + r (R h + b))
-            _product(d, size, new, h, last, thirds)
-            _pass(d, d.add, d.add_form, size, Line(new, new, inner, new, hidden))
-            _pass(d, d.fma, d.fma_form, size, Line(new, r, new, source + 2 * gate, hidden))
+            _product(d, at, Sums(y=n, x=old, matrix=last, gates=1, source=inner + part, source_row=0))
+            for i in range(at.present):
+                down = i * d.wide * size
+                _pass(d, d.fma, d.fma_form, size, Line(n + down, r + down, n + down, hidden + i * d.before_row * size, at.units))
         else:  # tanh(W x + R (r h))
-            _pass(d, d.mul, d.mul_form, size, Line(reset_first, r, h, r, hidden))
-            _product(d, size, new, reset_first, last, thirds)
-            _pass(d, d.add, d.add_form, size, Line(new, new, source + 2 * gate, new, hidden))
-        _pass(d, d.tanh, d.tanh_form, size, Line(new, new, new, new, hidden))
-        _pass(d, d.sub, d.sub_form, size, Line(h, h, new, h, hidden))
-        _pass(d, d.fma, d.fma_form, size, Line(h, z, h, new, hidden))
-        _pass(d, d.copy, d.copy_form, size, Line(y + (t * d.by_step + row * d.by_row) * size, h, h, h, hidden))
+            _pass(d, d.mul, d.mul_form, size, Line(at.c, r, old, r, numbers))
+            _product(d, at, Sums(y=n, x=at.c, matrix=last, gates=1, source=hidden, source_row=d.before_row))
+        _pass(d, d.tanh, d.tanh_form, size, Line(n, n, n, n, numbers))
+        _pass(d, d.sub, d.sub_form, size, Line(new, old + part, n, n, numbers))
+        _pass(d, d.fma, d.fma_form, size, Line(new, z, new, n, numbers))
+        _handed_out(d, at, t, new)
+    if end == d.steps:
+        _copied(d, at, at.state + end % 2 * at.state_bytes + part, d.h, True)
 
 
 class Direction(NamedTuple):
@@ -229,40 +256,54 @@ class Ends(NamedTuple):
 class Recurrence:
     """All directions of an "LSTM" or "GRU" layer: `bind(before, ends, scratch)`.
 
-    before (steps, batch, directions * gates * hidden): products with the input and biases, direction by direction.
+    before (steps, batch, directions * gates * hidden): products with the input and biases, direction by direction. chunks: parts of the
+    state that threads take.
     """
 
     def __init__(self, kind: str, directions: Sequence[Direction], steps: int, batch: int, threads: int) -> None:
-        rows, hidden = directions[0].recurrent.shape
-        dtype = directions[0].recurrent.dtype
+        columns, hidden = directions[0].recurrent.shape
+        dtype, gru = directions[0].recurrent.dtype, kind == "GRU"
         size, lanes = dtype.itemsize, machine().lanes(dtype.itemsize)
-        self._batch, self._tasks, self._gru = batch, batch * len(directions), kind == "GRU"
-        self._threads = threads if steps * hidden * rows * self._tasks > 1 << 18 else 1
-        product = products(VECTORS, lanes, size)
+        alone, gates = batch * len(directions), columns // hidden
+        self._threads = threads if steps * hidden * columns * alone > 1 << 18 else 1
+        at_once = not gru or directions[0].inner is not None  # whether all products of a step are with the state before
+        many = -(-hidden // lanes)
+        parts = threads_for(hidden * gates * many * CYCLES, self._threads) // alone if at_once else 1
+        of_a_part = -(-many // max(1, parts))
+        blocks = -(-of_a_part // VECTORS)
+        vectors = -(-of_a_part // blocks)
+        self.chunks = chunks = -(-many // (blocks * vectors))
+        most = (24 if machine().registers > 16 else 12) // vectors  # rows whose sums stay in registers
+        groups = -(-batch // max(1, min(ROWS, most, -(-alone // self._threads))))
+        rows, wide = -(-batch // groups), blocks * vectors * lanes
+        line_bytes, states = rows * wide * size, len(directions) * groups * 2
+        self._own, self._own_bytes = whole(states * chunks * line_bytes), whole((1 + gates) * line_bytes)
+        self._tasks, self._steps, self._gru = len(directions) * groups * chunks, steps, gru
+        self._turns = [(-1, steps)] if chunks == 1 else [(-1, 0), *((i, i + 1) for i in range(steps))]
         passes = {name: line(name, lanes, size) for name in PASSES}
         forms = {name: found[0] for name, found in passes.items()} | {f"{name}_form": found[1] for name, found in passes.items()}
+        product = row_products(vectors, rows, lanes, size)
         self._packed: list[tuple[Array, Array | None, Array | None]] = []
-        self._row, records = 0, []
+        records = []
         for each in directions:
-            matrix, blocks = packed(each.recurrent[: 2 * hidden] if self._gru else each.recurrent)
-            last, thirds = packed(each.recurrent[2 * hidden :]) if self._gru else (None, 0)
+            matrix = packed(each.recurrent[: 2 * hidden] if gru else each.recurrent, 2 if gru else 4, chunks, blocks, vectors)
+            last = packed(each.recurrent[2 * hidden :], 1, chunks, blocks, vectors) if gru else None
             inner = None if each.inner is None else np.ascontiguousarray(each.inner)
             self._packed.append((matrix, last, inner))
-            width = VECTORS * lanes
-            self._row = (blocks + 2 * max(thirds, -(-hidden // width))) * width * size
             records.append(Steps.packed(
-                steps=steps, hidden=hidden, blocks=blocks, backwards=each.backwards, batch=batch, lanes=lanes,
-                before_pitch=len(directions) * rows, by_step=0, by_row=0, before=0, y=0, h=0, c=0, matrix=handle(matrix), last=handle(last),
-                inner=handle(inner), work=0, work_bytes=self._row, product=product, **forms,
+                steps=steps, hidden=hidden, backwards=each.backwards, batch=batch, rows=rows, groups=groups, chunks=chunks, wide=wide,
+                blocks=blocks, lanes=lanes, before_row=len(directions) * columns, by_step=0, by_row=0, before=0, y=0, h=0, c=0,
+                matrix=handle(matrix), last=handle(last), inner=handle(inner), work=0, own=self._own, own_bytes=self._own_bytes,
+                product=product, **forms,
             ))  # fmt: skip
         self._records = np.concatenate(records)
-        self._launch = (_gru if self._gru else _lstm).ready(self._records, size)
-        self._width, self._size = rows, size
+        self._launch = (_gru if gru else _lstm).ready(self._records, size, 0, 0)
+        self._width, self._size = columns, size
 
     @property
     def scratch_bytes(self) -> int:
         """Bytes of scratch that a run uses."""
-        return self._row * self._tasks
+        return self._own + self._own_bytes * self._tasks
 
     def bind(self, before: Array, ends: Sequence[Ends], scratch: Array) -> Callable[[], None]:
         """What runs it on these arrays, an `Ends` for each direction."""
@@ -272,9 +313,10 @@ class Recurrence:
             records["before"][i], records["y"][i], records["h"][i] = handle(products_of[-1]), handle(end.y), handle(end.h)
             records["c"][i], records["work"][i] = 0 if self._gru else handle(end.c), handle(scratch)
             records["by_step"][i], records["by_row"][i] = end.by_step, end.by_row
-        launch, threads, tasks, size = self._launch, self._threads, self._tasks, self._size
+        launch, threads, tasks, size, turns = self._launch, self._threads, self._tasks, self._size, self._turns
 
         def run(keep_alive: Any = (products_of, ends, scratch, self)) -> None:
-            launch(threads, tasks, records, size)
+            for first, end in turns:
+                launch(threads, tasks, records, size, first, end)
 
         return run

@@ -26,11 +26,12 @@ from kernels.runtime.scratch import Scratch, handle, whole
 Array = np.ndarray
 
 ROWS = 4  # rows of the last axis that a thread takes at a time
+NUMBERS, TASKS = 4096, 8  # of a task of several lines at most, since one takes less than to ask for a task; tasks a thread at least
 MOST, CACHED = 128, 1 << 17  # rows that are transposed at a time, and bytes of them and what comes out
 
 
 class Lines(Record):
-    """A task where numbers lie behind the axis: a line of one output. Micro-kernels take a VectorPass."""
+    """What combines lines where numbers lie behind the axis. Micro-kernels take a VectorPass."""
 
     first = address("of the micro-kernel that multiplies a line")
     first_form = integer("its form")
@@ -60,14 +61,24 @@ def _combine(g, i, source, to, pitch, numbers):
         call(g.more, VectorPass(form=g.more_form, lanes=g.lanes, itemsize=g.itemsize, y=to, a=place, b=to, c=to, numbers=numbers, p=p, q=0))
 
 
+class Together(Lines):
+    """A task: some lines of outputs, one after the other."""
+
+    count = integer("lines of all outputs")
+    at_once = integer("of a task")
+
+
 @region
 def _lines(task, thread, x, y, geometry):
-    """Output m of one outer index: a line of inner numbers; x and y are handles, geometry: Lines."""
+    """Some lines of inner numbers, each one output of one outer index; x and y are handles, geometry: Together."""
     g = geometry[0]
     size, numbers = g.itemsize, g.inner
-    o, i = split(task, g.m)
-    to, source = pointed(y) + task * numbers * size, pointed(x) + o * g.n * numbers * size
-    _combine(g, i, source, to, numbers, numbers)
+    o, i = split(task * g.at_once, g.m)
+    for number in range(task * g.at_once, min((task + 1) * g.at_once, g.count)):
+        _combine(g, i, pointed(x) + o * g.n * numbers * size, pointed(y) + number * numbers * size, numbers, numbers)
+        i += 1
+        if i == g.m:
+            o, i = o + 1, 0
 
 
 class Transposed(Lines):
@@ -142,9 +153,10 @@ def resample(
         }  # fmt: skip
         if rows:
             return _by_transposing(lines, outer, rows, threads, (table, factors))
-        geometry = Lines.packed(**lines)
+        at_once = max(1, min(NUMBERS // inner, outer * m // (TASKS * threads)))
+        geometry = Together.packed(**lines, count=outer * m, at_once=at_once)
         fixed = (geometry,)
-        launch, tasks = _lines.ready(0, 0, geometry), outer * m
+        launch, tasks = _lines.ready(0, 0, geometry), -(-outer * m // at_once)
 
     def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = (table, factors)) -> None:
         launch(threads, tasks, handle(x), handle(y), *fixed)

@@ -12,10 +12,11 @@ import numpy as np
 from llvmlite import ir
 
 from kernels.cost.calibration import threads_for
+from kernels.primitives.activations import falling_exp
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.reduction import combined
 from kernels.primitives.rows import Bind, by_rows, rows_of_a_task
-from kernels.primitives.vector_math import CYCLES, EMITTERS
+from kernels.primitives.vector_math import CYCLES
 from kernels.primitives.vector_pass import bits, each_vector
 from kernels.runtime import micro_kernel
 from kernels.runtime.ir import VectorBuilder, call
@@ -50,7 +51,7 @@ def _emit(w: VectorBuilder, row: SoftmaxRow) -> None:
     total = w.variable(w.zero())
 
     def exponential(loaded: list[ir.Value], mask: ir.Value | None) -> ir.Value:
-        found = EMITTERS["exp"](w, builder.fmul(builder.fsub(loaded[0], largest), factor), w.zero(), w.zero(), w.zero(), w.zero())
+        found = falling_exp(w, builder.fmul(builder.fsub(loaded[0], largest), factor))
         w.set(total, builder.fadd(w.get(total), found if mask is None else builder.select(mask, found, w.zero())))
         return found
 

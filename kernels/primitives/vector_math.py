@@ -24,25 +24,22 @@ from kernels.primitives.activations import (
     LN2,
     TERMS,
     elu,
+    falling_exp,
     gelu,
     gelu_tanh,
     hardsigmoid,
     hardswish,
+    polynomial,
     sigmoid,
     silu,
     tanh,
 )
+from kernels.primitives.register_post_ops import at_least, at_most
 from kernels.runtime.ir import VectorBuilder
+from kernels.runtime.ir_powers import largest_exponent, nearest, powers_of_nearest
 
 PI_2 = Fraction("1.57079632679489661923132169163975144209858469968755291048747")
 Emitter = Callable[[VectorBuilder, ir.Value, ir.Value, ir.Value, ir.Value, ir.Value], ir.Value]
-
-
-def _polynomial(w: VectorBuilder, coefficients: list[float], x: ir.Value) -> ir.Value:
-    total: ir.Value = w.constant(coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        total = w.fma(total, x, w.constant(coefficient))
-    return total
 
 
 def _parts(number: Fraction, itemsize: int, count: int) -> list[float]:
@@ -57,17 +54,14 @@ def _parts(number: Fraction, itemsize: int, count: int) -> list[float]:
 
 def _exp(w: VectorBuilder, x: ir.Value) -> ir.Value:
     b = w.b
-    limit = float(LN2) * (w.largest_exponent + 1)
-    low, high = w.constant(-limit - 60.0 if w.itemsize == 4 else -limit - 45.0), w.constant(limit + 1)
-    inside = b.select(b.fcmp_ordered("<", x, low), low, b.select(b.fcmp_ordered(">", x, high), high, x))
+    limit = float(LN2) * (largest_exponent(w) + 1)
+    inside = at_least(w, at_most(w, x, limit + 1), -limit - (60.0 if w.itemsize == 4 else 45.0))
     first, second = _parts(LN2, w.itemsize, 2)
-    n = w.nearest(b.fmul(inside, w.constant(float(1 / LN2))))
+    n, p, q = powers_of_nearest(w, inside, float(1 / LN2))
     r = w.fma(n, w.constant(-second), w.fma(n, w.constant(-first), inside))
-    series = _polynomial(w, [1 / math.factorial(k) for k in range(2, TERMS[w.itemsize] + 1)], r)
+    series = polynomial(w, [1 / math.factorial(k) for k in range(2, TERMS[w.itemsize] + 1)], r)
     grown = w.fma(b.fmul(r, r), series, r)
-    half = w.nearest(b.fmul(n, w.constant(0.5)))
-    p = w.power_of_two(half)
-    return b.fmul(w.fma(p, grown, p), w.power_of_two(b.fsub(n, half)))
+    return b.fmul(w.fma(p, grown, p), q)
 
 
 def _log(w: VectorBuilder, x: ir.Value) -> ir.Value:
@@ -91,7 +85,7 @@ def _log(w: VectorBuilder, x: ir.Value) -> ir.Value:
     s = b.fdiv(b.fsub(m, w.constant(1.0)), b.fadd(m, w.constant(1.0)))
     z = b.fmul(s, s)
     terms = 6 if w.itemsize == 4 else 12
-    series = _polynomial(w, [2 / (2 * k + 1) for k in range(1, terms)], z)
+    series = polynomial(w, [2 / (2 * k + 1) for k in range(1, terms)], z)
     first, second = _parts(LN2, w.itemsize, 2)
     # m - 1 is exact; 2 s = (m - 1) - (m - 1) s
     f = b.fsub(m, w.constant(1.0))
@@ -107,14 +101,14 @@ def _turned(w: VectorBuilder, x: ir.Value, quarter: int) -> ir.Value:
     """sin(x + quarter * pi/2)."""
     b = w.b
     bits = ir.VectorType(ir.IntType(8 * w.itemsize), w.lanes)
-    n = w.nearest(b.fmul(x, w.constant(float(1 / PI_2))))
+    n = nearest(w, b.fmul(x, w.constant(float(1 / PI_2))))
     r = x
     for part in _parts(PI_2, w.itemsize, 3):
         r = w.fma(n, w.constant(-part), r)
     z = b.fmul(r, r)
     terms = 5 if w.itemsize == 4 else 10
-    sine = w.fma(b.fmul(r, z), _polynomial(w, [(-1) ** k / math.factorial(2 * k + 1) for k in range(1, terms)], z), r)
-    cosine = w.fma(z, _polynomial(w, [(-1) ** k / math.factorial(2 * k) for k in range(1, terms + 1)], z), w.constant(1.0))
+    sine = w.fma(b.fmul(r, z), polynomial(w, [(-1) ** k / math.factorial(2 * k + 1) for k in range(1, terms)], z), r)
+    cosine = w.fma(z, polynomial(w, [(-1) ** k / math.factorial(2 * k) for k in range(1, terms + 1)], z), w.constant(1.0))
     count = b.add(b.fptosi(n, bits), ir.Constant(bits, [quarter] * w.lanes))
     odd = b.icmp_signed("!=", b.and_(count, ir.Constant(bits, [1] * w.lanes)), ir.Constant(bits, [0] * w.lanes))
     other = b.icmp_signed("!=", b.and_(count, ir.Constant(bits, [2] * w.lanes)), ir.Constant(bits, [0] * w.lanes))
@@ -130,7 +124,7 @@ def _erf(w: VectorBuilder, x: ir.Value) -> ir.Value:
     far = w.constant(FARTHEST)
     z = b.select(b.fcmp_ordered(">", size, far), far, size)
     s = b.fdiv(z, b.fadd(z, w.constant(3.0)))
-    tail = b.fdiv(b.fmul(_exp(w, b.fneg(b.fmul(z, z))), _polynomial(w, list(ERFC[w.itemsize]), s)), w.fma(z, w.constant(2.0), one))
+    tail = b.fdiv(b.fmul(falling_exp(w, b.fneg(b.fmul(z, z))), polynomial(w, list(ERFC[w.itemsize]), s)), w.fma(z, w.constant(2.0), one))
     return w.with_sign_of(b.fsub(one, tail), x)
 
 

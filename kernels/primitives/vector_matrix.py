@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kernels.primitives.records import Record, address, integer
-from kernels.primitives.recurrence import Products, packed, products
+from kernels.primitives.row_products import RowProducts, packed, row_products
 from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.runtime.ir import call
 from kernels.runtime.machine import machine
@@ -46,10 +46,8 @@ def following(activation: tuple[str, float] | None, lanes: int, itemsize: int) -
 class Outputs(Record):
     """A task: a block of outputs."""
 
-    product = address("of the micro-kernel; takes a Products")
-    add = address("of the micro-kernel that adds the bias; takes a VectorPass")
-    add_form = integer("its form")
-    activation = address("of the one that applies it, or 0; takes a VectorPass")
+    product = address("of the micro-kernel; takes a RowProducts")
+    activation = address("of the one that applies it, or copies; takes a VectorPass")
     activation_form = integer("its form")
     lanes = integer("numbers in a vector")
     itemsize = integer("bytes of a number")
@@ -67,14 +65,17 @@ def _run(block, thread, x, y, matrix, bias, work, geometry):
     place, first = pointed(work) + block * width * size, block * width
     to, few = pointed(y) + first * size, min(width, g.columns - first)
     rows = pointed(matrix) + block * g.k * width * size
-    call(g.product, Products(lanes=lanes, itemsize=size, vectors=VECTORS, y=place, x=pointed(x), matrix=rows, k=g.k, blocks=1))
-    biased = pointed(bias) + first * size
-    call(g.add, VectorPass(form=g.add_form, lanes=lanes, itemsize=size, y=to, a=place, b=biased, c=place, numbers=few, p=g.p, q=g.q))
-    if g.activation:
-        call(
-            g.activation,
-            VectorPass(form=g.activation_form, lanes=lanes, itemsize=size, y=to, a=to, b=to, c=to, numbers=few, p=g.p, q=g.q),
-        )  # fmt: skip
+    call(
+        g.product,
+        RowProducts(
+            lanes=lanes, itemsize=size, vectors=VECTORS, rows=1, y=place, y_row=0, y_group=0, x=pointed(x), x_row=0, matrix=rows, k=g.k,
+            groups=1, blocks=1, source=pointed(bias) + first * size, source_row=0, source_group=0, columns=few, present=1,
+        ),
+    )  # fmt: skip
+    call(
+        g.activation,
+        VectorPass(form=g.activation_form, lanes=lanes, itemsize=size, y=to, a=place, b=place, c=place, numbers=few, p=g.p, q=g.q),
+    )  # fmt: skip
 
 
 def fits(columns: int, count: int, itemsize: int, activation: tuple[str, float] | None) -> bool:
@@ -91,13 +92,14 @@ def vector_matrix(
     """(what binds x, y and scratch to a run, bytes of scratch) for weight (out, in)."""
     columns, count = weight.shape
     size, lanes = weight.itemsize, machine().lanes(weight.itemsize)
-    matrix, blocks = packed(weight, VECTORS)
+    blocks = -(-columns // (VECTORS * lanes))
+    matrix = packed(weight, 1, 1, blocks, VECTORS)
     biases = np.zeros(columns, weight.dtype) if bias is None else np.ascontiguousarray(bias, weight.dtype)
-    add, add_form = line("add", lanes, size)
-    geometry = Outputs.packed(
-        product=products(VECTORS, lanes, size), add=add, add_form=add_form, lanes=lanes, itemsize=size, k=count, columns=columns,
-        **following(activation, lanes, size),
-    )  # fmt: skip
+    follow = following(activation, lanes, size)
+    if activation is None:
+        follow["activation"], follow["activation_form"] = line("copy", lanes, size)
+    product = row_products(VECTORS, 1, lanes, size)
+    geometry = Outputs.packed(product=product, lanes=lanes, itemsize=size, k=count, columns=columns, **follow)
     launch = _run.ready(0, 0, 0, 0, 0, geometry)
     threads = threads if matrix.nbytes > SHARED else 1
 

@@ -269,31 +269,6 @@ class VectorBuilder:
         """A whole number near a; how: "floor", "ceil", or "rint", the nearest, of two the even one."""
         return self._call(f"llvm.{how}.{self._suffix}", self.vector, a)
 
-    @property
-    def largest_exponent(self) -> int:
-        """The power of two of the largest numbers; -largest_exponent + 1 is that of the smallest normal ones."""
-        return 127 if self.itemsize == 4 else 1023
-
-    @property
-    def _whole(self) -> ir.Constant:
-        """So large a number that adding it leaves no room for fractions, and whole numbers in the last bits."""
-        return self.constant(1.5 * 2**self._mantissa)
-
-    @property
-    def _mantissa(self) -> int:
-        return 23 if self.itemsize == 4 else 52
-
-    def nearest(self, a: ir.Value) -> ir.Value:
-        """The nearest whole number, for |a| below 2^22."""
-        return self.b.fsub(self.b.fadd(a, self._whole), self._whole)
-
-    def power_of_two(self, n: ir.Value) -> ir.Value:
-        """2^n for whole n from 1 - largest_exponent to largest_exponent."""
-        kind = ir.VectorType(ir.IntType(8 * self.itemsize), self.lanes)
-        bits = self.b.bitcast(self.b.fadd(n, self._whole), kind)  # n stands in the last bits, two's complement
-        exponent = self.b.add(bits, ir.Constant(kind, [self.largest_exponent] * self.lanes))
-        return self.b.bitcast(self.b.shl(exponent, ir.Constant(kind, [self._mantissa] * self.lanes)), self.vector)
-
     def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
         """a + b."""
         return self.b.fadd(a, b)

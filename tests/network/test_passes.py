@@ -21,9 +21,11 @@ from kernels.network.passes.duplicates import merge_duplicates
 from kernels.network.passes.epilogues import into_epilogues
 from kernels.network.passes.identities import drop_identities
 from kernels.network.passes.joins import flatten_joins
+from kernels.network.passes.norms import named_norms
 from kernels.network.passes.orders import wanted_orders
 from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.pools import pools_first
+from kernels.network.passes.reductions import join_reductions
 from kernels.network.passes.siblings import join_siblings
 from kernels.network.passes.specialise import specialise
 from kernels.network.passes.weights import hold_weights
@@ -199,6 +201,48 @@ def test_decomposed(op: str) -> None:
     built = Built(make)
     assert decompose(built.graph) == 1 and op not in built.ops
     built.unchanged()
+
+
+def reduced(g: Graph, op: str, x: Value, axis: int, keep: int = 1) -> Value:
+    return g.node(op, x, g.constant(np.array([axis])), keepdims=keep)
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"])
+def test_reductions_of_reductions(op: str) -> None:
+    built = Built(lambda g, x: reduced(g, op, reduced(g, op, reduced(g, op, x, 1), -1), 2))
+    assert join_reductions(built.graph) == 2
+    assert built.ops == [op]
+    built.unchanged()
+
+
+def test_reductions_that_stay() -> None:
+    for make in (
+        lambda g, x: reduced(g, "ReduceMean", reduced(g, "ReduceMax", x, 1), 2),
+        lambda g, x: reduced(g, "ReduceMean", reduced(g, "ReduceMean", x, 1, 0), 1),  # the axis that is second now was third
+        lambda g, x: g.node("Mul", reduced(g, "ReduceMean", mean := reduced(g, "ReduceMean", x, 1), 2), mean),
+    ):
+        built = Built(make)
+        assert join_reductions(built.graph) == 0
+        built.unchanged()
+
+
+@pytest.mark.parametrize("root", ["Sqrt", "Pow"])
+def test_global_norms_become_moments(root: str) -> None:
+    def make(g: Graph, x: Value) -> Value:
+        def mean(value: Value) -> Value:
+            return reduced(g, "ReduceMean", reduced(g, "ReduceMean", value, 1), 2)
+
+        distance = g.node("Sub", x, mean(x))
+        variance = g.node("Add", mean(g.node("Pow", distance, number(g, 2.0))), number(g, 1e-8))
+        deviation = g.node("Sqrt", variance) if root == "Sqrt" else g.node("Pow", variance, number(g, 0.5))
+        return g.node("Div", g.node("Mul", numbers(g, 3, 1, 1), distance), deviation)
+
+    built = Built(make)
+    assert join_reductions(built.graph) == 2
+    assert named_norms(built.graph) == 1
+    assert [op for op in built.ops if op.startswith("Reduce")] == []
+    got = Model(built.graph, threads=2)(built.x)
+    np.testing.assert_allclose(got, built.wanted, atol=1e-5)
 
 
 def test_duplicates_and_identities() -> None:

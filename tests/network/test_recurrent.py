@@ -13,7 +13,9 @@ from kernels.network.model import Model
 from kernels.network.twin import evaluate
 
 LAYERS = [("LSTM", 4, 0), ("GRU", 3, 0), ("GRU", 3, 1)]
-SIZES = [(5, 1, 7, 13), (9, 3, 20, 64), (4, 2, 5, 128), (1, 1, 3, 130), (40, 4, 31, 70)]  # steps, batch, inputs, hidden
+SIZES = [  # steps, batch, inputs, hidden
+    (5, 1, 7, 13), (9, 3, 20, 64), (4, 2, 5, 128), (1, 1, 3, 130), (40, 4, 31, 70), (3, 19, 4, 8), (4, 1, 3, 350),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -40,3 +42,5 @@ def test_against_the_twin(op: str, gates: int, linear_first: int, direction: str
             for name, array in model(given).items():
                 np.testing.assert_allclose(array, wanted[name], atol=1e-5 if dtype == np.float32 else 1e-13)
         assert "compiled recurrence" in model.explain()
+        parted = batch * directions == 1 and hidden == 350 and (op == "LSTM" or linear_first)
+        assert ("state in 2 parts" in model.explain()) == parted

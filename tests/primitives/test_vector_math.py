@@ -61,6 +61,20 @@ def test_functions(name: str, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exponentials_at_the_ends_of_the_range(dtype: Any) -> None:
+    limits = np.finfo(dtype)
+    ends = np.log([float(limits.smallest_subnormal), float(limits.tiny), float(limits.max)])
+    x = np.concatenate([np.linspace(end - 2, end + 2, 4001) for end in ends] + [[-1e4, 1e4, -1e30, 1e30]]).astype(dtype)
+    with np.errstate(all="ignore"):
+        wanted = np.exp(x.astype(np.longdouble))
+        got, rounded = run("exp", x), wanted.astype(dtype)
+        assert (np.isinf(got) == np.isinf(rounded)).mean() > 0.999 and (got[np.isinf(got)] == np.inf).all()
+        finite = np.isfinite(got) & np.isfinite(rounded)
+        error = np.abs(got[finite] - wanted[finite]) / np.spacing(np.maximum(rounded[finite], limits.smallest_subnormal))
+    assert error.max() <= 2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("exponent", [0.3, -1.7, 2.5, 5.0, -2.0])
 def test_powers(dtype: Any, exponent: float) -> None:
     x = np.random.default_rng(1).uniform(0.01, 50, 999).astype(dtype)

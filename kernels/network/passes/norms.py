@@ -43,13 +43,15 @@ def _groups(graph: Graph) -> int:
 
 
 def _moments(graph: Graph) -> int:
-    """Sqrt(ReduceMean((x - ReduceMean(x))^2) + eps) that only divides: a Moments, whose 1 / deviation multiplies."""
+    """Sqrt(ReduceMean((x - ReduceMean(x))^2) + eps), or that to the power of 1/2, that only divides: a Moments, whose 1 / deviation
+    multiplies."""
     sweep = Sweep(graph)
     readers, handed = graph.readers(), set(graph.outputs.values())
     made: dict[Node, Node] = {}  # roots to what stands in their place
     new: dict[Value, Value] = {}
     for node in graph.nodes:
-        found = deviation(sweep, node) if node.op == "Sqrt" else None
+        root = node.op == "Sqrt" or (node.op == "Pow" and scalar(node.inputs[1]) == 0.5)
+        found = deviation(sweep, node) if root else None
         if found is None or found.mean is None or node.y in handed or not all(_divides(each, node.y) for each in readers.get(node.y, [])):
             continue
         values = [Value(f"{node.y.name}.{name}", node.y.shape, node.y.dtype) for name in ("mean", "scale")]

@@ -19,6 +19,7 @@ from kernels.network.passes.norms import named_norms
 from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.pools import Pool, pools_first
 from kernels.network.passes.pools import into_convolutions as pools_into_convolutions
+from kernels.network.passes.reductions import join_reductions
 from kernels.network.passes.residuals import Adds, into_layers
 from kernels.network.passes.row_norms import row_norms
 from kernels.network.passes.siblings import join_siblings
@@ -46,6 +47,7 @@ def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None, ad
     accurate = accurate_layers(graph)
     if fuses is not None:
         pools_into_convolutions(graph, fuses)
+    join_reductions(graph)
     named_norms(graph)
     scales_into_softmax(graph)
     decompose(graph)
