@@ -20,6 +20,7 @@ from kernels.methods.fft.records import Lines, WeightSpectra
 from kernels.problem.conv import Conv
 from kernels.runtime.ir import call, split
 from kernels.runtime.jit import njit
+from kernels.runtime.leases import packed_weights
 from kernels.runtime.machine import machine
 from kernels.runtime.regions import region
 from kernels.runtime.scratch import aligned
@@ -129,7 +130,7 @@ def spectra_packer(
     launch = _spectra.ready(np.empty(0, dtype), np.empty(0, dtype), np.empty((0, 0, 0), dtype), *fixed)
 
     def pack(weight: Array, keep_alive: object = own) -> Array:  # what geometry and passes point into
-        packed = aligned(number * dtype.itemsize).view(dtype)
+        packed = packed_weights.take((number,), dtype)
         if outs % (block.n * lanes if block.oc_lanes else block.tiles * block.m):
             packed.fill(0)
         scratch = aligned(math.prod(room) * dtype.itemsize).view(dtype).reshape(room)
