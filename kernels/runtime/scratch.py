@@ -1,7 +1,11 @@
-"""Scratch memory that a plan keeps between calls: no page is faulted in twice, and each concurrent call has its own."""
+"""Scratch memory that plans keep between calls: no page is faulted in twice, and each concurrent call has its own.
+
+Plans of about the same need use the same buffers by turns: a network that trains has three plans a layer, of which one runs at a time.
+"""
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 
 import numpy as np
@@ -16,7 +20,11 @@ def whole(nbytes: int) -> int:
 
 def aligned(nbytes: int) -> np.ndarray:
     """Uninitialised bytes whose address is a multiple of ALIGNMENT."""
-    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    return _begun(np.empty(nbytes + ALIGNMENT, np.uint8), nbytes)
+
+
+def _begun(raw: np.ndarray, nbytes: int) -> np.ndarray:
+    """`nbytes` of raw from its first multiple of ALIGNMENT on."""
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + nbytes]
 
@@ -31,21 +39,34 @@ def handle(array: np.ndarray | None) -> int:
 
 
 class Scratch:
-    """A few equal buffers of `nbytes`. What a call that failed does not give back is dropped: no try and no with, which cost 1 us."""
+    """A few buffers of `nbytes`. What a call that failed does not give back is dropped: no try and no with, which cost 1 us.
+
+    Buffers have room for a power of two, pages beyond `nbytes` stay untouched, and all plans that need the same power share them. They go
+    with the last of these plans.
+    """
 
     KEPT = 4  # buffers kept for later calls; more concurrent callers than this allocate and drop
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self._free: deque[np.ndarray] = deque(maxlen=self.KEPT)
+        self._room = (1 << max(nbytes - 1, 1).bit_length()) + ALIGNMENT
+        self._free: deque[np.ndarray] = _shared.setdefault(self._room, deque(maxlen=self.KEPT))
 
     def take(self) -> np.ndarray:
         """A buffer of uninitialised bytes that no other call holds."""
         try:
-            return self._free.pop()
+            buffer = self._free.pop()
         except IndexError:
-            return aligned(self.nbytes)
+            return _begun(np.empty(self._room, np.uint8), self.nbytes)
+        if len(buffer) == self.nbytes:
+            return buffer
+        raw = buffer.base  # another plan took fewer or more of it
+        assert isinstance(raw, np.ndarray)
+        return _begun(raw, self.nbytes)
 
     def give(self, buffer: np.ndarray) -> None:
         """Keep a buffer for later calls."""
         self._free.append(buffer)
+
+
+_shared: weakref.WeakValueDictionary[int, deque[np.ndarray]] = weakref.WeakValueDictionary()  # free buffers, by their room

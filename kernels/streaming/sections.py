@@ -18,8 +18,9 @@ import numpy as np
 
 from kernels.methods import load
 from kernels.problem.halo import Chain, context
+from kernels.runtime.leases import Leases
 from kernels.runtime.machine import cores
-from kernels.streaming.buffers import Buffers, Results
+from kernels.streaming.buffers import Buffers
 from kernels.streaming.parts import Elements, Joined, Rows, Windows, chain, parts
 from kernels.streaming.reading import read_along
 
@@ -67,7 +68,7 @@ class Sections:
         self._before, self._behind = last[: network.axis], last[len(last) + network.axis + 1 :]
         self._tile = _tile(self._parts, self.chain, found.stages, network.axis, found.computed) if found.stages else 0
         self._kept: deque[Buffers] = deque(maxlen=cores())
-        self._results = Results(cores())
+        self._results = Leases(cores())
 
     @classmethod
     def of(cls, network: Network, length: int, threads: int = 1) -> Sections:

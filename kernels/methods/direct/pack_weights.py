@@ -12,15 +12,17 @@ from kernels.cost.gemm import even
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.runtime.byte_copy import copy_bytes
-from kernels.runtime.ir import call
+from kernels.runtime.ir import call, split
+from kernels.runtime.leases import packed_weights
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
-from kernels.runtime.scratch import aligned, handle
+from kernels.runtime.scratch import handle
 
 Array = np.ndarray
 
 CYCLES = 1  # to move one number
+LINE = 32  # input channels of an adjoint's task: tile after tile reads on in each one's line of weights
 
 
 class WeightTiles(Record):
@@ -39,6 +41,7 @@ class WeightTiles(Record):
     outs = integer("output channels of a group")
     taps = integer("of a kernel")
     depth = integer("input channels of a product of matrices, where there are some")
+    tiles = integer("of all groups")
 
 
 @region
@@ -61,17 +64,18 @@ def _pack_tile(t, thread, weights, packed, geometry):
 
 @region
 def _pack_adjoint_tile(t, thread, weights, packed, geometry):
-    """The same from weights (c_in, outs, taps) of the adjoint, whose taps count in reverse: each input channel's are a matrix transposed
-    line by line from the last."""
+    """Some input channels of a tile, from weights (c_in, outs, taps) of the adjoint, whose taps count in reverse: each input channel's are
+    a matrix transposed line by line from the last."""
     g = geometry[0]
     size, taps = g.itemsize, g.taps
-    group, tile = t // g.m_tiles, t % g.m_tiles
+    first, t = split(t, g.tiles)
+    group, tile = split(t, g.m_tiles)
     j = (tile * g.m_edge + min(tile, g.m_full_tiles)) * g.unit  # of the group
     units = g.m_tiles * g.m_edge + g.m_full_tiles
     m = (g.m_edge + (tile < g.m_full_tiles)) * g.unit
     to = pointed(packed) + (group * units * g.unit + j) * g.k * size
     source = pointed(weights) + (group * g.ins * g.outs + j) * taps * size
-    for i in range(g.ins):
+    for i in range(first * LINE, min(first * LINE + LINE, g.ins)):
         call(
             g.transpose,
             Transpose(
@@ -86,13 +90,14 @@ def _copy_adjoint_tile(t, thread, weights, packed, geometry):
     """The same for kernels of one tap, whose channels lie side by side here and there."""
     g = geometry[0]
     size = g.itemsize
-    group, tile = t // g.m_tiles, t % g.m_tiles
+    first, t = split(t, g.tiles)
+    group, tile = split(t, g.m_tiles)
     j = (tile * g.m_edge + min(tile, g.m_full_tiles)) * g.unit
     units = g.m_tiles * g.m_edge + g.m_full_tiles
     m = (g.m_edge + (tile < g.m_full_tiles)) * g.unit
     to = pointed(packed) + (group * units * g.unit + j) * g.k * size
     source = pointed(weights) + (group * g.ins * g.outs + j) * size
-    for i in range(g.ins):
+    for i in range(first * LINE, min(first * LINE + LINE, g.ins)):
         copy_bytes(to + i * m * size, source + i * g.outs * size, min(m, g.outs - j) * size)
 
 
@@ -136,16 +141,17 @@ def packer(
         transpose=transpose(lanes, number_type.itemsize), lanes=lanes, itemsize=number_type.itemsize, c_out=c_out, k=k,
         m_tiles=m_tiles, m_edge=m_edge,
         m_full_tiles=m_full_tiles, unit=unit, ins=k // max(adjoint, 1), outs=c_out // groups, taps=steps[0] if steps else adjoint,
-        depth=steps[1] if steps else 1,
+        depth=steps[1] if steps else 1, tiles=groups * m_tiles,
     )  # fmt: skip
+    tasks = groups * m_tiles * (-(-(k // adjoint) // LINE) if adjoint else 1)
     of_tile = _pack_matrices if steps else _copy_adjoint_tile if adjoint == 1 else _pack_adjoint_tile if adjoint else _pack_tile
     launch = of_tile.ready(0, 0, geometry)
 
     def pack(weight: Array) -> Array:
-        packed = aligned(numbers * number_type.itemsize).view(number_type)  # whole vectors of them are read by `across`
+        packed = packed_weights.take((numbers,), number_type)  # whole vectors of them are read by `across`
         if numbers > c_out * k:
             packed.fill(0)
-        launch(threads, groups * m_tiles, handle(weight), handle(packed), geometry)
+        launch(threads, tasks, handle(weight), handle(packed), geometry)
         return packed
 
     return pack

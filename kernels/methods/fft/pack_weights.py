@@ -2,7 +2,7 @@
 
 A line is what one phase and one tap of the other axis, or one partition of a long kernel, have of a kernel: its taps where they belong, in
 reverse, because a correlation multiplies by the conjugate spectrum, and scaled, so that nothing is on the way back. Lanes hold output
-channels. Where the product's lanes do so too, spectra go straight to where they belong; where it reads numbers, they are transposed.
+channels, as the product's lanes do; where it reads numbers instead, spectra are transposed.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from kernels.methods.fft.codelets import Spectrum, spectrum
 from kernels.methods.fft.passes import Tables, fast, transform
 from kernels.methods.fft.records import Lines, WeightSpectra
 from kernels.problem.conv import Conv
+from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.ir import call, split
 from kernels.runtime.jit import njit
+from kernels.runtime.leases import packed_weights
 from kernels.runtime.machine import machine
 from kernels.runtime.regions import region
 from kernels.runtime.scratch import aligned
 
 Array = np.ndarray
 SPREAD = 4  # cycles to store a number of a spectrum where the product reads it
+TOGETHER = 8  # summands that are stored at a time, where a quarter of the second-level cache holds their spectra
 
 
 @njit
@@ -39,49 +42,51 @@ def fill(g, weight, lines, scale, count, first, line, table):
 
 
 @njit
-def one_vector(unit, weight, packed, scratch, scale, table, geometry):
-    """Spectra of one line of a vector of channels; scratch [row][lane]: room for the line and its spectrum."""
-    g = geometry[0]
-    size = g.itemsize
-    lines, spectra = scratch[: g.length], scratch[g.length :]
-    rest, summand = split(unit, g.summands)
-    group, v = split(rest, split(g.outs + g.lanes - 1, g.lanes)[0])
-    i, line = split(summand, g.lines)
-    count = min(g.lanes, g.outs - v * g.lanes)
-    first = group * g.outs * g.ins * g.taps + v * g.lanes * g.channel_step + i * g.summand_step
-    fill(g, weight, lines, scale, count, first, line, table)
-    transform(table.passes, lines.ctypes.data, g.length, g.lanes, size, g.fast)
+def store(g, packed, spectra, group, v, begin, number):
+    """Spectra [summand][frequency, real and imaginary][lane] of a vector of channels to where the product reads them."""
     if g.n:
         oc_block, q = split(v, g.n)
-        target = packed.ctypes.data + (oc_block * g.task + (summand * g.n + q) * g.lanes) * size
-        call(
-            g.spectrum,
-            Spectrum(
-                back=0, lanes=g.lanes, itemsize=size, spectrum=target, x=lines.ctypes.data, n=split(g.length, 2)[0],
-                stride=g.summands * g.n * g.lanes, im_step=split(g.task, 2)[0], twiddles=g.halves, permutation=g.permutation,
-            ),
-        )  # fmt: skip
+        at, step = oc_block * g.task + (begin * g.n + q) * g.lanes, g.summands * g.n * g.lanes
+        for f in range(g.frequencies):
+            for part in range(2):
+                to = packed.ctypes.data + (at + f * step + part * split(g.task, 2)[0]) * g.itemsize
+                for s in range(number):
+                    copy_bytes(to + s * g.n * g.lanes * g.itemsize, spectra[s, 2 * f + part].ctypes.data, g.lanes * g.itemsize)
         return
-    call(
-        g.spectrum,
-        Spectrum(
-            back=0, lanes=g.lanes, itemsize=size, spectrum=spectra.ctypes.data, x=lines.ctypes.data, n=split(g.length, 2)[0],
-            stride=2 * g.lanes, im_step=g.lanes, twiddles=g.halves, permutation=g.permutation,
-        ),
-    )  # fmt: skip
     step = 2 * g.tiles * g.m * g.summands  # from frequency to frequency
-    for lane in range(count):
+    for lane in range(min(g.lanes, g.outs - v * g.lanes)):
         oc_block, row = split(v * g.lanes + lane, g.tiles * g.m)
         tile, row = split(row, g.m)
-        at = (group * g.oc_blocks + oc_block) * g.task + 2 * ((tile * g.summands + summand) * g.m + row)
+        at = (group * g.oc_blocks + oc_block) * g.task + 2 * ((tile * g.summands + begin) * g.m + row)
         for f in range(g.frequencies):
-            packed[at + f * step], packed[at + f * step + 1] = spectra[2 * f, lane], spectra[2 * f + 1, lane]
+            for s in range(number):
+                place = at + f * step + 2 * s * g.m
+                packed[place], packed[place + 1] = spectra[s, 2 * f, lane], spectra[s, 2 * f + 1, lane]
 
 
 @region
 def _spectra(task, thread, weight, packed, scratch, scale, table, geometry):
-    """packed from weight, both flat, a vector of channels a task; scratch [thread][row][lane]."""
-    one_vector(task, weight, packed, scratch[thread], scale, table, geometry)
+    """packed from weight, both flat, some summands of a vector of channels a task; scratch [thread][row][lane]: room for a line and all
+    spectra. All are made before any is stored: what belongs together lies a frequency apart, each on pages of its own."""
+    g = geometry[0]
+    lines, spectra = scratch[thread, : g.length], scratch[thread, g.length :].reshape(g.together, 2 * g.frequencies, g.lanes)
+    rest, block = split(task, split(g.summands + g.together - 1, g.together)[0])
+    group, v = split(rest, split(g.outs + g.lanes - 1, g.lanes)[0])
+    begin = block * g.together
+    number = min(g.together, g.summands - begin)
+    for s in range(number):
+        i, line = split(begin + s, g.lines)
+        first = group * g.outs * g.ins * g.taps + v * g.lanes * g.channel_step + i * g.summand_step
+        fill(g, weight, lines, scale, min(g.lanes, g.outs - v * g.lanes), first, line, table)
+        transform(table.passes, lines.ctypes.data, g.length, g.lanes, g.itemsize, g.fast)
+        call(
+            g.spectrum,
+            Spectrum(
+                back=0, lanes=g.lanes, itemsize=g.itemsize, spectrum=spectra[s].ctypes.data, x=lines.ctypes.data, n=split(g.length, 2)[0],
+                stride=2 * g.lanes, im_step=g.lanes, twiddles=g.halves, permutation=g.permutation,
+            ),
+        )  # fmt: skip
+    store(g, packed, spectra, group, v, begin, number)
 
 
 def _lines(problem: Conv, block: Blocking) -> tuple[Array, Array, Array]:
@@ -115,25 +120,27 @@ def spectra_packer(
     products, vectors = summands(problem, block), -(-outs // lanes)
     number = problem.groups * oc_blocks * task
     units = problem.groups * vectors * products
+    together = max(1, min(TOGETHER, products, machine().l2 // 4 // (2 * f * lanes * problem.itemsize)))
     threads = threads_for(units * (2 * transform_cycles(block.length) + SPREAD * 2 * f * lanes), threads)
     geometry = WeightSpectra.packed(
         lanes=lanes, itemsize=problem.itemsize, length=block.length, frequencies=f, groups=problem.groups, outs=outs,
         ins=ins, taps=problem.taps, channel_step=channel_step, summand_step=summand_step, lines=len(starts) - 1,
-        summands=products, n=block.n if block.oc_lanes else 0, m=block.m,
+        summands=products, together=together, n=block.n if block.oc_lanes else 0, m=block.m,
         tiles=block.tiles, oc_blocks=oc_blocks, task=task, fast=fast(), spectrum=spectrum(lanes, problem.itemsize),
         halves=own.halves.ctypes.data, permutation=own.permutation.ctypes.data,
     )  # fmt: skip
     scale = dtype.type(1 / (4 * block.length))  # steps to a spectrum and back double it each, and transforms multiply by half the length
     fixed = scale, Lines(starts, rows, sources, own.forward), geometry
-    room = (threads, block.length + 2 * f, lanes)
+    room = (threads, block.length + 2 * f * together, lanes)
+    tasks = problem.groups * vectors * -(-products // together)
     launch = _spectra.ready(np.empty(0, dtype), np.empty(0, dtype), np.empty((0, 0, 0), dtype), *fixed)
 
     def pack(weight: Array, keep_alive: object = own) -> Array:  # what geometry and passes point into
-        packed = aligned(number * dtype.itemsize).view(dtype)
+        packed = packed_weights.take((number,), dtype)
         if outs % (block.n * lanes if block.oc_lanes else block.tiles * block.m):
             packed.fill(0)
         scratch = aligned(math.prod(room) * dtype.itemsize).view(dtype).reshape(room)
-        launch(threads, units, weight.reshape(-1), packed, scratch, *fixed)
+        launch(threads, tasks, weight.reshape(-1), packed, scratch, *fixed)
         return packed
 
     return pack

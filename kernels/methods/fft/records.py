@@ -67,7 +67,7 @@ class Spectra(Record):
 
 
 class WeightSpectra(Record):
-    """Tasks of `pack_weights`: a line of a vector of output channels."""
+    """Tasks of `pack_weights`: some summands of a vector of output channels."""
 
     lanes = integer("numbers in a vector")
     itemsize = integer("bytes of a number")
@@ -81,6 +81,7 @@ class WeightSpectra(Record):
     summand_step = integer("numbers of the weights from input channel to input channel")
     lines = integer("of an input channel")
     summands = integer("of a product")
+    together = integer("of them, that a task makes spectra for")
     n = integer("vectors of a product's tile where lanes hold output channels, else 0")
     m = integer("rows of a product's tile")
     tiles = integer("tiles of a task of the product")

@@ -31,6 +31,7 @@ from kernels.problem.arrays import frozen
 from kernels.problem.conv import ConvTranspose
 from kernels.problem.operands import Operands
 from kernels.runtime.ir import call
+from kernels.runtime.leases import packed_weights
 from kernels.runtime.machine import machine, remembered
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
@@ -185,7 +186,7 @@ def _operands(problem: ConvTranspose, sub: SubProblem | Overlap, operands: Opera
     assert operands.weight is not None
     groups, outs = problem.groups, problem.c_out // problem.groups
     subs = frozen(operands.weight.reshape(groups, problem.c_in // groups, outs, problem.taps))
-    weight = np.empty(sub.conv.weight_shape, subs.dtype)
+    weight = packed_weights.take(sub.conv.weight_shape, subs.dtype)
     taps = _taps(problem, sub) if isinstance(sub, SubProblem) else sub.taps(problem)
     used = threads_for(TAKEN * weight.size, threads)
     if problem.taps == 1 and taps.shape == (1, 1):
@@ -257,6 +258,20 @@ def _overlapping(problem: ConvTranspose, engine: str, together: int, *numbers: f
     return transposed_overlap.best(problem, engine, -(-problem.n // together) * sum(one or 0.0 for one in each))
 
 
+def _overlapped(problem: ConvTranspose, found: Overlap, engine: str, threads: int) -> Prepared:
+    """Products by `engine`, added where they overlap. Products of single taps are those of the adjoint of a convolution with one."""
+    method = registry.get(found.conv, engine)
+    adjoint = method.prepare_adjoint(found.conv, threads) if method.prepare_adjoint and found.conv.taps == 1 else None
+
+    def operands(given: Operands) -> Operands:
+        if adjoint is None:
+            return _operands(problem, found, Operands(given.weight), threads)
+        assert given.weight is not None
+        return Operands(given.weight.reshape(problem.c_in, -1, 1, 1))
+
+    return transposed_overlap.prepare(problem, found, adjoint or method.prepare(found.conv, threads), operands, threads)
+
+
 def lowered(engine: str) -> Implementation:
     """The method called `engine`, for transposed convolutions."""
 
@@ -275,9 +290,9 @@ def lowered(engine: str) -> Implementation:
 
     def packing(problem: ConvTranspose) -> float:
         """Cycles to lay out weights of sub-problems that are not the whole adjoint, and of methods that do not read that."""
-        if found := overlapping(problem, engine):
-            return TAKEN * math.prod(found.conv.weight_shape)
         reads = registry.every("conv")[engine].prepare_adjoint is not None
+        if found := overlapping(problem, engine):
+            return 0.0 if reads and found.conv.taps == 1 else TAKEN * math.prod(found.conv.weight_shape)
         apart = [sub for sub in chosen(problem, engine) if not (reads and _adjoint(problem, sub))]
         return TAKEN * sum(math.prod(sub.conv.weight_shape) for sub in apart)
 
@@ -292,10 +307,7 @@ def lowered(engine: str) -> Implementation:
 
     def prepare(problem: ConvTranspose, threads: int) -> Prepared:
         if found := overlapping(problem, engine):
-            products = registry.get(found.conv, engine).prepare(found.conv, threads)
-            return transposed_overlap.prepare(
-                problem, found, products, lambda given: _operands(problem, found, Operands(given.weight), threads), threads
-            )
+            return _overlapped(problem, found, engine, threads)
         together, subs = images(problem), chosen(problem, engine)
         ready = [_ready(problem, sub, engine, threads) for sub in subs]
         # stride 1 is one convolution, whose output is the layer's

@@ -19,11 +19,12 @@ from kernels.primitives.transpose import transposed
 from kernels.problem.operands import Array
 from kernels.runtime.ir import VectorBuilder, call, i64
 from kernels.runtime.jit import njit
+from kernels.runtime.leases import packed_weights
 from kernels.runtime.machine import machine
 from kernels.runtime.micro_kernel import Fixed, address, emitter
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
-from kernels.runtime.scratch import aligned, handle
+from kernels.runtime.scratch import handle
 
 APART = 4  # cache lines, even: so that their sum with an odd number stays odd
 LINE = 32  # summands transformed at a time
@@ -118,8 +119,12 @@ def _transform_tile(task, thread, weights, packed, geometry):
     """Some summands of one tile; weights (c_out, k, taps) and packed are handles; geometry: WeightTiles."""
     g = geometry[0]
     size, k, taps = g.itemsize, g.k, g.rh * g.rw
-    pieces = (k + LINE - 1) // LINE
-    t, first = task // pieces, task % pieces * LINE
+    if g.reverse:  # what lies side by side are the channels of a summand
+        tiles = g.c_out // g.outs * g.m_tiles
+        t, first = task % tiles, task // tiles * LINE
+    else:
+        pieces = (k + LINE - 1) // LINE
+        t, first = task // pieces, task % pieces * LINE
     group, tile = t // g.m_tiles, t % g.m_tiles
     own, m = tile * g.m_edge + min(tile, g.m_full_tiles), g.m_edge + (tile < g.m_full_tiles)
     j = group * g.outs + own
@@ -153,7 +158,7 @@ def transformer(c_out: int, k: int, groups: int, m: int, tile: tuple[int, int], 
     launch = _transform_tile.ready(0, 0, geometry)
 
     def pack(weight: Array) -> Array:
-        packed = aligned(points * step * weight.itemsize).view(dtype)
+        packed = packed_weights.take((points * step,), weight.dtype)
         launch(threads, tasks, handle(weight), handle(packed), geometry)
         return packed
 

@@ -1,0 +1,60 @@
+"""Scratch memory: plans share buffers, and no two calls have the same one."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+
+from kernels.runtime.scratch import ALIGNMENT, Scratch, _shared
+
+
+def address(buffer: np.ndarray) -> int:
+    return buffer.ctypes.data
+
+
+def test_plans_of_about_the_same_need_use_one_buffer_by_turns() -> None:
+    first, second, larger = Scratch(700_000), Scratch(900_001), Scratch(2_000_000)
+    buffer = first.take()
+    place = address(buffer)
+    assert len(buffer) == 700_000 and place % ALIGNMENT == 0
+    buffer.fill(1)
+    first.give(buffer)
+    buffer = second.take()
+    assert address(buffer) == place and len(buffer) == 900_001
+    buffer.fill(2)
+    second.give(buffer)
+    assert address(larger.take()) != place
+    again = first.take()
+    assert address(again) == place and len(again) == 700_000 and (again == 2).all()
+
+
+def test_calls_at_once_have_buffers_of_their_own() -> None:
+    plans = [Scratch(5000 + i) for i in range(7)]
+    held = [plan.take() for plan in plans]
+    for i, buffer in enumerate(held):
+        buffer.fill(i)
+    assert all((buffer == i).all() for i, buffer in enumerate(held))
+    for plan, buffer in zip(plans, held):
+        plan.give(buffer)
+    assert len(plans[0]._free) == Scratch.KEPT
+
+
+def test_buffers_go_with_the_last_plan() -> None:
+    some, other = Scratch(3 << 20), Scratch(4 << 20)
+    some.give(some.take())
+    room = some._room
+    assert room == other._room
+    del some
+    gc.collect()
+    assert len(_shared[room]) == 1
+    del other
+    gc.collect()
+    assert room not in _shared
+
+
+def test_none_and_one_byte() -> None:
+    for nbytes in (0, 1):
+        scratch = Scratch(nbytes)
+        scratch.give(scratch.take())
+        assert len(scratch.take()) == nbytes
