@@ -62,4 +62,5 @@ def test_quiet_outputs_of_a_loud_signal(method: str, bias: Array | None) -> None
     model = model_of(weight, 1, x.shape[-1], 64, np.float32, bias)
     assert method in model.explain()
     error = np.abs(model(x) - framed(x, weight, 64) - (0 if bias is None else bias[0]))
-    assert (error <= 260 * 2.0**-24 * framed(np.abs(x), np.abs(weight), 64)).all()
+    bound = 260 * 2.0**-24 * framed(np.abs(x), np.abs(weight), 64)
+    assert (error <= bound + 2.0**-40 * np.abs(weight).sum(1).max()).all()  # sines of multiples of pi are all rounding
