@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.cost.calibration import calibration
-from kernels.methods.fft.frames import cycles, spectra, transforms
-from kernels.network.fourier import fourier
+from kernels.methods.fft.frames import Places, cycles, spectra, transforms
+from kernels.network.fourier import Fourier, fourier
 from kernels.network.graph import Node
 from kernels.network.lowering import Lowering, lower_by_numpy, lowers
 from kernels.network.operators.registry import whole
-from kernels.network.views import Array, View
+from kernels.network.views import View
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
 
@@ -30,8 +30,7 @@ def as_spectra(lowering: Lowering, node: Node, problem: Conv, x: View, operands:
     if found is None:
         return False
     y = lowering.new(node.y, range(len(x.shape)), anywhere=False)
-    order = (2 * frames, frames) if found.paired else (frames, (problem.c_out // 2) * frames)
-    _step(lowering, node, x, y, found.window, found.lead, problem.stride[1], frames, order, conjugate=found.conjugate)
+    _step(lowering, node, x, y, found, problem.stride[1])
     return True
 
 
@@ -52,14 +51,17 @@ def _stft(lowering: Lowering, node: Node) -> None:
     x = lowering.ordered(node, lowering.view(node.x))
     y = lowering.new(node.y, (0, 3, 2, 1), anywhere=False)
     numbers = np.ones(length, node.x.kind) if given is None else np.asarray(given, node.x.kind)
-    _step(lowering, node, x, y, numbers, 0, int(hop[0]), frames, (frames, (length // 2 + 1) * frames), conjugate=False)
+    _step(lowering, node, x, y, Fourier(numbers, lead=0, paired=False, conjugate=False), int(hop[0]))
 
 
-def _step(lowering: Lowering, node: Node, x: View, y: View, window: Array, lead: int, hop: int, frames: int, order: tuple[int, int], *,
-          conjugate: bool) -> None:  # fmt: skip
-    signals = x.shape[0]
+def _step(lowering: Lowering, node: Node, x: View, y: View, found: Fourier, hop: int) -> None:
+    """A step from signals to the spectra of their frames, which lie as (signals, frequencies and parts, frames)."""
+    length, size, signals = len(found.window), found.window.itemsize, x.shape[0]
+    bins = length // 2 + 1
+    frames = y.size // (2 * bins * signals)
     bind, scratch = spectra(
-        window, lead, hop, frames, signals, x.size // signals, order, conjugate=conjugate, threads=lowering.settings.threads
-    )
-    seconds = signals * cycles(len(window), frames, window.itemsize) / calibration().clock
-    lowering.step(node, [x], [y], lambda arrays, scratch: bind(arrays[0], arrays[1], scratch), METHOD, seconds, scratch)
+        found.window, frames, signals, Places(found.lead, hop, x.size // signals, *((2, 1) if found.paired else (1, bins))),
+        conjugate=found.conjugate, threads=lowering.settings.threads,
+    )  # fmt: skip
+    seconds = signals * cycles(length, frames, size) / calibration().clock
+    lowering.step(node, [x], [y], lambda arrays, scratch: bind(arrays[0], arrays[1], scratch), METHOD, seconds, scratch=scratch)

@@ -225,17 +225,22 @@ def test_threads_share_a_model() -> None:
 def test_quiet_bins_before_a_logarithm_are_accurate() -> None:
     """Where largest-share errors would do, a transform is taken whose noise a logarithm magnifies; the graph asks for direct sums."""
     rng = np.random.default_rng(5)
-    graph = Graph()
-    x = graph.input("x", (1, 8, 64, 256))
-    bins = graph.node("Conv", x, graph.constant(rng.standard_normal((8, 8, 3, 39)).astype(np.float32)), pads=[1, 19, 1, 19])
-    squares = graph.node("Add", graph.node("Mul", bins, bins), graph.constant(np.float32(1e-10)))
-    graph.output("y", graph.node("Log", squares))
-    model = Model(graph)
+    weight = rng.standard_normal((8, 8, 3, 39)).astype(np.float32)
+
+    def decibels(dtype: type) -> Graph:
+        graph = Graph()
+        x = graph.input("x", (1, 8, 64, 256), dtype)
+        bins = graph.node("Conv", x, graph.constant(weight.astype(dtype)), pads=[1, 19, 1, 19])
+        squares = graph.node("Add", graph.node("Mul", bins, bins), graph.constant(dtype(1e-10)))
+        graph.output("y", graph.node("Log", squares))
+        return graph
+
+    model = Model(decibels(np.float32))
     assert "fft" not in model.explain()
     signal = np.zeros((1, 8, 64, 256), np.float32)
     signal[..., :16] = 1000 * rng.standard_normal((1, 8, 64, 16))
     signal[..., 160:] = 1e-3 * rng.standard_normal((1, 8, 64, 96))
-    wanted = evaluate(graph, {"x": signal.astype(np.float64)})["y"]
+    wanted = evaluate(decibels(np.float64), {"x": signal})["y"]
     assert np.abs(model(signal) - wanted)[..., 200:].max() < 0.2
 
 

@@ -136,18 +136,24 @@ def cycles(length: int, frames: int, itemsize: int) -> float:
     return -(-frames // machine().lanes(itemsize)) * length * (NUMBER + BUTTERFLY * np.log2(length))
 
 
+class Places(NamedTuple):
+    """Where numbers lie, counted in numbers of x, and in lines of frames of y."""
+
+    lead: int  # positions of the window before a frame's first number
+    hop: int  # from frame to frame
+    signal: int  # from signal to signal
+    frequency: int  # lines from frequency to frequency
+    imaginary: int  # lines from real to imaginary parts
+
+
 Bind = Callable[[Array, Array, Array], Callable[[], None]]
 
 
-def spectra(
-    window: Array, lead: int, hop: int, frames: int, signals: int, signal: int, order: tuple[int, int], *, conjugate: bool, threads: int
-) -> tuple[Bind, int]:
+def spectra(window: Array, frames: int, signals: int, places: Places, *, conjugate: bool, threads: int) -> tuple[Bind, int]:
     """(what binds x, y and scratch to a run, bytes of scratch).
 
-    window: (length,), as long as the transform, zero where a frame has no numbers, `lead` positions from its start on; hop, frames: numbers
-    from frame to frame, how many; signals: contiguous, of `signal` numbers each; order: numbers of y from frequency to frequency, and from
-    real to imaginary parts: y is (signals, both, length // 2 + 1, frames) or (signals, length // 2 + 1, both, frames); conjugate:
-    e^(+2 pi i k t / length).
+    window: (length,), as long as the transform, zero where a frame has no numbers; frames: of each signal; conjugate: e^(+2 pi i k t /
+    length). y is (signals, 2 (length // 2 + 1), frames).
     """
     length, size, dtype = len(window), window.itemsize, window.dtype
     lanes, known = machine().lanes(size), tables(len(window), size)
@@ -159,18 +165,18 @@ def spectra(
     geometry = Frames.packed(
         load=micro_kernel.address(_load, WindowedFrames, turned=int(conjugate), **place), spectrum=spectrum(lanes, size),
         turned=int(conjugate), **place, length=length, first=inside[0] if len(inside) else 0, last=inside[-1] + 1 if len(inside) else 0,
-        lead=lead, hop=hop, frames=frames, vectors=vectors, signal=signal, frequency=order[0], imaginary=order[1],
-        spectra=2 * (length // 2 + 1) * frames, window=held.ctypes.data, halves=known.halves.ctypes.data,
-        permutation=known.permutation.ctypes.data, fast=fast(), scratch_bytes=whole(length * lanes * size),
+        lead=places.lead, hop=places.hop, frames=frames, vectors=vectors, signal=places.signal, frequency=places.frequency * frames,
+        imaginary=places.imaginary * frames, spectra=2 * (length // 2 + 1) * frames, window=held.ctypes.data,
+        halves=known.halves.ctypes.data, permutation=known.permutation.ctypes.data, fast=fast(), scratch_bytes=whole(length * lanes * size),
     )  # fmt: skip
     threads = threads_for(signals * cycles(length, frames, size), threads)
     launch = _spectra.ready(0, 0, 0, known.forward, geometry)
 
     def bind(x: Array, y: Array, scratch: Array) -> Callable[[], None]:
-        places = handle(x), handle(y), handle(scratch)
+        handles = handle(x), handle(y), handle(scratch)
 
         def run(keep_alive: tuple[object, ...] = (x, y, scratch, held, known)) -> None:
-            launch(threads, signals * vectors, *places, known.forward, geometry)
+            launch(threads, signals * vectors, *handles, known.forward, geometry)
 
         return run
 
