@@ -55,6 +55,19 @@ def test_convolutions_that_transform(case: tuple[int, ...], conjugate: bool, pai
         np.testing.assert_allclose(model(x), wanted, atol=bound * np.abs(wanted).max(), rtol=0)
 
 
+@pytest.mark.parametrize("length", [64, 2048])
+def test_real_and_imaginary_parts_by_a_layer_each(length: int) -> None:
+    weight, x = rows(length, length).astype(np.float32), np.random.default_rng(0).standard_normal((1, 1, 4 * length + 999)).astype(np.float32)
+    graph, hop = Graph(), length // 8
+    signal = graph.input("x", x.shape)
+    for name, half in zip(("re", "im"), np.split(weight[:, None], 2)):
+        graph.output(name, graph.node("Conv", signal, graph.constant(half), strides=[hop], kernel_shape=[length]))
+    model, wanted = Model(graph), np.einsum("kt,nft->nkf", weight.astype(np.float64), framed(x[:, 0], length, hop))
+    assert model.explain().count(METHOD) == 1
+    for got, right in zip(model(x).values(), np.split(wanted, 2, axis=1)):
+        np.testing.assert_allclose(got, right, atol=1e-6 * np.abs(wanted).max(), rtol=0)
+
+
 @pytest.mark.parametrize("lead", [0, 5, 12])
 def test_where_a_short_frame_lies_in_the_transform(lead: int) -> None:
     weight = rows(64, 52, lead=lead).astype(np.float32)
