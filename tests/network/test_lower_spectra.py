@@ -57,8 +57,8 @@ def test_convolutions_that_transform(case: tuple[int, ...], conjugate: bool, pai
 
 @pytest.mark.parametrize("length", [64, 2048])
 def test_real_and_imaginary_parts_by_a_layer_each(length: int) -> None:
-    weight, x = rows(length, length).astype(np.float32), np.random.default_rng(0).standard_normal((1, 1, 4 * length + 999)).astype(np.float32)
-    graph, hop = Graph(), length // 8
+    weight, hop, graph = rows(length, length).astype(np.float32), length // 8, Graph()
+    x = np.random.default_rng(0).standard_normal((1, 1, 4 * length + 999)).astype(np.float32)
     signal = graph.input("x", x.shape)
     for name, half in zip(("re", "im"), np.split(weight[:, None], 2)):
         graph.output(name, graph.node("Conv", signal, graph.constant(half), strides=[hop], kernel_shape=[length]))
