@@ -23,8 +23,7 @@ def as_spectra(lowering: Lowering, node: Node, problem: Conv, x: View, operands:
         return False
     if problem.pool or problem.activation or any(map(any, problem.padding)) or problem.dilation[1] != 1 or not x.contiguous():
         return False
-    frames, size = problem.conv_size[1], problem.itemsize
-    if not transforms(problem.c_out - 2, frames, size) or operands.weight is None or (operands.bias is not None and operands.bias.any()):
+    if not transforms(problem.c_out - 2) or operands.weight is None or (operands.bias is not None and operands.bias.any()):
         return False
     found = fourier(np.asarray(operands.weight, problem.dtype).reshape(problem.c_out, -1))
     if found is None:
@@ -37,7 +36,7 @@ def as_spectra(lowering: Lowering, node: Node, problem: Conv, x: View, operands:
 @lowers("STFT")
 def _stft(lowering: Lowering, node: Node) -> None:
     """x (signals, length) or (signals, length, 1) -> (signals, frames, frequencies, 2), which lies as (signals, 2, frequencies, frames)."""
-    hop, given, frames = whole(node, 1), node.constant(2), node.y.lengths[1]
+    hop, given = whole(node, 1), node.constant(2)
     window = node.inputs[2] if len(node.inputs) > 2 else None
     length = window.lengths[0] if window is not None else (whole(node, 3) or [0])[0]
     real = len(node.x.lengths) == 2 or node.x.lengths[2] == 1
@@ -45,7 +44,7 @@ def _stft(lowering: Lowering, node: Node) -> None:
     if not hop or not real or not node.attributes.get("onesided", 1) or (window is not None and given is None) or asked != length:
         lower_by_numpy(lowering, node)
         return
-    if not node.x.lengths[0] or not transforms(length, frames, node.x.kind.itemsize) or node.x.kind not in (np.float32, np.float64):
+    if not node.x.lengths[0] or not transforms(length) or node.x.kind not in (np.float32, np.float64):
         lower_by_numpy(lowering, node)
         return
     x = lowering.ordered(node, lowering.view(node.x))

@@ -19,6 +19,7 @@ from kernels.methods.fft.codelets import Spectrum, factors, spectrum
 from kernels.methods.fft.passes import fast, tables, transform
 from kernels.primitives.records import Record, address, integer
 from kernels.runtime import micro_kernel
+from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.ir import VectorBuilder, call, i64, split
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
@@ -34,7 +35,7 @@ BUTTERFLY = 0.5  # cycles of a vector of a line in a pass, for each time that it
 
 
 class WindowedFrames(NamedTuple):
-    """rows[t][lane] = window[t] x[lane * hop + t] for first <= t < last, else 0, t up to the next multiple of lanes; turned: rows[-t]."""
+    """rows[t][lane] = window[t] x[min(lane, lines - 1) * hop + t] for first <= t < last, else 0, t < length; turned: rows[-t]."""
 
     turned: Fixed  # 1: position t goes to row length - t, which makes a transform's conjugate
     lanes: Fixed  # numbers in a vector
@@ -43,6 +44,7 @@ class WindowedFrames(NamedTuple):
     x: int  # address of position 0 of the first frame
     window: int  # address of numbers up to the next multiple of lanes
     hop: int  # numbers from frame to frame
+    lines: int  # frames that there are
     length: int  # of the transform
     first: int
     last: int
@@ -52,10 +54,12 @@ class WindowedFrames(NamedTuple):
 def _emit_load(w: VectorBuilder, p: WindowedFrames) -> None:
     b = w.b
     to, source, window = w.pointer(p.rows), w.pointer(p.x), w.pointer(p.window)
+    last = b.sub(p.lines, i64(1))
+    offsets = [b.mul(p.hop, b.select(b.icmp_signed("<", i64(lane), last), i64(lane), last)) for lane in range(p.lanes)]
     with w.loop(b.sdiv(b.add(p.length, i64(p.lanes - 1)), i64(p.lanes))) as block:
         start = b.mul(block, i64(p.lanes))
         mask, by = w.between(start, p.first, p.last), w.load(w.at(window, start))
-        lines = [w.load_first(w.at(source, b.add(b.mul(p.hop, i64(lane)), start)), mask) for lane in range(p.lanes)]
+        lines = [w.load_first(w.at(source, b.add(offset, start)), mask) for offset in offsets]
         for i, row in enumerate(w.interleaved([b.fmul(line, by) for line in lines])):
             t = b.add(start, i64(i))
             if p.turned:
@@ -88,6 +92,8 @@ class Frames(Record):
     frequency = integer("numbers of y from frequency to frequency")
     imaginary = integer("numbers of y from real to imaginary parts")
     spectra = integer("numbers of y of a signal")
+    lines = integer("of frames of a signal's spectra")
+    apart = address("of spectra of fewer frames than a vector has, in a thread's scratch")
     window = address("of the window")
     halves = address("of twiddle factors, see Spectrum")
     permutation = address("of the order of the transform, see Spectrum")
@@ -97,32 +103,36 @@ class Frames(Record):
 
 @region
 def _spectra(task, thread, x, y, scratch, passes, geometry):
-    """A vector of frames of a signal; x, y and scratch are handles, geometry: Frames. The last vector ends with the last frame."""
+    """A vector of frames of a signal; x, y and scratch are handles, geometry: Frames. The last vector ends with the last frame; of fewer
+    frames than a vector has the spectra are copied out of scratch."""
     g = geometry[0]
     size, block = g.itemsize, pointed(scratch) + thread * g.scratch_bytes
     signal, vector = split(task, g.vectors)
-    frame = min(vector * g.lanes, g.frames - g.lanes)
+    frame, few = max(0, min(vector * g.lanes, g.frames - g.lanes)), g.frames < g.lanes
     source, to = pointed(x) + (signal * g.signal + frame * g.hop - g.lead) * size, pointed(y) + (signal * g.spectra + frame) * size
     call(
         g.load,
         WindowedFrames(
-            turned=g.turned, lanes=g.lanes, itemsize=size, rows=block, x=source, window=g.window, hop=g.hop, length=g.length,
-            first=g.first, last=g.last,
+            turned=g.turned, lanes=g.lanes, itemsize=size, rows=block, x=source, window=g.window, hop=g.hop,
+            lines=min(g.lanes, g.frames), length=g.length, first=g.first, last=g.last,
         ),
     )  # fmt: skip
     transform(passes, block, g.length, g.lanes, size, g.fast)
     call(
         g.spectrum,
         Spectrum(
-            back=0, lanes=g.lanes, itemsize=size, spectrum=to, x=block, n=g.length // 2, stride=g.frequency, im_step=g.imaginary,
-            twiddles=g.halves, permutation=g.permutation,
+            back=0, lanes=g.lanes, itemsize=size, spectrum=block + g.apart if few else to, x=block, n=g.length // 2, stride=g.frequency,
+            im_step=g.imaginary, twiddles=g.halves, permutation=g.permutation,
         ),
     )  # fmt: skip
+    if few:
+        for i in range(g.lines):
+            copy_bytes(to + i * g.frames * size, block + g.apart + i * g.lanes * size, g.frames * size)
 
 
-def transforms(length: int, frames: int, itemsize: int) -> bool:
-    """Whether frames are transformed here: a vector of them at least, of even lengths without a prime factor beyond 5."""
-    if length < 4 or length % 2 or frames < machine().lanes(itemsize):
+def transforms(length: int) -> bool:
+    """Whether frames are transformed here: those of even lengths without a prime factor beyond 5."""
+    if length < 4 or length % 2:
         return False
     try:
         factors(length // 2)
@@ -160,14 +170,16 @@ def spectra(window: Array, frames: int, signals: int, places: Places, *, conjuga
     inside = np.flatnonzero(window)
     held = np.zeros(-(-length // lanes) * lanes, dtype)
     held[:length] = window / 2  # `spectrum` gives twice the spectrum
-    vectors = -(-frames // lanes)
+    vectors, width, lines = -(-frames // lanes), max(frames, lanes), 2 * (length // 2 + 1)
+    apart = whole(length * lanes * size)
+    scratch_bytes = apart + (whole(lines * lanes * size) if frames < lanes else 0)
     place = {"lanes": lanes, "itemsize": size}
     geometry = Frames.packed(
         load=micro_kernel.address(_load, WindowedFrames, turned=int(conjugate), **place), spectrum=spectrum(lanes, size),
         turned=int(conjugate), **place, length=length, first=inside[0] if len(inside) else 0, last=inside[-1] + 1 if len(inside) else 0,
-        lead=places.lead, hop=places.hop, frames=frames, vectors=vectors, signal=places.signal, frequency=places.frequency * frames,
-        imaginary=places.imaginary * frames, spectra=2 * (length // 2 + 1) * frames, window=held.ctypes.data,
-        halves=known.halves.ctypes.data, permutation=known.permutation.ctypes.data, fast=fast(), scratch_bytes=whole(length * lanes * size),
+        lead=places.lead, hop=places.hop, frames=frames, vectors=vectors, signal=places.signal, frequency=places.frequency * width,
+        imaginary=places.imaginary * width, spectra=lines * frames, lines=lines, apart=apart, window=held.ctypes.data,
+        halves=known.halves.ctypes.data, permutation=known.permutation.ctypes.data, fast=fast(), scratch_bytes=scratch_bytes,
     )  # fmt: skip
     threads = threads_for(signals * cycles(length, frames, size), threads)
     launch = _spectra.ready(0, 0, 0, known.forward, geometry)
@@ -180,4 +192,4 @@ def spectra(window: Array, frames: int, signals: int, places: Places, *, conjuga
 
         return run
 
-    return bind, threads * whole(length * lanes * size)
+    return bind, threads * scratch_bytes
