@@ -9,6 +9,7 @@ from kernels.methods.fft.frames import Places, cycles, spectra, transforms
 from kernels.network.fourier import Fourier, fourier
 from kernels.network.graph import Node
 from kernels.network.lowering import Lowering, lower_by_numpy, lowers
+from kernels.network.operators.products import frame_length
 from kernels.network.operators.registry import whole
 from kernels.network.views import View
 from kernels.problem.conv import Conv
@@ -38,10 +39,9 @@ def _stft(lowering: Lowering, node: Node) -> None:
     """x (signals, length) or (signals, length, 1) -> (signals, frames, frequencies, 2), which lies as (signals, 2, frequencies, frames)."""
     hop, given = whole(node, 1), node.constant(2)
     window = node.inputs[2] if len(node.inputs) > 2 else None
-    length = window.lengths[0] if window is not None else (whole(node, 3) or [0])[0]
-    real = len(node.x.lengths) == 2 or node.x.lengths[2] == 1
-    asked = (whole(node, 3) or [length])[0]
-    if not hop or not real or not node.attributes.get("onesided", 1) or (window is not None and given is None) or asked != length:
+    length, real = frame_length(node), len(node.x.lengths) == 2 or node.x.lengths[2] == 1
+    known = window is None or (given is not None and len(given) == length)
+    if not hop or not real or not node.attributes.get("onesided", 1) or not known:
         lower_by_numpy(lowering, node)
         return
     if not node.x.lengths[0] or not transforms(length) or node.x.kind not in (np.float32, np.float64):

@@ -25,7 +25,7 @@ Order = tuple[int, ...]
 Bind = Callable[[list[Array], Array], Callable[[], Any]]  # (arrays of the views, scratch bytes) -> what runs the step on them
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Step:
     """What runs at once: the node it does, the views it reads and writes, and what `explain` says of it."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kernels.network.arena import offsets
-from kernels.network.branches import Item, When, needed
+from kernels.network.branches import ALWAYS, Item, When, needed
 from kernels.network.lowering import Lowering, Step
 from kernels.network.views import Buffer, fresh
 from kernels.runtime.scratch import aligned, whole
@@ -88,9 +88,11 @@ class Program:
     def _when(self) -> dict[Step, When]:
         """The conditions under which each step runs, as views."""
         conditions = {step.when[0].buffer: step.when[0] for step in self.steps if step.when}
+        if not conditions:
+            return dict.fromkeys(self.steps, ALWAYS)
         items = []
         for step in self.steps:
-            when = frozenset() if step.when is None else frozenset({(step.when[0].buffer, step.when[1])})
+            when = ALWAYS if step.when is None else frozenset({(step.when[0].buffer, step.when[1])})
             items.append(Item([view.buffer for view in step.reads], [view.buffer for view in step.writes], when))
         found = needed(items, {view.buffer for view in self.outputs.values()})
         return {step: frozenset((conditions[buffer], taken) for buffer, taken in when) for step, when in zip(self.steps, found)}

@@ -110,12 +110,13 @@ def _dft(node: Node, x: Array, length: Array | None = None, axis: Array | None =
 
 def _stft_infer(node: Node) -> list[Meta]:
     shape, step = node.x.lengths, int(np.ravel(numbers(node, 1))[0])  # type: ignore[arg-type]
-    n = _frame_length(node)
+    n = frame_length(node)
     bins = n // 2 + 1 if node.attributes.get("onesided", 1) else n
     return [((shape[0], (shape[1] - n) // step + 1, bins, 2), node.x.kind)]
 
 
-def _frame_length(node: Node) -> int:
+def frame_length(node: Node) -> int:
+    """Numbers of an STFT's frame: as said, or those of its window."""
     given = whole(node, 3)
     if given:
         return given[0]
@@ -128,7 +129,7 @@ def _frame_length(node: Node) -> int:
 def _stft(node: Node, x: Array, step: Array, window: Array | None = None, length: Array | None = None) -> Any:
     from scipy import fft
 
-    n, by = _frame_length(node), int(np.ravel(step)[0])
+    n, by = frame_length(node), int(np.ravel(step)[0])
     signal = x[..., 0] + 1j * x[..., 1] if x.ndim == 3 and x.shape[2] == 2 else x.reshape(x.shape[:2])
     frames = np.lib.stride_tricks.sliding_window_view(signal, n, 1)[:, ::by]
     frames = frames if window is None else frames * window
