@@ -35,7 +35,7 @@ BUTTERFLY = 0.5  # cycles of a vector of a line in a pass, for each time that it
 
 
 class WindowedFrames(NamedTuple):
-    """rows[t][lane] = window[t] x[min(lane, lines - 1) * hop + t] for first <= t < last, else 0, t < length; turned: rows[-t]."""
+    """rows[t][lane] = window[t] x[min(lane, frames - 1) * hop + t] for first <= t < last, else 0, t < length; turned: rows[-t]."""
 
     turned: Fixed  # 1: position t goes to row length - t, which makes a transform's conjugate
     lanes: Fixed  # numbers in a vector
@@ -44,7 +44,7 @@ class WindowedFrames(NamedTuple):
     x: int  # address of position 0 of the first frame
     window: int  # address of numbers up to the next multiple of lanes
     hop: int  # numbers from frame to frame
-    lines: int  # frames that there are
+    frames: int  # that there are, of the lanes
     length: int  # of the transform
     first: int
     last: int
@@ -54,7 +54,7 @@ class WindowedFrames(NamedTuple):
 def _emit_load(w: VectorBuilder, p: WindowedFrames) -> None:
     b = w.b
     to, source, window = w.pointer(p.rows), w.pointer(p.x), w.pointer(p.window)
-    last = b.sub(p.lines, i64(1))
+    last = b.sub(p.frames, i64(1))
     offsets = [b.mul(p.hop, b.select(b.icmp_signed("<", i64(lane), last), i64(lane), last)) for lane in range(p.lanes)]
     with w.loop(b.sdiv(b.add(p.length, i64(p.lanes - 1)), i64(p.lanes))) as block:
         start = b.mul(block, i64(p.lanes))
@@ -114,7 +114,7 @@ def _spectra(task, thread, x, y, scratch, passes, geometry):
         g.load,
         WindowedFrames(
             turned=g.turned, lanes=g.lanes, itemsize=size, rows=block, x=source, window=g.window, hop=g.hop,
-            lines=min(g.lanes, g.frames), length=g.length, first=g.first, last=g.last,
+            frames=min(g.lanes, g.frames), length=g.length, first=g.first, last=g.last,
         ),
     )  # fmt: skip
     transform(passes, block, g.length, g.lanes, size, g.fast)
