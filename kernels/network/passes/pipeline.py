@@ -25,6 +25,7 @@ from kernels.network.passes.row_norms import row_norms
 from kernels.network.passes.siblings import join_siblings
 from kernels.network.passes.softmax_scale import scales_into_softmax
 from kernels.network.passes.sums import join_sums
+from kernels.network.passes.transforms import written_transforms
 from kernels.network.passes.weights import hold_weights
 
 
@@ -33,6 +34,7 @@ def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None, ad
     adds: `residuals.into_layers`."""
     drop_identities(graph)
     merge_duplicates(graph)
+    written_transforms(graph)
     into_convolutions(graph)
     batch_norms(graph)
     hold_weights(graph)
