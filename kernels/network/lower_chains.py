@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kernels.network.chains import Chain
 from kernels.network.graph import Node, Value
+from kernels.network.lower_spectra import as_power
 from kernels.network.lowering import Lowering, lowers
 from kernels.network.views import View
 from kernels.primitives.vector_program import Operation
@@ -18,6 +19,10 @@ def _chain(lowering: Lowering, node: Node) -> None:
     chain.read(values)
     for each in node.attributes["nodes"]:
         chain.emit(each)
+    operations = [Operation(*each) for each in chain.operations]
+    seen = [view.expanded(shape) for view in reads]
+    if as_power(lowering, node, operations, seen):
+        return
     order = _order(reads, shape)
     writes = []
     place = _in_place(lowering, node, values, reads)
@@ -28,8 +33,6 @@ def _chain(lowering: Lowering, node: Node) -> None:
             continue
         wanted = lowering.orders.get(value, order)
         writes.append((chain.slot(value), lowering.new(value, wanted if lowering.home(value) is None else None)))
-    operations = [Operation(*each) for each in chain.operations]
-    seen = [view.expanded(shape) for view in reads]
     lowering.program(node, chain.dtype, seen, writes, operations, f"{len(operations)} vector passes")
 
 

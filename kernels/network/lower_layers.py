@@ -14,7 +14,7 @@ from kernels.dispatch.choices import choice_for
 from kernels.network.graph import Node, Value
 from kernels.network.lower_frames import as_frames
 from kernels.network.lower_products import convolution_as_rows, rows_of, rows_step, takes_rows
-from kernels.network.lower_spectra import as_spectra
+from kernels.network.lower_spectra import as_bands, as_spectra
 from kernels.network.lowering import Lowering, lowers
 from kernels.network.operators.windows import window_request
 from kernels.network.plans import bind_plan, plan_of
@@ -124,6 +124,8 @@ def _linear(lowering: Lowering, node: Node) -> None:
         y_shape = (*y_shape[:-2], y_shape[-1], y_shape[-2])
     rank = len(y_shape)
     swapped = (*range(rank - 2), rank - 1, rank - 2)
+    if as_bands(lowering, node, x, lambda: _place(lowering, node, swapped, by_rows)):
+        return
     rows = rows_of(x)
     if rows is not None and takes_rows(node, rows):
         if len(node.inputs) > 1:

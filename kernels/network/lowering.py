@@ -38,6 +38,7 @@ class Step:
     scratch: int = 0  # bytes of the scratch that all steps share
     own_scratch: int = 0  # bytes that its method holds itself
     when: tuple[View, bool] | None = None  # a condition, and what it must be for the step to run
+    more: object = None  # what a step behind it may make of it in the same pass
 
 
 Lower = Callable[["Lowering", Node], None]
@@ -128,8 +129,11 @@ class Lowering:
         view = self.views.get(value)
         if view is None or view.buffer.kind != "arena" or value in self._homes:
             return False
-        whole = view.size * view.dtype.itemsize == view.buffer.nbytes
-        return whole and self._last.get(value, math.inf) == self.place
+        return view.size * view.dtype.itemsize == view.buffer.nbytes and self.read_last(value)
+
+    def read_last(self, value: Value) -> bool:
+        """Whether no node after the one that is lowered now reads a value, nor anything that sees the same numbers."""
+        return self._last.get(value, math.inf) == self.place
 
     def home(self, value: Value) -> View | None:
         """Where a value has its place beforehand."""
@@ -158,10 +162,10 @@ class Lowering:
         return fresh(Buffer(math.prod(shape) * dtype.itemsize), shape, dtype, order)
 
     def step(self, node: Node, reads: Sequence[View], writes: Sequence[View], bind: Bind, method: str, seconds: float | None = None,
-             scratch: int = 0, own: int = 0) -> None:  # fmt: skip
+             scratch: int = 0, own: int = 0, more: object = None) -> None:  # fmt: skip
         """Append a step; one that has nothing to write is left out."""
         if all(view.size for view in writes):
-            self.steps.append(Step(node, tuple(reads), tuple(writes), bind, method, seconds, scratch, own_scratch=own, when=self.when))
+            self.steps.append(Step(node, tuple(reads), tuple(writes), bind, method, seconds, scratch, own, self.when, more))
 
     def program(self, node: Node, dtype: np.dtype, reads: Sequence[View], writes: Sequence[tuple[int, View]],
                 operations: Sequence[Operation], method: str = "vector passes") -> None:  # fmt: skip

@@ -116,3 +116,121 @@ def test_the_operator(shape: tuple[int, ...], windowed: bool, dtype: Any, bound:
     wanted = np.fft.rfft(frames * window if windowed else frames)
     assert METHOD in model.explain()
     np.testing.assert_allclose(model(x), np.stack([wanted.real, wanted.imag], -1), atol=bound * np.abs(wanted).max(), rtol=0)
+
+
+class FrontEnd:
+    """A graph that begins with a Conv of windowed cosines and sines, from float64 numbers of what it computes."""
+
+    def __init__(self, *, paired: bool = False, signals: int = 1, frames: int = 50, length: int = 128, hop: int = 32) -> None:
+        self.graph, self.bins, self.frames, self.signals = Graph(), length // 2 + 1, frames, signals
+        self.x = np.random.default_rng(3).standard_normal((signals, 1, length + hop * (frames - 1))).astype(np.float32)
+        weight = rows(length, length, paired=paired)
+        signal = self.graph.input("x", self.x.shape)
+        made = self.node("Conv", signal, self.constant(weight[:, None]), strides=[hop], kernel_shape=[length])
+        exact = np.einsum("kt,nft->nkf", weight, framed(self.x[:, 0], length, hop))
+        start, stop, step = ((0, 1), (2 * self.bins,) * 2, 2) if paired else ((0, self.bins), (self.bins, 2 * self.bins), 1)
+        self.parts = [self.node("Slice", made, *(self.integers(n) for n in (a, b, 1, step))) for a, b in zip(start, stop)]
+        self.exact = [exact[:, a:b:step] for a, b in zip(start, stop)]
+        self.power = self.node("Add", *(self.node("Mul", part, part) for part in self.parts))
+        self.exact_power = self.exact[0] ** 2 + self.exact[1] ** 2
+
+    def node(self, op: str, *inputs: Any, **attributes: Any) -> Any:
+        return self.graph.node(op, *inputs, **attributes)
+
+    def constant(self, array: Any) -> Any:
+        return self.graph.constant(np.asarray(array, np.float32))
+
+    def integers(self, *numbers: int) -> Any:
+        return self.graph.constant(np.array(numbers, np.int64))
+
+    def mel(self, x: Any, filters: Array) -> Any:
+        """(signals, frequencies, frames) to (signals, frames, filters)."""
+        return self.node("MatMul", self.node("Transpose", x, perm=[0, 2, 1]), self.constant(filters.T))
+
+    def check(self, wanted: dict[str, Array], *methods: str) -> str:
+        for name in wanted:
+            assert name in self.graph.outputs
+        for threads in (1, 2):
+            model = Model(self.graph, threads=threads)
+            found: Any = model(self.x)
+            for name, each in wanted.items():
+                got = found if len(wanted) == 1 else found[name]
+                np.testing.assert_allclose(got, each, atol=2e-6 * np.abs(each).max(), rtol=0)
+            text = model.explain()
+            assert all(method in text for method in methods), text
+        return text
+
+
+def triangles(count: int, frequencies: int) -> Array:
+    places = np.linspace(0, frequencies - 1, count + 2)[1:-1, None]
+    return np.maximum(0, 1 - np.abs(np.arange(frequencies) - places) / (frequencies / count))
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("signals, frames", [(1, 50), (3, 17), (2, 5), (1, 1)])
+@pytest.mark.parametrize("root", [False, True])
+def test_mel_of_power_and_magnitude_in_one_step(root: bool, signals: int, frames: int, paired: bool) -> None:
+    front = FrontEnd(paired=paired, signals=signals, frames=frames)
+    power, exact = front.power, front.exact_power
+    if root:
+        power, exact = front.node("Sqrt", power), np.sqrt(exact)
+    filters = triangles(12, front.bins)
+    biased = front.node("Add", front.mel(power, filters), front.constant(np.arange(12.0)))
+    front.graph.output("y", front.node("Log", biased) if frames > 1 else biased)
+    wanted = exact.swapaxes(1, 2) @ filters.T + np.arange(12)
+    text = front.check({"y": np.log(wanted) if frames > 1 else wanted}, "sums of bands of frames")
+    assert text.startswith("2 steps" if frames > 1 else "1 steps")
+
+
+def test_a_logarithm_of_the_power() -> None:
+    """What follows the power in its chain is a pass over it, with other inputs."""
+    front = FrontEnd()
+    scale = front.constant(1 + np.arange(front.bins * 1.0)[:, None])
+    scaled = front.node("Add", front.node("Mul", front.power, scale), front.constant(1.0))
+    front.graph.output("y", front.node("Transpose", front.node("Neg", front.node("Log", scaled)), perm=[0, 2, 1]))
+    wanted = -np.log1p(front.exact_power * (1 + np.arange(front.bins))[:, None])
+    front.check({"y": wanted.swapaxes(1, 2)}, "Conv+Mul+Mul+Add")
+
+
+def test_moves_between_power_and_root() -> None:
+    front = FrontEnd(signals=2)
+    moved = front.node("Unsqueeze", front.power, front.integers(1))
+    image = front.node("Relu", front.node("Sqrt", moved))
+    front.graph.output("y", front.node("Conv", image, front.constant(np.ones((2, 1, 3, 3))), kernel_shape=[3, 3]))
+    magnitude = np.sqrt(front.exact_power)
+    sums = np.lib.stride_tricks.sliding_window_view(magnitude, (3, 3), (1, 2)).sum((-2, -1))
+    front.check({"y": np.stack([sums, sums], 1)}, "power of frames")
+
+
+@pytest.mark.parametrize("what", ["spectra", "power", "both"])
+def test_what_others_read_is_made(what: str) -> None:
+    front = FrontEnd(signals=2)
+    wanted = {"y": front.exact_power.swapaxes(1, 2) @ triangles(12, front.bins).T}
+    front.graph.output("y", front.mel(front.power, triangles(12, front.bins)))
+    if what != "power":
+        front.graph.output("real", front.node("Exp", front.node("Mul", front.parts[0], front.constant(0.01))))
+        wanted["real"] = np.exp(0.01 * front.exact[0])
+    if what != "spectra":
+        front.graph.output("power", front.node("Relu", front.power))
+        wanted["power"] = front.exact_power
+    text = front.check(wanted)
+    assert "sums of bands" not in text
+
+
+def test_filters_that_are_no_bands() -> None:
+    front = FrontEnd()
+    filters = np.random.default_rng(5).random((24, front.bins))
+    front.graph.output("y", front.mel(front.power, filters))
+    front.check({"y": front.exact_power.swapaxes(1, 2) @ filters.T}, "power of frames")
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_sum_of_squares_of_other_numbers(swap: bool) -> None:
+    """The square of one part twice, or of parts in opposite orders of frequencies, is no power."""
+    front = FrontEnd()
+    turned = front.node("Slice", front.parts[1], front.integers(-1), front.integers(-front.bins - 1), front.integers(1), front.integers(-1))
+    other, exact = (turned, front.exact[1][:, ::-1]) if swap else (front.parts[0], front.exact[0])
+    total = front.node("Add", front.node("Mul", front.parts[0], front.parts[0]), front.node("Mul", other, other))
+    front.graph.output("y", front.node("Sqrt", total))
+    text = front.check({"y": np.sqrt(front.exact[0] ** 2 + exact**2)})
+    assert "power of frames" not in text

@@ -11,7 +11,7 @@ from kernels.network.graph import Graph, Value
 from kernels.network.model import Model
 from kernels.network.twin import evaluate
 
-METHOD = "spectra of frames"
+METHOD = " of frames"  # spectra, or their power
 
 
 class Written:

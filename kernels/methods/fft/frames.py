@@ -4,7 +4,8 @@
 
 A task takes a vector of frames: their numbers are loaded, multiplied by the window and turned over in registers, transformed in place and
 spread over the frequencies, each of which is a line of frames in memory. As products with the matrix of windowed cosines and sines the same
-takes 2 length multiply-adds a number where this takes about 2.5 log2(length).
+takes 2 length multiply-adds a number where this takes about 2.5 log2(length). Where the power of the spectra is wanted alone, or sums of
+bands of it (`spectrogram`), those are made while the spectra of the task are in cache.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from kernels.cost.calibration import threads_for
 from kernels.methods.fft.codelets import Spectrum, factors, spectrum
 from kernels.methods.fft.passes import fast, tables, transform
+from kernels.methods.fft.spectrogram import Bands, BandSums, Powers, band_sums, powers
 from kernels.primitives.records import Record, address, integer
 from kernels.runtime import micro_kernel
 from kernels.runtime.byte_copy import copy_bytes
@@ -73,7 +75,21 @@ def _load(p):
     _emit_load(p, ())
 
 
-class Frames(Record):
+class Finishing(Record):
+    """What is made of spectra."""
+
+    stages = integer("1: y are spectra, 2: their powers, 3: sums of bands of these")
+    powers = address("of the micro-kernel that makes powers; takes a Powers")
+    root = integer("whether they are magnitudes")
+    sums = address("of the one that sums bands; takes a BandSums")
+    bias = address("of a number a filter")
+    band_first = address("of the first frequency of each filter")
+    band_places = address("of where its weights begin")
+    band_steps = address("of how many steps of weights it has")
+    weights = address("of those of all bands")
+
+
+class Frames(Finishing):
     """A task: a vector of frames."""
 
     load = address("of the micro-kernel that loads; takes a WindowedFrames")
@@ -89,11 +105,14 @@ class Frames(Record):
     frames = integer("of a signal")
     vectors = integer("of frames of a signal")
     signal = integer("numbers of a signal")
-    frequency = integer("numbers of y from frequency to frequency")
-    imaginary = integer("numbers of y from real to imaginary parts")
-    spectra = integer("numbers of y of a signal")
-    lines = integer("of frames of a signal's spectra")
-    apart = address("of spectra of fewer frames than a vector has, in a thread's scratch")
+    frequencies = integer("of a spectrum")
+    frequency = integer("numbers from frequency to frequency, where spectra are written")
+    imaginary = integer("numbers from real to imaginary parts there")
+    output = integer("numbers of y of a signal")
+    lines = integer("of frames of a signal's part of y")
+    spectrum_at = address("of spectra that are no output, in a thread's scratch")
+    power_at = address("of powers that are no output")
+    apart = address("of outputs of fewer frames than a vector has")
     window = address("of the window")
     halves = address("of twiddle factors, see Spectrum")
     permutation = address("of the order of the transform, see Spectrum")
@@ -104,12 +123,12 @@ class Frames(Record):
 @region
 def _spectra(task, thread, x, y, scratch, passes, geometry):
     """A vector of frames of a signal; x, y and scratch are handles, geometry: Frames. The last vector ends with the last frame; of fewer
-    frames than a vector has the spectra are copied out of scratch."""
+    frames than a vector has the outputs are copied out of scratch."""
     g = geometry[0]
     size, block = g.itemsize, pointed(scratch) + thread * g.scratch_bytes
     signal, vector = split(task, g.vectors)
     frame, few = max(0, min(vector * g.lanes, g.frames - g.lanes)), g.frames < g.lanes
-    source, to = pointed(x) + (signal * g.signal + frame * g.hop - g.lead) * size, pointed(y) + (signal * g.spectra + frame) * size
+    source, to = pointed(x) + (signal * g.signal + frame * g.hop - g.lead) * size, pointed(y) + (signal * g.output + frame) * size
     call(
         g.load,
         WindowedFrames(
@@ -118,16 +137,35 @@ def _spectra(task, thread, x, y, scratch, passes, geometry):
         ),
     )  # fmt: skip
     transform(passes, block, g.length, g.lanes, size, g.fast)
+    made, line = block + g.apart if few else to, max(g.frames, g.lanes)
+    at = made if g.stages == 1 else block + g.spectrum_at
     call(
         g.spectrum,
         Spectrum(
-            back=0, lanes=g.lanes, itemsize=size, spectrum=block + g.apart if few else to, x=block, n=g.length // 2, stride=g.frequency,
-            im_step=g.imaginary, twiddles=g.halves, permutation=g.permutation,
+            back=0, lanes=g.lanes, itemsize=size, spectrum=at, x=block, n=g.length // 2, stride=g.frequency, im_step=g.imaginary,
+            twiddles=g.halves, permutation=g.permutation,
         ),
     )  # fmt: skip
+    if g.stages > 1:
+        summed = g.stages == 3
+        call(
+            g.powers,
+            Powers(
+                root=g.root, lanes=g.lanes, itemsize=size, to=block + g.power_at if summed else made, step=g.lanes if summed else line,
+                spectrum=at, frequency=g.frequency, imaginary=g.imaginary, frequencies=g.frequencies,
+            ),
+        )  # fmt: skip
+        if summed:
+            call(
+                g.sums,
+                BandSums(
+                    lanes=g.lanes, itemsize=size, to=made, step=line, x=block + g.power_at, filters=g.lines, bias=g.bias,
+                    first=g.band_first, places=g.band_places, steps=g.band_steps, weights=g.weights,
+                ),
+            )  # fmt: skip
     if few:
         for i in range(g.lines):
-            copy_bytes(to + i * g.frames * size, block + g.apart + i * g.lanes * size, g.frames * size)
+            copy_bytes(to + i * g.frames * size, made + i * g.lanes * size, g.frames * size)
 
 
 def transforms(length: int) -> bool:
@@ -147,7 +185,7 @@ def cycles(length: int, frames: int, itemsize: int) -> float:
 
 
 class Places(NamedTuple):
-    """Where numbers lie, counted in numbers of x, and in lines of frames of y."""
+    """Where numbers lie, counted in numbers of x, and in lines of frames of y, where these are spectra."""
 
     lead: int  # positions of the window before a frame's first number
     hop: int  # from frame to frame
@@ -156,30 +194,57 @@ class Places(NamedTuple):
     imaginary: int  # lines from real to imaginary parts
 
 
+class Finish(NamedTuple):
+    """What is made of spectra: powers, or magnitudes (`root`); of them the sums of bands, if there are any."""
+
+    root: bool
+    bands: Bands | None = None
+
+
+def _finishing(finish: Finish | None, lanes: int, itemsize: int) -> dict[str, int]:
+    """Fields of Finishing, which point into the bands."""
+    fields = dict.fromkeys(Finishing.fields(), 0) | {"stages": 1}
+    if finish is not None:
+        fields |= {"stages": 2, "powers": powers(finish.root, lanes, itemsize), "root": finish.root}
+    if finish is not None and finish.bands is not None:
+        found = finish.bands
+        fields |= {
+            "stages": 3, "sums": band_sums(lanes, itemsize), "bias": found.bias.ctypes.data, "weights": found.weights.ctypes.data,
+            "band_first": found.first.ctypes.data, "band_places": found.places.ctypes.data, "band_steps": found.steps.ctypes.data,
+        }  # fmt: skip
+    return fields
+
+
 Bind = Callable[[Array, Array, Array], Callable[[], None]]
 
 
-def spectra(window: Array, frames: int, signals: int, places: Places, *, conjugate: bool, threads: int) -> tuple[Bind, int]:
+def spectra(
+    window: Array, frames: int, signals: int, places: Places, *, conjugate: bool, threads: int, finish: Finish | None = None
+) -> tuple[Bind, int]:
     """(what binds x, y and scratch to a run, bytes of scratch).
 
     window: (length,), as long as the transform, zero where a frame has no numbers; frames: of each signal; conjugate: e^(+2 pi i k t /
-    length). y is (signals, 2 (length // 2 + 1), frames).
+    length). y is (signals, 2 (length // 2 + 1), frames); with `finish` (signals, length // 2 + 1, frames), or a line for each filter.
     """
     length, size, dtype = len(window), window.itemsize, window.dtype
     lanes, known = machine().lanes(size), tables(len(window), size)
     inside = np.flatnonzero(window)
     held = np.zeros(-(-length // lanes) * lanes, dtype)
     held[:length] = window / 2  # `spectrum` gives twice the spectrum
-    vectors, width, lines = -(-frames // lanes), max(frames, lanes), 2 * (length // 2 + 1)
-    apart = whole(length * lanes * size)
-    scratch_bytes = apart + (whole(lines * lanes * size) if frames < lanes else 0)
+    vectors, width, frequencies = -(-frames // lanes), max(frames, lanes), length // 2 + 1
+    found = finish.bands if finish else None
+    lines = len(found.bias) if found else frequencies if finish else 2 * frequencies
+    frequency, imaginary = (lanes, frequencies * lanes) if finish else (places.frequency * width, places.imaginary * width)
+    parts = length, 2 * frequencies * bool(finish), frequencies * bool(found), lines * (frames < lanes)  # vectors of each part of scratch
+    starts = np.cumsum([0, *(whole(vectors * lanes * size) for vectors in parts)]).tolist()
     place = {"lanes": lanes, "itemsize": size}
     geometry = Frames.packed(
         load=micro_kernel.address(_load, WindowedFrames, turned=int(conjugate), **place), spectrum=spectrum(lanes, size),
         turned=int(conjugate), **place, length=length, first=inside[0] if len(inside) else 0, last=inside[-1] + 1 if len(inside) else 0,
-        lead=places.lead, hop=places.hop, frames=frames, vectors=vectors, signal=places.signal, frequency=places.frequency * width,
-        imaginary=places.imaginary * width, spectra=lines * frames, lines=lines, apart=apart, window=held.ctypes.data,
-        halves=known.halves.ctypes.data, permutation=known.permutation.ctypes.data, fast=fast(), scratch_bytes=scratch_bytes,
+        lead=places.lead, hop=places.hop, frames=frames, vectors=vectors, signal=places.signal, frequencies=frequencies,
+        frequency=frequency, imaginary=imaginary, output=lines * frames, lines=lines, spectrum_at=starts[1],
+        power_at=starts[2], apart=starts[3], window=held.ctypes.data, halves=known.halves.ctypes.data,
+        permutation=known.permutation.ctypes.data, fast=fast(), scratch_bytes=starts[4], **_finishing(finish, lanes, size),
     )  # fmt: skip
     threads = threads_for(signals * cycles(length, frames, size), threads)
     launch = _spectra.ready(0, 0, 0, known.forward, geometry)
@@ -187,9 +252,9 @@ def spectra(window: Array, frames: int, signals: int, places: Places, *, conjuga
     def bind(x: Array, y: Array, scratch: Array) -> Callable[[], None]:
         handles = handle(x), handle(y), handle(scratch)
 
-        def run(keep_alive: tuple[object, ...] = (x, y, scratch, held, known)) -> None:
+        def run(keep_alive: tuple[object, ...] = (x, y, scratch, held, known, finish)) -> None:
             launch(threads, signals * vectors, *handles, known.forward, geometry)
 
         return run
 
-    return bind, threads * scratch_bytes
+    return bind, threads * starts[4]

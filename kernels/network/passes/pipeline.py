@@ -14,6 +14,7 @@ from kernels.network.passes.duplicates import merge_duplicates
 from kernels.network.passes.epilogues import into_epilogues
 from kernels.network.passes.identities import drop_identities
 from kernels.network.passes.joins import flatten_joins
+from kernels.network.passes.moves import moves_last
 from kernels.network.passes.narrowing import narrow
 from kernels.network.passes.norms import named_norms
 from kernels.network.passes.padding import into_convolutions
@@ -56,5 +57,6 @@ def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None, ad
     flatten_joins(graph)
     graph.drop_dead()
     into_layers(graph, adds)
+    moves_last(graph)
     chain_nodes(graph)
     return accurate
