@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,12 +15,12 @@ from kernels.cost.calibration import calibration
 from kernels.methods.fft.frames import Finish, Places, cycles, spectra, transforms
 from kernels.methods.fft.spectrogram import bands
 from kernels.network.fourier import Fourier, fourier
-from kernels.network.graph import Node
-from kernels.network.lowering import Lowering, lower_by_numpy, lowers
+from kernels.network.graph import Node, Value
+from kernels.network.lowering import Lowering, Step, lower_by_numpy, lowers
 from kernels.network.operators.products import frame_length
 from kernels.network.operators.registry import whole
 from kernels.network.powers import power
-from kernels.network.views import Array, Buffer, View
+from kernels.network.views import Buffer, View
 from kernels.primitives.vector_program import Operation
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
@@ -29,12 +30,13 @@ METHOD, POWERS, BANDS = "spectra of frames", "power of frames", "sums of bands o
 
 @dataclasses.dataclass(frozen=True)
 class Spectra:
-    """What a step made of the frames of its signals, of which a step behind it may make more in the same pass."""
+    """What a step makes of the frames of its signals; a step behind it may make more in the same pass."""
 
     found: Fourier
     hop: int
-    frames: int  # of a signal
     signals: int
+    frames: int  # of a signal
+    first: int = 0  # frames that are left out before them
     finish: Finish | None = None
 
     @property
@@ -42,15 +44,39 @@ class Spectra:
         return len(self.found.window) // 2 + 1
 
     @property
-    def apart(self) -> tuple[int, int]:
-        """Lines of frames from frequency to frequency, and from real to imaginary parts."""
-        return (2, 1) if self.found.paired else (1, self.frequencies)
+    def places(self) -> tuple[int, int, int]:
+        """Lines of frames in the output: from frequency to frequency, from real to imaginary parts, of a signal."""
+        if self.finish:
+            return 1, 0, self.frequencies
+        return (2, 1, 2 * self.frequencies) if self.found.paired else (1, self.frequencies, 2 * self.frequencies)
 
-    def parts(self) -> list[tuple[tuple[int, ...], tuple[int, ...], int]]:
-        """Shape (signals, frequencies, frames), strides and start of real and of imaginary parts."""
-        frequency, imaginary = (each * self.frames for each in self.apart)
-        shape, strides = (self.signals, self.frequencies, self.frames), (2 * self.frequencies * self.frames, frequency, 1)
-        return [(shape, strides, 0), (shape, strides, imaginary)]
+    def part(self, y: View, imaginary: bool, first: int, frames: int) -> View:
+        """Some frames of the output y, (signals, frequencies, frames): of real or of imaginary parts, or of powers."""
+        frequency, parts, lines = self.places
+        shape, strides = (self.signals, self.frequencies, frames), (lines * self.frames, frequency * self.frames, 1)
+        return View(y.buffer, y.offset + imaginary * parts * self.frames + first, shape, strides, y.dtype)
+
+
+class Last(NamedTuple):
+    """The step that stands last, and what it makes."""
+
+    step: Step
+    made: Spectra
+
+    def some(self, seen: View) -> tuple[int, int] | None:
+        """(the first, how many) frames that a view of real parts or powers holds, of all frequencies; None where it holds something else.
+        """
+        y = self.step.writes[0]
+        first, frames = seen.offset - y.offset, seen.size // (self.made.signals * self.made.frequencies)
+        return (first, frames) if frames and _seen(seen) == _seen(self.made.part(y, False, first, frames)) else None
+
+
+def _last(lowering: Lowering, values: list[Value]) -> Last | None:
+    """The last step, where it makes spectra that nobody reads after these values."""
+    step = lowering.steps[-1] if lowering.steps else None
+    if step is None or not isinstance(step.more, Spectra) or step.when != lowering.when or not all(map(lowering.read_last, values)):
+        return None
+    return Last(step, step.more)
 
 
 def as_spectra(lowering: Lowering, node: Node, problem: Conv, x: View, operands: Operands) -> bool:
@@ -66,7 +92,7 @@ def as_spectra(lowering: Lowering, node: Node, problem: Conv, x: View, operands:
         return False
     y = lowering.new(node.y, range(len(x.shape)), anywhere=False)
     frames = y.size // (problem.c_out * x.shape[0])
-    _step(lowering, node, x, y, Spectra(found, problem.stride[1], frames, x.shape[0]))
+    _step(lowering, node, x, y, Spectra(found, problem.stride[1], x.shape[0], frames))
     return True
 
 
@@ -87,44 +113,48 @@ def _stft(lowering: Lowering, node: Node) -> None:
     y = lowering.new(node.y, (0, 3, 2, 1), anywhere=False)
     numbers = np.ones(length, node.x.kind) if given is None else np.asarray(given, node.x.kind)
     found = Fourier(numbers, lead=0, paired=False, conjugate=False)
-    _step(lowering, node, x, y, Spectra(found, int(hop[0]), y.shape[1], x.shape[0]))
+    _step(lowering, node, x, y, Spectra(found, int(hop[0]), x.shape[0], y.shape[1]))
 
 
 def _step(lowering: Lowering, node: Node, x: View, y: View, made: Spectra) -> None:
     """A step from signals to the spectra of their frames, which lie as (signals, frequencies and parts, frames), or to what is made of
     these."""
-    found, (length, size, signals) = made.found, (len(made.found.window), made.found.window.itemsize, x.shape[0])
-    frequency, imaginary = made.apart
+    found, length, size = made.found, len(made.found.window), made.found.window.itemsize
+    frequency, imaginary, _ = made.places
     bind, scratch = spectra(
-        found.window, made.frames, signals, Places(found.lead, made.hop, x.size // signals, frequency, imaginary),
+        found.window, made.frames, made.signals,
+        Places(found.lead - made.first * made.hop, made.hop, x.size // made.signals, frequency, imaginary),
         conjugate=found.conjugate, threads=lowering.settings.threads, finish=made.finish,
     )  # fmt: skip
-    seconds = signals * cycles(length, made.frames, size) / calibration().clock
+    seconds = made.signals * cycles(length, made.frames, size) / calibration().clock
     method = METHOD if made.finish is None else POWERS if made.finish.bands is None else BANDS
+    lowering.step(node, [x], [y], lambda arrays, scratch: bind(arrays[0], arrays[1], scratch), method, seconds, scratch=scratch, more=made)
 
-    def bound(arrays: list[Array], scratch: Array) -> Callable[[], None]:
-        return bind(arrays[0], arrays[1], scratch)
 
-    lowering.step(node, [x], [y], bound, method, seconds, scratch=scratch, more=made)
+def _instead(lowering: Lowering, node: Node, last: Last, y: View, some: tuple[int, int], finish: Finish) -> None:
+    """A step that makes more of some frames, in the place of the last one."""
+    made = dataclasses.replace(last.made, first=last.made.first + some[0], frames=some[1], finish=finish)
+    nodes = [each for part in (last.step.node, node) for each in part.attributes.get("nodes", [part])]
+    joined = Node("Chain", last.step.node.inputs, node.outputs, {"nodes": nodes}, f"{last.step.node.label}+{node.label}")
+    lowering.steps.pop()
+    _step(lowering, joined, last.step.reads[0], y, made)
 
 
 def as_power(lowering: Lowering, node: Node, operations: list[Operation], reads: list[View]) -> bool:
     """A chain that begins with the power of the spectra that were made last, which nobody else reads: it is made while they are in cache.
     Whether it was."""
-    last = lowering.steps[-1] if lowering.steps else None
-    if last is None or not isinstance(last.more, Spectra) or last.more.finish or last.when != lowering.when or len(node.outputs) > 1:
-        return False
+    last = _last(lowering, [value for value in node.inputs if value is not None and value.data is None])
     found = power(operations, len(reads))
-    read_last = all(lowering.read_last(value) for value in node.inputs if value is not None and value.data is None)
-    if found is None or not read_last:
+    if last is None or last.made.finish or found is None or len(node.outputs) > 1:
         return False
-    made, whole = last.more, last.writes[0]
-    parts = [dataclasses.replace(whole, shape=shape, strides=strides, offset=whole.offset + at) for shape, strides, at in made.parts()]
-    if [_seen(reads[slot]) for slot in found.parts] != [_seen(part) for part in parts]:
+    for real, imaginary in (found.parts, found.parts[::-1]):
+        some = last.some(reads[real])
+        if some is not None and _seen(reads[imaginary]) == _seen(last.made.part(last.step.writes[0], True, *some)):
+            break
+    else:
         return False
-    lowering.steps.pop()
-    y = lowering.new(node.y, reads[found.parts[0]].order(), anywhere=False)
-    _step(lowering, _together(last.node, node), last.reads[0], y, dataclasses.replace(made, finish=Finish(found.root)))
+    y = lowering.new(node.y, reads[real].order(), anywhere=False)
+    _instead(lowering, node, last, y, some, Finish(found.root))
     if found.rest:
         others = [view for slot, view in enumerate(reads) if slot not in found.parts]
         lowering.program(node, y.dtype, [y, *others], [(found.rest[-1].to, y)], found.rest, f"{len(found.rest)} vector passes")
@@ -134,27 +164,17 @@ def as_power(lowering: Lowering, node: Node, operations: list[Operation], reads:
 def as_bands(lowering: Lowering, node: Node, x: View, y: Callable[[], View]) -> bool:
     """A product of the power that was made last, which nobody else reads, with filters that are bands, as mel filters are. x: (signals,
     frames, frequencies); y: gives where (signals, frames, filters) go, filters before frames in memory. Whether it became a step."""
-    last = lowering.steps[-1] if lowering.steps else None
-    if last is None or not isinstance(last.more, Spectra) or last.when != lowering.when or not lowering.read_last(node.x):
+    last = _last(lowering, [node.x])
+    if last is None or len(node.inputs) > 1 or node.attributes.get("activation") or x.shape[-1] != last.made.frequencies:
         return False
-    made = last.more
-    if made.finish is None or made.finish.bands or node.attributes.get("activation") or x.strides[-1] != made.frames:
-        return False
-    if len(node.inputs) > 1 or x.buffer is not last.writes[0].buffer or x.size != last.writes[0].size or x.shape[-1] != made.frequencies:
+    finish, some = last.made.finish, last.some(x)
+    if finish is None or finish.bands or some is None:
         return False
     found = bands(np.asarray(node.attributes["weight"], x.dtype), node.attributes["bias"])
     if found is None:
         return False
-    lowering.steps.pop()
-    joined = dataclasses.replace(made, finish=made.finish._replace(bands=found))
-    _step(lowering, _together(last.node, node), last.reads[0], y(), joined)
+    _instead(lowering, node, last, y(), some, finish._replace(bands=found))
     return True
-
-
-def _together(before: Node, node: Node) -> Node:
-    """What one step does, for people who read it."""
-    nodes = [each for part in (before, node) for each in part.attributes.get("nodes", [part])]
-    return Node("Chain", before.inputs, node.outputs, {"nodes": nodes}, f"{before.label}+{node.label}")
 
 
 def _seen(view: View) -> tuple[Buffer, int, list[tuple[int, int]]]:

@@ -18,6 +18,7 @@ from kernels.network.passes.moves import moves_last
 from kernels.network.passes.narrowing import narrow
 from kernels.network.passes.norms import named_norms
 from kernels.network.passes.padding import into_convolutions
+from kernels.network.passes.pairs import sums_of_pairs
 from kernels.network.passes.pools import Pool, pools_first
 from kernels.network.passes.pools import into_convolutions as pools_into_convolutions
 from kernels.network.passes.reductions import join_reductions
@@ -50,6 +51,7 @@ def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None, ad
     accurate = accurate_layers(graph)
     if fuses is not None:
         pools_into_convolutions(graph, fuses)
+    sums_of_pairs(graph)
     join_reductions(graph)
     named_norms(graph)
     scales_into_softmax(graph)
