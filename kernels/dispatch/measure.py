@@ -13,7 +13,7 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def _holds(problem: Problem, threads: int, known: Measured, budget: float) -> bo
     return False
 
 
-def settle(calls: dict[str, Callable[[], None]], budget: float, lingers: Callable[[str], float] = lambda name: 0.0) -> Measured | None:
+def settle(calls: Mapping[str, Callable[[], Any]], budget: float, lingers: Callable[[str], float] = lambda name: 0.0) -> Measured | None:
     """What races of `budget` seconds each find, two at least, until two that follow each other agree: on the winner, or that both winners
     are as fast, and on its time. None if RACES of them do not."""
     last: dict[str, float] = {}
@@ -186,7 +186,7 @@ def lingering(problem: Problem) -> Callable[[str], float]:
 
 
 def race(
-    calls: dict[str, Callable[[], None]], budget: float, lingers: Callable[[str], float] = lambda name: 0.0, *, everybody: bool = False
+    calls: Mapping[str, Callable[[], Any]], budget: float, lingers: Callable[[str], float] = lambda name: 0.0, *, everybody: bool = False
 ) -> dict[str, float]:
     """Seconds of the fastest call of each, which nothing else that the machine does has touched, from turns in alternating order.
     lingers: what to wait after a turn of one. everybody: none is left behind."""

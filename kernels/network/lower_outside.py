@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.network.elsewhere import Elsewhere
 from kernels.network.graph import Node
 from kernels.network.lowering import Lowering, lowers
 from kernels.network.outside import Outside
@@ -17,7 +18,7 @@ from kernels.problem.errors import ProblemError
 @lowers("onnxruntime")
 def lower_outside(lowering: Lowering, node: Node) -> None:
     """A node without an operator here: its session runs on what lies in our memory, and its results are copied there."""
-    outside: Outside = node.attributes["onnx"]
+    outside: Outside | Elsewhere = node.attributes["onnx"]
     present = [i for i, value in enumerate(node.inputs) if value is not None]
     reads = [lowering.view(value) for value in node.inputs if value is not None]
     writes = [lowering.new(value) for value in node.outputs]
@@ -40,4 +41,4 @@ def lower_outside(lowering: Lowering, node: Node) -> None:
 
         return run
 
-    lowering.step(node, reads, writes, bind, "onnxruntime")
+    lowering.step(node, reads, writes, bind, outside.method)

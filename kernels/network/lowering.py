@@ -165,7 +165,9 @@ class Lowering:
              scratch: int = 0, own: int = 0, more: object = None) -> None:  # fmt: skip
         """Append a step; one that has nothing to write is left out."""
         if all(view.size for view in writes):
-            self.steps.append(Step(node, tuple(reads), tuple(writes), bind, method, seconds, scratch, own, self.when, more))
+            self.steps.append(
+                Step(node, tuple(reads), tuple(writes), bind, method, seconds, scratch, own_scratch=own, when=self.when, more=more)
+            )
 
     def program(self, node: Node, dtype: np.dtype, reads: Sequence[View], writes: Sequence[tuple[int, View]],
                 operations: Sequence[Operation], method: str = "vector passes") -> None:  # fmt: skip

@@ -205,6 +205,10 @@ class Model:
             self._programs.clear()
         if program.arena_bytes + program.own_bytes > memory():
             raise too_large("load", "the arrays between layers and scratch space", program.arena_bytes + program.own_bytes)
+        if self._rest == "onnxruntime" and self._budget and self.source is not None and not self._constant_inputs:
+            from kernels.network.elsewhere import faster
+
+            program = faster(program, self.source, given, self.threads, self._budget)
         return program
 
     def timeline(self, *arrays: Any, turns: int = 20) -> list[float]:
@@ -248,7 +252,8 @@ def load(
     model: a path, bytes or an onnx.ModelProto. shapes: lengths of inputs that have free axes, by name; what stays free is planned at
     the first call with a new shape and kept for the last 16. dtype: what float32 and float16 numbers are computed in. effort="measure"
     times the methods of every layer for `budget` seconds each. rest: who runs what is not convolution, pooling or product: "numpy", this
-    library and NumPy alone, or "onnxruntime" too. accuracy: "each" makes every layer accurate output by output, as `conv2d` explains.
+    library and NumPy alone, or "onnxruntime" too; measured, that runs all of the model where it takes less time, as `explain` says then.
+    accuracy: "each" makes every layer accurate output by output, as `conv2d` explains.
 
     Constants are folded, batch norms and scales go into weights, activations into epilogues, chains of element-by-element operators into
     one pass, and memory between layers is shared. Layers before a logarithm are accurate output by output.

@@ -20,6 +20,8 @@ Array = np.ndarray
 class Outside:
     """A node as the model holds it: its proto, and the operator sets that the model imports."""
 
+    method = "onnxruntime"
+
     def __init__(self, proto: Any, opsets: list[Any], ir_version: int) -> None:
         self.proto, self.opsets, self.ir_version = proto, opsets, ir_version
         self._sessions: dict[Any, Any] = {}

@@ -12,6 +12,8 @@ import pytest
 
 import kernels
 from kernels.__main__ import main
+from kernels.dispatch.tuning import Measured
+from kernels.network import elsewhere
 from kernels.network.graph import Graph
 from kernels.network.model import Model
 from kernels.network.passes.specialise import UnsupportedError
@@ -186,6 +188,35 @@ def test_rest_goes_to_onnxruntime() -> None:
     x = np.random.default_rng(3).standard_normal((2, 4, 5, 5)).astype(np.float32)
     assert model.check(x) < 1e-5
     assert model.explain().count("onnxruntime") == 2
+
+
+@pytest.mark.parametrize("there, taken", [(0.5e-3, True), (0.99e-3, False), (2e-3, False)])
+def test_all_of_a_model_goes_to_onnxruntime_where_measuring_finds_it_faster(
+    there: float, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Times are made up; both were called for them, and gave answers."""
+    pytest.importorskip("onnxruntime")
+
+    def settle(calls: dict[str, Any], budget: float) -> Measured:
+        for call in calls.values():
+            call()
+        return Measured("", {"here": 1e-3, "onnxruntime": there})
+
+    monkeypatch.setattr(elsewhere, "settle", settle)
+    model = kernels.load(small_net(), rest="onnxruntime", effort="measure", budget=0.01)
+    for shape in ((1, 2, 8, 12), (3, 2, 8, 9)):
+        x = np.random.default_rng(4).standard_normal(shape).astype(np.float32)
+        error, text = model.check(x), model.explain()
+        assert ("onnxruntime, 0.5 ms, here 1 ms" in text) is taken
+        assert error == 0 if taken else 0 < error < 1e-5
+    assert np.array_equal(model({"x": x}), model(x)) and model.outputs[0].shape == (3, 3)
+
+
+def test_a_model_of_other_dtypes_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(elsewhere, "settle", None)
+    model = kernels.load(small_net(), rest="onnxruntime", effort="measure", budget=0.01, dtype="float64")
+    assert model(np.ones((1, 2, 8, 8))).dtype == np.float64
 
 
 def test_numbers_that_shapes_depend_on_may_be_inputs() -> None:
