@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,20 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.whole.fresh import fresh
 from benchmarks.whole.runtimes import RUNTIMES, Part, Running
 from kernels.network.checking import shares
 
 Array = np.ndarray
 OURS = "spectroconv"
 A_TURN, MOST = 0.05, 200  # seconds of calls of each runtime in a turn, and calls at most; one at least
-STARTS = 3  # new processes that load a model
 REST = 0.1  # seconds between runtimes, for threads that go on spinning
 
 
 @dataclass(frozen=True)
 class Whole:
     """What one model took. seconds: of a call, the median of each turn, by runtime. reasons: why a runtime has none. error: the largest of
-    ours against onnxruntime, as a share of each output's largest value. first: see `first_answer`, of ours."""
+    ours against onnxruntime, as a share of each output's largest value. first, memory: see `fresh`; seconds of ours, bytes by runtime."""
 
     model: str
     input: str
@@ -38,6 +34,7 @@ class Whole:
     reasons: Mapping[str, str] = field(default_factory=dict)
     error: float | None = None
     first: float | None = None
+    memory: Mapping[str, float | None] = field(default_factory=dict)
     timelines: Mapping[str, Sequence[Part]] = field(default_factory=dict)
 
     def median(self, runtime: str) -> float | None:
@@ -58,18 +55,21 @@ class Whole:
 def measure(model: str, path: Path, inputs: Mapping[str, Array], shown: str, threads: int, turns: int, say: Callable[[str], None]) -> Whole:
     """Prepare, check and time an ONNX model. Raises what this library raises for a model that it cannot run."""
     makers = {name: partial(make, path, inputs, threads) for name, make in RUNTIMES.items()}
-    return compare(model, makers, "onnxruntime", shown, threads, turns, say, partial(first_answer, path, inputs, threads))
+    alone = partial(fresh, path=path, inputs=inputs, threads=threads)
+    return compare(model, makers, "onnxruntime", shown, threads, turns, say, alone)
 
 
 def compare(
     model: str, makers: Mapping[str, Callable[[], Running]], reference: str, shown: str, threads: int, turns: int,
-    say: Callable[[str], None], first: Callable[[], float] | None = None,
+    say: Callable[[str], None], alone: Callable[[str, str], float | None] | None = None,
 ) -> Whole:  # fmt: skip
-    """The same for a model that `makers` prepare; reference: the runtime whose outputs ours are compared with."""
+    """The same for a model that `makers` prepare; reference: the runtime whose outputs ours are compared with; alone: what kinds of figures
+    a runtime has in a process of its own."""
     say(f"{model}: preparing")
     ours = makers[OURS]()
     answers = {OURS: ours.run()}
-    started = first() if first else None  # after another process has compiled what the model needs
+    started = alone("first answer", OURS) if alone else None  # after another process has compiled what the model needs
+    memory = {name: alone("memory", name) for name in (OURS, reference)} if alone else {}
     running: dict[str, Running] = {OURS: ours}
     reasons: dict[str, str] = {}
     for name, make in makers.items():
@@ -96,29 +96,7 @@ def compare(
             seconds[name].append(float(np.median([_timed(each) for _ in range(calls[name])])))
     say(f"{model}: time lines")
     timelines = {name: [(part, float(f"{took:.4g}")) for part, took in each.timeline()] for name, each in running.items()}
-    return Whole(model, shown, threads, seconds, reasons, error, started, timelines)
-
-
-_FRESH = """
-import sys, time
-import numpy as np
-import kernels
-given = dict(np.load(sys.argv[2]))
-started = time.perf_counter()
-kernels.load(sys.argv[1], threads=int(sys.argv[3]))(given)
-print(time.perf_counter() - started)
-"""
-
-
-def first_answer(path: Path, inputs: Mapping[str, Array], threads: int) -> float:
-    """Seconds from loading a model to its first answer in a new process that has imported the library and done nothing."""
-    with tempfile.TemporaryDirectory() as folder:
-        given = Path(folder) / "given.npz"
-        np.savez(given, **dict(inputs))  # type: ignore[arg-type]
-        command = [sys.executable, "-c", _FRESH, str(path), str(given), str(threads)]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        taken = [float(subprocess.run(command, env=environment, capture_output=True, check=True).stdout) for _ in range(STARTS)]
-    return float(np.median(taken))
+    return Whole(model, shown, threads, seconds, reasons, error, started, memory, timelines)
 
 
 def _timed(running: Running) -> float:

@@ -23,30 +23,38 @@ def lines(found: Sequence[Whole], about: Mapping[str, str]) -> list[str]:
     """A sentence, then a row a model, the fastest against others first."""
     others = runtimes_of(found)[1:]
     timed = any(each.first is not None for each in found)
-    head = f"| model | input | {' | '.join((OURS, *others))} | best other / {OURS} | error |" + " first answer |" * timed
-    rows = [head, "| --- | --- |" + " ---: |" * (len(others) + 3 + timed)]
+    reference = about.get("reference", "onnxruntime")
+    weighed = any(each.memory for each in found)
+    more = " first answer |" * timed + " MB |" * weighed
+    head = f"| model | input | {' | '.join((OURS, *others))} | best other / {OURS} | error |{more}"
+    rows = [head, "| --- | --- |" + " ---: |" * (len(others) + 3 + timed + weighed)]
     for each in sorted(found, key=lambda each: -(each.speed or 0)):
         times = [_milliseconds(each.median(name)) for name in (OURS, *others)]
         speed = "–" if each.speed is None else f"{each.speed:.2f}"
         error = "–" if each.error is None else f"{each.error:.0e}".replace("e-0", "e-")
         first = f" {'–' if each.first is None else f'{each.first:.1f} s'} |" * timed
-        rows.append(f"| {each.model} | {each.input} | {' | '.join(times)} | {speed} | {error} |{first}")
+        memory = f" {' / '.join(_megabytes(each.memory.get(name)) for name in (OURS, reference))} |" * weighed
+        rows.append(f"| {each.model} | {each.input} | {' | '.join(times)} | {speed} | {error} |{first}{memory}")
     speeds = [each.speed for each in found if each.speed]
     mean = f" Geometric mean of the ratios: {geometric_mean(speeds):.2f}." if speeds else ""
-    reference = about.get("reference", "onnxruntime")
     starts = (
         "; “first answer” is from loading the file to the first result in a new process, what was compiled before lying on disk" * timed
     )
+    sizes = f"; “MB” is by how much such a process grows at most, ours / {reference}'s" * weighed
     sentence = (
         f"Milliseconds a call, {about['threads']} threads of an {about['cpu']}, calls in turns, medians of {about['turns']}, "
         f"{about['day']}, commit {about['commit']}.{mean} “Error” is the largest against {reference}, as a share of the "
-        f"largest value{starts}."
+        f"largest value{starts}{sizes}."
     )
     return [sentence, "", *rows]
 
 
 def _milliseconds(seconds: float | None) -> str:
     return "–" if seconds is None else f"{1e3 * seconds:.3g}"
+
+
+def _megabytes(size: float | None) -> str:
+    return "–" if size is None else f"{size / 1e6:.0f}"
 
 
 def page(found: Sequence[Whole], about: Mapping[str, str]) -> str:

@@ -43,7 +43,9 @@ def test_a_model_is_timed_and_compared(model: Path) -> None:
     assert any("turn 2 of 2" in line for line in said)
     assert set(found.seconds) | set(found.reasons) == set(RUNTIMES)
     assert len(found.timelines["spectroconv"]) >= 2 and all(seconds > 0 for _, seconds in found.timelines["spectroconv"])
+    assert found.first is not None and 0.01 < found.first < 60 and 1e5 < (found.memory["spectroconv"] or 0) < 1e9
     if "onnxruntime" in found.seconds:
+        assert found.memory["onnxruntime"]
         assert found.error is not None and found.error < 1e-5 and found.speed is not None
         assert any("Conv" in part for part, _ in found.timelines["onnxruntime"])
 
@@ -82,13 +84,14 @@ def test_only_the_known_file_is_taken(tmp_path: Path) -> None:
 
 def made(name: str, ours: float, theirs: float) -> Whole:
     seconds, reasons = {"spectroconv": [ours] * 3, "onnxruntime": [theirs] * 3}, {"openvino": "not installed: openvino"}
-    return Whole(name, "1 s", 2, seconds, reasons, 2e-7, 0.4, {"spectroconv": [("0 Conv", ours)]})
+    memory, timelines = {"spectroconv": 5e6, "onnxruntime": None}, {"spectroconv": [("0 Conv", ours)]}
+    return Whole(name, "1 s", 2, seconds, reasons, 2e-7, 0.4, memory, timelines)
 
 
 def test_the_table_and_its_place(tmp_path: Path) -> None:
     found, about = [made("a", 2e-3, 1e-3), made("b", 1e-3, 4e-3)], {"cpu": "C", "day": "D", "threads": "2", "turns": "3", "commit": "abc"}
     rows = table.lines(found, about)
-    assert rows[-2].startswith("| b | 1 s | 1 | 4 | – | 4.00 | 2e-7 | 0.4 s") and rows[-1].startswith("| a |")
+    assert rows[-2].startswith("| b | 1 s | 1 | 4 | – | 4.00 | 2e-7 | 0.4 s | 5 / – |") and rows[-1].startswith("| a |")
     assert "1.41" in rows[0]
     assert "100.0%" in table.page(found, about)
     readme = tmp_path / "README.md"
