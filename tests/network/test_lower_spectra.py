@@ -10,6 +10,7 @@ import pytest
 from kernels.network.fourier import fourier
 from kernels.network.graph import Graph
 from kernels.network.model import Model
+from kernels.network.twin import evaluate
 
 Array = np.ndarray
 METHOD = "spectra of frames"
@@ -234,3 +235,65 @@ def test_a_sum_of_squares_of_other_numbers(swap: bool) -> None:
     front.graph.output("y", front.node("Sqrt", total))
     text = front.check({"y": np.sqrt(front.exact[0] ** 2 + exact**2)})
     assert "power of frames" not in text
+
+
+def random_front_end(seed: int) -> tuple[FrontEnd, str]:
+    """Spectra, and what may become of them in any order of nodes: the graph, and what it is."""
+    rng = np.random.default_rng(seed)
+    pick = lambda *choices: choices[int(rng.integers(len(choices)))]  # noqa: E731
+    sizes = {"signals": pick(1, 1, 3), "frames": pick(1, 5, 16, 33), "length": pick(64, 256), "hop": pick(16, 64, 100)}
+    front = FrontEnd(paired=pick(False, True), **sizes)
+    frames, x, told = front.frames, list(front.parts), []
+
+    def change(name: str, value: Any, *inputs: Any, **attributes: Any) -> Any:
+        told.append(name)
+        return front.node(name, value, *inputs, **attributes)
+
+    if pick(False, False, True):
+        x.reverse()
+    if frames > 5 and pick(False, True):
+        first, last = int(rng.integers(3)), int(rng.integers(3))
+        x = [change("Slice", part, *(front.integers(n) for n in (first, frames - last, 2))) for part in x]
+        frames -= first + last
+    if pick(False, True):
+        x = [change("Transpose", part, perm=[0, 2, 1]) for part in x]
+        turned = True
+    else:
+        turned = False
+    if pick(False, False, False, True):
+        front.graph.output("part", change("Exp", front.node("Mul", x[0], front.constant(0.01))))
+    two = front.constant(2.0)
+    y = front.node("Add", *(front.node("Mul", part, part) if pick(False, True) else front.node("Pow", part, two) for part in x))
+    for name in pick((), ("Sqrt",), ("Sqrt", "Relu"), ("Relu", "Sqrt"), ("Unsqueeze", "Sqrt", "Squeeze")):
+        y = change(name, y, *([front.integers(0)] if "queeze" in name else []))
+    if pick(False, False, True):
+        scale = front.constant(rng.random((1, frames, 1) if turned else (1, 1, frames)))
+        y = change("Mul", y, scale)
+    if pick(False, False, True):
+        front.graph.output("power", y)
+    if pick(False, True):
+        rows = y if turned else change("Transpose", y, perm=[0, 2, 1])
+        matrix = pick(triangles(12, front.bins), triangles(6, front.bins), rng.random((10, front.bins)))
+        y = change("MatMul", rows, front.constant(matrix.T))
+        if pick(False, True):
+            y = change("Add", y, front.constant(rng.random(len(matrix))))
+    front.graph.output("y", change("Neg", y))
+    return front, " ".join(told)
+
+
+def compare_front_end(seed: int) -> None:
+    front, told = random_front_end(seed)
+    wanted = evaluate(front.graph, {"x": front.x.astype(np.float64)})
+    for threads in (1, 2):
+        model = Model(front.graph, threads=threads)
+        for _ in range(2):
+            found: Any = model(front.x)
+            for name, each in wanted.items():
+                got = found if len(wanted) == 1 else found[name]
+                np.testing.assert_allclose(got, each, atol=4e-6 * np.abs(each).max(), rtol=0, err_msg=f"{seed}: {told}\n{model.explain()}")
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_random_front_ends(start: int) -> None:
+    for seed in range(start, start + 20):
+        compare_front_end(seed)

@@ -15,7 +15,7 @@ from kernels.network.model import Model
 from kernels.network.twin import evaluate
 
 KINDS = ["unary", "binary", "channel", "transpose", "slice", "pad", "concat", "reduce", "conv", "linear", "left", "reshape", "softmax",
-         "split", "pool", "where", "gather", "cumsum", "norm"]  # fmt: skip
+         "split", "pool", "where", "gather", "cumsum", "norm", "squares", "axes"]  # fmt: skip
 
 
 class Maker:
@@ -53,6 +53,24 @@ class Maker:
     def channel(self, x: Value, shape: tuple[int, ...]) -> None:
         numbers = self.numbers(*(n if self.rng.random() < 0.5 else 1 for n in shape))
         self.keep(self.graph.node(str(self.rng.choice(["Add", "Mul", "Sub"])), x, numbers), shape)
+
+    def squares(self, x: Value, shape: tuple[int, ...]) -> None:
+        """Over an axis of two more often than not."""
+        axis = shape.index(2) if 2 in shape else int(self.rng.integers(4))
+        numbers = self.whole(axis)
+        summed = [n if i != axis else 1 for i, n in enumerate(shape)]
+        if self.rng.random() < 0.5:
+            self.keep(self.graph.node("ReduceSumSquare", x, numbers), summed)
+            return
+        lower = self.graph.node("ReduceSum", self.graph.node("Mul", x, x), numbers, keepdims=0)
+        self.keep(self.graph.node("Unsqueeze", self.graph.node("Abs", lower), numbers), summed)
+
+    def axes(self, x: Value, shape: tuple[int, ...]) -> None:
+        """An axis comes, something happens, the axis goes."""
+        axis = self.whole(int(self.rng.integers(5)))
+        moved = self.graph.node("Unsqueeze", self.graph.node("Tanh", x), axis)
+        changed = self.graph.node("Mul", self.graph.node(str(self.rng.choice(["Sin", "Relu"])), moved), self.numbers(1, 1, 1, 1, 1))
+        self.keep(self.graph.node("Squeeze", changed, axis), shape)
 
     def where(self, x: Value, shape: tuple[int, ...]) -> None:
         small = self.graph.node("Less", x, self.graph.constant(np.float32(0.1)))
