@@ -20,7 +20,8 @@ from kernels.network.lowering import Lowering, Step, lower_by_numpy, lowers
 from kernels.network.operators.products import frame_length
 from kernels.network.operators.registry import whole
 from kernels.network.powers import power
-from kernels.network.views import Buffer, View
+from kernels.network.remembered import of_arrays
+from kernels.network.views import Array, Buffer, View
 from kernels.primitives.vector_program import Operation
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
@@ -79,15 +80,21 @@ def _last(lowering: Lowering, values: list[Value]) -> Last | None:
     return Last(step, step.more)
 
 
+@of_arrays
+def _fourier(weight: Array) -> Fourier | None:
+    return fourier(weight.reshape(len(weight), -1))
+
+
 def as_spectra(lowering: Lowering, node: Node, problem: Conv, x: View, operands: Operands) -> bool:
     """A convolution whose weights are a windowed Fourier transform. Whether it became a step."""
     if len(problem.size) != 2 or problem.size[0] != 1 or problem.kernel[0] != 1 or problem.c_in != 1 or not problem.n:
         return False
     if problem.pool or problem.activation or any(map(any, problem.padding)) or problem.dilation[1] != 1 or not x.contiguous():
         return False
-    if not transforms(problem.c_out - 2) or operands.weight is None or (operands.bias is not None and operands.bias.any()):
+    weight = node.attributes["weight"]
+    if not transforms(problem.c_out - 2) or weight.dtype != x.dtype or (operands.bias is not None and operands.bias.any()):
         return False
-    found = fourier(np.asarray(operands.weight, problem.dtype).reshape(problem.c_out, -1))
+    found = _fourier(weight)
     if found is None:
         return False
     y = lowering.new(node.y, range(len(x.shape)), anywhere=False)

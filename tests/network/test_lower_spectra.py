@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernels.network import lower_spectra
 from kernels.network.fourier import fourier
 from kernels.network.graph import Graph
 from kernels.network.model import Model
+from kernels.network.remembered import of_arrays
 from kernels.network.twin import evaluate
 
 Array = np.ndarray
@@ -76,6 +78,33 @@ def test_where_a_short_frame_lies_in_the_transform(lead: int) -> None:
     found = fourier(weight)
     assert found is not None and found.lead == lead and not found.window[:lead].any()
     np.testing.assert_array_equal(found.window[lead : lead + 52], weight[0])
+
+
+def test_weights_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for every new length, though two layers are joined anew each time; and no longer than the model lives."""
+    looked: list[int] = []
+    monkeypatch.setattr(lower_spectra, "fourier", lambda weight: looked.append(len(weight)) or fourier(weight))
+    graph, weight = Graph(), rows(64, 64).astype(np.float32)
+    signal = graph.input("x", (1, 1, None))
+    for name, half in zip(("re", "im"), np.split(weight[:, None], 2)):
+        graph.output(name, graph.node("Conv", signal, graph.constant(half.copy()), strides=[16], kernel_shape=[64]))
+    model = Model(graph)
+    for length in (640, 800, 960):
+        x = np.random.default_rng(length).standard_normal((1, 1, length)).astype(np.float32)
+        wanted = np.einsum("kt,nft->nkf", weight, framed(x[:, 0], 64, 16))
+        np.testing.assert_allclose(np.concatenate(list(model(x).values()), 1), wanted, atol=1e-6 * np.abs(wanted).max(), rtol=0)
+    assert looked == [66]
+
+
+def test_what_is_kept_of_arrays_goes_with_them() -> None:
+    calls: list[int] = []
+    total = of_arrays(lambda *arrays: calls.append(len(arrays)) or sum(each.sum() for each in arrays))
+    one, two = np.ones(3), np.ones(4)
+    assert [total(one, two), total(one, two), total(two, one), total(one)] == [7, 7, 7, 3] and calls == [2, 2, 1]
+    known = next(cell.cell_contents for cell in total.__closure__ if isinstance(cell.cell_contents, dict))
+    assert len(known) == 3
+    del two
+    assert len(known) == 1
 
 
 def test_numbers_beside_the_frames_are_not_read() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from kernels.network.branches import branches
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.passes.affine import channel_axis, channels
+from kernels.network.remembered import of_arrays
 
 MOST = 2 * 1025  # output channels together, both halves of a transform of 2048; wider layers fill the machine by themselves
 
@@ -53,6 +54,11 @@ def _summed(readers: list[Node]) -> bool:
     return all(value is not None and value.data is None and value.shape == readers[0].y.shape for value in readers[0].inputs)
 
 
+@of_arrays
+def _together(*weights: np.ndarray) -> np.ndarray:
+    return np.concatenate(weights)
+
+
 def _joined(graph: Graph, group: list[Node]) -> list[Node]:
     """One layer, and the slices that its siblings' readers get."""
     weights = [node.attributes["weight"] for node in group]
@@ -64,7 +70,7 @@ def _joined(graph: Graph, group: list[Node]) -> list[Node]:
     shape = list(first.y.lengths)
     shape[axis] = sum(map(channels, group))
     whole = Value(f"{first.y.name}.all", tuple(shape), first.y.dtype)
-    attributes = {**first.attributes, "weight": np.concatenate(weights), "bias": bias}
+    attributes = {**first.attributes, "weight": _together(*weights), "bias": bias}
     nodes = [Node(first.op, [first.x], [whole], attributes, "+".join(node.label for node in group))]
     start = 0
     for node in group:
