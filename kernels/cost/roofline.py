@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from kernels.cost.calibration import calibration
+from kernels.cost.calibration import calibration, threads_for
 from kernels.problem.conv import Conv, Problem
 from kernels.runtime.machine import machine
 
@@ -14,6 +15,14 @@ BIND = 10_000  # cycles to begin packing
 def rate(problem: Problem, share: float) -> float:
     """Operations per second: two FMA units, each a vector of multiply-adds per cycle."""
     return share * calibration().clock * 4 * machine().lanes(problem.itemsize)
+
+
+def threads_that_pay(problem: Problem, threads: int, cycles: Callable[[], float], saved: float = 1.0) -> int:
+    """How many of so many threads to take for a problem of `cycles()` of one core, which are only asked for where the multiply-adds do not
+    tell, `saved` of which are one of the method's."""
+    least = problem.flops / (4 * machine().lanes(problem.itemsize)) / saved
+    enough = threads_for(least, threads)
+    return enough if enough == threads else threads_for(cycles(), threads)
 
 
 def seconds(cycles: float) -> float:

@@ -60,6 +60,8 @@ def recall(problem: Problem, threads: int, *, exact: bool = False) -> Measured |
             _state["attended"] = (file,)
             if store.exists(file):
                 load()
+        if not _table:
+            return None
         key = _key(problem, threads)
         if key in _table:
             _table.move_to_end(key)

@@ -159,6 +159,8 @@ class Graph:
 
     def replace(self, new: dict[Value, Value]) -> None:
         """Whoever reads a key reads its value instead, followed to the end of chains."""
+        if not new:
+            return
 
         def final(value: Value) -> Value:
             while value in new:
@@ -207,7 +209,7 @@ class Graph:
 def _read(node: Node) -> list[Value]:
     """What a node reads, its subgraphs too."""
     found = [value for value in node.inputs if value is not None]
-    waiting = [each for each in node.attributes.values() if type(each) is Graph]
+    waiting = [each for each in node.attributes.values() if type(each) is Graph] if node.attributes else []
     while waiting:
         graph = waiting.pop()
         found += graph.outputs.values()

@@ -15,6 +15,7 @@ Array = np.ndarray
 
 ALIKE = 2.0**-30  # of a row's largest weight: what mirrored weights may differ by beside a rounding of their own, a 64th of one of float32
 NOTHING = 2.0**-40  # of the largest weight: a row below it is all rounding, as the sine of multiples of pi in float64 is (4e-13 at 1000 pi)
+SOME = 16  # every so many pairs are looked at first
 RUNS = 4  # rows that follow one another and are alike make a product; more products would be small ones
 
 
@@ -39,6 +40,12 @@ class Mirrored:
     runs: tuple[Run, ...]
 
 
+def _kinds(left: Array, right: Array, alike: Array, rounding: float) -> tuple[Array, Array]:
+    """Which rows of pairs are even, which are odd."""
+    bound = alike + rounding * np.maximum(np.abs(left), np.abs(right))
+    return (np.abs(left - right) <= bound).all(axis=1), (np.abs(left + right) <= bound).all(axis=1)
+
+
 def mirrored(weight: Array) -> Mirrored | None:
     """How the rows of a matrix (rows, taps) mirror themselves, about the middle or about taps / 2; None where they do not."""
     rows, taps = weight.shape
@@ -47,15 +54,17 @@ def mirrored(weight: Array) -> Mirrored | None:
     exact = weight.astype(np.float64)
     largest = np.abs(exact).max(axis=1)
     alike = np.where(largest <= NOTHING * largest.max(), np.inf, ALIKE * largest)[:, None]
-    rounding = np.finfo(weight.dtype).eps
+    rounding = float(np.finfo(weight.dtype).eps)
     for total in (taps - 1, taps):
         first = total - taps + 1
         pairs = (total + 1) // 2 - first
         left, right = exact[:, first : first + pairs], exact[:, taps - 1 : taps - 1 - pairs : -1]
         alone = [i for i in range(taps) if not (first <= i < first + pairs or taps - pairs <= i)]
-        bound = alike + rounding * np.maximum(np.abs(left), np.abs(right))
-        even = (np.abs(left - right) <= bound).all(axis=1)
-        odd = (np.abs(left + right) <= bound).all(axis=1) & (np.abs(exact[:, alone]) <= alike).all(axis=1)
+        even, odd = _kinds(left[:, ::SOME], right[:, ::SOME], alike, rounding)
+        if not (even | odd).all():  # a look at some pairs rules out most weights
+            continue
+        even, odd = _kinds(left, right, alike, rounding)
+        odd &= (np.abs(exact[:, alone]) <= alike).all(axis=1)
         if not (even | odd).all():
             continue
         singles = tuple(i for i in alone if exact[even, i].any())

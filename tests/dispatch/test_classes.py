@@ -10,14 +10,19 @@ import pytest
 
 import kernels
 from kernels.cost import classes
+from kernels.cost.calibration import threads_for
 from kernels.dispatch import choices as plans
 from kernels.dispatch.choices import choice_for
 from kernels.dispatch.heuristic import choose
 from kernels.methods import load
+from kernels.methods.depthwise import blocking as depthwise
+from kernels.methods.depthwise import method as depthwise_method
 from kernels.methods.direct import blocking as direct
+from kernels.methods.direct import method as direct_method
 from kernels.methods.fft import blocking as fft
 from kernels.methods.fft import scipy_blocking as scipy_route
 from kernels.methods.winograd import blocking as winograd
+from kernels.runtime.machine import pretend
 
 load()
 DRAW = np.random.default_rng(0)
@@ -97,6 +102,34 @@ def test_resized_blockings_are_nearly_as_good_as_those_found_anew() -> None:
                 anew = direct.best.__wrapped__(problem, threads).cycles
                 worst = max(worst, resized / anew)
             assert worst < 1.35, (name, threads)
+
+
+@pytest.mark.parametrize("name", ["3x3", "3x3 of few", "line", "point", "depthwise"])
+def test_threads_are_those_of_the_estimate(name: str) -> None:
+    """Where the multiply-adds tell, and where they do not: for the shortest layers, the longest and those between."""
+    found = set()
+    for length in (1, 2, 4, 8, 16, 32, 70, 300, 2000):
+        (op, shape, weight), options = LAYERS[name](length)
+        problem = kernels.plan(op, shape, weight, **options).problem
+        ways = [(depthwise_method._threads_for, depthwise.cycles)] if problem.groups > 1 else [
+            (direct_method._threads_for, lambda problem: direct.best(problem, 1).cycles),
+            (winograd.threads_of, lambda problem: winograd.best(problem, 1).cycles),
+        ]  # fmt: skip
+        for threads_of, cycles in ways:
+            if threads_of is not winograd.threads_of or set(problem.kernel) <= set(winograd.TILES):
+                assert threads_of(problem, 2) == threads_for(cycles(problem), 2)
+                found.add(threads_of(problem, 2))
+    assert found == {1, 2}
+
+
+def test_a_depthwise_layout_that_another_length_refuses_is_chosen_anew() -> None:
+    """Planes are not taken where results outgrow the last cache, though the class began below it."""
+    small, large = (kernels.parse(f"conv2d n1 c16 {rows}x64 -> c16 k3x3 s1x1 p1+1x1+1 d1x1 g16 float32") for rows in (300, 360))
+    bytes_of = [4 * int(np.prod(problem.conv_shape)) for problem in (small, large)]
+    assert classes.class_of(small) == classes.class_of(large)
+    with pretend(l3=sum(bytes_of) // 2):
+        assert depthwise_method._layout(small, 1, depthwise.PLANES) == depthwise.PLANES
+        assert depthwise_method._layout(large, 1, depthwise.PLANES) != depthwise.PLANES
 
 
 def test_batches_that_hold_no_whole_groups_of_images_keep_the_tile() -> None:

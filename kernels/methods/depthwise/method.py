@@ -15,14 +15,15 @@ from __future__ import annotations
 import math
 
 from kernels.cost.calibration import threads_for
+from kernels.cost.classes import Anew, by_class
 from kernels.cost.gemm import TRANSPOSED
-from kernels.cost.roofline import memory_seconds, seconds
+from kernels.cost.roofline import memory_seconds, seconds, threads_that_pay
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.depthwise.blocking import PLANES, STACKS, ChannelBlocking, best, best_channels, cycles, layouts
 from kernels.methods.depthwise.driver_channels import prepare_channels
 from kernels.methods.depthwise.driver_planes import prepare_planes
-from kernels.methods.depthwise.plane_blocking import best_planes
+from kernels.methods.depthwise.plane_blocking import best_planes, refused
 from kernels.methods.depthwise.row_tile import row
 from kernels.methods.direct.blocking import weight_cycles
 from kernels.methods.direct.driver import prepare_blocks
@@ -51,6 +52,19 @@ def _channels_last(problem: Conv, threads: int) -> ChannelBlocking | None:
     return block if block.cycles < min(others) + transposing else None
 
 
+def _threads_for(problem: Conv, threads: int) -> int:
+    """How many of so many threads to take for the problem."""
+    return threads_that_pay(problem, threads, lambda: cycles(problem))
+
+
+def _same(old: Conv, layout: str, problem: Conv, threads: int, variant: str) -> str:
+    """The layout of another problem of the class, where it can do this one."""
+    if layout == PLANES and refused(problem):
+        raise Anew
+    return layout
+
+
+@by_class(_same)
 def _layout(problem: Conv, threads: int, variant: str) -> str:
     """The layout that is estimated fastest, or the variant that was asked for where it can do the problem."""
     known = layouts(problem, threads)
@@ -59,7 +73,7 @@ def _layout(problem: Conv, threads: int, variant: str) -> str:
 
 def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
     """In one layout (or one variant only), compiled."""
-    threads = threads_for(cycles(problem), threads)
+    threads = _threads_for(problem, threads)
     found = _layout(problem, threads, variant)
     if found == STACKS:
         channels = best_channels(problem, threads)
@@ -78,7 +92,7 @@ def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
     """The same for channels last: with channels in lanes, which transposes nothing."""
-    block = _channels_last(problem, threads_for(cycles(problem), threads))
+    block = _channels_last(problem, _threads_for(problem, threads))
     threads = threads_for(block.cycles if block else cycles(problem), threads)
     return prepare_channels(problem, threads, block, last=True) if block else channels_last(prepare(problem, threads), problem, threads)
 
@@ -90,7 +104,7 @@ def fuses(problem: Conv) -> bool:
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """The other layouts that can."""
-    threads = threads_for(cycles(problem), threads)
+    threads = _threads_for(problem, threads)
     own = _layout(problem, threads, "")
     return {other: DEPTHWISE.as_variant(other, "prepare") for other in layouts(problem, threads) if other != own}
 

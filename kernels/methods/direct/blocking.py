@@ -257,42 +257,36 @@ def _resized(
         raise Anew
     step, line = problem.pool[2] if problem.pool else (1, 1)
 
-    def fitting(more: int) -> Iterator[Blocking]:
-        """As many parts of rows and of columns as there were, or so many more of either."""
+    for more in (1, 2, 3):  # as many parts of rows and of columns as there were, or so many more of either
         unit = lanes * block.n
         some = {across} if block.columns >= across_old or block.mec or block.oc_lanes else {
             step_like(across, across_old, block.columns, unit, extra) // line * line for extra in (0, more)
         }  # fmt: skip
         heights = {step_like(down, down_old, block.rows, step, extra) for extra in (0, more)}
-        if not block.oc_lanes:
-            yield from _fitted(problem, block, threads, [(rows, columns) for rows in heights for columns in some - {0}])
-            return
-        cycles = block.cycles * math.prod(problem.conv_shape) / math.prod(old.conv_shape)
-        for rows in heights if across else ():
-            if oc_layout(problem, rows, last).size * problem.itemsize <= spec.l2 // 2:
-                yield dataclasses.replace(block, rows=rows, columns=across, cycles=cycles)
-
-    found = next((some for more in (1, 2, 3) if (some := list(fitting(more)))), None)
-    if not found:
-        raise Anew
-    return min(found, key=lambda block: block.cycles)
+        sizes = [(rows, columns) for rows in heights for columns in some - {0}]
+        if block.oc_lanes:
+            cycles = block.cycles * math.prod(problem.conv_shape) / math.prod(old.conv_shape)
+            fitting = (rows for rows, _ in sizes if oc_layout(problem, rows, last).size * problem.itemsize <= spec.l2 // 2)
+            rows = next(fitting, 0)
+            if rows:
+                return dataclasses.replace(block, rows=rows, columns=across, cycles=cycles)
+        elif sizes and (found := _fitted(problem, block, threads, sizes)):
+            return found
+    raise Anew
 
 
-def _fitted(problem: Conv, block: Blocking, threads: int, sizes: list[tuple[int, int]]) -> Iterator[Blocking]:
-    """The blocking with blocks of these rows and columns instead, as far as they fit the caches, each with its estimate."""
-    if not sizes:
-        return
+def _fitted(problem: Conv, block: Blocking, threads: int, sizes: list[tuple[int, int]]) -> Blocking | None:
+    """The blocking with blocks of those of these rows and columns instead that fit the caches at the lowest estimate."""
     spec = machine()
     lanes = spec.lanes(problem.itemsize)
     rows, columns = np.array(sizes, np.int64).T
     row_of = sizes[0][1]  # of all, where a block's rows follow one another
-    fits = extents(problem, block.mec, rows, row_of if block.mec else columns, lanes).size * problem.itemsize <= spec.l2 // 2
-    rows, columns = rows[fits], columns[fits]
-    many = dataclasses.replace(block, rows=rows, columns=columns)  # type: ignore[arg-type]
     packed = extents(problem, block.mec, rows, row_of if block.mec else columns, lanes)
-    cycles = _cycles(problem, many, packed, threads, spec, block.mec)
-    for row_count, column_count, each in zip(rows.tolist(), columns.tolist(), cycles.tolist()):
-        yield dataclasses.replace(block, rows=row_count, columns=column_count, cycles=each)
+    many = dataclasses.replace(block, rows=rows, columns=columns)  # type: ignore[arg-type]
+    fits: Any = packed.size * problem.itemsize <= spec.l2 // 2
+    cycles = np.where(fits, _cycles(problem, many, packed, threads, spec, block.mec), np.inf)
+    least = int(cycles.argmin())
+    return dataclasses.replace(block, rows=sizes[least][0], columns=sizes[least][1], cycles=float(cycles[least])) if fits[least] else None
 
 
 @by_class(_resized)

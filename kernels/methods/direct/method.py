@@ -10,8 +10,7 @@ learning convolutions on SIMD architectures", SC 2018, arXiv 1808.05567; the pac
 
 from __future__ import annotations
 
-from kernels.cost.calibration import threads_for
-from kernels.cost.roofline import BIND, map_seconds, seconds
+from kernels.cost.roofline import BIND, map_seconds, seconds, threads_that_pay
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.direct.blocking import best, best_pooled, best_unpacked, variant_names, weight_cycles
@@ -26,7 +25,7 @@ from kernels.runtime.machine import cores
 
 def _threads_for(problem: Conv, threads: int) -> int:
     """How many of so many threads to take for the problem."""
-    return threads_for(best(problem, 1).cycles, threads)
+    return threads_that_pay(problem, threads, lambda: best(problem, 1).cycles)
 
 
 def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = False, adjoint: bool = False) -> Prepared:

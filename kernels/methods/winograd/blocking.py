@@ -17,12 +17,14 @@ import numpy as np
 from kernels.cost.classes import Anew, by_class, step_like
 from kernels.cost.gemm import TILE_COST, most_rows, oc_tile_cycles, pool_apart, tallest, tap_cycles
 from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, stream_cycles, task_cycles
+from kernels.cost.roofline import threads_that_pay
 from kernels.cost.tables import picked, row
 from kernels.cost.variants import rivals
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import machine
 
 TILES = {1: (1,), 2: (5, 3), 3: (6, 4, 2), 5: (4, 2)}  # outputs per tile and axis that are considered, by kernel length
+SAVED = 6.25  # multiply-adds of the definition for one of the tile that saves most, 4x4 outputs by 5x5 taps
 # Growth of the rounding error per axis over that of direct summation. Measured on 32 to 512 channels of normal, heavy-tailed (fifth power)
 # and rectified input in two dimensions, the largest of all outputs: 0.1 and 2.6 for F(3,2) and F(5,2), 0.3, 2.3, 4.0 for F(2,3), F(4,3)
 # and F(6,3), 0.9 and 2.6 for F(2,5) and F(4,5); the squares below are 2 to 5 times that, or more
@@ -112,7 +114,8 @@ def _resized(old: Conv, block: Blocking, problem: Conv, threads: int, variant: s
         new = dataclasses.replace(new, m=tallest(new.tiles, min(most_rows(new.n, machine()), 16)))
     if block.channels < outs:
         new = dataclasses.replace(new, channels=_fitting(problem, new, outs))
-    return dataclasses.replace(new, cycles=float(_cycles(problem, new, threads)))
+    grown = problem.n / max(old.n, 1) * down * across / (down_old * across_old)
+    return dataclasses.replace(new, cycles=block.cycles * grown)
 
 
 @by_class(_resized)
@@ -123,6 +126,11 @@ def best(problem: Conv, threads: int, variant: str = "") -> Blocking:
     tables = [blockings for blockings in tables if variant_of(blockings) == variant] or tables
     tables = [blockings for blockings in tables if error(problem, blockings) <= TOLERABLE] or tables
     return _cheapest(problem, tables, threads)
+
+
+def threads_of(problem: Conv, threads: int) -> int:
+    """How many of so many threads to take."""
+    return threads_that_pay(problem, threads, lambda: best(problem, 1).cycles, SAVED)
 
 
 def _cheapest(problem: Conv, tables: list[Blocking], threads: int) -> Blocking:

@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 
-from kernels.cost.calibration import threads_for
 from kernels.cost.gemm import even, pooled_size
 from kernels.methods.winograd import blocking, tile_load, tile_store
 from kernels.methods.winograd.pack_weights import point_step, transformer
@@ -167,8 +166,7 @@ def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = Fals
     """Choose a blocking (of one variant only), compile transforms and tiles."""
     if max(problem.stride) > 1:
         return prepare_polyphase(problem, threads, functools.partial(prepare, variant=variant))
-    threads = threads_for(blocking.best(problem, 1).cycles, threads)
-    block = blocking.best(problem, threads, variant)
+    block = blocking.best(problem, blocking.threads_of(problem, threads), variant)
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = pooled_size(problem)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 
-from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import BIND, map_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
@@ -90,7 +89,7 @@ def fuses(problem: Conv, variant: str = "") -> bool:
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """Other tiles."""
     problem = _sliding(problem)
-    names = blocking.variant_names(problem, threads_for(blocking.best(problem, 1).cycles, threads))
+    names = blocking.variant_names(problem, blocking.threads_of(problem, threads))
     return {name: WINOGRAD.as_variant(name, "prepare", "error_bound", "fuses") for name in names}
 
 

@@ -34,14 +34,12 @@ def window_request(node: Node, weight: Array | None = None, bias: Array | None =
     shape, dtype, axes = node.x.lengths, node.x.kind, len(node.x.lengths) - 2
     if not 1 <= axes <= 3:
         raise ProblemError(f"{node.op} {node.label!r}: x has shape {shape}, must have 1 to 3 spatial axes behind (N, C)")
+    of_weight, of_bias = _described(weight), _described(bias)
     if weight is None and node.op in ("Conv", "ConvTranspose"):
-        assert node.inputs[1] is not None
-        of_weight = node.inputs[1].lengths, dtype
-    else:
-        of_weight = _described(weight)
+        of_weight, of_bias = (None if each is None else (each.lengths, dtype) for each in (node.inputs[1:] + [None])[:2])
     named = ((name, node.attributes.get(name)) for name in _NAMED)
     attributes = tuple((name, each if isinstance(each, (int, str, bytes)) else tuple(each)) for name, each in named if each is not None)
-    asked = _asked(node.op, shape, dtype, of_weight, _described(bias), len(node.outputs), attributes, default_accuracy())
+    asked = _asked(node.op, shape, dtype, of_weight, of_bias, len(node.outputs), attributes, default_accuracy())
     if weight is None:
         return asked
     problem = asked.problem

@@ -29,24 +29,28 @@ def narrow(graph: Graph) -> int:
     made: dict[Value, Box] = {}
     wanted: dict[Node, list[Box | None]] = {}
     for node in reversed(graph.nodes):
-        box, wanted[node] = _back(node, need.get(node.y, _full(node.y)))
-        made[node.y] = box
+        full = _full(node.y)
+        box = need.get(node.y, full)
+        if box == full and node.op != "Slice" and _picked(node) is None:  # all of it is made, of all that it reads
+            need |= {value: _full(value) for value in node.inputs if value is not None}
+            continue
+        made[node.y], wanted[node] = _back(node, box)
         for value, part in zip(node.inputs, wanted[node]):
             if value is not None and part is not None:
                 need[value] = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(need.get(value, part), part))
-    less = {node for node in graph.nodes if node.op != "Slice" and made[node.y] != _full(node.y)}
+    less = {node for node in wanted if node.op != "Slice" and made[node.y] != _full(node.y)}
     if not less:
         return 0
     nodes: list[Node] = []
     for node in graph.nodes:
-        for i, (value, part) in enumerate(zip(node.inputs, wanted[node])):
+        for i, (value, part) in enumerate(zip(node.inputs, wanted.get(node, ()))):
             if value is not None and part is not None:
                 node.inputs[i] = _fitted(graph, nodes, value, made.get(value), part)
         if node in less or node.op == "Slice" or _picked(node) is not None:
             _narrow(graph, node, made[node.y])
         nodes.append(node)
-    for node in graph.nodes:
-        node.y.shape = tuple(stop - start for start, stop in made[node.y])
+    for value, box in made.items():
+        value.shape = tuple(stop - start for start, stop in box)
     graph.nodes = nodes
     return len(less)
 

@@ -21,7 +21,8 @@ def into_layers(graph: Graph, adds: Adds | None = None) -> int:
     """How many sums and activations went into layers. adds: whether the method that is taken for a convolution adds to what its output
     holds."""
     sweep = Sweep(graph)
-    place, levels = {node: i for i, node in enumerate(graph.nodes)}, _levels(graph)
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    levels: dict[Node, int] | None = None  # looked for where a layer may take a sum, before one does
     for node in graph.nodes:
         sweep.refresh(node)
         layer = sweep.maker(node.inputs[0]) if node.inputs else None
@@ -33,7 +34,7 @@ def into_layers(graph: Graph, adds: Adds | None = None) -> int:
             layer = max(layers, key=place.__getitem__)  # the other is there before it
             other = node.inputs[1 if node.inputs[0] is layer.y else 0]
             assert other is not None
-            maker = sweep.maker(other)
+            maker, levels = sweep.maker(other), levels or _levels(graph)
             if maker is not None and maker.op in KNOWN and sweep.alone(other) and levels[maker] > levels[layer]:
                 continue  # one pass makes it and adds, which moves as many numbers
             layer.inputs = [layer.x, other]

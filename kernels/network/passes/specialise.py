@@ -170,7 +170,8 @@ class _Walk:
             return
         for value, (shape, dtype) in zip(node.outputs, metas):
             value.shape, value.dtype = tuple(int(n) for n in shape), np.dtype(dtype)
-        always = all(each is None or each.data is not None or each in self.always for each in old.inputs)
+        constant = all(each is None or each.data is not None for each in node.inputs)
+        always = constant and all(each is None or each.data is not None or each in self.always for each in old.inputs)
         same = _unchanged(node)
         if same is not None:
             self.known[old.y] = same
@@ -178,8 +179,7 @@ class _Walk:
                 self.always[old.y] = same
             return
         shape_only = node.op in ("Shape", "Size")
-        constant = shape_only or all(each is None or each.data is not None for each in node.inputs)
-        if operator is not None and constant and sum(math.prod(value.lengths) for value in node.outputs) <= FOLDED:
+        if operator is not None and (constant or shape_only) and sum(math.prod(value.lengths) for value in node.outputs) <= FOLDED:
             hollow = np.broadcast_to(np.zeros((), node.x.kind), node.x.lengths) if shape_only else None
             with np.errstate(all="ignore"):
                 results = operator.compute(node, *([hollow] if shape_only else [None if v is None else v.data for v in node.inputs]))

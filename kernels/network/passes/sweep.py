@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 from kernels.network.graph import Graph, Node, Value
@@ -13,7 +14,7 @@ class Sweep:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.makers = graph.makers()
-        self.count = Counter(value for node in graph.nodes for value in node.inputs if value is not None)
+        self.count = Counter(itertools.chain.from_iterable(node.inputs for node in graph.nodes))
         self.count.update(graph.outputs.values())
         self.new: dict[Value, Value] = {}
         self.changed = 0
