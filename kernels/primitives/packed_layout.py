@@ -6,12 +6,18 @@ import dataclasses
 import functools
 from typing import Any
 
+import numpy as np
+
 from kernels.problem.conv import Conv
 from kernels.problem.window import dilated
 
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
+NUMBER_PICKED, VECTOR_TRANSPOSED = 2, 5  # cycles per number picked by itself, per vector transposed
+SHORT, SEVERAL = 2, 4  # vectors of a line, at most, and rows, at least, that are picked apart as they are loaded
+SHORT_COST, SHORT_STEP = 8, 2  # cycles for a vector of them, and for each vector that it is picked from
 PLANE_COST, VECTOR_MOVED = 90, 5  # cycles per plane and per vector where lines are as long as the input's rows
 PICKED = 10  # column steps up to this are picked out of whole vectors (6 took 6.7 cycles a vector, 10 took 10), others one by one
+ONE_BY_ONE, TRANSPOSED = 0, -1  # ways to pick columns apart, besides by shuffles at a step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +27,7 @@ class Layout:
     plane has `positions` lines of `count`, pitch apart, stepping by row_step and column_step through the input, of which a line covers
     `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset. whole_lines: lines are as long
     as the input's rows and step by one, so a plane is the input's moved on. one_line: all channels are packed as one line, as they lie in
-    memory."""
+    memory. picking: how columns are picked apart: the column step where whole vectors are, else ONE_BY_ONE, or TRANSPOSED."""
 
     columns: tuple[int, ...]
     column_stride: int
@@ -39,11 +45,7 @@ class Layout:
     taps: tuple[int, ...]
     whole_lines: bool = False
     one_line: bool = False
-
-    @property
-    def picked_step(self) -> int:
-        """The column step where it is picked out of whole vectors, 0 where numbers are picked one by one."""
-        return self.column_step if self.column_step <= PICKED else 0
+    picking: int = 1
 
 
 @functools.lru_cache(maxsize=64)
@@ -81,7 +83,7 @@ def extents(problem: Conv, mec: bool, rows: Any, columns: Any, lanes: int, chann
         return Layout(
             columns=starts, column_stride=phases * plane, phases=phases, phase_stride=plane, positions=positions, channel_stride=channel,
             pitch=columns, size=channels * channel, count=columns, span=span, row_step=sh, column_step=sw, positions_per_row=1, taps=(),
-            whole_lines=sh == sw == 1 and columns == problem.size[1],
+            whole_lines=sh == sw == 1 and columns == problem.size[1], picking=_picking(starts, sw, lanes),
         )  # fmt: skip
     starts = tuple(sorted({x * dw % sw for x in range(kw)}))  # the column phases that some tap sees
     count = columns + (span_w - 1) // sw
@@ -92,19 +94,30 @@ def extents(problem: Conv, mec: bool, rows: Any, columns: Any, lanes: int, chann
     return Layout(
         columns=starts, column_stride=line, phases=1, phase_stride=0, positions=positions, channel_stride=len(starts) * line, pitch=pitch,
         size=positions * pitch, count=count, span=span, row_step=1, column_step=sw, positions_per_row=sh, taps=(),
+        picking=_picking(starts, sw, lanes),
     )  # fmt: skip
 
 
+def _picking(starts: tuple[int, ...], step: int, lanes: int) -> int:
+    """The cheapest way to pick out of a row the lines that start at these columns and step so."""
+    ways: dict[int, float] = {step: VECTOR_PICKED + step} if step <= PICKED else {ONE_BY_ONE: NUMBER_PICKED * lanes}
+    if starts == tuple(range(len(starts))):
+        ways[TRANSPOSED] = VECTOR_TRANSPOSED * -(-len(starts) // lanes) * lanes / len(starts)
+    return min(ways, key=ways.__getitem__)
+
+
 def line_cycles(packed: Layout, lanes: int) -> Any:
-    """Cycles to pack one input row of one channel: its copy with zeros, then one pass for each line picked out of it; of many `extents` at
-    once an array."""
+    """Cycles to pack one input row of one channel: its copy with zeros, then a pass for each line picked out of it, or lines picked out as
+    it is loaded; of many `extents` at once an array."""
     copied = LINE_COST + VECTOR_COPIED * -(-packed.span // lanes)
-    if packed.column_step == len(packed.columns) == 1:
-        return copied
-    vectors = -(-packed.count // lanes) * (VECTOR_PICKED + packed.picked_step)
-    if not packed.picked_step:  # numbers one by one: as many as there are, not whole vectors of them
-        vectors = 2 * packed.count + -(-packed.count // lanes) * VECTOR_PICKED
-    return copied + len(packed.columns) * (8 + vectors)
+    planes, step, vectors = len(packed.columns), packed.picking, -(-packed.count // lanes)
+    if step == TRANSPOSED:
+        return copied + -(-planes // lanes) * lanes * vectors * VECTOR_TRANSPOSED
+    if step == ONE_BY_ONE:
+        return copied + planes * (8 + NUMBER_PICKED * packed.count + vectors * VECTOR_PICKED)
+    short = planes * vectors * (SHORT_COST + SHORT_STEP * step)
+    picked = planes * (8 + vectors * (VECTOR_PICKED + step)) if packed.column_step * planes > 1 else 0
+    return np.where((vectors <= SHORT) & (packed.positions >= SEVERAL), short, copied + picked)
 
 
 def packing_cycles(packed: Layout, lanes: int, without: Any = 0) -> Any:

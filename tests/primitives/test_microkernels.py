@@ -20,6 +20,7 @@ from kernels.primitives import gemm_tile as outer
 from kernels.primitives import gemm_tile_oc as across
 from kernels.primitives import lines, transpose
 from kernels.primitives import pool_window as window
+from kernels.primitives.packed_layout import ONE_BY_ONE, TRANSPOSED
 from kernels.primitives.register_post_ops import ACTIVATIONS
 from kernels.problem.window import dilated
 from kernels.runtime.machine import pretend
@@ -117,30 +118,32 @@ def test_tile_across_channels(m: int, n: int, packed: bool, blocked: bool, lanes
 
 
 @words
-@pytest.mark.parametrize("step", [1, 2, 6, 11])
-def test_packing(step: int, lanes: int, dtype: str) -> None:
-    """Lines that begin before the plane and end past it, rows above and below it, planes of several columns and phases."""
+@pytest.mark.parametrize("step,picking", [(1, 1), (2, 2), (6, 6), (11, ONE_BY_ONE), (2, TRANSPOSED), (11, TRANSPOSED)])
+@pytest.mark.parametrize("width,positions", [(37, 4), (5, 5), (5, 2)])
+def test_packing(step: int, picking: int, width: int, positions: int, lanes: int, dtype: str) -> None:
+    """Lines that begin before the plane and end past it, rows above and below it, planes of several columns and phases; lines that begin at
+    whole vectors, and such as follow one another."""
     size = np.dtype(dtype).itemsize
-    literal = step if step <= 10 else 0
-    address = packing.pack(literal, lanes, size)
-    height, width, positions, phases, row_step = 5, 37, 4, 2, 2
+    address = packing.pack(picking, lanes, size)
+    height, phases, row_step = 5, 2, 2
     plane = given(numbers(height, width, dtype=dtype))
-    for columns, first_column, first_row in itertools.product(([0], [0, 1, 3]), (-2, 0, 4), (-3, 0, 2)):
-        count = (width + 4) // step
+    starts_of = ([0], [0, 1, 2], list(range(lanes + 3))) if picking == TRANSPOSED else ([0], [0, 1, 3])
+    for columns, first_column, first_row, gapless in itertools.product(starts_of, (-2, 0, 4), (-3, 0, 2), (False, True)):
+        count = (width + 4) // step + 1
         span = (count - 1) * step + 1 + columns[-1]
-        pitch = -(-count // lanes) * lanes
-        phase_stride = positions * pitch
-        out = Guarded((len(columns), phases, positions, pitch), dtype)
-        line = Guarded((span + (lanes + 1) * max(literal, 1) + lanes,), dtype)
+        pitch = count if gapless else -(-count // lanes) * lanes
+        phase_stride = positions * pitch + lanes
+        out = Guarded((len(columns), phases, phase_stride), dtype)
+        line = Guarded((packing.line_numbers(picking, span, step, len(columns), lanes),), dtype)
         starts = np.array(columns, np.int64)
         invoke(
-            address, literal, lanes, size, at(out.array), at(line.array), at(starts), len(columns), phases * phase_stride, phases,
+            address, picking, lanes, size, at(out.array), at(line.array), at(starts), len(columns), phases * phase_stride, phases,
             phase_stride, positions, pitch, count, span, at(plane.array), first_row, row_step, first_column, step, height, width, 9, 1, 0,
         )  # fmt: skip
         for u, v, p, j in np.ndindex(len(columns), phases, positions, count):
             y, x = first_row + v + p * row_step, first_column + columns[u] + j * step
             expected = plane.array[y, x] if 0 <= y < height and 0 <= x < width else 0.0
-            assert out.array[u, v, p, j] == expected, (columns, first_column, first_row, u, v, p, j)
+            assert out.array[u, v, p * pitch + j] == expected, (columns, first_column, first_row, gapless, u, v, p, j)
         assert out.zones_untouched()
         assert line.zones_untouched()
 

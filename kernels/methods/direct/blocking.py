@@ -43,6 +43,8 @@ from kernels.runtime.machine import Machine, machine
 
 Array = np.ndarray
 
+SHARED = 30  # cycles where a row's outputs are written by two threads: neighbouring cache lines go to and fro between their caches. 64
+# channels of 128x64 took 54 us on two threads by rows, 86 by columns, 16 of 41x32 17 and 21
 RESUMED = 6  # cycles to read and write a vector of sums in the second-level cache
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
 SEVERAL, MANY = 8, 0.5  # from so many channels on a task packs them in this share of the cycles of one, as copies overlap: 0.37 where
@@ -120,6 +122,8 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     calling = tile_cycles(block.m, block.n, block.product) + (calls - 1) * (TILE_COST + resumed * block.m * block.n)
     per_tile = summed * tap_cycles(outs / block.oc_splits / m_tiles, vectors / n_tiles, block.product) + calling
     compute = n_tiles * m_tiles * per_tile
+    cut = (column_blocks > 1) & (problem.n * problem.groups * row_blocks < threads)  # rows, by where one thread ends and another begins
+    compute = compute + np.where(cut, SHARED * rows * outs / block.oc_splits, 0.0)
     pack = _together(ins) * ins * packing_cycles(packed, lanes, block.rows - rows)
     return tasks_each * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack)
 

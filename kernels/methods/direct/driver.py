@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.cost.gemm import even, pooled_size, tallest
 from kernels.methods.direct.blocking import Blocking
-from kernels.methods.direct.pack_input import PackInput, pack
+from kernels.methods.direct.pack_input import PackInput, line_numbers, pack
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import Blocks
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, OutputBlock, plane_of, staging
@@ -151,7 +151,7 @@ def vector_tables(block: Blocking, packed: Layout, size: Size, pitch: int | None
 
 def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
     """Scratch bytes for one input row with its zeros, and what picking reads beyond it."""
-    return whole((packed.span + (lanes + 1) * max(packed.picked_step, 1) + lanes) * itemsize)
+    return whole(line_numbers(packed.picking, packed.span, packed.column_step, len(packed.columns), lanes) * itemsize)
 
 
 def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> dict[str, int]:
@@ -163,7 +163,7 @@ def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> d
         "phases": packed.phases, "phase_stride": packed.phase_stride, "positions": packed.positions, "pitch": packed.pitch,
         "channel_stride": packed.channel_stride, "count": packed.count, "span": packed.span, "row_step": packed.row_step,
         "column_step": packed.column_step, "positions_per_row": packed.positions_per_row,
-        "step": packed.picked_step, "pack": pack(packed.picked_step, lanes, size), "line_offset": line_offset,
+        "step": packed.picking, "pack": pack(packed.picking, lanes, size), "line_offset": line_offset,
         "ahead": math.prod(problem.size),
     }  # fmt: skip
 

@@ -2,10 +2,12 @@
 
     dst[u][v][p][j] = src[first_row + v + p*row_step][first_column + offsets[u] + j*step], or 0 outside the plane
 
-This is where padding and stride disappear: whoever reads the scratch reads whole vectors at unit stride. Each input row is first copied
-to a line with its zeros, then picked apart: with one to ten shuffles a vector, where gathering would take twenty cycles or, on CPUs that
-had to slow it down, many times that. Lines as long as the plane's rows, one behind the other, are the plane moved on by some numbers with
-zeros where a row has none: whole vectors, however short the rows.
+This is where padding and stride disappear: whoever reads the scratch reads whole vectors at unit stride. Lines of one or two vectors are
+loaded with their zeros and picked apart in registers, one vector of all rows before the next, so that masks are made once for all. Longer
+rows are first copied to a line with its zeros, then picked apart: with one to ten shuffles a vector, where gathering would take twenty
+cycles or, on CPUs that had to slow it down, many times that; or, where many planes begin at neighbouring columns, by transposing what each
+position has of all planes. Lines as long as the plane's rows, one behind the other, are the plane moved on by some numbers with zeros where
+a row has none: whole vectors, however short the rows.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.runtime.ir import VectorBuilder, i64, read_index
+from kernels.primitives.packed_layout import SEVERAL, SHORT, TRANSPOSED
+from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
 
@@ -22,11 +25,11 @@ from kernels.runtime.micro_kernel import Fixed, address, emitter
 class PackInput(NamedTuple):
     """What packing takes; see above. Whole vectors are written, so up to a vector past each line's end, ascending."""
 
-    step: Fixed  # the column step, 0 for those that are picked one by one
+    step: Fixed  # a Layout's `picking`
     lanes: Fixed
     itemsize: Fixed
     dst: int  # address of what is packed
-    line: int  # address of scratch for `span` numbers and step + 1 vectors more
+    line: int  # address of scratch for the numbers that `line_numbers` says
     offsets: int  # address of the first columns of the planes
     columns: int  # how many planes,
     column_stride: int  # so far apart
@@ -69,18 +72,67 @@ def _line(w: VectorBuilder, p: PackInput, line: _Line) -> None:
         w.store(w.load_first(w.at(source, j), w.between(j, line.low, line.high)), w.at(to, j))
 
 
+class _Lines(NamedTuple):
+    """The lines of a phase."""
+
+    dst: int
+    src: int  # address of the plane
+    row: int  # of the plane, of the first
+
+
 @emitter
-def _pick(w: VectorBuilder, p: PackInput, dst: ir.Value, src: ir.Value) -> None:
-    """dst[j] = src[j*step] for j < count rounded up to whole vectors."""
+def _short_lines(w: VectorBuilder, p: PackInput, lines: _Lines) -> None:
+    """dst[u][i][j] = src[row + i*row_step][first_column + offsets[u] + j*step], or 0 outside the plane, for lines i and j < numbers; the
+    last vector of all lines first: what it writes past a line's end is written after it. The numbers `ahead` are prefetched."""
+    b, lanes, step = w.b, p.lanes, p.step
+    if step <= 0:
+        return
+    vectors = b.sdiv(b.add(p.numbers, i64(lanes - 1)), i64(lanes))
+    by_row = b.mul(p.row_step, p.width)
+    plane = w.pointer(lines.src, b.add(b.mul(lines.row, p.width), p.first_column))
+    with w.loop(vectors) as done:
+        j = b.mul(b.sub(b.sub(vectors, i64(1)), done), i64(lanes))
+        first = b.mul(j, i64(step))
+        with w.loop(p.positions) as i:
+            there = w.at(w.at(plane, b.mul(i, by_row)), b.add(first, p.ahead))
+            for part in range(step):
+                w.prefetch(w.at(there, part * lanes))
+        with w.loop(p.columns) as u:
+            column = b.add(first, w.load_index(p.offsets, u))
+            low, high = b.neg(p.first_column), b.sub(p.width, p.first_column)
+            masks = [w.between(b.add(column, i64(part * lanes)), low, high) for part in range(step)]
+            source, to = w.at(plane, column), w.pointer(lines.dst, b.add(b.mul(u, p.column_stride), j))
+            with w.loop(p.positions) as i:
+                inside = w.splat_bit(b.icmp_unsigned("<", b.add(lines.row, b.mul(i, p.row_step)), p.height))
+                row = w.at(source, b.mul(i, by_row))
+                parts = [w.load_first(w.at(row, part * lanes), b.and_(mask, inside)) for part, mask in enumerate(masks)]
+                w.store(w.every(parts, 0) if step > 1 else parts[0], w.at(to, b.mul(i, p.pitch)))
+
+
+@emitter
+def _pick(w: VectorBuilder, p: PackInput, line: ir.Value, dst: ir.Value) -> None:
+    """dst[u][j] = line[offsets[u] + j*step] for every plane u and j < numbers, whole vectors."""
     b, lanes = w.b, p.lanes
-    to, source = w.pointer(dst), w.pointer(src)
-    if p.step:
-        with w.loop(b.sdiv(b.add(p.numbers, i64(lanes - 1)), i64(lanes))) as vector:
-            j = b.mul(vector, i64(lanes))
-            w.store(w.load_strided(w.at(source, b.mul(j, i64(p.step))), p.step), w.at(to, j))
-    else:
-        with w.loop(p.numbers) as j:
-            b.store(w.load_scalar(w.at(source, b.mul(j, p.column_step))), w.at(to, j))
+    vectors = b.sdiv(b.add(p.numbers, i64(lanes - 1)), i64(lanes))
+    if p.step == TRANSPOSED:
+        start = w.at(w.pointer(line), w.load_index(p.offsets, i64(0)))
+        with w.loop(b.sdiv(b.add(p.columns, i64(lanes - 1)), i64(lanes))) as some, w.loop(vectors) as vector:
+            first, j = b.mul(some, i64(lanes)), b.mul(vector, i64(lanes))
+            to, source = w.pointer(dst, b.add(b.mul(first, p.column_stride), j)), w.at(start, b.add(b.mul(j, p.column_step), first))
+            rows = [w.load(w.at(source, b.mul(p.column_step, i64(i)))) for i in range(lanes)]
+            for u, plane in enumerate(w.interleaved(rows)):
+                with w.when(b.icmp_signed("<", b.add(first, i64(u)), p.columns)):
+                    w.store(plane, w.at(to, b.mul(p.column_stride, i64(u))))
+        return
+    with w.loop(p.columns) as u:
+        source, to = w.at(w.pointer(line), w.load_index(p.offsets, u)), w.pointer(dst, b.mul(u, p.column_stride))
+        if p.step:
+            with w.loop(vectors) as vector:
+                j = b.mul(vector, i64(lanes))
+                w.store(w.load_strided(w.at(source, b.mul(j, i64(p.step))), p.step), w.at(to, j))
+        else:
+            with w.loop(p.numbers) as j:
+                b.store(w.load_scalar(w.at(source, b.mul(j, p.column_step))), w.at(to, j))
 
 
 @emitter
@@ -118,6 +170,7 @@ def _pack(p):
     alone = p.step == 1 and p.columns == 1
     whole_lines = p.phases == 1 and p.row_step == 1 and p.column_step == 1 and p.numbers == width and p.pitch == width
     above, below = max(-p.first_row, 0), max(min(p.height - p.first_row, p.positions), 0)
+    short = p.step > 0 and p.numbers <= SHORT * p.lanes and p.positions >= SEVERAL
     total, begin, end = p.positions * width, above * width, max(above, below) * width
     for c in range(p.times):
         plane, own = p.src + c * p.height * width * size, p.dst + c * p.dst_step * size
@@ -129,18 +182,27 @@ def _pack(p):
                 _moved(p, _Line(own, start, total, begin, end))
             continue
         for v in range(p.phases):
+            to = own + v * p.phase_stride * size
+            if short:
+                _short_lines(p, _Lines(to, plane, p.first_row + v))
+                continue
             for position in range(p.positions):
                 row = p.first_row + v + position * p.row_step
-                to = own + (v * p.phase_stride + position * p.pitch) * size
                 inside = 0 <= row < p.height
                 start = plane + (row * width + p.first_column) * size
                 _line(p, _Line(to if alone else p.line, start, p.span, low, high if inside else low))
                 if not alone:
-                    for u in range(p.columns):
-                        source = p.line + read_index(p.offsets, u) * size
-                        _pick(p, (to + u * p.column_stride * size, source))
+                    _pick(p, (p.line, to))
+                to += p.pitch * size
+
+
+def line_numbers(picking: int, span: int, column_step: int, planes: int, lanes: int) -> int:
+    """Numbers of scratch for one line: the row's, whole vectors of them, and what picking so reads beyond it."""
+    if picking == TRANSPOSED:
+        return span + (lanes + 1) * column_step + planes + 2 * lanes
+    return span + (lanes + 1) * max(picking, 1) + lanes
 
 
 def pack(step: int, lanes: int, itemsize: int) -> int:
-    """Address of the compiled packing of planes, which takes a PackInput."""
+    """Address of the compiled packing of planes, which takes a PackInput"""
     return address(_pack, PackInput, step=step, lanes=lanes, itemsize=itemsize)

@@ -25,7 +25,7 @@ class Packing(Record):
     row_step = integer("input rows from line to line")
     column_step = integer("input columns from number to number")
     positions_per_row = integer("lines from one row of outputs to the next")
-    step = integer("column_step where numbers are picked out of whole vectors, else 0")
+    step = integer("how columns are picked apart: `picking` of a Layout")
     line_offset = address("of room for one input row with its zeros in a thread's scratch")
     ahead = integer("numbers from what is packed to what is packed next, which is prefetched")
 
