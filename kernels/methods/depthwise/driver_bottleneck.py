@@ -89,10 +89,10 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
     the handles of weights and biases of the three layers."""
     g = geometry[0]
     size = g.itemsize
-    at = pointed(operands)
-    expand, expand_bias = pointed(read_index(at, 0)), pointed(read_index(at, 1))
-    windows, window_bias = pointed(read_index(at, 2)), pointed(read_index(at, 3))
-    project, project_bias = pointed(read_index(at, 4)), pointed(read_index(at, 5))
+    given = pointed(operands)
+    expand, expand_bias = pointed(read_index(given, 0)), pointed(read_index(given, 1))
+    windows, window_bias = pointed(read_index(given, 2)), pointed(read_index(given, 3))
+    project, project_bias = pointed(read_index(given, 4)), pointed(read_index(given, 5))
     mine = task_at(task, g.tasks, 1, g.parts, g.row_blocks, 1)
     part, row = mine.group, mine.row_block * g.rows
     rows, first_row = min(g.rows, g.oh - row), row * g.sh - g.pad_h
@@ -103,15 +103,15 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
     to = pointed(y)
     if part and project:
         to = pointed(scratch) + g.parts_offset + (part - 1) * g.part_bytes
-    place = (mine.image * g.out_channels * g.oh + row) * g.ow * size
+    plane, place = g.oh * g.ow, (mine.image * g.out_channels * g.oh + row) * g.ow * size
     to += place
     first_tile, last_tile = share(g.m_tiles, g.parts, part)
     stage = FROM_BIAS
     if r and not part:
         stage |= ADDED
         for j in range(g.out_channels):
-            plane = j * g.oh * g.ow * size
-            copy_bytes(to + plane, pointed(r) + place + plane, rows * g.ow * size)
+            at = j * plane * size
+            copy_bytes(to + at, pointed(r) + place + at, rows * g.ow * size)
     for first in range(first_tile, last_tile, g.together):
         channel = first * g.m_edge + min(first, g.m_full_tiles)
         done = 0
@@ -132,16 +132,18 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
                     activation_pass=g.expand_pass, form=g.expand_form, lanes=g.lanes, itemsize=size, slope=g.expand_slope
                 )
                 apply_activation(between, m, wide, g.plane, g.w, end - top, g.w)
+            made, pitch = (summed + done * g.summed_plane * size, g.summed_plane) if project else (to + j * plane * size, plane)
             for i in range(m):
                 bias = window_bias + (j + i) * size if window_bias else 0
-                plane = summed + (done + i) * g.summed_plane * size if project else to + (j + i) * g.oh * g.ow * size
                 sum_plane(
                     g,
                     Plane(
                         x=wide + i * g.plane * size, h=end - top, first_row=first_row - top, rows=rows, a=windows + (j + i) * g.taps * size,
-                        y=plane, bias=bias, scale=0, shift=0,
+                        y=made + i * pitch * size, bias=bias, scale=0, shift=0,
                     ),
                 )  # fmt: skip
+            if g.form:
+                apply_activation(g, m, made, pitch, g.ow, rows, g.ow)
             done += m
         for t in range(g.narrow_tiles):
             j, m = t * g.narrow_edge + min(t, g.narrow_full_tiles), g.narrow_edge + (t < g.narrow_full_tiles)
@@ -151,8 +153,8 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
                 Product(
                     tiles=g.narrow + m * g.narrow_each * 8, counts=g.narrow_counts + 24 * mine.row_block,
                     vectors=g.narrow_vectors + mine.row_block * g.narrow_vectors_each, m=m, k=done,
-                    a=project + (j * g.c_in + channel * m) * size, x=summed, offsets=g.narrow_offsets, y=to + j * g.oh * g.ow * size,
-                    y_row=g.oh * g.ow, stage=stage if first == first_tile else 0, bias=bias, activation=0, slope=0,
+                    a=project + (j * g.c_in + channel * m) * size, x=summed, offsets=g.narrow_offsets, y=to + j * plane * size,
+                    y_row=plane, stage=stage if first == first_tile else 0, bias=bias, activation=0, slope=0,
                 ),
             )  # fmt: skip
 

@@ -38,21 +38,15 @@ class Plane(NamedTuple):
 
 @njit
 def sum_plane(g, p):
-    """All windows of a Plane, and what follows; g: a record of Planes. The last tile ends with the rows, so that it may compute some of the
-    one before once more."""
-    for start in range(0, p.rows, g.tile_rows):
-        at = min(start, p.rows - g.tile_rows)
-        call(
-            g.tile,
-            PlaneRows(
-                kh=0, kw=0, sh=0, step=0, rows=0, lanes=g.lanes, itemsize=g.itemsize, a=p.a, x=p.x, zeros=g.zeros,
-                first_row=p.first_row + at * g.sh, h=p.h, w=g.w, pad=g.pad_w, y=p.y + at * g.ow * g.itemsize, columns=g.ow,
-                vectors=g.vectors_of_row, first=g.first_inner, inner=g.inner, bias=p.bias, scale=p.scale, shift=p.shift,
-                activation=g.activation, slope=g.slope,
-            ),
-        )  # fmt: skip
-    if g.form:
-        apply_activation(g, 1, p.y, 0, g.ow, p.rows, g.ow)
+    """All windows of a Plane, and what tiles know of what follows; g: a record of Planes."""
+    call(
+        g.tile,
+        PlaneRows(
+            kh=0, kw=0, sh=0, step=0, rows=0, lanes=g.lanes, itemsize=g.itemsize, a=p.a, x=p.x, zeros=g.zeros, first_row=p.first_row, h=p.h,
+            w=g.w, pad=g.pad_w, y=p.y, outputs=p.rows, columns=g.ow, vectors=g.vectors_of_row, first=g.first_inner, inner=g.inner,
+            bias=p.bias, scale=p.scale, shift=p.shift, activation=g.activation, slope=g.slope,
+        ),
+    )  # fmt: skip
 
 
 @njit
@@ -62,16 +56,20 @@ def run_task(task, x, out, operands, geometry, block):
     size = g.itemsize
     mine = task_at(task, g.tasks, 1, g.channel_blocks, g.row_blocks, 1)
     first, row = mine.group * g.channels, mine.row_block * g.rows
-    for j in range(first * g.multiplier, min(first + g.channels, g.c_in) * g.multiplier):
+    rows, plane = min(g.rows, g.oh - row), g.oh * g.ow
+    first, last = first * g.multiplier, min(first + g.channels, g.c_in) * g.multiplier
+    y = out + ((mine.image * g.c_out + first) * g.oh + row) * g.ow * size
+    for j in range(first, last):
         bias, scale, shift = epilogue_of(g, operands, j)
         sum_plane(
             g,
             Plane(
                 x=x + (mine.image * g.c_in + split(j, g.multiplier)[0]) * g.h * g.w * size, h=g.h, first_row=row * g.sh - g.pad_h,
-                rows=min(g.rows, g.oh - row), a=operands[0] + j * g.taps * size,
-                y=out + ((mine.image * g.c_out + j) * g.oh + row) * g.ow * size, bias=bias, scale=scale, shift=shift,
+                rows=rows, a=operands[0] + j * g.taps * size, y=y + (j - first) * plane * size, bias=bias, scale=scale, shift=shift,
             ),
         )  # fmt: skip
+    if g.form:
+        apply_activation(g, last - first, y, plane, g.ow, rows, g.ow)
 
 
 run_tasks = every_task(run_task)
@@ -86,7 +84,7 @@ def planes(problem: Conv, tile_rows: int, oh: int, ow: int) -> tuple[dict[str, i
     (kh, kw), (sh, sw) = problem.kernel, problem.stride
     tile = plane_rows(kh, kw, sh, sw, tile_rows, lanes, size)
     return {
-        **common(problem, oh, ow), "tile_rows": tile_rows, "tile": tile, "taps": problem.taps, "zeros": zeros.ctypes.data,
+        **common(problem, oh, ow), "tile": tile, "taps": problem.taps, "zeros": zeros.ctypes.data,
         "vectors_of_row": -(-ow // lanes), "first_inner": first, "inner": inner,
     }, zeros  # fmt: skip
 

@@ -13,7 +13,7 @@ from kernels.runtime.machine import machine, remembered
 
 LONGEST, STEPS = 7, (1, 2)  # taps along an axis, and input columns from output to output, that tiles are unrolled for
 TALL = 4  # output rows of a tile
-CALLED = 120  # cycles to call a tile, find its lines and splat its weights
+CALLED, NEXT = 90, 40  # cycles to call a tile, and to find the lines of some rows and splat the weights
 LOADED, SHUFFLED = 1.5, 2.0  # cycles to load a vector, which crosses a cache line mostly, and to set even and odd numbers of two apart
 FINISHED, EDGE = 8, 2.0  # cycles to finish and store a vector; times as long takes one whose loads and stores have masks
 TASKS = 4  # tasks a thread, so that one that is held up does fewer
@@ -58,7 +58,7 @@ def plane_cycles(problem: Conv, rows: float, tile_rows: int) -> float:
     """Cycles for so many output rows of a channel."""
     lanes = machine().lanes(problem.itemsize)
     vectors, inner = -(-problem.conv_size[1] // lanes), inner_vectors(problem, lanes)[1]
-    return math.ceil(rows / tile_rows) * (CALLED + tile_cycles(problem, tile_rows, lanes) * (inner + EDGE * (vectors - inner)))
+    return CALLED + math.ceil(rows / tile_rows) * (NEXT + tile_cycles(problem, tile_rows, lanes) * (inner + EDGE * (vectors - inner)))
 
 
 def _blockings(problem: Conv, threads: int) -> Iterator[PlaneBlocking]:

@@ -35,7 +35,6 @@ class Planes(Convolution):
 
     rows = integer("output rows of a task")
     row_blocks = integer("tasks of a plane's rows")
-    tile_rows = integer("output rows of a tile")
     tile = address("of the micro-kernel; takes a PlaneRows")
     taps = integer("of a kernel")
     zeros = address("of a line of zeros")
