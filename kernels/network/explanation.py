@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kernels.network.graph import Node
 from kernels.network.lowering import Step
 from kernels.network.program import Program
 from kernels.network.views import View
@@ -29,7 +30,10 @@ def explain(program: Program, threads: int, taken: Sequence[float] | None = None
 
 def operators(step: Step) -> str:
     """What a step computes, in ONNX's words."""
-    node = step.node
+    return "+".join(_operators(each) for each in step.node.attributes.get("layers", [step.node]))
+
+
+def _operators(node: Node) -> str:
     op = "+".join(each.op for each in node.attributes["nodes"]) if node.op == "Chain" else node.op
     return op + (f"+{node.attributes['activation'][0]}" if node.attributes.get("activation") else "")
 

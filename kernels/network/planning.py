@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kernels.network import (  # noqa: F401  they register what they lower
+    lower_bottlenecks,
     lower_chains,
     lower_layers,
     lower_moves,
@@ -20,6 +21,7 @@ from kernels.network import (  # noqa: F401  they register what they lower
     lower_views,
 )
 from kernels.network.graph import Graph
+from kernels.network.lower_bottlenecks import joins
 from kernels.network.lower_layers import adds, fuses_pool
 from kernels.network.lowering import Lowering, Settings
 from kernels.network.outside import infer_outside
@@ -34,7 +36,9 @@ def plan_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], threads: int
     """The program for inputs of these shapes; `constants`: what some inputs hold, from which shapes follow; rest: who
     runs nodes that no operator here is known for; accuracy "each": all layers are accurate output by output."""
     planned = specialise(graph, shapes, constants, infer_outside if rest == "onnxruntime" else None)
-    accurate = optimise(planned, lambda node, pool: fuses_pool(node, pool, threads), lambda node: adds(node, threads))
+    accurate = optimise(
+        planned, lambda node, pool: fuses_pool(node, pool, threads), lambda node: adds(node, threads), lambda layers: joins(layers, threads)
+    )
     if accuracy == "each":
         accurate = frozenset(planned.nodes)
     return Program(Lowering(planned, Settings(threads, budget, accurate), wanted_orders(planned)))

@@ -34,12 +34,12 @@ def test_rows_of_a_plane(
         padded = np.pad(x.array, ((top, bottom), (left, right)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, kernel)[::sh, ::step]
         expected = np.maximum((np.einsum("rcij,ij->rc", windows, a) + bias) * scale + shift, 0)
-        for row in {0, 1, oh - rows}:
-            y = Guarded((rows, ow), dtype)
-            place = at(a), at(x.array), at(zeros.array), row * sh - top, h, w, left, at(y.array), ow, -(-ow // lanes), first, inner
+        for row, outputs in {(0, rows), (1, rows + 1), (oh - rows, rows), (0, oh)}:
+            y = Guarded((outputs, ow), dtype)
+            place = at(a), at(x.array), at(zeros.array), row * sh - top, h, w, left, at(y.array), outputs, ow, -(-ow // lanes), first, inner
             finish = at(bias), at(scale), at(shift), ACTIVATIONS["relu"], 0
             invoke(address, kh, kw, sh, step, rows, lanes, size, *place, *finish)
-            np.testing.assert_array_equal(y.array, expected[row : row + rows])
+            np.testing.assert_array_equal(y.array, expected[row : row + outputs])
             assert y.zones_untouched()
 
 

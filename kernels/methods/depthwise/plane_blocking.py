@@ -13,7 +13,7 @@ from kernels.runtime.machine import machine, remembered
 
 LONGEST, STEPS = 7, (1, 2)  # taps along an axis, and input columns from output to output, that tiles are unrolled for
 TALL = 4  # output rows of a tile
-CALLED = 120  # cycles to call a tile, find its lines and splat its weights
+CALLED, NEXT = 90, 40  # cycles to call a tile, and to find the lines of some rows and splat the weights
 LOADED, SHUFFLED = 1.5, 2.0  # cycles to load a vector, which crosses a cache line mostly, and to set even and odd numbers of two apart
 FINISHED, EDGE = 8, 2.0  # cycles to finish and store a vector; times as long takes one whose loads and stores have masks
 TASKS = 4  # tasks a thread, so that one that is held up does fewer
@@ -54,20 +54,24 @@ def tile_cycles(problem: Conv, rows: int, lanes: int) -> float:
     return max(products, read, shuffled) + FINISHED * rows
 
 
+def plane_cycles(problem: Conv, rows: float, tile_rows: int) -> float:
+    """Cycles for so many output rows of a channel."""
+    lanes = machine().lanes(problem.itemsize)
+    vectors, inner = -(-problem.conv_size[1] // lanes), inner_vectors(problem, lanes)[1]
+    return CALLED + math.ceil(rows / tile_rows) * (NEXT + tile_cycles(problem, tile_rows, lanes) * (inner + EDGE * (vectors - inner)))
+
+
 def _blockings(problem: Conv, threads: int) -> Iterator[PlaneBlocking]:
-    lanes, (oh, ow) = machine().lanes(problem.itemsize), problem.conv_size
-    vectors, inner = -(-ow // lanes), inner_vectors(problem, lanes)[1]
+    oh = problem.conv_size[0]
     multiplier, planes = problem.c_out // problem.c_in, problem.n * problem.c_in
     for tile_rows in (TALL, 2, 1):
         if tile_rows > oh:
             continue
-        vector = tile_cycles(problem, tile_rows, lanes)
-        tile = CALLED + vector * (inner + EDGE * (vectors - inner))
         for blocks in (1, 2, 3, 4, 8):
             rows = -(-oh // blocks)
             if (oh % rows or rows) < tile_rows:
                 continue
-            plane = multiplier * -(-rows // tile_rows) * tile
+            plane = multiplier * plane_cycles(problem, rows, tile_rows)
             most = max(1, -(-planes * -(-oh // rows) // (TASKS * threads)))
             channels = min(problem.c_in, most, max(1, int(10 * TASK_COST / plane))) if rows == oh else 1
             tasks = problem.n * -(-problem.c_in // channels) * -(-oh // rows)

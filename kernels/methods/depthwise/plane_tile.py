@@ -1,10 +1,11 @@
-"""The depthwise tile that reads planes where they lie: some output rows of one channel, vector by vector, without packing.
+"""The depthwise tile that reads planes where they lie: output rows of one channel, some at a time, vector by vector, without packing.
 
     y[r][q] = activation((bias + sum over t < kh, j < kw of a[t][j] * x[first_row + r*sh + t][q*step - pad + j]) * scale + shift)
 
 Rows of a tile share the input rows that their windows have in common: of 3x3, four rows load six lines, not twelve. Lines outside the
 plane are a line of zeros; vectors that reach over a line's ends are loaded under masks, all others plainly, two at a time where columns
-are strided, of which shuffles make the even and the odd ones. Lanes run along rows, so short ones leave some idle.
+are strided, of which shuffles make the even and the odd ones. Lanes run along rows, so short ones leave some idle. One call does all rows
+of a task, since to call a tile takes as long as four rows of a vector; the last rows end with them, some maybe computed once more.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class PlaneRows(NamedTuple):
     kw: Fixed  # kernel columns
     sh: Fixed  # input rows from output row to output row
     step: Fixed  # input columns from output to output, 1 or 2
-    rows: Fixed  # output rows
+    rows: Fixed  # output rows at a time
     lanes: Fixed  # numbers in a vector
     itemsize: Fixed  # bytes of a number
     a: int  # address of kh*kw weights
@@ -39,6 +40,7 @@ class PlaneRows(NamedTuple):
     w: int  # input columns
     pad: int  # columns of zeros before the first
     y: int  # address of the first output row
+    outputs: int  # output rows, at least `rows`
     columns: int  # outputs of a row, whose rows lie one behind the other
     vectors: int  # of a row
     first: int  # vector that reaches over no end,
@@ -58,12 +60,12 @@ def loads(kw: int, step: int, lanes: int) -> list[int]:
 
 
 @emitter
-def _emit(w: VectorBuilder, p: PlaneRows) -> None:
-    """See the module."""
+def _emit(w: VectorBuilder, p: PlaneRows, first_row: ir.Value, y: ir.Value) -> None:
+    """Some rows, from an input row on, written from y on."""
     b, places = w.b, loads(p.kw, p.step, p.lanes)
     weights, lines = w.pointer(p.a), []
     for i in range((p.rows - 1) * p.sh + p.kh):
-        row = b.add(p.first_row, i64(i))
+        row = b.add(first_row, i64(i))
         inside = b.icmp_unsigned("<", row, p.h)  # below zero it is a large number
         line = b.add(p.x, b.mul(b.mul(row, p.w), i64(p.itemsize)))
         lines.append(w.pointer(b.select(inside, line, p.zeros)))
@@ -94,7 +96,7 @@ def _emit(w: VectorBuilder, p: PlaneRows) -> None:
         sums = [w.variable(each) for each in c]
         post_ops(w, [sums], p.scale, p.shift, p.activation, p.slope)  # of one channel
         for r, each in enumerate(sums):
-            to = w.pointer(p.y, b.add(b.mul(p.columns, i64(r)), q))
+            to = w.pointer(y, b.add(b.mul(p.columns, i64(r)), q))
             if edge:
                 w.store_first(w.get(each), to, w.first(b.sub(p.columns, q)))
             else:
@@ -108,7 +110,9 @@ def _emit(w: VectorBuilder, p: PlaneRows) -> None:
 
 @njit
 def _rows(p):
-    _emit(p, ())
+    for start in range(0, p.outputs, p.rows):
+        row = min(start, p.outputs - p.rows)
+        _emit(p, (p.first_row + row * p.sh, p.y + row * p.columns * p.itemsize))
 
 
 def plane_rows(kh: int, kw: int, sh: int, step: int, rows: int, lanes: int, itemsize: int) -> int:

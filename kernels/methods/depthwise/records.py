@@ -30,18 +30,63 @@ class ChannelBlocks(Convolution, OutputBlocks):
     summed_offset = address("of sums in a thread's scratch, before they are transposed")
 
 
-class PlaneBlocks(Convolution):
-    """A task of `driver_planes`: an image, some channels, some rows."""
+class Planes(Convolution):
+    """Tasks of some channels and some rows, whose planes are read where they lie."""
+
+    rows = integer("output rows of a task")
+    row_blocks = integer("tasks of a plane's rows")
+    tile = address("of the micro-kernel; takes a PlaneRows")
+    taps = integer("of a kernel")
+    zeros = address("of a line of zeros")
+    vectors_of_row = integer("of an output row")
+    first_inner = integer("vector that reaches over no end of a row")
+    inner = integer("how many such there are from it on")
+
+
+class PlaneBlocks(Planes):
+    """A task of `driver_planes`."""
 
     multiplier = integer("output channels of an input channel")
     channels = integer("input channels of a task")
     channel_blocks = integer("tasks of an image's channels")
-    rows = integer("output rows of a task")
-    row_blocks = integer("tasks of a plane's rows")
-    tile_rows = integer("output rows of a tile")
-    tile = address("of the micro-kernel; takes a PlaneRows")
-    taps = integer("of a kernel")
-    zeros = address("of a line of zeros")
-    vectors = integer("of an output row")
-    first_inner = integer("vector that reaches over no end of a row")
-    inner = integer("how many such there are from it on")
+
+
+class BottleneckBlocks(Planes):
+    """A task of `driver_bottleneck`, whose planes a pointwise layer makes, and another one reads."""
+
+    kh = integer("kernel rows")
+    parts = integer("tasks that divide the wide channels")
+    together = integer("tiles of wide channels that are added to the narrow ones at a time")
+    k = integer("input channels")
+    m_tiles = integer("tiles of wide channels")
+    m_edge = integer("channels of an edge tile; full tiles, which come first, have one more")
+    m_full_tiles = integer("full tiles")
+    tiles = address("of the compiled tiles, by [channels][vectors]; take a GemmTile")
+    tiles_each = integer("entries of a row of that table")
+    counts = address("of (tiles, vectors of an edge tile, full tiles) for each block of rows")
+    vectors = address("of each block's vectors, as a GemmTile reads them")
+    vectors_each = address("from one block's to the next")
+    offsets = address("of each input channel's place, in numbers")
+    plane = integer("numbers from wide plane to wide plane in a thread's scratch")
+    expand_activation = integer("of the wide planes, a code of ACTIVATIONS, applied in registers")
+    expand_slope = integer("bits of a float64")
+    expand_form = integer("one of FORMS, an activation that tiles do not know; 0: none")
+    expand_pass = address("of the micro-kernel that applies it; takes an ActivationPass")
+    narrow_tiles = integer("tiles of the last layer's channels; 0: there is no last layer")
+    narrow_edge = integer("channels of an edge tile")
+    narrow_full_tiles = integer("full tiles")
+    narrow = address("of the compiled tiles")
+    narrow_each = integer("entries of a row of that table")
+    narrow_counts = address("as `counts`")
+    narrow_vectors = address("as `vectors`")
+    narrow_vectors_each = address("from one block's to the next")
+    narrow_offsets = address("of the place of each channel of summed windows, in numbers")
+    summed_offset = address("of summed windows in a thread's scratch")
+    summed_plane = integer("numbers from channel to channel of them")
+    out_channels = integer("of y")
+    parts_offset = address("of the sums of all parts but the first, in the scratch of all threads")
+    part_bytes = address("from one part's to the next")
+    part_numbers = integer("of a part")
+    add = address("of the micro-kernel that adds them; takes a VectorPass")
+    add_form = integer("its form")
+    add_tasks = integer("tasks that this is divided into")

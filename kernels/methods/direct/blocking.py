@@ -83,7 +83,7 @@ def _of_variant(blockings: Blocking, name: str) -> Blocking:
     return picked(blockings, found)
 
 
-def _tiles(outs: int, spec: Machine, most: int, product: Product) -> Iterator[tuple[int, int]]:
+def tiles(outs: int, spec: Machine, most: int, product: Product) -> Iterator[tuple[int, int]]:
     """Tiles of m channels, at most so many, by n vectors that fit the registers."""
     if product.depth > 1:
         yield from ((tallest(outs, min(outs, 2 * MATRIX)), n) for n in (1, 2))
@@ -125,7 +125,22 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     cut = (column_blocks > 1) & (problem.n * problem.groups * row_blocks < threads)  # rows, by where one thread ends and another begins
     compute = compute + np.where(cut, SHARED * rows * outs / block.oc_splits, 0.0)
     pack = _together(ins) * ins * packing_cycles(packed, lanes, block.rows - rows)
+    pack = np.where(reads_in_place(problem, block, lanes), 0.0, pack)
     return tasks_each * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack)
+
+
+def _pointwise(problem: Conv, product: Product) -> bool:
+    """Whether there is one tap, at every position, so that packing by MEC would copy the input as it lies."""
+    return problem.taps == max(problem.stride) == product.depth == 1 and not any(map(any, problem.padding))
+
+
+def reads_in_place(problem: Conv, block: Any, lanes: int) -> Any:
+    """Whether tiles read the input where it lies, of one blocking or of many of one layout: blocks of whole rows of all channels of a
+    pointwise layer. No vector reaches over the end of a block's line, because the last one ends with it."""
+    oh, ow = pooled_size(problem)
+    whole = block.mec & (block.channels == problem.c_in // problem.groups) & (ow == problem.size[1])
+    last = oh - (-(-oh // block.rows) - 1) * block.rows
+    return whole & (last * ow >= lanes) & _pointwise(problem, block.product)
 
 
 def _together(channels: int) -> float:
@@ -151,13 +166,13 @@ def table(problem: Conv, threads: int, most: int = TALLEST, product: Product = N
     together = product.depth if ins > 1 else 1  # channels that are packed together
     ins //= together
     oh, ow = problem.conv_size
-    tiles, heights = list(_tiles(outs, spec, most, product)), row_counts(oh, threads)
+    shapes_of_tiles, heights = list(tiles(outs, spec, most, product)), row_counts(oh, threads)
     oc_splits, more_calls = np.array(sorted({1, min(threads, outs), min(2 * threads, outs)})), np.array((1, 2, 4))
     budget = spec.l2 // 2 // item
     found, ranks = [], []
     layouts = _layouts(problem, product)
     for mec in layouts:
-        shapes = [(i, m, n, rows, columns) for i, (m, n) in enumerate(tiles) for rows in heights
+        shapes = [(i, m, n, rows, columns) for i, (m, n) in enumerate(shapes_of_tiles) for rows in heights
                   for columns in ([ow] if mec else _column_counts(ow, lanes, n, threads))]  # fmt: skip
         rank, m, n, rows, columns = np.array(shapes, np.int64).T
         size: Any = extents(problem, mec, rows, columns, lanes).size * together
@@ -315,7 +330,8 @@ def best(problem: Conv, threads: int, variant: str = "", last: bool = False, pro
         if np.size(rows_of_variant.m) or others_of_variant:
             rows, others = rows_of_variant, others_of_variant
     doubt = 1.05 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
-    transposing = TRANSPOSED * math.prod(problem.conv_shape) / threads if last else 0.0
+    turned = math.prod(problem.conv_shape) + _pointwise(problem, product) * math.prod(problem.x_shape)  # else counted as packing
+    transposing = TRANSPOSED * turned / threads if last else 0.0
     lowest = [row(rows, int(np.argmin(rows.cycles + transposing)))] if np.size(rows.m) else []
     return min([*lowest, *others], key=lambda block: block.cycles * doubt if block.oc_lanes else block.cycles + transposing)
 

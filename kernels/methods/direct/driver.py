@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from kernels.cost.gemm import even, pooled_size, tallest
-from kernels.methods.direct.blocking import Blocking
+from kernels.methods.direct.blocking import Blocking, reads_in_place
 from kernels.methods.direct.pack_input import PackInput, line_numbers, pack
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import Blocks
@@ -83,14 +83,19 @@ def run_task(task, x, out, operands, geometry, block):
     y_row = g.rows * g.columns if g.pool else g.pending_pitch if g.last_out else g.oh * g.ow
     for channel in range(0, g.ins, g.channels):
         channels = min(g.channels, g.ins - channel)
-        pack_channels(
-            g,
-            block,
-            x,
-            InputBlock(
-                image=image, channel=group * g.ins + channel, channels=channels, row=row * g.sh, column=column * g.sw, positions=positions,
-            ),
-        )  # fmt: skip
+        packed = block
+        if g.in_place:
+            packed = x + (((image * g.groups + group) * g.ins * g.h + row) * g.w) * size
+        else:
+            pack_channels(
+                g,
+                block,
+                x,
+                InputBlock(
+                    image=image, channel=group * g.ins + channel, channels=channels, row=row * g.sh, column=column * g.sw,
+                    positions=positions,
+                ),
+            )  # fmt: skip
         summed, taps = channel * g.kernel_taps, channels * g.kernel_taps
         pending = 0
         stage = (FROM_BIAS + g.added if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)
@@ -111,7 +116,7 @@ def run_task(task, x, out, operands, geometry, block):
                     call(
                         read_index(g.tiles, m * g.tiles_each + n),
                         GemmTile(
-                            m=m, n=n, lanes=g.lanes, itemsize=size, k=taps, kc=g.kc, a=a, x=block, offsets=g.offsets, y=y,
+                            m=m, n=n, lanes=g.lanes, itemsize=size, k=taps, kc=g.kc, a=a, x=packed, offsets=g.offsets, y=y,
                             y_row=y_row, vectors=first, stage=stage, bias=bias, scale=scale, shift=shift, activation=g.activation,
                             slope=g.slope, times=times, a_step=g.a_row, y_step=0, vectors_step=n * FIELDS * 8,
                         ),
@@ -126,10 +131,13 @@ def run_task(task, x, out, operands, geometry, block):
 run_tasks = every_task(run_task)
 
 
-def vector_tables(block: Blocking, packed: Layout, size: Size, pitch: int | None, segment: int) -> tuple[Array, Array]:
+def vector_tables(
+    block: Blocking, packed: Layout, size: Size, pitch: int | None, segment: int, in_place: bool = False
+) -> tuple[Array, Array]:
     """(tiles, vectors) for blocks of full and last rows by full and last columns: into how many tiles their vectors of at most `segment`
     outputs are cut, as `even` says, and what the tile is told of each vector: its place in the packed block, its place in the output,
-    its outputs. `size`: (rows, columns) of outputs; pitch: from row to row of the output, None: as long as the block's."""
+    its outputs. `size`: (rows, columns) of outputs; pitch: from row to row of the output, None: as long as the block's. in_place: the
+    last vector of a block ends with it and sums some outputs of the one before once more."""
     of_rows, of_columns = (block.rows, size[0] % block.rows or block.rows), (block.columns, size[1] % block.columns)
     counts = np.zeros(4, np.int64)
     found: dict[tuple[int, int], Array] = {}
@@ -142,6 +150,8 @@ def vector_tables(block: Blocking, packed: Layout, size: Size, pitch: int | None
             table[:, :, 0] = r * (packed.positions_per_row * packed.pitch) + first
             table[:, :, 1] = r * (pitch or columns) + first
             table[:, :, 2] = np.minimum(segment, line - first)
+            if in_place and line % segment:
+                table[0, -1] = line - segment, line - segment, segment
         counts[i] = found[rows, columns].size // FIELDS
     vectors = np.zeros((4, counts.max(), FIELDS), np.int64)
     for to, count, key in zip(vectors, counts, tables):
@@ -198,8 +208,13 @@ def prepare_blocks(
     packed = layout(problem, block.mec, block.rows, block.columns, lanes, block.channels)
     oh, ow = pooled_size(problem)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
+    in_place = segment is None and not last and bool(reads_in_place(problem, block, lanes))
+    if added and in_place:  # an output that is summed twice must be read twice before it is written: by one tile
+        lines = {block.rows * ow, (oh % block.rows or block.rows) * ow}
+        in_place = all(line % lanes == 0 or even(-(-line // lanes), block.n)[1] > 1 for line in lines)
     tasks = problem.n * problem.groups * row_blocks * column_blocks * block.oc_splits
-    line_offset = whole((packed.size + 8 * lanes) * size)  # whole vectors are read past a line's end; a row walks several at a time
+    # whole vectors are read past a packed line's end; a row walks several at a time
+    line_offset = 0 if in_place else whole((packed.size + 8 * lanes) * size)
     row_offset = line_offset + line_bytes(packed, lanes, size)
     conv_offset = row_offset + pool_bytes(problem, 1, block.columns)
     pending_offset = conv_offset + pool_bytes(problem, block.m * block.rows, block.columns)
@@ -212,9 +227,10 @@ def prepare_blocks(
     depth = block.product.depth
     together = depth if problem.c_in > problem.groups else 1
     order = _tap_order(problem, packed, depth if together == 1 else 1)
-    channel_offsets = np.arange(block.channels).reshape(-1, 1, together) * packed.channel_stride
+    channel_stride = math.prod(problem.size) if in_place else packed.channel_stride
+    channel_offsets = np.arange(block.channels).reshape(-1, 1, together) * channel_stride
     offsets = np.append(channel_offsets + np.array(packed.taps)[order, None], np.zeros(AHEAD, np.int64))
-    n_tables, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool or last else ow, segment or lanes)
+    n_tables, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool or last else ow, segment or lanes, in_place)
     tiles = tile_table(problem.c_out // problem.groups, block.m, n_tables, lanes, size, tile_of)
     geometry = Blocks.packed(
         **common(problem, oh, ow), **packing(problem, packed, starts, line_offset), **pooling, **fields, rows=block.rows,
@@ -223,7 +239,7 @@ def prepare_blocks(
         m_full_tiles=m_full_tiles,
         tiles=tiles.ctypes.data, tiles_each=tiles.shape[1], n_tables=n_tables.ctypes.data, vectors=vectors.ctypes.data,
         vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, row_offset=row_offset, conv_offset=conv_offset,
-        a_row=problem.summands * size if unpacked else 0, added=ADDED * added, tasks=tasks, scratch_bytes=scratch_bytes,
+        a_row=problem.summands * size if unpacked else 0, added=ADDED * added, in_place=in_place, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
     packed_weights = None if unpacked else packer(
         problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads, adjoint=problem.taps * adjoint,

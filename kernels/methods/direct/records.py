@@ -50,6 +50,7 @@ class Blocks(Convolution, OutputBlocks, Packing, PoolAfter, ChannelsLast):
     row_offset = address("of a row for the pool in a thread's scratch")
     conv_offset = address("of sums that wait for the pool in a thread's scratch")
     a_row = address("from row to row of weights that are not packed, 0 of those that are")
+    in_place = integer("whether tiles read the input where it lies, packing nothing")
     added = integer("ADDED where sums are added to what the output holds, else 0")
 
 

@@ -11,7 +11,7 @@ from kernels.network.graph import Graph, Node, Value
 
 Order = tuple[int, ...]
 
-_CONTIGUOUS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+_CONTIGUOUS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Bottleneck")
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _KEEP = ("Chain", "Slice", "Pad", "Concat", "Split", "Copy")
 

@@ -8,6 +8,7 @@ from kernels.network.graph import Graph, Node
 from kernels.network.passes.accuracy import accurate_layers
 from kernels.network.passes.activations import named_activations
 from kernels.network.passes.affine import batch_norms, into_weights
+from kernels.network.passes.bottlenecks import Joins, join_bottlenecks
 from kernels.network.passes.chaining import chain_nodes
 from kernels.network.passes.decompose import decompose
 from kernels.network.passes.duplicates import merge_duplicates
@@ -31,9 +32,11 @@ from kernels.network.passes.transforms import written_transforms
 from kernels.network.passes.weights import hold_weights
 
 
-def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None, adds: Adds | None = None) -> frozenset[Node]:
+def optimise(
+    graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None, adds: Adds | None = None, joins: Joins | None = None
+) -> frozenset[Node]:
     """Rewrite a specialised graph in place; the layers that must be accurate output by output. `fuses`: see `pools.into_convolutions`;
-    adds: `residuals.into_layers`."""
+    adds: `residuals.into_layers`; joins: `bottlenecks.join_bottlenecks`."""
     drop_identities(graph)
     merge_duplicates(graph)
     written_transforms(graph)
@@ -59,6 +62,8 @@ def optimise(graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None, ad
     flatten_joins(graph)
     graph.drop_dead()
     into_layers(graph, adds)
+    if joins is not None:
+        join_bottlenecks(graph, joins)
     moves_last(graph)
     chain_nodes(graph)
     return accurate

@@ -1,0 +1,136 @@
+"""How a bottleneck is cut into tasks: a pointwise layer, the depthwise one behind it, and the pointwise one that follows, if there is one.
+
+A task makes some of the wide planes, sums their windows and adds them to the narrow ones, some channels at a time, so that wide planes stay
+in the second-level cache: see `driver_bottleneck`. Tasks divide images and rows; where rows are few, of which neighbours make the halo
+twice, they divide the wide channels, each with narrow sums of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from kernels.cost.calibration import threads_for
+from kernels.cost.gemm import NUMBERS, even, tap_cycles, tile_cycles
+from kernels.cost.memory import L2_BYTES, L3_BYTES, TASK_COST
+from kernels.methods.depthwise.blocking import cycles, layouts
+from kernels.methods.depthwise.plane_blocking import TALL, plane_cycles, refused
+from kernels.methods.direct.blocking import RESUMED, TALLEST, best, tiles
+from kernels.primitives.packed_layout import row_counts
+from kernels.problem.conv import Conv
+from kernels.runtime.machine import machine, remembered
+
+SHARE = 2  # a task's planes may take this part of the second-level cache
+DEPTHWISE = 0.55  # cycles of those that estimates of depthwise layers count, see `plane_blocking.tile_cycles`
+LAUNCH = 5000.0  # cycles to begin and end a region, and what its threads wait for each other
+AWAKE = 2000.0  # the same of the region that follows at once
+TOGETHER = 64  # wide channels that are added to the narrow planes at a time, which are read and written as often
+
+
+class Bottleneck(NamedTuple):
+    """The problems of its layers."""
+
+    expand: Conv
+    depthwise: Conv
+    project: Conv | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocking:
+    """rows: of depthwise outputs of a task; lines: numbers of a wide plane that each block of so many rows sees. tile_rows: of a depthwise
+    tile. expand, project: the largest tiles, channels by vectors. parts: tasks that divide the wide channels. together: tiles of wide
+    channels that are added to the narrow ones at a time. cycles: the estimate, of one thread of `threads`."""
+
+    rows: int
+    lines: tuple[int, ...]
+    tile_rows: int
+    expand: tuple[int, int]
+    project: tuple[int, int]
+    parts: int
+    together: int
+    threads: int
+    cycles: float
+
+
+def fits(layers: Bottleneck) -> bool:
+    """Whether the layers are one: plain pointwise ones around a depthwise one that planes can do, without anything that sums of parts of
+    the wide channels could not be added through."""
+    expand, depthwise, project = layers
+    pointwise = [each for each in (expand, project) if each is not None]
+    plain = all(each.taps == each.groups == max(each.stride) == 1 and not any(map(any, each.padding)) for each in pointwise)
+    followed = any(each.pool or each.scale for each in (*pointwise, depthwise))
+    one_each = depthwise.groups == depthwise.c_in == depthwise.c_out == expand.c_out
+    linear = project is None or (project.activation is None and project.c_in == depthwise.c_out)
+    return plain and one_each and linear and not followed and not refused(depthwise)
+
+
+def _tile(outs: int, k: int, vectors: int, added: float) -> tuple[tuple[int, int], float]:
+    """The tile for so many channels by vectors that takes the fewest cycles, and these; added: cycles for each vector of sums."""
+    found = []
+    for m, n in tiles(outs, machine(), TALLEST, NUMBERS):
+        down, across = even(outs, m)[0], even(vectors, n)[0]
+        high, wide = outs / down, vectors / across
+        cycles = down * across * (k * tap_cycles(high, wide) + tile_cycles(high, wide, NUMBERS) + added * high * wide)
+        found.append((cycles, (m, n)))
+    cycles, tile = min(found)
+    return tile, cycles
+
+
+def seen_rows(depthwise: Conv, first: int, rows: int) -> tuple[int, int]:
+    """(first, after the last) input row that so many output rows from `first` on see."""
+    top = first * depthwise.stride[0] - depthwise.padding[0][0]
+    return max(top, 0), min(top + (rows - 1) * depthwise.stride[0] + depthwise.kernel[0], depthwise.size[0])
+
+
+def _blockings(layers: Bottleneck, threads: int) -> Iterator[Blocking]:
+    expand, depthwise, project = layers
+    spec, (oh, ow), wide = machine(), depthwise.conv_size, expand.c_out
+    lanes, size = spec.lanes(depthwise.itemsize), depthwise.itemsize
+    narrow = project.c_out if project else 0
+    weights = wide * (expand.c_in + depthwise.taps + narrow) * size
+    for parts in sorted({1, min(threads, wide)}):
+        channels = -(-wide // parts)
+        for rows in row_counts(oh, threads):
+            blocks = -(-oh // rows)
+            spans = [seen_rows(depthwise, first, min(rows, oh - first)) for first in range(0, oh, rows)]
+            lines = tuple((end - top) * depthwise.size[1] for top, end in spans)
+            if min(lines) < lanes:
+                continue
+            expanding, expand_cycles = _tile(channels, expand.c_in, -(-max(lines) // lanes), 0.0)
+            together = max(1, TOGETHER // expanding[0]) if project else 1
+            chunk = min(channels, together * expanding[0])
+            if (expanding[0] * max(lines) + (chunk + narrow) * rows * ow) * size > spec.l2 // SHARE and rows > 1:
+                continue
+            tile_rows = next(count for count in (TALL, 2, 1) if count <= (oh % rows or rows))
+            task = expand_cycles * sum(lines) / blocks / max(lines) + TASK_COST + weights / parts / L3_BYTES[spec.mesh]
+            task += channels * DEPTHWISE * plane_cycles(depthwise, oh / blocks, tile_rows)
+            projecting = 1, 1
+            if project:
+                projecting, project_cycles = _tile(narrow, chunk, -(-rows * ow // lanes), RESUMED)
+                task += project_cycles * -(-channels // chunk) * oh / blocks / rows
+            spent = -(-depthwise.n * parts * blocks // threads) * task + LAUNCH
+            if parts > 1 and project:
+                spent += AWAKE + 3 * parts * math.prod(project.conv_shape) * size / threads / L2_BYTES
+            yield Blocking(
+                rows=rows, lines=lines, tile_rows=tile_rows, expand=expanding, project=projecting, parts=parts, together=together,
+                threads=threads, cycles=spent,
+            )  # fmt: skip
+
+
+@remembered
+def best_bottleneck(layers: Bottleneck, threads: int) -> Blocking | None:
+    """The blocking with the lowest estimate; None where the layers do not fit each other, or where they are estimated faster one by one, as
+    those of small maps are with channels in lanes."""
+    if not fits(layers):
+        return None
+    pointwise = [each for each in (layers.expand, layers.project) if each is not None]
+    threads = threads_for(sum(best(each, 1).cycles for each in pointwise) + cycles(layers.depthwise), threads)
+    apart = sum(best(each, threads).cycles + LAUNCH for each in pointwise)
+    apart += DEPTHWISE * min(layouts(layers.depthwise, threads).values()) / threads
+    between = math.prod(layers.depthwise.x_shape) + (math.prod(layers.depthwise.conv_shape) if layers.project else 0)
+    moved = 2 * between + sum(math.prod(each.weight_shape) for each in layers if each is not None)  # written by one, read by another
+    apart += moved * layers.expand.itemsize / threads / L3_BYTES[machine().mesh]
+    found = min(_blockings(layers, threads), key=lambda block: block.cycles, default=None)
+    return found if found and found.cycles < apart + LAUNCH else None

@@ -1,0 +1,261 @@
+"""Driver of bottlenecks: a thread makes some wide planes, sums their windows, and adds these to the narrow ones while all are in its cache.
+
+    x ─ expand ─► m wide planes ─ depthwise ─► as many, of some tiles together ─ project ─► narrow sums        (of the wide channels' parts
+        tile       in scratch       tile          in scratch                      tile        y, or a part's     are added in the end)
+
+A network's widest maps lie between these layers. One layer after the other, they are written to the last-level cache or to another
+thread's second-level cache and come back from there, which takes as long as the arithmetic; here they stay with the thread that makes them.
+Without the last layer windows are summed straight to y. The layers are those of M. Sandler et al., "MobileNetV2: inverted residuals and
+linear bottlenecks", CVPR 2018, arXiv 1801.04381.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kernels.cost.gemm import even
+from kernels.methods.depthwise.bottleneck_blocking import Blocking, Bottleneck
+from kernels.methods.depthwise.driver_planes import Plane, planes, sum_plane
+from kernels.methods.depthwise.records import BottleneckBlocks
+from kernels.methods.direct.pack_weights import packer
+from kernels.primitives.activations import codes, lines
+from kernels.primitives.driver import share, task_at, tile_table
+from kernels.primitives.gemm_tile import ADDED, AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile
+from kernels.primitives.post_ops import apply_activation
+from kernels.primitives.prepared import Run
+from kernels.primitives.vector_pass import VectorPass, line
+from kernels.problem.operands import Array, Operands
+from kernels.runtime.byte_copy import copy_bytes
+from kernels.runtime.ir import call, read_index
+from kernels.runtime.jit import njit
+from kernels.runtime.machine import machine
+from kernels.runtime.pointers import pointed
+from kernels.runtime.regions import region
+from kernels.runtime.scratch import HEADER, Scratch, handle, whole
+
+
+class Activation(NamedTuple):
+    """One that tiles do not know, as `apply_activation` reads it."""
+
+    activation_pass: int
+    form: int
+    lanes: int
+    itemsize: int
+    slope: int
+
+
+class Product(NamedTuple):
+    """One tile of channels of a pointwise layer, at all positions of a block."""
+
+    tiles: int  # address of the compiled tiles of as many channels, by vectors
+    counts: int  # address of (tiles, vectors of an edge tile, full tiles)
+    vectors: int  # address of the vectors
+    m: int
+    k: int
+    a: int
+    x: int
+    offsets: int
+    y: int
+    y_row: int
+    stage: int
+    bias: int
+    activation: int
+    slope: int
+
+
+@njit
+def multiply(g, p):
+    """A Product."""
+    vectors = p.vectors
+    n_tiles, n_edge, n_full = read_index(p.counts, 0), read_index(p.counts, 1), read_index(p.counts, 2)
+    for n, times in ((n_edge + 1, n_full), (n_edge, n_tiles - n_full)):
+        if times:
+            call(
+                read_index(p.tiles, n),
+                GemmTile(
+                    m=p.m, n=n, lanes=g.lanes, itemsize=g.itemsize, k=p.k, kc=p.k, a=p.a, x=p.x, offsets=p.offsets, y=p.y, y_row=p.y_row,
+                    vectors=vectors, stage=p.stage, bias=p.bias, scale=0, shift=0, activation=p.activation, slope=p.slope, times=times,
+                    a_step=0, y_step=0, vectors_step=n * FIELDS * 8,
+                ),
+            )  # fmt: skip
+            vectors += times * n * FIELDS * 8
+
+
+@region
+def _tasks(task, thread, x, y, r, scratch, geometry, operands):
+    """One task: an image, a part of the wide channels, some rows. x, y, r (what is added, or 0) and scratch are handles, operands that of
+    the handles of weights and biases of the three layers."""
+    g = geometry[0]
+    size = g.itemsize
+    given = pointed(operands)
+    expand, expand_bias = pointed(read_index(given, 0)), pointed(read_index(given, 1))
+    windows, window_bias = pointed(read_index(given, 2)), pointed(read_index(given, 3))
+    project, project_bias = pointed(read_index(given, 4)), pointed(read_index(given, 5))
+    mine = task_at(task, g.tasks, 1, g.parts, g.row_blocks, 1)
+    part, row = mine.group, mine.row_block * g.rows
+    rows, first_row = min(g.rows, g.oh - row), row * g.sh - g.pad_h
+    top, end = max(first_row, 0), min(first_row + (rows - 1) * g.sh + g.kh, g.h)
+    wide = pointed(scratch) + thread * g.scratch_bytes
+    summed = wide + g.summed_offset
+    source = pointed(x) + (mine.image * g.k * g.h + top) * g.w * size
+    to = pointed(y)
+    if part and project:
+        to = pointed(scratch) + g.parts_offset + (part - 1) * g.part_bytes
+    plane, place = g.oh * g.ow, (mine.image * g.out_channels * g.oh + row) * g.ow * size
+    to += place
+    first_tile, last_tile = share(g.m_tiles, g.parts, part)
+    stage = FROM_BIAS
+    if r and not part:
+        stage |= ADDED
+        for j in range(g.out_channels):
+            at = j * plane * size
+            copy_bytes(to + at, pointed(r) + place + at, rows * g.ow * size)
+    for first in range(first_tile, last_tile, g.together):
+        channel = first * g.m_edge + min(first, g.m_full_tiles)
+        done = 0
+        for t in range(first, min(first + g.together, last_tile)):
+            j, m = channel + done, g.m_edge + (t < g.m_full_tiles)
+            bias = expand_bias + j * size if expand_bias else 0
+            multiply(
+                g,
+                Product(
+                    tiles=g.tiles + m * g.tiles_each * 8, counts=g.counts + 24 * mine.row_block,
+                    vectors=g.vectors + mine.row_block * g.vectors_each, m=m, k=g.k, a=expand + j * g.k * size, x=source,
+                    offsets=g.offsets, y=wide, y_row=g.plane, stage=FROM_BIAS | LAST, bias=bias, activation=g.expand_activation,
+                    slope=g.expand_slope,
+                ),
+            )  # fmt: skip
+            if g.expand_form:
+                between = Activation(
+                    activation_pass=g.expand_pass, form=g.expand_form, lanes=g.lanes, itemsize=size, slope=g.expand_slope
+                )
+                apply_activation(between, m, wide, g.plane, g.w, end - top, g.w)
+            made, pitch = (summed + done * g.summed_plane * size, g.summed_plane) if project else (to + j * plane * size, plane)
+            for i in range(m):
+                bias = window_bias + (j + i) * size if window_bias else 0
+                sum_plane(
+                    g,
+                    Plane(
+                        x=wide + i * g.plane * size, h=end - top, first_row=first_row - top, rows=rows, a=windows + (j + i) * g.taps * size,
+                        y=made + i * pitch * size, bias=bias, scale=0, shift=0,
+                    ),
+                )  # fmt: skip
+            if g.form:
+                apply_activation(g, m, made, pitch, g.ow, rows, g.ow)
+            done += m
+        for t in range(g.narrow_tiles):
+            j, m = t * g.narrow_edge + min(t, g.narrow_full_tiles), g.narrow_edge + (t < g.narrow_full_tiles)
+            bias = project_bias + j * size if project_bias and not part else 0
+            multiply(
+                g,
+                Product(
+                    tiles=g.narrow + m * g.narrow_each * 8, counts=g.narrow_counts + 24 * mine.row_block,
+                    vectors=g.narrow_vectors + mine.row_block * g.narrow_vectors_each, m=m, k=done,
+                    a=project + (j * g.c_in + channel * m) * size, x=summed, offsets=g.narrow_offsets, y=to + j * plane * size,
+                    y_row=plane, stage=stage if first == first_tile else 0, bias=bias, activation=0, slope=0,
+                ),
+            )  # fmt: skip
+
+
+@region
+def _add_parts(task, thread, y, scratch, geometry):
+    """Some numbers of y, to which those of all parts but the first are added."""
+    g = geometry[0]
+    first, last = share(g.part_bytes // 64, g.add_tasks, task)
+    at = pointed(y) + first * 64
+    numbers = min(last * 64, g.part_numbers * g.itemsize) // g.itemsize - first * 64 // g.itemsize
+    for part in range(1, g.parts):
+        other = pointed(scratch) + g.parts_offset + (part - 1) * g.part_bytes + first * 64
+        call(
+            g.add,
+            VectorPass(form=g.add_form, lanes=g.lanes, itemsize=g.itemsize, y=at, a=at, b=other, c=at, numbers=numbers, p=0, q=0),
+        )
+
+
+def _vectors(lengths: list[int], n: int, lanes: int, whole_lines: bool) -> tuple[Array, Array]:
+    """For lines of these lengths (tiles, vectors of an edge tile, full tiles), and what a tile is told of each vector. whole_lines: the
+    last vector ends with the line, so that nothing is read behind it; else it is incomplete."""
+    found = []
+    for length in lengths:
+        first = np.arange(0, length, lanes)
+        if whole_lines:
+            first = np.minimum(first, length - lanes)
+        found.append(np.stack([first, first, np.minimum(length - first, lanes)], 1))
+    vectors = np.zeros((len(found), max(map(len, found)), FIELDS), np.int64)
+    for to, each in zip(vectors, found):
+        to[: len(each)] = each
+    return np.array([even(len(each), n) for each in found]), vectors
+
+
+class PreparedBottleneck(NamedTuple):
+    """`run(x, y)`, or `run(x, y, r)` where r, of y's shape, is added; scratch bytes of a call; what was decided."""
+
+    run: Run
+    workspace_bytes: int
+    note: str
+
+
+def prepare_bottleneck(layers: Bottleneck, block: Blocking, operands: tuple[Operands, ...]) -> PreparedBottleneck:
+    """Compile the tiles for a blocking and pack the operands of its layers."""
+    expand, depthwise, project = layers
+    lanes, size, (oh, ow), (h, w) = machine().lanes(depthwise.itemsize), depthwise.itemsize, depthwise.conv_size, depthwise.size
+    counts, vectors = _vectors(list(block.lines), block.expand[1], lanes, True)
+    row_blocks = len(block.lines)
+    narrow_counts, narrow_vectors = _vectors(
+        [min(block.rows, oh - row) * ow for row in range(0, oh, block.rows)], block.project[1], lanes, False
+    )  # fmt: skip
+    m_tiles, m_edge, m_full_tiles = even(expand.c_out, block.expand[0])
+    narrow_tiles, narrow_edge, narrow_full_tiles = even(project.c_out, block.project[0]) if project else (0, 0, 0)
+    expand_tiles = tile_table(expand.c_out, block.expand[0], counts, lanes, size, tile)
+    project_tiles = tile_table(project.c_out, block.project[0], narrow_counts, lanes, size, tile) if project else expand_tiles
+    plane, summed_plane = ((-(-numbers // lanes) | 1) * lanes for numbers in (max(block.lines), block.rows * ow))  # odd numbers of vectors
+    summed_offset = whole(block.expand[0] * plane * size)
+    chunk = block.together * block.expand[0]
+    scratch_bytes = summed_offset + (whole((chunk * summed_plane + block.project[1] * lanes) * size) if project else 0)
+    tasks = depthwise.n * block.parts * row_blocks
+    used = min(block.threads, tasks)
+    numbers = depthwise.n * project.c_out * oh * ow if project else 0
+    parts_offset, part_bytes = used * scratch_bytes, whole(numbers * size)
+    scratch = Scratch(parts_offset + (block.parts - 1) * part_bytes)
+    offsets = np.append(np.arange(expand.c_in) * (h * w), np.zeros(AHEAD)).astype(np.int64)
+    narrow_offsets = np.append(np.arange(chunk) * summed_plane, np.zeros(AHEAD)).astype(np.int64)
+    form, activation, slope = codes(expand.activation)
+    add, add_form = line("add", lanes, size)
+    fields, keep_alive = planes(depthwise, block.tile_rows, oh, ow)
+    geometry = BottleneckBlocks.packed(
+        **fields, rows=block.rows, row_blocks=row_blocks, kh=depthwise.kernel[0], k=expand.c_in, parts=block.parts, together=block.together,
+        m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles, tiles=expand_tiles.ctypes.data, tiles_each=expand_tiles.shape[1],
+        counts=counts.ctypes.data, vectors=vectors.ctypes.data, vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, plane=plane,
+        expand_activation=activation, expand_slope=slope, expand_form=form, expand_pass=lines(form, lanes, size) if form else 0,
+        narrow_tiles=narrow_tiles, narrow_edge=narrow_edge, narrow_full_tiles=narrow_full_tiles, narrow=project_tiles.ctypes.data,
+        narrow_each=project_tiles.shape[1], narrow_counts=narrow_counts.ctypes.data, narrow_vectors=narrow_vectors.ctypes.data,
+        narrow_vectors_each=narrow_vectors[0].nbytes, narrow_offsets=narrow_offsets.ctypes.data, summed_offset=summed_offset,
+        summed_plane=summed_plane, out_channels=project.c_out if project else depthwise.c_out,
+        parts_offset=parts_offset, part_bytes=part_bytes, part_numbers=numbers, add=add, add_form=add_form, add_tasks=block.threads,
+        tasks=tasks, scratch_bytes=scratch_bytes,
+    )  # fmt: skip
+    first, between, *last = operands
+    assert between.weight is not None
+    packed = [packer(expand.c_out, expand.c_in, 1, block.expand[0], expand.dtype, block.threads)(first.weight), first.bias]
+    packed += [between.weight.copy(), between.bias]
+    if project:
+        packed += [packer(project.c_out, project.c_in, 1, block.project[0], project.dtype, block.threads)(last[0].weight), last[0].bias]
+    handles = np.array([handle(array) for array in packed] + [0] * (6 - len(packed)), np.int64)
+    addresses = handle(handles)
+    launch, add_up = _tasks.ready(0, 0, 0, 0, geometry, 0), _add_parts.ready(0, 0, geometry)
+    several, threads = block.parts > 1 and project is not None, block.threads
+    kept = (
+        counts, vectors, narrow_counts, narrow_vectors, expand_tiles, project_tiles, offsets, narrow_offsets, packed, handles, keep_alive
+    )  # fmt: skip
+
+    def run(x: Array, y: Array, r: Array | None = None, keep_alive: object = kept) -> None:
+        buffer = scratch.take()
+        launch(used, tasks, id(x) + HEADER, id(y) + HEADER, handle(r), id(buffer) + HEADER, geometry, addresses)
+        if several:
+            add_up(threads, threads, id(y) + HEADER, id(buffer) + HEADER, geometry)
+        scratch.give(buffer)
+
+    note = f"bottleneck, tasks of {block.rows} rows" + f", {block.parts} parts of the channels" * (block.parts > 1)
+    return PreparedBottleneck(run, scratch.nbytes, note)

@@ -1,0 +1,63 @@
+"""A mobile network's blocks become steps that keep their wide planes in cache: `methods/depthwise/driver_bottleneck`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kernels.cost.roofline import seconds
+from kernels.methods.depthwise.bottleneck_blocking import Bottleneck, best_bottleneck
+from kernels.methods.depthwise.driver_bottleneck import prepare_bottleneck
+from kernels.network.graph import Node
+from kernels.network.lower_layers import channels_last_order
+from kernels.network.lowering import LOWERERS, Lowering, lowers
+from kernels.network.operators.windows import window_request
+from kernels.network.views import Array
+from kernels.problem.conv import Conv, ConvTranspose
+from kernels.problem.operands import Operands
+
+
+def _problems(layers: Sequence[Node]) -> tuple[Bottleneck | None, tuple[Operands, ...]]:
+    """What layers in a row compute, None where these are no convolutions over two axes, and their operands."""
+    problems, operands = [], []
+    for node in layers:
+        asked = window_request(node, node.attributes["weight"], node.attributes.get("bias"))
+        problem = asked.problem
+        if not isinstance(problem, Conv) or isinstance(problem, ConvTranspose) or len(problem.size) != 2 or not problem.n:
+            return None, ()
+        problems.append(dataclasses.replace(problem, activation=node.attributes.get("activation"), pool=node.attributes.get("pool")))
+        operands.append(asked.operands)
+    expand, depthwise, *project = problems
+    return Bottleneck(expand, depthwise, project[0] if project else None), tuple(operands)
+
+
+def joins(layers: Sequence[Node], threads: int) -> bool:
+    """Whether layers in a row are estimated faster as one step."""
+    problems, _ = _problems(layers)
+    return problems is not None and best_bottleneck(problems, threads) is not None
+
+
+@lowers("Bottleneck")
+def _bottleneck(lowering: Lowering, node: Node) -> None:
+    """One step; layers by themselves where channels lie last."""
+    layers, x = node.attributes["layers"], lowering.view(node.x)
+    rank = len(node.x.lengths)
+    if not x.contiguous() and x.contiguous(channels_last_order(rank)):
+        for each in layers:
+            LOWERERS[each.op](lowering, each)
+        return
+    problems, operands = _problems(layers)
+    assert problems is not None
+    block = best_bottleneck(problems, lowering.settings.threads)
+    assert block is not None
+    reads = [lowering.ordered(node, x), *(lowering.ordered(node, lowering.view(value)) for value in node.inputs[1:] if value)]
+    y = lowering.new(node.y, range(rank), anywhere=False)
+    prepared = prepare_bottleneck(problems, block, operands)
+
+    def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
+        x, *added, y = arrays
+        run = prepared.run
+        return lambda: run(x, y, *added)
+
+    lowering.step(node, reads, [y], bind, prepared.note, seconds(block.cycles * block.threads), own=prepared.workspace_bytes)

@@ -1,0 +1,51 @@
+"""A pointwise convolution, the depthwise one that alone reads it, and the pointwise one behind that are one node: a mobile network's block.
+
+Without the last, where sums of squeezed channels lie between, or where an activation follows it, the first two are one node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kernels.network.graph import Graph, Node, Value
+
+Joins = Callable[[tuple[Node, ...]], bool]
+
+
+def join_bottlenecks(graph: Graph, joins: Joins) -> int:
+    """How many such nodes there are now. joins: whether layers in a row are faster as one."""
+    readers: dict[Value, list[Node | None]] = {value: [None] for value in graph.outputs.values()}
+    for node in graph.nodes:
+        for value in node.inputs:
+            if value is not None:
+                readers.setdefault(value, []).append(node)
+
+    def behind(node: Node) -> Node | None:
+        """The convolution that alone reads what one writes, first of all."""
+        found = readers.get(node.y, [])
+        reader = found[0] if len(found) == 1 else None
+        return reader if reader is not None and _layer(reader) and reader.x is node.y else None
+
+    joined: dict[Node, Node] = {}  # by the last layer
+    inside: set[Node] = set()
+    for node in graph.nodes:
+        if node in inside or node in joined or not _layer(node) or len(node.inputs) > 1:
+            continue
+        depthwise = behind(node)
+        if depthwise is None or len(depthwise.inputs) > 1:
+            continue
+        project = behind(depthwise)
+        choices = [(node, depthwise, project)] if project else []
+        layers = next((each for each in [*choices, (node, depthwise)] if joins(each)), None)
+        if layers is not None:
+            last = layers[-1]
+            joined[last] = Node("Bottleneck", [node.x, *last.inputs[1:]], [last.y], {"layers": layers}, last.name)
+            inside.update(layers[:-1])
+    if joined:
+        graph.nodes = [joined.get(node, node) for node in graph.nodes if node not in inside]
+    return len(joined)
+
+
+def _layer(node: Node) -> bool:
+    """Whether a node is a convolution whose weights are known."""
+    return node.op == "Conv" and "weight" in node.attributes and len(node.outputs) == 1

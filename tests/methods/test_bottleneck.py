@@ -1,0 +1,119 @@
+"""Pointwise, depthwise and pointwise layers as one: every blocking, against float64, between guard zones."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import reference
+from memory import Guarded, given
+
+from kernels.methods import load
+from kernels.methods.depthwise import bottleneck_blocking as blocking
+from kernels.methods.depthwise.bottleneck_blocking import Bottleneck, best_bottleneck
+from kernels.methods.depthwise.driver_bottleneck import prepare_bottleneck
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.runtime.machine import machine, pretend
+
+load()
+NONE = ((0, 0), (0, 0))
+SAME = ((1, 1), (1, 1))
+EXPAND = Conv("conv2d", 2, 5, (9, 21), (1, 1), (1, 1), NONE, (1, 1), "float32", 37, 1, True, activation=("relu6", 0.0))
+DEPTHWISE = Conv("conv2d", 2, 37, (9, 21), (3, 3), (1, 1), SAME, (1, 1), "float32", 37, 37, True, activation=("relu", 0.0))
+PROJECT = dataclasses.replace(EXPAND, c_in=37, c_out=9, activation=None)
+CASES = {
+    "linear": (EXPAND, DEPTHWISE),
+    "strided, padded at one end": (EXPAND, dataclasses.replace(DEPTHWISE, stride=(2, 2), padding=((0, 1), (0, 1)))),
+    "activations that tiles do not know": (
+        dataclasses.replace(EXPAND, activation=("silu", 0.0)),
+        dataclasses.replace(DEPTHWISE, kernel=(5, 5), padding=((2, 2), (2, 2)), activation=("hardswish", 0.0)),
+    ),
+    "one image, whole vectors, no bias": (
+        dataclasses.replace(EXPAND, n=1, size=(8, 32), bias=False),
+        dataclasses.replace(DEPTHWISE, n=1, size=(8, 32), bias=False, activation=None),
+    ),
+    "float64, tall": (
+        dataclasses.replace(EXPAND, size=(40, 3), dtype="float64"),
+        dataclasses.replace(DEPTHWISE, size=(40, 3), kernel=(7, 1), padding=((0, 0), (0, 0)), dtype="float64"),
+    ),
+}
+
+
+def layers_of(name: str, *, project: bool) -> Bottleneck:
+    expand, depthwise = CASES[name]
+    shape = {"n": expand.n, "size": depthwise.conv_size, "dtype": expand.dtype, "bias": expand.bias}
+    return Bottleneck(expand, depthwise, dataclasses.replace(PROJECT, **shape) if project else None)
+
+
+def activated(y: np.ndarray, problem: Conv) -> np.ndarray:
+    name = problem.activation[0] if problem.activation else ""
+    functions = {
+        "relu": lambda y: np.maximum(y, 0), "relu6": lambda y: np.clip(y, 0, 6), "silu": lambda y: y / (1 + np.exp(-y)),
+        "hardswish": lambda y: y * np.clip(y + 3, 0, 6) / 6,
+    }  # fmt: skip
+    return functions[name](y) if name else y
+
+
+def blockings(layers: Bottleneck, threads: int) -> list[blocking.Blocking]:
+    found = list(blocking._blockings(layers, threads))
+    assert len(found) > 2
+    return found + [dataclasses.replace(found[-1], together=1)]
+
+
+def check(layers: Bottleneck, threads: int) -> None:
+    draw = np.random.default_rng(3)
+    present = [layer for layer in layers if layer is not None]
+    x = draw.standard_normal(layers.expand.x_shape).astype(layers.expand.dtype)
+    operands, wanted = [], x
+    for layer in present:
+        weight = draw.standard_normal(layer.weight_shape).astype(layer.dtype)
+        bias = draw.standard_normal(layer.c_out).astype(layer.dtype) if layer.bias else None
+        operands.append(Operands(weight, bias))
+        wanted = reference.conv(wanted, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        wanted = activated(wanted, layer)
+    residual = given(draw.standard_normal(wanted.shape).astype(x.dtype))
+    atol = 60 * np.finfo(x.dtype).eps * np.abs(wanted).max()
+    for block in blockings(layers, threads):
+        prepared = prepare_bottleneck(layers, block, tuple(operands))
+        for added in (None, residual.array) if layers.project else (None,):
+            held, out = given(x), Guarded(wanted.shape, x.dtype.name)
+            prepared.run(held.array, out.array, added)
+            np.testing.assert_allclose(out.array, wanted if added is None else wanted + added, rtol=0, atol=atol)
+            assert out.zones_untouched() and held.unchanged()
+    assert residual.unchanged()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("project", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_right(name: str, project: bool, threads: int, poisoned_scratch: None) -> None:
+    check(layers_of(name, project=project), threads)
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32])
+def test_shorter_vectors(vector_bytes: int, poisoned_scratch: None) -> None:
+    if vector_bytes >= machine().vector_bytes:
+        pytest.skip("this machine's vectors are no longer")
+    with pretend(vector_bytes=vector_bytes, registers=16):
+        check(layers_of("strided, padded at one end", project=True), 2)
+
+
+def test_wide_planes_are_one_step_and_tiny_ones_are_not() -> None:
+    size = {"n": 1, "size": (32, 250)}
+    layers = Bottleneck(*(dataclasses.replace(layer, **size) for layer in (EXPAND, DEPTHWISE, PROJECT)))
+    assert best_bottleneck(layers, 2)
+    assert not best_bottleneck(Bottleneck(*(dataclasses.replace(layer, n=1, size=(2, 3)) for layer in (EXPAND, DEPTHWISE, PROJECT))), 2)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"expand": {"kernel": (3, 3), "padding": SAME}}, {"expand": {"pool": ("max", (2, 2), (2, 2))}}, {"depthwise": {"c_out": 74}},
+     {"depthwise": {"dilation": (2, 2)}}, {"project": {"activation": ("relu", 0.0)}}, {"project": {"stride": (2, 2)}}],
+)  # fmt: skip
+def test_what_does_not_fit(changed: dict[str, dict[str, object]]) -> None:
+    layers = layers_of("linear", project=True)
+    assert blocking.fits(layers)
+    changes = {name: dataclasses.replace(getattr(layers, name), **fields) for name, fields in changed.items()}
+    assert not blocking.fits(layers._replace(**changes))
