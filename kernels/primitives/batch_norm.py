@@ -164,8 +164,9 @@ def _forward(channel, thread, x, y, weight, bias, stats, by, geometry, zero, eps
     write_number(kept, type(zero)(middle))
     write_number(kept + g.channels * size, type(zero)(inverse))
     write_number(kept + 2 * g.channels * size, type(zero)(variance))
-    write_number(own + size, type(zero)(inverse * float(read_number(pointed(weight) + channel * size, zero))))
-    write_number(own + 2 * size, read_number(pointed(bias) + channel * size, zero))
+    scale = inverse * float(read_number(pointed(weight) + channel * size, zero))
+    write_number(own + size, type(zero)(scale))
+    write_number(own + 2 * size, type(zero)(float(read_number(pointed(bias) + channel * size, zero)) - off * scale))
     for i in range(g.n):
         place = i * image + first
         call(

@@ -39,10 +39,9 @@ class Normalise(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
         y, stats = torch.empty_like(x), x.new_empty((3, x.shape[1]))
-        held, planes = (weight.contiguous(), bias.contiguous()), _planes(x)
-        batch_norm.normalise(
-            array_of(x, planes), *map(array_of, held), epsilon, threads(), array_of(y, planes), array_of(stats)
-        )  # fmt: skip
+        gamma, beta, planes = weight.contiguous(), bias.contiguous(), _planes(x)
+        arrays = array_of(x, planes), array_of(gamma), array_of(beta)
+        batch_norm.normalise(*arrays, epsilon, threads(), array_of(y, planes), array_of(stats))
         return y, stats
 
     @staticmethod
