@@ -64,7 +64,8 @@ def run_command(
             stop("--whole takes --onnx MODEL.onnx or --torch package.module:factory; --preset models, published ones; one of the three")
         from benchmarks.commands.whole import whole_command
 
-        whole_command(onnx, torch, inputs, threads, passes, out / ("modules" if torch else "models") if out == RUNS else out)
+        place = out / ("modules" if torch else "models") if out == RUNS else out
+        whole_command(onnx, torch, inputs, threads, passes, place, batch, training)
     options = replace(
         shared.options(preset, workload, contender, threads, batch, layers, onnx, inputs, audio, training),
         passes=passes, minutes=minutes, cold_cache=cold_cache, denormals=denormals, beside=beside, fresh=fresh, out=out,

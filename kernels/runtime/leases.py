@@ -34,16 +34,17 @@ class Leases:
         return np.asarray(_Lease(self._free, self._kept(nbytes), shape, dtype))
 
     def _kept(self, nbytes: int) -> Array:
-        """A buffer for so many bytes that is not much larger, a new one where none is free."""
+        """A buffer with room for the next power of two, a new one where none is free: its pages beyond `nbytes` stay untouched."""
+        room = 1 << (nbytes - 1).bit_length()
         for _ in range(len(self._free)):
             try:
                 buffer = self._free.popleft()
             except IndexError:  # other threads took the rest
                 break
-            if nbytes <= len(buffer) <= 2 * nbytes:
+            if len(buffer) == room:
                 return buffer
             self._free.append(buffer)
-        return aligned(nbytes)
+        return aligned(room)
 
 
 class _Lease:

@@ -1,6 +1,6 @@
 """Scratch memory that plans keep between calls: no page is faulted in twice, and each concurrent call has its own.
 
-Plans of about the same need use the same buffers by turns: a network that trains has three plans a layer, of which one runs at a time.
+Plans use the same buffers by turns: a network that trains has three plans a layer, of which one runs at a time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import deque
 import numpy as np
 
 ALIGNMENT = 64  # a cache line and an AVX-512 vector
+LONG = 1 << 20  # bytes of a buffer that any plan may use: to look for the shortest takes 2 us
 
 
 def whole(nbytes: int) -> int:
@@ -41,8 +42,9 @@ def handle(array: np.ndarray | None) -> int:
 class Scratch:
     """A few buffers of `nbytes`. What a call that failed does not give back is dropped: no try and no with, which cost 1 us.
 
-    Buffers have room for a power of two, pages beyond `nbytes` stay untouched, and all plans that need the same power share them. They go
-    with the last of these plans.
+    Short buffers have room for a power of two, and all plans that need the same power share them. Long ones are shared by all plans that
+    need any (`Long`), so that a training step, whose layers need 40 MB each in turns, goes through the caches with one. They go with the
+    last of these plans.
     """
 
     KEPT = 4  # buffers kept for later calls; more concurrent callers than this allocate and drop
@@ -50,10 +52,17 @@ class Scratch:
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
         self._room = (1 << max(nbytes - 1, 1).bit_length()) + ALIGNMENT
-        self._free: deque[np.ndarray] = _shared.setdefault(self._room, deque(maxlen=self.KEPT))
+        self._free: deque[np.ndarray]
+        if nbytes < LONG:
+            self._free = _shared.setdefault(self._room, deque(maxlen=self.KEPT))
+        else:
+            self._long = _long.setdefault(0, Long())
+            self._long.plans.add(self)
 
     def take(self) -> np.ndarray:
         """A buffer of uninitialised bytes that no other call holds."""
+        if self.nbytes >= LONG:
+            return _begun(self._long.take(self.nbytes + ALIGNMENT), self.nbytes)
         try:
             buffer = self._free.pop()
         except IndexError:
@@ -66,7 +75,42 @@ class Scratch:
 
     def give(self, buffer: np.ndarray) -> None:
         """Keep a buffer for later calls."""
-        self._free.append(buffer)
+        if self.nbytes >= LONG:
+            raw = buffer.base
+            assert isinstance(raw, np.ndarray)
+            self._long.give(raw)
+        else:
+            self._free.append(buffer)
 
 
-_shared: weakref.WeakValueDictionary[int, deque[np.ndarray]] = weakref.WeakValueDictionary()  # free buffers, by their room
+class Long:
+    """Free buffers of any length. A call takes the shortest that will do; where none does, a new one takes the place of the longest, so
+    that there come to be as many as are needed at once. Several threads may take and give: single operations on a dict are whole."""
+
+    def __init__(self) -> None:
+        self.free: dict[int, np.ndarray] = {}
+        self.plans: weakref.WeakSet[Scratch] = weakref.WeakSet()
+
+    def take(self, nbytes: int) -> np.ndarray:
+        """A buffer of at least so many bytes."""
+        while True:
+            lengths = sorted((len(buffer), key) for key, buffer in self.free.copy().items())
+            key = next((key for length, key in lengths if length >= nbytes), None)
+            if key is None:
+                break
+            found = self.free.pop(key, None)
+            if found is not None:  # else another thread had it sooner
+                return found
+        if lengths:
+            self.free.pop(lengths[-1][1], None)
+        return np.empty(nbytes, np.uint8)
+
+    def give(self, buffer: np.ndarray) -> None:
+        """Keep a buffer, unless the plans that needed so long a one are gone, or enough are kept."""
+        needed = max((plan.nbytes for plan in self.plans.copy()), default=0) + ALIGNMENT
+        if len(buffer) <= needed and len(self.free) < Scratch.KEPT:
+            self.free[id(buffer)] = buffer
+
+
+_shared: weakref.WeakValueDictionary[int, deque[np.ndarray]] = weakref.WeakValueDictionary()  # free short buffers, by their room
+_long: weakref.WeakValueDictionary[int, Long] = weakref.WeakValueDictionary()  # the one of this process, while a plan needs it

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from kernels.torch.batch_norm import normalised, trainable
 from kernels.torch.calls import keep, noted
 from kernels.torch.eligibility import differentiated, undisturbed
 from kernels.torch.functional import convolve, convolve_transposed, pool, pool_adaptively
@@ -199,7 +200,8 @@ class AdaptiveMaxPool3d(_AdaptivePool, nn.AdaptiveMaxPool3d):
 
 
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):
-    """A batch norm at inference is a convolution of one tap a channel; in training, and where somebody wants gradients, PyTorch's own."""
+    """A batch norm at inference is a convolution of one tap a channel, in training `batch_norm`'s; where somebody wants gradients of one
+    that does not train, PyTorch's own."""
 
     _axes = 0
 
@@ -213,17 +215,33 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
         note = noted(self)
         if note is None or input.dim() != self._axes + 2:
             return super().forward(input)
-        if self.training or self.running_mean is None or self.running_var is None:
-            note.reason = "it normalises by the batch, as in training; call .eval()"
+        batch = self.training or self.running_mean is None or self.running_var is None
+        if batch:
+            note.reason = trainable(input, self.weight, self.bias)
         elif differentiated(input, self.weight, self.bias) or not undisturbed(input, self.running_mean, self.weight):
             note.reason = "gradients may be asked for; call it under torch.no_grad()"
         if note.reason:
             y = super().forward(input)
+        elif batch:
+            y, note.method = self._trained(input), "by the batch"
         else:
             scale, shift = self._folded(self.running_mean, self.running_var)  # type: ignore[arg-type]
             ones = (1,) * self._axes
             y = convolve(f"conv{self._axes}d", input, scale, shift, ones, (0,) * self._axes, ones, self.num_features, note)
         keep(self, input, note)
+        return y
+
+    def _trained(self, input: Tensor) -> Tensor:
+        """The batch normalised by itself; what is kept for inference moves on as PyTorch's does."""
+        y, mean, variance = normalised(input, self.weight, self.bias, self.eps)
+        if self.training and self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                assert self.num_batches_tracked is not None
+                self.num_batches_tracked.add_(1)
+                share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+                count = input.numel() // input.shape[1]
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+                self.running_var.lerp_((variance * (count / (count - 1))).to(self.running_var.dtype), share)
         return y
 
     def _folded(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

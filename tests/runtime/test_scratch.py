@@ -6,7 +6,7 @@ import gc
 
 import numpy as np
 
-from kernels.runtime.scratch import ALIGNMENT, Scratch, _shared
+from kernels.runtime.scratch import ALIGNMENT, LONG, Long, Scratch, _shared
 
 
 def address(buffer: np.ndarray) -> int:
@@ -14,7 +14,7 @@ def address(buffer: np.ndarray) -> int:
 
 
 def test_plans_of_about_the_same_need_use_one_buffer_by_turns() -> None:
-    first, second, larger = Scratch(700_000), Scratch(900_001), Scratch(2_000_000)
+    first, second, smaller = Scratch(700_000), Scratch(900_001), Scratch(500_000)
     buffer = first.take()
     place = address(buffer)
     assert len(buffer) == 700_000 and place % ALIGNMENT == 0
@@ -24,7 +24,7 @@ def test_plans_of_about_the_same_need_use_one_buffer_by_turns() -> None:
     assert address(buffer) == place and len(buffer) == 900_001
     buffer.fill(2)
     second.give(buffer)
-    assert address(larger.take()) != place
+    assert address(smaller.take()) != place
     again = first.take()
     assert address(again) == place and len(again) == 700_000 and (again == 2).all()
 
@@ -40,8 +40,27 @@ def test_calls_at_once_have_buffers_of_their_own() -> None:
     assert len(plans[0]._free) == Scratch.KEPT
 
 
+def test_long_buffers_serve_all_who_need_less() -> None:
+    small, large = Scratch(LONG), Scratch(5 * LONG)
+    buffer = small.take()
+    place = address(buffer)
+    assert len(buffer) == LONG and place % ALIGNMENT == 0
+    small.give(buffer)
+    buffer = large.take()
+    assert len(buffer) == 5 * LONG
+    place = address(buffer)
+    large.give(buffer)
+    held = small.take()
+    assert address(held) == place and len(held) == LONG, "the shorter one made room for it"
+    other = large.take()
+    assert address(other) != place, "which another call holds"
+    small.give(held)
+    large.give(other)
+    assert len(small._long.free) == 2
+
+
 def test_buffers_go_with_the_last_plan() -> None:
-    some, other = Scratch(3 << 20), Scratch(4 << 20)
+    some, other = Scratch(300_000), Scratch(400_000)
     some.give(some.take())
     room = some._room
     assert room == other._room
@@ -51,6 +70,16 @@ def test_buffers_go_with_the_last_plan() -> None:
     del other
     gc.collect()
     assert room not in _shared
+
+
+def test_longer_buffers_than_anybody_needs_are_not_kept() -> None:
+    pool, plan = Long(), Scratch(2 * LONG)
+    pool.plans.add(plan)
+    pool.give(pool.take(9 * LONG))  # of a plan that is gone
+    assert not pool.free
+    own = pool.take(2 * LONG + ALIGNMENT)
+    pool.give(own)
+    assert pool.take(LONG) is own
 
 
 def test_none_and_one_byte() -> None:

@@ -59,7 +59,8 @@ def test_the_command_keeps_a_page(model: Path, tmp_path: Path) -> None:
     assert "Conv" in (tmp_path / "o" / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("arguments", [["--whole"], ["--whole", "--preset", "models"], ["--preset", "models", "--onnx", "m.onnx"]], ids=str)
+@pytest.mark.parametrize("arguments", [["--whole"], ["--whole", "--preset", "models"], ["--preset", "models", "--onnx", "m.onnx"],
+                                       ["--whole", "--onnx", "m.onnx", "--pass", "step"]], ids=str)  # fmt: skip
 def test_what_does_not_go_together_is_said(arguments: list[str]) -> None:
     done = CliRunner().invoke(app, ["run", *arguments])
     assert done.exit_code == 2
@@ -145,6 +146,16 @@ def test_modules_are_timed_against_pytorch(factories: None, tmp_path: Path) -> N
     assert any("Conv" in part for part, _ in found.timelines["spectroconv"]) and found.timelines["pytorch"]
     page = (tmp_path / "o" / "README.md").read_text(encoding="utf-8")
     assert "largest against pytorch" in page and "first answer" not in page
+
+
+def test_steps_of_modules_are_timed_against_pytorch(factories: None, tmp_path: Path) -> None:
+    arguments = ["run", "--whole", "--pass", "step", "--torch", "users_networks:fed", "--threads", "1", "--passes", "2"]
+    done = CliRunner().invoke(app, [*arguments, "--batch", "3", "--out", str(tmp_path / "o")])
+    assert done.exit_code == 0, done.output
+    (found,), _ = comparison.read(tmp_path / "o" / "models.json")
+    assert found.input == "3x1x200" and set(found.seconds) == {"spectroconv", "pytorch"}
+    assert found.error is not None and 0 <= found.error < 1e-5
+    assert any("conv1d" in part for part, _ in found.timelines["spectroconv"])
 
 
 def test_a_module_alone_wants_its_inputs(factories: None, tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ def prepare_added(problem: Conv, threads: int) -> Prepared | None:
     return prepare_blocks(problem, threads, block, tile, added=True)
 
 
-def prepare_adjoint(problem: Conv, threads: int) -> Prepared:
-    """The same for weights of the layer that this is the adjoint of."""
+def prepare_adjoint(problem: Conv, threads: int, once: bool = False) -> Prepared:
+    """The same for weights of the layer that this is the adjoint of; they are packed alike if they serve one call."""
     return prepare(problem, threads, adjoint=True)
 
 

@@ -82,8 +82,8 @@ def error_bound(problem: Conv, variant: str = "") -> float:
     return float(np.finfo(problem.dtype).eps) * (2 * math.log2(length) + 2 * products**0.5)
 
 
-def prepare_adjoint(problem: Conv, threads: int) -> Prepared | None:
-    """The same for weights of the layer that this is the adjoint of, by the codelets' route."""
+def prepare_adjoint(problem: Conv, threads: int, once: bool = False) -> Prepared | None:
+    """The same for weights of the layer that this is the adjoint of, by the codelets' route; alike if they serve one call."""
     threads, block = best_shared(problem, threads) if by_lines(problem) else (1, None)
     if block is None or (block.partitions and problem.groups > 1):
         return None

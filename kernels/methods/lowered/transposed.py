@@ -175,9 +175,9 @@ class Ready:
         return self.prepared.pack(operands if self.adjoint else _operands(problem, self.sub, operands, threads))
 
 
-def _ready(problem: ConvTranspose, sub: SubProblem, engine: str, threads: int) -> Ready:
+def _ready(problem: ConvTranspose, sub: SubProblem, engine: str, threads: int, once: bool) -> Ready:
     method = registry.get(sub.conv, engine)
-    prepared = method.prepare_adjoint(sub.conv, threads) if method.prepare_adjoint and _adjoint(problem, sub) else None
+    prepared = method.prepare_adjoint(sub.conv, threads, once) if method.prepare_adjoint and _adjoint(problem, sub) else None
     return Ready(sub, prepared or method.prepare(sub.conv, threads), prepared is not None)
 
 
@@ -258,10 +258,10 @@ def _overlapping(problem: ConvTranspose, engine: str, together: int, *numbers: f
     return transposed_overlap.best(problem, engine, -(-problem.n // together) * sum(one or 0.0 for one in each))
 
 
-def _overlapped(problem: ConvTranspose, found: Overlap, engine: str, threads: int) -> Prepared:
+def _overlapped(problem: ConvTranspose, found: Overlap, engine: str, threads: int, once: bool) -> Prepared:
     """Products by `engine`, added where they overlap. Products of single taps are those of the adjoint of a convolution with one."""
     method = registry.get(found.conv, engine)
-    adjoint = method.prepare_adjoint(found.conv, threads) if method.prepare_adjoint and found.conv.taps == 1 else None
+    adjoint = method.prepare_adjoint(found.conv, threads, once) if method.prepare_adjoint and found.conv.taps == 1 else None
 
     def operands(given: Operands) -> Operands:
         if adjoint is None:
@@ -305,11 +305,11 @@ def lowered(engine: str) -> Implementation:
             return False
         return problem.pool is None and all(registry.get(conv, engine).fuses(conv) for conv, _ in own_sub_problems(problem))
 
-    def prepare(problem: ConvTranspose, threads: int) -> Prepared:
+    def prepare(problem: ConvTranspose, threads: int, once: bool = False) -> Prepared:
         if found := overlapping(problem, engine):
-            return _overlapped(problem, found, engine, threads)
+            return _overlapped(problem, found, engine, threads, once)
         together, subs = images(problem), chosen(problem, engine)
-        ready = [_ready(problem, sub, engine, threads) for sub in subs]
+        ready = [_ready(problem, sub, engine, threads, once) for sub in subs]
         # stride 1 is one convolution, whose output is the layer's
         plain = len(subs) == 1 and max(problem.stride) == 1 and subs[0].conv.conv_shape[1:] == problem.conv_shape[1:]
         whole = ready[0].prepared if plain else _interleaved(problem, ready, threads)
@@ -332,7 +332,7 @@ def lowered(engine: str) -> Implementation:
     local = registry.every("conv")[engine].local
     return Implementation(
         engine, "conv_transpose", refuse, prepare, error_bound, fuses, own_sub_problems, lowering_cycles=adding,
-        lowering_packing=packing, local=local,
+        lowering_packing=packing, prepare_unpacked=functools.partial(prepare, once=True), local=local,
     )  # fmt: skip
 
 

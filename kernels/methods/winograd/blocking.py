@@ -33,6 +33,7 @@ SUMMED = 48  # input channels whose products are summed in registers, before all
 TOGETHER, FEW = 16, 3  # vectors of tiles up to which images share a task, and up to which products may have lanes along output channels
 LOADED, MORE_LOADED = 7.5, 0.06  # cycles per point and vector to load and transform patches: 8.1 of 16 points, 9.2 of 36, 11.4 of 64
 CALLED = 75  # cycles to call, begin and end a transform: one vector of 16 points took 230 in all on the way in, 137 on the way out
+TRANSFORMED = 2.0  # cycles to transform a weight to a point and to have it read from there: 0.8 to 1.8, once 3.0
 TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below are preferred
 
 
@@ -97,7 +98,7 @@ def variant_names(problem: Conv, threads: int) -> list[str]:
     return rivals(((variant_of(block), block.cycles) for block in _blockings(problem, threads)), variant_of(best(problem, threads)))
 
 
-def _resized(old: Conv, block: Blocking, problem: Conv, threads: int, variant: str = "") -> Blocking:
+def _resized(old: Conv, block: Blocking, problem: Conv, threads: int, variant: str = "", once: bool = False) -> Blocking:
     """The blocking of another problem of the class for this one: the same tile, as many blocks of its rows and columns."""
     lanes, outs = machine().lanes(problem.itemsize), problem.c_out // problem.groups
     (down, across), (down_old, across_old) = (
@@ -119,13 +120,14 @@ def _resized(old: Conv, block: Blocking, problem: Conv, threads: int, variant: s
 
 
 @by_class(_resized)
-def best(problem: Conv, threads: int, variant: str = "") -> Blocking:
+def best(problem: Conv, threads: int, variant: str = "", once: bool = False) -> Blocking:
     """The blocking with the lowest estimate, of those with a tolerable error if there are any; where tasks do not hold whole windows of a
-    pool that follows, its cost counts. variant: of this one, if there is one."""
+    pool that follows, its cost counts. variant: of this one, if there is one. once: for weights that serve one call, which are transformed
+    in it: smaller tiles have fewer points."""
     tables = _table(problem, threads)
     tables = [blockings for blockings in tables if variant_of(blockings) == variant] or tables
     tables = [blockings for blockings in tables if error(problem, blockings) <= TOLERABLE] or tables
-    return _cheapest(problem, tables, threads)
+    return _cheapest(problem, tables, threads, once)
 
 
 def threads_of(problem: Conv, threads: int) -> int:
@@ -133,12 +135,20 @@ def threads_of(problem: Conv, threads: int) -> int:
     return threads_that_pay(problem, threads, lambda: best(problem, 1).cycles, SAVED)
 
 
-def _cheapest(problem: Conv, tables: list[Blocking], threads: int) -> Blocking:
-    """The blocking with the lowest estimate of these, where a pool that tasks do not do costs as much as it takes by itself."""
+def weight_cycles(problem: Conv, block: Blocking) -> float:
+    """Cycles of one core to transform the weights."""
+    return TRANSFORMED * math.prod(block.patch(problem)) * math.prod(problem.weight_shape) / problem.taps
+
+
+def _cheapest(problem: Conv, tables: list[Blocking], threads: int, once: bool = False) -> Blocking:
+    """The blocking with the lowest estimate of these, where a pool that tasks do not do costs as much as it takes by itself, and weights
+    that serve once what transforming them takes."""
     apart = pool_apart(problem, threads)
     found = []
     for blockings in tables:
         costs = blockings.cycles + np.where(holds_windows(problem, blockings), 0.0, apart)
+        if once:
+            costs = costs + weight_cycles(problem, blockings) / threads
         least = int(costs.argmin())
         found.append((costs[least], row(blockings, least)))
     return min(found, key=lambda pair: pair[0])[1]

@@ -162,11 +162,14 @@ def ends(total: int, step: int) -> set[int]:
     return {step, total % step or step}
 
 
-def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = False, adjoint: bool = False) -> Prepared:
-    """Choose a blocking (of one variant only), compile transforms and tiles."""
+def prepare(
+    problem: Conv, threads: int, variant: str = "", *, last: bool = False, adjoint: bool = False, once: bool = False
+) -> Prepared:  # fmt: skip
+    """Choose a blocking (of one variant only; once: for weights that serve one call), compile transforms and tiles."""
     if max(problem.stride) > 1:
-        return prepare_polyphase(problem, threads, functools.partial(prepare, variant=variant))
-    block = blocking.best(problem, blocking.threads_of(problem, threads), variant)
+        return prepare_polyphase(problem, threads, functools.partial(prepare, variant=variant, once=once))
+    threads = blocking.threads_of(problem, threads)
+    block = blocking.best(problem, threads, variant, once)
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = pooled_size(problem)

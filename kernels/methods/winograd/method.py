@@ -12,8 +12,6 @@ blocks after Z. Jia et al., "Towards optimal Winograd convolution on manycores",
 
 from __future__ import annotations
 
-import math
-
 from kernels.cost.roofline import BIND, map_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
@@ -26,7 +24,6 @@ from kernels.problem.conv import Conv, Problem
 from kernels.runtime.machine import cores
 
 LEAST_CHANNELS = 8  # below this on either side the transforms cost more than they save
-TRANSFORMED = 5.0  # cycles to transform a weight to a point, measured 2.3 to 6
 
 
 def refuse(problem: Problem) -> str | None:
@@ -74,9 +71,14 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
     return prepare(problem, threads, last=True)
 
 
-def prepare_adjoint(problem: Conv, threads: int) -> Prepared:
+def prepare_unpacked(problem: Conv, threads: int) -> Prepared:
+    """The same for weights that serve one call, by the tile that costs least with transforming them."""
+    return prepare(problem, threads, once=problem.pool is None)
+
+
+def prepare_adjoint(problem: Conv, threads: int, once: bool = False) -> Prepared:
     """The same for weights of the layer that this, of stride 1, is the adjoint of."""
-    return prepare(problem, threads, adjoint=True)
+    return prepare(problem, threads, adjoint=True, once=once)
 
 
 def fuses(problem: Conv, variant: str = "") -> bool:
@@ -100,13 +102,18 @@ def estimate(problem: Conv) -> float:
 
 def weight_cycles(problem: Conv) -> float:
     """Cycles of one core to transform the weights."""
-    points = math.prod(blocking.best(problem, 1).patch(problem))
-    return BIND + TRANSFORMED * points * math.prod(problem.weight_shape) / problem.taps
+    return BIND + blocking.weight_cycles(problem, blocking.best(problem, 1))
+
+
+def once_cycles(problem: Conv) -> float:
+    """What weights cost that serve one call: transformed for a tile that would be slower without."""
+    block = blocking.best(problem, 1, once=True)
+    return BIND + blocking.weight_cycles(problem, block) + block.cycles - blocking.best(problem, 1).cycles
 
 
 WINOGRAD = Implementation(
     "winograd", "conv", refuse, prepare, error_bound, fuses, sub_problems, variants=variants, prepare_last=prepare_last,
-    prepare_adjoint=prepare_adjoint, estimate=estimate,
-    lowering_cycles=cycles, lost=lost_cycles, packing=weight_cycles, local=False, mesh_factor=1.1,
+    prepare_unpacked=prepare_unpacked, prepare_adjoint=prepare_adjoint, estimate=estimate,
+    lowering_cycles=cycles, lost=lost_cycles, packing=weight_cycles, packing_unpacked=once_cycles, local=False, mesh_factor=1.1,
 )  # fmt: skip
 registry.add(WINOGRAD)
