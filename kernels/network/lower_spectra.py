@@ -141,8 +141,9 @@ def _step(lowering: Lowering, node: Node, x: View, y: View, made: Spectra) -> No
 def _instead(lowering: Lowering, node: Node, last: Last, y: View, some: tuple[int, int], finish: Finish) -> None:
     """A step that makes more of some frames, in the place of the last one."""
     made = dataclasses.replace(last.made, first=last.made.first + some[0], frames=some[1], finish=finish)
-    nodes = [each for part in (last.step.node, node) for each in part.attributes.get("nodes", [part])]
-    joined = Node("Chain", last.step.node.inputs, node.outputs, {"nodes": nodes}, f"{last.step.node.label}+{node.label}")
+    before = last.step.node
+    layers = [*before.attributes.get("layers", [before]), node]
+    joined = Node("Spectra", before.inputs, node.outputs, {"layers": layers}, f"{before.label}+{node.label}")
     lowering.steps.pop()
     _step(lowering, joined, last.step.reads[0], y, made)
 
