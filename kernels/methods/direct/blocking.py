@@ -129,9 +129,9 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     return tasks_each * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack)
 
 
-def _pointwise(problem: Conv, product: Product) -> bool:
-    """Whether there is one tap, at every position, so that packing by MEC would copy the input as it lies."""
-    return problem.taps == max(problem.stride) == product.depth == 1 and not any(map(any, problem.padding))
+def _one_column(problem: Conv, product: Product) -> bool:
+    """Whether windows are one column wide and lie at every position, so that packing by MEC would copy the input as it lies."""
+    return problem.kernel[1] == max(problem.stride) == product.depth == 1 and not any(map(any, problem.padding))
 
 
 def reads_in_place(problem: Conv, block: Any, lanes: int) -> Any:
@@ -140,7 +140,7 @@ def reads_in_place(problem: Conv, block: Any, lanes: int) -> Any:
     oh, ow = pooled_size(problem)
     whole = block.mec & (block.channels == problem.c_in // problem.groups) & (ow == problem.size[1])
     last = oh - (-(-oh // block.rows) - 1) * block.rows
-    return whole & (last * ow >= lanes) & _pointwise(problem, block.product)
+    return whole & (last * ow >= lanes) & _one_column(problem, block.product)
 
 
 def _together(channels: int) -> float:
@@ -330,7 +330,7 @@ def best(problem: Conv, threads: int, variant: str = "", last: bool = False, pro
         if np.size(rows_of_variant.m) or others_of_variant:
             rows, others = rows_of_variant, others_of_variant
     doubt = 1.05 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
-    turned = math.prod(problem.conv_shape) + _pointwise(problem, product) * math.prod(problem.x_shape)  # else counted as packing
+    turned = math.prod(problem.conv_shape) + _one_column(problem, product) * math.prod(problem.x_shape)  # else counted as packing
     transposing = TRANSPOSED * turned / threads if last else 0.0
     lowest = [row(rows, int(np.argmin(rows.cycles + transposing)))] if np.size(rows.m) else []
     return min([*lowest, *others], key=lambda block: block.cycles * doubt if block.oc_lanes else block.cycles + transposing)
