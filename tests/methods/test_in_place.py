@@ -1,4 +1,4 @@
-"""Layers whose windows are one column wide read their input where it lies: nothing behind it is read, sums that are made twice are added once."""
+"""Layers with windows of one column read their input where it lies: nothing behind it is read, sums that are made twice are added once."""
 
 from __future__ import annotations
 
