@@ -50,6 +50,8 @@ def _window(lowering: Lowering, node: Node) -> None:
     problem, rank, x = asked.problem, len(node.x.lengths), lowering.view(node.x)
     if isinstance(problem, Conv):
         problem = _whole(lowering, node, problem)
+        if _single(lowering, node, problem, x, asked.operands):
+            return
     last = channels_last_order(rank)
     if not x.contiguous() and x.contiguous(last) and rank <= 4:
         if isinstance(problem, Conv) and convolution_as_rows(lowering, node, problem, x.transposed(last), asked.operands):
@@ -70,6 +72,20 @@ def _window(lowering: Lowering, node: Node) -> None:
         y = lowering.new(node.y, range(rank), anywhere=False)
         reads, writes = [x], [y]
     lowering.step(node, reads, writes, bind_plan(plan, x_shape, y_shape), plan.implementation, plan.seconds, own=plan.workspace_bytes)
+
+
+def _single(lowering: Lowering, node: Node, problem: Conv, x: View, operands: Operands) -> bool:
+    """A convolution of one position by one tap, as squeezed channels have them: a row times a matrix. Whether it became a step."""
+    one = math.prod(problem.size) == math.prod(problem.conv_size) == problem.taps == problem.n == problem.groups == 1
+    if not one or problem.pool or problem.scale or isinstance(problem, ConvTranspose):
+        return False
+    if not fits(problem.c_out, problem.c_in, x.dtype.itemsize, problem.activation):
+        return False
+    assert operands.weight is not None
+    weight = operands.weight.reshape(problem.c_out, problem.c_in)
+    row = Node("Linear", node.inputs, node.outputs, {**node.attributes, "weight": weight, "bias": operands.bias}, node.name)
+    _vector(lowering, row, lowering.ordered(node, x), lowering.new(node.y, anywhere=False))
+    return True
 
 
 def _whole(lowering: Lowering, node: Node, problem: Conv) -> Conv:

@@ -21,7 +21,7 @@ from kernels.runtime.scratch import handle
 Array = np.ndarray
 
 VECTORS = 4  # vectors of a block: more would leave nothing to share out
-SHARED = 1 << 18  # bytes of a matrix from which another thread is worth waking: it comes from the second-level cache, or from farther
+SHARED = 1 << 17  # bytes of a matrix from which another thread is worth waking: in a network it comes from the last-level cache
 # activations by the name of a pass
 PASSES = {"relu": "relu", "leaky_relu": "leaky_relu", "elu": "elu", "gelu": "gelu", "gelu_tanh": "gelu_tanh", "sigmoid": "sigmoid",
           "tanh": "tanh", "silu": "silu", "relu6": "clip", "hardsigmoid": "hardsigmoid",
