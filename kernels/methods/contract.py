@@ -27,7 +27,7 @@ class Implementation:
     not, it is handed the bare convolution and the plan does the rest. sub_problems(problem): what it is lowered to, each with how often it
     runs; None where it is done as it stands. prepare_last: prepare for x (n, *size, c_in) and out (n, *out_size, c_out) where the method
     reads and writes these itself; None where the plan transposes them. prepare_unpacked: prepare for operands that serve one call, which
-    need not be packed; None where they are packed all the same.
+    need not be packed, or not in the same way; None where they are packed all the same.
     prepare_adjoint(problem, threads, once): prepare for the weights of the layer that the problem is the adjoint of, (c_in, c_out/groups,
     *kernel), whose taps count in reverse, of stride 1; None, or what it gives is, where they must be laid out anew first. once: they serve
     one call.

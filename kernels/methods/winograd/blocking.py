@@ -16,7 +16,7 @@ import numpy as np
 
 from kernels.cost.classes import Anew, by_class, step_like
 from kernels.cost.gemm import TILE_COST, most_rows, oc_tile_cycles, pool_apart, tallest, tap_cycles
-from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, stream_cycles, task_cycles
+from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, far_cycles, stream_cycles, task_cycles
 from kernels.cost.roofline import threads_that_pay
 from kernels.cost.tables import picked, row
 from kernels.cost.variants import rivals
@@ -33,7 +33,7 @@ SUMMED = 48  # input channels whose products are summed in registers, before all
 TOGETHER, FEW = 16, 3  # vectors of tiles up to which images share a task, and up to which products may have lanes along output channels
 LOADED, MORE_LOADED = 7.5, 0.06  # cycles per point and vector to load and transform patches: 8.1 of 16 points, 9.2 of 36, 11.4 of 64
 CALLED = 75  # cycles to call, begin and end a transform: one vector of 16 points took 230 in all on the way in, 137 on the way out
-TRANSFORMED = 2.0  # cycles to transform a weight to a point and to have it read from there: 0.8 to 1.8, once 3.0
+TRANSFORMED = 1.0  # cycles to transform a weight to a point, beside moving it there: 0.8 to 1.1 in the second-level cache
 TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below are preferred
 
 
@@ -136,8 +136,11 @@ def threads_of(problem: Conv, threads: int) -> int:
 
 
 def weight_cycles(problem: Conv, block: Blocking) -> float:
-    """Cycles of one core to transform the weights."""
-    return TRANSFORMED * math.prod(block.patch(problem)) * math.prod(problem.weight_shape) / problem.taps
+    """Cycles of one core to transform the weights; what outgrows the second-level cache is brought and written."""
+    spec, count = machine(), math.prod(block.patch(problem)) * math.prod(problem.weight_shape) / problem.taps
+    total = count * problem.itemsize
+    moved = 2 * problem.itemsize * far_cycles(total, MEMORY_BYTES, spec) if total > spec.l2 else 0.0
+    return count * (TRANSFORMED + moved)
 
 
 def _cheapest(problem: Conv, tables: list[Blocking], threads: int, once: bool = False) -> Blocking:
