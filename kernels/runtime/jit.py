@@ -15,6 +15,7 @@ from typing import Any
 import numba
 from numba import types
 
+from kernels.runtime.code_library import IntoCode, IntoPart
 from kernels.runtime.disk_cache import DiskCache
 
 _FLAGS = {"nogil": True, "error_model": "numpy"}
@@ -39,8 +40,9 @@ def njit(function: Callable[..., Any], *, apart: bool = False, counts: bool = Fa
 
 
 def _dispatcher(function: Callable[..., Any], apart: bool, counts: bool, use: str) -> Any:
-    """Numba's dispatcher of a function for one use: "python" or "c" call it, or "compiled" code does."""
-    dispatcher = numba.njit(**_FLAGS)(function)
+    """Numba's dispatcher of a function for one use: "python" or "c" call it, or "native" code by its address, or it becomes part of
+    "compiled" code."""
+    dispatcher = numba.njit(pipeline_class=IntoPart if use == "compiled" else IntoCode, **_FLAGS)(function)
     dispatcher._cache = DiskCache(function, use, counts)
     dispatcher._compiler._customize_flags = functools.partial(_customised, apart, counts, use)
     return dispatcher
@@ -90,7 +92,7 @@ def entry(dispatcher: Any, *args: Any) -> Callable[..., Any]:
 
 def code(dispatcher: Any, signature: tuple[Any, ...]) -> int:
     """Address of what `dispatcher` becomes for these types, by Numba's own calling convention."""
-    dispatcher = dispatcher.of_use("compiled")
+    dispatcher = dispatcher.of_use("native")
     with compiling:
         dispatcher.compile(signature)
         result = dispatcher.overloads[signature]
