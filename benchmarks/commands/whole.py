@@ -34,7 +34,7 @@ def whole_command(
     """Time one model of the user's, PyTorch modules (a call, or a step of training), or the published ones; ends with 1 where an answer is
     wrong."""
     if training not in (FORWARD, STEP) or (training == STEP and not modules):
-        stop(f"--pass {training} --whole: forward, or with --torch step")
+        stop(f"--pass {training}: --whole takes --pass forward, or --pass step with --torch")
     if batch > 1 and not modules:
         stop("--batch with --whole: of --torch; --input gives the shapes of an ONNX model")
     counts = {int(each) for each in threads.split(",") if each.strip().isdigit()} or {environment.usable_cores() or 1}
@@ -103,6 +103,8 @@ def _module(
         if not given:
             stop(f"--torch {factory}: it gives a module alone; say its inputs' shapes in their order, --input x=1x1x96x1366")
         if batch > 1:
+            if not all(getattr(getattr(each, "dtype", None), "is_floating_point", False) and each.ndim for each in given):
+                stop(f"--batch {batch}: {factory} gives inputs that are no float tensors with a batch axis; let it give that batch")
             given = tuple(torch_runtimes.noise((batch, *each.shape[1:])) for each in given)
         shown = ", ".join("x".join(map(str, each.shape)) if hasattr(each, "shape") else str(each) for each in given)
         return comparison.compare(factory.partition(":")[2], makers(module, given, threads), EAGER, shown, threads, turns, say)

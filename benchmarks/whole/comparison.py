@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.whole.fresh import fresh
+from benchmarks.whole.own_process import alone
 from benchmarks.whole.runtimes import RUNTIMES, Part, Running
 from kernels.network.checking import shares
 
@@ -25,7 +25,7 @@ REST = 0.1  # seconds between runtimes, for threads that go on spinning
 @dataclass(frozen=True)
 class Whole:
     """What one model took. seconds: of a call, the median of each turn, by runtime. reasons: why a runtime has none. error: the largest of
-    ours against onnxruntime, as a share of each output's largest value. first, memory: see `fresh`; seconds of ours, bytes by runtime."""
+    ours against onnxruntime, as a share of each output's largest value. first, memory: see `alone`; seconds of ours, bytes by runtime."""
 
     model: str
     input: str
@@ -55,21 +55,19 @@ class Whole:
 def measure(model: str, path: Path, inputs: Mapping[str, Array], shown: str, threads: int, turns: int, say: Callable[[str], None]) -> Whole:
     """Prepare, check and time an ONNX model. Raises what this library raises for a model that it cannot run."""
     makers = {name: partial(make, path, inputs, threads) for name, make in RUNTIMES.items()}
-    alone = partial(fresh, path=path, inputs=inputs, threads=threads)
-    return compare(model, makers, "onnxruntime", shown, threads, turns, say, alone)
+    return compare(model, makers, "onnxruntime", shown, threads, turns, say, partial(alone, path=path, inputs=inputs, threads=threads))
 
 
 def compare(
     model: str, makers: Mapping[str, Callable[[], Running]], reference: str, shown: str, threads: int, turns: int,
-    say: Callable[[str], None], alone: Callable[[str, str], float | None] | None = None,
+    say: Callable[[str], None], own: Callable[[str, str], float | None] | None = None,
 ) -> Whole:  # fmt: skip
-    """The same for a model that `makers` prepare; reference: the runtime whose outputs ours are compared with; alone: what kinds of figures
-    a runtime has in a process of its own."""
+    """The same for a model that `makers` prepare; reference: the runtime whose outputs ours are compared with; own: see `alone`."""
     say(f"{model}: preparing")
     ours = makers[OURS]()
     answers = {OURS: ours.run()}
-    started = alone("first answer", OURS) if alone else None  # after another process has compiled what the model needs
-    memory = {name: alone("memory", name) for name in (OURS, reference)} if alone else {}
+    started = own("first answer", OURS) if own else None  # after another process has compiled what the model needs
+    memory = {name: own("memory", name) for name in (OURS, reference)} if own else {}
     running: dict[str, Running] = {OURS: ours}
     reasons: dict[str, str] = {}
     for name, make in makers.items():

@@ -66,6 +66,7 @@ def _running(module: Any, inputs: Sequence[Any], before: Callable[[], None] = la
     def answer() -> Mapping[str, Array]:
         before()
         loss = float(back().detach())
-        return {"loss": np.array([loss]), "gradient": np.concatenate([weight.grad.numpy().ravel() for weight in weights])}
+        gradients = [weight.grad.numpy().ravel() for weight in weights if weight.grad is not None]
+        return {"loss": np.array([loss]), "gradient": np.concatenate(gradients)}
 
     return Running(answer, lambda: profiled_parts(step), step, before)

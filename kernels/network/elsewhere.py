@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from kernels.dispatch.measure import settle
-from kernels.network.checking import session
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.lowering import Lowering, Settings
 from kernels.network.program import Program
@@ -33,10 +32,9 @@ class Elsewhere:
         return found
 
 
-def faster(program: Program, source: Any, given: dict[str, Array], threads: int, budget: float) -> Program:
-    """The program, or one that hands the whole model (a proto) to onnxruntime where calls with these inputs, in turns for about `budget`
-    seconds, take less time there. It stays where onnxruntime takes other dtypes or wants inputs that are constant here."""
-    running = session(source.SerializeToString(), threads)
+def faster(program: Program, running: Any, given: dict[str, Array], threads: int, budget: float) -> Program:
+    """The program, or one that hands the whole model to onnxruntime (a session) where calls with these inputs, in turns for about `budget`
+    seconds, take less time there. It stays where onnxruntime takes other dtypes."""
     ends = [{each.name: DTYPES.get(each.type, "") for each in found} for found in (running.get_inputs(), running.get_outputs())]
     ours = [{name: view.dtype.name for name, view in views.items()} for views in (program.inputs, program.outputs)]
     if ends != ours:

@@ -77,7 +77,7 @@ def _window(lowering: Lowering, node: Node) -> None:
 def _single(lowering: Lowering, node: Node, problem: Conv, x: View, operands: Operands) -> bool:
     """A convolution of one position by one tap, as squeezed channels have them: a row times a matrix. Whether it became a step."""
     one = math.prod(problem.size) == math.prod(problem.conv_size) == problem.taps == problem.n == problem.groups == 1
-    if not one or problem.pool or problem.scale or isinstance(problem, ConvTranspose):
+    if not one or any(map(any, problem.padding)) or problem.pool or problem.scale or isinstance(problem, ConvTranspose):
         return False
     if not fits(problem.c_out, problem.c_in, x.dtype.itemsize, problem.activation):
         return False

@@ -16,11 +16,11 @@ from kernels.methods.fft.frames import Finish, Places, cycles, spectra, transfor
 from kernels.methods.fft.spectrogram import bands
 from kernels.network.fourier import Fourier, fourier
 from kernels.network.graph import Node, Value
+from kernels.network.kept import of_arrays
 from kernels.network.lowering import Lowering, Step, lower_by_numpy, lowers
 from kernels.network.operators.products import frame_length
 from kernels.network.operators.registry import whole
 from kernels.network.powers import power
-from kernels.network.remembered import of_arrays
 from kernels.network.views import Array, Buffer, View
 from kernels.primitives.vector_program import Operation
 from kernels.problem.conv import Conv
@@ -151,13 +151,13 @@ def _instead(lowering: Lowering, node: Node, last: Last, y: View, some: tuple[in
 def as_power(lowering: Lowering, node: Node, operations: list[Operation], reads: list[View]) -> bool:
     """A chain that begins with the power of the spectra that were made last, which nobody else reads: it is made while they are in cache.
     Whether it was."""
-    last = _last(lowering, [value for value in node.inputs if value is not None and value.data is None])
-    found = power(operations, len(reads))
-    if last is None or last.made.finish or found is None or len(node.outputs) > 1:
+    found, values = power(operations, len(reads)), [value for value in node.inputs if value is not None]
+    last = None if found is None else _last(lowering, [values[slot] for slot in found.parts])
+    if found is None or last is None or last.made.finish or len(node.outputs) > 1 or node.y.kind != last.step.writes[0].dtype:
         return False
     for real, imaginary in (found.parts, found.parts[::-1]):
         some = last.some(reads[real])
-        if some is not None and _seen(reads[imaginary]) == _seen(last.made.part(last.step.writes[0], True, *some)):
+        if some is not None and reads[imaginary] == _moved(reads[real], last.made.part(last.step.writes[0], True, *some)):
             break
     else:
         return False
@@ -176,7 +176,7 @@ def as_bands(lowering: Lowering, node: Node, x: View, y: Callable[[], View]) -> 
     if last is None or len(node.inputs) > 1 or node.attributes.get("activation") or x.shape[-1] != last.made.frequencies:
         return False
     finish, some = last.made.finish, last.some(x)
-    if finish is None or finish.bands or some is None:
+    if finish is None or finish.bands or some is None or _steps(x) != _steps(last.made.part(last.step.writes[0], False, *some).swapped()):
         return False
     found = bands(np.asarray(node.attributes["weight"], x.dtype), node.attributes["bias"])
     if found is None:
@@ -187,4 +187,14 @@ def as_bands(lowering: Lowering, node: Node, x: View, y: Callable[[], View]) -> 
 
 def _seen(view: View) -> tuple[Buffer, int, list[tuple[int, int]]]:
     """What a reader sees of a buffer, in whatever order of axes."""
-    return view.buffer, view.offset, sorted((step, n) for n, step in zip(view.shape, view.strides) if n > 1)
+    return view.buffer, view.offset, sorted(_steps(view))
+
+
+def _steps(view: View) -> list[tuple[int, int]]:
+    """Stride and length of each axis that has more than one number."""
+    return [(step, n) for n, step in zip(view.shape, view.strides) if n > 1]
+
+
+def _moved(view: View, to: View) -> View:
+    """The view where another one begins."""
+    return dataclasses.replace(view, offset=to.offset)

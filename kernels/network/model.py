@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from kernels.api.call import input_dtype, measuring
 from kernels.methods import load as load_methods
-from kernels.network.checking import check, made_up
+from kernels.network.checking import check, made_up, session
 from kernels.network.graph import Graph, Value
 from kernels.network.passes.specialise import UnsupportedError, check_known
 from kernels.problem.accuracy import accuracy_of
@@ -65,6 +66,7 @@ class Model:
         if unknown := set(self._fixed) - set(self._names):
             raise ProblemError(f"load: the model has no input {min(unknown)!r}; it has {', '.join(self._names)}")
         self._constant_inputs = False
+        self._running: Callable[[], Any] = lambda: None
         self._last: Program | None = None
         if rest == "numpy":
             check_known(graph)
@@ -205,10 +207,12 @@ class Model:
             self._programs.clear()
         if program.arena_bytes + program.own_bytes > memory():
             raise too_large("load", "the arrays between layers and scratch space", program.arena_bytes + program.own_bytes)
-        if self._rest == "onnxruntime" and self._budget and self.source is not None and not self._constant_inputs:
+        if self._rest == "onnxruntime" and self._budget and self.source is not None and self._made_of["accuracy"] != "each":
             from kernels.network.elsewhere import faster
 
-            program = faster(program, self.source, given, self.threads, self._budget)
+            running = self._running() or session(self.source.SerializeToString(), self.threads)
+            self._running = weakref.ref(running)  # plans keep it that run there
+            program = faster(program, running, given, self.threads, self._budget)
         return program
 
     def timeline(self, *arrays: Any, turns: int = 20) -> list[float]:
@@ -253,7 +257,7 @@ def load(
     the first call with a new shape and kept for the last 16. dtype: what float32 and float16 numbers are computed in. effort="measure"
     times the methods of every layer for `budget` seconds each. rest: who runs what is not convolution, pooling or product: "numpy", this
     library and NumPy alone, or "onnxruntime" too; measured, that runs all of the model where it takes less time, as `explain` says then.
-    accuracy: "each" makes every layer accurate output by output, as `conv2d` explains.
+    accuracy: "each" makes every layer accurate output by output, as `conv2d` explains, and keeps them here.
 
     Constants are folded, batch norms and scales go into weights, activations into epilogues, chains of element-by-element operators into
     one pass, and memory between layers is shared. Layers before a logarithm are accurate output by output.

@@ -40,5 +40,5 @@ def plan_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], threads: int
         planned, lambda node, pool: fuses_pool(node, pool, threads), lambda node: adds(node, threads), lambda layers: joins(layers, threads)
     )
     if accuracy == "each":
-        accurate = frozenset(planned.nodes)
+        accurate = frozenset(each for node in planned.nodes for each in (node, *node.attributes.get("layers", ())))
     return Program(Lowering(planned, Settings(threads, budget, accurate), wanted_orders(planned)))

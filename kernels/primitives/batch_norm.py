@@ -158,7 +158,7 @@ def _forward(channel, thread, x, y, weight, bias, stats, by, geometry, zero, eps
             source = pointed(x) + i * image + first + at * size
             call(g.spread, Spread(lanes=g.lanes, itemsize=size, to=own + size, x=source, mean=own, numbers=min(g.piece, g.length - at)))
             squares += float(read_number(own + size, zero))
-    variance = squares / count - off * off
+    variance = max(squares / count - off * off, 0.0)  # of equal numbers the difference is rounding
     inverse = 1.0 / math.sqrt(variance + epsilon)
     kept = pointed(stats) + channel * size
     write_number(kept, type(zero)(middle))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,14 +65,33 @@ def _called_by_none(library: Part, descriptor: Any, environment: Any) -> Any:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without garbage collection: the compiler makes millions of objects that go by themselves, and looking through them took a tenth."""
+    """Without garbage collection, in all of the process: the compiler makes millions of objects that go by themselves. Where a fork of
+    another thread meets this, the child collects again."""
+    global _paused
     collects = gc.isenabled()
     gc.disable()
+    _paused = _paused or collects
     try:
         yield
     finally:
         if collects:
+            _paused = False
             gc.enable()
+
+
+_paused = False  # whether collection is off because of us
+
+
+def _resume() -> None:
+    """Of a child whose parent was compiling."""
+    global _paused
+    if _paused:
+        _paused = False
+        gc.enable()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_resume)
 
 
 class IntoCode(Compiler):

@@ -11,7 +11,7 @@ from collections import deque
 import numpy as np
 
 ALIGNMENT = 64  # a cache line and an AVX-512 vector
-LONG = 1 << 20  # bytes of a buffer that any plan may use: to look for the shortest takes 2 us
+LONG = 1 << 20  # bytes of a buffer that any plan may use, and that a call may take a microsecond to look for
 
 
 def whole(nbytes: int) -> int:
@@ -57,7 +57,7 @@ class Scratch:
             self._free = _shared.setdefault(self._room, deque(maxlen=self.KEPT))
         else:
             self._long = _long.setdefault(0, Long())
-            self._long.plans.add(self)
+            self._long.join(self)
 
     def take(self) -> np.ndarray:
         """A buffer of uninitialised bytes that no other call holds."""
@@ -89,7 +89,22 @@ class Long:
 
     def __init__(self) -> None:
         self.free: dict[int, np.ndarray] = {}
-        self.plans: weakref.WeakSet[Scratch] = weakref.WeakSet()
+        self._needs: dict[int, tuple[weakref.ref[Scratch], int]] = {}  # of each plan that lives
+        self._most: int | None = None  # that any of them needs; None: look anew
+
+    def join(self, plan: Scratch) -> None:
+        """Count a plan's need, as long as it lives."""
+
+        key, own = id(plan), weakref.ref(self)
+
+        def gone(_: object) -> None:
+            pool = own()
+            if pool is not None:
+                pool._needs.pop(key, None)
+                pool._most = None
+
+        self._needs[key] = weakref.ref(plan, gone), plan.nbytes
+        self._most = None
 
     def take(self, nbytes: int) -> np.ndarray:
         """A buffer of at least so many bytes."""
@@ -107,8 +122,10 @@ class Long:
 
     def give(self, buffer: np.ndarray) -> None:
         """Keep a buffer, unless the plans that needed so long a one are gone, or enough are kept."""
-        needed = max((plan.nbytes for plan in self.plans.copy()), default=0) + ALIGNMENT
-        if len(buffer) <= needed and len(self.free) < Scratch.KEPT:
+        most = self._most
+        if most is None:
+            most = self._most = max((nbytes for _, nbytes in list(self._needs.values())), default=0)
+        if len(buffer) <= most + ALIGNMENT and len(self.free) < Scratch.KEPT:
             self.free[id(buffer)] = buffer
 
 

@@ -236,9 +236,10 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
         y, mean, variance = normalised(input, self.weight, self.bias, self.eps)
         if self.training and self.running_mean is not None and self.running_var is not None:
             with torch.no_grad():
-                assert self.num_batches_tracked is not None
-                self.num_batches_tracked.add_(1)
-                share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+                counted = self.num_batches_tracked
+                if counted is not None:
+                    counted.add_(1)
+                share = self.momentum if self.momentum is not None else 0.0 if counted is None else 1 / float(counted)
                 count = input.numel() // input.shape[1]
                 self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
                 self.running_var.lerp_((variance * (count / (count - 1))).to(self.running_var.dtype), share)

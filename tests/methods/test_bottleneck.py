@@ -85,7 +85,7 @@ def check(layers: Bottleneck, threads: int) -> None:
     assert residual.unchanged()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2, 16])
 @pytest.mark.parametrize("project", [False, True])
 @pytest.mark.parametrize("name", CASES)
 def test_right(name: str, project: bool, threads: int, poisoned_scratch: None) -> None:

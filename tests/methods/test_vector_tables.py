@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
 import pytest
 
 from kernels.cost.gemm import even
@@ -51,15 +50,13 @@ def test_blocks_of_other_sizes_have_the_estimate_that_they_have_alone(line: str,
     for block in list(direct.candidates(problem, threads))[::97]:
         across = ow if block.mec else min(block.columns + lanes, ow)
         sizes = [(max(1, block.rows - 1), across), (block.rows, across), (min(block.rows + 2, oh), across)]
-        found = list(direct._fitted(problem, block, threads, sizes))
+        alone = [direct._fitted(problem, block, threads, [size]) for size in sizes]
         room = spec.l2 // 2 // problem.itemsize
-        assert [(b.rows, b.columns) for b in found] == [s for s in sizes if extents(problem, block.mec, *s, lanes).size <= room]
-        for each in found:
-            packed = layout(problem, each.mec, each.rows, each.columns, lanes)
-            assert each.cycles == float(direct._cycles(problem, each, packed, threads, spec, each.mec))
-
-
-def test_nothing_to_resize_to_is_nothing() -> None:
-    problem = parse(LINES[0])
-    assert not list(direct._fitted(problem, next(direct.candidates(problem, 1)), 1, []))
-    assert np.size(direct.table(problem, 1).m) > 1
+        for each, size in zip(alone, sizes):
+            assert (each is not None) == (extents(problem, block.mec, *size, lanes).size <= room)
+            if each is not None:
+                packed = layout(problem, each.mec, each.rows, each.columns, lanes)
+                assert (each.rows, each.columns) == size
+                assert each.cycles == float(direct._cycles(problem, each, packed, threads, spec, each.mec))
+        found = direct._fitted(problem, block, threads, sizes)
+        assert found == min(filter(None, alone), key=lambda each: each.cycles, default=None)

@@ -10,8 +10,8 @@ import pytest
 from kernels.network import lower_spectra
 from kernels.network.fourier import fourier
 from kernels.network.graph import Graph
+from kernels.network.kept import of_arrays
 from kernels.network.model import Model
-from kernels.network.remembered import of_arrays
 from kernels.network.twin import evaluate
 
 Array = np.ndarray
@@ -264,6 +264,36 @@ def test_a_sum_of_squares_of_other_numbers(swap: bool) -> None:
     front.graph.output("y", front.node("Sqrt", total))
     text = front.check({"y": np.sqrt(front.exact[0] ** 2 + exact**2)})
     assert "power of frames" not in text
+
+
+def test_signals_behind_frames() -> None:
+    """Filters of frames that come first: a step for (signals, filters, frames) would write elsewhere."""
+    front, filters = FrontEnd(signals=3), triangles(12, FrontEnd().bins)
+    moved = front.node("Transpose", front.power, perm=[2, 0, 1])
+    front.graph.output("y", front.node("MatMul", moved, front.constant(filters.T)))
+    front.check({"y": front.exact_power.transpose(2, 0, 1) @ filters.T})
+
+
+def test_as_many_frames_as_frequencies() -> None:
+    """A product over frames is none over frequencies, and a square of frames is no imaginary part."""
+    front = FrontEnd(frames=65)
+    assert front.frames == front.bins
+    smooth = triangles(12, 65)
+    front.graph.output("y", front.node("MatMul", front.power, front.constant(smooth.T)))
+    text = front.check({"y": front.exact_power @ smooth.T})
+    assert "sums of bands" not in text
+    other = FrontEnd(frames=65)
+    real, turned = other.parts[0], other.node("Transpose", other.parts[1], perm=[0, 2, 1])
+    other.graph.output("y", other.node("Add", other.node("Mul", real, real), other.node("Mul", turned, turned)))
+    text = other.check({"y": other.exact[0] ** 2 + other.exact[1].swapaxes(1, 2) ** 2})
+    assert "power of frames" not in text
+
+
+def test_whether_there_is_power() -> None:
+    front = FrontEnd()
+    front.graph.output("y", front.node("Greater", front.power, front.constant(10.0)))
+    model, clear = Model(front.graph), np.abs(front.exact_power - 10) > 1e-3
+    np.testing.assert_array_equal(model(front.x)[clear], (front.exact_power > 10)[clear])
 
 
 def random_front_end(seed: int) -> tuple[FrontEnd, str]:

@@ -215,6 +215,24 @@ def test_reductions_of_reductions(op: str) -> None:
     built.unchanged()
 
 
+def test_squares_of_another_shape() -> None:
+    """An exponent of more axes than what it raises: the axes of the sum are those of the power."""
+    g = Graph()
+    x = g.input("x", (2, 2))
+    raised = g.node("Pow", x, g.constant(np.full((1, 1, 1), 2, np.float32)))
+    g.output("y", g.node("ReduceSum", raised, g.constant(np.array([1], np.int64)), keepdims=0))
+    numbers = np.array([[1, 2], [3, 4]], np.float32)
+    np.testing.assert_array_equal(Model(g)(numbers), (numbers**2).sum(0, keepdims=True))
+
+
+def test_a_window_beside_the_only_number() -> None:
+    g = Graph()
+    x = g.input("x", (1, 24, 1, 1))
+    weight, bias = (np.random.default_rng(i).standard_normal(shape).astype(np.float32) for i, shape in enumerate(((32, 24, 1, 1), (32,))))
+    g.output("y", g.node("Conv", x, g.constant(weight), g.constant(bias), pads=[1, 1, 1, 1], strides=[3, 3], kernel_shape=[1, 1]))
+    np.testing.assert_array_equal(Model(g)(np.ones((1, 24, 1, 1), np.float32))[0, :, 0, 0], bias)
+
+
 def test_reductions_that_stay() -> None:
     for make in (
         lambda g, x: reduced(g, "ReduceMean", reduced(g, "ReduceMax", x, 1), 2),

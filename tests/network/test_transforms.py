@@ -165,3 +165,15 @@ def test_both_frames_and_parts_are_read_elsewhere() -> None:
     written.graph.output("parts", written.node("Exp", written.node("Mul", parts[0], written.constant(0.01))))
     text = written.answers(random(12, 128))
     assert METHOD in text and "Linear" in text
+
+
+def test_batches_that_change_places() -> None:
+    """Which frames stand where is no matter of single frames."""
+    written, lead = Written(8, 8), (3, 5)
+    x = written.graph.input("x", (*lead, 64))
+    turned = written.node("Slice", x, written.integers(-1), written.integers(-4), written.integers(0), written.integers(-1))
+    parts = written.parts(x, lead)
+    changed = [written.node("Slice", each, *(written.integers(n) for n in (-1, -4, 0, -1))) for each in parts]
+    written.graph.output("y", written.ordered(written.power((changed[0], changed[1])), lead))
+    written.graph.output("z", written.node("Relu", turned))
+    written.answers(random(*lead, 64))

@@ -58,3 +58,12 @@ def test_against_the_definition(shape: tuple[int, int, int], vector_bytes: int, 
 def test_the_same_bits_whatever_the_threads(shape: tuple[int, int, int]) -> None:
     for one, two in zip(computed(shape, np.float32, 1)[0], computed(shape, np.float32, 2)[0]):
         assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("dtype, number", [(np.float32, 1e6 + 0.3), (np.float32, 3e9), (np.float64, 1e15 / 3)])
+def test_a_channel_of_equal_numbers(dtype: Any, number: float) -> None:
+    """Its variance is what the mean is rounded by, and never below zero."""
+    x, ones = np.full((3, 1, 5001), number, dtype), np.ones(1, dtype)
+    y, stats = np.empty_like(x), np.empty((3, 1), dtype)
+    normalise(x, ones, 7 * ones, 1e-5, 2, y, stats)
+    assert 0 <= stats[2, 0] <= (16 * np.spacing(x[0, 0, 0])) ** 2 and np.isfinite(stats).all() and np.isfinite(y).all()

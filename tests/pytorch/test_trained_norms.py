@@ -77,3 +77,11 @@ def test_the_output_may_be_changed_in_place() -> None:
         torch.relu_(made.BatchNorm2d(6)(held)).backward(grad)
         results.append(held.grad)
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
+def test_batches_need_not_be_counted() -> None:
+    mine, theirs = twins("BatchNorm2d")
+    mine.num_batches_tracked = theirs.num_batches_tracked = None
+    x = torch.randn(SHAPES["BatchNorm2d"])
+    torch.testing.assert_close(mine(x).double(), theirs(x.double()), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(mine.running_mean.double(), theirs.running_mean)

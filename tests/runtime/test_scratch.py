@@ -74,8 +74,15 @@ def test_buffers_go_with_the_last_plan() -> None:
 
 def test_longer_buffers_than_anybody_needs_are_not_kept() -> None:
     pool, plan = Long(), Scratch(2 * LONG)
-    pool.plans.add(plan)
+    pool.join(plan)
     pool.give(pool.take(9 * LONG))  # of a plan that is gone
+    assert not pool.free
+    longer = Scratch(9 * LONG)
+    pool.join(longer)
+    pool.give(pool.take(9 * LONG))
+    assert pool.free
+    del longer
+    pool.give(pool.take(9 * LONG))
     assert not pool.free
     own = pool.take(2 * LONG + ALIGNMENT)
     pool.give(own)

@@ -99,6 +99,8 @@ def _blockings(layers: Bottleneck, threads: int) -> Iterator[Blocking]:
             if min(lines) < lanes:
                 continue
             expanding, expand_cycles = _tile(channels, expand.c_in, -(-max(lines) // lanes), 0.0)
+            if even(wide, expanding[0])[0] < parts:  # parts share out tiles, and each must have one
+                continue
             together = max(1, TOGETHER // expanding[0]) if project else 1
             chunk = min(channels, together * expanding[0])
             if (expanding[0] * max(lines) + (chunk + narrow) * rows * ow) * size > spec.l2 // SHARE and rows > 1:

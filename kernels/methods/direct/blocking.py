@@ -43,8 +43,7 @@ from kernels.runtime.machine import Machine, machine
 
 Array = np.ndarray
 
-SHARED = 30  # cycles where a row's outputs are written by two threads: neighbouring cache lines go to and fro between their caches. 64
-# channels of 128x64 took 54 us on two threads by rows, 86 by columns, 16 of 41x32 17 and 21
+SHARED = 30  # cycles where a row's outputs are written by two threads: neighbouring cache lines go to and fro between their caches
 RESUMED = 6  # cycles to read and write a vector of sums in the second-level cache
 NARROW = 8  # vectors; maps of more positions keep their lanes busy anyway
 SEVERAL, MANY = 8, 0.5  # from so many channels on a task packs them in this share of the cycles of one, as copies overlap: 0.37 where
@@ -136,7 +135,7 @@ def _one_column(problem: Conv, product: Product) -> bool:
 
 def reads_in_place(problem: Conv, block: Any, lanes: int) -> Any:
     """Whether tiles read the input where it lies, of one blocking or of many of one layout: blocks of whole rows of all channels of a
-    pointwise layer. No vector reaches over the end of a block's line, because the last one ends with it."""
+    layer with windows of one column. No vector reaches over the end of a block's line, because the last one ends with it."""
     oh, ow = pooled_size(problem)
     whole = block.mec & (block.channels == problem.c_in // problem.groups) & (ow == problem.size[1])
     last = oh - (-(-oh // block.rows) - 1) * block.rows

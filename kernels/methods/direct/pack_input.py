@@ -204,5 +204,5 @@ def line_numbers(picking: int, span: int, column_step: int, planes: int, lanes: 
 
 
 def pack(step: int, lanes: int, itemsize: int) -> int:
-    """Address of the compiled packing of planes, which takes a PackInput"""
+    """Address of the compiled packing of planes, which takes a PackInput."""
     return address(_pack, PackInput, step=step, lanes=lanes, itemsize=itemsize)

@@ -32,7 +32,7 @@ def _squared(sweep: Sweep, node: Node) -> Value | None:
     if node.op == "ReduceSumSquare":
         return node.x
     square = sweep.maker(node.x) if node.op == "ReduceSum" else None
-    if square is None or not sweep.alone(square.y):
+    if square is None or not sweep.alone(square.y) or square.inputs[0] is None or square.x.shape != square.y.shape:
         return None
     same = square.op == "Mul" and square.inputs[0] is square.inputs[1]
     return square.x if same or (square.op == "Pow" and scalar(square.inputs[1]) == 2) else None

@@ -12,8 +12,8 @@ import numpy as np
 
 from kernels.network.branches import branches
 from kernels.network.graph import Graph, Node, Value
+from kernels.network.kept import of_arrays
 from kernels.network.passes.affine import channel_axis, channels
-from kernels.network.remembered import of_arrays
 
 MOST = 2 * 1025  # output channels together, both halves of a transform of 2048; wider layers fill the machine by themselves
 

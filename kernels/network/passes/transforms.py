@@ -17,6 +17,7 @@ from kernels.methods.fft.frames import transforms
 from kernels.network.chains import scalar
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.operators.registry import OPERATORS
+from kernels.network.operators.shaping import slices
 from kernels.network.passes.framing import Framing, framing
 
 Array = np.ndarray
@@ -101,7 +102,8 @@ def _follow(node: Node, seen: dict[Value, _Seen]) -> _Seen | None:
     if node.op in _MOVES:
         return _Seen(of, known[0].numbers.reshape(*frames, *node.y.lengths[lead:]))
     arrays = [None if value is None else seen[value].numbers if value in seen else value.data for value in node.inputs]
-    numbers = OPERATORS[node.op].compute(node, *arrays)
+    with np.errstate(all="ignore"):
+        numbers = OPERATORS[node.op].compute(node, *arrays)
     return _Seen(of, numbers) if numbers.shape[:lead] == frames else None  # a slice may count frames
 
 
@@ -114,7 +116,9 @@ def _each_alone(node: Node, seen: dict[Value, _Seen], lead: int) -> bool:
         order = node.attributes.get("perm") or range(rank)[::-1]
         return tuple(order)[:lead] == tuple(range(lead))
     if node.op == "Slice":
-        return node.x.lengths[:lead] == node.y.lengths[:lead]
+        given = [None if each is None else each.data for each in node.inputs[1:]]
+        cuts = slices(node, node.x.lengths, (*given, None, None, None, None)[:4])
+        return node.x.lengths[:lead] == node.y.lengths[:lead] and all(step == 1 for axis, _, _, step in cuts if axis < lead)
     other = node.inputs[1] if len(node.inputs) > 1 else None
     if (node.op == "Pow" and scalar(other) != 2) or (node.op == "Div" and other in seen):
         return False

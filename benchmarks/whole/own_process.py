@@ -18,17 +18,20 @@ STARTS = {"first answer": 3, "memory": 1}  # new processes; their median counts
 CALLS = 3  # after which memory has grown as far as it does
 
 
-def fresh(kind: str, runtime: str, path: Path, inputs: Mapping[str, Array], threads: int) -> float | None:
+def alone(kind: str, runtime: str, path: Path, inputs: Mapping[str, Array], threads: int) -> float | None:
     """Seconds from loading a model to its first answer in a process that has imported the runtime and done nothing; or the bytes by which
-    one that has run a model of one small layer grows at most while it loads this one and answers three times. None where the runtime is not
-    installed, or cannot do it."""
+    one that has run a model of one small layer grows at most while it loads this one and answers three times. None where another runtime is
+    not installed, or cannot do it."""
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder) / "given.npz"
         np.savez(given, **dict(inputs))  # type: ignore[arg-type]
-        command = [sys.executable, "-m", "benchmarks.whole.fresh", kind, runtime, str(path), str(given), str(threads)]
+        command = [sys.executable, "-m", "benchmarks.whole.own_process", kind, runtime, str(path), str(given), str(threads)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         done = [subprocess.run(command, env=environment, capture_output=True, text=True) for _ in range(STARTS[kind])]
-    if any(each.returncode for each in done):
+    failed = [each.stderr.strip().rpartition("\n")[2] for each in done if each.returncode]
+    if failed and runtime == "spectroconv":
+        raise RuntimeError(f"{path.name} in a process of its own: {failed[0]}")
+    if failed:
         return None
     return float(np.median([float(each.stdout.strip().rpartition("\n")[2]) for each in done]))
 
