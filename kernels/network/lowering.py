@@ -17,6 +17,7 @@ import numpy as np
 from kernels.cost.calibration import calibration
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.operators.registry import OPERATORS
+from kernels.network.operators.shaping import RESHAPES
 from kernels.network.views import Array, Buffer, View, constant_view, fresh
 from kernels.primitives.vector_program import CODES, OUTER, Layout, Operation, VectorProgram, joined
 from kernels.problem.errors import ProblemError
@@ -200,8 +201,8 @@ class Lowering:
         return copied
 
 
-SEES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Slice", "Split", "Expand", "Gather")
-_SEEN_ANEW = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
+SEES = (*RESHAPES, "Transpose", "Identity", "Slice", "Split", "Expand", "Gather")
+_SEEN_ANEW = (*RESHAPES, "Transpose")
 
 
 def _back(node: Node, home: View) -> View | None:

@@ -13,6 +13,7 @@ from kernels.network.operators.registry import Array, Meta, axes_of, axis, broad
 from kernels.problem.errors import ProblemError
 
 INT64 = np.dtype(np.int64)
+RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")  # they give their numbers another shape, in their order
 
 
 def reshaped(node: Node, shape: tuple[int, ...], wanted: list[int], zero_is_zero: bool) -> tuple[int, ...]:

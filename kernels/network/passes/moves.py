@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from kernels.network.chains import computed, scalar
 from kernels.network.graph import Graph, Node, Value
+from kernels.network.operators.shaping import RESHAPES
 from kernels.network.passes.sweep import Sweep
-
-_MOVES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def moves_last(graph: Graph) -> int:
@@ -18,7 +17,7 @@ def moves_last(graph: Graph) -> int:
     for node in graph.nodes:
         changing = [value for value in node.inputs if value is not None and scalar(value) is None]
         move = sweep.maker(changing[0]) if len(changing) == 1 else None
-        if move is None or move.op not in _MOVES or computed(node) is None or not sweep.alone(changing[0]):
+        if move is None or move.op not in RESHAPES or computed(node) is None or not sweep.alone(changing[0]):
             continue
         before = sweep.maker(move.x)
         if before is None or computed(before) is None or not sweep.alone(move.x) or node.y.dtype != node.x.dtype:

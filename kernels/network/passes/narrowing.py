@@ -13,7 +13,7 @@ import numpy as np
 
 from kernels.network.chains import KNOWN
 from kernels.network.graph import Graph, Node, Value
-from kernels.network.operators.shaping import slices
+from kernels.network.operators.shaping import RESHAPES, slices
 from kernels.network.passes.affine import channel_axis
 
 Box = tuple[tuple[int, int], ...]  # start and stop on each axis
@@ -89,7 +89,7 @@ def _back(node: Node, box: Box) -> tuple[Box, list[Box | None]]:
     if node.op == "Transpose":
         perm = [int(i) for i in node.attributes.get("perm") or range(len(box))[::-1]]
         return box, [tuple(box[perm.index(axis)] for axis in range(len(box)))]
-    if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+    if node.op in RESHAPES:
         made, read = _through(node.x.lengths, node.y.lengths, box)
         return made, [read, *[None] * (len(node.inputs) - 1)]
     if node.op in ("Conv", "Linear") and "weight" in node.attributes and node.attributes.get("group", 1) == 1:
@@ -186,7 +186,7 @@ def _narrow(graph: Graph, node: Node, box: Box) -> None:
     elif node.op == "Gather":  # its input is the one index, whatever it is read as
         assert node.inputs[1] is not None and node.inputs[1].data is not None
         node.inputs[1] = graph.constant(np.zeros_like(node.inputs[1].data))
-    elif node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+    elif node.op in RESHAPES:
         node.op, node.attributes = "Reshape", {}
         node.inputs[1:] = [graph.constant(np.array(lengths, np.int64))]
     elif node.op in ("Conv", "Linear"):

@@ -8,11 +8,11 @@ go anywhere, so that they need no copy.
 from __future__ import annotations
 
 from kernels.network.graph import Graph, Node, Value
+from kernels.network.operators.shaping import RESHAPES
 
 Order = tuple[int, ...]
 
 _CONTIGUOUS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Bottleneck")
-_RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _KEEP = ("Chain", "Slice", "Pad", "Concat", "Split", "Copy")
 
 
@@ -36,7 +36,7 @@ def _goes_anywhere(value: Value, makers: dict[Value, Node]) -> bool:
 
 
 def _ask(node: Node, found: dict[Value, Order], makers: dict[Value, Node]) -> None:
-    if node.op in _CONTIGUOUS or (node.op in _RESHAPES and _goes_anywhere(node.x, makers)):
+    if node.op in _CONTIGUOUS or (node.op in RESHAPES and _goes_anywhere(node.x, makers)):
         found.setdefault(node.x, tuple(range(len(node.x.lengths))))
         return
     wanted = next((found[value] for value in node.outputs if value in found), None)

@@ -19,6 +19,7 @@ import numpy as np
 from kernels.network import operators  # noqa: F401  registers them
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.operators.registry import Meta, of_node
+from kernels.network.operators.shaping import RESHAPES
 from kernels.problem.errors import ProblemError, RefusedError
 
 UNKNOWN = "no such operator is known here; rest=\"onnxruntime\" hands it to onnxruntime"
@@ -204,7 +205,7 @@ def _unchanged(node: Node) -> Value | None:
         return x
     if x.shape != y.shape or x.dtype != y.dtype:
         return None
-    if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Cast", "CastLike", "Tile"):
+    if node.op in (*RESHAPES, "Expand", "Cast", "CastLike", "Tile"):
         return x
     if node.op == "Transpose":
         moved = [axis for axis in node.attributes.get("perm") or range(len(x.lengths))[::-1] if x.lengths[axis] != 1]

@@ -17,7 +17,7 @@ from kernels.methods.fft.frames import transforms
 from kernels.network.chains import scalar
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.operators.registry import OPERATORS
-from kernels.network.operators.shaping import slices
+from kernels.network.operators.shaping import RESHAPES, slices
 from kernels.network.passes.framing import Framing, framing
 
 Array = np.ndarray
@@ -26,8 +26,7 @@ LEAST = 64  # numbers of a frame; shorter ones are not worth a pass over memory 
 LARGEST = 1 << 20  # numbers of a constant; matrices of smaller transforms have fewer
 PROBES = 3  # frames of random numbers
 ALIKE = 2.0**-17  # of the largest number of a spectrum: how far products of float32 constants may be off
-_MOVES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-_POLYNOMIAL = ("MatMul", "Mul", "Add", "Sub", "Div", "Neg", "Pow", "Transpose", "Slice", *_MOVES)
+_POLYNOMIAL = ("MatMul", "Mul", "Add", "Sub", "Div", "Neg", "Pow", "Transpose", "Slice", *RESHAPES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _follow(node: Node, seen: dict[Value, _Seen]) -> _Seen | None:
     of, lead, frames = known[0].of, known[0].of.lead, known[0].numbers.shape[: known[0].of.lead]
     if any(each.of is not of for each in known) or node.y.lengths[:lead] != of.value.lengths[:-1] or not _each_alone(node, seen, lead):
         return None
-    if node.op in _MOVES:
+    if node.op in RESHAPES:
         return _Seen(of, known[0].numbers.reshape(*frames, *node.y.lengths[lead:]))
     arrays = [None if value is None else seen[value].numbers if value in seen else value.data for value in node.inputs]
     with np.errstate(all="ignore"):
@@ -110,7 +109,7 @@ def _follow(node: Node, seen: dict[Value, _Seen]) -> _Seen | None:
 def _each_alone(node: Node, seen: dict[Value, _Seen], lead: int) -> bool:
     """Whether a node computes each frame by itself, and all alike."""
     rank = len(node.y.lengths)
-    if node.op in _MOVES:
+    if node.op in RESHAPES:
         return True
     if node.op == "Transpose":
         order = node.attributes.get("perm") or range(rank)[::-1]
