@@ -7,24 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kernels.network.graph import Graph, Node, Value
+from kernels.network.graph import Graph, Node
 
 Joins = Callable[[tuple[Node, ...]], bool]
 
 
 def join_bottlenecks(graph: Graph, joins: Joins) -> int:
     """How many such nodes there are now. joins: whether layers in a row are faster as one."""
-    readers: dict[Value, list[Node | None]] = {value: [None] for value in graph.outputs.values()}
-    for node in graph.nodes:
-        for value in node.inputs:
-            if value is not None:
-                readers.setdefault(value, []).append(node)
+    readers, handed = graph.readers(), set(graph.outputs.values())
 
     def behind(node: Node) -> Node | None:
         """The convolution that alone reads what one writes, first of all."""
         found = readers.get(node.y, [])
-        reader = found[0] if len(found) == 1 else None
-        return reader if reader is not None and _layer(reader) and reader.x is node.y else None
+        alone = len(found) == 1 and node.y not in handed
+        return found[0] if alone and _layer(found[0]) and found[0].x is node.y else None
 
     joined: dict[Node, Node] = {}  # by the last layer
     inside: set[Node] = set()

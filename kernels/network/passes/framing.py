@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from kernels.network.graph import Node, Value
+from kernels.network.graph import Graph, Node, Value
 from kernels.network.operators.shaping import slices
 
 Array = np.ndarray
@@ -25,30 +25,26 @@ class Framing:
     nodes: list[Node]
 
 
-def framing(value: Value, makers: dict[Value, Node]) -> Framing:
+def framing(graph: Graph, value: Value, makers: dict[Value, Node]) -> Framing:
     """Of frames (..., length). Where it is not seen how they were cut they are a signal themselves, one behind the other."""
     length, window = value.lengths[-1], None
     maker = makers.get(value)
     if maker is not None and maker.op == "Mul":
-        for one, other in (maker.inputs, maker.inputs[::-1]):
-            if one is not None and other is not None and other.data is not None and other.data.size == length == other.lengths[-1]:
-                if one.shape == value.shape:
-                    value, window = one, other.data.ravel()
+        for x, factors in (maker.inputs, maker.inputs[::-1]):
+            assert x is not None and factors is not None, "a product has two factors"
+            if factors.data is not None and factors.data.size == length == factors.lengths[-1] and x.shape == value.shape:
+                value, window = x, factors.data.ravel()
                 break
     frames = math.prod(value.lengths[:-1])
     cut = _shifted_slices(value, makers)
     x, hop, start = cut if cut is not None else (value, length, 0)
     line = Value(f"{value.name}.line", (1, math.prod(x.lengths)), value.dtype)
-    nodes = [Node("Reshape", [x, _constant(1, -1)], [line], {}, line.name)]
+    nodes = [Node("Reshape", [x, graph.constant([1, -1], np.int64)], [line], {}, line.name)]
     stop = start + (frames - 1) * hop + length
     signal = Value(f"{value.name}.signal", (1, stop - start), value.dtype)
-    nodes.append(Node("Slice", [line, *map(_constant, (start, stop, 1))], [signal], {}, signal.name))
+    numbers = [graph.constant([each], np.int64) for each in (start, stop, 1)]
+    nodes.append(Node("Slice", [line, *numbers], [signal], {}, signal.name))
     return Framing(signal, frames, length, hop, window, nodes)
-
-
-def _constant(*numbers: int) -> Value:
-    array = np.array(numbers, np.int64)
-    return Value("numbers", array.shape, array.dtype, array)
 
 
 def _shifted_slices(value: Value, makers: dict[Value, Node]) -> tuple[Value, int, int] | None:
@@ -69,8 +65,8 @@ def _run(node: Node | None) -> tuple[Value, int] | None:
     """(x, the first row) of a slice of whole rows, one after the other."""
     if node is None or node.op != "Slice" or any(each is not None and each.data is None for each in node.inputs[1:]):
         return None
-    given = [None if each is None else each.data for each in node.inputs[1:]]
-    cuts = {at: (start, step) for at, start, _, step in slices(node, node.x.lengths, (*given, None, None, None, None)[:4])}
+    given = [node.constant(i) for i in (1, 2, 3, 4)]
+    cuts = {at: (start, step) for at, start, _, step in slices(node, node.x.lengths, given)}
     row, step = cuts.get(0, (0, 1))
     whole = len(node.x.lengths) == 2 and node.x.lengths[1] == node.y.lengths[1] and cuts.get(1, (0, 1))[1] == 1
     return (node.x, row) if whole and step == 1 else None

@@ -47,8 +47,8 @@ def _sum(graph: Graph, node: Node, x: Value, axis: int) -> list[Node]:
         made.append(Node(op, list(inputs), [Value(f"{node.y.name}.{op.lower()}{len(made)}", shape, x.dtype)], {}, node.label))
         return made[-1].y
 
-    halves = [new("Slice", x, *(graph.constant(np.array([n], np.int64)) for n in (i, i + 1, axis))) for i in range(2)]
+    halves = [new("Slice", x, *(graph.constant([n], np.int64) for n in (i, i + 1, axis))) for i in range(2)]
     total = new("Add", *(new("Mul", half, half) for half in halves))
-    new("Reshape", total, graph.constant(np.array(node.y.lengths, np.int64)))
+    new("Reshape", total, graph.constant(node.y.lengths, np.int64))
     made[-1].outputs = node.outputs
     return made

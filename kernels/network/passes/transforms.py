@@ -63,7 +63,7 @@ def written_transforms(graph: Graph) -> int:
         if found is not None and part:
             source = found.of.value
             if source not in made:
-                made[source] = _transform(graph, nodes, framing(source, makers))
+                made[source] = _transform(graph, nodes, framing(graph, source, makers))
             _write(graph, nodes, node, part, made[source])
             changed += 1
             continue
@@ -115,8 +115,7 @@ def _each_alone(node: Node, seen: dict[Value, _Seen], lead: int) -> bool:
         order = node.attributes.get("perm") or range(rank)[::-1]
         return tuple(order)[:lead] == tuple(range(lead))
     if node.op == "Slice":
-        given = [None if each is None else each.data for each in node.inputs[1:]]
-        cuts = slices(node, node.x.lengths, (*given, None, None, None, None)[:4])
+        cuts = slices(node, node.x.lengths, [node.constant(i) for i in (1, 2, 3, 4)])
         return node.x.lengths[:lead] == node.y.lengths[:lead] and all(step == 1 for axis, _, _, step in cuts if axis < lead)
     other = node.inputs[1] if len(node.inputs) > 1 else None
     if (node.op == "Pow" and scalar(other) != 2) or (node.op == "Div" and other in seen):
@@ -149,7 +148,7 @@ def _transform(graph: Graph, nodes: list[Node], found: Framing) -> tuple[Value, 
     signal, shape = found.signal, (1, found.frames, found.length // 2 + 1)
     nodes += found.nodes
     window = None if found.window is None else graph.constant(found.window, signal.kind)
-    hop, length, halves = (graph.constant(np.array(numbers, np.int64)) for numbers in ([found.hop], [found.length], [1, 1]))
+    hop, length, halves = (graph.constant(numbers, np.int64) for numbers in ([found.hop], [found.length], [1, 1]))
     made = ("spectra", 2), ("real", 1), ("imaginary", 1)
     whole, *parts = (Value(f"{signal.name}.{name}", (*shape, count), signal.dtype) for name, count in made)
     nodes.append(Node("STFT", [signal, hop, window, length], [whole], {"onesided": 1}, whole.name))
@@ -159,7 +158,7 @@ def _transform(graph: Graph, nodes: list[Node], found: Framing) -> tuple[Value, 
 
 def _write(graph: Graph, nodes: list[Node], node: Node, part: str, spectrum: tuple[Value, Value]) -> None:
     """What makes the node's value of a spectrum."""
-    shape = graph.constant(np.array(node.y.lengths, np.int64))
+    shape = graph.constant(node.y.lengths, np.int64)
 
     def new(op: str, *inputs: Value) -> Value:
         nodes.append(Node(op, list(inputs), [Value(f"{node.y.name}.{op.lower()}", node.y.shape, node.y.dtype)], {}, node.label))
