@@ -150,7 +150,7 @@ class Program:
                 ready = block.bound[self] = _Ready(self, block.memory)
             held = block, ready
         for name, to in held[1].inputs.items():
-            np.copyto(to, given[name])
+            to[...] = given[name]
         return held
 
     def _give(self, held: _Held) -> None:
@@ -203,7 +203,7 @@ class Program:
         for name, array in ready.outputs.items():
             results[name] = array.copy()
         self._give(held)
-        return {name: results[name] for name in self.outputs}
+        return results if len(results) == 1 else {name: results[name] for name in self.outputs}
 
 
 def _only(run: Callable[[], Any], flag: memoryview, taken: bool) -> Callable[[], Any]:

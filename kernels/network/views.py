@@ -69,6 +69,10 @@ class View(NamedTuple):
         """Whether the numbers lie one behind the other in some order of axes."""
         return self.contiguous(self.order())
 
+    def same(self, other: View) -> bool:
+        """Whether another sees the same numbers of the same buffer, where both are contiguous in order."""
+        return (self.buffer, self.offset, self.size) == (other.buffer, other.offset, other.size)
+
     def reshaped(self, shape: Shape) -> View | None:
         """The same numbers in another shape; None where their order does not allow it without a copy."""
         strides = reshaped_strides(self.shape, self.strides, shape)
