@@ -16,7 +16,7 @@ from kernels.primitives.vector_program import Operation
 
 KINDS = {"ReduceSum": "sum", "ReduceMean": "sum", "ReduceMax": "max", "ReduceMin": "min"}
 FEW = 8  # numbers that are combined as one chain
-PLANE = 1024  # numbers of a plane up to which a pool is faster: 49 of 576 channels 2.4 us for 6.2, but 10,000 of 16 channels 11 for 7
+PLANE = 1024  # numbers of a plane up to which a pool is faster
 
 
 @lowers(*KINDS)

@@ -128,6 +128,10 @@ class Long(Generic[Item]):
             if pool is not None:
                 pool._needs.pop(key, None)
                 pool._most = None
+                room = pool._room() if pool.free else 0
+                for number, item in pool.free.copy().items():
+                    if item.nbytes > room:
+                        pool.free.pop(number, None)
 
         self._needs[key] = weakref.ref(plan, gone), plan.nbytes
         self._most = None
@@ -148,11 +152,15 @@ class Long(Generic[Item]):
 
     def give(self, item: Item) -> None:
         """Keep one, unless the plans that needed so long a one are gone, or enough are kept."""
+        if item.nbytes <= self._room() and len(self.free) < Scratch.KEPT:
+            self.free[id(item)] = item
+
+    def _room(self) -> int:
+        """Bytes of the longest that is kept."""
         most = self._most
         if most is None:
             most = self._most = max((nbytes for _, nbytes in list(self._needs.values())), default=0)
-        if item.nbytes <= roomy(most + ALIGNMENT) and len(self.free) < Scratch.KEPT:
-            self.free[id(item)] = item
+        return roomy(most + ALIGNMENT)
 
 
 _shared: weakref.WeakValueDictionary[int, deque[np.ndarray]] = weakref.WeakValueDictionary()  # free short buffers, by their room

@@ -27,7 +27,7 @@ def check(graph: Graph, shape: tuple[int, ...], dtype: type = np.float32) -> Mod
     [
         ((1, 100, 7, 7), True), ((2, 33, 2, 4), True), ((3, 5, 50), True), ((1, 7, 3, 4, 5), True), ((2, 9, 40, 50), False),
         ((4, 6, 8), False),
-    ],  # fmt: skip
+    ],
 )
 def test_means_over_space(shape: tuple[int, ...], pooled: bool, keepdims: int, dtype: type) -> None:
     graph = Graph()

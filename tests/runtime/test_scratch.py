@@ -82,6 +82,8 @@ def test_longer_buffers_than_anybody_needs_are_not_kept() -> None:
     pool.give(pool.take(9 * LONG))
     assert pool.free
     del longer
+    gc.collect()
+    assert not pool.free, "nobody needs it any more"
     pool.give(pool.take(9 * LONG))
     assert not pool.free
     own = pool.take(2 * LONG + ALIGNMENT)
