@@ -19,7 +19,7 @@ from kernels.network.lowering import Lowering, lowers
 from kernels.network.operators.windows import window_request
 from kernels.network.plans import bind_plan, plan_of
 from kernels.network.views import Array, View
-from kernels.primitives.vector_matrix import PASSES, fits, pass_numbers, vector_matrix
+from kernels.primitives.vector_matrix import PASSES, RowLayers, fits, pass_numbers, row_layer
 from kernels.primitives.vector_program import Operation
 from kernels.problem.conv import Conv, ConvTranspose, Problem, linear_problem
 from kernels.problem.operands import Operands
@@ -206,15 +206,18 @@ def _then_added(lowering: Lowering, node: Node, lower: Callable[[Lowering, Node]
 
 
 def _vector(lowering: Lowering, node: Node, x: View, y: View) -> None:
-    """One row."""
+    """One row; a small layer behind another of its kind joins that."""
     weight, bias = np.asarray(node.attributes["weight"], x.dtype), node.attributes["bias"]
-    found, scratch_bytes = vector_matrix(weight, bias, node.attributes.get("activation"), lowering.settings.threads)
-    seconds = weight.nbytes / calibration().bandwidth
-
-    def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
-        return found(arrays[0], arrays[1], scratch)
-
-    lowering.step(node, [x], [y], bind, "row times matrix", seconds, scratch_bytes)
+    layer, seconds = row_layer(weight, bias, node.attributes.get("activation")), weight.nbytes / calibration().bandwidth
+    last = lowering.steps[-1] if layer.small and lowering.steps else None
+    if last and isinstance(last.more, RowLayers) and last.when == lowering.when and last.writes[0].same(x):
+        lowering.steps.pop()
+        layers, reads, writes = last.more.then(layer), last.reads, (y, *last.writes[1:], last.writes[0])
+        done, seconds = last.node.attributes.get("layers", [last.node]), seconds + (last.seconds or 0.0)
+        node = Node("Rows", last.node.inputs, node.outputs, {"layers": [*done, node]}, f"{last.node.label}+{node.label}")
+    else:
+        layers, reads, writes = RowLayers([layer], lowering.settings.threads), (x,), (y,)
+    lowering.step(node, reads, writes, layers.bind, "row times matrix", seconds, layers.scratch_bytes, more=layers)
 
 
 def linear_step(lowering: Lowering, node: Node, x: View, weight: Array, bias: Array | None) -> View:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -29,10 +28,10 @@ def _matmul(lowering: Lowering, node: Node) -> None:
         return
     shape = [*node.y.lengths]
     if len(a.shape) == 1:
-        a = dataclasses.replace(a, shape=(1, *a.shape), strides=(a.strides[0] * a.shape[0], *a.strides))
+        a = a._replace(shape=(1, *a.shape), strides=(a.strides[0] * a.shape[0], *a.strides))
         shape.insert(len(shape) - (len(b.shape) > 1), 1)
     if len(b.shape) == 1:
-        b = dataclasses.replace(b, shape=(*b.shape, 1), strides=(*b.strides, 1))
+        b = b._replace(shape=(*b.shape, 1), strides=(*b.strides, 1))
         shape.append(1)
     y = _output(lowering, node, tuple(shape))
     turned = not _unit(a, -1) and _unit(b, -2) and _unit(y, -2)

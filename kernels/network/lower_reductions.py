@@ -1,4 +1,5 @@
-"""Reductions: run by run of axes that lie together in memory, the innermost first; those of a few numbers are chains of their own."""
+"""Reductions: run by run of axes that lie together in memory, the innermost first; those of a few numbers are chains of their own, means of
+small planes global pools, which take many planes at a time."""
 
 from __future__ import annotations
 
@@ -6,8 +7,8 @@ import math
 
 import numpy as np
 
-from kernels.network.graph import Node
-from kernels.network.lowering import Lowering, lower_by_numpy, lowers
+from kernels.network.graph import Node, Value
+from kernels.network.lowering import LOWERERS, Lowering, lower_by_numpy, lowers
 from kernels.network.operators.reducing import reduced_axes
 from kernels.network.views import View
 from kernels.primitives.reduction import PASSES, reduction
@@ -15,6 +16,7 @@ from kernels.primitives.vector_program import Operation
 
 KINDS = {"ReduceSum": "sum", "ReduceMean": "sum", "ReduceMax": "max", "ReduceMin": "min"}
 FEW = 8  # numbers that are combined as one chain
+PLANE = 1024  # numbers of a plane up to which a pool is faster
 
 
 @lowers(*KINDS)
@@ -25,11 +27,16 @@ def _reduce(lowering: Lowering, node: Node) -> None:
         return
     x, kind = lowering.view(node.x), KINDS[node.op]
     count = math.prod(x.shape[axis] for axis in axes)
+    few = count <= FEW and len(axes) == 1
+    space = 3 <= len(x.shape) <= 5 and axes == tuple(range(2, len(x.shape)))
+    if node.op == "ReduceMean" and space and not few and count <= PLANE and x.contiguous():
+        _pool(lowering, node)
+        return
     factor = 1 / count if node.op == "ReduceMean" else 1.0
     order = [axis for axis in x.order() if axis not in axes]
     kept = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
     y = _result(lowering, node, axes, order)
-    if count <= FEW and len(axes) == 1:
+    if few:
         axis = axes[0]
         parts = [x.part(axis, i, 1) for i in range(count)]
         operations = [Operation(PASSES[kind], count + i, (count + i - 1 if i else 0, i + 1)) for i in range(count - 1)]
@@ -55,6 +62,15 @@ def _reduce(lowering: Lowering, node: Node) -> None:
         x = target
     if x != y:
         lowering.copy(node, x, y)
+
+
+def _pool(lowering: Lowering, node: Node) -> None:
+    """A mean over all of space as a global pool."""
+    y, (n, channels, *space) = node.y, node.x.lengths
+    pooled = y if len(y.lengths) > 2 else Value(f"{y.name}.pooled", (n, channels, *[1] * len(space)), y.dtype)
+    LOWERERS["GlobalAveragePool"](lowering, Node("GlobalAveragePool", [node.x], [pooled], {}, node.name))
+    if pooled is not y:
+        LOWERERS["Reshape"](lowering, Node("Reshape", [pooled], [y], {}, node.name))
 
 
 def _result(lowering: Lowering, node: Node, axes: tuple[int, ...], order: list[int]) -> View:

@@ -197,4 +197,4 @@ def _steps(view: View) -> list[tuple[int, int]]:
 
 def _moved(view: View, to: View) -> View:
     """The view where another one begins."""
-    return dataclasses.replace(view, offset=to.offset)
+    return view._replace(offset=to.offset)

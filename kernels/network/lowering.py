@@ -8,6 +8,7 @@ kind of node is lowered stands in the files `lower_*`, which register themselves
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -41,6 +42,8 @@ class Step:
     when: tuple[View, bool] | None = None  # a condition, and what it must be for the step to run
     more: object = None  # what a step behind it may make of it in the same pass
 
+
+_name: Callable[[np.dtype], str] = functools.cache(lambda dtype: dtype.name)  # which NumPy makes anew each time
 
 Lower = Callable[["Lowering", Node], None]
 LOWERERS: dict[str, Lower] = {}
@@ -176,8 +179,8 @@ class Lowering:
         if not all(view.size for _, view in writes):
             return
         shape = writes[0][1].shape
-        layouts = [Layout(view.strides, view.dtype.name) for view in reads]
-        outs = [(slot, Layout(view.strides, view.dtype.name)) for slot, view in writes]
+        layouts = [Layout(view.strides, _name(view.dtype)) for view in reads]
+        outs = [(slot, Layout(view.strides, _name(view.dtype))) for slot, view in writes]
         found = VectorProgram(dtype, shape, layouts, outs, operations, self.settings.threads)
         views = [view for _, view in writes]
         seconds = sum(view.size * view.dtype.itemsize for view in (*reads, *views)) / calibration().bandwidth
@@ -186,8 +189,8 @@ class Lowering:
     def copy(self, node: Node, source: View, to: View) -> None:
         """A step that brings numbers from one view to another of the same shape."""
         dtype = to.dtype if to.dtype in (np.float32, np.float64) else np.dtype(np.float32)
-        lengths, _ = joined(to.shape, [source.strides, to.strides], to.order())
-        if source.dtype == to.dtype and to.dtype.name in CODES and to.dtype.kind in "fb" and len(lengths) <= OUTER + 2:
+        few = len(to.shape) <= OUTER + 2 or len(joined(to.shape, [source.strides, to.strides], to.order())[0]) <= OUTER + 2
+        if source.dtype == to.dtype and _name(to.dtype) in CODES and to.dtype.kind in "fb" and few:
             self.program(node, dtype, [source], [(0, to)], [], "copy")
         else:
             self.step(node, [source], [to], lambda arrays, scratch: lambda: np.copyto(arrays[1], arrays[0], casting="unsafe"), "NumPy copy")

@@ -2,11 +2,14 @@
 
 Buffers of the arena share one block of memory by their lifetimes (`arena.offsets`). Steps that read the caller's arrays or write the
 results are bound anew in every call, all others once for each block; a block serves one call at a time, concurrent calls take others.
+Long blocks serve all programs that need no more, those of a model's other lengths too: a call with a new length faults in few new pages,
+which costs more than to plan it.
 """
 
 from __future__ import annotations
 
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -17,17 +20,33 @@ from kernels.network.arena import offsets
 from kernels.network.branches import ALWAYS, Item, When, needed
 from kernels.network.lowering import Lowering, Step
 from kernels.network.views import Buffer, fresh
-from kernels.runtime.scratch import aligned, whole
+from kernels.runtime.scratch import LONG, Long, aligned, whole
 
 Array = np.ndarray
 SMALL = 1 << 16  # bytes of an input or output up to which it is copied through the arena, which costs less than to bind steps anew
 
 
-class _Ready:
-    """One block of memory and the steps bound to it."""
+class _Block:
+    """Memory, and what is bound to it of each program that used it. Programs do not hold it, so that both go once the pool drops it."""
 
-    def __init__(self, program: Program) -> None:
-        self.arena = aligned(program.arena_bytes + program.scratch_bytes)
+    def __init__(self, nbytes: int) -> None:
+        self.memory = aligned(nbytes)
+        self.bound: weakref.WeakKeyDictionary[Program, _Ready] = weakref.WeakKeyDictionary()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the memory."""
+        return self.memory.nbytes
+
+
+_blocks: weakref.WeakValueDictionary[int, Long[_Block]] = weakref.WeakValueDictionary()  # the long ones, while a program needs any
+
+
+class _Ready:
+    """Steps bound to a block of memory."""
+
+    def __init__(self, program: Program, memory: Array) -> None:
+        self.arena = memory[: program.nbytes]
         self.scratch = self.arena[program.arena_bytes :]
         self.bases: dict[Buffer, Array] = {}
         for buffer, start in program.starts.items():
@@ -43,10 +62,13 @@ class _Ready:
         self.outputs = {name: view.of(self.bases[view.buffer]) for name, view in program.copied_outputs.items()}
 
 
+_Held = tuple[_Block, _Ready]  # what a call holds: memory, and the program's steps bound there
+
+
 class Program:
     """Runs the steps of a lowering."""
 
-    KEPT = 4  # blocks kept for later calls
+    KEPT = 4  # short blocks kept for later calls
 
     def __init__(self, lowering: Lowering) -> None:
         graph = lowering.graph
@@ -67,7 +89,15 @@ class Program:
         self.scratch_bytes = max((step.scratch for step in self.steps), default=0)
         self.own_bytes = sum(step.own_scratch for step in self.steps)
         self.apart_bytes = sum(buffer.nbytes for buffer in inner)
-        self._ready: deque[_Ready] = deque(maxlen=self.KEPT)
+        self._short: deque[_Held] = deque(maxlen=self.KEPT)
+        self._long = _blocks.setdefault(0, Long(_Block)) if self.nbytes >= LONG else None
+        if self._long is not None:
+            self._long.join(self)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the block that a call needs."""
+        return self.arena_bytes + self.scratch_bytes
 
     def _lives(self) -> tuple[dict[Buffer, int], dict[Buffer, int]]:
         """The first and last step that need each buffer; inputs are there before the first step, outputs after the last."""
@@ -105,15 +135,30 @@ class Program:
             run = _only(run, memoryview(view.of(bases[view.buffer]).reshape(-1)), taken)  # type: ignore[attr-defined]
         return run
 
-    def _taken(self, given: dict[str, Array]) -> _Ready:
+    def _taken(self, given: dict[str, Array]) -> _Held:
         """A block of memory that nobody else uses, small inputs copied there."""
-        try:
-            ready = self._ready.pop()
-        except IndexError:
-            ready = _Ready(self)
-        for name, to in ready.inputs.items():
-            np.copyto(to, given[name])
-        return ready
+        if self._long is None:
+            try:
+                held = self._short.pop()
+            except IndexError:
+                block = _Block(self.nbytes)
+                held = block, _Ready(self, block.memory)
+        else:
+            block = self._long.take(self.nbytes)
+            ready = block.bound.get(self)
+            if ready is None:
+                ready = block.bound[self] = _Ready(self, block.memory)
+            held = block, ready
+        for name, to in held[1].inputs.items():
+            to[...] = given[name]
+        return held
+
+    def _give(self, held: _Held) -> None:
+        """Keep a block of memory for later calls."""
+        if self._long is None:
+            self._short.append(held)
+        else:
+            self._long.give(held[0])
 
     def _direct(self, given: dict[str, Array], results: dict[str, Array]) -> dict[Buffer, Array]:
         """Where large inputs and outputs are, which are not copied."""
@@ -130,8 +175,8 @@ class Program:
     def timeline(self, given: dict[str, Array], turns: int) -> Array:
         """Seconds that each step took in each of so many calls: (turns, steps)."""
         clock, taken = time.perf_counter, np.empty((turns, len(self.steps)))
-        ready = self._taken(given)
-        more = self._direct(given, {})
+        held = self._taken(given)
+        ready, more = held[1], self._direct(given, {})
         calls = [run or self.bound(step, ready, more) for step, run in zip(self.steps, ready.calls)]
         for turn in range(turns):
             for name, to in ready.inputs.items():
@@ -140,12 +185,13 @@ class Program:
                 started = clock()
                 run()
                 taken[turn, i] = clock() - started
-        self._ready.append(ready)
+        self._give(held)
         return taken
 
     def __call__(self, given: dict[str, Array]) -> dict[str, Array]:
         """The outputs for inputs that are contiguous, of the right dtype and shape."""
-        ready = self._taken(given)
+        held = self._taken(given)
+        ready = held[1]
         results: dict[str, Array] = {}
         if self.rebound or self.direct:
             more = self._direct(given, results)
@@ -156,8 +202,8 @@ class Program:
                 run()  # type: ignore[misc]
         for name, array in ready.outputs.items():
             results[name] = array.copy()
-        self._ready.append(ready)
-        return {name: results[name] for name in self.outputs}
+        self._give(held)
+        return results if len(results) == 1 else {name: results[name] for name in self.outputs}
 
 
 def _only(run: Callable[[], Any], flag: memoryview, taken: bool) -> Callable[[], Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +27,7 @@ class Buffer:
     data: Array | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """Numbers of a buffer; see above. Equal where they are the same numbers in the same order."""
 
     buffer: Buffer
@@ -43,7 +43,7 @@ class View:
 
     def transposed(self, order: Sequence[int]) -> View:
         """The axes in another order."""
-        return dataclasses.replace(self, shape=tuple(self.shape[i] for i in order), strides=tuple(self.strides[i] for i in order))
+        return self._replace(shape=tuple(self.shape[i] for i in order), strides=tuple(self.strides[i] for i in order))
 
     def swapped(self) -> View:
         """The last two axes changed places."""
@@ -69,10 +69,14 @@ class View:
         """Whether the numbers lie one behind the other in some order of axes."""
         return self.contiguous(self.order())
 
+    def same(self, other: View) -> bool:
+        """Whether another sees the same numbers of the same buffer, where both are contiguous in order."""
+        return (self.buffer, self.offset, self.size) == (other.buffer, other.offset, other.size)
+
     def reshaped(self, shape: Shape) -> View | None:
         """The same numbers in another shape; None where their order does not allow it without a copy."""
         strides = reshaped_strides(self.shape, self.strides, shape)
-        return None if strides is None else dataclasses.replace(self, shape=shape, strides=strides)
+        return None if strides is None else self._replace(shape=shape, strides=strides)
 
     def part(self, axis: int, start: int, length: int, step: int = 1) -> View:
         """Some indices of one axis."""
@@ -85,7 +89,7 @@ class View:
         """Broadcast: axes of length 1 are seen again and again."""
         more = len(shape) - len(self.shape)
         pairs = zip(shape[more:], self.shape, self.strides)
-        return dataclasses.replace(self, shape=shape, strides=(0,) * more + tuple(0 if n != own else step for n, own, step in pairs))
+        return self._replace(shape=shape, strides=(0,) * more + tuple(0 if n != own else step for n, own, step in pairs))
 
     def of(self, base: Array) -> Array:
         """The array, in memory that holds the whole buffer (bytes)."""

@@ -1,18 +1,22 @@
 """A row times a matrix: y = activation(W x + bias) for a single x, as heads of classifiers and models of one frame have it.
 
 The matrix is read once and that is what it costs, so it lies packed in the order in which it is read, and threads take blocks of outputs.
+Small layers behind it are done by the thread that finishes its last block: to launch one takes as long as to compute it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.row_products import RowProducts, packed, row_products
 from kernels.primitives.vector_pass import VectorPass, bits, line
+from kernels.runtime.atomics import add, store
 from kernels.runtime.ir import call
+from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
@@ -44,8 +48,14 @@ def following(activation: tuple[str, float] | None, lanes: int, itemsize: int) -
 
 
 class Outputs(Record):
-    """A task: a block of outputs."""
+    """A layer, computed by blocks of outputs."""
 
+    x = address("of its handle")
+    y = address("of its handle")
+    matrix = address("of its handle")
+    bias = address("of its handle")
+    work = address("of the handle of scratch: a block's sums before the activation")
+    blocks = integer("of outputs")
     product = address("of the micro-kernel; takes a RowProducts")
     activation = address("of the one that applies it, or copies; takes a VectorPass")
     activation_form = integer("its form")
@@ -57,25 +67,37 @@ class Outputs(Record):
     q = integer("bits of its second")
 
 
-@region
-def _run(block, thread, x, y, matrix, bias, work, geometry):
-    """A block of outputs; all are handles but geometry: Outputs."""
-    g = geometry[0]
+@njit
+def _block(layers, layer, block):
+    """A block of outputs of a layer."""
+    g = layers[layer]
     lanes, size, width = g.lanes, g.itemsize, VECTORS * g.lanes
-    place, first = pointed(work) + block * width * size, block * width
-    to, few = pointed(y) + first * size, min(width, g.columns - first)
-    rows = pointed(matrix) + block * g.k * width * size
+    place, first = pointed(g.work) + block * width * size, block * width
+    to, few = pointed(g.y) + first * size, min(width, g.columns - first)
+    rows = pointed(g.matrix) + block * g.k * width * size
     call(
         g.product,
         RowProducts(
-            lanes=lanes, itemsize=size, vectors=VECTORS, rows=1, y=place, y_row=0, y_group=0, x=pointed(x), x_row=0, matrix=rows, k=g.k,
-            groups=1, blocks=1, source=pointed(bias) + first * size, source_row=0, source_group=0, columns=few, present=1,
+            lanes=lanes, itemsize=size, vectors=VECTORS, rows=1, y=place, y_row=0, y_group=0, x=pointed(g.x), x_row=0, matrix=rows, k=g.k,
+            groups=1, blocks=1, source=pointed(g.bias) + first * size, source_row=0, source_group=0, columns=few, present=1,
         ),
     )  # fmt: skip
     call(
         g.activation,
         VectorPass(form=g.activation_form, lanes=lanes, itemsize=size, y=to, a=place, b=place, c=place, numbers=few, p=g.p, q=g.q),
     )  # fmt: skip
+
+
+@region
+def _run(block, thread, left, layers):
+    """A block of outputs of the first layer, and behind the last of these the other layers; left: a handle of how many blocks are not done,
+    layers: a row of Outputs."""
+    _block(layers, 0, block)
+    if len(layers) > 1 and add(pointed(left), -1) == 1:
+        store(pointed(left), layers[0].blocks)  # for the next call
+        for layer in range(1, len(layers)):
+            for i in range(layers[layer].blocks):
+                _block(layers, layer, i)
 
 
 def fits(columns: int, count: int, itemsize: int, activation: tuple[str, float] | None) -> bool:
@@ -86,29 +108,65 @@ def fits(columns: int, count: int, itemsize: int, activation: tuple[str, float] 
     return (padded <= 1.5 * columns or small) and (activation is None or activation[0] in PASSES)
 
 
-def vector_matrix(
-    weight: Array, bias: Array | None, activation: tuple[str, float] | None, threads: int
-) -> tuple[Callable[[Array, Array, Array], Callable[[], None]], int]:
-    """(what binds x, y and scratch to a run, bytes of scratch) for weight (out, in)."""
+class RowLayer(NamedTuple):
+    """A layer of a single row as it runs: its record, the packed matrix, the biases."""
+
+    outputs: dict[str, int]
+    matrix: Array
+    biases: Array
+
+    @property
+    def small(self) -> bool:
+        """Whether one thread does it sooner than it wakes another."""
+        return self.matrix.nbytes <= SHARED
+
+
+def row_layer(weight: Array, bias: Array | None, activation: tuple[str, float] | None) -> RowLayer:
+    """A layer for weight (out, in)."""
     columns, count = weight.shape
     size, lanes = weight.itemsize, machine().lanes(weight.itemsize)
     blocks = -(-columns // (VECTORS * lanes))
-    matrix = packed(weight, 1, 1, blocks, VECTORS)
     biases = np.zeros(columns, weight.dtype) if bias is None else np.ascontiguousarray(bias, weight.dtype)
     follow = following(activation, lanes, size)
     if activation is None:
         follow["activation"], follow["activation_form"] = line("copy", lanes, size)
     product = row_products(VECTORS, 1, lanes, size)
-    geometry = Outputs.packed(product=product, lanes=lanes, itemsize=size, k=count, columns=columns, **follow)
-    launch = _run.ready(0, 0, 0, 0, 0, geometry)
-    threads = threads if matrix.nbytes > SHARED else 1
+    outputs = {"product": product, "lanes": lanes, "itemsize": size, "k": count, "columns": columns, "blocks": blocks, **follow}
+    return RowLayer(outputs, packed(weight, 1, 1, blocks, VECTORS), biases)
 
-    def bind(x: Array, y: Array, scratch: Array) -> Callable[[], None]:
-        places = handle(x), handle(y), handle(matrix), handle(biases), handle(scratch)
 
-        def run(keep_alive: tuple[Array, ...] = (x, y, matrix, biases, scratch)) -> None:
-            launch(threads, blocks, *places, geometry)
+class RowLayers:
+    """Layers of a single row one behind the other; all but the first are small."""
+
+    def __init__(self, layers: Sequence[RowLayer], threads: int) -> None:
+        self.layers, self._threads = tuple(layers), threads
+
+    def then(self, layer: RowLayer) -> RowLayers:
+        """The same and one more."""
+        return RowLayers([*self.layers, layer], self._threads)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of scratch that a run uses."""
+        return max(each.outputs["blocks"] * VECTORS * each.outputs["lanes"] * each.outputs["itemsize"] for each in self.layers)
+
+    def bind(self, arrays: Sequence[Array], scratch: Array) -> Callable[[], None]:
+        """What runs them on x, the last layer's y, and those of the layers before in order."""
+        x, y, *between = arrays
+        ends = [x, *between, y]
+        records = [
+            Outputs.packed(
+                **each.outputs, x=handle(ends[i]), y=handle(ends[i + 1]), matrix=handle(each.matrix), bias=handle(each.biases),
+                work=handle(scratch),
+            )
+            for i, each in enumerate(self.layers)
+        ]  # fmt: skip
+        first = self.layers[0]
+        threads, blocks, layers = 1 if first.small else self._threads, first.outputs["blocks"], np.concatenate(records)
+        left = np.array([blocks])
+        launch, counted = _run.ready(0, layers), handle(left)
+
+        def run(keep_alive: object = (self.layers, *arrays, scratch, left)) -> None:
+            launch(threads, blocks, counted, layers)
 
         return run
-
-    return bind, blocks * VECTORS * lanes * size

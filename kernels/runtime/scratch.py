@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,13 +23,18 @@ def whole(nbytes: int) -> int:
 
 def aligned(nbytes: int) -> np.ndarray:
     """Uninitialised bytes whose address is a multiple of ALIGNMENT."""
-    return _begun(np.empty(nbytes + ALIGNMENT, np.uint8), nbytes)
+    return _begun(bytes_of(nbytes + ALIGNMENT), nbytes)
 
 
 def _begun(raw: np.ndarray, nbytes: int) -> np.ndarray:
     """`nbytes` of raw from its first multiple of ALIGNMENT on."""
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + nbytes]
+
+
+def bytes_of(nbytes: int) -> np.ndarray:
+    """Uninitialised bytes."""
+    return np.empty(nbytes, np.uint8)
 
 
 HEADER = object.__basicsize__  # bytes of CPython's own header, after which NumPy's array structure begins with its data pointer
@@ -56,7 +63,7 @@ class Scratch:
         if nbytes < LONG:
             self._free = _shared.setdefault(self._room, deque(maxlen=self.KEPT))
         else:
-            self._long = _long.setdefault(0, Long())
+            self._long = _long.setdefault(0, Long(bytes_of))
             self._long.join(self)
 
     def take(self) -> np.ndarray:
@@ -66,7 +73,7 @@ class Scratch:
         try:
             buffer = self._free.pop()
         except IndexError:
-            return _begun(np.empty(self._room, np.uint8), self.nbytes)
+            return _begun(bytes_of(self._room), self.nbytes)
         if len(buffer) == self.nbytes:
             return buffer
         raw = buffer.base  # another plan took fewer or more of it
@@ -83,16 +90,35 @@ class Scratch:
             self._free.append(buffer)
 
 
-class Long:
-    """Free buffers of any length. A call takes the shortest that will do; where none does, a new one takes the place of the longest, so
-    that there come to be as many as are needed at once. Several threads may take and give: single operations on a dict are whole."""
+class Sized(Protocol):
+    """What takes so much memory."""
 
-    def __init__(self) -> None:
-        self.free: dict[int, np.ndarray] = {}
-        self._needs: dict[int, tuple[weakref.ref[Scratch], int]] = {}  # of each plan that lives
+    @property
+    def nbytes(self) -> int:
+        """Bytes of it."""
+
+
+Item = TypeVar("Item", bound=Sized)
+
+
+def roomy(nbytes: int) -> int:
+    """Rounded up to the next quarter of a power of two: plans for somewhat longer inputs find room. Pages that nobody touches are none."""
+    unit = 1 << max(nbytes.bit_length() - 3, 0)
+    return -(-nbytes // unit) * unit
+
+
+class Long(Generic[Item]):
+    """Free memory of any length, as `make` gives it. A call takes the shortest that will do; where none does, a new one takes the place of
+    the longest, so that there come to be as many as are needed at once. Several threads may take and give: single operations on a dict are
+    whole."""
+
+    def __init__(self, make: Callable[[int], Item]) -> None:
+        self.free: dict[int, Item] = {}
+        self._make = make
+        self._needs: dict[int, tuple[weakref.ref[Any], int]] = {}  # of each plan that lives
         self._most: int | None = None  # that any of them needs; None: look anew
 
-    def join(self, plan: Scratch) -> None:
+    def join(self, plan: Sized) -> None:
         """Count a plan's need, as long as it lives."""
 
         key, own = id(plan), weakref.ref(self)
@@ -102,14 +128,18 @@ class Long:
             if pool is not None:
                 pool._needs.pop(key, None)
                 pool._most = None
+                room = pool._room() if pool.free else 0
+                for number, item in pool.free.copy().items():
+                    if item.nbytes > room:
+                        pool.free.pop(number, None)
 
         self._needs[key] = weakref.ref(plan, gone), plan.nbytes
         self._most = None
 
-    def take(self, nbytes: int) -> np.ndarray:
-        """A buffer of at least so many bytes."""
+    def take(self, nbytes: int) -> Item:
+        """One of at least so many bytes."""
         while True:
-            lengths = sorted((len(buffer), key) for key, buffer in self.free.copy().items())
+            lengths = sorted((item.nbytes, key) for key, item in self.free.copy().items())
             key = next((key for length, key in lengths if length >= nbytes), None)
             if key is None:
                 break
@@ -118,16 +148,20 @@ class Long:
                 return found
         if lengths:
             self.free.pop(lengths[-1][1], None)
-        return np.empty(nbytes, np.uint8)
+        return self._make(roomy(nbytes))
 
-    def give(self, buffer: np.ndarray) -> None:
-        """Keep a buffer, unless the plans that needed so long a one are gone, or enough are kept."""
+    def give(self, item: Item) -> None:
+        """Keep one, unless the plans that needed so long a one are gone, or enough are kept."""
+        if item.nbytes <= self._room() and len(self.free) < Scratch.KEPT:
+            self.free[id(item)] = item
+
+    def _room(self) -> int:
+        """Bytes of the longest that is kept."""
         most = self._most
         if most is None:
             most = self._most = max((nbytes for _, nbytes in list(self._needs.values())), default=0)
-        if len(buffer) <= most + ALIGNMENT and len(self.free) < Scratch.KEPT:
-            self.free[id(buffer)] = buffer
+        return roomy(most + ALIGNMENT)
 
 
 _shared: weakref.WeakValueDictionary[int, deque[np.ndarray]] = weakref.WeakValueDictionary()  # free short buffers, by their room
-_long: weakref.WeakValueDictionary[int, Long] = weakref.WeakValueDictionary()  # the one of this process, while a plan needs it
+_long: weakref.WeakValueDictionary[int, Long[np.ndarray]] = weakref.WeakValueDictionary()  # the one of this process, while a plan needs it

@@ -6,7 +6,7 @@ import gc
 
 import numpy as np
 
-from kernels.runtime.scratch import ALIGNMENT, LONG, Long, Scratch, _shared
+from kernels.runtime.scratch import ALIGNMENT, LONG, Long, Scratch, _shared, bytes_of, roomy
 
 
 def address(buffer: np.ndarray) -> int:
@@ -73,7 +73,7 @@ def test_buffers_go_with_the_last_plan() -> None:
 
 
 def test_longer_buffers_than_anybody_needs_are_not_kept() -> None:
-    pool, plan = Long(), Scratch(2 * LONG)
+    pool, plan = Long(bytes_of), Scratch(2 * LONG)
     pool.join(plan)
     pool.give(pool.take(9 * LONG))  # of a plan that is gone
     assert not pool.free
@@ -82,11 +82,24 @@ def test_longer_buffers_than_anybody_needs_are_not_kept() -> None:
     pool.give(pool.take(9 * LONG))
     assert pool.free
     del longer
+    gc.collect()
+    assert not pool.free, "nobody needs it any more"
     pool.give(pool.take(9 * LONG))
     assert not pool.free
     own = pool.take(2 * LONG + ALIGNMENT)
     pool.give(own)
     assert pool.take(LONG) is own
+
+
+def test_plans_for_somewhat_longer_inputs_find_room() -> None:
+    assert [roomy(nbytes) for nbytes in (0, 1, 5, 17, 1000, 1025)] == [0, 1, 5, 20, 1024, 1280]
+    for nbytes in range(2000):
+        assert nbytes <= roomy(nbytes) <= max(1.25 * nbytes, nbytes + 1) and roomy(roomy(nbytes)) == roomy(nbytes)
+    plan, longer = Scratch(9 * LONG), Scratch(9 * LONG + LONG // 2)
+    buffer = plan.take()
+    place = address(buffer)
+    plan.give(buffer)
+    assert address(longer.take()) == place
 
 
 def test_none_and_one_byte() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from kernels.methods.fft.codelets import AFTER, BEFORE, NEVER, RadixPass, digit_reversed, factors, radix_pass
 from kernels.runtime.ir import call
 from kernels.runtime.jit import njit
-from kernels.runtime.machine import machine
+from kernels.runtime.machine import machine, remembered
 
 Array = np.ndarray
 
@@ -73,8 +73,9 @@ class Tables(NamedTuple):
     twiddles: list[Array]
 
 
+@remembered
 def tables(length: int, itemsize: int) -> Tables:
-    """Those of real lines of `length`. Compiled code has their addresses: who gives it those keeps the tables."""
+    """Those of real lines of `length`, which many plans share. Compiled code has their addresses: who gives it those keeps the tables."""
     forward, back, twiddles = pass_tables(length, itemsize)
     halves = pairs(np.arange(length // 4 + 1), length, np.dtype(f"f{itemsize}"))
     return Tables(forward, back, halves, np.array(digit_reversed(factors(length // 2))), twiddles)
