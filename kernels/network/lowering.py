@@ -165,7 +165,7 @@ class Lowering:
     def step(self, node: Node, reads: Sequence[View], writes: Sequence[View], bind: Bind, method: str, seconds: float | None = None,
              scratch: int = 0, own: int = 0, more: object = None) -> None:  # fmt: skip
         """Append a step; one that has nothing to write is left out."""
-        if all(view.size for view in writes):
+        if any(view.size for view in writes):
             self.steps.append(
                 Step(node, tuple(reads), tuple(writes), bind, method, seconds, scratch, own_scratch=own, when=self.when, more=more)
             )

@@ -208,7 +208,7 @@ def _gather_nd(node: Node, x: Array, indices: Array) -> Any:
     flat = x.reshape(-1, *x.shape[batch:])
     places = indices.reshape(len(flat), -1, indices.shape[-1])
     found = [rows[tuple(where.T)] for rows, where in zip(flat, places)]
-    return np.stack(found).reshape(*indices.shape[:-1], *x.shape[batch + indices.shape[-1] :])
+    return np.stack(found).reshape((*indices.shape[:-1], *x.shape[batch + indices.shape[-1] :]))
 
 
 _REDUCE = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
