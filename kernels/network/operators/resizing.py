@@ -45,7 +45,7 @@ def coordinates(node: Node, n: int, m: int, scale: float, at: int) -> Array:
     """Where in an axis of n each of m outputs lies: float64, but float32 where a last bit decides between neighbours, since a third is
     meant by its nearest float32."""
     how = _word(node, "coordinate_transformation_mode", "half_pixel")
-    exact = np.float32 if _word(node, "mode", "nearest") == "nearest" or how == "tf_crop_and_resize" else np.float64
+    exact: Any = np.float32 if _word(node, "mode", "nearest") == "nearest" or how == "tf_crop_and_resize" else np.float64
     i, scale = np.arange(m, dtype=exact), exact(scale)
     if how == "asymmetric":
         return i / scale
