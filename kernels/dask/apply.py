@@ -70,7 +70,8 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     network = found.network
     outputs = found.chain.length(n)
     if outputs < 1:
-        raise ProblemError(f"dask.apply: x has {n} inputs along time, its first output needs {found.chain.needs(0, 1)[1]}; pass more")
+        least = bisect.bisect_left(range(found.chain.needs(0, 1)[1]), 1, key=found.chain.length)
+        raise ProblemError(f"dask.apply: x has {n} inputs along time, its first output needs {least}; pass more")
     x, edges, note = _chunked(x, along, found, outputs)
     sizes = tuple(end - first for first, end in itertools.pairwise(edges))
     token = tokenize(network, x.name, edges)

@@ -134,6 +134,9 @@ def _added(lowering: Lowering, node: Node) -> bool:
 def _linear(lowering: Lowering, node: Node) -> None:
     """A convolution of one tap: positions are rows where the summed axis lies last in memory, else one image a matrix, channels first."""
     x, y_shape = lowering.view(node.x), node.y.lengths
+    if not math.prod(y_shape):  # a batch of none
+        lowering.new(node.y)
+        return
     by_rows = node.attributes["axis"] == -1
     if not by_rows:
         x = x.swapped()

@@ -29,8 +29,9 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
     directions, hidden = len(w), r.shape[2]
     steps, batch, _ = node.x.lengths
     dtype, gates = node.x.kind, GATES[node.op]
-    y = lowering.new(node.outputs[0], range(4)) if node.outputs else None
-    assert y is not None
+    home = lowering.home(node.outputs[0])
+    rows = home is None or hidden == 1 or home.strides[-1] == 1  # states are handed out as rows, which an output in another order has not
+    y = lowering.new(node.outputs[0], range(4), anywhere=rows)
     states = _states(lowering, node, inputs, (directions, batch, hidden), dtype)
     halves, each = [], []
     for d in range(directions):

@@ -17,7 +17,7 @@ import numpy as np
 
 from kernels.cost.calibration import calibration
 from kernels.network.graph import Graph, Node, Value
-from kernels.network.operators.registry import OPERATORS
+from kernels.network.operators.registry import OPERATORS, computed
 from kernels.network.operators.shaping import RESHAPES
 from kernels.network.views import Array, Buffer, View, constant_view, fresh
 from kernels.primitives.vector_program import CODES, OUTER, Layout, Operation, VectorProgram, joined
@@ -168,7 +168,7 @@ class Lowering:
     def step(self, node: Node, reads: Sequence[View], writes: Sequence[View], bind: Bind, method: str, seconds: float | None = None,
              scratch: int = 0, own: int = 0, more: object = None) -> None:  # fmt: skip
         """Append a step; one that has nothing to write is left out."""
-        if all(view.size for view in writes):
+        if any(view.size for view in writes):
             self.steps.append(
                 Step(node, tuple(reads), tuple(writes), bind, method, seconds, scratch, own_scratch=own, when=self.when, more=more)
             )
@@ -222,8 +222,7 @@ def _bytes(value: Value) -> int:
 
 def lower_by_numpy(lowering: Lowering, node: Node) -> None:
     """What nothing faster does: NumPy's arithmetic, and a copy of its result."""
-    operator = OPERATORS.get(node.op)
-    if operator is None:
+    if node.op not in OPERATORS:
         raise ProblemError(f"{node.op} {node.label!r}: nothing here computes it")
     present = [i for i, value in enumerate(node.inputs) if value is not None]
     reads = [lowering.view(node.inputs[i]) for i in present]  # type: ignore[arg-type]
@@ -236,9 +235,7 @@ def lower_by_numpy(lowering: Lowering, node: Node) -> None:
         results = arrays[len(present) :]
 
         def run() -> None:
-            with np.errstate(all="ignore"):
-                found = operator.compute(node, *given)
-            for result, to in zip(found if isinstance(found, tuple) else (found,), results):
+            for result, to in zip(computed(node, given), results):
                 np.copyto(to, result, casting="unsafe")
 
         return run

@@ -11,7 +11,7 @@ import numpy as np
 
 from kernels.network.graph import Graph, Value
 from kernels.network.onnx_opsets import upgraded
-from kernels.network.operators.registry import OPERATORS
+from kernels.network.operators.registry import INVALID, OPERATORS, told
 from kernels.network.outside import Outside
 from kernels.problem.errors import ProblemError
 
@@ -53,6 +53,11 @@ def _length(axis: Any) -> int | str | None:
     return axis.dim_value if axis.HasField("dim_value") and axis.dim_value >= 0 else axis.dim_param or None
 
 
+def _label(node: Any) -> str:
+    """What errors call a node."""
+    return str(node.name or next(iter(node.output), "") or node.op_type)
+
+
 class Reader:
     """Reads one model; `computed` is the dtype that its float32 and float16 numbers become."""
 
@@ -68,8 +73,13 @@ class Reader:
         return self.computed if found in (np.float32, np.float16) else found
 
     def array(self, tensor: Any) -> np.ndarray:
-        """The numbers of a tensor, in the dtype that is computed."""
-        found = self.onnx.numpy_helper.to_array(tensor)
+        """The numbers of a tensor, in the dtype that is computed. Raises ProblemError for what does not hold them."""
+        if tensor.data_location == tensor.EXTERNAL:
+            raise ProblemError(f"load: the numbers of {tensor.name!r} lie in another file; give the model's path, which says where")
+        try:
+            found = self.onnx.numpy_helper.to_array(tensor)
+        except Exception as error:  # onnx raises what its parts raise
+            raise ProblemError(f"load: the numbers of {tensor.name!r} cannot be read: {error}") from error
         return found.astype(self.dtype(tensor.data_type), copy=False)
 
     def read(self, model: Any) -> Graph:
@@ -107,6 +117,8 @@ class Reader:
     def _attributes(self, node: Any, known: dict[str, Value]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for each in node.attribute:
+            if not isinstance(each.name, str):  # bytes that are no text
+                raise ProblemError(f"an attribute has no readable name: {each.name!r}")
             value = self.onnx.helper.get_attribute_value(each)
             if each.type == each.GRAPH:
                 value = self._graph(value, known)
@@ -121,17 +133,18 @@ class Reader:
 
     def _node(self, graph: Graph, node: Any, known: dict[str, Value]) -> None:
         if missing := [name for name in node.input if name and name not in known]:
-            raise ProblemError(f"load: node {node.name or node.output[0]!r} reads {missing[0]!r}, which nothing before it computes")
-        attributes = self._attributes(node, known)
-        if node.op_type == "Constant" and node.domain in DOMAINS:
-            known[node.output[0]] = self._constant(graph, attributes)
-            return
+            raise ProblemError(f"load: node {_label(node)!r} reads {missing[0]!r}, which nothing before it computes")
         inputs: list[Value | None] = [known[name] if name else None for name in node.input]
         op = node.op_type if node.domain in DOMAINS else f"{node.domain}.{node.op_type}"
         try:
+            attributes = self._attributes(node, known)
+            if op == "Constant":
+                known |= dict.fromkeys(node.output[:1], self._constant(graph, attributes))
+                return
             op, inputs, attributes = upgraded(graph, op, self.opset, inputs, attributes)
-        except ProblemError as error:
-            raise ProblemError(f"load: node {node.name or node.output[0]!r}: {error}") from error
+        except INVALID as error:
+            said = told(error).removeprefix("load: ")
+            raise ProblemError(f"load: node {_label(node)!r}: {said}") from error
         while inputs and inputs[-1] is None:
             inputs.pop()
         names = list(node.output)

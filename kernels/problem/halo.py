@@ -67,9 +67,11 @@ class Slide:
         return max(0, self.after + self.stride - self.reach - self.more) if self.transposed else 0
 
     def length(self, n: int) -> int:
-        """Outputs of n inputs."""
+        """Outputs of n inputs: none of none, whatever the padding would make of them."""
+        if n < 1:
+            return 0
         if self.transposed:
-            return max(0, (n - 1) * self.stride + self.reach + self.more - self.before - self.after) if n else 0
+            return max(0, (n - 1) * self.stride + self.reach + self.more - self.before - self.after)
         room = n + self.before + self.after - self.reach
         if not self.ceil:
             return max(0, room // self.stride + 1)

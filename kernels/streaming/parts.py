@@ -20,6 +20,7 @@ from kernels.dispatch.plan import Plan
 from kernels.methods import registry
 from kernels.methods.contract import SUM_ORDERS, operation
 from kernels.methods.estimate import estimate
+from kernels.methods.lowered.transposed import PHASES
 from kernels.network.fusion import Choosing, fuse
 from kernels.network.layers import Flatten, Join, Linear, Pointwise, Stage, Window, named
 from kernels.primitives import elementwise
@@ -49,14 +50,15 @@ def steady(problem: Problem, name: str) -> str:
     if name == "auto":
         accepted = [method for method in every if registry.refusal(problem, method) is None]
         one_order = [method for method in accepted if method.sum_order == accepted[0].sum_order]
-        return min(one_order, key=lambda method: estimate(problem, method) or 0.0).name
+        name = min(one_order, key=lambda method: estimate(problem, method) or 0.0).name
     if name.partition(":")[0] not in [method.name for method in every]:
         names = ", ".join(repr(method.name) for method in every)
         raise RefusedError(
             f"{problem.op}: the sums of implementation {name!r} depend on where the signal is cut, so a stream would not give what the "
             f'whole signal gives; use "auto" or one of {names}'
         )
-    return name
+    gathers = ":" not in name and registry.get(problem, name).named_variant(problem, PHASES) is not None
+    return f"{name}:{PHASES}" if gathers else name
 
 
 @dataclasses.dataclass(eq=False)

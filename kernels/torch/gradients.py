@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from kernels.torch import backward
+from kernels.torch import backward, theirs
 from kernels.torch.arguments import pairs
 from kernels.torch.theirs import even, padded
 
@@ -113,7 +113,8 @@ def backward_max_alone(op: str) -> Any:
         (x,) = ctx.saved_tensors
         if not op.startswith("adaptive") and (ours := backward.maxima(op, grad, x, tuple(ctx.arguments))) is not None:
             return ours, *[None] * len(ctx.arguments)
-        _, indices = getattr(torch.ops.spectroconv, f"{op}_with_indices")(x, *ctx.arguments)
+        find = theirs.adaptive_max_pool_with_indices if op.startswith("adaptive") else theirs.max_pool_with_indices
+        _, indices = find(op, x, *ctx.arguments)  # torch.func.grad takes no operators of torch.library
         return _scattered(grad, indices, x.shape, len(ctx.arguments[0])), *[None] * len(ctx.arguments)
 
     return backward_of

@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.weight_norm import WeightNorm
 
+from kernels.torch.eligibility import undisturbed
+
 _Parametrized = getattr(parametrizations, "_WeightNorm", None)
 
 
@@ -21,7 +23,7 @@ def _stamp(sources: list[torch.Tensor]) -> Any:
     """What changes with the values of tensors; None where nothing tells."""
     if torch.is_grad_enabled() and any(source.requires_grad for source in sources):
         return None
-    if torch.compiler.is_compiling() or any(source.is_inference() for source in sources):
+    if torch.compiler.is_compiling() or not undisturbed(*sources) or any(source.is_inference() for source in sources):
         return None
     return [(id(source), source._version, source.data_ptr()) for source in sources]
 

@@ -122,6 +122,16 @@ def test_batch_0_is_an_empty_result(chunks: Any) -> None:
         assert y.compute().shape == expected.shape
 
 
+def test_a_signal_that_ends_between_two_layers() -> None:
+    """The padding of the second would make an output of nothing."""
+    layers = [layer("conv1d", np.ones((3, 2, 40), np.float32), padding=((31, 18),), dilation=3)]
+    layers.append(layer("conv1d", np.ones((9, 3, 3), np.float32), stride=4, padding=2))
+    for length, chunk in ((33, 30), (68, 17)):
+        with pytest.raises(ProblemError, match=f"x has {length} inputs along time, its first output needs 69; pass more"):
+            lazy.apply(layers, da.ones((1, 2, length), chunks=(1, 2, chunk), dtype="float32"))
+    assert lazy.apply(layers, da.ones((1, 2, 69), chunks=(1, 2, 30), dtype="float32")).compute().shape == (1, 9, 1)
+
+
 def test_weights_are_in_the_graph_once_and_plans_are_made_once() -> None:
     x = da.zeros((1, 2, 12000), chunks=(1, 2, 1200), dtype="float32")
     y = lazy.apply(LAYERS, x, implementation="direct")

@@ -15,7 +15,7 @@ from kernels.network.model import Model
 from kernels.network.twin import evaluate
 
 KINDS = ["unary", "binary", "channel", "transpose", "slice", "pad", "concat", "reduce", "conv", "linear", "left", "reshape", "softmax",
-         "split", "pool", "where", "gather", "cumsum", "norm", "squares", "axes"]  # fmt: skip
+         "split", "pool", "where", "gather", "cumsum", "norm", "squares", "axes", "recurrent"]  # fmt: skip
 
 
 class Maker:
@@ -71,6 +71,13 @@ class Maker:
         moved = self.graph.node("Unsqueeze", self.graph.node("Tanh", x), axis)
         changed = self.graph.node("Mul", self.graph.node(str(self.rng.choice(["Sin", "Relu"])), moved), self.numbers(1, 1, 1, 1, 1))
         self.keep(self.graph.node("Squeeze", changed, axis), shape)
+
+    def recurrent(self, x: Value, shape: tuple[int, ...]) -> None:
+        n, c, h, w = shape
+        (op, gates), hidden = (("LSTM", 4), ("GRU", 3))[int(self.rng.integers(2))], int(self.rng.integers(1, 6))
+        steps = self.graph.node("Reshape", x, self.whole(n * c, h, w))
+        weights = self.numbers(2, gates * hidden, w), self.numbers(2, gates * hidden, hidden)
+        self.keep(self.graph.node(op, steps, *weights, hidden_size=hidden, direction="bidirectional"), (n * c, 2, h, hidden))
 
     def where(self, x: Value, shape: tuple[int, ...]) -> None:
         small = self.graph.node("Less", x, self.graph.constant(np.float32(0.1)))

@@ -44,3 +44,20 @@ def test_against_the_twin(op: str, gates: int, linear_first: int, direction: str
         assert "compiled recurrence" in model.explain()
         parted = batch * directions == 1 and hidden == 350 and (op == "LSTM" or linear_first)
         assert ("state in 2 parts" in model.explain()) == parted
+
+
+@pytest.mark.parametrize("op, gates, linear_first", LAYERS)
+@pytest.mark.parametrize("perm", [(1, 3, 0, 2), (2, 3, 0, 1), (0, 1, 3, 2), (2, 0, 1, 3)])
+def test_states_that_are_handed_out_in_another_order(op: str, gates: int, linear_first: int, perm: tuple[int, ...]) -> None:
+    """An output that is only seen in another order of axes lies in that of the caller's array: the numbers of a state apart there."""
+    rng, graph = np.random.default_rng(0), Graph()
+    x, hidden = graph.input("x", (6, 3, 5), np.float32), 4
+    shapes = (2, gates * hidden, 5), (2, gates * hidden, hidden), (2, 2 * gates * hidden)
+    w, r, b = (graph.constant(rng.standard_normal(shape).astype(np.float32)) for shape in shapes)
+    more = {"linear_before_reset": 1} if linear_first else {}
+    y = graph.node(op, x, w, r, b, hidden_size=hidden, direction="bidirectional", **more)
+    graph.output("mean", graph.node("GlobalAveragePool", y))
+    graph.output("y", graph.node("Transpose", y, perm=list(perm)))
+    given = {"x": rng.standard_normal((6, 3, 5)).astype(np.float32)}
+    for name, array in Model(graph, threads=1)(given).items():
+        np.testing.assert_allclose(array, evaluate(graph, given)[name], atol=1e-5)

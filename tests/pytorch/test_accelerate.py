@@ -176,3 +176,29 @@ def test_traced_and_exported() -> None:
 def test_what_is_no_module_is_refused() -> None:
     with pytest.raises(TypeError, match="must be a torch"):
         kernels.torch.accelerate(lambda x: x)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:There is a performance drop:UserWarning")
+def test_modules_under_transforms() -> None:
+    """torch.func differentiates a loss for every example, and calls modules with stacks of parameters that are not theirs."""
+    func = torch.func
+    modules = [
+        nn.Conv1d(3, 4, 3, padding=1, padding_mode="circular"), nn.ConvTranspose1d(3, 4, 3, stride=2), nn.BatchNorm1d(3).eval(),
+        nn.MaxPool1d(2), nn.AdaptiveMaxPool1d(3), nn.AvgPool1d(2), nn.AdaptiveAvgPool1d(3),
+        nn.utils.parametrizations.weight_norm(nn.Conv1d(3, 4, 3)), nn.utils.weight_norm(nn.Conv1d(3, 4, 3)),
+    ]  # fmt: skip
+    x = torch.randn(4, 2, 3, 9, generator=torch.Generator().manual_seed(0))
+    for module in modules:
+        fast, own = kernels.torch.accelerate(module), dict(module.named_parameters())
+
+        def with_parameters(net: nn.Module, parameters: dict[str, torch.Tensor], each: torch.Tensor) -> torch.Tensor:
+            return func.functional_call(net, parameters, (each,))
+
+        def gradients(net: nn.Module) -> torch.Tensor:
+            return func.vmap(func.grad(lambda each: net(each).square().sum()))(x)
+
+        same(gradients(fast), gradients(module))
+        stacks = {name: torch.stack([value, 2 * value, value + 1]) for name, value in own.items()}
+        if stacks:
+            members = [func.vmap(lambda each, net=net: with_parameters(net, each, x[0]))(stacks) for net in (fast, module)]
+            same(*members)

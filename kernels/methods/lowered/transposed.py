@@ -240,7 +240,7 @@ def _interleaved(problem: ConvTranspose, ready: list[Ready], threads: int) -> Pr
     return Prepared(pack, scratch.nbytes + sum(one.prepared.workspace_bytes for one in ready))
 
 
-def overlapping(problem: ConvTranspose, engine: str) -> Overlap | None:
+def cheaper(problem: ConvTranspose, engine: str) -> Overlap | None:
     """The products that `engine` had better make and add; None where phases are its way. See `chosen`."""
     return _overlapping(problem.bare(), engine, images(problem), calibration().clock, calibration().bandwidth)
 
@@ -272,11 +272,17 @@ def _overlapped(problem: ConvTranspose, found: Overlap, engine: str, threads: in
     return transposed_overlap.prepare(problem, found, adjoint or method.prepare(found.conv, threads), operands, threads)
 
 
-def lowered(engine: str) -> Implementation:
+PHASES = "phases"  # the variant that only gathers, whose sums have the engine's order wherever the input is cut
+
+
+def lowered(engine: str, variant: str = "") -> Implementation:
     """The method called `engine`, for transposed convolutions."""
 
+    def overlapping(problem: ConvTranspose) -> Overlap | None:
+        return None if variant == PHASES else cheaper(problem, engine)
+
     def own_sub_problems(problem: ConvTranspose) -> tuple[tuple[Any, int], ...]:
-        if found := overlapping(problem, engine):
+        if found := overlapping(problem):
             return ((found.conv, -(-problem.n // found.images)),)
         return tuple((sub.conv, -(-problem.n // images(problem))) for sub in chosen(problem, engine))
 
@@ -286,27 +292,27 @@ def lowered(engine: str) -> Implementation:
 
     def error_bound(problem: ConvTranspose) -> float:
         bound = max((registry.get(conv, engine).error_bound(conv) for conv, _ in own_sub_problems(problem)), default=0.0)
-        return max(bound, rounding_bound(problem)) if overlapping(problem, engine) else bound
+        return max(bound, rounding_bound(problem)) if overlapping(problem) else bound
 
     def packing(problem: ConvTranspose) -> float:
         """Cycles to lay out weights of sub-problems that are not the whole adjoint, and of methods that do not read that."""
         reads = registry.every("conv")[engine].prepare_adjoint is not None
-        if found := overlapping(problem, engine):
+        if found := overlapping(problem):
             return 0.0 if reads and found.conv.taps == 1 else TAKEN * math.prod(found.conv.weight_shape)
         apart = [sub for sub in chosen(problem, engine) if not (reads and _adjoint(problem, sub))]
         return TAKEN * sum(math.prod(sub.conv.weight_shape) for sub in apart)
 
     def adding(problem: ConvTranspose) -> float:
-        found = overlapping(problem, engine)
+        found = overlapping(problem)
         return phase_sums.cycles(problem, summed=found.summed) if found else 0.0
 
     def fuses(problem: ConvTranspose) -> bool:
-        if overlapping(problem, engine):
+        if overlapping(problem):
             return False
         return problem.pool is None and all(registry.get(conv, engine).fuses(conv) for conv, _ in own_sub_problems(problem))
 
     def prepare(problem: ConvTranspose, threads: int, once: bool = False) -> Prepared:
-        if found := overlapping(problem, engine):
+        if found := overlapping(problem):
             return _overlapped(problem, found, engine, threads, once)
         together, subs = images(problem), chosen(problem, engine)
         ready = [_ready(problem, sub, engine, threads, once) for sub in subs]
@@ -333,6 +339,7 @@ def lowered(engine: str) -> Implementation:
     return Implementation(
         engine, "conv_transpose", refuse, prepare, error_bound, fuses, own_sub_problems, lowering_cycles=adding,
         lowering_packing=packing, prepare_unpacked=functools.partial(prepare, once=True), local=local,
+        named_variant=lambda problem, name: lowered(engine, name) if name == PHASES else None,
     )  # fmt: skip
 
 

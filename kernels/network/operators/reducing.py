@@ -99,7 +99,7 @@ def _top_infer(node: Node) -> list[Meta]:
 def _top(node: Node, x: Array, k: Array) -> Any:
     at, n = node.attributes.get("axis", -1), int(np.ravel(k)[0])
     largest = node.attributes.get("largest", 1)
-    ranked = np.iinfo(x.dtype).max - x if largest and x.dtype.kind in "iu" else -x if largest else x
+    ranked = (~x if x.dtype.kind in "iu" else -x) if largest else x  # ~x turns the order of integers round and never overflows
     order = np.take(np.argsort(ranked, at, kind="stable"), np.arange(n), at)
     return np.take_along_axis(x, order, at), order
 

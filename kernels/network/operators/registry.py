@@ -7,7 +7,7 @@ constant) and what it computes (`compute`, in NumPy: folds constants, and runs w
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ Array = np.ndarray
 Meta = tuple[tuple[int, ...], np.dtype]  # shape and dtype of an output
 Infer = Callable[[Node], list[Meta]]
 Compute = Callable[..., Any]  # (node, *inputs) -> an array, or a tuple of them
+# what attributes, inputs and numbers that a node may not have raise in whatever reads them
+INVALID = ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,23 @@ def operator(*names: str, infer: Infer, view: bool = False, elementwise: bool = 
         return compute
 
     return register
+
+
+def computed(node: Node, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
+    """The arrays that a node of a known operator gives. Raises ProblemError that names the node where it has no result."""
+    try:
+        with np.errstate(all="ignore"):
+            found = OPERATORS[node.op].compute(node, *inputs)
+    except ProblemError:
+        raise
+    except INVALID as error:
+        raise ProblemError(f"{node.op} {node.label!r}: {told(error)}") from error
+    return found if isinstance(found, tuple) else (found,)
+
+
+def told(error: Exception) -> str:
+    """What an error says, for the end of a message that names the node."""
+    return str(error) if isinstance(error, ProblemError) else f"not valid for its inputs ({type(error).__name__}: {error})"
 
 
 def of_node(node: Node) -> Operator | None:

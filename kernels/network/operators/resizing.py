@@ -35,16 +35,18 @@ def resized(node: Node) -> tuple[tuple[int, ...], list[float]]:
             out[at], by[at] = int(sizes[i]), ratios[i]
     elif scales is not None and len(scales):
         for i, at in enumerate(axes):
-            out[at], by[at] = math.floor(shape[at] * float(scales[i])), float(scales[i])
+            out[at], by[at] = math.floor(shape[at] * np.float32(scales[i])), float(scales[i])  # 10 * 0.7 is 7 in float32 alone
     else:
         raise ProblemError(f"{node.op} {node.label!r}: has neither scales nor sizes")
     return tuple(out), by
 
 
 def coordinates(node: Node, n: int, m: int, scale: float, at: int) -> Array:
-    """Where in an axis of n each of m outputs lies (float64)."""
-    i = np.arange(m, dtype=np.float64)
+    """Where in an axis of n each of m outputs lies: float64, but float32 where a last bit decides between neighbours, since a third is
+    meant by its nearest float32."""
     how = _word(node, "coordinate_transformation_mode", "half_pixel")
+    exact: Any = np.float32 if _word(node, "mode", "nearest") == "nearest" or how == "tf_crop_and_resize" else np.float64
+    i, scale = np.arange(m, dtype=exact), exact(scale)
     if how == "asymmetric":
         return i / scale
     if how == "align_corners":
@@ -58,7 +60,7 @@ def coordinates(node: Node, n: int, m: int, scale: float, at: int) -> Array:
         roi = numbers(node, 1)
         assert roi is not None
         axes = axes_of_roi(node)
-        start, end = float(roi[axes.index(at)]), float(roi[axes.index(at) + len(axes)])
+        start, end = exact(roi[axes.index(at)]), exact(roi[axes.index(at) + len(axes)])
         return start * (n - 1) + i * (end - start) * (n - 1) / (m - 1) if m > 1 else np.full(m, 0.5 * (start + end) * (n - 1))
     if how == "tf_half_pixel_for_nn":
         return (i + 0.5) / scale

@@ -142,7 +142,11 @@ def pad_pairs(node: Node, rank: int) -> list[tuple[int, int]]:
 
 
 def _pad_infer(node: Node) -> list[Meta]:
-    pairs = pad_pairs(node, len(node.x.lengths))
+    pairs, mode = pad_pairs(node, len(node.x.lengths)), text(node.attributes.get("mode", "constant"))
+    if mode not in ("constant", "edge", "reflect", "wrap"):
+        raise ProblemError(f"{node.op} {node.label!r}: mode is {mode!r}, must be constant, edge, reflect or wrap")
+    if mode != "constant" and any(n == 0 and max(pair) > 0 for n, pair in zip(node.x.lengths, pairs)):
+        raise ProblemError(f"{node.op} {node.label!r}: an axis of length 0 has nothing to pad with in mode {mode!r}")
     return [(tuple(n + before + after for n, (before, after) in zip(node.x.lengths, pairs)), node.x.kind)]
 
 
@@ -182,6 +186,8 @@ def _gather_infer(node: Node) -> list[Meta]:
     shape, indices = node.x.lengths, node.inputs[1]
     assert indices is not None
     along = axis(node, node.attributes.get("axis", 0), len(shape))
+    if indices.data is not None and (wrong := indices.data[(indices.data < -shape[along]) | (indices.data >= shape[along])]).size:
+        raise ProblemError(f"{node.op} {node.label!r}: axis {along} has {shape[along]} elements, index {wrong[0]} is none of them")
     return [((*shape[:along], *indices.lengths, *shape[along + 1 :]), node.x.kind)]
 
 
@@ -208,7 +214,7 @@ def _gather_nd(node: Node, x: Array, indices: Array) -> Any:
     flat = x.reshape(-1, *x.shape[batch:])
     places = indices.reshape(len(flat), -1, indices.shape[-1])
     found = [rows[tuple(where.T)] for rows, where in zip(flat, places)]
-    return np.stack(found).reshape(*indices.shape[:-1], *x.shape[batch + indices.shape[-1] :])
+    return np.stack(found).reshape((*indices.shape[:-1], *x.shape[batch + indices.shape[-1] :]))
 
 
 _REDUCE = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}

@@ -106,6 +106,9 @@ def cropped_to(attributes: dict[str, Any], size: tuple[int, ...], kernel: tuple[
 def _infer(node: Node) -> list[Meta]:
     if len(node.outputs) > 1 and node.attributes.get("storage_order"):
         raise ProblemError(f"{node.op} {node.label!r}: positions column by column (storage_order=1) are not given; export with 0")
+    kinds = [value.kind.name for value in node.inputs if value is not None]
+    if len(set(kinds)) > 1:
+        raise ProblemError(f"{node.op} {node.label!r}: its inputs are {', '.join(kinds)}, must be of one dtype")
     shape = window_request(node).signature.out_shape
     return [(shape, node.x.kind), (shape, INT64)][: len(node.outputs)]
 

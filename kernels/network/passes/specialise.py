@@ -18,7 +18,7 @@ import numpy as np
 
 from kernels.network import operators  # noqa: F401  registers them
 from kernels.network.graph import Graph, Node, Value
-from kernels.network.operators.registry import Meta, of_node
+from kernels.network.operators.registry import INVALID, Meta, computed, of_node, told
 from kernels.network.operators.shaping import RESHAPES
 from kernels.problem.errors import ProblemError, RefusedError
 
@@ -94,10 +94,11 @@ class _Walk:
                 continue
             elif self._tainted(node):
                 self.tainted.update(node.outputs)
-            elif node.op == "If":
-                frames += self._branch(node)
             else:
-                self._node(node)
+                try:
+                    frames += self._branch(node) if node.op == "If" else self._node(node)
+                except INVALID as error:
+                    self._refuse(node, told(error).removeprefix(f"{node.op} {node.label!r}: "))
         if self.unsupported:
             raise UnsupportedError(self.unsupported)
         for name, value in graph.outputs.items():
@@ -151,24 +152,17 @@ class _Walk:
         self.unsupported.append(Unsupported(node, why))
         self.tainted.update(node.outputs)
 
-    def _node(self, old: Node) -> None:
+    def _node(self, old: Node) -> tuple[()]:
         node = Node(old.op, [None if each is None else self._of(each) for each in old.inputs],
                     [Value(each.name) for each in old.outputs], old.attributes, old.name)  # fmt: skip
         operator = of_node(node)
-        try:
-            if operator is None:
-                if self.fallback is None:
-                    self._refuse(old, UNKNOWN)
-                    return
-                metas = self.fallback(node)
-            else:
-                metas = operator.infer(node)
-        except (ProblemError, TypeError, ValueError, IndexError, KeyError) as error:
-            self._refuse(old, str(error).removeprefix(f"{node.op} {node.label!r}: "))
-            return
+        if operator is None and self.fallback is None:
+            raise ProblemError(UNKNOWN)
+        metas = operator.infer(node) if operator else self.fallback(node)  # type: ignore[misc]
         if foreign := [dtype for _, dtype in metas if np.dtype(dtype).kind not in "fiub"]:
-            self._refuse(old, f"{foreign[0]} is not computed; numbers and bools are")
-            return
+            raise ProblemError(f"{foreign[0]} is not computed; numbers and bools are")
+        if short := [shape for shape, _ in metas if min(shape, default=0) < 0]:
+            raise ProblemError(f"its result would have the shape {short[0]}")
         for value, (shape, dtype) in zip(node.outputs, metas):
             value.shape, value.dtype = tuple(int(n) for n in shape), np.dtype(dtype)
         constant = all(each is None or each.data is not None for each in node.inputs)
@@ -178,13 +172,12 @@ class _Walk:
             self.known[old.y] = same
             if always:
                 self.always[old.y] = same
-            return
+            return ()
         shape_only = node.op in ("Shape", "Size")
         if operator is not None and (constant or shape_only) and sum(math.prod(value.lengths) for value in node.outputs) <= FOLDED:
             hollow = np.broadcast_to(np.zeros((), node.x.kind), node.x.lengths) if shape_only else None
-            with np.errstate(all="ignore"):
-                results = operator.compute(node, *([hollow] if shape_only else [None if v is None else v.data for v in node.inputs]))
-            for value, result in zip(node.outputs, results if isinstance(results, tuple) else (results,)):
+            results = computed(node, [hollow] if shape_only else [None if v is None else v.data for v in node.inputs])
+            for value, result in zip(node.outputs, results):
                 assert value.dtype is not None
                 value.data = np.asarray(result, value.dtype)
                 value.shape = value.data.shape
@@ -194,6 +187,7 @@ class _Walk:
             self.new.nodes.append(node)
         for value, new in zip(old.outputs, node.outputs):
             self.known[value] = new
+        return ()
 
 
 def _unchanged(node: Node) -> Value | None:

@@ -49,15 +49,14 @@ def _matmul(node: Node) -> list[Node] | None:
 
 
 def _flat(matrix: np.ndarray) -> bool:
-    """Whether it is one matrix, maybe with axes of length 1 before it."""
-    return matrix.ndim >= 2 and matrix.size == matrix.shape[-1] * matrix.shape[-2]
+    """Whether it is one matrix with numbers in it, maybe with axes of length 1 before it."""
+    return matrix.ndim >= 2 and 0 < matrix.size == matrix.shape[-1] * matrix.shape[-2]
 
 
 def _gemm(graph: Graph, node: Node) -> list[Node] | None:
-    if node.op != "Gemm" or node.constant(1) is None or node.y.kind.kind != "f":
-        return None
     matrix, added, attributes = node.constant(1), node.inputs[2] if len(node.inputs) > 2 else None, node.attributes
-    assert matrix is not None
+    if node.op != "Gemm" or matrix is None or not matrix.size or node.y.kind.kind != "f":
+        return None
     kind = node.y.kind.type
     weight = (matrix if attributes.get("transB") else matrix.T) * kind(attributes.get("alpha", 1.0))
     nodes, x = [], node.x
