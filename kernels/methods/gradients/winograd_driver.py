@@ -50,10 +50,11 @@ def transform_tiles(g, k, of_grad, plane, at, points, tile_step, vector_step):
 
 
 @njit
-def write_back(g, k, j, sums, out, group, oc_split, ic_split, line):
-    """Weights of an output channel and the input channels of a chunk from their sums [point][j][channel]; line: scratch of all taps."""
+def write_back(g, k, j, sums, weights, line):
+    """Weights of an output channel and the input channels of a chunk from their sums [point][j][channel]; weights: address of the chunk's
+    first, line: scratch of all taps."""
     size = g.itemsize
-    to = out + ((group * g.outs + oc_split * g.out_share + j) * g.ins + ic_split * g.share) * g.taps * size
+    to = weights + j * g.ins * g.taps * size
     for v in range(k.lines):
         src = sums + (j * g.pitch + v * g.lanes) * size
         call(
@@ -104,8 +105,9 @@ def run_task(task, arrays, shared, geometry, grads, layouts, block):
                 g, k, kg.channels, at.images * each, v + p * k.point_step * size, u + p * kg.point_step * size, own, 1 if b > first else 0
             )  # fmt: skip
     if g.splits == 1:
+        weights = out + ((group * g.outs + oc_split * g.out_share) * g.ins + ic_split * g.share) * g.taps * size
         for j in range(kg.channels):
-            write_back(g, k, j, sums, out, group, oc_split, ic_split, block)
+            write_back(g, k, j, sums, weights, block)
 
 
 @region
@@ -134,7 +136,8 @@ def add_splits(task, thread, out, scratch, geometry, layouts):
     for p in range(g.points):
         row = sums + (p * g.sums_step + j * g.pitch) * g.itemsize
         call(g.total, Total(lanes=g.lanes, itemsize=g.itemsize, dst=row, src=row, step=apart, parts=g.splits, numbers=k.lines * g.lanes))
-    write_back(g, k, j, sums, pointed(out), group, oc_split, ic_split, line)
+    weights = pointed(out) + ((group * g.outs + oc_split * g.out_share) * g.ins + ic_split * g.share) * g.taps * g.itemsize
+    write_back(g, k, j, sums, weights, line)
 
 
 def _gap(numbers: int, lanes: int) -> int:
