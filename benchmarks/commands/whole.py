@@ -63,9 +63,10 @@ def whole_command(
     if not found:
         stop("no model could be timed")
     collected = environment.collect()
+    reference = training_steps.REFERENCE if training == STEP else EAGER if modules else "onnxruntime"
     about = {
         "cpu": str(collected["cpu"]), "day": time.strftime("%Y-%m-%d"), "threads": str(number), "turns": str(turns),
-        "commit": str(collected.get("commit") or "unknown")[:7], "reference": training_steps.REFERENCE if training == STEP else EAGER if modules else "onnxruntime",
+        "commit": str(collected.get("commit") or "unknown")[:7], "reference": reference,
     }  # fmt: skip
     written = comparison.store(found, out, about)
     written.with_name("README.md").write_text(table.page(found, about), encoding="utf-8")
