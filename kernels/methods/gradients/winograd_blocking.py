@@ -1,8 +1,8 @@
 """How a Winograd weights' gradient is divided: which tile, how many tiles a block, which channels a task has.
 
 One point of a block's transformed input and gradients lies in the second-level cache, where the tiles of sums pass over it. Sums have a
-number for every point, t*t / (r*r) times the weights, so they are what is written and read most where maps are small: a task takes so few
-channels that its sums stay in the second-level cache too.
+number for every point, t*t / (r*r) times the weights, so they are what is written and read most where maps are small: there a task takes so
+few channels that its sums stay in the second-level cache too, and the same planes are transformed in several tasks.
 """
 
 from __future__ import annotations
@@ -104,12 +104,12 @@ def _points(problem: ConvWeight, mh: int, mw: int) -> tuple[int, int]:
 
 
 def _shares(ins: int, outs: int, points: int, lanes: int, itemsize: int) -> Iterator[tuple[int, int]]:
-    """(input channels, output channels) of a task that are considered: even parts of the output channels whose sums stay in the
+    """(input channels, output channels) of a task that are considered: all output channels, or even parts of them whose sums stay in the
     second-level cache."""
     for channels in sorted({ins, *(c for c in (lanes, 2 * lanes, 4 * lanes, 8 * lanes, 16 * lanes) if c < ins)}):
         row = points * -(-channels // lanes) * lanes * itemsize
         most = max(lanes, int(SUMS * machine().l2 / row))
-        yield channels, min(outs, -(-tallest(outs, most) // lanes) * lanes)
+        yield from ((channels, share) for share in sorted({outs, min(outs, -(-tallest(outs, most) // lanes) * lanes)}))
 
 
 def _shapes(n: int, down: int, across: int) -> set[tuple[int, int, int]]:
