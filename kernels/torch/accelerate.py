@@ -12,6 +12,7 @@ from torch import nn
 
 from kernels.torch import nn as ours
 from kernels.torch.calls import calls_of
+from kernels.torch.sequential import Sequential
 from kernels.torch.weight_norm import keep_hooks
 
 _KINDS = (
@@ -21,6 +22,8 @@ _KINDS = (
     "AdaptiveMaxPool3d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d",
 )  # fmt: skip
 OURS: dict[type, type] = {getattr(nn, name): getattr(ours, name) for name in _KINDS}
+
+CONTAINERS: dict[type, type] = {nn.Sequential: Sequential}  # which compute nothing themselves
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -66,9 +69,9 @@ def report(module: nn.Module) -> Report:
     return Report(lines)
 
 
-def _base(module: Any) -> type | None:
+def _base(module: Any, kinds: dict[type, type] = OURS) -> type | None:
     """PyTorch's class that ours takes the place of."""
-    return next((kind for kind in OURS if isinstance(module, kind)), None)
+    return next((kind for kind in kinds if isinstance(module, kind)), None)
 
 
 def _left(module: nn.Module, base: type) -> str:
@@ -89,10 +92,11 @@ def accelerate(module: Module) -> Module:
         raise TypeError(f"accelerate: module is a {type(module).__name__}, must be a torch.nn.Module")
     memo: dict[int, Any] = {id(t): t.detach().clone() for each in module.modules() for t in each.__dict__.values() if _computed(t)}
     fast = copy.deepcopy(module, memo)
+    replaced = OURS | CONTAINERS
     for each in fast.modules():
-        base = _base(each)
-        if base is not None and not isinstance(each, OURS[base]) and _ordinary(each, base):
-            each.__class__ = OURS[base] if type(each) is base else _like(_class(each), OURS[base])
+        base = _base(each, replaced)
+        if base is not None and not isinstance(each, replaced[base]) and _ordinary(each, base):
+            each.__class__ = replaced[base] if type(each) is base else _like(_class(each), replaced[base])
             keep_hooks(each)
     fast.__dict__["report"] = functools.partial(report, fast)
     return fast

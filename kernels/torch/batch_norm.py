@@ -34,19 +34,20 @@ def _planes(x: Tensor) -> tuple[int, int, int]:
 
 
 class Normalise(torch.autograd.Function):
-    """(y, stats) of x (N, C, *spatial), weight and bias (C,) and epsilon; stats as `kernels.primitives.batch_norm` says."""
+    """(y, stats) of x (N, C, *spatial), weight and bias (C,), epsilon, and whether y is rectified; stats as `kernels.primitives.batch_norm`
+    says."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-        y, stats = torch.empty_like(x), x.new_empty((3, x.shape[1]))
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, rectified: bool) -> tuple[Tensor, Tensor]:
+        y, stats = torch.empty_like(x), x.new_empty((batch_norm.STATS, x.shape[1]))
         gamma, beta, planes = weight.contiguous(), bias.contiguous(), _planes(x)
         arrays = array_of(x, planes), array_of(gamma), array_of(beta)
-        batch_norm.normalise(*arrays, epsilon, threads(), array_of(y, planes), array_of(stats))
+        batch_norm.normalise(*arrays, epsilon, threads(), array_of(y, planes), array_of(stats), rectified)
         return y, stats
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        x, weight, _, ctx.epsilon = inputs
+        x, weight, _, ctx.epsilon, ctx.rectified = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(x, weight, output[1])
 
@@ -54,22 +55,26 @@ class Normalise(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         x, weight, stats = ctx.saved_tensors
         if torch.is_grad_enabled() or not undisturbed(grad, x, weight):
-            mean, inverse, _ = stats
+            mean, inverse, _, factor, added = stats
+            if ctx.rectified:
+                lined = (-1, *(1,) * (x.dim() - 2))
+                grad = grad * ((x - mean.view(lined)) * factor.view(lined) + added.view(lined) > 0)
             found = torch.ops.aten.native_batch_norm_backward(
                 grad, x, weight, None, None, mean, inverse, True, ctx.epsilon, list(ctx.needs_input_grad[:3])
             )
-            return *found, None
+            return *found, None, None
         grad, held, planes = grad.contiguous(), weight.contiguous(), _planes(x)
         of_x, sums = torch.empty_like(x), x.new_empty((2, x.shape[1]))
-        batch_norm.gradient(
-            array_of(x, planes), array_of(held), array_of(stats), array_of(grad, planes), threads(), array_of(of_x, planes), array_of(sums)
-        )
-        return of_x, sums[1], sums[0], None
+        given = array_of(x, planes), array_of(held), array_of(stats), array_of(grad, planes)
+        batch_norm.gradient(*given, threads(), array_of(of_x, planes), array_of(sums), ctx.rectified)
+        return of_x, sums[1], sums[0], None, None
 
 
-def normalised(x: Tensor, weight: Tensor | None, bias: Tensor | None, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(y, mean, variance) of a batch that `trainable` has nothing against."""
+def normalised(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, epsilon: float, rectified: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """(y, mean, variance) of a batch that `trainable` has nothing against; rectified: y at least 0."""
     scale = x.new_ones(x.shape[1]) if weight is None else weight
     shift = x.new_zeros(x.shape[1]) if bias is None else bias
-    y, stats = Normalise.apply(x, scale, shift, epsilon)  # type: ignore[no-untyped-call]
+    y, stats = Normalise.apply(x, scale, shift, epsilon, rectified)  # type: ignore[no-untyped-call]
     return y, stats[0], stats[2]

@@ -205,16 +205,21 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
 
     _axes = 0
 
-    def forward(self, input: Tensor) -> Tensor:
-        """The normalised input, (N, C, *spatial)."""
+    def forward(self, input: Tensor, rectify: bool = False) -> Tensor:
+        """The normalised input, (N, C, *spatial); rectify: and a ReLU, which in training costs nothing here."""
+        y, rectified = self._normalised(input, rectify)
+        return functional.relu(y) if rectify and not rectified else y
+
+    def _normalised(self, input: Tensor, rectify: bool) -> tuple[Tensor, bool]:
+        """The normalised input, and whether it is rectified."""
         if not isinstance(input, Tensor):  # torch.fx traces
             batch = self.training or self.running_mean is None
             return functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, batch, self.momentum or 0.0, self.eps
-            )
+            ), False
         note = noted(self)
         if note is None or input.dim() != self._axes + 2:
-            return super().forward(input)
+            return super().forward(input), False
         batch = self.training or self.running_mean is None or self.running_var is None
         if batch:
             note.reason = trainable(input, self.weight, self.bias)
@@ -223,17 +228,17 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
         if note.reason:
             y = super().forward(input)
         elif batch:
-            y, note.method = self._trained(input), "by the batch"
+            y, note.method = self._trained(input, rectify), "by the batch"
         else:
             scale, shift = self._folded(self.running_mean, self.running_var)  # type: ignore[arg-type]
             ones = (1,) * self._axes
             y = convolve(f"conv{self._axes}d", input, scale, shift, ones, (0,) * self._axes, ones, self.num_features, note)
         keep(self, input, note)
-        return y
+        return y, note.method == "by the batch" and rectify
 
-    def _trained(self, input: Tensor) -> Tensor:
+    def _trained(self, input: Tensor, rectify: bool) -> Tensor:
         """The batch normalised by itself; what is kept for inference moves on as PyTorch's does."""
-        y, mean, variance = normalised(input, self.weight, self.bias, self.eps)
+        y, mean, variance = normalised(input, self.weight, self.bias, self.eps, rectify)
         if self.training and self.running_mean is not None and self.running_var is not None:
             with torch.no_grad():
                 counted = self.num_batches_tracked

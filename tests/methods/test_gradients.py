@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -15,6 +16,8 @@ from kernels import methods
 from kernels.dispatch.heuristic import choose
 from kernels.dispatch.preparation import prepare
 from kernels.methods import registry
+from kernels.methods.gradients import winograd_blocking
+from kernels.methods.gradients.winograd_driver import prepare_tiles
 from kernels.problem.conv import ConvWeight, parse
 from kernels.problem.operands import Operands
 from kernels.runtime.machine import machine, pretend
@@ -113,6 +116,28 @@ def test_lanes(line: str, vector_bytes: int) -> None:
                 out = np.full(problem.out_shape, np.nan, problem.dtype)
                 implementation.prepare(problem, 2).pack(Operands(grad))(x, out)
                 assert reference.share(out, expected) <= implementation.error_bound(problem) + reference.rounding(problem.summands)
+
+
+@pytest.mark.parametrize(("channels", "outs", "splits"), [(16, 32, 1), (16, 32, 2), (40, 48, 2), (32, 75, 1)])
+@pytest.mark.usefixtures("poisoned_scratch")
+def test_winograd_tasks_share_channels(channels: int, outs: int, splits: int) -> None:
+    """Tasks that have some input and some output channels of a group, the last ones fewer."""
+    problem = parse("conv2d_weight n3 c80 9x14 -> c150 k3x3 s1x1 p1+1x1+1 d1x1 g2 float32")
+    x, grad = made(problem)
+    expected = weight_gradient(problem, x, grad)
+    block = dataclasses.replace(winograd_blocking.best(problem, 2), images=1, rows=2, channels=channels, outs=outs, splits=splits)
+    for threads in (1, 2):
+        out = Guarded(problem.out_shape, problem.dtype)
+        prepare_tiles(problem, threads, block).pack(Operands(grad))(x, out.array)
+        assert out.zones_untouched()
+        assert reference.share(out.array, expected) <= winograd_blocking.error(problem, block) + reference.rounding(problem.summands)
+
+
+def test_sums_of_small_maps_stay_in_cache() -> None:
+    """Where sums outweigh planes, a thread's scratch is a few times the second-level cache."""
+    problem = parse("conv2d_weight n8 c512 12x8 -> c512 k3x3 s1x1 p1+1x1+1 d1x1 g1 float32")
+    with pretend(l2=2 << 20):
+        assert registry.get(problem, "winograd").prepare(problem, 2).workspace_bytes <= 2 * 3 * (2 << 20)
 
 
 def numeric(function: object, array: np.ndarray, grad: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import kernels.torch  # noqa: E402
 from kernels.torch import nn as ours  # noqa: E402
 from kernels.torch.calls import calls_of  # noqa: E402
 
@@ -85,3 +86,75 @@ def test_batches_need_not_be_counted() -> None:
     x = torch.randn(SHAPES["BatchNorm2d"])
     torch.testing.assert_close(mine(x).double(), theirs(x.double()), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(mine.running_mean.double(), theirs.running_mean)
+
+
+def blocks(kind: str, *, inplace: bool = False) -> tuple[Any, Any, Any, Any]:
+    """An accelerated batch norm with a rectifier in a row of modules, PyTorch's in float64, and an input of each."""
+    torch.manual_seed(0)
+    norm = getattr(nn, kind)(SHAPES[kind][1])
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    row = nn.Sequential(nn.Identity(), norm, nn.ReLU(inplace=inplace), nn.Identity())
+    x = torch.randn(SHAPES[kind]) * 3 + 1
+    return kernels.torch.accelerate(row), row.double(), x.requires_grad_(), x.detach().double().requires_grad_()
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_rectifiers_that_follow(kind: str, inplace: bool) -> None:
+    """One function computes both; what comes out, gradients, running statistics and keys are PyTorch's, in training and after it."""
+    mine, theirs, x, reference = blocks(kind, inplace=inplace)
+    found, wanted = mine(x), theirs(reference)
+    assert type(found.grad_fn).__name__ == "NormaliseBackward"
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+    grad = torch.randn(SHAPES[kind])
+    of_mine = torch.autograd.grad(found, [x, *mine.parameters()], grad)
+    of_theirs = torch.autograd.grad(wanted, [reference, *theirs.parameters()], grad.double())
+    for one, other in zip(of_mine, of_theirs, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
+    for (name, one), (other_name, other) in zip(mine.state_dict().items(), theirs.state_dict().items(), strict=True):
+        assert name == other_name
+        torch.testing.assert_close(one.to(other.dtype), other, rtol=1e-6, atol=1e-6)
+    assert methods(mine[1]) == {"by the batch"}
+    torch.testing.assert_close(mine.eval()(x).double(), theirs.eval()(reference), rtol=1e-5, atol=1e-5)
+
+
+def test_rectified_not_a_number_stays() -> None:
+    mine, theirs, x, reference = blocks("BatchNorm2d")
+    with torch.no_grad():
+        x[1, 2, 3, 4] = reference[1, 2, 3, 4] = float("nan")
+    found, wanted = mine(x), theirs(reference)
+    assert torch.equal(found.isnan(), wanted.isnan()) and found.isnan().any()
+    found.sum().backward()
+    wanted.sum().backward()
+    assert torch.equal(x.grad.isnan(), reference.grad.isnan())
+
+
+def test_gradients_of_gradients_of_rectified() -> None:
+    mine = kernels.torch.accelerate(nn.Sequential(nn.BatchNorm1d(3), nn.ReLU()).double())
+    torch.manual_seed(0)
+    x = torch.randn(4, 3, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(mine, (x,)) and torch.autograd.gradgradcheck(mine, (x,))
+
+
+def test_hooks_see_norm_and_rectifier_apart() -> None:
+    mine, _, x, _ = blocks("BatchNorm2d")
+    seen: list[float] = []
+    for each in (mine[1], mine[2]):
+        each.register_forward_hook(lambda module, given, y: seen.append(float(y.detach().min())))
+    assert float(mine(x).detach().min()) == seen[1] == 0 and seen[0] < 0
+
+
+def test_rows_of_modules_stay_what_they_are() -> None:
+    """Slices, copies, pickles, subclasses, and what traces them."""
+
+    class Block(nn.Sequential):
+        pass
+
+    row = nn.Sequential(Block(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.ReLU()), nn.Flatten())
+    fast, x = kernels.torch.accelerate(row), torch.randn(3, 2, 9)
+    wanted = row(x)
+    assert isinstance(fast[0], Block) and isinstance(fast, nn.Sequential)
+    for each in (fast, copy.deepcopy(fast), fast[:2], torch.fx.symbolic_trace(fast)):
+        torch.testing.assert_close(each(x), wanted, rtol=1e-5, atol=1e-5)
+    assert [line.module for line in fast.report()] == ["0.0", "0.1"]

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.whole import comparison, published, table
+from benchmarks.whole import comparison, published, table, training_steps
 from benchmarks.whole.comparison import Whole
 from benchmarks.whole.runtimes import RUNTIMES
 
@@ -152,10 +152,30 @@ def test_steps_of_modules_are_timed_against_pytorch(factories: None, tmp_path: P
     arguments = ["run", "--whole", "--pass", "step", "--torch", "users_networks:fed", "--threads", "1", "--passes", "2"]
     done = CliRunner().invoke(app, [*arguments, "--batch", "3", "--out", str(tmp_path / "o")])
     assert done.exit_code == 0, done.output
-    (found,), _ = comparison.read(tmp_path / "o" / "models.json")
-    assert found.input == "3x1x200" and set(found.seconds) == {"spectroconv", "pytorch"}
-    assert found.error is not None and 0 <= found.error < 1e-5
+    (found,), about = comparison.read(tmp_path / "o" / "models.json")
+    assert about["reference"] == "float64" and found.input == "3x1x200" and set(found.seconds) == {"spectroconv", "pytorch"}
+    assert found.error is not None and 0 < found.error < 1e-5
+    assert found.error_of_reference is not None and 0 < found.error_of_reference < 1e-5
+    page = (tmp_path / "o" / "README.md").read_text(encoding="utf-8")
+    assert "largest against float64 (in brackets pytorch's own)" in page
     assert any("conv1d" in part for part, _ in found.timelines["spectroconv"])
+
+
+def test_wrong_steps_are_told_from_rectifiers_that_turn() -> None:
+    fine = {"loss": 1e-6, "gradient": 1e-2, "gradient of the smooth copy": 1e-5}
+    assert not training_steps.wrong(fine)
+    for name, error in (("loss", 1e-3), ("gradient", 0.1), ("gradient of the smooth copy", 2e-4), ("gradient", float("nan"))):
+        assert training_steps.wrong(fine | {name: error})
+
+
+def test_smooth_copies_have_no_edges() -> None:
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    inner = nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU())
+    module = nn.Sequential(inner, nn.MaxPool1d(3, 2, 1, ceil_mode=True), nn.Sigmoid())
+    copied, x = training_steps.smooth(module), torch.randn(2, 1, 12)
+    assert [type(each).__name__ for each in copied.modules() if not list(each.children())] == ["Conv1d", "SiLU", "AvgPool1d", "Sigmoid"]
+    assert copied(x).shape == module(x).shape and isinstance(module[0][1], nn.ReLU)
 
 
 def test_a_module_alone_wants_its_inputs(factories: None, tmp_path: Path) -> None:

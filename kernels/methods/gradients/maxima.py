@@ -159,17 +159,21 @@ def first_largest(lanes: int, itemsize: int) -> int:
 def side_by_side(p, thread, x, grad, out, kernel, form, lanes, itemsize):
     """A plane of out (planes, h, w) from x alike and grad (planes, oh, ow); form: kh, kw, rows and columns from window to window."""
     kh, kw, down, across = form
+    width, windows = x.shape[2], grad.shape[2]
+    source, target, given = x[p].ctypes.data, out[p].ctypes.data, grad[p].ctypes.data
     for j in range(grad.shape[1]):
         top = j * down
         call(
             kernel,
             BackToTaps(
-                lanes=lanes, itemsize=itemsize, kh=kh, kw=kw, stride=across, src=x[p, top:].ctypes.data, dst=out[p, top:].ctypes.data,
-                pitch=x.shape[2], width=x.shape[2], grad=grad[p, j:].ctypes.data, windows=grad.shape[2],
+                lanes=lanes, itemsize=itemsize, kh=kh, kw=kw, stride=across, src=source + top * width * itemsize,
+                dst=target + top * width * itemsize, pitch=width, width=width, grad=given + j * windows * itemsize, windows=windows,
             ),
         )  # fmt: skip
-        out[p, top + kh : min(top + down, out.shape[1])] = 0
-    out[p, min(grad.shape[1] * down, out.shape[1]) :] = 0
+        if down > kh:
+            out[p, top + kh : min(top + down, out.shape[1])] = 0
+    if grad.shape[1] * down < out.shape[1]:
+        out[p, grad.shape[1] * down :] = 0
 
 
 @region

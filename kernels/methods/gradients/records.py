@@ -50,6 +50,8 @@ class Tasks(Record):
     taps = integer("of a kernel")
     ic_splits = integer("into how many tasks a group's input channels are split")
     share = integer("input channels of one")
+    oc_splits = integer("into how many tasks a group's output channels are split")
+    out_share = integer("output channels of one")
     splits = integer("parts of the blocks, whose sums are added in order")
     images = integer("of a block")
     rows = integer("of a block")
@@ -74,15 +76,13 @@ class PositionBlocks(PackedPlanes, Tasks):
     kw = integer("kernel columns")
     dh = integer("rows from tap to tap")
     dw = integer("columns from tap to tap")
-    oc_splits = integer("into how many tasks a group's output channels are split")
-    out_share = integer("output channels of one")
     rows_of_sums = integer("of a split")
     in_place = integer("whether sums lie where the weights do")
     micro_panels_offset = address("of the packed gradient in a thread's scratch")
 
 
 class TileBlocks(PackedPlanes, Tasks):
-    """A task of `winograd_driver`: some input channels of a group, a split of the blocks of tiles."""
+    """A task of `winograd_driver`: some input and some output channels of a group, a split of the blocks of tiles."""
 
     mh = integer("gradient rows of a tile")
     mw = integer("gradient columns of a tile")
@@ -94,6 +94,7 @@ class TileBlocks(PackedPlanes, Tasks):
     v_offset = address("of transformed input in a thread's scratch")
     u_offset = address("of transformed gradients in a thread's scratch")
     sums_offset = address("of a thread's sums in its scratch, where no other adds to them")
+    sums_step = integer("numbers of the sums from point to point")
     input_points = address("of the input's transform; takes a ToPoints")
     grad_points = address("of the gradient's transform; takes a ToPoints")
     weights = address("of the transform of the sums; takes a FromPoints")

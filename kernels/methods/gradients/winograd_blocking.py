@@ -1,8 +1,8 @@
 """How a Winograd weights' gradient is divided: which tile, how many tiles a block, which channels a task has.
 
-A block's transformed input and gradients lie in the last-level cache, one point of both in the second-level cache, where the tiles of sums
-pass over it. Sums have a number for every point, t*t / (r*r) times the weights, so they are what is written and read most where maps are
-small.
+One point of a block's transformed input and gradients lies in the second-level cache, where the tiles of sums pass over it. Sums have a
+number for every point, t*t / (r*r) times the weights, so they are what is written and read most where maps are small: there a task takes so
+few channels that its sums stay in the second-level cache too, and the same planes are transformed in several tasks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernels.cost.gemm import tallest
-from kernels.cost.memory import MEMORY_BYTES, TASK_COST, far_cycles
+from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, TASK_COST, far_cycles
 from kernels.methods.gradients.blocking import CALL, PACKED, position_cycles, tiles
 from kernels.problem.conv import ConvWeight
 from kernels.runtime.machine import machine, remembered
@@ -27,6 +27,7 @@ ALONE = {1: (1,), 2: (3, 2), 3: (6, 4, 2), 5: (4, 2)}
 # weights, with room of a factor of 2 at least (tests hold methods to the bound)
 GROWTH = {(1, 1): 1.0, (2, 2): 1.5, (2, 3): 2.0, (3, 2): 1.2, (3, 4): 2.0, (3, 6): 2.5, (5, 2): 2.0, (5, 4): 2.5}
 BLOCK_TILES = (24, 32, 48, 64, 96, 128, 192)
+SUMS = 0.5  # of the second-level cache, for the sums of a task
 BACK = 220.0  # cycles to transform a vector of weights back and write it
 
 
@@ -85,16 +86,30 @@ def _blockings(problem: ConvWeight, threads: int) -> Iterator[TileBlocking]:
         down, across = -(-oh // mh), -(-ow // mw)
         for images, rows, columns in _shapes(max(1, problem.n), down, across):
             blocks = -(-max(1, problem.n) // images) * -(-down // rows) * -(-across // columns)
-            for channels in sorted({ins, *(c for c in (lanes, 2 * lanes, 4 * lanes, 8 * lanes, 16 * lanes) if c < ins)}):
-                tasks = problem.groups * -(-ins // channels)
+            for channels, share in _shares(ins, outs, math.prod(_points(problem, mh, mw)), lanes, problem.itemsize):
+                tasks = problem.groups * -(-ins // channels) * -(-outs // share)
                 for splits in sorted({1, min(blocks, -(-threads // tasks))}):
                     for m, n in tiles(lanes):
-                        if m == tallest(min(outs, lanes), m):
+                        if m == tallest(min(share, lanes), m):
                             block = TileBlocking(
-                                mh=mh, mw=mw, images=images, rows=rows, columns=columns, channels=channels, outs=outs, splits=splits, m=m,
+                                mh=mh, mw=mw, images=images, rows=rows, columns=columns, channels=channels, outs=share, splits=splits, m=m,
                                 n=n,
                             )  # fmt: skip
                             yield dataclasses.replace(block, cycles=_cycles(problem, block, blocks, threads))
+
+
+def _points(problem: ConvWeight, mh: int, mw: int) -> tuple[int, int]:
+    """Of a tile, down and across."""
+    return mh + problem.kernel[0] - 1, mw + problem.kernel[1] - 1
+
+
+def _shares(ins: int, outs: int, points: int, lanes: int, itemsize: int) -> Iterator[tuple[int, int]]:
+    """(input channels, output channels) of a task that are considered: all output channels, or even parts of them whose sums stay in the
+    second-level cache."""
+    for channels in sorted({ins, *(c for c in (lanes, 2 * lanes, 4 * lanes, 8 * lanes, 16 * lanes) if c < ins)}):
+        row = points * -(-channels // lanes) * lanes * itemsize
+        most = max(lanes, int(SUMS * machine().l2 / row))
+        yield from ((channels, share) for share in sorted({outs, min(outs, -(-tallest(outs, most) // lanes) * lanes)}))
 
 
 def _shapes(n: int, down: int, across: int) -> set[tuple[int, int, int]]:
@@ -114,9 +129,9 @@ def _cycles(problem: ConvWeight, block: TileBlocking, blocks: int, threads: int)
     """Estimated cycles of the slowest thread."""
     spec = machine()
     lanes, size = spec.lanes(problem.itemsize), problem.itemsize
-    ins = problem.c_in // problem.groups
+    ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     (kh, kw), count = problem.kernel, block.tiles
-    th, tw = block.mh + kh - 1, block.mw + kw - 1
+    th, tw = _points(problem, block.mh, block.mw)
     points = th * tw
     in_vectors, out_vectors = -(-block.channels // lanes), -(-block.outs // lanes)
     patches = block.images * (block.rows * block.mh + kh - 1) * (block.columns * block.mw + kw - 1)
@@ -127,19 +142,21 @@ def _cycles(problem: ConvWeight, block: TileBlocking, blocks: int, threads: int)
     across = -(-in_vectors // block.n)
     n = in_vectors / across
     sums = points * block.outs * in_vectors * lanes * size
-    resumed = 2 * m * n * (1.0 if sums < spec.l2 / 2 else 3.0 if sums * threads < spec.l3 / 2 else 8.0)
+    moved = lanes * size * far_cycles(sums * threads, MEMORY_BYTES, spec) if sums > spec.l2 else 1.0  # cycles to load or store a vector
+    resumed = 2 * m * n * moved
     fresh = block.splits >= blocks
     each = count * position_cycles(m, n, True) + resumed * (0.5 if fresh else 1.0) + CALL
     computing = points * -(-block.outs // block.m) * across * each
     stored = points * count * (in_vectors + out_vectors) * lanes * size
-    streamed = stored * 2 / 12.0 if stored > spec.l2 / 2 else 0.0
+    streamed = stored * 2 / L3_BYTES[spec.mesh] if stored > spec.l2 / 2 else 0.0
     far = problem.n * (math.prod(problem.x_shape[1:]) + math.prod(problem.conv_shape[1:])) * size
     bringing = (patches * block.channels + count * block.mh * block.mw * block.outs) * size * (
         far_cycles(far, MEMORY_BYTES, spec) if far > spec.l2 else 0.0
     )
-    ic_splits = problem.groups * -(-ins // block.channels)
-    tasks = ic_splits * block.splits
-    writing = ic_splits * block.outs * in_vectors * BACK * (1.0 if sums < spec.l2 else 1.5) / min(threads, max(ic_splits, 2 * block.splits))
-    adding = block.splits * ic_splits * sums / size / lanes * 2 / threads if block.splits > 1 else 0.0
+    parts = problem.groups * -(-ins // block.channels) * -(-outs // block.outs)
+    tasks = parts * block.splits
+    writers = min(threads, parts if block.splits == 1 else parts * block.outs)
+    writing = parts * block.outs * in_vectors * (BACK + points * (moved - 1)) / writers
+    adding = block.splits * parts * sums / size / lanes * 2 / threads if block.splits > 1 else 0.0
     share = blocks / block.splits
     return -(-tasks // threads) * (share * (packing + transforming + computing + streamed + bringing) + TASK_COST) + writing + adding
