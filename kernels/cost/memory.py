@@ -17,8 +17,8 @@ STREAMS = {False: 6.0, True: 4.5}  # the same where a tile reads several streams
 # cycles for 64 bytes that lie changed in another core's second-level cache; 20 to 130 on Granite Rapids, fewer where they are many
 HANDED = 50.0
 # cycles a channel where two threads write a plane, for the line at the cut: 160 to 200 on Granite Rapids where planes hold 50 to 80
-# outputs, of larger ones some is hidden
-CUT = {False: 30.0, True: 100.0}
+# outputs; of larger ones it is hidden: of 500 and more nothing was seen
+CUT, SMALL = {False: 30.0, True: 100.0}, 100
 HIDDEN = 0.15  # of the shorter of arithmetic and reading, what the longer does not hide
 
 
@@ -39,10 +39,10 @@ def far_cycles(total: Any, memory: float, spec: Machine) -> Any:
     return (1 - missed) / L3_BYTES[spec.mesh] + missed / memory
 
 
-def cut_cycles(planes: int, threads: int, spec: Machine) -> float:
-    """Cycles a channel of a thread that writes some of a plane and another thread the rest, as they do where there are fewer planes, of all
-    images and groups, than threads."""
-    return CUT[spec.mesh] if planes < threads else 0.0
+def cut_cycles(planes: int, outputs: int, threads: int, spec: Machine) -> float:
+    """Cycles a channel of a thread that writes some of a plane of so many outputs and another thread the rest, as they do where there
+    are fewer planes, of all images and groups, than threads."""
+    return CUT[spec.mesh] * min(1.0, SMALL / outputs) if planes < threads else 0.0
 
 
 def handed_cycles(nbytes: Any, threads: int, spec: Machine) -> Any:

@@ -126,7 +126,7 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     pack = _together(ins) * ins * packing_cycles(packed, lanes, block.rows - rows)
     pack = np.where(reads_in_place(problem, block, lanes), 0.0, pack)
     channels = outs * np.minimum(1.0, tasks_each / block.oc_splits)  # of one thread
-    at_cut = np.where(row_blocks * column_blocks > 1, channels * cut_cycles(problem.n * problem.groups, threads, spec), 0.0)
+    at_cut = np.where(row_blocks * column_blocks > 1, channels * cut_cycles(problem.n * problem.groups, oh * ow, threads, spec), 0.0)
     return tasks_each * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack) + at_cut
 
 
@@ -244,7 +244,7 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Prod
                 task = task_cycles(compute, _stream(problem, spec, oc_splits, oc_lanes=True) + again, pack)
                 cycles = math.ceil(problem.n * -(-oh // rows) * oc_splits / threads) * task
                 if rows < oh and not last:
-                    cycles += problem.c_out * cut_cycles(problem.n, threads, spec)
+                    cycles += problem.c_out * cut_cycles(problem.n, oh * ow, threads, spec)
                 yield Blocking(
                     mec=True, rows=rows, columns=ow, channels=problem.c_in, m=m, n=n, oc_splits=oc_splits, oc_lanes=True,
                     product=product, cycles=cycles,
