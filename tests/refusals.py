@@ -50,13 +50,14 @@ def _definition(function: Any) -> ast.AST:
 
 def sentences(implementation: Implementation) -> list[str]:
     """What its `refuse` can return, in order; VARIES alone where it asks another implementation."""
-    definition = _definition(implementation.refuse)
+    refuse: Any = inspect.unwrap(implementation.refuse)
+    definition = _definition(refuse)
     if any(isinstance(node, ast.Attribute) and node.attr == "refuse" for node in ast.walk(definition)):
         return [VARIES]
     if isinstance(definition, ast.Lambda):
-        return list(_strings(definition.body, implementation.refuse.__globals__))
+        return list(_strings(definition.body, refuse.__globals__))
     returns = [node for node in ast.walk(definition) if isinstance(node, ast.Return) and node.value]
-    return [text for node in sorted(returns, key=lambda node: node.lineno) for text in _strings(node, implementation.refuse.__globals__)]
+    return [text for node in sorted(returns, key=lambda node: node.lineno) for text in _strings(node, refuse.__globals__)]
 
 
 def implementations() -> list[Implementation]:

@@ -33,7 +33,7 @@ from kernels.cost.gemm import (
     tap_cycles,
     tile_cycles,
 )
-from kernels.cost.memory import L2_BYTES, L3_BYTES, stream_cycles, task_cycles
+from kernels.cost.memory import L2_BYTES, L3_BYTES, cut_cycles, stream_cycles, task_cycles
 from kernels.cost.roofline import BIND
 from kernels.cost.tables import joined, picked, row
 from kernels.cost.variants import rivals
@@ -125,7 +125,9 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     compute = compute + np.where(cut, SHARED * rows * outs / block.oc_splits, 0.0)
     pack = _together(ins) * ins * packing_cycles(packed, lanes, block.rows - rows)
     pack = np.where(reads_in_place(problem, block, lanes), 0.0, pack)
-    return tasks_each * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack)
+    channels = outs * np.minimum(1.0, tasks_each / block.oc_splits)  # of one thread
+    at_cut = np.where(row_blocks * column_blocks > 1, channels * cut_cycles(problem.n * problem.groups, oh * ow, threads, spec), 0.0)
+    return tasks_each * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack) + at_cut
 
 
 def _one_column(problem: Conv, product: Product) -> bool:
@@ -241,6 +243,8 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Prod
                 again /= L3_BYTES[spec.mesh] if leaves else 4 * L2_BYTES
                 task = task_cycles(compute, _stream(problem, spec, oc_splits, oc_lanes=True) + again, pack)
                 cycles = math.ceil(problem.n * -(-oh // rows) * oc_splits / threads) * task
+                if rows < oh and not last:
+                    cycles += problem.c_out * cut_cycles(problem.n, oh * ow, threads, spec)
                 yield Blocking(
                     mec=True, rows=rows, columns=ow, channels=problem.c_in, m=m, n=n, oc_splits=oc_splits, oc_lanes=True,
                     product=product, cycles=cycles,

@@ -1,0 +1,77 @@
+"""Methods get convolutions without the kernel taps that see only padding: see `problem.seen_taps`.
+
+Done where methods are registered, so that plans, functions, gradients of inputs, streams, networks and the parts of what is lowered
+share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kernels.methods.contract import Implementation
+from kernels.primitives.prepared import Prepared, Run
+from kernels.problem.conv import Conv
+from kernels.problem.operands import Operands
+from kernels.problem.seen_taps import seen
+from kernels.problem.window import by_x
+
+PREPARING = "prepare", "prepare_last", "prepare_unpacked", "prepare_adjoint", "prepare_added"
+ASKING = (
+    "refuse", "error_bound", "fuses", "sub_problems", "estimate", "lost", "lowering_cycles", "lowering_packing", "packing",
+    "packing_unpacked",
+)  # fmt: skip
+
+
+def _weights_of(prepared: Prepared, problem: Conv, taps: tuple[tuple[int, int], ...]) -> Prepared:
+    """The same for weights with all taps of the problem, of which these are taken."""
+    some: tuple[Any, ...] = (..., *(slice(*pair) for pair in taps))
+
+    def pack(operands: Operands) -> Run:
+        assert operands.weight is not None
+        return prepared.pack(operands._replace(weight=np.ascontiguousarray(operands.weight[some])))
+
+    kept = by_x(tuple(stop - start for start, stop in taps))
+    return dataclasses.replace(prepared, pack=pack, note=f"{kept} of {by_x(problem.kernel)} taps, others see only padding: {prepared.note}")
+
+
+def cropping(method: Implementation) -> Implementation:
+    """The method, whose functions get what `seen` makes of a problem; the problem itself where the method refuses that, and
+    for variants that are only named, which fix where sums begin."""
+
+    def accepted(problem: Conv) -> tuple[Conv, tuple[tuple[int, int], ...]]:
+        less, taps = seen(problem)
+        return (problem, taps) if less is problem or method.refuse(less) else (less, taps)
+
+    def asking(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def ask(problem: Conv, *args: Any, **options: Any) -> Any:
+            return function(accepted(problem)[0], *args, **options)
+
+        return ask
+
+    def preparing(function: Callable[..., Prepared | None], reverse: bool) -> Callable[..., Prepared | None]:
+        @functools.wraps(function)
+        def prepare(problem: Conv, *args: Any, **options: Any) -> Prepared | None:
+            less, taps = accepted(problem)
+            prepared = function(less, *args, **options)
+            if prepared is None or less.kernel == problem.kernel:
+                return prepared
+            if reverse:  # weights of the layer that this is the adjoint of
+                taps = tuple((k - stop, k - start) for k, (start, stop) in zip(problem.kernel, taps))
+            return _weights_of(prepared, problem, taps)
+
+        return prepare
+
+    def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
+        return {name: cropping(variant) for name, variant in method.variants(accepted(problem)[0], threads).items()}
+
+    changes: dict[str, Any] = {name: asking(function) for name in ASKING if (function := getattr(method, name))}
+    for name in PREPARING:
+        if function := getattr(method, name):
+            changes[name] = preparing(function, name == "prepare_adjoint")
+    return dataclasses.replace(method, variants=variants, **changes)
