@@ -16,9 +16,10 @@ STREAMED = {False: 6.0, True: 3.0}
 STREAMS = {False: 6.0, True: 4.5}  # the same where a tile reads several streams at once: 33 to 45 GB/s
 # cycles for 64 bytes that lie changed in another core's second-level cache; 20 to 130 on Granite Rapids, fewer where they are many
 HANDED = 50.0
-# cycles a channel where two threads write a plane, for the line at the cut: 160 to 200 on Granite Rapids where planes hold 50 to 80
-# outputs; of larger ones it is hidden: of 500 and more nothing was seen
-CUT, SMALL = {False: 30.0, True: 100.0}, 100
+# cycles a channel for the line of a plane in which one thread's outputs end and another's begin, which goes from cache to cache; without a
+# mesh not measured
+SHARED_PLANE = {False: 30.0, True: 100.0}
+SMALL_PLANE = 100  # outputs of a plane from which other work hides more and more of that; see methods/direct/README.md
 HIDDEN = 0.15  # of the shorter of arithmetic and reading, what the longer does not hide
 
 
@@ -39,10 +40,10 @@ def far_cycles(total: Any, memory: float, spec: Machine) -> Any:
     return (1 - missed) / L3_BYTES[spec.mesh] + missed / memory
 
 
-def cut_cycles(planes: int, outputs: int, threads: int, spec: Machine) -> float:
-    """Cycles a channel of a thread that writes some of a plane of so many outputs and another thread the rest, as they do where there
+def shared_plane_cycles(planes: int, outputs: int, threads: int, spec: Machine) -> float:
+    """Cycles a channel of a thread that writes some of a plane of so many outputs and another thread the rest, as they may where there
     are fewer planes, of all images and groups, than threads."""
-    return CUT[spec.mesh] * min(1.0, SMALL / outputs) if planes < threads else 0.0
+    return SHARED_PLANE[spec.mesh] * min(1.0, SMALL_PLANE / outputs) if planes < threads else 0.0
 
 
 def handed_cycles(nbytes: Any, threads: int, spec: Machine) -> Any:

@@ -10,8 +10,11 @@ from kernels.cost.classes import Classes, class_of
 from kernels.dispatch import tuning
 from kernels.dispatch.heuristic import Choice, choose
 from kernels.methods import registry
+from kernels.methods.contract import operation
+from kernels.methods.unseen_taps import OPERATIONS
 from kernels.problem.conv import Conv, ConvWeight, Problem
 from kernels.problem.errors import ProblemError
+from kernels.problem.seen_taps import seen
 from kernels.runtime.machine import Machine, machine
 
 REMEMBERED = 512  # problems whose preparation is remembered; of choices, which are small, eight times as many
@@ -22,7 +25,8 @@ def _choice(problem: Problem, name: str, threads: int, packs: bool, generation: 
     measured = tuning.recall(problem, threads) if name == "auto" and not packs else None
     if name != "auto" or measured is not None:
         return choose(problem, name, threads, measured, packs=packs)
-    key = class_of(problem), threads, packs, generation, machine()
+    taps = seen(problem)[0].kernel if operation(problem) in OPERATIONS else None  # lengths of a class may see different ones
+    key = class_of(problem), taps, threads, packs, generation, machine()
     found = _classes.get(key)
     if found is None or registry.refusal(problem, found[1].implementation):
         choice = choose(problem, name, threads, packs=packs)

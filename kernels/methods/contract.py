@@ -53,7 +53,8 @@ class Implementation:
     sum_order: the order, one of SUM_ORDERS, in which every output is summed wherever the input is cut, so that streams may take the method,
     and any other of the same order for the next block; None where the order depends on the cut.
     lowered: the registry made it of the method for another operation.
-    Each function gets a problem of the operation.
+    Each function gets a problem of the operation. Convolutions have no taps that see only padding (`unseen_taps`): kernel, padding, stride
+    and dilation may be others than the user's. `named_variant`, and methods with `trust`, get the user's own.
     """
 
     name: str

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from kernels.methods import unseen_taps
 from kernels.methods.contract import Implementation, operation
-from kernels.methods.cropping import cropping
 from kernels.problem.conv import Conv, Problem
 from kernels.problem.errors import ProblemError, meant
 from kernels.runtime.machine import machine
@@ -21,8 +21,8 @@ def add(implementation: Implementation) -> None:
     key = implementation.operation, implementation.name
     if key in _all and not _all[key].lowered:
         raise ValueError(f"implementation {key[1]!r} for {key[0]!r} is registered already")
-    if implementation.operation in ("conv", "conv3d") and not implementation.trust:  # what others are compared with does as it is told
-        implementation = cropping(implementation)
+    if implementation.operation in unseen_taps.OPERATIONS and not implementation.trust:  # what others are compared with does as it is told
+        implementation = unseen_taps.without_unseen_taps(implementation)
     _all[key] = implementation
     for source, target, make in _lowerings:
         if source == implementation.operation:

@@ -3,7 +3,7 @@
     forward:   y = (x - mean) * scale + bias,   scale = weight / sqrt(variance + epsilon)
     gradient:  out = scale * (grad - sum(grad) / count - (x - mean) * sum(grad * (x - mean)) / (count * (variance + epsilon)))
 
-A rectifier that follows is done on the way out; on the way back the forward's own sum says where it was open, so nothing of it is kept.
+A rectifier that follows is done on the way out; on the way back the forward's own sum says where it was open, so no mask is kept.
 A task is a channel: its numbers are brought once, what is summed first is read again from the second-level cache. Rows are summed in
 pieces, pieces in float64, so that means lose nothing; squares are of distances from the mean, so nothing cancels. After S. Ioffe and
 C. Szegedy, "Batch normalization", arXiv 1502.03167.
@@ -35,7 +35,8 @@ from kernels.runtime.scratch import handle
 
 Array = np.ndarray
 
-STATS, BY = 5, 6  # numbers that are kept of a channel, and that a task has of it
+STATS = 5  # numbers that are kept of a channel; see `normalise`
+BY = 6  # numbers that a task works with: see Centred, and the forward's factor and what it added
 PASSED = 3.0  # cycles a vector to be read, summed twice and written
 
 
@@ -64,20 +65,23 @@ def _positive(w: VectorBuilder, value: ir.Value, kept: ir.Value) -> ir.Value:
     return w.b.select(w.b.fcmp_unordered(">", value, w.zero()), kept, w.zero())
 
 
-def _open(w: VectorBuilder, by: ir.Value, distance: ir.Value, grad: ir.Value) -> ir.Value:
-    """The gradient where the rectifier was open: where the forward's distance * by[4] + by[5] was positive, to the bit, or NaN."""
-    return _positive(w, w.fma(distance, _number(w, by, 4), _number(w, by, 5)), grad)
+def _open(w: VectorBuilder, by: ir.Value) -> Callable[[ir.Value, ir.Value], ir.Value]:
+    """(distance, grad): the gradient where the rectifier was open, that is where the forward's distance * by[4] + by[5] was positive, to
+    the bit, or NaN."""
+    factor, added = _number(w, by, 4), _number(w, by, 5)
+    return lambda distance, grad: _positive(w, w.fma(distance, factor, added), grad)
 
 
 @emitter
 def _centred(w: VectorBuilder, p: Centred) -> None:
     mean, factor, added, of_grad = (_number(w, p.by, i) for i in range(4))
+    opened = _open(w, p.by) if p.of_grad and p.rectified else None
 
     def made(loaded: list[ir.Value], mask: ir.Value | None) -> ir.Value:
         distance = w.b.fsub(loaded[0], mean)
         value = w.fma(distance, factor, added)
         if p.of_grad:
-            return w.fma(_open(w, p.by, distance, loaded[1]) if p.rectified else loaded[1], of_grad, value)
+            return w.fma(opened(distance, loaded[1]) if opened else loaded[1], of_grad, value)
         return _positive(w, value, value) if p.rectified else value
 
     each_vector(w, [w.pointer(p.x), w.pointer(p.grad)][: 1 + p.of_grad], w.pointer(p.y), p.numbers, made)
@@ -112,13 +116,14 @@ def _sums(w: VectorBuilder, p: GradSums) -> None:
     b, lanes = w.b, w.lanes
     x, grad, mean = w.pointer(p.x), w.pointer(p.grad), _number(w, p.by, 0)
     plain, centred = ([w.variable(w.zero()) for _ in range(CHAINS)] for _ in range(2))
+    opened = _open(w, p.by) if p.rectified else None
 
     def add(at: ir.Value, chain: int, mask: ir.Value | None = None) -> None:
         places = w.at(grad, at), w.at(x, at)
         g, value = (w.load(place) if mask is None else w.load_first(place, mask) for place in places)
         distance = b.fsub(value, mean)
-        if p.rectified:
-            g = _open(w, p.by, distance, g)
+        if opened:
+            g = opened(distance, g)
         w.set(plain[chain], w.add(w.get(plain[chain]), g))
         w.set(centred[chain], w.fma(g, distance, w.get(centred[chain])))  # what the mask leaves out has a gradient of 0
 
@@ -274,6 +279,7 @@ def normalise(
     """Into y, x (n, channels, length) normalised by each channel's mean and variance (of the count, not one less), times weight plus bias,
     and rectified if asked; into stats (STATS, channels) mean, 1 / sqrt(variance + epsilon), variance, and what x - mean was multiplied by
     and what was added. Contiguous arrays of one dtype."""
+    assert stats.shape == (STATS, x.shape[1]), f"stats has shape {stats.shape}"
     by = np.empty((x.shape[1], BY), x.dtype)
     _ready(x.shape, x.dtype, False, rectified, threads, machine())(x, y, weight, bias, stats, by, more=(epsilon,))
 
@@ -282,5 +288,6 @@ def gradient(
     x: Array, weight: Array, stats: Array, grad: Array, threads: int, out: Array, sums: Array, rectified: bool = False
 ) -> None:  # fmt: skip
     """Into out the gradient of x, into sums (2, channels) those of bias and weight; grad: that of y, stats: as `normalise` gave it."""
+    assert stats.shape == (STATS, x.shape[1]), f"stats has shape {stats.shape}"
     by = np.empty((x.shape[1], BY), x.dtype)
     _ready(x.shape, x.dtype, True, rectified, threads, machine())(x, grad, out, weight, stats, sums, by)

@@ -27,8 +27,9 @@ AHEAD = 18  # taps between asking for input and using it: 18 * 12 cycles outlast
 # a tile fell from 144 to 113 GFLOP/s where its input does not fit the first-level cache, with it it stays at 140
 FAR, FAR_BYTES = 1000, 8192  # cycles between asking for weights and using them, which may come from memory, and at most how far beyond.
 # Weights of 38 and 268 MB were waited for at 18 taps: 4.1 and 9.9 ms, at 80 and 128 taps 3.0 and 5.9
-# bits of `stage`: sums start from the bias, else they are added to y; sums are finished after these taps; they are added to y all the same
-FROM_BIAS, LAST, ADDED = 1, 2, 4
+# bits of `stage`: sums start from the bias; they are finished after these taps; they are added to y all the same; they go on from those in
+# y, in the order in which one tile of all taps sums. With neither start they are added to y: a sum of sums
+FROM_BIAS, LAST, ADDED, RESUMED = 1, 2, 4, 8
 
 
 def unrolled(w: VectorBuilder, k: ir.Value, add_tap: Callable[[ir.Value], None]) -> None:
@@ -65,7 +66,7 @@ class GemmTile(NamedTuple):
     y: int  # address of the output
     y_row: int  # elements from row to row of it
     vectors: int  # address of n entries of FIELDS int64s: element offsets into x and y, how many lanes are written (and read, if resumed)
-    stage: int  # the bits FROM_BIAS, LAST and ADDED
+    stage: int  # the bits FROM_BIAS, LAST, ADDED and RESUMED
     bias: int  # address of m numbers, or 0; so are scale and shift
     scale: int
     shift: int
@@ -107,12 +108,26 @@ def emit(w: VectorBuilder, p: GemmTile, at: Moved, packed: bool, multiply_add: C
             for start, mask, sums in zip(in_y, masks, of_row):
                 action(sums, w.at(row, start), mask)
 
-    has_bias, fresh = builder.icmp_signed("!=", bias, i64(0)), builder.icmp_signed("!=", builder.and_(stage, i64(FROM_BIAS)), i64(0))
-    with w.when(builder.and_(has_bias, fresh)):
+    def has(bits: int) -> ir.Value:
+        """Whether the stage has one of these bits."""
+        return builder.icmp_signed("!=", builder.and_(stage, i64(bits)), i64(0))
+
+    def with_y(action: Callable[..., None]) -> None:
+        """action(sums, what y holds there) for every vector of the tile."""
+        with builder.if_else(whole_vectors) as (whole, edge):
+            with whole:
+                each(lambda sums, place, mask: action(sums, w.load(place)))
+            with edge:
+                each(lambda sums, place, mask: action(sums, w.load_first(place, mask)), masked=True)
+
+    with w.when(builder.and_(builder.icmp_signed("!=", bias, i64(0)), has(FROM_BIAS))):
         for i in range(m):
             value = broadcast_row(w, bias, i)
             for q in range(n):
                 w.set(c[i][q], value)
+
+    with w.when(has(RESUMED)):
+        with_y(w.set)
 
     # what will be written is asked for now, so that stores need not wait for it: 15.9 to 14.4 ms where outputs leave the caches
     each(lambda sums, place, mask: w.prefetch(w.at(place, lanes - 1), write=True))
@@ -144,14 +159,10 @@ def emit(w: VectorBuilder, p: GemmTile, at: Moved, packed: bool, multiply_add: C
     unrolled(w, at.k, add_tap)
 
     # sums of earlier taps are added last: a sum of sums of some taps each has a smaller error than one of all, one after the other
-    alone = builder.icmp_signed("==", builder.and_(stage, i64(FROM_BIAS | ADDED)), i64(FROM_BIAS))
-    with w.when(builder.not_(alone)), builder.if_else(whole_vectors) as (whole, edge):
-        with whole:
-            each(lambda sums, place, mask: w.set(sums, w.add(w.get(sums), w.load(place))))
-        with edge:
-            each(lambda sums, place, mask: w.set(sums, w.add(w.get(sums), w.load_first(place, mask))), masked=True)
+    with w.when(builder.or_(has(ADDED), builder.not_(has(FROM_BIAS | RESUMED)))):
+        with_y(lambda sums, held: w.set(sums, w.add(w.get(sums), held)))
 
-    with w.when(builder.icmp_signed("!=", builder.and_(stage, i64(LAST)), i64(0))):
+    with w.when(has(LAST)):
         post_ops(w, c, p.scale, p.shift, p.activation, p.slope)
 
     with builder.if_else(whole_vectors) as (whole, edge):
@@ -176,7 +187,7 @@ def _emit_rows(w: VectorBuilder, p: GemmTile, at: Moved) -> None:
 @inlined
 def stage_of(p, first, k):
     """The stage of k taps from tap `first` on."""
-    return (p.stage if first == 0 else p.stage & ~FROM_BIAS) & (-1 if first + k == p.k else ~LAST)
+    return (p.stage if first == 0 else p.stage & ~(FROM_BIAS | RESUMED)) & (-1 if first + k == p.k else ~LAST)
 
 
 @njit

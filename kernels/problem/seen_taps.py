@@ -32,8 +32,8 @@ def _axis(n: int, k: int, s: int, before: int, after: int, d: int) -> tuple[int,
 def seen(problem: Conv) -> tuple[Conv, tuple[tuple[int, int], ...]]:
     """(the convolution by the taps that see the input, (first, one behind the last) of each axis); the problem itself if those are all.
 
-    x, output and what follows are the same. A tap stays where its padding is shorter than the step to the next. An axis of one window has
-    stride 1.
+    x, output and what follows are the same. A tap stays where its padding is shorter than the step to the next. An axis that
+    its only window spans has stride 1.
     """
     axes = list(zip(problem.size, problem.kernel, problem.stride, problem.padding, problem.dilation))
     cut = [_axis(n, k, s, before, after, d) for n, k, s, (before, after), d in axes]

@@ -147,6 +147,16 @@ def test_one_channel_of_sound_in_any_blocks(c_in: int, k: int, stride: int) -> N
         np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.parametrize("c_in, c_out, k, m", [(256, 64, 9, 16), (1024, 32, 3, 64), (512, 64, 5, 7), (1500, 20, 1, 100)])
+def test_many_channels_in_any_blocks(c_in: int, c_out: int, k: int, m: int) -> None:
+    """Of a long block some channels are packed at a time, of a short one all."""
+    layers, x = [layer("conv1d", drawn(0, c_out, c_in, k), drawn(1, c_out))], drawn(2, 1, c_in, 1500)
+    s = kernels.stream(layers, shape=(1, c_in, None))
+    expected = kernels.sequence(layers, x.shape, implementation="direct", threads=1)(x)
+    y = np.concatenate([*(s(block) for block in blocks(x, -1, [m])), s.finish()], -1)
+    np.testing.assert_array_equal(y, expected)
+
+
 @pytest.mark.parametrize("cuts", [[1], [7], [64], [0, 1, 0, 5], [4096], [10000]])
 def test_long_signals_in_any_blocks(cuts: list[int]) -> None:
     layers = [

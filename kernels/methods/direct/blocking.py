@@ -33,7 +33,7 @@ from kernels.cost.gemm import (
     tap_cycles,
     tile_cycles,
 )
-from kernels.cost.memory import L2_BYTES, L3_BYTES, cut_cycles, stream_cycles, task_cycles
+from kernels.cost.memory import L2_BYTES, L3_BYTES, shared_plane_cycles, stream_cycles, task_cycles
 from kernels.cost.roofline import BIND
 from kernels.cost.tables import joined, picked, row
 from kernels.cost.variants import rivals
@@ -126,8 +126,8 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     pack = _together(ins) * ins * packing_cycles(packed, lanes, block.rows - rows)
     pack = np.where(reads_in_place(problem, block, lanes), 0.0, pack)
     channels = outs * np.minimum(1.0, tasks_each / block.oc_splits)  # of one thread
-    at_cut = np.where(row_blocks * column_blocks > 1, channels * cut_cycles(problem.n * problem.groups, oh * ow, threads, spec), 0.0)
-    return tasks_each * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack) + at_cut
+    shared = np.where(few, channels * shared_plane_cycles(problem.n * problem.groups, oh * ow, threads, spec), 0.0)
+    return tasks_each * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack) + shared
 
 
 def _one_column(problem: Conv, product: Product) -> bool:
@@ -242,9 +242,11 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Prod
                 again = (passes - 1) * problem.summands * problem.c_out * problem.itemsize / oc_splits
                 again /= L3_BYTES[spec.mesh] if leaves else 4 * L2_BYTES
                 task = task_cycles(compute, _stream(problem, spec, oc_splits, oc_lanes=True) + again, pack)
-                cycles = math.ceil(problem.n * -(-oh // rows) * oc_splits / threads) * task
-                if rows < oh and not last:
-                    cycles += problem.c_out * cut_cycles(problem.n, oh * ow, threads, spec)
+                row_blocks = -(-oh // rows)
+                tasks_each = math.ceil(problem.n * row_blocks * oc_splits / threads)
+                cycles = tasks_each * task
+                if tasks_each < row_blocks and not last:
+                    cycles += problem.c_out / oc_splits * shared_plane_cycles(problem.n, oh * ow, threads, spec)
                 yield Blocking(
                     mec=True, rows=rows, columns=ow, channels=problem.c_in, m=m, n=n, oc_splits=oc_splits, oc_lanes=True,
                     product=product, cycles=cycles,

@@ -17,7 +17,7 @@ from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import Blocks
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, OutputBlock, plane_of, staging
 from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_task, launcher, share, task_at, tile_table
-from kernels.primitives.gemm_tile import ADDED, AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile
+from kernels.primitives.gemm_tile import ADDED, AHEAD, FIELDS, FROM_BIAS, LAST, RESUMED, GemmTile
 from kernels.primitives.packed_layout import Layout, layout
 from kernels.primitives.post_ops import Sums, apply_activation, block_post_ops, pool_bytes, pool_record
 from kernels.primitives.prepared import Prepared
@@ -98,7 +98,7 @@ def run_task(task, x, out, operands, geometry, block):
             )  # fmt: skip
         summed, taps = channel * g.kernel_taps, channels * g.kernel_taps
         pending = 0
-        stage = (FROM_BIAS + g.added if summed == 0 else 0) + (LAST if summed + taps == g.k else 0)
+        stage = (FROM_BIAS + g.added if summed == 0 else RESUMED) + (LAST if summed + taps == g.k else 0)
         for t in range(first_tile, last_tile):  # outermost: weights are read once a block, and few output planes are written at a time
             j = group * g.outs + t * g.m_edge + min(t, g.m_full_tiles)
             m = g.m_edge + (t < g.m_full_tiles)

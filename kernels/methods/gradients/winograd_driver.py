@@ -143,7 +143,7 @@ def add_splits(task, thread, out, scratch, geometry, layouts):
 def _gap(numbers: int, lanes: int) -> int:
     """Numbers to leave between points of so many: an odd number of vectors from point to point, since those of all points at one place are
     written or read together, and a power of two apart they would share cache sets."""
-    return lanes * (1 + (-(-numbers // lanes)) % 2)
+    return lanes * (1 - -(-numbers // lanes) % 2)
 
 
 def _side(channels: int, size: tuple[int, int], block: TileBlocking, lanes: int) -> tuple[dict[str, int], list[Array]]:

@@ -275,11 +275,11 @@ def _overlapped(problem: ConvTranspose, found: Overlap, engine: str, threads: in
 PHASES = "phases"  # the variant that only gathers, whose sums have the engine's order wherever the input is cut
 
 
-def lowered(engine: str, variant: str = "") -> Implementation:
-    """The method called `engine`, for transposed convolutions."""
+def lowered(engine: str, gathers: bool = False) -> Implementation:
+    """The method called `engine`, for transposed convolutions; gathers: by phases, even where it is slower."""
 
     def overlapping(problem: ConvTranspose) -> Overlap | None:
-        return None if variant == PHASES else cheaper(problem, engine)
+        return None if gathers else cheaper(problem, engine)
 
     def own_sub_problems(problem: ConvTranspose) -> tuple[tuple[Any, int], ...]:
         if found := overlapping(problem):
@@ -339,7 +339,7 @@ def lowered(engine: str, variant: str = "") -> Implementation:
     return Implementation(
         engine, "conv_transpose", refuse, prepare, error_bound, fuses, own_sub_problems, lowering_cycles=adding,
         lowering_packing=packing, prepare_unpacked=functools.partial(prepare, once=True), local=local,
-        named_variant=lambda problem, name: lowered(engine, name) if name == PHASES else None,
+        named_variant=lambda problem, name: lowered(engine, gathers=True) if name == PHASES else None,
     )  # fmt: skip
 
 

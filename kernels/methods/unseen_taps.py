@@ -20,6 +20,7 @@ from kernels.problem.operands import Operands
 from kernels.problem.seen_taps import seen
 from kernels.problem.window import by_x
 
+OPERATIONS = "conv", "conv3d"
 PREPARING = "prepare", "prepare_last", "prepare_unpacked", "prepare_adjoint", "prepare_added"
 ASKING = (
     "refuse", "error_bound", "fuses", "sub_problems", "estimate", "lost", "lowering_cycles", "lowering_packing", "packing",
@@ -39,7 +40,7 @@ def _weights_of(prepared: Prepared, problem: Conv, taps: tuple[tuple[int, int], 
     return dataclasses.replace(prepared, pack=pack, note=f"{kept} of {by_x(problem.kernel)} taps, others see only padding: {prepared.note}")
 
 
-def cropping(method: Implementation) -> Implementation:
+def without_unseen_taps(method: Implementation) -> Implementation:
     """The method, whose functions get what `seen` makes of a problem; the problem itself where the method refuses that, and
     for variants that are only named, which fix where sums begin."""
 
@@ -68,7 +69,7 @@ def cropping(method: Implementation) -> Implementation:
         return prepare
 
     def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
-        return {name: cropping(variant) for name, variant in method.variants(accepted(problem)[0], threads).items()}
+        return {name: without_unseen_taps(variant) for name, variant in method.variants(accepted(problem)[0], threads).items()}
 
     changes: dict[str, Any] = {name: asking(function) for name in ASKING if (function := getattr(method, name))}
     for name in PREPARING:

@@ -1,7 +1,8 @@
-"""Layers whose kernels reach past short maps, through every way of asking for them: float64 references, which know of no cropping."""
+"""Layers whose kernels reach past short maps, through every way of asking for them: float64 references, which leave out nothing."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -14,6 +15,8 @@ import kernels
 from kernels import grad
 from kernels.dispatch.measure import checked
 from kernels.methods import load, registry
+from kernels.methods.contract import Implementation
+from kernels.methods.unseen_taps import ASKING, PREPARING
 from kernels.problem.seen_taps import seen
 
 load()
@@ -101,7 +104,7 @@ def test_gradients(name: str) -> None:
         np.testing.assert_allclose((gradient * step).sum(), change, rtol=1e-7, atol=1e-7)
 
 
-def test_measured_ways_agree_with_what_is_not_cropped() -> None:
+def test_measured_ways_agree_with_sums_of_all_taps() -> None:
     problem = kernels.parse("conv2d n1 c16 1x40 -> c16 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32")
     names = ["direct", "winograd", *(f"direct:{name}" for name in registry.get(problem, "direct").variants(problem, 2))]
     assert len(names) > 2
@@ -116,7 +119,13 @@ def test_streams_cut_anywhere(implementation: str) -> None:
     weights = draw.standard_normal((3, 8, 8, 3)).astype(np.float32)
     layers = [kernels.layer("conv1d", weight, padding=((2 * d, 0),), dilation=d) for weight, d in zip(weights, (1, 8, 32))]
     stream = kernels.stream(layers, shape=(1, 8, None), implementation=implementation)
-    whole = kernels.stream(layers, shape=(1, 8, None), implementation=implementation)
+    whole = kernels.sequence(layers, x.shape, implementation="direct", threads=1)(x)
     cuts = [0, 1, 3, 10, 41, 90]
     parts = [stream(x[..., a:b]) for a, b in itertools.pairwise(cuts)]
-    np.testing.assert_array_equal(np.concatenate([*parts, stream.finish()], -1), np.concatenate([whole(x), whole.finish()], -1))
+    np.testing.assert_array_equal(np.concatenate([*parts, stream.finish()], -1), whole)
+
+
+def test_every_function_of_a_method_is_known() -> None:
+    """One that a method gains is either handed problems without unseen taps or named here."""
+    functions = {field.name for field in dataclasses.fields(Implementation) if "Callable" in str(field.type)}
+    assert functions == {*PREPARING, *ASKING, "variants", "named_variant"}
