@@ -205,10 +205,14 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
 
     _axes = 0
 
-    def forward(self, input: Tensor, rectify: bool = False) -> Tensor:
-        """The normalised input, (N, C, *spatial); rectify: and a ReLU, which in training costs nothing here."""
-        y, rectified = self._normalised(input, rectify)
-        return functional.relu(y) if rectify and not rectified else y
+    def forward(self, input: Tensor) -> Tensor:
+        """The normalised input, (N, C, *spatial)."""
+        return self._normalised(input, rectify=False)[0]
+
+    def _rectified(self, input: Tensor) -> Tensor:
+        """What a ReLU makes of the normalised input; in training it costs nothing here."""
+        y, done = self._normalised(input, rectify=True)
+        return y if done else functional.relu(y)
 
     def _normalised(self, input: Tensor, rectify: bool) -> tuple[Tensor, bool]:
         """The normalised input, and whether it is rectified."""
@@ -225,7 +229,8 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
             note.reason = trainable(input, self.weight, self.bias)
         elif differentiated(input, self.weight, self.bias) or not undisturbed(input, self.running_mean, self.weight):
             note.reason = "gradients may be asked for; call it under torch.no_grad()"
-        if note.reason:
+        ours = note.reason is None
+        if not ours:
             y = super().forward(input)
         elif batch:
             y, note.method = self._trained(input, rectify), "by the batch"
@@ -234,7 +239,7 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
             ones = (1,) * self._axes
             y = convolve(f"conv{self._axes}d", input, scale, shift, ones, (0,) * self._axes, ones, self.num_features, note)
         keep(self, input, note)
-        return y, note.method == "by the batch" and rectify
+        return y, ours and batch and rectify
 
     def _trained(self, input: Tensor, rectify: bool) -> Tensor:
         """The batch normalised by itself; what is kept for inference moves on as PyTorch's does."""
