@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from kernels.torch.batch_norm import normalised, trainable
 from kernels.torch.calls import keep, noted
+from kernels.torch.derived import derived
 from kernels.torch.eligibility import differentiated, undisturbed
 from kernels.torch.functional import convolve, convolve_transposed, pool, pool_adaptively
 from kernels.torch.weight_norm import weight_of
@@ -257,34 +258,17 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def _folded(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """(scale as a weight, shift as a bias), the same tensors as long as what they come from is the same."""
-        sources = [mean, var, *(each for each in (self.weight, self.bias) if each is not None)]
-        if any(each.is_inference() for each in sources):
-            stamp = None
-        else:
-            stamp = [(id(each), each._version, each.data_ptr()) for each in sources]
-        held = self.__dict__.get("_scale_shift")
-        if held is None or stamp is None or held.stamp != stamp:
+
+        def fold() -> tuple[Tensor, Tensor]:
             scale = torch.rsqrt(var.double() + self.eps)
             scale = scale if self.weight is None else scale * self.weight.double()
             shift = -mean.double() * scale
             shift = shift if self.bias is None else shift + self.bias.double()
-            shape = (-1, 1, *(1,) * self._axes)
-            held = _ScaleShift(stamp, scale.to(mean.dtype).reshape(shape), shift.to(mean.dtype))
-            self.__dict__["_scale_shift"] = held
-        return held.scale, held.shift
+            return scale.to(mean.dtype).reshape(-1, 1, *(1,) * self._axes), shift.to(mean.dtype)
 
-
-class _ScaleShift:
-    """What a batch norm was folded to; copies of the module fold their own."""
-
-    def __init__(self, stamp: Any = None, scale: Any = None, shift: Any = None) -> None:
-        self.stamp, self.scale, self.shift = stamp, scale, shift
-
-    def __deepcopy__(self, memo: Any) -> _ScaleShift:
-        return _ScaleShift()
-
-    def __reduce__(self) -> Any:
-        return _ScaleShift, ()
+        sources = [mean, var, *(each for each in (self.weight, self.bias) if each is not None)]
+        found: tuple[Tensor, Tensor] = derived(self, "_scale_shift", sources, fold)
+        return found
 
 
 class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):

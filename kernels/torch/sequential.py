@@ -5,6 +5,7 @@ By themselves the two go through memory five times more: the rectifier reads and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,13 +28,13 @@ def _plain(module: nn.Module) -> bool:
     return not any(getattr(module, hooks, True) for hooks in HOOKS)
 
 
-def _rectifies(module: nn.Module, follower: nn.Module | None) -> bool:
-    """Whether a module is a batch norm of ours that can do what follows it."""
+def _together(module: nn.Module, follower: nn.Module | None) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """What computes a batch norm of ours and the rectifier behind it; None where each is called by itself."""
     if type(follower) is not nn.ReLU or not isinstance(module, NORMS) or not module.training:
-        return False
-    if type(module).forward is not BatchNorm2d.forward:
-        return False  # a subclass that computes its own way; ours have one forward
-    return not _hooked_globally() and _plain(module) and _plain(follower)
+        return None
+    if type(module).forward is not BatchNorm2d.forward:  # which all of ours have, a user's subclass may have another
+        return None
+    return module._rectified if not _hooked_globally() and _plain(module) and _plain(follower) else None
 
 
 class Sequential(nn.Sequential):
@@ -49,6 +50,7 @@ class Sequential(nn.Sequential):
             if done:
                 done = False
                 continue
-            done = _rectifies(module, follower)
-            x = module._rectified(x) if done else module(x)
+            together = _together(module, follower)
+            done = together is not None
+            x = together(x) if together else module(x)
         return x
