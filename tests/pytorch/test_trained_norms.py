@@ -138,6 +138,24 @@ def test_gradients_of_gradients_of_rectified() -> None:
     assert torch.autograd.gradcheck(mine, (x,)) and torch.autograd.gradgradcheck(mine, (x,))
 
 
+def test_what_is_no_number_passes_rectifiers_as_pytorchs_do() -> None:
+    """An infinite gradient is shut off where the rectifier is closed; a NaN leaves it open. Where gradients' graphs are kept, too."""
+    for keeps in (False, True):
+        for spoilt in ("x", "grad"):
+            mine, theirs, x, reference = blocks("BatchNorm2d")
+            grad = torch.randn(SHAPES["BatchNorm2d"])
+            with torch.no_grad():
+                closed = tuple(int(i) for i in (theirs(reference) == 0).nonzero()[0])
+                if spoilt == "grad":
+                    grad[closed] = float("inf")
+                else:
+                    x[closed] = reference[closed] = float("nan")
+            found = torch.autograd.grad(mine(x), [x, *mine.parameters()], grad, create_graph=keeps)
+            wanted = torch.autograd.grad(theirs(reference), [reference, *theirs.parameters()], grad.double(), create_graph=keeps)
+            for one, other in zip(found, wanted, strict=True):
+                torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
 def test_hooks_see_norm_and_rectifier_apart() -> None:
     mine, _, x, _ = blocks("BatchNorm2d")
     seen: list[float] = []
