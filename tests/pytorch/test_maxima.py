@@ -75,7 +75,7 @@ def test_what_is_hardly_a_number(kernel: int) -> None:
 
 
 def test_windows_that_see_padding_alone_stay_inside() -> None:
-    """Taps of such a window lie on either side of the input, and PyTorch's index lies outside; ours stays in its plane, of long ones too."""
+    """Taps of such a window lie on either side of the input and PyTorch's index lies outside; ours stays in its plane."""
     x, grad = np.arange(18, dtype=np.float32).reshape(2, 1, 1, 9), np.ones((2, 1, 1, 2), np.float32)
     guarded = np.full((4, 1, 1, 9), np.float32(7))
     grad_maxima.from_input("max_pool2d", x, grad, ((2, 8), (1, 1), (1, 0), (2, 1), False), 1, guarded[1:3])
@@ -86,8 +86,8 @@ def test_what_is_remembered_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch)
     remembered: Recent[grad_maxima.Compute] = Recent(8, 4096)
     monkeypatch.setattr(grad_maxima, "_computing", remembered)
     for side in (10, 100):
-        x = np.zeros((1, 1, side, side), np.float32)
-        grad_maxima.from_input("max_pool2d", x, np.ones((1, 1, 1, 1), np.float32), ((side // 2,) * 2, (side,) * 2, (0, 0), (2, 2), False), 1, x)
+        x, arguments = np.zeros((1, 1, side, side), np.float32), ((side // 2,) * 2, (side,) * 2, (0, 0), (2, 2), False)
+        grad_maxima.from_input("max_pool2d", x, np.ones((1, 1, 1, 1), np.float32), arguments, 1, np.empty_like(x))
     assert [key[1] for key in remembered._keys] == [(1, 1, 10, 10)]  # of the other one 2500 offsets of taps would be kept
 
 
