@@ -108,6 +108,9 @@ def _module(
         shown = ", ".join("x".join(map(str, each.shape)) if hasattr(each, "shape") else str(each) for each in given)
         makers = (training_steps if trains else torch_runtimes).makers(module, given, threads)
         exact = partial(training_steps.in_float64, module, given) if trains else None
+        if trains and (left := training_steps.edges(training_steps.smooth(module), given)):
+            bound, names = training_steps.BOUNDS["gradient"], ", ".join(left)
+            console.print(f"{factory}: gradients may differ by {bound:g}; no smooth copy, for its forward has {names}", soft_wrap=True)
         return comparison.compare(factory.partition(":")[2], makers, EAGER, shown, threads, turns, say, exact=exact)
     except (ImportError, ValueError) as error:
         stop(error)

@@ -1,37 +1,45 @@
 """The gradient of a max pool from its input alone: positions are found again, which costs less than to have kept them.
 
-Positions take twice the memory of the outputs, and to find them in the layer ten times what the maxima take alone. Of 8x64x96x64 in windows
-of 2x2: 6.6 ms of a core here, 6.6 and 1.3 in the layer and to scatter (Zen 5, 2026-11-29).
+Positions take twice the memory of the outputs, and to find them in the layer takes several times what the maxima alone do.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from kernels.api.grad_pool import windows_of
+from kernels.dispatch.choices import REMEMBERED
+from kernels.dispatch.preparation import REMEMBERED_BYTES
 from kernels.problem.pool import Pool
 from kernels.problem.request import request
+from kernels.runtime.bounded_cache import Recent
 from kernels.runtime.machine import Machine, machine
 from kernels.runtime.scratch import ALIGNMENT
 
 Array = np.ndarray
+Compute = Callable[[Array, Array, Array, int], None]
+
+_computing: Recent[Compute] = Recent(REMEMBERED, REMEMBERED_BYTES)
 
 
 def from_input(op: str, x: Array, grad: Array, arguments: tuple[Any, ...], threads: int, out: Array) -> None:
     """Into out, all of them contiguous arrays of one dtype, channels first, with a batch; arguments: kernel_size, stride, padding, dilation
     and ceil_mode of max_pool1d to max_pool3d, in tuples."""
-    _prepared(op, x.shape, x.dtype, arguments, machine())(x, grad, out, threads)
+    key = op, x.shape, x.dtype, arguments, machine()
+    compute = _computing.get(key)
+    if compute is None:
+        compute, nbytes = _prepared(*key)
+        _computing.put(key, compute, nbytes)
+    compute(x, grad, out, threads)
 
 
-@functools.lru_cache(maxsize=256)
 def _prepared(
     op: str, shape: tuple[int, ...], dtype: np.dtype, arguments: tuple[Any, ...], spec: Machine
-) -> Callable[[Array, Array, Array, int], None]:  # fmt: skip
-    """What computes such a call: finding windows and looking up compiled code takes 0.3 ms."""
+) -> tuple[Compute, int]:  # fmt: skip
+    """What computes such a call, and the bytes that it holds: to find windows and look up compiled code takes longer than many a call."""
     from kernels.methods.gradients import maxima, pools  # brings Numba
 
     problem = request(op, shape, dtype, arguments, {}).problem
@@ -41,10 +49,12 @@ def _prepared(
     kernel, stride = ((*(1,) * (3 - len(some)), *some) for some in (problem.kernel, problem.stride))
     lanes, size, planes = spec.lanes(dtype.itemsize), dtype.itemsize, shape[0] * shape[1]
     outputs = tuple(len(axis.first) for axis in windows)
+    held = sum(each.nbytes for axis in windows for each in axis[:3])
     whole = all(bool((axis.number == taps).all()) for axis, taps in zip(windows, kernel))
     _, kh, kw = kernel
-    side_by_side = depth == 1 and whole and _side_by_side(problem, kernel, stride)
-    if side_by_side or (depth == 1 and kw >= maxima.LONG and windows[2].step == 1):
+    planar = depth == outputs[0] == 1 and all(axis.number.all() for axis in windows)  # no window sees padding alone
+    side_by_side = planar and whole and _side_by_side(problem, kernel, stride)
+    if side_by_side or (planar and kw >= maxima.LONG and windows[2].step == 1):
         plane = np.empty((1, 1, 1), dtype)
         if side_by_side:
             more: tuple[Any, ...] = maxima.back_to_taps(kh, kw, stride[2], lanes, size), (kh, kw, *stride[1:]), lanes, size
@@ -60,7 +70,7 @@ def _prepared(
             own = () if side_by_side else (longest, np.empty((threads, ALIGNMENT // 8), np.int64))
             launch(threads, planes, *flat, *own, *more)
 
-        return by_vectors
+        return by_vectors, held
     steps = [tap * axis.step for tap, axis in zip(np.indices(kernel).reshape(3, -1), windows)]
     taps = ((steps[0] * height + steps[1]) * width + steps[2]).astype(np.uint64)
 
@@ -68,7 +78,7 @@ def _prepared(
         source, target, given = x.reshape(planes, -1), out.reshape(planes, -1), grad.reshape(planes, *outputs)
         pools.maxima.exact(threads, planes, source, given, target, taps, np.array((height, width)), *windows)
 
-    return one_by_one
+    return one_by_one, held + taps.nbytes
 
 
 def _side_by_side(problem: Pool, kernel: tuple[int, ...], stride: tuple[int, ...]) -> bool:

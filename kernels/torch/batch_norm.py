@@ -58,7 +58,8 @@ class Normalise(torch.autograd.Function):
             mean, inverse, _, factor, added = stats
             if ctx.rectified:
                 lined = (-1, *(1,) * (x.dim() - 2))
-                grad = grad * ((x - mean.view(lined)) * factor.view(lined) + added.view(lined) > 0)
+                before = (x.detach() - mean.view(lined)) * factor.view(lined) + added.view(lined)
+                grad = torch.ops.aten.threshold_backward(grad, before, 0)
             found = torch.ops.aten.native_batch_norm_backward(
                 grad, x, weight, None, None, mean, inverse, True, ctx.epsilon, list(ctx.needs_input_grad[:3])
             )

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from kernels.torch.batch_norm import normalised, trainable
 from kernels.torch.calls import keep, noted
+from kernels.torch.derived import derived
 from kernels.torch.eligibility import differentiated, undisturbed
 from kernels.torch.functional import convolve, convolve_transposed, pool, pool_adaptively
 from kernels.torch.weight_norm import weight_of
@@ -205,10 +206,14 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
 
     _axes = 0
 
-    def forward(self, input: Tensor, rectify: bool = False) -> Tensor:
-        """The normalised input, (N, C, *spatial); rectify: and a ReLU, which in training costs nothing here."""
-        y, rectified = self._normalised(input, rectify)
-        return functional.relu(y) if rectify and not rectified else y
+    def forward(self, input: Tensor) -> Tensor:
+        """The normalised input, (N, C, *spatial)."""
+        return self._normalised(input, rectify=False)[0]
+
+    def _rectified(self, input: Tensor) -> Tensor:
+        """What a ReLU makes of the normalised input; in training it costs nothing here."""
+        y, done = self._normalised(input, rectify=True)
+        return y if done else functional.relu(y)
 
     def _normalised(self, input: Tensor, rectify: bool) -> tuple[Tensor, bool]:
         """The normalised input, and whether it is rectified."""
@@ -225,7 +230,8 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
             note.reason = trainable(input, self.weight, self.bias)
         elif differentiated(input, self.weight, self.bias) or not undisturbed(input, self.running_mean, self.weight):
             note.reason = "gradients may be asked for; call it under torch.no_grad()"
-        if note.reason:
+        ours = note.reason is None
+        if not ours:
             y = super().forward(input)
         elif batch:
             y, note.method = self._trained(input, rectify), "by the batch"
@@ -234,7 +240,7 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
             ones = (1,) * self._axes
             y = convolve(f"conv{self._axes}d", input, scale, shift, ones, (0,) * self._axes, ones, self.num_features, note)
         keep(self, input, note)
-        return y, note.method == "by the batch" and rectify
+        return y, ours and batch and rectify
 
     def _trained(self, input: Tensor, rectify: bool) -> Tensor:
         """The batch normalised by itself; what is kept for inference moves on as PyTorch's does."""
@@ -252,34 +258,17 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def _folded(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """(scale as a weight, shift as a bias), the same tensors as long as what they come from is the same."""
-        sources = [mean, var, *(each for each in (self.weight, self.bias) if each is not None)]
-        if any(each.is_inference() for each in sources):
-            stamp = None
-        else:
-            stamp = [(id(each), each._version, each.data_ptr()) for each in sources]
-        held = self.__dict__.get("_scale_shift")
-        if held is None or stamp is None or held.stamp != stamp:
+
+        def fold() -> tuple[Tensor, Tensor]:
             scale = torch.rsqrt(var.double() + self.eps)
             scale = scale if self.weight is None else scale * self.weight.double()
             shift = -mean.double() * scale
             shift = shift if self.bias is None else shift + self.bias.double()
-            shape = (-1, 1, *(1,) * self._axes)
-            held = _ScaleShift(stamp, scale.to(mean.dtype).reshape(shape), shift.to(mean.dtype))
-            self.__dict__["_scale_shift"] = held
-        return held.scale, held.shift
+            return scale.to(mean.dtype).reshape(-1, 1, *(1,) * self._axes), shift.to(mean.dtype)
 
-
-class _ScaleShift:
-    """What a batch norm was folded to; copies of the module fold their own."""
-
-    def __init__(self, stamp: Any = None, scale: Any = None, shift: Any = None) -> None:
-        self.stamp, self.scale, self.shift = stamp, scale, shift
-
-    def __deepcopy__(self, memo: Any) -> _ScaleShift:
-        return _ScaleShift()
-
-    def __reduce__(self) -> Any:
-        return _ScaleShift, ()
+        sources = [mean, var, *(each for each in (self.weight, self.bias) if each is not None)]
+        found: tuple[Tensor, Tensor] = derived(self, "_scale_shift", sources, fold)
+        return found
 
 
 class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):

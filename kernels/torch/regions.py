@@ -22,6 +22,7 @@ from kernels.problem.errors import ProblemError, RefusedError
 from kernels.runtime.bounded_cache import Recent
 from kernels.torch.aten.reading import Reading
 from kernels.torch.compute import array_of, threads
+from kernels.torch.derived import stamp
 from kernels.torch.memory_orders import order_of
 from kernels.torch.program import Program
 
@@ -43,14 +44,6 @@ class Weights:
     def are(self, tensors: Sequence[Tensor]) -> bool:
         """Whether it was made of these tensors as they are now."""
         return all(map(operator.is_, tensors, self.tensors)) and stamp(tensors) == self.stamp
-
-
-_VERSION, _ADDRESS = operator.attrgetter("_version"), Tensor.data_ptr
-
-
-def stamp(tensors: Sequence[Tensor]) -> list[int]:
-    """What changes with the values or the memory of weights. Raises RuntimeError for inference tensors, which count no versions."""
-    return [*map(_VERSION, tensors), *map(_ADDRESS, tensors)]
 
 
 def _picking(indices: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:

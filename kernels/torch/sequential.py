@@ -5,28 +5,36 @@ By themselves the two go through memory five times more: the rectifier reads and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as modules_of_pytorch
 
 from kernels.torch.nn import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
 NORMS = BatchNorm1d, BatchNorm2d, BatchNorm3d
+# private names of PyTorch, without which every module is called by itself
 HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
+_hooked_globally: Any = getattr(modules_of_pytorch, "_has_any_global_hook", lambda: True)
+REPLACED = "forward", "_call_impl", "_compiled_call_impl"  # what a module may have of its own in its class's place
 
 
-def _unseen(*modules: nn.Module) -> bool:
-    """Whether no hook sees what goes into or comes out of these modules."""
-    return not _has_any_global_hook() and not any(getattr(module, hooks) for module in modules for hooks in HOOKS)
-
-
-def _rectifies(module: nn.Module, follower: nn.Module | None) -> bool:
-    """Whether a module is a batch norm of ours that can do what follows it."""
-    if type(follower) is not nn.ReLU or not isinstance(module, NORMS) or not module.training:
+def _plain(module: nn.Module) -> bool:
+    """Whether a call of a module is its class's forward, which no hook sees."""
+    if type(module).__call__ is not nn.Module.__call__ or any(module.__dict__.get(name) for name in REPLACED):
         return False
-    return _unseen(module, follower)
+    return not any(getattr(module, hooks, True) for hooks in HOOKS)
+
+
+def _together(module: nn.Module, follower: nn.Module | None) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """What computes a batch norm of ours and the rectifier behind it; None where each is called by itself."""
+    if type(follower) is not nn.ReLU or not isinstance(module, NORMS) or not module.training:
+        return None
+    if type(module).forward is not BatchNorm2d.forward:  # which all of ours have, a user's subclass may have another
+        return None
+    return module._rectified if not _hooked_globally() and _plain(module) and _plain(follower) else None
 
 
 class Sequential(nn.Sequential):
@@ -42,6 +50,7 @@ class Sequential(nn.Sequential):
             if done:
                 done = False
                 continue
-            done = _rectifies(module, follower)
-            x = module(x, rectify=True) if done else module(x)
+            together = _together(module, follower)
+            done = together is not None
+            x = together(x) if together else module(x)
         return x

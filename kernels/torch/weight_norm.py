@@ -14,31 +14,9 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.weight_norm import WeightNorm
 
-from kernels.torch.eligibility import undisturbed
+from kernels.torch.derived import derived
 
 _Parametrized = getattr(parametrizations, "_WeightNorm", None)
-
-
-def _stamp(sources: list[torch.Tensor]) -> Any:
-    """What changes with the values of tensors; None where nothing tells."""
-    if torch.is_grad_enabled() and any(source.requires_grad for source in sources):
-        return None
-    if torch.compiler.is_compiling() or not undisturbed(*sources) or any(source.is_inference() for source in sources):
-        return None
-    return [(id(source), source._version, source.data_ptr()) for source in sources]
-
-
-class _Held:
-    """A computed weight and what it was computed of; copies of the module compute their own."""
-
-    def __init__(self, stamp: Any = None, weight: Any = None) -> None:
-        self.stamp, self.weight = stamp, weight
-
-    def __deepcopy__(self, memo: Any) -> _Held:
-        return _Held()
-
-    def __reduce__(self) -> Any:
-        return _Held, ()
 
 
 def weight_of(module: nn.Module) -> Any:
@@ -49,13 +27,7 @@ def weight_of(module: nn.Module) -> Any:
     steps: Any = parametrized.weight if "weight" in parametrized else None  # type: ignore[operator]
     if steps is None or len(steps) != 1 or _Parametrized is None or type(steps[0]) is not _Parametrized:
         return module.weight
-    stamp = _stamp([steps.original0, steps.original1])
-    held = module.__dict__.get("_weight_held")
-    if held is None or stamp is None or held.stamp != stamp:
-        held = _Held(stamp, module.weight)
-        if stamp is not None:
-            module.__dict__["_weight_held"] = held
-    return held.weight
+    return derived(module, "_weight_held", [steps.original0, steps.original1], lambda: module.weight)
 
 
 class KeptWeightNorm(WeightNorm):
@@ -63,11 +35,10 @@ class KeptWeightNorm(WeightNorm):
 
     def __call__(self, module: nn.Module, inputs: Any) -> None:
         """Set the module's weight unless it is the right one already."""
-        stamp = _stamp([getattr(module, f"{self.name}_g"), getattr(module, f"{self.name}_v")])
-        held = module.__dict__.get("_weight_held")
-        if held is None or stamp is None or held.stamp != stamp or getattr(module, self.name) is not held.weight:
-            super().__call__(module, inputs)
-            module.__dict__["_weight_held"] = _Held(stamp, getattr(module, self.name))
+        sources = [getattr(module, f"{self.name}_g"), getattr(module, f"{self.name}_v")]
+        weight = derived(module, f"_{self.name}_held", sources, lambda: self.compute_weight(module))
+        if getattr(module, self.name) is not weight:
+            setattr(module, self.name, weight)
 
 
 def keep_hooks(module: nn.Module) -> bool:

@@ -7,6 +7,7 @@ import pickle
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -121,6 +122,41 @@ def test_both_weight_norms_compute_once(monkeypatch: pytest.MonkeyPatch) -> None
         for each in (fast, module):
             each(x).sum().backward()
         same([parameter.grad for parameter in fast.parameters()], [parameter.grad for parameter in module.parameters()])
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("make", [
+    lambda: nn.utils.parametrizations.weight_norm(nn.Conv1d(4, 4, 3)), lambda: nn.utils.weight_norm(nn.Conv1d(4, 4, 3)),
+    lambda: nn.BatchNorm1d(4).eval(),
+])  # fmt: skip
+def test_what_is_computed_of_tensors_of_one_call_is_not_kept_for_the_next(make: Any) -> None:
+    """Weights of a call of their own (functional_call) come to lie where others lay, with the same names and versions."""
+    torch.manual_seed(0)
+    module = make()
+    fast, x = kernels.torch.accelerate(module), torch.randn(1, 4, 20)
+
+    name, weight = next((name, each) for name, each in module.named_parameters() if "bias" not in name)
+    numbers = np.empty(tuple(weight.shape), np.float32)
+
+    def call(called: Any, value: int) -> Any:
+        numbers.fill(value)
+        return torch.func.functional_call(called, {name: torch.from_numpy(numbers)}, (x,))
+
+    with torch.no_grad():
+        found = [call(fast, value) for value in range(1, 50)]
+        same(found, [call(module, value) for value in range(1, 50)])
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_inference_mode_computed_serves_gradients_too() -> None:
+    for make in (nn.utils.parametrizations.weight_norm, nn.utils.weight_norm):
+        fast, x = kernels.torch.accelerate(make(nn.Conv1d(4, 4, 3)).requires_grad_(False)), torch.randn(1, 4, 20)
+        with torch.inference_mode():
+            y = fast(x)
+        again = fast(x.requires_grad_())
+        same(again, y)
+        again.sum().backward()
+        assert x.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize("base", list(OURS), ids=lambda base: base.__name__)

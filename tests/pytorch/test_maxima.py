@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,6 +10,8 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as theirs  # noqa: E402
 
 import kernels.torch as ours  # noqa: E402
+from kernels.api import grad_maxima  # noqa: E402
+from kernels.runtime.bounded_cache import Recent  # noqa: E402
 
 CASES = [
     ("max_pool1d", (2, 3, 40), (3, 2, 1)),
@@ -22,6 +25,10 @@ CASES = [
     ("max_pool2d", (2, 3, 6, 59), ((1, 59),)),
     ("max_pool2d", (2, 3, 6, 59), ((3, 20), (2, 7), (1, 9))),
     ("max_pool3d", (2, 2, 6, 7, 8), (2, 2, 1)),
+    ("max_pool3d", (1, 1, 1, 4, 64), ((2, 1, 8), (1, 1, 8), (1, 0, 0))),
+    ("max_pool3d", (2, 3, 1, 5, 64), ((3, 2, 9), 1, (1, 1, 4))),
+    ("max_pool3d", (2, 2, 1, 6, 40), ((1, 2, 2),)),
+    ("max_pool3d", (2, 2, 1, 6, 40), ((1, 2, 10),)),
 ]
 
 
@@ -65,6 +72,23 @@ def test_what_is_hardly_a_number(kernel: int) -> None:
         (grad,) = torch.autograd.grad(functions.max_pool2d(leaf, (1, kernel)).sum(), leaf)
         found.append(grad)
     assert torch.equal(*found)
+
+
+def test_windows_that_see_padding_alone_stay_inside() -> None:
+    """Taps of such a window lie on either side of the input and PyTorch's index lies outside; ours stays in its plane."""
+    x, grad = np.arange(18, dtype=np.float32).reshape(2, 1, 1, 9), np.ones((2, 1, 1, 2), np.float32)
+    guarded = np.full((4, 1, 1, 9), np.float32(7))
+    grad_maxima.from_input("max_pool2d", x, grad, ((2, 8), (1, 1), (1, 0), (2, 1), False), 1, guarded[1:3])
+    assert (guarded[[0, 3]] == 7).all() and (guarded[1:3].sum((1, 2, 3)) == 2).all()
+
+
+def test_what_is_remembered_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered: Recent[grad_maxima.Compute] = Recent(8, 4096)
+    monkeypatch.setattr(grad_maxima, "_computing", remembered)
+    for side in (10, 100):
+        x, arguments = np.zeros((1, 1, side, side), np.float32), ((side // 2,) * 2, (side,) * 2, (0, 0), (2, 2), False)
+        grad_maxima.from_input("max_pool2d", x, np.ones((1, 1, 1, 1), np.float32), arguments, 1, np.empty_like(x))
+    assert [key[1] for key in remembered._keys] == [(1, 1, 10, 10)]  # of the other one 2500 offsets of taps would be kept
 
 
 def test_a_nan_takes_the_gradient() -> None:

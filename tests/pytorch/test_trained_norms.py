@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import pytest
@@ -137,6 +138,24 @@ def test_gradients_of_gradients_of_rectified() -> None:
     assert torch.autograd.gradcheck(mine, (x,)) and torch.autograd.gradgradcheck(mine, (x,))
 
 
+def test_what_is_no_number_passes_rectifiers_as_pytorchs_do() -> None:
+    """An infinite gradient is shut off where the rectifier is closed; a NaN leaves it open. Where gradients' graphs are kept, too."""
+    for keeps in (False, True):
+        for spoilt in ("x", "grad"):
+            mine, theirs, x, reference = blocks("BatchNorm2d")
+            grad = torch.randn(SHAPES["BatchNorm2d"])
+            with torch.no_grad():
+                closed = tuple(int(i) for i in (theirs(reference) == 0).nonzero()[0])
+                if spoilt == "grad":
+                    grad[closed] = float("inf")
+                else:
+                    x[closed] = reference[closed] = float("nan")
+            found = torch.autograd.grad(mine(x), [x, *mine.parameters()], grad, create_graph=keeps)
+            wanted = torch.autograd.grad(theirs(reference), [reference, *theirs.parameters()], grad.double(), create_graph=keeps)
+            for one, other in zip(found, wanted, strict=True):
+                torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
 def test_hooks_see_norm_and_rectifier_apart() -> None:
     mine, _, x, _ = blocks("BatchNorm2d")
     seen: list[float] = []
@@ -158,3 +177,49 @@ def test_rows_of_modules_stay_what_they_are() -> None:
     for each in (fast, copy.deepcopy(fast), fast[:2], torch.fx.symbolic_trace(fast)):
         torch.testing.assert_close(each(x), wanted, rtol=1e-5, atol=1e-5)
     assert [line.module for line in fast.report()] == ["0.0", "0.1"]
+
+
+class Louder(ours.BatchNorm2d):
+    """A user's subclass of ours, whose forward takes no more than PyTorch's."""
+
+    def forward(self, input: Any) -> Any:
+        return super().forward(input) * 2 - 1
+
+
+class Announced(nn.BatchNorm2d):
+    """A user's subclass that computes what its base does."""
+
+
+def test_forwards_of_ones_own_are_called() -> None:
+    """Whatever stands in the place of a forward, of the norm's or of the rectifier's, is called as in torch.nn.Sequential."""
+    for position in (0, 1):
+        for name in ("forward", "_call_impl"):
+            row = kernels.torch.accelerate(nn.Sequential(nn.BatchNorm2d(6), nn.ReLU()))
+            before = getattr(row[position], name)
+            setattr(row[position], name, lambda input, before=before: before(input) * 2 - 1)
+            x = torch.randn(SHAPES["BatchNorm2d"])
+            torch.testing.assert_close(row(x), nn.Sequential.forward(row, x))
+            assert float(row(x).detach().min()) == (0 if position == 0 else -1)
+    row = kernels.torch.sequential.Sequential(Louder(6), nn.ReLU())
+    x = torch.randn(SHAPES["BatchNorm2d"])
+    torch.testing.assert_close(row(x), nn.Sequential.forward(row, x))
+
+
+def test_only_what_is_known_of_hooks_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    row, x = kernels.torch.accelerate(nn.Sequential(Announced(6), nn.ReLU())), torch.randn(SHAPES["BatchNorm2d"])
+    assert type(row(x).grad_fn).__name__ == "NormaliseBackward"
+    handle = nn.modules.module.register_module_forward_hook(lambda module, given, y: None)
+    try:
+        assert type(row(x).grad_fn).__name__ == "ReluBackward0"
+    finally:
+        handle.remove()
+    monkeypatch.setattr(kernels.torch.sequential, "HOOKS", ("_hooks_of_another_pytorch",))
+    assert type(row(x).grad_fn).__name__ == "ReluBackward0"
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_norm_is_called_and_traced_as_pytorchs(kind: str) -> None:
+    mine, theirs = getattr(ours, kind)(6), getattr(nn, kind)(6)
+    assert inspect.signature(mine.forward).parameters.keys() == inspect.signature(theirs.forward).parameters.keys()
+    x = torch.randn(SHAPES[kind])
+    torch.testing.assert_close(torch.fx.symbolic_trace(mine)(x), theirs(x), rtol=1e-5, atol=1e-5)

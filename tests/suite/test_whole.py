@@ -7,6 +7,7 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +120,13 @@ def net():
 def fed():
     return net(), torch.randn(2, 1, 200)
 
+class Edged(torch.nn.Conv1d):
+    def forward(self, x):
+        return torch.nn.functional.relu(super().forward(x)) + x.abs().mean()
+
+def edged():
+    return torch.nn.Sequential(Edged(1, 4, 9), torch.nn.ReLU()), torch.randn(2, 1, 200)
+
 number = 3
 
 def wrong():
@@ -176,6 +184,50 @@ def test_smooth_copies_have_no_edges() -> None:
     copied, x = training_steps.smooth(module), torch.randn(2, 1, 12)
     assert [type(each).__name__ for each in copied.modules() if not list(each.children())] == ["Conv1d", "SiLU", "AvgPool1d", "Sigmoid"]
     assert copied(x).shape == module(x).shape and isinstance(module[0][1], nn.ReLU)
+    twice = nn.ReLU()
+    rows = nn.Sequential(
+        nn.Conv2d(1, 2, 3), twice, nn.MaxPool2d(2, dilation=(1, 1)), twice, nn.ReLU6(), nn.LeakyReLU(), nn.Hardtanh(), nn.Hardswish(),
+        nn.Hardsigmoid(), nn.SELU(), nn.RReLU(), nn.Threshold(0.1, 0.0), nn.AdaptiveMaxPool2d((3, None)),
+    )  # fmt: skip
+    x = torch.randn(2, 1, 12, 12)
+    wanted = {"relu", "max_pool2d_with_indices", "hardtanh", "leaky_relu", "hardswish", "hardsigmoid", "threshold", "rrelu_with_noise"}
+    assert {*training_steps.edges(rows, [x])} == wanted | {"adaptive_max_pool2d", "elu"}
+    copied = training_steps.smooth(rows)
+    assert not training_steps.edges(copied, [x]) and copied(x).shape == rows(x).shape
+    assert type(training_steps.smooth(nn.ReLU())) is nn.SiLU
+    assert type(training_steps.smooth(nn.AdaptiveMaxPool1d(2))) is nn.AdaptiveAvgPool1d
+
+
+def test_edges_that_remain_are_found() -> None:
+    torch = pytest.importorskip("torch")
+    nn, functional = torch.nn, torch.nn.functional
+
+    class Calling(nn.Module):
+        def __init__(self, function: Any) -> None:
+            super().__init__()
+            self.first, self.function = nn.Conv1d(1, 2, 3), function
+
+        def forward(self, x: Any) -> Any:
+            return self.function(self.first(x))
+
+    remain: dict[Any, str] = {
+        functional.relu: "relu", torch.Tensor.relu_: "relu", torch.Tensor.abs: "abs", functional.leaky_relu: "leaky_relu",
+        nn.MaxPool1d(3, dilation=2): "max_pool2d_with_indices", nn.PReLU(): "_prelu_kernel", nn.ELU(): "", nn.CELU(2.0): "",
+        functional.selu: "elu", torch.tanh: "",
+        lambda y: functional.max_pool1d(y, 2): "max_pool2d_with_indices", lambda y: y.max(1)[0]: "max",
+        lambda y: torch.clamp(y, min=0): "clamp",
+    }  # fmt: skip
+    x = torch.randn(2, 1, 12)
+    for function, name in remain.items():
+        assert training_steps.edges(training_steps.smooth(Calling(function)), [x]) == ([name] if name else []), function
+
+
+def test_steps_with_edges_in_a_forward_are_compared_and_say_so(factories: None, tmp_path: Path) -> None:
+    start = ["run", "--whole", "--pass", "step", "--threads", "1", "--passes", "1", "--out", str(tmp_path / "o")]
+    done = CliRunner().invoke(app, [*start, "--torch", "users_networks:edged"])
+    assert done.exit_code == 0 and "no smooth copy, for its forward has abs, relu" in " ".join(done.output.split()), done.output
+    (found,), _ = comparison.read(tmp_path / "o" / "models.json")
+    assert found.errors.keys() == {"loss", "gradient"}
 
 
 def test_a_module_alone_wants_its_inputs(factories: None, tmp_path: Path) -> None:
