@@ -135,6 +135,8 @@ class Reader:
         return found
 
     def _node(self, graph: Graph, node: Any, known: dict[str, Value]) -> None:
+        if garbled := [name for name in (node.name, node.op_type, node.domain, *node.input, *node.output) if not isinstance(name, str)]:
+            raise ProblemError(f"load: node {_label(node)!r} has a name that is no text: {garbled[0]!r}")
         if missing := [name for name in node.input if name and name not in known]:
             raise ProblemError(f"load: node {_label(node)!r} reads {missing[0]!r}, which nothing before it computes")
         inputs: list[Value | None] = [known[name] if name else None for name in node.input]
@@ -172,8 +174,8 @@ def read_onnx(model: Any, dtype: Any = "float32") -> Graph:
 
 
 def misfit(model: Any) -> str:
-    """A node of a ModelProto that ONNX's own checker finds not valid, and why; "" where it finds none. Nodes are all that is looked at, since
-    runtimes read graphs whose outputs say no type."""
+    """A node of a ModelProto that ONNX's own checker finds not valid, and why; "" where it finds none. Only nodes are looked at: graphs
+    whose outputs say no type run everywhere."""
     checker = onnx_package().checker
     context = checker.C.CheckerContext()
     context.ir_version, context.opset_imports = model.ir_version, {each.domain: each.version for each in model.opset_import}

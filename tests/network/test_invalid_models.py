@@ -102,6 +102,15 @@ def test_attributes_of_any_name(name: str) -> None:
                 kernels.load(made)
 
 
+def test_names_that_are_no_text() -> None:
+    raw = model("Relu", {}, "x").SerializeToString()
+    with pytest.raises(kernels.ProblemError, match="name that is no text"):
+        kernels.load(raw.replace(b"node", b"n\xff\xfee"))(X)
+    raw = model("Pad", {"p": np.ones(8, np.int64)}, "x p", mode="reflect").SerializeToString()
+    with pytest.raises(kernels.RefusedError, match="must be constant, edge, reflect or wrap"):
+        kernels.load(raw.replace(b"reflect", b"\xffeflect"))(X)
+
+
 def test_a_node_without_outputs() -> None:
     made = model("Custom", {}, "x")
     del made.graph.node[0].output[:]
