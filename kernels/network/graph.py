@@ -94,7 +94,7 @@ class Node:
     @property
     def label(self) -> str:
         """What people find the node by."""
-        return self.name or self.y.name
+        return self.name or (self.y.name if self.outputs else self.op)
 
     def __str__(self) -> str:
         given = ["" if each is None else str(each) for each in self.inputs]
@@ -130,6 +130,10 @@ class Graph:
 
     def several(self, op: str, *inputs: Value | None, outputs: int = 1, name: str = "", **attributes: Any) -> list[Value]:
         """Append a node; the values that it makes."""
+        return self.append(op, inputs, attributes, outputs, name)
+
+    def append(self, op: str, inputs: Sequence[Value | None], attributes: dict[str, Any], outputs: int = 1, name: str = "") -> list[Value]:
+        """The same for attributes of any names, as a file has them."""
         made = [Value(self._name("v")) for _ in range(outputs)]
         self.nodes.append(Node(op, list(inputs), made, attributes, name))
         return made

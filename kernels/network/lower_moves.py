@@ -21,9 +21,7 @@ def _concat(lowering: Lowering, node: Node) -> None:
     axis, start = int(node.attributes["axis"]) % len(node.y.lengths), 0
     for value in [each for each in node.inputs if each is not None]:
         part = home.part(axis, start, value.lengths[axis])
-        view = lowering.view(value)
-        if view != part:
-            lowering.copy(node, view, part)
+        lowering.copy(node, lowering.view(value), part)
         start += value.lengths[axis]
 
 

@@ -16,7 +16,7 @@ from kernels.primitives.vector_program import Operation
 
 KINDS = {"ReduceSum": "sum", "ReduceMean": "sum", "ReduceMax": "max", "ReduceMin": "min"}
 FEW = 8  # numbers that are combined as one chain
-PLANE = 1024  # numbers of a plane up to which a pool is faster
+PLANE = 1024  # numbers of a plane from which a pool and a reduction take as long (README)
 
 
 @lowers(*KINDS)
@@ -60,14 +60,14 @@ def _reduce(lowering: Lowering, node: Node) -> None:
         run = reduction(kind, dtype, outer, length, inner, factor if final else 1.0, lowering.settings.threads)
         lowering.step(node, [x], [target], lambda arrays, scratch, run=run: lambda: run(arrays[0], arrays[1]), "vector reduction")  # type: ignore[misc]
         x = target
-    if x != y:
-        lowering.copy(node, x, y)
+    lowering.copy(node, x, y)
 
 
 def _pool(lowering: Lowering, node: Node) -> None:
-    """A mean over all of space as a global pool."""
+    """A mean over all of space as a global pool, which keeps its axes: it writes where the mean without them has to lie."""
     y, (n, channels, *space) = node.y, node.x.lengths
     pooled = y if len(y.lengths) > 2 else Value(f"{y.name}.pooled", (n, channels, *[1] * len(space)), y.dtype)
+    lowering.share_home(pooled, y)
     LOWERERS["GlobalAveragePool"](lowering, Node("GlobalAveragePool", [node.x], [pooled], {}, node.name))
     if pooled is not y:
         LOWERERS["Reshape"](lowering, Node("Reshape", [pooled], [y], {}, node.name))

@@ -86,9 +86,8 @@ class Lowering:
         for self.place, node in enumerate(graph.nodes):
             LOWERERS.get(node.op if "onnx" not in node.attributes else "onnxruntime", lower_by_numpy)(self, node)
         for name, value in graph.outputs.items():
-            view, home = self.view(value), fresh(self.outputs[name], value.lengths, value.kind)
-            if view != home:
-                self.copy(Node("Copy", [value], [value], {}, name), view, home)
+            home = fresh(self.outputs[name], value.lengths, value.kind)
+            self.copy(Node("Copy", [value], [value], {}, name), self.view(value), home)
 
     def _at_home(self) -> dict[Value, View]:
         """Places that values have beforehand: graph outputs that are handed out once, and parts of concatenations."""
@@ -143,6 +142,13 @@ class Lowering:
         """Where a value has its place beforehand."""
         return self._homes.get(value)
 
+    def share_home(self, value: Value, other: Value) -> None:
+        """A value whose numbers are another's in another shape gets the place that this one has beforehand."""
+        home = self.home(other)
+        place = None if home is None else home.reshaped(value.lengths)
+        if place is not None:
+            self._homes[value] = place
+
     def view(self, value: Value) -> View:
         """Where a value lies."""
         if value not in self.views:
@@ -187,7 +193,9 @@ class Lowering:
         self.step(node, reads, views, found.bind, method, seconds, found.scratch_bytes)
 
     def copy(self, node: Node, source: View, to: View) -> None:
-        """A step that brings numbers from one view to another of the same shape."""
+        """A step that brings numbers from one view to another of the same shape; none where they are there."""
+        if source.equals(to):
+            return
         dtype = to.dtype if to.dtype in (np.float32, np.float64) else np.dtype(np.float32)
         few = len(to.shape) <= OUTER + 2 or len(joined(to.shape, [source.strides, to.strides], to.order())[0]) <= OUTER + 2
         if source.dtype == to.dtype and _name(to.dtype) in CODES and to.dtype.kind in "fb" and few:

@@ -16,10 +16,11 @@ from kernels.api.call import input_dtype, measuring
 from kernels.methods import load as load_methods
 from kernels.network.checking import check, made_up, session
 from kernels.network.graph import Graph, Value
+from kernels.network.operators.registry import INVALID
 from kernels.network.passes.specialise import UnsupportedError, check_known
 from kernels.problem.accuracy import accuracy_of
 from kernels.problem.arrays import PLAIN, too_large
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.options import thread_count
 from kernels.runtime.machine import memory
 
@@ -191,18 +192,15 @@ class Model:
         return shapes, tuple(given[name].tobytes() for name in self._names if _small(given[name].shape))
 
     def _planned(self, given: dict[str, Array]) -> Program:
-        from kernels.network.planning import plan_graph  # brings Numba, as the methods do
-
-        load_methods()
         shapes = {name: array.shape for name, array in given.items()}
         constants = {name: array for name, array in given.items() if _small(array.shape)} if self._constant_inputs else {}
         try:
-            program = plan_graph(self._graph, shapes, self.threads, self._budget, constants, self._rest, self._made_of["accuracy"])
+            program = self._plan(shapes, constants)
         except UnsupportedError:
             constants = {name: array.copy() for name, array in given.items() if _small(array.shape)}
             if self._constant_inputs or not constants:
                 raise
-            program = plan_graph(self._graph, shapes, self.threads, self._budget, constants, self._rest, self._made_of["accuracy"])
+            program = self._plan(shapes, constants)
             self._constant_inputs = True  # from now on plans are made, and kept, for what these inputs hold
             self._programs.clear()
         if program.arena_bytes + program.own_bytes > memory():
@@ -214,6 +212,25 @@ class Model:
             self._running = weakref.ref(running)  # plans keep it that run there
             program = faster(program, running, given, self.threads, self._budget)
         return program
+
+    def _plan(self, shapes: dict[str, tuple[int, ...]], constants: dict[str, Array]) -> Program:
+        """The program that `plan_graph` makes. What only passes read of a node may raise anything there: that is a ProblemError where
+        ONNX's checker finds a node of the file not valid, else a fault of ours, which stays what it is."""
+        from kernels.network.planning import plan_graph  # brings Numba, as the methods do
+
+        load_methods()
+        try:
+            return plan_graph(self._graph, shapes, self.threads, self._budget, constants, self._rest, self._made_of["accuracy"])
+        except (ProblemError, RefusedError):
+            raise
+        except INVALID as error:
+            if self.source is None:
+                raise
+            from kernels.network.onnx_reader import misfit
+
+            if why := misfit(self.source):
+                raise ProblemError(f"load: {why}") from error
+            raise
 
     def timeline(self, *arrays: Any, turns: int = 20) -> list[float]:
         """Seconds of each step of `explain`, the median of so many calls with these inputs. Together they are less than a call takes by

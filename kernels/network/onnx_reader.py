@@ -11,7 +11,7 @@ import numpy as np
 
 from kernels.network.graph import Graph, Value
 from kernels.network.onnx_opsets import upgraded
-from kernels.network.operators.registry import INVALID, OPERATORS, told
+from kernels.network.operators.registry import OPERATORS, naming
 from kernels.network.outside import Outside
 from kernels.problem.errors import ProblemError
 
@@ -66,10 +66,13 @@ class Reader:
         self.opsets, self.ir_version = list[Any](), 0
 
     def dtype(self, number: int) -> np.dtype:
-        """The dtype that a type's number becomes."""
+        """The dtype that a type's number becomes. Raises ProblemError where there is no such type."""
         if number in (0, None):
             return self.computed
-        found = np.dtype(self.onnx.helper.tensor_dtype_to_np_dtype(number))
+        try:
+            found = np.dtype(self.onnx.helper.tensor_dtype_to_np_dtype(number))
+        except KeyError:
+            raise ProblemError(f"load: ONNX has no type of the number {number}") from None
         return self.computed if found in (np.float32, np.float16) else found
 
     def array(self, tensor: Any) -> np.ndarray:
@@ -132,19 +135,18 @@ class Reader:
         return found
 
     def _node(self, graph: Graph, node: Any, known: dict[str, Value]) -> None:
+        if garbled := [name for name in (node.name, node.op_type, node.domain, *node.input, *node.output) if not isinstance(name, str)]:
+            raise ProblemError(f"load: node {_label(node)!r} has a name that is no text: {garbled[0]!r}")
         if missing := [name for name in node.input if name and name not in known]:
             raise ProblemError(f"load: node {_label(node)!r} reads {missing[0]!r}, which nothing before it computes")
         inputs: list[Value | None] = [known[name] if name else None for name in node.input]
         op = node.op_type if node.domain in DOMAINS else f"{node.domain}.{node.op_type}"
-        try:
+        with naming(op, _label(node)):
             attributes = self._attributes(node, known)
             if op == "Constant":
                 known |= dict.fromkeys(node.output[:1], self._constant(graph, attributes))
                 return
             op, inputs, attributes = upgraded(graph, op, self.opset, inputs, attributes)
-        except INVALID as error:
-            said = told(error).removeprefix("load: ")
-            raise ProblemError(f"load: node {_label(node)!r}: {said}") from error
         while inputs and inputs[-1] is None:
             inputs.pop()
         names = list(node.output)
@@ -152,7 +154,7 @@ class Reader:
             names.pop()
         if op not in OPERATORS:
             attributes = {**attributes, "onnx": Outside(node, self.opsets, self.ir_version)}
-        values = graph.several(op, *inputs, outputs=len(names), name=node.name, **attributes)
+        values = graph.append(op, inputs, attributes, len(names), node.name)
         for name, value in zip(names, values):
             if name:
                 value.name = name
@@ -169,3 +171,22 @@ class Reader:
 def read_onnx(model: Any, dtype: Any = "float32") -> Graph:
     """The graph of an ONNX model: a path, bytes or a ModelProto. Its float32 and float16 numbers become `dtype`."""
     return Reader(np.dtype(dtype)).read(opened(model))
+
+
+def misfit(model: Any) -> str:
+    """A node of a ModelProto that ONNX's own checker finds not valid, and why; "" where it finds none. Only nodes are looked at: graphs
+    whose outputs say no type run everywhere."""
+    checker = onnx_package().checker
+    context = checker.C.CheckerContext()
+    context.ir_version, context.opset_imports = model.ir_version, {each.domain: each.version for each in model.opset_import}
+    nodes = list(model.graph.node)
+    while nodes:
+        node = nodes.pop()
+        if inner := [each.g for each in node.attribute if each.type == each.GRAPH]:
+            nodes += [each for graph in inner for each in graph.node]
+            continue
+        try:
+            checker.check_node(node, context)
+        except Exception as error:  # protobuf and the checker have no error in common
+            return f"{node.op_type} {_label(node)!r}: {error}"
+    return ""

@@ -24,13 +24,11 @@ from kernels.network.graph import Graph
 from kernels.network.lower_bottlenecks import joins
 from kernels.network.lower_layers import adds, fuses_pool
 from kernels.network.lowering import Lowering, Settings
-from kernels.network.operators.registry import INVALID, told
 from kernels.network.outside import infer_outside
 from kernels.network.passes.orders import wanted_orders
 from kernels.network.passes.pipeline import optimise
 from kernels.network.passes.specialise import specialise
 from kernels.network.program import Program
-from kernels.problem.errors import ProblemError, RefusedError
 
 
 def plan_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], threads: int, budget: float = 0.0,
@@ -38,15 +36,6 @@ def plan_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], threads: int
     """The program for inputs of these shapes; `constants`: what some inputs hold, from which shapes follow; rest: who
     runs nodes that no operator here is known for; accuracy "each": all layers are accurate output by output."""
     planned = specialise(graph, shapes, constants, infer_outside if rest == "onnxruntime" else None)
-    try:
-        return _program(planned, threads, budget, accuracy)
-    except (ProblemError, RefusedError):
-        raise
-    except INVALID as error:  # attributes that only a pass reads
-        raise ProblemError(f"load: the model is {told(error)}; onnx.checker.check_model says which node is at fault") from error
-
-
-def _program(planned: Graph, threads: int, budget: float, accuracy: str) -> Program:
     accurate = optimise(
         planned, lambda node, pool: fuses_pool(node, pool, threads), lambda node: adds(node, threads), lambda layers: joins(layers, threads)
     )

@@ -1,8 +1,8 @@
 """A lowered graph that runs: memory for a call, steps bound to it once, and nothing between two steps but a Python call.
 
-Buffers of the arena share one block of memory by their lifetimes (`arena.offsets`). Steps that read the caller's arrays or write the
-results are bound anew in every call, all others once for each block; a block serves one call at a time, concurrent calls take others.
-Long blocks serve all programs that need no more, those of a model's other lengths too: a call with a new length faults in few new pages,
+Buffers share one arena by their lifetimes (`arena.offsets`). Steps that read the caller's arrays or write the
+results are bound anew in every call, all others once for each arena; an arena serves one call at a time, concurrent calls take others.
+Long arenas serve all programs that need no more, those of a model's other lengths too: a call with a new length faults in few new pages,
 which costs more than to plan it.
 """
 
@@ -26,8 +26,8 @@ Array = np.ndarray
 SMALL = 1 << 16  # bytes of an input or output up to which it is copied through the arena, which costs less than to bind steps anew
 
 
-class _Block:
-    """Memory, and what is bound to it of each program that used it. Programs do not hold it, so that both go once the pool drops it."""
+class _Arena:
+    """Long memory, and what is bound to it of each program that used it. Programs do not hold it: both go once the pool drops it."""
 
     def __init__(self, nbytes: int) -> None:
         self.memory = aligned(nbytes)
@@ -39,18 +39,17 @@ class _Block:
         return self.memory.nbytes
 
 
-_blocks: weakref.WeakValueDictionary[int, Long[_Block]] = weakref.WeakValueDictionary()  # the long ones, while a program needs any
+_arenas: weakref.WeakValueDictionary[int, Long[_Arena]] = weakref.WeakValueDictionary()  # the long ones, while a program needs any
 
 
 class _Ready:
-    """Steps bound to a block of memory."""
+    """Steps bound to an arena, and to the scratch behind it."""
 
     def __init__(self, program: Program, memory: Array) -> None:
-        self.arena = memory[: program.nbytes]
-        self.scratch = self.arena[program.arena_bytes :]
+        self.scratch = memory[program.arena_bytes : program.nbytes]
         self.bases: dict[Buffer, Array] = {}
         for buffer, start in program.starts.items():
-            self.bases[buffer] = self.arena[start : start + max(buffer.nbytes, 1)]
+            self.bases[buffer] = memory[start : start + max(buffer.nbytes, 1)]
         for step in program.steps:
             for view in (*step.reads, *step.writes):
                 if view.buffer.data is not None:
@@ -61,14 +60,19 @@ class _Ready:
         self.inputs = {name: view.of(self.bases[view.buffer]) for name, view in program.copied_inputs.items()}
         self.outputs = {name: view.of(self.bases[view.buffer]) for name, view in program.copied_outputs.items()}
 
+    def fill(self, given: dict[str, Array]) -> None:
+        """Bring small inputs there."""
+        for name, to in self.inputs.items():
+            to[...] = given[name]
 
-_Held = tuple[_Block, _Ready]  # what a call holds: memory, and the program's steps bound there
+
+_Taken = tuple[_Ready, _Arena | None]  # by a call: the program's steps, and the arena that they are bound to if it is a long one
 
 
 class Program:
     """Runs the steps of a lowering."""
 
-    KEPT = 4  # short blocks kept for later calls
+    KEPT = 4  # short arenas kept for later calls
 
     def __init__(self, lowering: Lowering) -> None:
         graph = lowering.graph
@@ -89,14 +93,14 @@ class Program:
         self.scratch_bytes = max((step.scratch for step in self.steps), default=0)
         self.own_bytes = sum(step.own_scratch for step in self.steps)
         self.apart_bytes = sum(buffer.nbytes for buffer in inner)
-        self._short: deque[_Held] = deque(maxlen=self.KEPT)
-        self._long = _blocks.setdefault(0, Long(_Block)) if self.nbytes >= LONG else None
+        self._short: deque[_Ready] = deque(maxlen=self.KEPT)
+        self._long = _arenas.setdefault(0, Long(_Arena)) if self.nbytes >= LONG else None
         if self._long is not None:
             self._long.join(self)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the block that a call needs."""
+        """Bytes that a call needs of an arena, scratch behind it."""
         return self.arena_bytes + self.scratch_bytes
 
     def _lives(self) -> tuple[dict[Buffer, int], dict[Buffer, int]]:
@@ -128,37 +132,33 @@ class Program:
         return {step: frozenset((conditions[buffer], taken) for buffer, taken in when) for step, when in zip(self.steps, found)}
 
     def bound(self, step: Step, ready: _Ready, more: dict[Buffer, Array] | None = None) -> Callable[[], Any]:
-        """What runs a step in a block of memory; `more`: where the caller's arrays are."""
+        """What runs a step in an arena; `more`: where the caller's arrays are."""
         bases = ready.bases if more is None else {**ready.bases, **more}
         run = step.bind([view.of(bases[view.buffer]) for view in (*step.reads, *step.writes)], ready.scratch)
         for view, taken in self.when[step]:
             run = _only(run, memoryview(view.of(bases[view.buffer]).reshape(-1)), taken)  # type: ignore[attr-defined]
         return run
 
-    def _taken(self, given: dict[str, Array]) -> _Held:
-        """A block of memory that nobody else uses, small inputs copied there."""
+    def _take(self) -> _Taken:
+        """Steps bound to memory that nobody else uses."""
         if self._long is None:
             try:
-                held = self._short.pop()
+                return self._short.pop(), None
             except IndexError:
-                block = _Block(self.nbytes)
-                held = block, _Ready(self, block.memory)
-        else:
-            block = self._long.take(self.nbytes)
-            ready = block.bound.get(self)
-            if ready is None:
-                ready = block.bound[self] = _Ready(self, block.memory)
-            held = block, ready
-        for name, to in held[1].inputs.items():
-            to[...] = given[name]
-        return held
+                return _Ready(self, aligned(self.nbytes)), None
+        arena = self._long.take(self.nbytes)
+        ready = arena.bound.get(self)
+        if ready is None:
+            ready = arena.bound[self] = _Ready(self, arena.memory)
+        return ready, arena
 
-    def _give(self, held: _Held) -> None:
-        """Keep a block of memory for later calls."""
-        if self._long is None:
-            self._short.append(held)
+    def _give(self, taken: _Taken) -> None:
+        """Keep them for later calls."""
+        ready, arena = taken
+        if self._long is None or arena is None:
+            self._short.append(ready)
         else:
-            self._long.give(held[0])
+            self._long.give(arena)
 
     def _direct(self, given: dict[str, Array], results: dict[str, Array]) -> dict[Buffer, Array]:
         """Where large inputs and outputs are, which are not copied."""
@@ -174,24 +174,23 @@ class Program:
 
     def timeline(self, given: dict[str, Array], turns: int) -> Array:
         """Seconds that each step took in each of so many calls: (turns, steps)."""
-        clock, taken = time.perf_counter, np.empty((turns, len(self.steps)))
-        held = self._taken(given)
-        ready, more = held[1], self._direct(given, {})
+        clock, seconds = time.perf_counter, np.empty((turns, len(self.steps)))
+        ready, _ = taken = self._take()
+        more = self._direct(given, {})
         calls = [run or self.bound(step, ready, more) for step, run in zip(self.steps, ready.calls)]
         for turn in range(turns):
-            for name, to in ready.inputs.items():
-                np.copyto(to, given[name])
+            ready.fill(given)
             for i, run in enumerate(calls):
                 started = clock()
                 run()
-                taken[turn, i] = clock() - started
-        self._give(held)
-        return taken
+                seconds[turn, i] = clock() - started
+        self._give(taken)
+        return seconds
 
     def __call__(self, given: dict[str, Array]) -> dict[str, Array]:
         """The outputs for inputs that are contiguous, of the right dtype and shape."""
-        held = self._taken(given)
-        ready = held[1]
+        ready, _ = taken = self._take()
+        ready.fill(given)
         results: dict[str, Array] = {}
         if self.rebound or self.direct:
             more = self._direct(given, results)
@@ -202,7 +201,7 @@ class Program:
                 run()  # type: ignore[misc]
         for name, array in ready.outputs.items():
             results[name] = array.copy()
-        self._give(held)
+        self._give(taken)
         return results if len(results) == 1 else {name: results[name] for name in self.outputs}
 
 

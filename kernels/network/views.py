@@ -28,7 +28,7 @@ class Buffer:
 
 
 class View(NamedTuple):
-    """Numbers of a buffer; see above. Equal where they are the same numbers in the same order."""
+    """Numbers of a buffer; see above."""
 
     buffer: Buffer
     offset: int
@@ -68,6 +68,11 @@ class View(NamedTuple):
     def dense(self) -> bool:
         """Whether the numbers lie one behind the other in some order of axes."""
         return self.contiguous(self.order())
+
+    def equals(self, other: View) -> bool:
+        """Whether another is the same numbers in the same shape: steps along axes of length 1 say nothing."""
+        alike = self[:3] == other[:3] and self.dtype == other.dtype
+        return alike and all(n == 1 or own == step for n, own, step in zip(self.shape, self.strides, other.strides))
 
     def same(self, other: View) -> bool:
         """Whether another sees the same numbers of the same buffer, where both are contiguous in order."""

@@ -14,7 +14,7 @@ import numpy as np
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.row_products import RowProducts, packed, row_products
 from kernels.primitives.vector_pass import VectorPass, bits, line
-from kernels.runtime.atomics import add, store
+from kernels.runtime.atomics import add
 from kernels.runtime.ir import call
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
@@ -47,7 +47,7 @@ def following(activation: tuple[str, float] | None, lanes: int, itemsize: int) -
     return {"activation": address, "activation_form": form, "p": bits(p), "q": bits(q)}
 
 
-class Outputs(Record):
+class RowLayerRecord(Record):
     """A layer, computed by blocks of outputs."""
 
     x = address("of its handle")
@@ -89,12 +89,11 @@ def _block(layers, layer, block):
 
 
 @region
-def _run(block, thread, left, layers):
-    """A block of outputs of the first layer, and behind the last of these the other layers; left: a handle of how many blocks are not done,
-    layers: a row of Outputs."""
+def _run(block, thread, unfinished, layers):
+    """A block of outputs of the first layer, and behind the last of these the other layers; unfinished: a handle of how many blocks are not
+    done, layers: a row of RowLayerRecord."""
     _block(layers, 0, block)
-    if len(layers) > 1 and add(pointed(left), -1) == 1:
-        store(pointed(left), layers[0].blocks)  # for the next call
+    if len(layers) > 1 and add(pointed(unfinished), -1) == 1:
         for layer in range(1, len(layers)):
             for i in range(layers[layer].blocks):
                 _block(layers, layer, i)
@@ -109,9 +108,9 @@ def fits(columns: int, count: int, itemsize: int, activation: tuple[str, float] 
 
 
 class RowLayer(NamedTuple):
-    """A layer of a single row as it runs: its record, the packed matrix, the biases."""
+    """A layer of a single row as it runs: fields of its record but where its arrays are, the packed matrix, the biases."""
 
-    outputs: dict[str, int]
+    fields: dict[str, int]
     matrix: Array
     biases: Array
 
@@ -131,8 +130,8 @@ def row_layer(weight: Array, bias: Array | None, activation: tuple[str, float] |
     if activation is None:
         follow["activation"], follow["activation_form"] = line("copy", lanes, size)
     product = row_products(VECTORS, 1, lanes, size)
-    outputs = {"product": product, "lanes": lanes, "itemsize": size, "k": count, "columns": columns, "blocks": blocks, **follow}
-    return RowLayer(outputs, packed(weight, 1, 1, blocks, VECTORS), biases)
+    fields = {"product": product, "lanes": lanes, "itemsize": size, "k": count, "columns": columns, "blocks": blocks, **follow}
+    return RowLayer(fields, packed(weight, 1, 1, blocks, VECTORS), biases)
 
 
 class RowLayers:
@@ -148,25 +147,26 @@ class RowLayers:
     @property
     def scratch_bytes(self) -> int:
         """Bytes of scratch that a run uses."""
-        return max(each.outputs["blocks"] * VECTORS * each.outputs["lanes"] * each.outputs["itemsize"] for each in self.layers)
+        return max(each.fields["blocks"] * VECTORS * each.fields["lanes"] * each.fields["itemsize"] for each in self.layers)
 
     def bind(self, arrays: Sequence[Array], scratch: Array) -> Callable[[], None]:
         """What runs them on x, the last layer's y, and those of the layers before in order."""
-        x, y, *between = arrays
-        ends = [x, *between, y]
+        x, y, *hidden = arrays
+        ends = [x, *hidden, y]
         records = [
-            Outputs.packed(
-                **each.outputs, x=handle(ends[i]), y=handle(ends[i + 1]), matrix=handle(each.matrix), bias=handle(each.biases),
+            RowLayerRecord.packed(
+                **each.fields, x=handle(ends[i]), y=handle(ends[i + 1]), matrix=handle(each.matrix), bias=handle(each.biases),
                 work=handle(scratch),
             )
             for i, each in enumerate(self.layers)
         ]  # fmt: skip
         first = self.layers[0]
-        threads, blocks, layers = 1 if first.small else self._threads, first.outputs["blocks"], np.concatenate(records)
-        left = np.array([blocks])
-        launch, counted = _run.ready(0, layers), handle(left)
+        threads, blocks, layers = 1 if first.small else self._threads, first.fields["blocks"], np.concatenate(records)
+        unfinished = np.array([blocks])
+        launch, counted = _run.ready(0, layers), handle(unfinished)
 
-        def run(keep_alive: object = (self.layers, *arrays, scratch, left)) -> None:
+        def run(keep_alive: object = (self.layers, *arrays, scratch)) -> None:
+            unfinished[0] = blocks  # whatever a call that was interrupted left there
             launch(threads, blocks, counted, layers)
 
         return run

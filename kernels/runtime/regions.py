@@ -6,9 +6,12 @@
     body(threads, tasks, x, out)             or, to skip the look-up by type:  launch = body.ready(x, out); launch(threads, tasks, x, out)
 
 The same bits come out whoever does which task: a task writes what no other reads or writes, and no argument lies where it writes by way of
-another. Denormals are flushed to zero inside and each thread's state is restored after; `body.exact` keeps them, for maxima, which are one
-of their inputs, however small. The body is compiled into the loop of `_participation`; what starts that loop on every participant is
-compiled once for each row of argument types.
+another. Only behind an atomic count may a task read what others wrote and go on from there: it is the one that finishes last, as in layers
+of a single row.
+
+Denormals are flushed to zero inside and each thread's state is restored after; `body.exact` keeps them, for maxima, which are one of their
+inputs, however small. The body is compiled into the loop of `_participation`; what starts that loop on every participant is compiled once
+for each row of argument types.
 """
 
 from __future__ import annotations
@@ -117,9 +120,7 @@ _tuples: dict[tuple[int, ...], Any] = {}
 
 
 def kind_of(value: Any) -> Any:
-    """The type that Numba compiles for, told sooner than by asking it: of a small number, which takes it 9 us, and of NumPy's, by their
-    dtype; of arrays, of which a record's fields take 0.5 ms to read, and tuples remembered, and without the import of masked arrays, which
-    Numba asks about, 10 ms of a first call."""
+    """The type that Numba compiles for, told sooner than Numba tells it: numbers by their dtype, arrays and tuples remembered."""
     if type(value) is int and -(1 << 31) <= value < 1 << 31:
         return types.int64
     if isinstance(value, np.generic):

@@ -54,7 +54,7 @@ class Scratch:
     last of these plans.
     """
 
-    KEPT = 4  # buffers kept for later calls; more concurrent callers than this allocate and drop
+    KEPT = 4  # short buffers kept for later calls; more concurrent callers than this allocate and drop
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
@@ -109,14 +109,19 @@ def roomy(nbytes: int) -> int:
 
 class Long(Generic[Item]):
     """Free memory of any length, as `make` gives it. A call takes the shortest that will do; where none does, a new one takes the place of
-    the longest, so that there come to be as many as are needed at once. Several threads may take and give: single operations on a dict are
-    whole."""
+    the longest, so that there come to be as many as are needed at once. As many stay free as calls ever held at once, up to KEPT, the
+    longest ones. Several threads may take and give: single operations on a dict are whole."""
+
+    KEPT = 16  # that stay free: more concurrent callers than this allocate and drop
 
     def __init__(self, make: Callable[[int], Item]) -> None:
         self.free: dict[int, Item] = {}
         self._make = make
+        self._out: dict[int, weakref.ref[Item]] = {}  # what calls hold; what failed ones held leaves by itself
+        self._at_once = 0  # the most that they held
         self._needs: dict[int, tuple[weakref.ref[Any], int]] = {}  # of each plan that lives
-        self._most: int | None = None  # that any of them needs; None: look anew
+        self._state = object()  # of the needs: another with each change
+        self._most: tuple[object, int] = self._state, 0  # in which state, bytes that any of them needs
 
     def join(self, plan: Sized) -> None:
         """Count a plan's need, as long as it lives."""
@@ -127,17 +132,24 @@ class Long(Generic[Item]):
             pool = own()
             if pool is not None:
                 pool._needs.pop(key, None)
-                pool._most = None
+                pool._state = object()
                 room = pool._room() if pool.free else 0
                 for number, item in pool.free.copy().items():
                     if item.nbytes > room:
                         pool.free.pop(number, None)
 
         self._needs[key] = weakref.ref(plan, gone), plan.nbytes
-        self._most = None
+        self._state = object()
 
     def take(self, nbytes: int) -> Item:
         """One of at least so many bytes."""
+        item, out = self._free_or_new(nbytes), self._out
+        key = id(item)
+        out[key] = weakref.ref(item, lambda _: out.pop(key, None))
+        self._at_once = max(self._at_once, len(out))
+        return item
+
+    def _free_or_new(self, nbytes: int) -> Item:
         while True:
             lengths = sorted((item.nbytes, key) for key, item in self.free.copy().items())
             key = next((key for length, key in lengths if length >= nbytes), None)
@@ -151,15 +163,22 @@ class Long(Generic[Item]):
         return self._make(roomy(nbytes))
 
     def give(self, item: Item) -> None:
-        """Keep one, unless the plans that needed so long a one are gone, or enough are kept."""
-        if item.nbytes <= self._room() and len(self.free) < Scratch.KEPT:
-            self.free[id(item)] = item
+        """Keep one, unless the plans that needed so long a one are gone; the shortest makes room where enough are kept."""
+        self._out.pop(id(item), None)
+        if item.nbytes > self._room():
+            return
+        self.free[id(item)] = item
+        if len(self.free) > min(self._at_once, self.KEPT):
+            shortest = min(self.free.copy().items(), key=lambda each: each[1].nbytes, default=(0, None))  # of equal ones that given first
+            self.free.pop(shortest[0], None)
 
     def _room(self) -> int:
         """Bytes of the longest that is kept."""
-        most = self._most
-        if most is None:
-            most = self._most = max((nbytes for _, nbytes in list(self._needs.values())), default=0)
+        state, most = self._most
+        if state is not self._state:
+            state = self._state  # before the needs are read: a plan that joins meanwhile makes another
+            most = max((nbytes for _, nbytes in list(self._needs.values())), default=0)
+            self._most = state, most
         return roomy(most + ALIGNMENT)
 
 

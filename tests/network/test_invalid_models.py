@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 
 import kernels
+from kernels.network.graph import Graph
+from kernels.network.model import Model
+from kernels.network.operators.registry import OPERATORS, computed
 
 onnx = pytest.importorskip("onnx")
 X = np.ones((1, 2, 6, 6), np.float32)
@@ -47,8 +51,99 @@ INVALID: dict[str, tuple[Any, ...]] = {
 @pytest.mark.parametrize("name", INVALID)
 def test_nodes_that_no_operator_can_be(name: str) -> None:
     op, constants, order, attributes = INVALID[name]
-    with pytest.raises((kernels.ProblemError, kernels.RefusedError), match=r"node|check_model"):
+    with pytest.raises((kernels.ProblemError, kernels.RefusedError), match="node"):
         kernels.load(model(op, constants, order, **attributes))(X)
+
+
+@pytest.mark.parametrize("taken", [True, False, None])
+def test_a_branch_with_fewer_outputs_than_its_if(taken: bool | None) -> None:
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+
+    def branch(outputs: list[str]) -> Any:
+        nodes = [helper.make_node("Relu", ["x"], [name]) for name in outputs]
+        return helper.make_graph(nodes, "branch", [], [helper.make_tensor_value_info(name, kind, None) for name in outputs])
+
+    either = helper.make_node("If", ["c"], ["y", "z"], "node", then_branch=branch(["a"]), else_branch=branch(["b"]))
+    condition = [] if taken is None else [onnx.numpy_helper.from_array(np.array(taken), "c")]
+    ends = [helper.make_tensor_value_info("x", kind, [1])], [helper.make_tensor_value_info(name, kind, None) for name in "yz"]
+    if taken is None:
+        ends[0].append(helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, []))
+    graph = helper.make_graph([either], "test", *ends, condition)
+    with pytest.raises(kernels.RefusedError, match=r"If 'node': its (then|else)_branch makes 1 of the node's 2 outputs"):
+        kernels.load(helper.make_model(graph))({"x": X[0, 0, 0, :1], "c": np.array(True)} if taken is None else X[0, 0, 0, :1])
+
+
+def test_an_output_that_the_operator_does_not_have() -> None:
+    made = model("Relu", {}, "x")
+    made.graph.node[0].output.append("z")
+    assert np.array_equal(kernels.load(made)(X), X), "nobody reads it"
+    made.graph.output.add().CopyFrom(onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, None))
+    with pytest.raises(kernels.ProblemError, match="is computed by nothing"):
+        kernels.load(made)(X)
+
+
+@pytest.mark.parametrize("number", [99, -1])
+def test_a_type_that_there_is_not(number: int) -> None:
+    made = model("Relu", {}, "x")
+    made.graph.input[0].type.tensor_type.elem_type = number
+    with pytest.raises(kernels.ProblemError, match=f"no type of the number {number}"):
+        kernels.load(made)
+
+
+@pytest.mark.parametrize("name", ["op", "name", "outputs", "self", "inputs"])
+def test_attributes_of_any_name(name: str) -> None:
+    for op in ("Relu", "Custom"):
+        made = model(op, {}, "x")
+        made.graph.node[0].attribute.add().CopyFrom(onnx.helper.make_attribute(name, 3))
+        if op == "Relu":
+            assert np.array_equal(kernels.load(made)(X), X)
+        else:
+            with pytest.raises(kernels.RefusedError, match="Custom 'node': no such operator is known here"):
+                kernels.load(made)
+
+
+def test_names_that_are_no_text() -> None:
+    raw = model("Relu", {}, "x").SerializeToString()
+    with pytest.raises(kernels.ProblemError, match="name that is no text"):
+        kernels.load(raw.replace(b"node", b"n\xff\xfee"))(X)
+    raw = model("Pad", {"p": np.ones(8, np.int64)}, "x p", mode="reflect").SerializeToString()
+    with pytest.raises(kernels.RefusedError, match="must be constant, edge, reflect or wrap"):
+        kernels.load(raw.replace(b"reflect", b"\xffeflect"))(X)
+
+
+def test_a_node_without_outputs() -> None:
+    made = model("Custom", {}, "x")
+    del made.graph.node[0].output[:]
+    made.graph.node.add().CopyFrom(onnx.helper.make_node("Relu", ["x"], ["y"]))
+    made.graph.node[0].name = ""
+    with pytest.raises(kernels.RefusedError, match="Custom 'Custom': no such operator"):
+        kernels.load(made)
+
+
+def broken(*_: Any) -> Any:
+    raise KeyError("ours")
+
+
+def test_a_fault_of_ours_is_not_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernels.network.planning.optimise", broken)
+    with pytest.raises(KeyError, match="ours"):
+        kernels.load(model("Conv", {"w": ONES}, "x w"))
+    graph = Graph()
+    graph.output("y", graph.node("Relu", graph.input("x", (1, 2))))
+    with pytest.raises(KeyError, match="ours"):
+        Model(graph)
+
+
+def test_what_no_implementation_does_stays_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: Any) -> Any:
+        raise kernels.RefusedError("only odd ones")
+
+    monkeypatch.setitem(OPERATORS, "Relu", dataclasses.replace(OPERATORS["Relu"], compute=refuses))
+    graph = Graph()
+    value = graph.input("x", (1, 2))
+    graph.node("Relu", value, name="node")
+    with pytest.raises(kernels.RefusedError, match="Relu 'node': only odd ones"):
+        computed(graph.nodes[0], [np.zeros((1, 2), np.float32)])
 
 
 def test_damaged_bytes() -> None:

@@ -46,6 +46,20 @@ def test_a_mean_that_is_part_of_a_concatenation(keepdims: int) -> None:
     check(graph, (2, 10, 6, 6))
 
 
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("parts, n", [(1, 1), (1, 2), (2, 1)])
+def test_a_mean_without_its_axes_is_written_where_it_has_to_lie(parts: int, n: int, flat: bool) -> None:
+    graph = Graph()
+    x = graph.input("x", (n, 10, 6, 6))
+    values = [x, graph.node("Relu", x)][:parts]
+    if flat:
+        means = [graph.node("Flatten", graph.node("GlobalAveragePool", each)) for each in values]
+    else:
+        means = [graph.node("ReduceMean", each, graph.constant([2, 3]), keepdims=0) for each in values]
+    graph.output("y", graph.node("Concat", *means, axis=1) if parts > 1 else means[0])
+    assert "copy" not in check(graph, (n, 10, 6, 6)).explain()
+
+
 def test_other_axes_and_orders_are_reduced() -> None:
     for axes, perm in (([1, 2], [0, 1, 2, 3]), ([2, 3], [0, 3, 1, 2]), ([2], [0, 1, 2, 3]), ([1, 2, 3], [0, 1, 2, 3])):
         graph = Graph()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,20 @@ def test_a_large_first_layer_is_shared_and_the_rest_follows_in_every_call() -> N
     widths = [SHARED // 256, 200, 90, 1]
     assert not row_layer(np.zeros((200, widths[0]), np.float32), None, None).small
     computed(widths, 2, np.float32, calls=500)
+
+
+def test_what_an_interrupted_call_left_uncounted_does_not_matter() -> None:
+    weights = np.eye(70, 5, dtype=np.float32), np.ones((2, 70), np.float32)
+    first, second = (row_layer(weight, None, None) for weight in weights)
+    layers = RowLayers([first, second], 1)
+    x, y, hidden = np.ones(5, np.float32), np.empty(2, np.float32), np.empty(70, np.float32)
+    run: Any = layers.bind([x, y, hidden], np.empty(layers.scratch_bytes, np.uint8))
+    unfinished = dict(zip(run.__code__.co_freevars, run.__closure__))["unfinished"].cell_contents
+    for count in (0, 1, -3, 1000):
+        y.fill(np.nan)
+        unfinished[0] = count
+        run()
+        assert np.array_equal(y, [5, 5])
 
 
 @pytest.mark.parametrize("vector_bytes", [16, 32])

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import numpy as np
+import pytest
 
-from kernels.runtime.scratch import ALIGNMENT, LONG, Long, Scratch, _shared, bytes_of, roomy
+from kernels.runtime import scratch
+from kernels.runtime.scratch import ALIGNMENT, LONG, Long, Scratch, bytes_of, roomy
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans that other tests left in this process share no buffers with these."""
+    for pool in ("_shared", "_long"):
+        monkeypatch.setattr(scratch, pool, weakref.WeakValueDictionary())
 
 
 def address(buffer: np.ndarray) -> int:
@@ -66,10 +76,10 @@ def test_buffers_go_with_the_last_plan() -> None:
     assert room == other._room
     del some
     gc.collect()
-    assert len(_shared[room]) == 1
+    assert len(scratch._shared[room]) == 1
     del other
     gc.collect()
-    assert room not in _shared
+    assert room not in scratch._shared
 
 
 def test_longer_buffers_than_anybody_needs_are_not_kept() -> None:
@@ -91,6 +101,42 @@ def test_longer_buffers_than_anybody_needs_are_not_kept() -> None:
     assert pool.take(LONG) is own
 
 
+def test_a_need_that_joins_while_another_thread_looks_is_not_forgotten() -> None:
+    pool, plan, longer = Long(bytes_of), Scratch(2 * LONG), Scratch(9 * LONG)
+
+    class Slow(dict):  # type: ignore[type-arg]
+        """Needs that another thread adds to once they are read."""
+
+        def values(self) -> list[object]:  # type: ignore[override]
+            read = list(super().values())
+            if len(read) == 1:
+                pool.join(longer)
+            return read
+
+    pool._needs = Slow()
+    pool.join(plan)
+    small, large = pool.take(2 * LONG), pool.take(9 * LONG)
+    pool.give(small)
+    assert len(pool._needs) == 2
+    pool.give(large)
+    assert len(pool.free) == 2
+
+
+def test_as_many_stay_free_as_calls_held_at_once_the_longest() -> None:
+    pool, plan = Long(bytes_of), Scratch(40 * LONG)
+    pool.join(plan)
+    lengths = [(i % 7 + 2) * LONG for i in range(Long.KEPT + 4)]
+    for count in (1, 3, len(lengths)):
+        for buffer in [pool.take(nbytes) for nbytes in lengths[:count]]:
+            pool.give(buffer)
+        assert len(pool.free) == min(count, Long.KEPT)
+    assert sorted(len(each) for each in pool.free.values()) == sorted(map(roomy, lengths))[-Long.KEPT :]
+    kept = set(pool.free)
+    del buffer
+    pool.take(LONG)  # of a call that fails
+    assert not pool._out and len(kept - set(pool.free)) == 1
+
+
 def test_plans_for_somewhat_longer_inputs_find_room() -> None:
     assert [roomy(nbytes) for nbytes in (0, 1, 5, 17, 1000, 1025)] == [0, 1, 5, 20, 1024, 1280]
     for nbytes in range(2000):
@@ -104,6 +150,6 @@ def test_plans_for_somewhat_longer_inputs_find_room() -> None:
 
 def test_none_and_one_byte() -> None:
     for nbytes in (0, 1):
-        scratch = Scratch(nbytes)
-        scratch.give(scratch.take())
-        assert len(scratch.take()) == nbytes
+        plan = Scratch(nbytes)
+        plan.give(plan.take())
+        assert len(plan.take()) == nbytes

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kernels.network.graph import Node
-from kernels.network.operators.registry import Array, Meta, broadcast, operator
+from kernels.network.operators.registry import Array, Meta, broadcast, operator, same
 
 BOOL = np.dtype(bool)
 
@@ -35,8 +35,8 @@ def _infer_cast(node: Node) -> list[Meta]:
     return [(node.x.lengths, dtype)]
 
 
-def _infer_first(node: Node) -> list[Meta]:
-    """Like x, whatever else is there (limits, slopes); a second output, such as Dropout's mask, is of bools."""
+def _infer_dropout(node: Node) -> list[Meta]:
+    """Like x, and a mask of bools."""
     return [(node.x.lengths, node.x.kind), (node.x.lengths, BOOL)][: len(node.outputs)]
 
 
@@ -75,7 +75,7 @@ FOLDS: dict[str, Callable[[Array, Array], Any]] = {
 }  # fmt: skip
 
 
-@operator(*UNARY, infer=_infer_first, elementwise=True)
+@operator(*UNARY, infer=same, elementwise=True)
 def _unary(node: Node, x: Array) -> Any:
     return UNARY[node.op](x)
 
@@ -146,18 +146,18 @@ def _cast(node: Node, x: Array, like: Array | None = None) -> Any:
         return x.astype(node.y.dtype if node.y.dtype is not None else node.attributes["to"])
 
 
-@operator("Clip", infer=_infer_first, elementwise=True)
+@operator("Clip", infer=same, elementwise=True)
 def _clip(node: Node, x: Array, low: Array | None = None, high: Array | None = None) -> Any:
     x = x if low is None else np.maximum(x, low)
     return np.asarray(x if high is None else np.minimum(x, high), x.dtype)
 
 
-@operator("PRelu", infer=_infer_first, elementwise=True)
+@operator("PRelu", infer=same, elementwise=True)
 def _prelu(node: Node, x: Array, slope: Array) -> Any:
     return np.where(x < 0, x * slope, x)
 
 
-@operator("Dropout", infer=_infer_first)
+@operator("Dropout", infer=_infer_dropout)
 def _dropout(node: Node, x: Array, *rest: Any) -> Any:
     return (x, np.ones(x.shape, bool)) if len(node.outputs) > 1 else x
 
@@ -169,7 +169,7 @@ def slope(node: Node, name: str = "alpha") -> float:
     return float(node.attributes.get(name, defaults[node.op]))
 
 
-@operator("LeakyRelu", "Elu", "Celu", "Selu", "HardSigmoid", "ThresholdedRelu", "Swish", infer=_infer_first, elementwise=True)
+@operator("LeakyRelu", "Elu", "Celu", "Selu", "HardSigmoid", "ThresholdedRelu", "Swish", infer=same, elementwise=True)
 def _sloped(node: Node, x: Array) -> Any:
     alpha = x.dtype.type(slope(node))
     if node.op == "LeakyRelu":
@@ -188,13 +188,13 @@ def _sloped(node: Node, x: Array) -> Any:
     return np.where(x > alpha, x, x.dtype.type(0))
 
 
-@operator("Shrink", infer=_infer_first, elementwise=True)
+@operator("Shrink", infer=same, elementwise=True)
 def _shrink(node: Node, x: Array) -> Any:
     bias, lambd = node.attributes.get("bias", 0.0), node.attributes.get("lambd", 0.5)
     return np.where(x < -lambd, x + bias, np.where(x > lambd, x - bias, 0)).astype(x.dtype)
 
 
-@operator("Gelu", infer=_infer_first, elementwise=True)
+@operator("Gelu", infer=same, elementwise=True)
 def _gelu(node: Node, x: Array) -> Any:
     half, one = x.dtype.type(0.5), x.dtype.type(1)
     if node.attributes.get("approximate", "none") in ("tanh", b"tanh"):

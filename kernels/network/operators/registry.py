@@ -6,14 +6,15 @@ constant) and what it computes (`compute`, in NumPy: folds constants, and runs w
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from kernels.network.graph import Node
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, RefusedError
 
 Array = np.ndarray
 Meta = tuple[tuple[int, ...], np.dtype]  # shape and dtype of an output
@@ -51,19 +52,24 @@ def operator(*names: str, infer: Infer, view: bool = False, elementwise: bool = 
 
 def computed(node: Node, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
     """The arrays that a node of a known operator gives. Raises ProblemError that names the node where it has no result."""
-    try:
-        with np.errstate(all="ignore"):
-            found = OPERATORS[node.op].compute(node, *inputs)
-    except ProblemError:
-        raise
-    except INVALID as error:
-        raise ProblemError(f"{node.op} {node.label!r}: {told(error)}") from error
+    with naming(node.op, node.label), np.errstate(all="ignore"):
+        found = OPERATORS[node.op].compute(node, *inputs)
     return found if isinstance(found, tuple) else (found,)
 
 
-def told(error: Exception) -> str:
-    """What an error says, for the end of a message that names the node."""
-    return str(error) if isinstance(error, ProblemError) else f"not valid for its inputs ({type(error).__name__}: {error})"
+@contextlib.contextmanager
+def naming(op: str, label: str) -> Iterator[None]:
+    """Within: whatever a node that is not valid raises becomes a ProblemError, and what it and a RefusedError say begins with the node."""
+    who = f"{op} {label!r}: "
+    try:
+        yield
+    except (ProblemError, RefusedError) as error:
+        if str(error).startswith(who):
+            raise
+        kind = RefusedError if isinstance(error, RefusedError) else ProblemError
+        raise kind(who + str(error).removeprefix("load: ")) from error
+    except INVALID as error:
+        raise ProblemError(f"{who}not valid for its inputs ({type(error).__name__}: {error})") from error
 
 
 def of_node(node: Node) -> Operator | None:

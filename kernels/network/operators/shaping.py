@@ -151,8 +151,8 @@ def _pad_infer(node: Node) -> list[Meta]:
 
 
 def text(value: Any) -> str:
-    """An attribute that is a word, which ONNX keeps as bytes."""
-    return value.decode() if isinstance(value, bytes) else str(value)
+    """An attribute that is a word, which ONNX keeps as bytes; damaged ones make no word that is known."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 @operator("Pad", infer=_pad_infer)

@@ -18,7 +18,7 @@ import numpy as np
 
 from kernels.network import operators  # noqa: F401  registers them
 from kernels.network.graph import Graph, Node, Value
-from kernels.network.operators.registry import INVALID, Meta, computed, of_node, told
+from kernels.network.operators.registry import Meta, computed, naming, of_node
 from kernels.network.operators.shaping import RESHAPES
 from kernels.problem.errors import ProblemError, RefusedError
 
@@ -96,9 +96,13 @@ class _Walk:
                 self.tainted.update(node.outputs)
             else:
                 try:
-                    frames += self._branch(node) if node.op == "If" else self._node(node)
-                except INVALID as error:
-                    self._refuse(node, told(error).removeprefix(f"{node.op} {node.label!r}: "))
+                    with naming(node.op, node.label):
+                        if node.op == "If":
+                            frames += self._branch(node)
+                        else:
+                            self._node(node)
+                except (ProblemError, RefusedError) as error:
+                    self._refuse(node, str(error).removeprefix(f"{node.op} {node.label!r}: "))
         if self.unsupported:
             raise UnsupportedError(self.unsupported)
         for name, value in graph.outputs.items():
@@ -108,7 +112,8 @@ class _Walk:
 
     def _of(self, value: Value) -> Value:
         if value not in self.known:
-            assert value.data is not None, f"{value.name} is computed by nothing"
+            if value.data is None:
+                raise ProblemError(f"{value.name} is computed by nothing")
             self.known[value] = value
         return self.known[value]
 
@@ -119,7 +124,7 @@ class _Walk:
         condition = self._of(node.x).data
         if condition is None:
             return self._both(node)
-        branch: Graph = node.attributes["then_branch" if bool(np.ravel(condition)[0]) else "else_branch"]
+        branch = _branch_of(node, "then_branch" if bool(np.ravel(condition)[0]) else "else_branch")
 
         def done() -> None:
             for value, result in zip(node.outputs, branch.outputs.values()):
@@ -132,7 +137,7 @@ class _Walk:
 
     def _both(self, node: Node) -> list[_Frame]:
         """Where the condition depends on the input both branches are there, which change nothing but their results, and one is chosen."""
-        branches: list[Graph] = [node.attributes["then_branch"], node.attributes["else_branch"]]
+        branches = [_branch_of(node, "then_branch"), _branch_of(node, "else_branch")]
 
         def done() -> None:
             for value, *results in zip(node.outputs, *(branch.outputs.values() for branch in branches)):
@@ -152,7 +157,7 @@ class _Walk:
         self.unsupported.append(Unsupported(node, why))
         self.tainted.update(node.outputs)
 
-    def _node(self, old: Node) -> tuple[()]:
+    def _node(self, old: Node) -> None:
         node = Node(old.op, [None if each is None else self._of(each) for each in old.inputs],
                     [Value(each.name) for each in old.outputs], old.attributes, old.name)  # fmt: skip
         operator = of_node(node)
@@ -163,6 +168,7 @@ class _Walk:
             raise ProblemError(f"{foreign[0]} is not computed; numbers and bools are")
         if short := [shape for shape, _ in metas if min(shape, default=0) < 0]:
             raise ProblemError(f"its result would have the shape {short[0]}")
+        del node.outputs[len(metas) :]  # whoever reads more is refused
         for value, (shape, dtype) in zip(node.outputs, metas):
             value.shape, value.dtype = tuple(int(n) for n in shape), np.dtype(dtype)
         constant = all(each is None or each.data is not None for each in node.inputs)
@@ -172,7 +178,7 @@ class _Walk:
             self.known[old.y] = same
             if always:
                 self.always[old.y] = same
-            return ()
+            return
         shape_only = node.op in ("Shape", "Size")
         if operator is not None and (constant or shape_only) and sum(math.prod(value.lengths) for value in node.outputs) <= FOLDED:
             hollow = np.broadcast_to(np.zeros((), node.x.kind), node.x.lengths) if shape_only else None
@@ -187,7 +193,14 @@ class _Walk:
             self.new.nodes.append(node)
         for value, new in zip(old.outputs, node.outputs):
             self.known[value] = new
-        return ()
+
+
+def _branch_of(node: Node, name: str) -> Graph:
+    """A branch of an If. Raises ProblemError where it makes fewer values than the node hands on."""
+    branch: Graph = node.attributes[name]
+    if len(branch.outputs) < len(node.outputs):
+        raise ProblemError(f"its {name} makes {len(branch.outputs)} of the node's {len(node.outputs)} outputs")
+    return branch
 
 
 def _unchanged(node: Node) -> Value | None:
