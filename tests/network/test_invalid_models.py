@@ -24,7 +24,7 @@ X = np.ones((1, 2, 6, 6), np.float32)
 def model(op: str, constants: Mapping[str, Any], order: str, **attributes: Any) -> Any:
     """x, one node called "node", y."""
     helper = onnx.helper
-    node = helper.make_node(op, order.split(), ["y"], "node", **attributes)
+    node = helper.make_node(op, order.split(" "), ["y"], "node", **attributes)
     numbers = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
     ends = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, X.shape)], [helper.make_empty_tensor_value_info("y")]
     graph = helper.make_graph([node], "test", *ends, numbers)
@@ -46,6 +46,12 @@ INVALID: dict[str, tuple[Any, ...]] = {
     "letters that are none": ("Einsum", {"w": ONES}, "x w", {"equation": "[b,cd->"}),
     "a mode that there is not": ("Pad", {"p": np.array([0, 0, 9, 9, 0, 0, 9, 9])}, "x p", {"mode": "mirror"}),
 }
+STATED = {"p": np.array([0, 0, 9, 9, 0, 0, 9, 9]), "w": ONES, "s": np.array([1, 1, 2, 2], np.float32)}
+WORDS = {
+    "mode of a Pad": ("Pad", "x p", "mode"), "padding of a Conv": ("Conv", "x w", "auto_pad"),
+    "mode of a Resize": ("Resize", "x  s", "mode"), "coordinates": ("Resize", "x  s", "coordinate_transformation_mode"),
+    "rounding": ("Resize", "x  s", "nearest_mode"), "order of depth": ("DepthToSpace", "x", "mode"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", INVALID)
@@ -53,6 +59,15 @@ def test_nodes_that_no_operator_can_be(name: str) -> None:
     op, constants, order, attributes = INVALID[name]
     with pytest.raises((kernels.ProblemError, kernels.RefusedError), match="node"):
         kernels.load(model(op, constants, order, **attributes))(X)
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words_that_are_none(name: str) -> None:
+    """The error names the attribute, what it is and what it may be."""
+    op, order, attribute = WORDS[name]
+    given = {"blocksize": 2} if op == "DepthToSpace" else {}
+    with pytest.raises((kernels.ProblemError, kernels.RefusedError), match=f"{attribute} is 'usual', must be .* or "):
+        kernels.load(model(op, {key: STATED[key] for key in order.split()[1:]}, order, **{attribute: "usual"}, **given))(X)
 
 
 @pytest.mark.parametrize("taken", [True, False, None])

@@ -143,8 +143,6 @@ def pad_pairs(node: Node, rank: int) -> list[tuple[int, int]]:
 
 def _pad_infer(node: Node) -> list[Meta]:
     pairs, mode = pad_pairs(node, len(node.x.lengths)), text(node.attributes.get("mode", "constant"))
-    if mode not in ("constant", "edge", "reflect", "wrap"):
-        raise ProblemError(f"{node.op} {node.label!r}: mode is {mode!r}, must be constant, edge, reflect or wrap")
     if mode != "constant" and any(n == 0 and max(pair) > 0 for n, pair in zip(node.x.lengths, pairs)):
         raise ProblemError(f"{node.op} {node.label!r}: an axis of length 0 has nothing to pad with in mode {mode!r}")
     return [(tuple(n + before + after for n, (before, after) in zip(node.x.lengths, pairs)), node.x.kind)]

@@ -20,6 +20,7 @@ from kernels.network import operators  # noqa: F401  registers them
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.operators.registry import Meta, computed, naming, of_node
 from kernels.network.operators.shaping import RESHAPES
+from kernels.network.operators.words import check_words
 from kernels.problem.errors import ProblemError, RefusedError
 
 UNKNOWN = "no such operator is known here; rest=\"onnxruntime\" hands it to onnxruntime"
@@ -163,6 +164,8 @@ class _Walk:
         operator = of_node(node)
         if operator is None and self.fallback is None:
             raise ProblemError(UNKNOWN)
+        if operator:
+            check_words(node)
         metas = operator.infer(node) if operator else self.fallback(node)  # type: ignore[misc]
         if foreign := [dtype for _, dtype in metas if np.dtype(dtype).kind not in "fiub"]:
             raise ProblemError(f"{foreign[0]} is not computed; numbers and bools are")
