@@ -6,10 +6,12 @@ from kernels.network.graph import Node
 from kernels.network.operators.shaping import text
 from kernels.problem.errors import ProblemError
 
-_AUTO_PAD = {"auto_pad": ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")}
-_DIRECTION = {"direction": ("forward", "reverse", "bidirectional")}
-_REDUCTION = {"reduction": ("none", "add", "mul", "max", "min")}
-WORDS: dict[str, dict[str, tuple[str, ...]]] = {
+Words = dict[str, tuple[str, ...]]  # by attribute, the default first
+
+_AUTO_PAD: Words = {"auto_pad": ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")}
+_DIRECTION: Words = {"direction": ("forward", "reverse", "bidirectional")}
+_REDUCTION: Words = {"reduction": ("none", "add", "mul", "max", "min")}
+WORDS: dict[str, Words] = {
     **dict.fromkeys(("Conv", "ConvTranspose", "MaxPool", "AveragePool"), _AUTO_PAD),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _DIRECTION),
     **dict.fromkeys(("ScatterElements", "ScatterND"), _REDUCTION),
