@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kernels.network.graph import Graph, Value
+from kernels.network.operators.shaping import text
 from kernels.problem.errors import ProblemError
 
 Inputs = list[Value | None]
@@ -72,7 +73,9 @@ def _resize(graph: Graph, op: str, opset: int, inputs: Inputs, attributes: Attri
     if opset < 11:  # (x, scales), by positions i / scale, the input before
         _to_inputs(graph, inputs, attributes, {"scales": 1}, np.float32)
         inputs = [inputs[0], None, inputs[1]]
-        attributes = {"mode": attributes.get("mode", "nearest"), "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        mode = text(attributes.get("mode", "nearest"))
+        mode = "linear" if mode in ("bilinear", "trilinear") else mode  # which its text includes
+        attributes = {"mode": mode, "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return "Resize", inputs, attributes
 
 

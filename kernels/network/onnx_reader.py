@@ -123,6 +123,8 @@ class Reader:
             if not isinstance(each.name, str):  # bytes that are no text
                 raise ProblemError(f"an attribute has no readable name: {each.name!r}")
             value = self.onnx.helper.get_attribute_value(each)
+            if value == b"" and each.name != "value_string":  # a word that is left empty is not given
+                continue
             if each.type == each.GRAPH:
                 value = self._graph(value, known)
             elif each.type == each.TENSOR:
@@ -182,6 +184,8 @@ def misfit(model: Any) -> str:
     nodes = list(model.graph.node)
     while nodes:
         node = nodes.pop()
+        if node.domain not in ("", "ai.onnx"):  # of others the checker knows nothing
+            continue
         if inner := [each.g for each in node.attribute if each.type == each.GRAPH]:
             nodes += [each for graph in inner for each in graph.node]
             continue

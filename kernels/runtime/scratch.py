@@ -113,6 +113,7 @@ class Long(Generic[Item]):
     longest ones. Several threads may take and give: single operations on a dict are whole."""
 
     KEPT = 16  # that stay free: more concurrent callers than this allocate and drop
+    LONGEST = 4  # times as many bytes as the plan that needs the most may stay free
 
     def __init__(self, make: Callable[[int], Item]) -> None:
         self.free: dict[int, Item] = {}
@@ -168,9 +169,11 @@ class Long(Generic[Item]):
         if item.nbytes > self._room():
             return
         self.free[id(item)] = item
-        if len(self.free) > min(self._at_once, self.KEPT):
-            shortest = min(self.free.copy().items(), key=lambda each: each[1].nbytes, default=(0, None))  # of equal ones that given first
-            self.free.pop(shortest[0], None)
+        lengths = sorted((each.nbytes, key) for key, each in self.free.copy().items())
+        if len(lengths) > min(self._at_once, self.KEPT):
+            self.free.pop(lengths[0][1], None)
+        elif sum(length for length, _ in lengths) > self.LONGEST * self._room():
+            self.free.pop(lengths[-1][1], None)
 
     def _room(self) -> int:
         """Bytes of the longest that is kept."""

@@ -18,12 +18,15 @@ NORMS = BatchNorm1d, BatchNorm2d, BatchNorm3d
 # private names of PyTorch, without which every module is called by itself
 HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
 _hooked_globally: Any = getattr(modules_of_pytorch, "_has_any_global_hook", lambda: True)
+# as PyTorch has them, before anybody puts others there
+CALLS = nn.Module.__call__, getattr(nn.Module, "_call_impl", None), nn.ReLU.forward
 REPLACED = "forward", "_call_impl", "_compiled_call_impl"  # what a module may have of its own in its class's place
 
 
 def _plain(module: nn.Module) -> bool:
     """Whether a call of a module is its class's forward, which no hook sees."""
-    if type(module).__call__ is not nn.Module.__call__ or any(module.__dict__.get(name) for name in REPLACED):
+    kind = type(module)
+    if (kind.__call__, getattr(kind, "_call_impl", None), nn.ReLU.forward) != CALLS or any(map(module.__dict__.get, REPLACED)):
         return False
     return not any(getattr(module, hooks, True) for hooks in HOOKS)
 

@@ -70,6 +70,11 @@ def test_words_that_are_none(name: str) -> None:
         kernels.load(model(op, {key: STATED[key] for key in order.split()[1:]}, order, **{attribute: "usual"}, **given))(X)
 
 
+def test_an_empty_word_is_none_given() -> None:
+    y = kernels.load(model("Conv", {"w": ONES}, "x w", auto_pad=""))(X)
+    np.testing.assert_array_equal(y, kernels.load(model("Conv", {"w": ONES}, "x w"))(X))
+
+
 @pytest.mark.parametrize("taken", [True, False, None])
 def test_a_branch_with_fewer_outputs_than_its_if(taken: bool | None) -> None:
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT

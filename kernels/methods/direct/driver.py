@@ -98,7 +98,8 @@ def run_task(task, x, out, operands, geometry, block):
             )  # fmt: skip
         summed, taps = channel * g.kernel_taps, channels * g.kernel_taps
         pending = 0
-        stage = (FROM_BIAS + g.added if summed == 0 else RESUMED) + (LAST if summed + taps == g.k else 0)
+        # beside what was there before, which may be large, sums of some channels are added whole
+        stage = (FROM_BIAS + g.added if summed == 0 else 0 if g.added else RESUMED) + (LAST if summed + taps == g.k else 0)
         for t in range(first_tile, last_tile):  # outermost: weights are read once a block, and few output planes are written at a time
             j = group * g.outs + t * g.m_edge + min(t, g.m_full_tiles)
             m = g.m_edge + (t < g.m_full_tiles)

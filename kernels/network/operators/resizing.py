@@ -83,7 +83,7 @@ def taps(node: Node, n: int, m: int, scale: float, at: int) -> tuple[Array, Arra
                   "ceil": np.ceil(x)}[rounding]  # fmt: skip
         return np.clip(places, 0, n - 1).astype(np.int64)[:, None], np.ones((m, 1))
     wide = max(1.0, 1 / scale) if node.attributes.get("antialias") else 1.0
-    reach = (1 if mode in ("linear", "bilinear") else 2) * wide
+    reach = (1 if mode == "linear" else 2) * wide
     first = np.floor(x - reach).astype(np.int64) + 1
     places = first[:, None] + np.arange(math.ceil(2 * reach))
     distance = np.abs(places - x[:, None]) / wide
