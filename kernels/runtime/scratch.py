@@ -113,13 +113,13 @@ class Long(Generic[Item]):
     longest ones. Several threads may take and give: single operations on a dict are whole."""
 
     KEPT = 16  # that stay free: more concurrent callers than this allocate and drop
-    LONGEST = 4  # times as many bytes as the plan that needs the most may stay free
+    SPARE = 2  # times as many bytes as calls ever wanted at once may stay free
 
     def __init__(self, make: Callable[[int], Item]) -> None:
         self.free: dict[int, Item] = {}
         self._make = make
-        self._out: dict[int, weakref.ref[Item]] = {}  # what calls hold; what failed ones held leaves by itself
-        self._at_once = 0  # the most that they held
+        self._out: dict[int, tuple[weakref.ref[Item], int]] = {}  # what calls hold, and wanted; what failed ones held leaves by itself
+        self._at_once = self._wanted = 0  # the most that they held, and bytes that they wanted
         self._needs: dict[int, tuple[weakref.ref[Any], int]] = {}  # of each plan that lives
         self._state = object()  # of the needs: another with each change
         self._most: tuple[object, int] = self._state, 0  # in which state, bytes that any of them needs
@@ -146,8 +146,9 @@ class Long(Generic[Item]):
         """One of at least so many bytes."""
         item, out = self._free_or_new(nbytes), self._out
         key = id(item)
-        out[key] = weakref.ref(item, lambda _: out.pop(key, None))
+        out[key] = weakref.ref(item, lambda _: out.pop(key, None)), nbytes
         self._at_once = max(self._at_once, len(out))
+        self._wanted = max(self._wanted, sum(wanted for _, wanted in out.copy().values()))
         return item
 
     def _free_or_new(self, nbytes: int) -> Item:
@@ -172,7 +173,7 @@ class Long(Generic[Item]):
         lengths = sorted((each.nbytes, key) for key, each in self.free.copy().items())
         if len(lengths) > min(self._at_once, self.KEPT):
             self.free.pop(lengths[0][1], None)
-        elif sum(length for length, _ in lengths) > self.LONGEST * self._room():
+        elif sum(length for length, _ in lengths) > self.SPARE * self._wanted:  # short calls were given long ones
             self.free.pop(lengths[-1][1], None)
 
     def _room(self) -> int:
