@@ -11,7 +11,7 @@ import numpy as np
 
 from kernels.network.graph import Graph, Value
 from kernels.network.onnx_opsets import upgraded
-from kernels.network.operators.registry import OPERATORS, naming
+from kernels.network.operators.registry import OPERATORS, Naming
 from kernels.network.outside import Outside
 from kernels.problem.errors import ProblemError
 
@@ -143,7 +143,7 @@ class Reader:
             raise ProblemError(f"load: node {_label(node)!r} reads {missing[0]!r}, which nothing before it computes")
         inputs: list[Value | None] = [known[name] if name else None for name in node.input]
         op = node.op_type if node.domain in DOMAINS else f"{node.domain}.{node.op_type}"
-        with naming(op, _label(node)):
+        with Naming(op, _label(node)):
             attributes = self._attributes(node, known)
             if op == "Constant":
                 known |= dict.fromkeys(node.output[:1], self._constant(graph, attributes))

@@ -6,9 +6,8 @@ constant) and what it computes (`compute`, in NumPy: folds constants, and runs w
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,24 +51,33 @@ def operator(*names: str, infer: Infer, view: bool = False, elementwise: bool = 
 
 def computed(node: Node, inputs: Sequence[Array | None]) -> tuple[Array, ...]:
     """The arrays that a node of a known operator gives. Raises ProblemError that names the node where it has no result."""
-    with naming(node.op, node.label), np.errstate(all="ignore"):
+    with Naming(node.op, node.label), np.errstate(all="ignore"):
         found = OPERATORS[node.op].compute(node, *inputs)
     return found if isinstance(found, tuple) else (found,)
 
 
-@contextlib.contextmanager
-def naming(op: str, label: str) -> Iterator[None]:
-    """Within: whatever a node that is not valid raises becomes a ProblemError, and what it and a RefusedError say begins with the node."""
-    who = f"{op} {label!r}: "
-    try:
-        yield
-    except (ProblemError, RefusedError) as error:
-        if str(error).startswith(who):
-            raise
-        kind = RefusedError if isinstance(error, RefusedError) else ProblemError
-        raise kind(who + str(error).removeprefix("load: ")) from error
-    except INVALID as error:
-        raise ProblemError(f"{who}not valid for its inputs ({type(error).__name__}: {error})") from error
+class Naming:
+    """Within: whatever a node that is not valid raises becomes a ProblemError, and what it and a RefusedError say begins with the node.
+    Steps of NumPy run within one, so it does little until there is an error."""
+
+    __slots__ = ("_label", "_op")
+
+    def __init__(self, op: str, label: str) -> None:
+        self._op, self._label = op, label
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            return
+        who = f"{self._op} {self._label!r}: "
+        if isinstance(error, (ProblemError, RefusedError)):
+            if not str(error).startswith(who):
+                named = RefusedError if isinstance(error, RefusedError) else ProblemError
+                raise named(who + str(error).removeprefix("load: ")) from error
+        elif isinstance(error, INVALID):
+            raise ProblemError(f"{who}not valid for its inputs ({type(error).__name__}: {error})") from error
 
 
 def of_node(node: Node) -> Operator | None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from kernels.network import operators  # noqa: F401  registers them
 from kernels.network.graph import Graph, Node, Value
-from kernels.network.operators.registry import Meta, computed, naming, of_node
+from kernels.network.operators.registry import Meta, Naming, computed, of_node
 from kernels.network.operators.shaping import RESHAPES
 from kernels.network.operators.words import check_words
 from kernels.problem.errors import ProblemError, RefusedError
@@ -97,7 +97,7 @@ class _Walk:
                 self.tainted.update(node.outputs)
             else:
                 try:
-                    with naming(node.op, node.label):
+                    with Naming(node.op, node.label):
                         if node.op == "If":
                             frames += self._branch(node)
                         else:
