@@ -106,12 +106,15 @@ def _module(
                 stop(f"--batch {batch}: {factory} gives inputs that are no float tensors with a batch axis; let it give that batch")
             given = tuple(torch_runtimes.noise((batch, *each.shape[1:])) for each in given)
         shown = ", ".join("x".join(map(str, each.shape)) if hasattr(each, "shape") else str(each) for each in given)
-        makers = (training_steps if trains else torch_runtimes).makers(module, given, threads)
-        exact = partial(training_steps.in_float64, module, given) if trains else None
-        if trains and (left := training_steps.edges(training_steps.smooth(module), given)):
+        name = factory.partition(":")[2]
+        if not trains:
+            return comparison.compare(name, torch_runtimes.makers(module, given, threads), EAGER, shown, threads, turns, say)
+        modules, left = training_steps.compared(module, given)
+        if left:
             bound, names = training_steps.BOUNDS["gradient"], ", ".join(left)
             console.print(f"{factory}: gradients may differ by {bound:g}; no smooth copy, for its forward has {names}", soft_wrap=True)
-        return comparison.compare(factory.partition(":")[2], makers, EAGER, shown, threads, turns, say, exact=exact)
+        makers, exact = training_steps.makers(modules, given, threads), partial(training_steps.in_float64, modules, given)
+        return comparison.compare(name, makers, EAGER, shown, threads, turns, say, exact=exact)
     except (ImportError, ValueError) as error:
         stop(error)
 

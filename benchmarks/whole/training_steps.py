@@ -36,34 +36,40 @@ EDGES = frozenset({
 })  # fmt: skip
 
 
-def makers(module: Any, inputs: Sequence[Any], threads: int) -> dict[str, Callable[[], Running]]:
+def compared(module: Any, inputs: Sequence[Any]) -> tuple[dict[str, Any], list[str]]:
+    """The modules whose gradients are compared, itself and its smooth copy if that has no edges; and the operators with edges it has."""
+    copied = smooth(module)
+    left = edges(copied, inputs)
+    return {"gradient": module} | ({} if left else {"gradient of the smooth copy": copied}), left
+
+
+def makers(modules: Mapping[str, Any], inputs: Sequence[Any], threads: int) -> dict[str, Callable[[], Running]]:
     """The ways by name, each prepared when it is called."""
     import torch
 
     torch.set_num_threads(threads)
-    compared = _compared(module, inputs)
 
     def ours() -> Running:
         import kernels.torch
 
-        return _running(kernels.torch.accelerate, compared, inputs)
+        return _running(kernels.torch.accelerate, modules, inputs)
 
     def theirs() -> Running:
-        return _running(copy.deepcopy, compared, inputs, before=as_without_ours)
+        return _running(copy.deepcopy, modules, inputs, before=as_without_ours)
 
     def channels_last() -> Running:
         kept = {"memory_format": torch.channels_last}
         turned = [each.contiguous(**kept) if each.ndim == 4 else each for each in inputs]
-        return _running(lambda module: copy.deepcopy(module).to(**kept), compared, turned, before=as_without_ours)
+        return _running(lambda module: copy.deepcopy(module).to(**kept), modules, turned, before=as_without_ours)
 
     found = {OURS: ours, EAGER: theirs}
     return found | ({CHANNELS_LAST: channels_last} if any(each.ndim == 4 for each in inputs) else {})
 
 
-def in_float64(module: Any, inputs: Sequence[Any]) -> Mapping[str, Array]:
+def in_float64(modules: Mapping[str, Any], inputs: Sequence[Any]) -> Mapping[str, Array]:
     """The reference: loss and gradient by PyTorch in float64."""
     doubled = [each.double() if each.is_floating_point() else each for each in inputs]
-    return _running(lambda module: copy.deepcopy(module).double(), _compared(module, inputs), doubled).run()
+    return _running(lambda module: copy.deepcopy(module).double(), modules, doubled).run()
 
 
 def wrong(errors: Mapping[str, float]) -> bool:
@@ -117,19 +123,13 @@ def edges(module: Any, inputs: Sequence[Any]) -> list[str]:
     return sorted(found)
 
 
-def _compared(module: Any, inputs: Sequence[Any]) -> dict[str, Any]:
-    """The modules whose gradients are compared: itself, and its smooth copy if that has no edges."""
-    copied = smooth(module)
-    return {"gradient": module} | ({} if edges(copied, inputs) else {"gradient of the smooth copy": copied})
-
-
 def _running(
-    prepared: Callable[[Any], Any], compared: Mapping[str, Any], inputs: Sequence[Any], before: Callable[[], None] = lambda: None
+    prepared: Callable[[Any], Any], modules: Mapping[str, Any], inputs: Sequence[Any], before: Callable[[], None] = lambda: None
 ) -> Running:  # fmt: skip
     import torch
     from torch.utils._pytree import tree_leaves
 
-    trained = prepared(compared["gradient"]).train()
+    trained = prepared(modules["gradient"]).train()
     weights = list(trained.parameters())
     optimiser = torch.optim.SGD(weights, RATE, MOMENTUM)
 
@@ -146,7 +146,7 @@ def _running(
     def answer() -> Mapping[str, Array]:
         before()
         found = {}
-        for name, each in ((name, prepared(module)) for name, module in compared.items()):
+        for name, each in ((name, prepared(module)) for name, module in modules.items()):
             loss = float(back(each.train()).detach())
             found |= {"loss": np.array([loss])} if name == "gradient" else {}
             gradients = [weight.grad.numpy().ravel() for weight in each.parameters() if weight.grad is not None]
