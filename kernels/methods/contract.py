@@ -52,6 +52,7 @@ class Implementation:
     lingers: seconds for which threads of the method go on spinning after a call, beside whoever is next.
     sum_order: the order, one of SUM_ORDERS, in which every output is summed wherever the input is cut, so that streams may take the method,
     and any other of the same order for the next block; None where the order depends on the cut.
+    steady: the variant that keeps this order where the method itself may take another, which depends on the cut; "" where it never does.
     lowered: the registry made it of the method for another operation.
     Each function gets a problem of the operation. Convolutions have no taps that see only padding (`unseen_taps`): kernel, padding, stride
     and dilation may be others than the user's. `named_variant`, and methods with `trust`, get the user's own.
@@ -82,6 +83,7 @@ class Implementation:
     trust: int = 0
     lingers: float = 0.0
     sum_order: str | None = None
+    steady: str = ""
     lowered: bool = False
 
     def as_variant(self, name: str, *steps: str) -> Implementation:

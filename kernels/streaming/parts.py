@@ -20,7 +20,6 @@ from kernels.dispatch.plan import Plan
 from kernels.methods import registry
 from kernels.methods.contract import SUM_ORDERS, operation
 from kernels.methods.estimate import estimate
-from kernels.methods.lowered.transposed import PHASES
 from kernels.network.fusion import Choosing, fuse
 from kernels.network.layers import Flatten, Join, Linear, Pointwise, Stage, Window, named
 from kernels.primitives import elementwise
@@ -57,8 +56,8 @@ def steady(problem: Problem, name: str) -> str:
             f"{problem.op}: the sums of implementation {name!r} depend on where the signal is cut, so a stream would not give what the "
             f'whole signal gives; use "auto" or one of {names}'
         )
-    gathers = ":" not in name and registry.get(problem, name).named_variant(problem, PHASES) is not None
-    return f"{name}:{PHASES}" if gathers else name
+    variant = "" if ":" in name else registry.get(problem, name).steady
+    return f"{name}:{variant}" if variant else name
 
 
 @dataclasses.dataclass(eq=False)

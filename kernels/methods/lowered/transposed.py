@@ -339,7 +339,7 @@ def lowered(engine: str, gathers: bool = False) -> Implementation:
     return Implementation(
         engine, "conv_transpose", refuse, prepare, error_bound, fuses, own_sub_problems, lowering_cycles=adding,
         lowering_packing=packing, prepare_unpacked=functools.partial(prepare, once=True), local=local,
-        named_variant=lambda problem, name: lowered(engine, gathers=True) if name == PHASES else None,
+        named_variant=lambda problem, name: lowered(engine, gathers=True) if name == PHASES else None, steady=PHASES,
     )  # fmt: skip
 
 
