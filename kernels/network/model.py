@@ -112,7 +112,7 @@ class Model:
     def workspace_bytes(self) -> int:
         """Bytes that one call of the shape planned last uses besides inputs and outputs."""
         program = self._last
-        return program.arena_bytes + program.scratch_bytes + program.own_bytes if program else 0
+        return program.nbytes + program.own_bytes if program else 0
 
     def __call__(self, *arrays: Any) -> Any:
         """The output for the inputs in their order, or for one dict of inputs by name; a dict by name where there are several outputs."""

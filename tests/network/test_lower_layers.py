@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import threading
 
 import numpy as np
 import pytest
+from processes import at_once
 
 from kernels.network.graph import Graph, Value
 from kernels.network.model import Model
@@ -86,9 +87,5 @@ def test_calls_at_once() -> None:
             if not np.array_equal(model(inputs[i]), alone[i]):
                 wrong.append(i)
 
-    callers = [threading.Thread(target=call, args=(i,)) for i in range(4)]
-    for each in callers:
-        each.start()
-    for each in callers:
-        each.join()
+    at_once([functools.partial(call, i) for i in range(4)])
     assert not wrong

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-import threading
 
 import numpy as np
+from processes import at_once
 
 from kernels.network.graph import Graph
 from kernels.network.model import Model
@@ -57,11 +58,7 @@ def test_calls_at_once_of_several_lengths() -> None:
             if not np.array_equal(model(signal(lengths[i])), alone[i]):
                 wrong.append(i)
 
-    callers = [threading.Thread(target=call, args=(i,)) for i in range(4)]
-    for each in callers:
-        each.start()
-    for each in callers:
-        each.join()
+    at_once([functools.partial(call, i) for i in range(4)])
     assert not wrong
 
 
