@@ -129,8 +129,8 @@ def _partitions(module: fx.GraphModule, reasons: dict[fx.Node, str | None]) -> l
             return node in reasons and reasons[node] is None
 
     for node, reason in reasons.items():
-        if reason is None and not free_symbols([node]) <= numbers:
-            reasons[node] = "its shape depends on what its inputs hold"
+        if reason is None and not free_symbols([node, *node.all_input_nodes]) <= numbers:
+            reasons[node] = "its shape or a number depends on what its inputs hold"
     found = CapabilityBasedPartitioner(module, Support(), allows_single_node_partition=True).propose_partitions()
     order = {node: i for i, node in enumerate(module.graph.nodes)}
     return [sorted(each.nodes, key=order.__getitem__) for each in found if _threads_for(list(each.nodes))]
@@ -146,7 +146,7 @@ def _fuse(module: fx.GraphModule, nodes: list[fx.Node], fixed: set[fx.Node], num
 
     part, inputs, outputs = fuse_as_graphmodule(module, nodes, f"region_{number}")
     told = {symbol for node in inputs for symbol in own_symbols(node)}
-    missing = free_symbols(nodes) - told
+    missing = free_symbols([*nodes, *inputs]) - told
     extra = []
     for node in module.graph.nodes:
         if node.op == "placeholder" and (new := own_symbols(node) & missing):

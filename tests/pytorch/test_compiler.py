@@ -165,6 +165,13 @@ OPERATORS = {
     "products": lambda x: torch.baddbmm(x, x @ x.transpose(1, 2), x) + torch.einsum("ncl,kl->nck", x, x[0]).sum(),
     "constants": lambda x: x + torch.arange(x.shape[-1]) * torch.ones_like(x) + torch.zeros(x.shape[-1]) + torch.full((1,), 2.0),
     "comparisons": lambda x: torch.where((x > 0.1) | (x.le(-0.5)), x, torch.maximum(x, x.mean())).masked_fill(x == 0, 1.0),
+    "comparisons of dtypes": lambda x: x + (torch.full((1,), 16777217) > 16777216.5) + (
+        torch.full_like(x, 0.1) > torch.tensor(0.1).double()),
+    "thresholds": lambda x: functional.softplus(x, 1.0, 0.5),
+    "fractions": lambda x: x.mean() + torch.arange(1000.0, 1004.75, 0.1) - 1000,
+    "no axes": lambda x: (s := -x.abs().sum()).softmax(0) + s.log_softmax(-1) + s.max(0).values / s.mean(-1) + s.argmax(0)
+        + torch.linalg.vector_norm(s) + s.transpose(0, -1) + s.var(0, correction=0) + s.index_select(0, torch.tensor([0])),
+    "an ignored bias": lambda x: torch.addmm(x[0] * torch.nan, x[0] @ x[0].T, x[0], beta=0),
 }  # fmt: skip
 
 
@@ -184,6 +191,20 @@ def test_operators(name: str, dtype: Any) -> None:
             theirs = call(x)
             torch.testing.assert_close(fast(x), theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()), equal_nan=True)
     assert all(compiled.regions and not any(region.reason for region in compiled.regions) for compiled in compiler.RECENT)
+
+
+def test_numbers_from_lengths_that_no_tensor_of_a_region_has() -> None:
+    weight = torch.randn(4, 4, 3)
+
+    def call(x: Any, y: Any, scale: float) -> Any:
+        return functional.conv1d(y, weight).clamp(-1, (x.shape[-1] - 1) / 16) * scale, torch.sort(x).values
+
+    fast = torch.compile(call, backend="spectroconv", dynamic=True)
+    y = torch.randn(1, 4, 9)
+    with torch.no_grad():
+        for length, scale in (12, 0.5), (18, 0.7):
+            x = torch.randn(length)
+            same(fast(x, y, scale), call(x, y, scale))
 
 
 def test_inference_mode_and_integer_inputs() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from kernels.network.graph import Value
-from kernels.torch.aten.reading import DTYPES, Reading, reads, tensor
+from kernels.torch.aten.reading import DTYPES, Reading, argument, is_tensor, reads, tensor
 
 aten = torch.ops.aten
 
@@ -84,7 +84,8 @@ def _hardsigmoid(r: Reading, node: fx.Node, x: Any) -> Value:
 
 
 def _plain_softplus(node: fx.Node) -> str | None:
-    return "it has a beta of its own" if len(node.args) > 1 and node.args[1] != 1 else _floats(node)
+    own = argument(node, 1, "beta", 1) != 1 or argument(node, 2, "threshold", 20) != 20
+    return "it has a beta or a threshold of its own" if own else _floats(node)
 
 
 @reads(aten.softplus.default, refuses=_plain_softplus)
@@ -185,12 +186,8 @@ _COMPARISONS = {"eq": "Equal", "lt": "Less", "le": "LessOrEqual", "gt": "Greater
 
 def _compare(op: str) -> Any:
     def read(r: Reading, node: fx.Node, a: Any, b: Any) -> Value:
-        nodes = [isinstance(each, fx.Node) and isinstance(each.meta["val"], torch.Tensor) for each in (a, b)]
-        kinds = [tensor(each).dtype if node else None for each, node in zip((a, b), nodes)]
-        given = [kind for kind in kinds if kind is not None]
-        dtype = DTYPES[torch.promote_types(*given) if len(given) > 1 else given[0]]
-        if None in kinds and dtype.kind in "iub" and isinstance(r.number(b), float):
-            dtype = np.dtype(np.float64)
+        given = [tensor(each) if is_tensor(each) else r.number(each) for each in (a, b)]
+        dtype = DTYPES[torch.result_type(*given)]
         return r.graph.node(op, r.operand(a, dtype), r.operand(b, dtype), name=node.name)
 
     return read

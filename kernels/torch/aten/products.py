@@ -34,8 +34,8 @@ def _mm(r: Reading, node: fx.Node, a: Any, b: Any) -> Value:
 @reads(aten.addmm.default, refuses=_floats)
 def _addmm(r: Reading, node: fx.Node, bias: Any, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> Value:
     right, turned = _turned(r, b)
-    scaled = {"alpha": float(alpha), "beta": float(beta)}
-    return r.graph.node("Gemm", r.values[a], right, r.values[bias], name=node.name, transB=turned, **scaled)
+    added = r.values[bias] if beta else None  # at 0 PyTorch does not look at it, NaN or not
+    return r.graph.node("Gemm", r.values[a], right, added, name=node.name, transB=turned, alpha=float(alpha), beta=float(beta))
 
 
 @reads(aten.bmm.default, refuses=_floats)

@@ -59,7 +59,23 @@ def refusal(node: fx.Node) -> str | None:
                 return f"{each.name} is {tensor.dtype}"
             if tensor.device.type != "cpu" or tensor.layout is not torch.strided:
                 return f"{each.name} is a {tensor.layout} tensor on {tensor.device}"
+    if _along_no_axis(node):
+        return "it counts axes of a tensor that has none"
     return reader.refuses(node)
+
+
+def _along_no_axis(node: fx.Node) -> bool:
+    """Whether an operator is told axes of a tensor without any, for which PyTorch takes 0 and -1."""
+    if not node.args or not is_tensor(node.args[0]) or tensor(node.args[0]).dim():
+        return False
+    schema = getattr(node.target, "_schema", None)
+    names = {each.name for each in schema.arguments} if schema else set()
+    return bool(names & {"dim", "dims", "dim0"}) and node.target is not torch.ops.aten.unsqueeze.default
+
+
+def argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
+    """An operator's argument, which may be given by its position or by its name."""
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
 
 def _tensors(node: fx.Node) -> list[torch.Tensor]:
@@ -72,6 +88,11 @@ def tensor(node: Any) -> torch.Tensor:
     """The fake tensor of a node: its shape, maybe with symbols, and dtype."""
     found: torch.Tensor = node.meta["val"]
     return found
+
+
+def is_tensor(given: Any) -> bool:
+    """Whether an argument is a node whose result is a tensor."""
+    return isinstance(given, fx.Node) and isinstance(given.meta.get("val"), torch.Tensor)
 
 
 class Reading:
@@ -130,7 +151,7 @@ class Reading:
 
     def operand(self, given: Any, dtype: np.dtype) -> Value:
         """An argument that is a tensor or a number, in the dtype that the operator computes in."""
-        if isinstance(given, fx.Node) and isinstance(given.meta["val"], torch.Tensor):
+        if is_tensor(given):
             value = self.values[given]
             return value if self.dtype(given) == dtype else self.cast(value, dtype)
         return self.constant(self.number(given), dtype)

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from kernels.network.graph import Value
-from kernels.torch.aten.reading import Reading, reads, tensor
+from kernels.torch.aten.reading import Reading, argument, reads, tensor
 
 aten = torch.ops.aten
 
@@ -75,13 +75,13 @@ def _max_along(r: Reading, node: fx.Node, x: Any, dim: int, keep: bool = False) 
     return (r.graph.node("ReduceMax", r.values[x], r.ints([dim % rank]), name=node.name, keepdims=int(keep)),)
 
 
-@reads(aten.argmax.default, refuses=lambda node: "it is flattened" if len(node.args) < 2 or node.args[1] is None else _floats(node))
+@reads(aten.argmax.default, refuses=lambda node: "it is flattened" if argument(node, 1, "dim") is None else _floats(node))
 def _argmax(r: Reading, node: fx.Node, x: Any, dim: Any = None, keep: bool = False) -> Value:
     return r.graph.node("ArgMax", r.values[x], name=node.name, axis=dim % len(r.shape(x)), keepdims=int(keep))
 
 
 def _euclidean(node: fx.Node) -> str | None:
-    order = node.args[1] if len(node.args) > 1 else 2
+    order = argument(node, 1, "ord", 2)
     return None if order in (1, 2) and not node.kwargs.get("dtype") else f"it is a norm of order {order}"
 
 

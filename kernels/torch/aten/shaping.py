@@ -142,7 +142,11 @@ def _ones(r: Reading, node: fx.Node, like: Any, **_: Any) -> Value:
 
 @reads(aten.arange.default, aten.arange.start, aten.arange.start_step)
 def _arange(r: Reading, node: fx.Node, *given: Any, **_: Any) -> Value:
-    return r.constant(np.arange(*r.number(list(given)), dtype=r.dtype(node)))
+    """As PyTorch counts: start + i * step, in integers or float64. NumPy's own steps by a rounded difference."""
+    numbers = r.number(list(given))
+    start, step = numbers[0] if len(numbers) > 1 else 0, numbers[2] if len(numbers) > 2 else 1
+    dtype, whole = r.dtype(node), int if r.dtype(node).kind in "iu" else float
+    return r.constant((whole(start) + np.arange(r.shape(node)[0]) * whole(step)).astype(dtype))
 
 
 @reads(aten.scalar_tensor.default)

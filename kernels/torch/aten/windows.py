@@ -11,7 +11,7 @@ from torch import fx
 
 import kernels.torch.interpolate  # noqa: F401  registers it
 from kernels.network.graph import Value
-from kernels.torch.aten.reading import Reading, reads, tensor
+from kernels.torch.aten.reading import Reading, argument, reads, tensor
 
 aten = torch.ops.aten
 
@@ -98,8 +98,7 @@ def _max_pool_alone(
 
 def own_divisor(node: fx.Node) -> str | None:
     """Why an average pool stays PyTorch's."""
-    divisor = node.args[6] if len(node.args) > 6 else node.kwargs.get("divisor_override")
-    return "it has a divisor of its own" if divisor is not None else _floats(node)
+    return "it has a divisor of its own" if argument(node, 6, "divisor_override") is not None else _floats(node)
 
 
 @reads(aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default, refuses=own_divisor)
