@@ -69,6 +69,9 @@ def check(model: Callable[..., Any], source: Any, given: dict[str, Array], threa
     halves = {name: array.astype(np.float16) if kinds.get(name) == "tensor(float16)" else array for name, array in given.items()}
     singles = {name: array.astype(np.float32) if kinds.get(name) == "tensor(float)" else array for name, array in halves.items()}
     names = [each.name for each in running.get_outputs()]
-    wanted = dict(zip(names, running.run(names, {name: array for name, array in singles.items() if name in kinds})))
     results = model(given)
+    try:
+        wanted = dict(zip(names, running.run(names, {name: array for name, array in singles.items() if name in kinds})))
+    except Exception as error:  # its classes have no base of their own
+        raise ProblemError(f"check: onnxruntime does not run the model with these inputs: {error}") from error
     return shares(results if isinstance(results, dict) else {names[0]: results}, wanted)

@@ -20,12 +20,23 @@ SLOW = 1.0  # seconds of preparing that are told
 def opened(path: Path, given: dict[str, Any], threads: int | None, rest: str, say: Say) -> tuple[Model, dict[str, np.ndarray]]:
     """The model, and its inputs: arrays from files, made-up ones for shapes."""
     shapes = {name: value for name, value in given.items() if isinstance(value, tuple)}
-    arrays = {name: np.load(value) for name, value in given.items() if isinstance(value, Path)}
+    arrays = {name: _array(value) for name, value in given.items() if isinstance(value, Path)}
     started = time.perf_counter()
     model = load(path, shapes={**shapes, **{name: array.shape for name, array in arrays.items()}}, threads=threads, rest=rest)
     if (took := time.perf_counter() - started) > SLOW:
         say(f"prepared in {took:.1f} s")
     return model, arrays
+
+
+def _array(path: Path) -> np.ndarray:
+    """What a file of one array holds."""
+    try:
+        found = np.load(path)
+    except (ValueError, EOFError) as error:
+        raise ProblemError(f"{path} holds no array that can be read: {error}") from None
+    if not isinstance(found, np.ndarray):
+        raise ProblemError(f"{path} holds several arrays, must hold one as numpy.save writes it")
+    return found
 
 
 def run(path: Path, given: dict[str, Any], out: Path | None, threads: int | None, rest: str, say: Say) -> int:
@@ -43,6 +54,7 @@ def run(path: Path, given: dict[str, Any], out: Path | None, threads: int | None
     for name, array in named.items():
         say(f"{name}  {array.dtype} {array.shape}")
     if out is not None:
+        out = out if out.suffix == ".npz" else Path(f"{out}.npz")  # as NumPy calls it
         np.savez(out, **named)
         say(f"written to {out}")
     return 0

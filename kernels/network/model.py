@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
+import operator
 import threading
 import weakref
 from collections import OrderedDict
@@ -63,9 +65,11 @@ class Model:
         for value in graph.inputs:
             if value.kind.kind not in "fiub":
                 raise ProblemError(f"load: input {value.name!r} has dtype {value.dtype}, which is not computed; numbers and bools are")
-        self._fixed = dict(shapes or {})
-        if unknown := set(self._fixed) - set(self._names):
-            raise ProblemError(f"load: the model has no input {min(unknown)!r}; it has {', '.join(self._names)}")
+        if shapes is not None and not isinstance(shapes, Mapping):
+            raise ProblemError(f"load: shapes is {shapes!r}, must be shapes by name, e.g. {{{(self._names or ['x'])[0]!r}: (1, 16000)}}")
+        if unknown := set(shapes or {}) - set(self._names):
+            raise ProblemError(f"load: the model has no input {min(map(str, unknown))!r}; it has {', '.join(self._names)}")
+        self._fixed = {value.name: _lengths(value, shapes[value.name]) for value in graph.inputs if shapes and value.name in shapes}
         self._constant_inputs = False
         self._running: Callable[[], Any] = lambda: None
         self._last: Program | None = None
@@ -257,6 +261,22 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<Model {', '.join(map(str, self._graph.inputs))} -> {', '.join(self._graph.outputs)}, {len(self._graph.nodes)} nodes>"
+
+
+def _lengths(value: Value, given: Any) -> tuple[int | None, ...]:
+    """The lengths that a user gives an input's axes, None for those that stay free. Raises ProblemError for what is no shape of it."""
+    try:
+        lengths = tuple(None if n is None else operator.index(n) for n in given)
+    except TypeError:
+        lengths = (-1,)
+    if any(n is not None and n < 0 for n in lengths):
+        raise ProblemError(f"load: the shape of {value.name!r} is {given!r}, must be a length an axis, None for free ones")
+    if value.shape is not None and len(lengths) != len(value.shape):
+        raise ProblemError(f"load: the shape of {value.name!r} is {lengths}, the model takes {len(value.shape)} axes")
+    nbytes = math.prod(n or 1 for n in lengths) * value.kind.itemsize
+    if nbytes > memory():
+        raise too_large("load", f"input {value.name!r}", nbytes)
+    return lengths
 
 
 def _small(shape: Any) -> bool:

@@ -169,6 +169,24 @@ def test_what_is_no_model(tmp_path: Path) -> None:
         kernels.load(small_net(), rest="torch")
 
 
+SHAPES = {
+    "must be a length an axis": [(1, 2, 8, -6), 5, "1x2x8x6", (1, 2, 8.0, 6), None],
+    "takes 4 axes": [(1, 2, 8), ()],
+    "input 'x' would take": [(1, 2, 8, 1 << 45)],
+}
+
+
+@pytest.mark.parametrize("message", SHAPES)
+def test_shapes_that_no_input_has(message: str) -> None:
+    for shape in SHAPES[message]:
+        with pytest.raises(kernels.ProblemError, match=message):
+            kernels.load(small_net(), shapes={"x": shape})
+    with pytest.raises(kernels.ProblemError, match="must be shapes by name"):
+        kernels.load(small_net(), shapes=(1, 2, 8, 6))
+    assert kernels.load(small_net(), shapes={"x": np.array([1, 2, 8, 6])}).inputs[0].shape == (1, 2, 8, 6)
+    assert kernels.load(small_net(), shapes={"x": (None, 2, 8, 6)}).inputs[0].shape == (None, 2, 8, 6)
+
+
 def unknown_net() -> Any:
     make = onnx.helper.make_node
     nodes = [make("Relu", ["x"], ["r"]), make("LRN", ["r"], ["n"], size=3, name="first"), make("Det", ["n"], ["y"], name="second")]
@@ -304,6 +322,31 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     onnx.save(unknown_net(), path)
     assert main(["run", path, "--input", "x=1x4x5x5"]) == 2
     assert "LRN 'first'" in capsys.readouterr().err
+
+
+def test_command_line_on_odd_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    path, x, out = str(tmp_path / "net.onnx"), tmp_path / "x.npy", tmp_path / "out.npy"
+    onnx.save(small_net(), path)
+    for content in (b"xx", b""):
+        x.write_bytes(content)
+        assert main(["run", path, "--input", f"x={x}"]) == 2
+        assert "holds no array" in capsys.readouterr().err
+    np.save(x, np.array([{}], object))
+    assert main(["run", path, "--input", f"x={x}"]) == 2
+    np.savez(tmp_path / "x.npz", x=np.ones(3), y=np.ones(3))
+    (tmp_path / "x.npz").replace(x)
+    assert main(["run", path, "--input", f"x={x}"]) == 2
+    assert "several arrays" in capsys.readouterr().err
+    assert main(["run", path, "--input", "x=1x2x8x6", "--out", str(out)]) == 0
+    assert f"written to {out}.npz" in capsys.readouterr().out
+    assert np.load(f"{out}.npz")["y"].shape == (1, 3)
+    for shape, message in (("1x2x8x-6", "must be a length an axis"), (f"1x2x8x{1 << 45}", "would take")):
+        assert main(["explain", path, "--input", f"x={shape}"]) == 2
+        assert message in capsys.readouterr().err
+    make = onnx.helper.make_node
+    onnx.save(onnx_model([make("Gather", ["x", "i"], ["y"])], {"x": (1, [1, 3]), "i": (7, [64])}, ["y"], {}), path)
+    assert main(["check", path]) == 2  # made-up positions that x does not have
 
 
 def test_an_unsupported_error_is_a_refusal() -> None:
