@@ -88,5 +88,17 @@ def check_out(op: str, out: Any, signature: Signature, x: Array) -> None:
         raise ProblemError(f"{op}: out has shape {out.shape} and dtype {out.dtype}, must have {want}")
     if not out.flags.writeable:
         raise ProblemError(f"{op}: out is read-only; pass an array that can be written")
+    if not out.flags.c_contiguous and _overlaps_itself(out):
+        raise ProblemError(f"{op}: out has strides {out.strides}, with which numbers of its own overlap in memory; pass a separate array")
     if np.may_share_memory(out, x):
         raise ProblemError(f"{op}: out overlaps x in memory; pass a separate array")
+
+
+def _overlaps_itself(array: Array) -> bool:
+    """Whether an array's numbers may share memory with each other, as those of broadcast arrays and of overlapping windows do."""
+    reach = array.itemsize
+    for stride, length in sorted((abs(stride), length) for stride, length in zip(array.strides, array.shape) if length > 1):
+        if stride < reach:
+            return True
+        reach += stride * (length - 1)
+    return False

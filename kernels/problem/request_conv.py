@@ -115,6 +115,14 @@ def _assemble(
     return Request(problem, operands, Signature(tuple(x_shape), shape, returned, axes, layer.channels_last), given)
 
 
+def _channels_per_group(c_in: int, groups: int) -> str:
+    """What to do about channels of x that a weight does not have, for the end of a message."""
+    if c_in % groups:
+        return f"{c_in} channels do not make {groups} groups, pass groups that divide them"
+    count = f"{c_in}/{groups} = {c_in // groups}" if groups > 1 else str(c_in)
+    return f"pass weight with {count} input channels"
+
+
 def conv_layer(
     op: str, x_shape: Sequence[int], weight: Any, *, stride: Ints, padding: Any, dilation: Ints, groups: int, flip: bool, layout: str
 ) -> tuple[ConvLayer, Pairs, int]:
@@ -123,10 +131,8 @@ def conv_layer(
     layer = _layer(op, x_shape, weight, stride=stride, dilation=dilation, groups=groups, flip=flip, layout=layout, order=order)
     groups, c_in, (c_out, per_group) = layer.groups, layer.c_in, layer.weight.shape[:2]
     if groups >= 1 and c_in != per_group * groups:
-        raise ProblemError(
-            f"{op}: x has {c_in} channels but weight wants {per_group} per group x groups={groups} = {per_group * groups}; "
-            f"pass weight with {c_in}/{groups} input channels"
-        )
+        wants = f"weight wants {per_group} per group x groups={groups} = {per_group * groups}"
+        raise ProblemError(f"{op}: x has {c_in} channels but {wants}; {_channels_per_group(c_in, groups)}")
     return layer, padding_pairs(op, padding, layer.size, layer.kernel, layer.stride, layer.dilation), c_out
 
 
@@ -158,9 +164,9 @@ def transposed_layer(
     elif layer.channels_last:
         layer = dataclasses.replace(layer, weight=layer.weight.swapaxes(0, 1))
     if layer.c_in != layer.weight.shape[0]:
-        raise ProblemError(
-            f"{op}: x has {layer.c_in} channels but weight wants {layer.weight.shape[0]}; pass weight with {layer.c_in} input channels"
-        )
+        groups = layer.groups if layer.channels_last and layer.groups > 1 else 1  # a weight with channels last has those of one group
+        remedy = _channels_per_group(layer.c_in, groups)
+        raise ProblemError(f"{op}: x has {layer.c_in} channels but weight wants {layer.weight.shape[0]}; {remedy}")
     full = tuple((n - 1) * s + dilated(k, d) for n, k, s, d in zip(layer.size, layer.kernel, layer.stride, layer.dilation))
     more = per_axis(op, "output_padding", output_padding, layer.axes)
     if isinstance(padding, str) and padding in ("same", "same_lower"):

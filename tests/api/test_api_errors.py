@@ -16,7 +16,8 @@ CONV2D: dict[str, tuple[dict[str, Any], str]] = {
     "too_many_axes": ({"x": np.ones((1, 1, 1, 9, 12))}, "x has shape .* 5 axes; must have 4"),
     "weight_axes": ({"weight": np.ones((6, 4, 3))}, r"weight has shape \(6, 4, 3\), 3 axes; must have 4 in the order \(C_out, C_in/groups"),
     "channels": ({"weight": np.ones((6, 3, 3, 3))}, "x has 4 channels but weight wants 3 per group x groups=1 = 3"),
-    "channels_in_groups": ({"groups": 2}, "x has 4 channels but weight wants 4 per group x groups=2 = 8"),
+    "channels_in_groups": ({"groups": 2}, "x has 4 channels but weight wants 4 per group x groups=2 = 8; pass weight with 4/2 = 2 input"),
+    "groups_that_do_not_divide": ({"groups": 3}, "wants 4 per group x groups=3 = 12; 4 channels do not make 3 groups"),
     "groups_of_output": ({"weight": np.ones((7, 2, 3, 3)), "groups": 2}, r"7 output channels do not divide into groups=2 \(7 % 2 = 1\)"),
     "groups_0": ({"groups": 0}, "groups is 0, must be at least 1"),
     "groups_half": ({"groups": 0.5}, "groups is 0.5, must be a whole number"),
@@ -121,9 +122,14 @@ def test_out() -> None:
         (read_only, "out is read-only"),
         ([[0.0]], "out is a list, must be a NumPy array"),
         (overlapping[20:440].reshape(good), "out overlaps x in memory"),
+        (np.lib.stride_tricks.as_strided(np.zeros(500, np.float32), good, (0, 280, 4, 4)), "out has strides .* overlap in memory"),
+        (np.lib.stride_tricks.as_strided(np.zeros(500, np.float32), good, (0, 0, 40, 4)), "out has strides .* overlap in memory"),
     ):
         with pytest.raises(kernels.ProblemError, match=f"conv2d: {message}"):
             kernels.conv2d(x, W, out=out)  # type: ignore[arg-type]
+    for order in ((0, 1, 3, 2), (1, 0, 2, 3), (3, 2, 1, 0)):  # any order of axes, either way, with gaps
+        out = np.empty([2 * good[axis] for axis in order], np.float32).transpose(np.argsort(order))[::2, ::-2, ::2, ::-2]
+        np.testing.assert_array_equal(kernels.conv2d(x, W, out=out), kernels.conv2d(x, W))
     weights = np.ones(W.size + 420, np.float32)
     with pytest.raises(kernels.ProblemError, match="out overlaps weight in memory"):
         kernels.conv2d(X, weights[: W.size].reshape(W.shape), out=weights[30:450].reshape(good))
