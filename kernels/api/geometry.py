@@ -16,7 +16,7 @@ from kernels.problem.conv import Conv, ConvTranspose
 from kernels.problem.conv import same_padding as same_padding_of_axis
 from kernels.problem.errors import ProblemError
 from kernels.problem.halo import Field, Slide
-from kernels.problem.options import Ints, check_positive, flag, padding_pairs, per_axis, real
+from kernels.problem.options import Ints, check_positive, flag, padding_pairs, per_axis, real, several
 from kernels.problem.pool import Pool
 from kernels.problem.window import Pairs, Size, dilated
 
@@ -38,7 +38,7 @@ def same_padding(size: Ints, kernel_size: Ints, stride: Ints = 1, dilation: Ints
     """
     op = "same_padding"
     lower = flag(op, "lower", lower)
-    axes = len(size) if isinstance(size, Sequence) and size else 1
+    axes = len(size) if several(size) and len(size) else 1  # type: ignore[arg-type]
     length, kernel, step, spread = (
         per_axis(op, name, value, axes)
         for name, value in (("size", size), ("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
@@ -114,7 +114,7 @@ def _of_layer(layer: Any) -> Iterator[_Window]:
 def _axes_of(windows: list[_Window], size: Ints | None) -> int:
     """The number of axes: the length of the first argument that is given per axis."""
     for value in (size, *(value for window in windows for value in window)):
-        if isinstance(value, Sequence) and not isinstance(value, str):
+        if (isinstance(value, np.ndarray) and value.ndim) or (several(value) and not isinstance(value, str)):
             return len(value)
     return 1
 

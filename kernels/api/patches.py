@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from kernels.api.call import takes_input
 from kernels.problem.arrays import intake, result_dtypes, too_large
 from kernels.problem.conv import Conv
 from kernels.problem.errors import ProblemError
-from kernels.problem.options import Ints, check_positive, flat, is_channels_last, padding_pairs, per_axis, split_shape
+from kernels.problem.options import Ints, check_positive, flat, is_channels_last, padding_pairs, per_axis, several, split_shape
 from kernels.problem.window import Size
 from kernels.runtime.machine import memory
 
@@ -34,7 +33,12 @@ def _windows(op: str, n: int, channels: int, size: Size, kernel_size: Ints, dila
 
 def _axes(value: Ints) -> int:
     """Spatial axes as the length of `value` tells them; a number counts for two, as in PyTorch."""
-    return len(value) if isinstance(value, Sequence) and value else 2
+    return len(value) if several(value) and len(value) else 2  # type: ignore[arg-type]
+
+
+def _padded(windows: Conv) -> int:
+    """How many numbers the input has with its padding."""
+    return windows.n * windows.c_in * math.prod(n + sum(pair) for n, pair in zip(windows.size, windows.padding))
 
 
 @takes_input
@@ -56,9 +60,9 @@ def unfold(x: Any, kernel_size: Ints, dilation: Ints = 1, padding: Any = 0, stri
     batch, n, channels, size = split_shape(op, x.shape, _axes(kernel_size), False)
     windows = _windows(op, n, channels, size, kernel_size, dilation, padding, stride)
     taps, positions = windows.taps, math.prod(windows.conv_size)
-    needed = x.itemsize * math.prod((n, channels, taps, positions))
+    needed = x.itemsize * (math.prod((n, channels, taps, positions)) + _padded(windows))
     if needed > memory():
-        raise too_large(op, f"{taps} taps at {positions} positions", needed)
+        raise too_large(op, f"{taps} taps at {positions} positions, and the padded input,", needed)
     padded = np.pad(x.reshape(windows.x_shape), ((0, 0), (0, 0), *windows.padding))
     rows, columns = padded.strides[2:]
     (sh, sw), (dh, dw) = windows.stride, windows.dilation
@@ -98,6 +102,8 @@ def fold(x: Any, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, paddi
         places = " x ".join(map(str, windows.conv_size[-axes:]))
         raise ProblemError(f"{op}: x has {columns} columns, windows over output_size {size} lie at {places} positions; pass as many")
     computed, returned = result_dtypes([x.dtype])
+    if (needed := computed.itemsize * _padded(windows)) > memory():
+        raise too_large(op, "the output with its padding", needed)
     parts = x.reshape(n, windows.c_in, *windows.kernel, *windows.conv_size)
     (h, w), (oh, ow), (sh, sw), (dh, dw) = windows.size, windows.conv_size, windows.stride, windows.dilation
     (top, bottom), (left, right) = windows.padding

@@ -41,7 +41,7 @@ def _pool(
     stride = kernel if unset else per_axis(op, "stride", stride, axes)
     check_positive(op, kernel, stride, dilation)
     pairs = padding_pairs(op, padding, size, kernel, stride, dilation)
-    if not isinstance(padding, str) and not (isinstance(padding, Sequence) and padding and isinstance(padding[0], Sequence)):
+    if not isinstance(padding, str) and np.ndim(padding) < 2:
         for (p, _), k, d in zip(pairs, kernel, dilation):
             if p > dilated(k, d) // 2:
                 raise ProblemError(

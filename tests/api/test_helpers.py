@@ -209,3 +209,23 @@ def test_separable_refuses() -> None:
             kernels.separable_conv2d(x, depthwise, pointwise, out=out)
     with pytest.raises(kernels.ProblemError, match=r"must be \(1, 1, 4, C_out\) to follow"):
         kernels.separable_conv2d(x, np.ones((3, 3, 1, 4)), pointwise, layout="channels_last")
+
+
+def test_arrays_of_numbers_count_axes_as_lists_do() -> None:
+    x = np.arange(24.0).reshape(1, 2, 12)
+    np.testing.assert_array_equal(kernels.unfold(x, np.array([3])), kernels.unfold(x, (3,)))
+    columns = kernels.unfold(x, (3,))
+    np.testing.assert_array_equal(kernels.fold(columns, np.array([12]), (3,)), kernels.fold(columns, (12,), (3,)))
+    assert kernels.same_padding(np.array([96, 1366]), (3, 4)) == kernels.same_padding((96, 1366), (3, 4))
+    assert kernels.receptive_field([(np.array([3, 5]), 2)]) == kernels.receptive_field([((3, 5), 2)])
+    ends = [(1, 0), (2, 0)]
+    for padding in (ends, tuple(ends), np.array(ends)):  # pairs may be more than half a kernel
+        assert kernels.avg_pool2d(x, (2, 3), padding=padding).shape == (1, 1, 4)
+
+
+def test_what_padding_would_take_is_refused_before_it_is_allocated() -> None:
+    far = 1 << 40
+    with pytest.raises(kernels.ProblemError, match=r"unfold: .* would take"):
+        kernels.unfold(np.ones((1, 1, 4), np.float32), (3,), padding=[(far - 2, 0)], stride=far)
+    with pytest.raises(kernels.ProblemError, match=r"fold: .* would take"):
+        kernels.fold(np.ones((1, 3, 1), np.float32), (4,), (3,), padding=[(far - 2, 0)], stride=far)
