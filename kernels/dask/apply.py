@@ -54,6 +54,8 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     ((1,), (4,), (150, 150, 150, 50))
     """
     along, stack = _checked(x, axis), layers_of(layers)
+    if not isinstance(stack, Sequence) or isinstance(stack, str):
+        raise ProblemError(f"dask.apply: layers is a {type(stack).__name__}, must be a list of kernels.layer(...) or a model")
     if not x.shape[0]:  # shaped and chunked as a batch of one would be
         one = dask.array.zeros((1, *x.shape[1:]), chunks=((1,), *x.chunks[1:]), dtype=x.dtype)
         y = apply(layers, one, axis=axis, implementation=implementation)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import dask.array
 import numpy as np
 
 from kernels.dask.apply import apply
 from kernels.network.layers import layer
+from kernels.problem.conv import ConvTranspose
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import is_channels_last
+from kernels.problem.request import request
 
 _WHOLE = {"out": "results are lazy; store them with y.store(...) or y.to_zarr(...)", "threads": "workers bring their own"}
+
+_BEHIND = "groups", "dilation"  # what transposed layers take by position behind output_padding
+
+
+def _of_any_length(op: str, shape: tuple[int, ...], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Arguments with output_padding in the place of output_size, which counts the whole signal's outputs and no chunk's."""
+    own = {name: value for name, value in options.items() if name != "implementation"}
+    problem = cast(ConvTranspose, request(op, shape, np.dtype(np.float32), args, own).problem)
+    more = {"output_size": None, "output_padding": problem.output_padding[-int(op[-2]) :]}
+    return args[:4], {**dict(zip(_BEHIND, args[5:])), **options, **more}
 
 
 def _call(op: str, x: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -35,6 +47,8 @@ def _call(op: str, x: Any, args: tuple[Any, ...], options: dict[str, Any]) -> An
         x = dask.array.moveaxis(x, -1, 1)
         if op.startswith("conv"):
             args = (np.moveaxis(np.asarray(args[0]), (-1, -2), (0, 1)), *args[1:])
+    if options.get("output_size") is not None and op.startswith("conv_transpose"):
+        args, options = _of_any_length(op, x.shape, args, options)
     chunked = [axis for axis in range(-axes, 0) if x.numblocks[axis] > 1]
     y = apply([layer(op, *args, **options)], x, axis=chunked[-1] if chunked else -1)
     if last:

@@ -39,6 +39,8 @@ def _check(each: Layer, ndim: int, axis: int, endless: bool) -> None:
         raise RefusedError("flatten mixes time with other axes; leave it out and use a convolution as long as what it flattened")
     if op == "linear" and axis == -1:
         raise RefusedError("linear works along the last axis, which is time; use a convolution of one tap, or another axis for time")
+    if options.get("output_size") is not None and op.startswith("conv_transpose"):
+        raise RefusedError(f"{op}: output_size is the length of a whole signal's result; use output_padding, which adds to it")
     padding, stride = _asked(each, "padding"), _asked(each, "stride")
     if endless and isinstance(padding, str) and padding.startswith("same") and not op.startswith("conv_transpose"):
         if stride is None:

@@ -282,8 +282,8 @@ def stream(
     """
     if not isinstance(implementation, str):
         raise ProblemError(f"stream: implementation is {implementation!r}, must be a name")
-    if block is not None:
-        block = max(1, per_axis("stream", "block", block, 1)[0])
+    if block is not None and (block := per_axis("stream", "block", block, 1)[0]) < 1:
+        raise ProblemError(f"stream: block is {block}, must be at least 1: the usual number of inputs")
     made = Stream(_Made(layers, shape, axis, implementation, threads, dtype, block))
     if block is not None:
         made.warm(block)

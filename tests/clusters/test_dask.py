@@ -76,6 +76,13 @@ def test_functions_take_what_those_of_arrays_take() -> None:
         lazy.conv_transpose1d(chunked, up, None, 3, 2, implementation="direct").compute(),
         kernels.conv_transpose1d(x, up, None, 3, 2, implementation="direct"),
     )
+    for length in (2703, 2704):
+        np.testing.assert_array_equal(
+            lazy.conv_transpose1d(chunked, up, None, 3, 0, 0, 1, output_size=length, implementation="direct").compute(),
+            kernels.conv_transpose1d(x, up, None, 3, 0, 0, 1, output_size=length, implementation="direct"),
+        )
+    with pytest.raises(ProblemError, match="output_size is 2706, must be 2703 to 2705"):
+        lazy.conv_transpose1d(chunked, up, None, 3, output_size=2706)
     moved, order = da.from_array(np.moveaxis(x, 1, -1), chunks=(1, 250, 4)), np.moveaxis(weight, (0, 1), (-1, -2))
     options["layout"] = "channels_last"
     np.testing.assert_allclose(
@@ -173,6 +180,8 @@ def test_options_that_do_not_go(options: dict[str, Any], message: str) -> None:
         lazy.conv1d(da.zeros((1, 2, 90), dtype="float32"), drawn(0, 2, 2, 9), **options)
     with pytest.raises(ProblemError, match="return_indices counts"):
         lazy.max_pool1d(da.zeros((1, 2, 90), dtype="float32"), 2, return_indices=True)
+    with pytest.raises(ProblemError, match="layers is a NoneType"):
+        lazy.apply(None, da.zeros((1, 2, 90), dtype="float32"))
     with pytest.raises(RefusedError, match="layer 0: global_avg_pool needs the whole signal"):
         lazy.apply([layer("global_avg_pool")], da.zeros((1, 2, 90), dtype="float32"))
 

@@ -312,6 +312,7 @@ def test_linear_and_norm_along_frequency() -> None:
     ([layer("conv1d", drawn(0, 2, 2, 3), implementation="fft")], "layer 0: conv1d: the sums of implementation 'fft' depend on where"),
     ([layer("avg_pool1d", 3, implementation="window")], "layer 0: avg_pool1d: the sums of implementation 'window' depend"),
     ([layer("batch_norm", drawn(0, 9), drawn(0, 9), axis=2)], "layer 0: batch_norm along time"),
+    ([layer("conv_transpose1d", drawn(0, 2, 2, 3), stride=2, output_size=32)], "layer 0: conv_transpose1d: output_size is the length of a"),
 ])  # fmt: skip
 def test_refusals_name_the_layer_and_what_would_work(layers: list[kernels.Layer], message: str) -> None:
     with pytest.raises(RefusedError, match=message):
@@ -321,6 +322,7 @@ def test_refusals_name_the_layer_and_what_would_work(layers: list[kernels.Layer]
 @pytest.mark.parametrize(("shape", "options", "message"), [
     ((1, 2, 3), {}, "axis -1 is time; that axis, and no other, must be None"),
     ((1, 2), {}, "must be"), ((1, None, 5), {}, "must be None"), ((1, 2, None), {"axis": 1}, "axis is 1, must be one of the spatial axes"),
+    ((1, 2, None), {"block": 0}, "block is 0, must be at least 1"), ((1, 2, None), {"block": -4}, "block is -4"),
     ((1, 2, None), {"implementation": 3}, "must be a name"), ((1, 3, None), {}, "layer 0: conv1d: x has 3 channels"),
 ])  # fmt: skip
 def test_mistakes(shape: Any, options: dict[str, Any], message: str) -> None:
