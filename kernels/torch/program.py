@@ -40,6 +40,8 @@ class Program:
         """The outputs, for inputs in the order of the graph's."""
         held, given = [], {}
         for (name, order, shape, dtype, memory), tensor in zip(self._inputs, tensors):
+            if tensor.is_neg() or tensor._is_zerotensor():  # marks of PyTorch's, which say what memory does not hold
+                tensor = tensor.clone()
             if order is not None:
                 tensor = tensor.permute(order)
             if not tensor.is_contiguous():

@@ -239,6 +239,21 @@ def test_channels_last_and_mutated_inputs() -> None:
     same(x, twin)
 
 
+def test_numbers_that_memory_does_not_hold() -> None:
+    weight = torch.randn(3, 2, 3)
+    spectra, layer = torch.randn(1, 2, 9, dtype=torch.complex64), lambda x: functional.conv1d(x, weight).relu()
+
+    def conjugate(x: Any) -> Any:
+        return layer(x.conj().imag)
+
+    with torch.no_grad():
+        same(torch.compile(conjugate, backend="spectroconv")(spectra), conjugate(spectra))
+        fast = torch.compile(layer, backend="spectroconv")
+        for x in (torch._neg_view(torch.randn(1, 2, 9)), spectra.conj().imag, torch._efficientzerotensor((1, 2, 9))):
+            same(fast(x), layer(x))
+            torch._dynamo.reset()
+
+
 def test_options_are_refused() -> None:
     with pytest.raises(Exception, match="takes no options"), torch.no_grad():
         torch.compile(nn.Conv1d(1, 1, 3), backend="spectroconv", options={"fast": True})(torch.randn(1, 1, 9))
