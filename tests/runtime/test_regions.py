@@ -13,7 +13,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -376,6 +376,26 @@ mark.ready(np.zeros(1, np.int64))
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0 and not done.stderr, done.stderr[-3000:]
     return done.stdout.strip()
+
+
+class Pair(NamedTuple):
+    """A record of the same fields as a plain tuple has, and as another record."""
+
+    a: Any
+    b: Any
+
+
+class Other(NamedTuple):
+    """See Pair."""
+
+    a: Any
+    b: Any
+
+
+@pytest.mark.parametrize("make", [lambda a, b: (a, b), Pair, Other])
+def test_tuples_have_the_type_that_numba_tells(make: Any) -> None:
+    for value in (make(1, 2), make(np.zeros(3), np.float32(1)), make(np.zeros((2, 2), np.int64), (1, 2.5)), make(Pair(1, 2), 1)):
+        assert kind_of(value) == numba.typeof(value) and kind_of(value) is kind_of(value)
 
 
 @pytest.mark.parametrize("value", [0, -7, (1 << 31) - 1, 1 << 31, -(1 << 31) - 1, 1 << 40, True, 1.5, np.float32(2)])
