@@ -13,8 +13,8 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from processes import at_once
