@@ -48,7 +48,7 @@ def prepare(problem: Problem, choice: Choice, threads: int, *, last: bool = Fals
 
 def _composed(problem: Problem, implementation: Implementation, threads: int) -> Prepared:
     """The implementation's own preparation, followed by whatever of the epilogue it does not fuse."""
-    if not isinstance(problem, Conv) or problem == problem.bare() or implementation.fuses(problem):
+    if not isinstance(problem, Conv) or problem.is_bare or implementation.fuses(problem):
         return implementation.prepare(problem, threads)
     return _pooled(problem, implementation, threads) if problem.pool else _followed(problem, implementation, threads)
 
@@ -100,6 +100,6 @@ def _with_channels_last(problem: Problem, choice: Choice, threads: int) -> Prepa
     from kernels.primitives.channels_last import channels_last  # brings Numba, see `methods.load`
 
     implementation = choice.implementation
-    if implementation.prepare_last and isinstance(problem, Conv) and (problem == problem.bare() or implementation.fuses(problem)):
+    if implementation.prepare_last and isinstance(problem, Conv) and (problem.is_bare or implementation.fuses(problem)):
         return implementation.prepare_last(problem, threads)
     return channels_last(prepare(problem, choice, threads), problem, threads)

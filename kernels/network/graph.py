@@ -177,12 +177,15 @@ class Graph:
 
     def drop_dead(self) -> None:
         """Leave out nodes whose values nobody reads."""
-        alive = set(self.outputs.values())
+        alive: set[Value | None] = set(self.outputs.values())
         kept = []
         for node in reversed(self.nodes):
             if not alive.isdisjoint(node.outputs):
                 kept.append(node)
-                alive.update(_read(node))
+                alive.update(node.inputs)
+                for each in node.attributes.values():
+                    if type(each) is Graph:
+                        alive.update(_read(node))
         self.nodes = kept[::-1]
 
     def sort(self) -> None:

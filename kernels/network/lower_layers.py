@@ -24,6 +24,7 @@ from kernels.primitives.vector_program import Operation
 from kernels.problem.conv import Conv, ConvTranspose, Problem, linear_problem
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
+from kernels.runtime.constants import made
 
 
 def _last(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -260,7 +261,8 @@ def _one_tap(lowering: Lowering, node: Node, x: View, planes: bool) -> tuple[Pro
     accuracy = "each" if node in lowering.settings.each else "largest"
     activation = node.attributes.get("activation")
     problem = linear_problem(n, c_in, count, c_out, dtype.name, bias=bias is not None, activation=activation, accuracy=accuracy)
-    operands = Operands(np.array(weight, dtype, order="C").reshape(c_out, c_in, 1, 1), None if bias is None else np.array(bias, dtype))
+    own = made((_one_tap, dtype), lambda: np.array(weight, dtype, order="C"), weight)
+    operands = Operands(own.reshape(c_out, c_in, 1, 1), None if bias is None else np.array(bias, dtype))
     if planes:
         return problem, Signature(problem.x_shape, problem.out_shape, dtype, 2), operands
     return problem, Signature((1, 1, count, c_in), (1, 1, count, c_out), dtype, 2, channels_last=True), operands

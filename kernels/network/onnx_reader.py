@@ -14,6 +14,7 @@ from kernels.network.onnx_opsets import upgraded
 from kernels.network.operators.registry import OPERATORS, Naming
 from kernels.network.outside import Outside
 from kernels.problem.errors import ProblemError
+from kernels.runtime.constants import hold
 
 DOMAINS = {"", "ai.onnx", "com.microsoft"}
 _DTYPES = ("to", "dtype", "output_datatype", "output_dtype")  # attributes that name a type by its number
@@ -83,7 +84,7 @@ class Reader:
             found = self.onnx.numpy_helper.to_array(tensor)
         except Exception as error:  # onnx raises what its parts raise
             raise ProblemError(f"load: the numbers of {tensor.name!r} cannot be read: {error}") from error
-        return found.astype(self.dtype(tensor.data_type), copy=False)
+        return hold(found.astype(self.dtype(tensor.data_type), copy=False))
 
     def read(self, model: Any) -> Graph:
         """The graph of a whole model. What no operator is known for is read all the same."""

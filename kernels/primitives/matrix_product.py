@@ -22,6 +22,7 @@ from kernels.primitives.transpose import Transpose, transpose
 from kernels.primitives.vector_matrix import following
 from kernels.primitives.vector_pass import VectorPass, line
 from kernels.runtime.byte_copy import copy_bytes
+from kernels.runtime.constants import made
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed, read_number, write_number
@@ -273,12 +274,18 @@ def _constant(
     """(b packed, the row that is added, the record's fields of the activation)."""
     if after is None:
         return None, None, following(None, lanes, dtype.itemsize)
-    columns, deep = after.b.shape[1], max(n for _, n in pieces)
-    packed, first = np.zeros((len(pieces), panels, deep, width), dtype), 0
-    padded = np.zeros((len(after.b), panels * width), dtype)
-    padded[:, :columns] = after.b
-    for to, (_, n) in zip(packed, pieces):
-        to[:, :n] = padded[first : first + n].reshape(n, panels, width).swapaxes(0, 1)
-        first += n
+    columns, heights = after.b.shape[1], tuple(n for _, n in pieces)
+    deep = max(heights)
+
+    def panels_of(b: Array) -> Array:
+        packed, first = np.zeros((len(pieces), panels, deep, width), dtype), 0
+        padded = np.zeros((len(b), panels * width), dtype)
+        padded[:, :columns] = b
+        for to, n in zip(packed, heights):
+            to[:, :n] = padded[first : first + n].reshape(n, panels, width).swapaxes(0, 1)
+            first += n
+        return packed
+
+    packed = made((_constant, dtype, heights, panels, width), lambda: panels_of(after.b), after.b)
     bias = None if after.bias is None else np.ascontiguousarray(after.bias, dtype)
     return packed, bias, following(after.activation, lanes, dtype.itemsize)

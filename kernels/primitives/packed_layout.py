@@ -59,13 +59,13 @@ def layout(problem: Conv, mec: bool, rows: int, columns: int, lanes: int, channe
     (kh, kw), (sh, sw), (dh, dw) = problem.kernel, problem.stride, problem.dilation
     found = extents(problem, mec, rows, columns, lanes, channels)
     if mec:
-        taps = tuple(
-            (x * found.phases + y * dh % sh) * found.phase_stride + y * dh // sh * columns for y in range(kh) for x in range(kw)
-        )
+        down = [y * dh % sh * found.phase_stride + y * dh // sh * columns for y in range(kh)]
+        across = [x * found.phases * found.phase_stride for x in range(kw)]
     else:
         planes = {start: plane * found.column_stride for plane, start in enumerate(found.columns)}
-        taps = tuple(planes[x * dw % sw] + y * dh * found.pitch + x * dw // sw for y in range(kh) for x in range(kw))
-    return dataclasses.replace(found, taps=taps)
+        down = [y * dh * found.pitch for y in range(kh)]
+        across = [planes[x * dw % sw] + x * dw // sw for x in range(kw)]
+    return dataclasses.replace(found, taps=tuple(row + column for row in down for column in across))
 
 
 def extents(problem: Conv, mec: bool, rows: Any, columns: Any, lanes: int, channels: int = 1) -> Layout:

@@ -42,6 +42,7 @@ class Record:
     """See the module."""
 
     @classmethod
+    @functools.cache
     def fields(cls) -> dict[str, Field]:
         """All fields by name, those of what it is composed of first."""
         return {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items() if isinstance(value, Field)}

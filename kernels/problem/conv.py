@@ -121,6 +121,11 @@ class Conv(Window):
         numbers = math.prod(self.weight_shape) + self.c_out * (self.bias + 2 * self.scale) + math.prod(self.out_shape)
         return self.in_bytes + numbers * self.itemsize
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing follows but a bias."""
+        return not (self.scale or self.activation or self.pool)
+
     def bare(self) -> Self:
         """The same convolution with its bias but without the rest of the epilogue."""
         return dataclasses.replace(self, scale=False, activation=None, pool=None)

@@ -116,7 +116,7 @@ def made(slot, thread, {names}):
 
 
 _arrays: dict[Any, Any] = {}
-_tuples: dict[tuple[int, ...], Any] = {}
+_tuples: dict[tuple[Any, ...], Any] = {}
 
 
 def kind_of(value: Any) -> Any:
@@ -132,12 +132,12 @@ def kind_of(value: Any) -> Any:
             dtype, order = numpy_support.from_dtype(value.dtype), numpy_support.map_layout(value)
             found = _arrays[key] = types.Array(dtype, value.ndim, order, readonly=not value.flags.writeable)
         return found
-    if type(value) is tuple:
-        kinds = tuple(map(kind_of, value))
-        by = tuple(map(id, kinds))  # as `Region.ready` tells them apart; the tuple's type keeps them
+    if isinstance(value, tuple):
+        kinds, named = tuple(map(kind_of, value)), None if type(value) is tuple else type(value)
+        by = named, *map(id, kinds)  # as `Region.ready` tells them apart; the tuple's type keeps them
         found = _tuples.get(by)
         if found is None:
-            found = _tuples[by] = types.BaseTuple.from_types(kinds)
+            found = _tuples[by] = types.BaseTuple.from_types(kinds, named)
         return found
     return numba.typeof(value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from kernels.network.graph import Graph
 from kernels.network.model import Model
 from kernels.network.passes.specialise import UnsupportedError
 from kernels.network.twin import evaluate
+from kernels.runtime import constants
 
 onnx = pytest.importorskip("onnx")
 
@@ -43,9 +45,9 @@ def small_net(dtype: Any = np.float32) -> Any:
         make("GlobalAveragePool", ["p"], ["q"]), make("Flatten", ["q"], ["f"]), make("Gemm", ["f", "k", "kb"], ["y"], transB=1),
     ]  # fmt: skip
     shapes = {"w": (4, 2, 3, 3), "b": (4,), "g": (4,), "h": (4,), "m": (4,), "w2": (4, 4, 3, 3), "k": (3, 4), "kb": (3,)}
-    constants = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()} | {"v": np.full(4, 2, dtype)}
+    numbers = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()} | {"v": np.full(4, 2, dtype)}
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    return onnx_model(nodes, {"x": (kind, ["batch", 2, 8, "time"])}, ["y"], constants)
+    return onnx_model(nodes, {"x": (kind, ["batch", 2, 8, "time"])}, ["y"], numbers)
 
 
 def test_paths_bytes_and_protos_and_free_axes(tmp_path: Path) -> None:
@@ -371,3 +373,30 @@ def test_a_time_line_has_a_figure_a_step(tmp_path: Path, capsys: pytest.CaptureF
     path.write_bytes(small_net().SerializeToString())
     assert main(["explain", str(path), "--input", "x=1x2x8x6", "--time"]) == 0
     assert "took" in capsys.readouterr().out
+
+
+def test_lengths_share_what_is_made_of_the_weights() -> None:
+    """Batch norms in weights, layers joined, products, packed weights: one copy for all lengths, gone with the model; the same answers."""
+    rng = np.random.default_rng(5)
+    make = onnx.helper.make_node
+    nodes = [
+        make("Conv", ["x", "w1"], ["a"], pads=[1, 1]), make("Mul", ["a", "s"], ["b"]), make("Relu", ["b"], ["c"]),
+        make("Conv", ["c", "w2"], ["d"]), make("Mul", ["d", "s"], ["e"]), make("Conv", ["c", "w3"], ["f"]), make("Mul", ["f", "s"], ["g"]),
+        make("Mul", ["e", "g"], ["h"]), make("ConvTranspose", ["h", "w4"], ["i"], strides=[2]),
+        make("Transpose", ["i"], ["j"], perm=[0, 2, 1]), make("MatMul", ["j", "w5"], ["y"]),
+    ]  # fmt: skip
+    shapes = {"w1": (32, 3, 3), "s": (1, 32, 1), "w2": (32, 32, 1), "w3": (32, 32, 1), "w4": (32, 24, 4), "w5": (24, 20)}
+    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    proto = onnx_model(nodes, {"x": (onnx.TensorProto.FLOAT, [1, 3, "time"])}, ["y"], weights)
+    gc.collect()
+    before = len(constants._made)
+    model, counts = kernels.load(proto, threads=2), []
+    for length in (900, 901, 903, 900, 950):
+        x = rng.standard_normal((1, 3, length)).astype(np.float32)
+        assert np.array_equal(model(x), kernels.load(proto, threads=2)(x))
+        gc.collect()
+        counts.append(len(constants._made) - before)
+    assert counts[0] >= 5 and counts == counts[:1] * 5, counts
+    del model
+    gc.collect()
+    assert len(constants._made) == before

@@ -96,6 +96,15 @@ def test_parts_of_frames_of_a_batch(dtype: Any) -> None:
     assert METHOD in written.answers(random(*lead, 64, dtype=dtype))
 
 
+def test_frames_that_get_an_axis_before_they_are_split() -> None:
+    written = Written(8, 32)
+    x = written.graph.input("x", (7, 256))
+    apart = written.node("Reshape", x, written.integers(7, 1, 256))
+    frames = written.node("Mul", apart, written.constant(np.hanning(256)))
+    written.graph.output("y", written.ordered(written.power(written.parts(frames, (7, 1))), (7, 1)))
+    assert METHOD in written.answers(random(7, 256))
+
+
 def test_conjugate() -> None:
     written = Written(8, 16)
     x = written.graph.input("x", (20, 128))

@@ -108,6 +108,7 @@ def test_counts_its_work() -> None:
     assert pooled.out_shape == (2, 6, 2, 1) and pooled.conv_shape == (2, 6, 5, 3)
     assert pooled.compulsory_bytes == 8 * (2 * 4 * 5 * 6 + 6 * 2 * 3 * 2 + 6 + 2 * 6 * 2 * 1)
     assert pooled.bare() == dataclasses.replace(layer, dtype="float64")
+    assert pooled.bare().is_bare and not pooled.is_bare
     window = Pool("max_pool2d", 1, 3, (8, 9), (2, 3), (2, 3), ((0, 0), (0, 0)), (1, 1), "float32", return_indices=True)
     assert window.out_shape == (1, 3, 4, 3) and window.kind == "max" and window.flops == 3 * 4 * 3 * 6
     assert window.compulsory_bytes == 4 * 3 * 8 * 9 + 3 * 4 * 3 * (4 + 8)

@@ -13,7 +13,6 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numba
 import numpy as np
@@ -23,7 +22,7 @@ from processes import at_once
 from kernels.runtime import pool, workers
 from kernels.runtime.atomics import add, doze, load
 from kernels.runtime.machine import cores, quota
-from kernels.runtime.regions import kind_of, region
+from kernels.runtime.regions import region
 
 ROOT = Path(__file__).parent.parent.parent
 several = pytest.mark.skipif(pool.MAXIMUM < 2, reason="one core: there are no workers")
@@ -376,18 +375,3 @@ mark.ready(np.zeros(1, np.int64))
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0 and not done.stderr, done.stderr[-3000:]
     return done.stdout.strip()
-
-
-@pytest.mark.parametrize("value", [0, -7, (1 << 31) - 1, 1 << 31, -(1 << 31) - 1, 1 << 40, True, 1.5, np.float32(2)])
-def test_numbers_have_the_type_that_numba_tells(value: Any) -> None:
-    assert kind_of(value) == numba.typeof(value)
-
-
-@pytest.mark.parametrize("writeable", [True, False])
-@pytest.mark.parametrize("shape", [(1,), (3,), (2, 3)])
-def test_records_have_the_type_that_numba_tells(shape: tuple[int, ...], writeable: bool) -> None:
-    array = np.zeros(shape, [("h", np.int64), ("w", np.int64)])
-    array.flags.writeable = writeable
-    for _ in range(2):
-        assert kind_of(array) == numba.typeof(array)
-        assert kind_of(array.T) == numba.typeof(array.T)

@@ -12,6 +12,7 @@ from kernels.cost.gemm import even
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.runtime.byte_copy import copy_bytes
+from kernels.runtime.constants import made
 from kernels.runtime.ir import call, split
 from kernels.runtime.leases import packed_weights
 from kernels.runtime.machine import machine
@@ -145,13 +146,13 @@ def packer(
     )  # fmt: skip
     tasks = groups * m_tiles * (-(-(k // adjoint) // LINE) if adjoint else 1)
     of_tile = _pack_matrices if steps else _copy_adjoint_tile if adjoint == 1 else _pack_adjoint_tile if adjoint else _pack_tile
-    launch = of_tile.ready(0, 0, geometry)
+    launch, how = of_tile.ready(0, 0, geometry), (of_tile, geometry.tobytes())
 
-    def pack(weight: Array) -> Array:
+    def packed_anew(weight: Array) -> Array:
         packed = packed_weights.take((numbers,), number_type)  # whole vectors of them are read by `across`
         if numbers > c_out * k:
             packed.fill(0)
         launch(threads, tasks, handle(weight), handle(packed), geometry)
         return packed
 
-    return pack
+    return lambda weight: made(how, lambda: packed_anew(weight), weight)

@@ -19,6 +19,7 @@ from kernels.methods.fft.passes import Tables, fast, transform
 from kernels.methods.fft.records import Lines, WeightSpectra
 from kernels.problem.conv import Conv
 from kernels.runtime.byte_copy import copy_bytes
+from kernels.runtime.constants import made
 from kernels.runtime.ir import call, split
 from kernels.runtime.jit import njit
 from kernels.runtime.leases import packed_weights
@@ -135,7 +136,9 @@ def spectra_packer(
     tasks = problem.groups * vectors * -(-products // together)
     launch = _spectra.ready(np.empty(0, dtype), np.empty(0, dtype), np.empty((0, 0, 0), dtype), *fixed)
 
-    def pack(weight: Array, keep_alive: object = own) -> Array:  # what geometry and passes point into
+    how = _spectra, geometry.tobytes(), *(each.tobytes() for each in (starts, rows, sources))
+
+    def packed_anew(weight: Array, keep_alive: object = own) -> Array:  # what geometry and passes point into
         packed = packed_weights.take((number,), dtype)
         if outs % (block.n * lanes if block.oc_lanes else block.tiles * block.m):
             packed.fill(0)
@@ -143,4 +146,4 @@ def spectra_packer(
         launch(threads, tasks, weight.reshape(-1), packed, scratch, *fixed)
         return packed
 
-    return pack
+    return lambda weight: made(how, lambda: packed_anew(weight), weight)

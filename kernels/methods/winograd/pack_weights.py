@@ -17,6 +17,7 @@ from kernels.primitives.records import Record, integer
 from kernels.primitives.records import address as of_address
 from kernels.primitives.transpose import transposed
 from kernels.problem.operands import Array
+from kernels.runtime.constants import made
 from kernels.runtime.ir import VectorBuilder, call, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.leases import packed_weights
@@ -155,11 +156,11 @@ def transformer(c_out: int, k: int, groups: int, m: int, tile: tuple[int, int], 
         m_edge=m_edge, m_full_tiles=m_full_tiles, reverse=int(adjoint),
     )  # fmt: skip
     tasks = groups * m_tiles * -(-k // LINE)
-    launch = _transform_tile.ready(0, 0, geometry)
+    launch, how = _transform_tile.ready(0, 0, geometry), (_transform_tile, geometry.tobytes())
 
-    def pack(weight: Array) -> Array:
+    def packed_anew(weight: Array) -> Array:
         packed = packed_weights.take((points * step,), weight.dtype)
         launch(threads, tasks, handle(weight), handle(packed), geometry)
         return packed
 
-    return pack
+    return lambda weight: made(how, lambda: packed_anew(weight), weight)

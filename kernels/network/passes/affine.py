@@ -5,12 +5,11 @@ y = W x + b followed by * s + t is (s W) x + (s b + t). A batch norm that follow
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.passes.sweep import Sweep
+from kernels.runtime.constants import made
 
 Array = np.ndarray
 LAYERS = ("Conv", "ConvTranspose", "Linear")
@@ -78,19 +77,21 @@ def _scale_and_shift(node: Node, layer: Node, which: int) -> tuple[Array, Array]
 
 def scaled(layer: Node, scale: Array, shift: Array) -> None:
     """Put a scale and a shift per channel into a layer's weights."""
-    weight, bias = layer.attributes["weight"], layer.attributes["bias"]
-    dtype = weight.dtype
+    weight, bias, dtype = layer.attributes["weight"], layer.attributes["bias"], layer.attributes["weight"].dtype
     if not (scale == 1).all():
-        rest = math.prod(weight.shape[1:])
-        if layer.op == "ConvTranspose":  # (C_in, C_out/groups, *kernel), the groups along C_in
-            groups = layer.attributes.get("group", 1)
-            grouped = weight.reshape(groups, -1, *weight.shape[1:]).astype(np.float64)
-            factors = scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
-            layer.attributes["weight"] = (grouped * factors).reshape(weight.shape).astype(dtype)
-        else:
-            layer.attributes["weight"] = (weight.reshape(-1, rest) * scale[:, None]).reshape(weight.shape).astype(dtype)
+        groups = layer.attributes.get("group", 1) if layer.op == "ConvTranspose" else 0
+        how = scaled, groups, scale.tobytes()
+        layer.attributes["weight"] = made(how, lambda: _times(weight, scale, groups).astype(dtype), weight)
     total = shift if bias is None else bias * scale + shift
     layer.attributes["bias"] = None if bias is None and not shift.any() else total.astype(dtype)
+
+
+def _times(weight: Array, scale: Array, groups: int) -> Array:
+    """Weights times a number for each output channel, in float64; groups: of transposed ones, 0 for any other."""
+    if not groups:
+        return (weight.reshape(len(weight), -1) * scale[:, None]).reshape(weight.shape)
+    grouped = weight.reshape(groups, -1, *weight.shape[1:]).astype(np.float64)  # (C_in, C_out/groups, *kernel), the groups along C_in
+    return (grouped * scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)
 
 
 def into_weights(graph: Graph) -> int:

@@ -12,8 +12,8 @@ import numpy as np
 
 from kernels.network.branches import branches
 from kernels.network.graph import Graph, Node, Value
-from kernels.network.kept import of_arrays
 from kernels.network.passes.affine import channel_axis, channels
+from kernels.runtime.constants import made
 
 MOST = 2 * 1025  # output channels together, both halves of a transform of 2048; wider layers fill the machine by themselves
 
@@ -54,11 +54,6 @@ def _summed(readers: list[Node]) -> bool:
     return all(value is not None and value.data is None and value.shape == readers[0].y.shape for value in readers[0].inputs)
 
 
-@of_arrays
-def _together(*weights: np.ndarray) -> np.ndarray:
-    return np.concatenate(weights)
-
-
 def _joined(graph: Graph, group: list[Node]) -> list[Node]:
     """One layer, and the slices that its siblings' readers get."""
     weights = [node.attributes["weight"] for node in group]
@@ -70,7 +65,7 @@ def _joined(graph: Graph, group: list[Node]) -> list[Node]:
     shape = list(first.y.lengths)
     shape[axis] = sum(map(channels, group))
     whole = Value(f"{first.y.name}.all", tuple(shape), first.y.dtype)
-    attributes = {**first.attributes, "weight": _together(*weights), "bias": bias}
+    attributes = {**first.attributes, "weight": made(_joined, lambda: np.concatenate(weights), *weights), "bias": bias}
     nodes = [Node(first.op, [first.x], [whole], attributes, "+".join(node.label for node in group))]
     start = 0
     for node in group:

@@ -22,6 +22,7 @@ from kernels.network.operators.registry import Meta, Naming, computed, of_node
 from kernels.network.operators.shaping import RESHAPES
 from kernels.network.operators.words import check_words
 from kernels.problem.errors import ProblemError, RefusedError
+from kernels.runtime.constants import held, hold
 
 UNKNOWN = "no such operator is known here; rest=\"onnxruntime\" hands it to onnxruntime"
 FOLDED = 1 << 26  # numbers of a constant that is computed ahead: larger ones would only fill memory
@@ -186,9 +187,10 @@ class _Walk:
         if operator is not None and (constant or shape_only) and sum(math.prod(value.lengths) for value in node.outputs) <= FOLDED:
             hollow = np.broadcast_to(np.zeros((), node.x.kind), node.x.lengths) if shape_only else None
             results = computed(node, [hollow] if shape_only else [None if v is None else v.data for v in node.inputs])
+            stays = always and all(each is None or (each.data is not None and held(each.data)) for each in node.inputs)
             for value, result in zip(node.outputs, results):
                 assert value.dtype is not None
-                value.data = np.asarray(result, value.dtype)
+                value.data = hold(np.asarray(result, value.dtype)) if stays else np.asarray(result, value.dtype)
                 value.shape = value.data.shape
             if always:
                 self.always |= dict(zip(old.outputs, node.outputs))

@@ -9,6 +9,7 @@ imaginary part or the power of their spectra is replaced. Polynomials that agree
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -22,7 +23,7 @@ from kernels.network.passes.framing import Framing, framing
 
 Array = np.ndarray
 
-LEAST = 64  # numbers of a frame; shorter ones are not worth a pass over memory of their own
+LEAST, LONGEST = 64, 1 << 15  # numbers of a frame; shorter ones are not worth a pass over memory of their own, longer ones are signals
 LARGEST = 1 << 20  # numbers of a constant; matrices of smaller transforms have fewer
 PROBES = 3  # frames of random numbers
 ALIKE = 2.0**-17  # of the largest number of a spectrum: how far products of float32 constants may be off
@@ -82,11 +83,19 @@ def _begin(node: Node, seen: dict[Value, _Seen]) -> None:
     if x.data is not None or x.kind not in (np.float32, np.float64) or len(x.lengths) < 2:
         return
     lead, length = x.lengths[:-1], x.lengths[-1]
-    if length < LEAST or not math.prod(lead) or node.y.lengths[: len(lead)] != lead or len(node.y.lengths) == len(x.lengths):
+    axes = [n for n in node.y.lengths[len(lead) :] if n > 1]
+    if not LEAST <= length <= LONGEST or not math.prod(lead) or node.y.lengths[: len(lead)] != lead or len(axes) < 2:
         return
     if transforms(length):
-        frames = np.random.default_rng(length).standard_normal((*(1 for _ in lead[1:]), PROBES, length))
-        seen[x] = _Seen(_Frames(x, np.fft.rfft(frames)), frames)
+        frames, spectra = _random_frames(length, len(lead))
+        seen[x] = _Seen(_Frames(x, spectra), frames)
+
+
+@functools.lru_cache(maxsize=8)
+def _random_frames(length: int, lead: int) -> tuple[Array, Array]:
+    """Frames behind so many axes, and their spectra."""
+    frames = np.random.default_rng(length).standard_normal((*[1] * (lead - 1), PROBES, length))
+    return frames, np.fft.rfft(frames)
 
 
 def _follow(node: Node, seen: dict[Value, _Seen]) -> _Seen | None:

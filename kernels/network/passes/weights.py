@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.network.graph import Graph, Node, Value
+from kernels.runtime.constants import made
 
 
 def hold_weights(graph: Graph) -> int:
@@ -57,8 +58,11 @@ def _gemm(graph: Graph, node: Node) -> list[Node] | None:
     matrix, added, attributes = node.constant(1), node.inputs[2] if len(node.inputs) > 2 else None, node.attributes
     if node.op != "Gemm" or matrix is None or not matrix.size or node.y.kind.kind != "f":
         return None
-    kind = node.y.kind.type
-    weight = (matrix if attributes.get("transB") else matrix.T) * kind(attributes.get("alpha", 1.0))
+    kind, alpha = node.y.kind.type, float(attributes.get("alpha", 1.0))
+    weight = matrix if attributes.get("transB") else matrix.T
+    if alpha != 1:
+        plain = weight
+        weight = made((_gemm, alpha), lambda: plain * kind(alpha), plain)
     nodes, x = [], node.x
     if attributes.get("transA"):
         turned = Value(f"{x.name}.T", x.lengths[::-1], x.dtype)
