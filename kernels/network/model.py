@@ -185,6 +185,9 @@ class Model:
                 self._programs[self._key(given)] = program
                 while len(self._programs) > self.KEPT:
                     self._programs.popitem(last=False)
+        else:
+            with contextlib.suppress(KeyError):  # another thread may have dropped it
+                self._programs.move_to_end(key)
         self._last = program
         return program
 

@@ -103,11 +103,15 @@ def test_a_pool_goes_before_a_limit_and_into_the_convolution() -> None:
     assert lines[-1].split()[1] == "Max" and "1x24x16x16" in lines[-1]
 
 
-def test_plans_are_kept_for_a_bounded_number_of_shapes() -> None:
-    model = kernels.load(small_net())
+def test_plans_are_kept_for_a_bounded_number_of_shapes_those_used_last() -> None:
+    model, first = kernels.load(small_net()), np.ones((1, 2, 8, 3), np.float32)
+    model(first)
+    kept = model._last
     for length in range(4, 4 + 2 * Model.KEPT):
         model(np.ones((1, 2, 8, length), np.float32))
+        model(first)
     assert len(model._programs) == Model.KEPT
+    assert model._last is kept
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
