@@ -45,10 +45,14 @@ def channels(layer: Node) -> int:
 
 def per_channel(layer: Node, numbers: Array) -> Array | None:
     """A constant as one number per output channel of a layer; None where it differs along other axes."""
+    return along_channels(numbers, channel_axis(layer), channels(layer))
+
+
+def along_channels(numbers: Array, axis: int, count: int) -> Array | None:
+    """A constant as `count` numbers along an axis, counted from the last; None where it differs along others."""
     if numbers.size == 1:
-        return np.full(channels(layer), numbers.reshape(()), np.float64)
-    axis = channel_axis(layer)
-    if numbers.ndim < -axis or numbers.shape[axis] != numbers.size or numbers.size != channels(layer):
+        return np.full(count, numbers.reshape(()), np.float64)
+    if numbers.ndim < -axis or numbers.shape[axis] != numbers.size or numbers.size != count:
         return None
     return numbers.reshape(-1).astype(np.float64)
 

@@ -8,6 +8,7 @@ from kernels.network.graph import Graph, Node
 from kernels.network.passes.accuracy import accurate_layers
 from kernels.network.passes.activations import named_activations
 from kernels.network.passes.affine import batch_norms, into_weights
+from kernels.network.passes.affine_ahead import into_weights_behind
 from kernels.network.passes.bottlenecks import Joins, join_bottlenecks
 from kernels.network.passes.chaining import chain_nodes
 from kernels.network.passes.decompose import decompose
@@ -51,6 +52,7 @@ def optimise(
     pools_first(graph)
     join_sums(graph)
     join_siblings(graph)
+    into_weights_behind(graph)
     accurate = accurate_layers(graph)
     if fuses is not None:
         pools_into_convolutions(graph, fuses)
