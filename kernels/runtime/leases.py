@@ -7,56 +7,87 @@ of 2048 to 2048 channels took a fifth longer for it.
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import Any
 
 import numpy as np
 
-from kernels.runtime.scratch import aligned
+from kernels.runtime.pages import pages
+from kernels.runtime.scratch import aligned, roomy
 
 Array = np.ndarray
 
-LEAST, LARGEST = 1 << 20, 128 << 20  # bytes of an array whose memory is kept: less is quickly had, more is too much to keep
+LEAST = 1 << 20  # bytes of an array whose memory is kept: less is quickly had
+SPARE = 1.25  # times as many bytes as were held at once lately may be kept in all
+LATELY = 256  # arrays given away
 
 
 class Leases:
-    """Arrays to be given away, up to `most` of whose memories wait for the next; several threads may take at once."""
+    """Arrays to be given away. An array takes the shortest memory that is free and long enough, else new one, for which what lay free
+    longest goes where there is too much. Several threads may take at once: single operations on a dict are whole."""
 
-    def __init__(self, most: int, largest: int = LARGEST) -> None:
-        self._largest = largest
-        self._free: deque[Array] = deque(maxlen=most)  # which threads change without a lock
+    def __init__(self) -> None:
+        self._free: dict[int, Array] = {}  # the longest free first
+        self._held: dict[int, int] = {}  # bytes
+        self._most = 0, 0  # bytes held at once, before and among the last arrays
+        self._taken = 0  # of those
 
     def take(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         """An uninitialised array."""
         nbytes = math.prod(shape) * dtype.itemsize
-        if not LEAST <= nbytes <= self._largest:
+        if nbytes < LEAST:
             return aligned(nbytes).view(dtype).reshape(shape)
-        return np.asarray(_Lease(self._free, self._kept(nbytes), shape, dtype))
+        buffer = self._shortest(nbytes)
+        new = buffer is None
+        buffer = pages(roomy(nbytes)) if buffer is None else buffer
+        self._held[id(buffer)] = len(buffer)
+        held = sum(list(self._held.values()))
+        before, most = self._most
+        self._most, self._taken = (before, max(most, held)), self._taken + 1
+        if self._taken >= LATELY:
+            self._most, self._taken = (self._most[1], held), 0
+        if new or self._taken == 0:
+            self._shrink(int(SPARE * max(self._most)) - held)
+        return np.asarray(_Lease(self, buffer, shape, dtype))
 
-    def _kept(self, nbytes: int) -> Array:
-        """A buffer with room for the next power of two, a new one where none is free: its pages beyond `nbytes` stay untouched."""
-        room = 1 << (nbytes - 1).bit_length()
-        for _ in range(len(self._free)):
-            try:
-                buffer = self._free.popleft()
-            except IndexError:  # other threads took the rest
+    def give(self, buffer: Array) -> None:
+        """Memory that nobody holds any more."""
+        self._free[id(buffer)] = buffer
+        self._held.pop(id(buffer), None)
+
+    def forget(self) -> None:
+        """Drop what is free."""
+        self._free.clear()
+
+    def _shortest(self, nbytes: int) -> Array | None:
+        while True:
+            fitting = [(len(each), key) for key, each in self._free.copy().items() if len(each) >= nbytes]
+            if not fitting:
+                return None
+            found = self._free.pop(min(fitting)[1], None)
+            if found is not None:  # else another thread had it sooner
+                return found
+
+    def _shrink(self, room: int) -> None:
+        """Drop memory, the longest free first, until no more than `room` bytes are free."""
+        lying = self._free.copy()
+        excess = sum(map(len, lying.values())) - room
+        for key, each in lying.items():
+            if excess <= 0:
                 break
-            if len(buffer) == room:
-                return buffer
-            self._free.append(buffer)
-        return aligned(room)
+            excess -= len(each)
+            self._free.pop(key, None)
 
 
 class _Lease:
     """What an array of borrowed memory has as its base, and so has every view of it: the last of them gives the memory back."""
 
-    def __init__(self, free: deque[Array], buffer: Array, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self._free, self._buffer = free, buffer
+    def __init__(self, leases: Leases, buffer: Array, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self._leases, self._buffer = leases, buffer
         found = buffer[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
         self.__array_interface__: dict[str, Any] = found.__array_interface__
 
     def __del__(self) -> None:
-        self._free.append(self._buffer)
+        self._leases.give(self._buffer)
 
 
-packed_weights = Leases(8, 512 << 20)  # of calls that bring their weights, as every step of a training does: one for each size
+packed_weights = Leases()  # of calls that bring their weights, as every step of a training does

@@ -12,6 +12,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from kernels.runtime.pages import pages
+
 ALIGNMENT = 64  # a cache line and an AVX-512 vector
 LONG = 1 << 20  # bytes of a buffer that any plan may use, and that a call may take a microsecond to look for
 
@@ -63,7 +65,7 @@ class Scratch:
         if nbytes < LONG:
             self._free = _shared.setdefault(self._room, deque(maxlen=self.KEPT))
         else:
-            self._long = _long.setdefault(0, Long(bytes_of))
+            self._long = _long.setdefault(0, Long(pages))
             self._long.join(self)
 
     def take(self) -> np.ndarray:

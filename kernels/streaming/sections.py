@@ -68,7 +68,7 @@ class Sections:
         self._before, self._behind = last[: network.axis], last[len(last) + network.axis + 1 :]
         self._tile = _tile(self._parts, self.chain, found.stages, network.axis, found.computed) if found.stages else 0
         self._kept: deque[Buffers] = deque(maxlen=cores())
-        self._results = Leases(cores())
+        self._results = Leases()
 
     @classmethod
     def of(cls, network: Network, length: int, threads: int = 1) -> Sections:

@@ -14,8 +14,9 @@ import torch
 from kernels.api import grad as ours
 from kernels.api.grad_maxima import from_input
 from kernels.problem.errors import ProblemError, RefusedError
-from kernels.torch.compute import array_of, threads
+from kernels.torch.compute import threads
 from kernels.torch.eligibility import refusal, undisturbed
+from kernels.torch.memory import array_of, empty
 
 Tensor = torch.Tensor
 Found = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -27,7 +28,7 @@ def maxima(op: str, grad: Tensor, x: Tensor, arguments: tuple[Any, ...]) -> Tens
         return None
     axes = len(arguments[0])
     held = x.contiguous(), grad.contiguous()
-    result = torch.empty(x.shape, dtype=x.dtype)
+    result = empty(x.shape, x.dtype)
     batched = [(1,) * (axes + 2 - each.dim()) + tuple(each.shape) for each in (*held, result)]
     of_x, of_grad, out = (array_of(each, shape) for each, shape in zip((*held, result), batched))
     kernel, stride, padding, dilation, ceil = arguments
@@ -53,7 +54,7 @@ def convolution(
     options = {**options, "threads": threads()}
 
     def into(shape: Any, compute: Callable[[Any], Any]) -> Tensor:
-        result = torch.empty(tuple(shape), dtype=x.dtype)
+        result = empty(shape, x.dtype)
         compute(array_of(result))
         return result
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from kernels.primitives import batch_norm
-from kernels.torch.compute import array_of, threads
+from kernels.torch.compute import threads
 from kernels.torch.eligibility import autocast, refusal, undisturbed
+from kernels.torch.memory import array_of, empty
 
 Tensor = torch.Tensor
 
@@ -39,7 +40,7 @@ class Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, rectified: bool) -> tuple[Tensor, Tensor]:
-        y, stats = torch.empty_like(x), x.new_empty((batch_norm.STATS, x.shape[1]))
+        y, stats = empty(x.shape, x.dtype), x.new_empty((batch_norm.STATS, x.shape[1]))
         gamma, beta, planes = weight.contiguous(), bias.contiguous(), _planes(x)
         arrays = array_of(x, planes), array_of(gamma), array_of(beta)
         batch_norm.normalise(*arrays, epsilon, threads(), array_of(y, planes), array_of(stats), rectified)
@@ -65,7 +66,7 @@ class Normalise(torch.autograd.Function):
             )
             return *found, None, None
         grad, held, planes = grad.contiguous(), weight.contiguous(), _planes(x)
-        of_x, sums = torch.empty_like(x), x.new_empty((2, x.shape[1]))
+        of_x, sums = empty(x.shape, x.dtype), x.new_empty((2, x.shape[1]))
         given = array_of(x, planes), array_of(held), array_of(stats), array_of(grad, planes)
         batch_norm.gradient(*given, threads(), array_of(of_x, planes), array_of(sums), ctx.rectified)
         return of_x, sums[1], sums[0], None, None

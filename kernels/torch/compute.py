@@ -23,25 +23,12 @@ from kernels.dispatch.plan import Plan
 from kernels.problem.errors import ProblemError
 from kernels.torch import waiting
 from kernels.torch.arguments import adaptive, convolved, memory_format, pairs, pooled, transposed
+from kernels.torch.memory import NUMPY, array_of, empty, last, results
 
 Tensor = torch.Tensor
 Kwargs = dict[str, Any]
 
 SHAPES = 8  # plans kept for one weight, each with its own packed copy
-
-
-def array_of(tensor: Tensor, shape: Sequence[int] | None = None) -> np.ndarray:
-    """The memory of a contiguous tensor as an array of this shape, for as long as the tensor lives.
-
-    Half the time of `Tensor.numpy()`, which also forbids the tensor, the user's own too, ever to be resized.
-    """
-    dtype = NUMPY[tensor.dtype]
-    memory: Any = (ctypes.c_char * (tensor.numel() * dtype.itemsize)).from_address(tensor.data_ptr())
-    return np.ndarray(tuple(tensor.shape) if shape is None else shape, dtype, memory)
-
-
-NUMPY: dict[torch.dtype, np.dtype] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64),
-                                      torch.int64: np.dtype(np.int64), torch.int32: np.dtype(np.int32), torch.bool: np.dtype(bool)}
 
 
 class Bound:
@@ -63,7 +50,7 @@ class Bound:
     def __call__(self, x: Tensor) -> Tensor:
         """The result for an x of the planned shape, dtype and format."""
         x = x.contiguous(memory_format=self._format)
-        y = torch.empty(self._shape, dtype=self._dtype, memory_format=self._format)
+        y = empty(self._shape, self._dtype, self._format)
         self._run(
             np.ndarray(self._x_shape, self._read_dtype, self._x_memory.from_address(x.data_ptr())),
             np.ndarray(self._out_shape, self._read_dtype, self._out_memory.from_address(y.data_ptr())),
@@ -93,11 +80,6 @@ def threads() -> int:
     if count > 1 and not waiting.seen_to:
         waiting.sleeps()
     return count
-
-
-def last(shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape with channels last."""
-    return (shape[0], *shape[2:], shape[1])
 
 
 # ---- convolutions
@@ -149,8 +131,10 @@ def kept(weight: Tensor, bias: Tensor | None) -> Kept | None:
 
 
 def forget() -> None:
-    """Drop every packed weight, for instance after values were changed behind PyTorch's back (through NumPy or `.data`)."""
+    """Drop every packed weight, for instance after values were changed behind PyTorch's back (through NumPy or `.data`),
+    and memory of results that nobody holds any more."""
     _kept.clear()
+    results.forget()
 
 
 def _bound(key: Any, weight: Tensor, bias: Tensor | None, note: Note | None, make: Callable[[], Bound]) -> Bound | None:
@@ -215,7 +199,7 @@ def _convolve(op: str, x: Tensor, weight: Tensor, bias: Tensor | None, shape: li
         return bound(x)
     mine, other = operands()
     x = x.contiguous(memory_format=format)
-    y = torch.empty(shape, dtype=x.dtype, memory_format=format)
+    y = empty(shape, x.dtype, format)
     seen, out = (array_of(each, last(each.shape) if turned else None) for each in (x, y))
     getattr(convolutions, op)(seen, array_of(mine), None if other is None else array_of(other), threads=count, out=out, **options)
     return y

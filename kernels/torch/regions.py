@@ -21,8 +21,9 @@ from kernels.network.graph import Graph
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.runtime.bounded_cache import Recent
 from kernels.torch.aten.reading import Reading
-from kernels.torch.compute import array_of, threads
+from kernels.torch.compute import threads
 from kernels.torch.derived import stamp
+from kernels.torch.memory import array_of
 from kernels.torch.memory_orders import order_of
 from kernels.torch.program import Program
 

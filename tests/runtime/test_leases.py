@@ -8,11 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from kernels.runtime.leases import LARGEST, LEAST, Leases
+from kernels.runtime.leases import LATELY, LEAST, SPARE, Leases
+
+BYTES = np.dtype(np.uint8)
+
+
+def _free(leases: Leases) -> list[int]:
+    return sorted(map(len, leases._free.values()))
 
 
 def test_memory_is_used_again_once_nobody_holds_it() -> None:
-    kept = Leases(2)
+    kept = Leases()
     shape, dtype = (3, LEAST // 4), np.dtype(np.float32)
     x = kept.take(shape, dtype)
     assert x.shape == shape and x.dtype == dtype and x.flags.c_contiguous and x.flags.writeable
@@ -31,21 +37,39 @@ def test_memory_is_used_again_once_nobody_holds_it() -> None:
     assert third.ctypes.data != at and raw[0] == 5, "and so does a buffer of a view"
     del raw
     gc.collect()
-    assert kept.take((2, LEAST // 4 + 8), dtype).ctypes.data == at, "less of the same power of two fits too"
+    assert kept.take((2, LEAST // 4 + 8), dtype).ctypes.data == at, "what is shorter fits too"
 
 
-def test_only_a_few_buffers_of_middling_size_are_kept() -> None:
-    kept = Leases(2)
-    several = [kept.take((LEAST + i,), np.dtype(np.uint8)) for i in range(5)]
-    small, large = kept.take((LEAST - 1,), np.dtype(np.uint8)), kept.take((LARGEST + 1,), np.dtype(np.uint8))
-    del several, small, large
+def test_the_shortest_memory_that_will_do_is_taken() -> None:
+    kept = Leases()
+    held = [kept.take((times * LEAST,), BYTES) for times in (4, 2, 3)]
+    at = [each.ctypes.data for each in held]
+    del held
     gc.collect()
-    assert len(kept._free) == 2 and all(len(each) in (LEAST, 2 * LEAST) for each in kept._free)
-    assert len(kept.take((4 * LEAST,), np.dtype(np.uint8))) == 4 * LEAST, "those are too small"
+    assert kept.take((2 * LEAST,), BYTES).ctypes.data == at[1]
+    assert len(_free(kept)) == 3 and kept.take((LEAST - 1,), BYTES).size == LEAST - 1
+    assert len(_free(kept)) == 3, "what is short has memory of its own"
+
+
+def test_no_more_is_kept_than_was_held_at_once_and_a_little() -> None:
+    kept = Leases()
+    for times in range(1, 30):  # each longer than all before
+        kept.take((times * LEAST,), BYTES)
+    gc.collect()
+    assert sum(_free(kept)) <= SPARE * 32 * LEAST
+    several = [kept.take((32 * LEAST,), BYTES) for _ in range(5)]
+    del several
+    gc.collect()
+    assert len(_free(kept)) >= 5
+    for _ in range(2 * LATELY):  # of which no two are held at once
+        kept.take((2 * LEAST,), BYTES)
+    assert sum(_free(kept)) <= SPARE * 32 * LEAST, "what was needed long ago"
+    kept.forget()
+    assert _free(kept) == []
 
 
 def test_arrays_survive_pickling_and_threads() -> None:
-    kept = Leases(2)
+    kept = Leases()
 
     def work(seed: int) -> bool:
         right = True
@@ -57,6 +81,6 @@ def test_arrays_survive_pickling_and_threads() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(8)))
-    x = kept.take((LEAST,), np.dtype(np.uint8))
+    x = kept.take((LEAST,), BYTES)
     x[:] = 3
     assert (pickle.loads(pickle.dumps(x, protocol=5)) == 3).all()

@@ -16,7 +16,7 @@ import torch
 from torch import fx
 
 from kernels.network.graph import Graph, Value
-from kernels.torch.compute import NUMPY
+from kernels.torch.memory import NUMPY
 from kernels.torch.memory_orders import Order, inverse
 
 Target = Any

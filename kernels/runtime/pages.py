@@ -1,0 +1,27 @@
+"""Memory in pages of its own, large ones where Linux gives them.
+
+A pass over an array of many pages of 4 KB waits for the table of pages more than for memory, on a virtual machine most of all, where each
+entry is looked up through the tables of two systems. The C library's heap has small pages, and keeps holes between what lives long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+
+import numpy as np
+
+LARGE = 2 << 20  # bytes of a large page
+
+
+def pages(nbytes: int) -> np.ndarray:
+    """Uninitialised bytes, from the start of a large page on; what fills no large page lies in small ones."""
+    if not hasattr(mmap, "MADV_HUGEPAGE"):  # no Linux
+        return np.empty(nbytes, np.uint8)
+    memory = mmap.mmap(-1, nbytes + LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # what nobody touches is none
+    start = -np.frombuffer(memory, np.uint8).ctypes.data % LARGE
+    whole = nbytes // LARGE * LARGE
+    with contextlib.suppress(OSError):  # a system without large pages
+        if whole:
+            memory.madvise(mmap.MADV_HUGEPAGE, start, whole)
+    return np.frombuffer(memory, np.uint8, nbytes, start)

@@ -1,0 +1,40 @@
+"""Memory in pages of its own."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kernels.runtime.pages import LARGE, pages
+
+
+@pytest.mark.parametrize("nbytes", (1, LARGE - 1, LARGE, 3 * LARGE + 5))
+def test_bytes_begin_a_large_page_and_own_themselves(nbytes: int) -> None:
+    found = pages(nbytes)
+    assert found.shape == (nbytes,) and found.dtype == np.uint8 and found.flags.writeable
+    found[:] = 7
+    assert found[-1] == 7 and found[1:].base is found, "slices lead back to what was given"
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        assert found.ctypes.data % LARGE == 0
+
+
+def test_whole_large_pages_are_asked_for() -> None:
+    smaps = Path("/proc/self/smaps")
+    if not smaps.exists():
+        pytest.skip("no Linux")
+    found = pages(2 * LARGE + 4096)
+    flags: dict[int, str] = {}
+    start = 0
+    for line in smaps.read_text().splitlines():
+        if at := re.match(r"([0-9a-f]+)-[0-9a-f]+ ", line):
+            start = int(at[1], 16)
+        elif line.startswith("VmFlags:"):
+            flags[start] = line
+    own = flags.get(found.ctypes.data)
+    if own is None:  # joined with what lies before it, or without large pages
+        pytest.skip("the system keeps no area of its own for it")
+    assert " hg" in own
