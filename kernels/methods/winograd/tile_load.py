@@ -36,6 +36,7 @@ def entry_words(th: int, tw: int, lanes: int) -> int:
 
 @njit
 def add_bits(masks, index, bits):
+    """Set these bits of a mask, the index-th of BITS each from the address `masks` on."""
     word = masks + index * BITS // 64 * 8
     write_index(word, read_index(word, 0) | bits << index * BITS % 64)
 
