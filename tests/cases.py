@@ -154,6 +154,9 @@ CONV = [
     conv("dilation_4x1", (21, 10), (5, 2), 2, 3, dilation=(4, 1), padding=(8, 0)),
     conv("dilated_and_strided", (19, 27), (3, 4), 2, 5, dilation=(3, 2), stride=(2, 3), padding=((4, 1), (0, 5))),
     conv("dilation_64_1d", (400,), (3,), 4, 4, dilation=64, padding=64),
+    conv("dilated_tiles", (14, 37), (3, 3), 9, 16, n=2, dilation=(2, 5), padding=((2, 1), (5, 8))),
+    conv("dilated_tiles_1d", (150,), (3,), 8, 17, n=2, dilation=16, padding=((32, 0),)),
+    conv("dilated_tiles_of_one_column", (19, 21), (5, 1), 8, 8, dilation=(3, 1), padding=(6, 0)),
     # groups
     conv("groups_2", (7, 10), (3, 3), 4, 6, groups=2, padding=1),
     conv("groups_3_of_5_to_7", (6, 9), (3, 3), 15, 21, groups=3, padding=1),

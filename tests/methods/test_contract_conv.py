@@ -31,14 +31,14 @@ CELLS = [(name, case) for name in NAMES for case in CONV if name != "naive" or c
 WIDE = [
     "first_layer", "blocks_of_every_kind", "pointwise", "width_9", "width_17", "width_33", "channels_out_17", "width_17_stride_2",
     "groups_3_of_5_to_7", "depthwise_stride_2", "depthwise_dilated_1d", "tall_16x3", "wide_3x39", "padding_uneven",
-    "images_share_a_job", "images_of_one_tile",
+    "images_share_a_job", "images_of_one_tile", "dilated_tiles", "dilated_tiles_1d", "dilated_tiles_of_one_column",
 ]  # fmt: skip
 
 # those whose jobs turn arrays over in different ways: a map in one block and in several, strides, groups, channels left over
 TURNED = [
     "first_layer", "inner_layer", "blocks_of_every_kind", "width_17_stride_2", "groups_3_of_5_to_7", "channels_in_17",
     "images_share_a_job", "line_of_whole_vectors", "depthwise_20_channels", "depthwise_multiplier_2", "depthwise_stride_2",
-    "depthwise_wide_1d",
+    "depthwise_wide_1d", "dilated_tiles",
 ]  # fmt: skip
 
 

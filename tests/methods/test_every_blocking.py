@@ -54,6 +54,24 @@ def check(problem: Conv, prepared: Any, *, last: bool = False) -> None:
     assert out.zones_untouched()
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["n2 c18 13x30 -> c36 k3x3 s1x1 p2+2x3+0 d2x3 g2 bias relu:0.0", "n1 c9 21x7 -> c20 k3x1 s1x1 p4+3x1+1 d4x1 g1 bias",
+     "n2 c9 23x19 -> c16 k3x3 s1x1 p4+3x1+1 d4x1 g1 bias", "n2 c16 5x90 -> c16 k2x5 s1x1 p0+2x34+36 d1x17 g1 bias relu:0.0",
+     "n3 c8 1x61 -> c32 k1x3 s1x1 p0+0x16+0 d1x8 g1 bias"],
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dilated_winograd(line: str, dtype: str, monkeypatch: pytest.MonkeyPatch, poisoned_scratch: None) -> None:
+    """Turns that begin inside a vector, that vectors and planes cut, rows and columns that only some of a turn have."""
+    problem = parse(f"conv2d {line} {dtype}")
+    assert isinstance(problem, Conv)
+    blockings = distinct(winograd._blockings(problem, 2), "mh", "mw", "oc_lanes", "oc_splits", "rows", "columns")
+    assert len(blockings) > 8 and {block.images for block in blockings} == {1}
+    for block in blockings[:: max(1, len(blockings) // 24)]:
+        monkeypatch.setattr(winograd, "best", lambda *args, block=block: block)
+        check(problem, conv_winograd.prepare(problem, 2))
+
+
 @pytest.mark.parametrize("line", [SHARED, WIDE, LINES, GROUPED])
 def test_winograd(line: str, monkeypatch: pytest.MonkeyPatch, poisoned_scratch: None) -> None:
     problem = parse(line)

@@ -20,6 +20,7 @@ from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, far_cycles, stream_cycle
 from kernels.cost.roofline import threads_that_pay
 from kernels.cost.tables import picked, row
 from kernels.cost.variants import rivals
+from kernels.methods.winograd.dilated import turns
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import machine
 
@@ -32,6 +33,8 @@ GROWTH = {(1, 1): 1.0, (3, 2): 1.2, (5, 2): 3.0, (2, 3): 1.2, (4, 3): 2.5, (6, 3
 SUMMED = 48  # input channels whose products are summed in registers, before all such sums are added; see README
 TOGETHER, FEW = 16, 3  # vectors of tiles up to which images share a task, and up to which products may have lanes along output channels
 LOADED, MORE_LOADED = 7.5, 0.06  # cycles per point and vector to load and transform patches: 8.1 of 16 points, 9.2 of 36, 11.4 of 64
+STORED = 3.0  # cycles per vector of outputs to store it
+RUNS, RUN_LOADED, RUN_STORED = 2.0, 2.5, 2.5  # the same where tiles are dilated: per vector, and for each run of it
 CALLED = 75  # cycles to call, begin and end a transform: one vector of 16 points took 230 in all on the way in, 137 on the way out
 TRANSFORMED = 1.0  # cycles to transform a weight to a point, beside moving it there: 0.8 to 1.1 in the second-level cache
 TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below are preferred
@@ -85,7 +88,13 @@ def tiling(problem: Conv, block: Blocking) -> Conv:
     for n, (before, after), out, m, t in zip(problem.size, problem.padding, problem.conv_size, (block.mh, block.mw), kernel):
         sizes.append(n)
         pads.append((before, max(after, (-(-out // m) - 1) * m + t - n - before)))
-    return dataclasses.replace(problem.bare(), kernel=kernel, stride=(block.mh, block.mw), padding=tuple(pads))
+    return dataclasses.replace(problem.bare(), kernel=kernel, stride=(block.mh, block.mw), dilation=(1, 1), padding=tuple(pads))
+
+
+def grid(problem: Conv, size: tuple[int, ...], mh: int, mw: int) -> tuple[int, int]:
+    """Tiles of mh x mw outputs down and across an output of this size: whole turns of those that take turns."""
+    down, across = (turn * -(-out // (turn * m)) for out, m, turn in zip(size, (mh, mw), turns(problem)))
+    return down, across
 
 
 def variant_of(block: Blocking) -> str:
@@ -101,9 +110,7 @@ def variant_names(problem: Conv, threads: int) -> list[str]:
 def _resized(old: Conv, block: Blocking, problem: Conv, threads: int, variant: str = "", once: bool = False) -> Blocking:
     """The blocking of another problem of the class for this one: the same tile, as many blocks of its rows and columns."""
     lanes, outs = machine().lanes(problem.itemsize), problem.c_out // problem.groups
-    (down, across), (down_old, across_old) = (
-        tuple(-(-out // m) for out, m in zip(each.conv_size, (block.mh, block.mw))) for each in (problem, old)
-    )
+    (down, across), (down_old, across_old) = (grid(each, each.conv_size, block.mh, block.mw) for each in (problem, old))
     if problem.n % block.images or (block.images > 1 and block.images * down * across > TOGETHER * lanes):
         return _cheapest(problem, [_of_tile(problem, threads, block.mh, block.mw)], threads)
     rows = down if block.images > 1 else step_like(down, down_old, block.rows)
@@ -188,8 +195,8 @@ def _table(problem: Conv, threads: int) -> list[Blocking]:
 
 def _of_tile(problem: Conv, threads: int, mh: int, mw: int) -> Blocking:
     """Those of one tile."""
-    lanes, outs, (oh, ow) = machine().lanes(problem.itemsize), problem.c_out // problem.groups, problem.conv_size
-    blocks = _blocks(problem.n, -(-oh // mh), -(-ow // mw), lanes, threads)
+    lanes, outs = machine().lanes(problem.itemsize), problem.c_out // problem.groups
+    blocks = _blocks(problem, grid(problem, problem.conv_size, mh, mw), lanes, threads)
     rows = [(*shape, *tiled) for shape in blocks for tiled in _tiled(math.prod(shape), outs, lanes, threads)]
     height, width, images, m, n, oc_splits, transposing = np.array(rows, np.int64).T
     block = Blocking(
@@ -237,13 +244,15 @@ def _tiled(tiles: int, outs: int, lanes: int, threads: int) -> Iterator[tuple[in
                 yield tallest(tiles, largest), n, oc_splits, True
 
 
-def _blocks(n: int, down: int, across: int, lanes: int, threads: int) -> list[tuple[int, int, int]]:
+def _blocks(problem: Conv, tiles: tuple[int, int], lanes: int, threads: int) -> list[tuple[int, int, int]]:
     """Tiles of a task, rows by columns, and images, that are considered: whole rows, or pieces of one row where one holds many vectors; or
-    several whole images whose tiles are few, so that they share vectors and each weight that is read."""
+    several whole images whose tiles are few, so that they share vectors and each weight that is read. Where tiles take turns, whole turns,
+    of which one image has many."""
+    (down, across), turn = tiles, turns(problem)
     rows = {min(down, count) for count in (down, *(-(-down // (threads * i)) for i in (1, 2, 3, 4, 6, 8, 12, 16, 32)), 1, 2, 3, 4)}
-    pieces = {lanes * vectors for vectors in (2, 3, 4, 6, 8, 12) if lanes * vectors < across}
-    together = _some_divisors(n, TOGETHER * lanes // (down * across))
-    of_one = {(count, across, 1) for count in rows} | {(1, piece, 1) for piece in pieces}
+    pieces = {-(-lanes * vectors // turn[1]) * turn[1] for vectors in (2, 3, 4, 6, 8, 12)}
+    together = _some_divisors(problem.n, TOGETHER * lanes // (down * across)) if turn == (1, 1) else []
+    of_one = {(count, across, 1) for count in rows} | {(1, piece, 1) for piece in pieces if piece < across}
     return sorted(of_one | {(down, across, count) for count in together})
 
 
@@ -255,8 +264,7 @@ def _some_divisors(n: int, limit: int) -> list[int]:
 
 def _cycles(problem: Conv, block: Blocking, threads: int) -> Any:
     """Estimated cycles of the slowest thread; an array for a record of many blockings."""
-    oh, ow = problem.conv_size
-    size = -(-oh // block.mh), -(-ow // block.mw)
+    size = grid(problem, problem.conv_size, block.mh, block.mw)
     planes = problem.n // block.images * problem.groups
     # blocks of a plane: whole ones and those at its ends, which have what is left of rows, of columns, of both
     down, across, rest_down, rest_across = size[0] // block.rows, size[1] // block.columns, size[0] % block.rows, size[1] % block.columns
@@ -292,10 +300,13 @@ def _task(problem: Conv, block: Blocking, rows: Any, columns: Any, threads: int)
     rows, columns = np.maximum(rows, 1), np.maximum(columns, 1)  # a task without tiles is counted by nobody
     vectors = np.ceil(block.images * rows * columns / lanes)
     each = np.ceil(rows * columns / lanes)  # of an image
-    brought = block.images * (each if block.mw > 1 else rows * np.ceil(columns / lanes))
-    before = ins * (brought * points * (LOADED + MORE_LOADED * points) + block.images * CALLED)
+    across = turns(problem)[1]
+    brought = block.images * (each if block.mw > 1 or across > 1 else rows * np.ceil(columns / lanes))
+    runs = max(1.0, lanes / across)
+    loaded, stored = (LOADED, STORED) if across == 1 else (RUNS + RUN_LOADED * runs, RUNS + RUN_STORED * runs)
+    before = ins * (brought * points * (loaded + MORE_LOADED * points) + block.images * CALLED)
     point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
-    after = block.images * share * (each * (points * point_cost + block.mh * block.mw * 3) + CALLED)
+    after = block.images * share * (each * (points * point_cost + block.mh * block.mw * stored) + CALLED)
     n = vectors / -(-vectors // block.n)
     oc_tap, oc_calling = oc_tile_cycles(block.m, block.n, False, lanes)
     oc_passes = -(-block.images * rows * columns // block.m)

@@ -10,6 +10,8 @@ import numpy as np
 
 from kernels.cost.gemm import even, pooled_size
 from kernels.methods.winograd import blocking, tile_load, tile_store
+from kernels.methods.winograd.dilated import SHORTEST, DilatedTiles, turns, write_entries
+from kernels.methods.winograd.dilated import entry_words as dilated_words
 from kernels.methods.winograd.pack_weights import point_step, transformer
 from kernels.methods.winograd.records import WinogradTiles
 from kernels.methods.winograd.strided import prepare_polyphase
@@ -51,6 +53,7 @@ def run_task(task, x, out, operands, geometry, block):
     point_stride = g.ins * padded + g.lanes  # the last line of the last channel ends in a whole vector
     th, tw = g.mh + g.rh - 1, g.mw + g.rw - 1
     high, broad = min(rows * g.mh, g.oh - row * g.mh), min(columns * g.mw, g.ow - column * g.mw)
+    dilated = g.patch_entries != 0
     for at in range(g.images * g.ins):
         # a staging buffer belongs to one image; else one channel's tiles are written together. Images ascend: vectors reach into the tiles
         # of the next one
@@ -60,16 +63,28 @@ def run_task(task, x, out, operands, geometry, block):
             positions=(rows - 1) * g.mh + th,
         )  # fmt: skip
         plane, top, left, h, w = plane_of(g, x, packed, c, block)
-        if at == 0:
+        if at == 0 and dilated:
+            call(
+                g.patch_entries,
+                DilatedTiles(
+                    outputs=0, lanes=g.lanes, itemsize=size, to=block, words=g.entry_words, rows=rows, columns=columns, row=row,
+                    column=column, top=-g.pad_h, left=-g.pad_w, height=h, width=w, down=g.down, across=g.across, mh=g.mh, mw=g.mw, th=th,
+                    tw=tw,
+                ),
+            )  # fmt: skip
+            count = vectors
+        elif at == 0:
             patches = PatchTiles(
-                rows=rows, columns=columns, row=top, column=left, height=h, width=w, down=g.mh, across=g.mw, th=th, tw=tw
+                rows=rows, columns=columns, row=top - (row * g.mh if g.down > 1 else 0), column=left, height=h, width=w, down=g.mh,
+                across=g.mw, first=row if g.down > 1 else 0, turn=g.down, th=th, tw=tw,
             )  # fmt: skip
             count = tile_load.write_entries(block, g.entry_words, patches, g.lanes, g.block)
         call(
             g.input,
             InputTransform(
                 mh=g.mh, rh=g.rh, mw=g.mw, rw=g.rw, lanes=g.lanes, itemsize=size, dst=v + (c * padded + i * number) * size,
-                point_stride=point_stride, src=plane, pitch=w, ahead=g.ahead, entries=block, vectors=count,
+                dilated=0, point_stride=point_stride, src=plane, pitch=w * g.down, across=g.across, ahead=g.ahead, entries=block,
+                vectors=count,
             ),
         )  # fmt: skip
     first_tile, last_tile = share(g.m_tiles, g.oc_splits, mine.oc_split)
@@ -79,14 +94,24 @@ def run_task(task, x, out, operands, geometry, block):
     table = g.offsets + (pitch_vectors - 1) * g.ins * 8
     outputs, pending = block + g.outputs_offset, 0
     pitch = broad if g.pool or g.last_out else g.ow
-    written = tile_store.write_entries(
-        outputs,
-        g.output_words,
-        OutputTiles(
-            rows=rows, columns=columns, row=row, pitch=pitch, height=g.oh, width=g.ow - column * g.mw, mh=g.mh, mw=g.mw,
-        ),
-        g.lanes,
-    )  # fmt: skip
+    left, written = 0 if dilated else column * g.mw, vectors
+    if dilated:
+        call(
+            g.output_entries,
+            DilatedTiles(
+                outputs=1, lanes=g.lanes, itemsize=size, to=outputs, words=g.output_words, rows=rows, columns=columns, row=row,
+                column=column, top=0, left=0, height=g.oh, width=g.ow, down=g.down, across=g.across, mh=g.mh, mw=g.mw, th=g.mh, tw=g.mw,
+            ),
+        )  # fmt: skip
+    else:
+        written = tile_store.write_entries(
+            outputs,
+            g.output_words,
+            OutputTiles(
+                rows=rows, columns=columns, row=row, pitch=pitch, height=g.oh, width=g.ow - left, mh=g.mh, mw=g.mw, turn=g.down,
+            ),
+            g.lanes,
+        )  # fmt: skip
     for oc_first in range(first_tile, last_tile, oc_tiles):
         oc_last = min(oc_first + oc_tiles, last_tile)
         base = oc_first * g.m_edge + min(oc_first, g.m_full_tiles)
@@ -135,14 +160,14 @@ def run_task(task, x, out, operands, geometry, block):
                 start = g.conv_offset if g.pool else g.pending_offset + pending * g.pending_pitch * size
                 plane = block + start - row * g.mh * pitch * size
             else:
-                plane = out + ((image * g.c_out + j) * g.oh * g.ow + column * g.mw) * size
+                plane = out + ((image * g.c_out + j) * g.oh * g.ow + left) * size
             bias, scale, shift = epilogue_of(g, operands, j)
             source = products + (channel * padded + i * number) * size
             call(
                 g.output,
                 OutputTransform(
-                    mh=g.mh, rh=g.rh, mw=g.mw, rw=g.rw, lanes=g.lanes, itemsize=size, dst=plane, pitch=pitch, ahead=g.ahead_out,
-                    entries=outputs, vectors=written, src=source, point_stride=channels * padded,
+                    mh=g.mh, rh=g.rh, mw=g.mw, rw=g.rw, lanes=g.lanes, itemsize=size, dilated=0, dst=plane,
+                    pitch=pitch * g.down, ahead=g.ahead_out, entries=outputs, vectors=written, src=source, point_stride=channels * padded,
                     bias=bias, scale=scale, shift=shift, activation=g.activation, slope=g.slope,
                 ),
             )  # fmt: skip
@@ -173,12 +198,15 @@ def prepare(
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     oh, ow = pooled_size(problem)
-    tiles_h, tiles_w = -(-oh // block.mh), -(-ow // block.mw)
+    down, across = turns(problem)
+    dilated = across > 1
+    tiles_h, tiles_w = blocking.grid(problem, (oh, ow), block.mh, block.mw)
     block = dataclasses.replace(block, rows=min(block.rows, tiles_h), columns=min(block.columns, tiles_w))  # a pool may leave out the last
     seen = layout(blocking.tiling(problem, block), False, block.rows, block.columns, lanes)
     th, tw = block.patch(problem)
     points, kc = th * tw, blocking.summed(ins)
-    words, output_words = tile_load.entry_words(th, tw, lanes), tile_store.entry_words(block.mw, lanes)
+    words = dilated_words(tw, lanes) if dilated else tile_load.entry_words(th, tw, lanes)
+    output_words = tile_store.entry_words(block.mw, lanes, SHORTEST if dilated else block.mw)
     row_blocks, column_blocks = -(-tiles_h // block.rows), -(-tiles_w // block.columns)
     most = block.pitch(lanes)
     tasks = problem.n // block.images * problem.groups * row_blocks * column_blocks * block.oc_splits
@@ -206,13 +234,16 @@ def prepare(
         tiles = tile_table(outs, block.m, np.array([even(count, block.n) for count in counts]), lanes, size, tile)
     beyond = math.prod(problem.size) * (problem.c_in if block.images > 1 else 1)  # from what is brought to what is next
     geometry = WinogradTiles.packed(
-        **common(problem, oh, ow), **pooling, **fields, mh=block.mh, mw=block.mw, rh=problem.kernel[0], rw=problem.kernel[1], points=points,
+        **common(problem, oh, ow), **pooling, **fields, mh=block.mh, mw=block.mw, down=down, across=across, rh=problem.kernel[0],
+        rw=problem.kernel[1], points=points,
         tiles_h=tiles_h, tiles_w=tiles_w, rows=block.rows, columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
         images=block.images, row_step=1, phases=1, span=seen.span, kc=kc, tile_n=block.n, m_tiles=m_tiles, m_edge=m_edge,
         m_full_tiles=m_full_tiles, m_most=block.height(lanes), channels=block.channels, oc_splits=block.oc_splits, pitch_vectors=most,
         oc_m=block.m if block.oc_lanes else 0, weights_point=point_step(problem.c_out * ins, size),
         gemm_tile_oc=gemm_tile_oc.tile(block.m, block.n, lanes, size, blocked=ins > kc) if block.oc_lanes else 0, tiles=tiles.ctypes.data,
-        tiles_each=tiles.shape[1], input=input_transform(shape, lanes, size), output=output_transform(shape, lanes, size),
+        tiles_each=tiles.shape[1], input=input_transform(shape, lanes, size, dilated), output=output_transform(shape, lanes, size, dilated),
+        patch_entries=write_entries(False, lanes, size) if dilated else 0,
+        output_entries=write_entries(True, lanes, size) if dilated else 0,
         entry_words=words, output_words=output_words, block=tile_load.BLOCK // size, ahead=0 if fields["last_in"] else beyond,
         ahead_out=0 if problem.pool or last else oh * ow, outputs_offset=outputs_offset, v_offset=v_offset, m_offset=m_offset,
         row_offset=row_offset, conv_offset=conv_offset, offsets=offsets.ctypes.data, entries=entries.ctypes.data, tasks=tasks,

@@ -15,9 +15,10 @@ from __future__ import annotations
 from kernels.cost.roofline import BIND, map_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
-from kernels.methods.winograd import blocking
+from kernels.methods.winograd import blocking, dilated
 from kernels.methods.winograd.driver import prepare
 from kernels.methods.winograd.stride_phases import cycles, lost_cycles, polyphase
+from kernels.primitives.activations import codes
 from kernels.primitives.channels_last import channels_last
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv, Problem
@@ -27,7 +28,7 @@ LEAST_CHANNELS = 8  # below this on either side the transforms cost more than th
 
 
 def refuse(problem: Problem) -> str | None:
-    """Strides, dilations, kernels without a tile, few channels."""
+    """Kernels without a tile, few channels, dilations with few outputs."""
     assert isinstance(problem, Conv)
     if max(problem.stride) > 1:
         slides = polyphase(problem)
@@ -35,8 +36,8 @@ def refuse(problem: Problem) -> str | None:
             return f"its tiles slide by one, this has stride {problem.stride} and padding as long as the kernel; direct does it"
         sentence = refuse(slides)
         return sentence and f"{sentence} (of the phases of stride {problem.stride})"
-    if any(d > 1 and k > 1 for d, k in zip(problem.dilation, problem.kernel)):
-        return f"its patches are dense, this has dilation {problem.dilation}; direct does it"
+    if dilated.few_outputs(problem):
+        return f"its tiles have outputs a dilation apart, this has dilation {problem.dilation} for {problem.conv_size}; direct does it"
     if any(k not in blocking.TILES for k in problem.kernel) or problem.taps == 1:
         return f"it has tiles for kernels of 2, 3 and 5 (1 along one axis), this is {problem.kernel}; direct or fft does it"
     channels = min(problem.c_in, problem.c_out) // problem.groups
@@ -65,8 +66,8 @@ def error_bound(problem: Conv, variant: str = "") -> float:
 
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
-    """The same for channels last, transposed in each task, or before phases of a stride are set apart."""
-    if max(problem.stride) > 1:
+    """The same for channels last, transposed in each task, or before phases of a stride are set apart or tiles are dilated."""
+    if max(problem.stride) > 1 or dilated.turns(problem) != (1, 1):
         return channels_last(prepare(problem, threads), problem, threads)
     return prepare(problem, threads, last=True)
 
@@ -82,8 +83,11 @@ def prepare_adjoint(problem: Conv, threads: int, once: bool = False) -> Prepared
 
 
 def fuses(problem: Conv, variant: str = "") -> bool:
-    """Scale, shift and activation are applied on the way out; pools where a task's tiles hold whole windows."""
+    """Scale, shift and activation are applied on the way out; pools where a task's tiles hold whole windows. Dilated tiles hold none, nor
+    rows of outputs that activations beyond the ReLU family would follow on."""
     problem = _sliding(problem)
+    if dilated.turns(problem) != (1, 1):
+        return problem.pool is None and codes(problem.activation)[0] == 0
     blockings = (blocking.best(problem, threads, variant) for threads in range(1, cores() + 1))
     return problem.pool is None or all(blocking.holds_windows(problem, block) for block in blockings)
 

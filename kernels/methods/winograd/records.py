@@ -13,6 +13,8 @@ class WinogradTiles(Convolution, PoolAfter, ChannelsLast):
 
     mh = integer("output rows of a tile")
     mw = integer("output columns of a tile")
+    down = integer("rows of tiles that take turns, and from row to row of a tile; 1 where windows are dense")
+    across = integer("columns of tiles that take turns, and from column to column of a tile")
     rh = integer("kernel rows")
     rw = integer("kernel columns")
     points = integer("of a tile, each a matrix product")
@@ -42,6 +44,8 @@ class WinogradTiles(Convolution, PoolAfter, ChannelsLast):
     tiles_each = integer("entries of a row of that table")
     input = address("of the input transform; takes an InputTransform")
     output = address("of the output transform; takes an OutputTransform")
+    patch_entries = address("of what writes the input's entries where columns are dilated, else 0; takes DilatedTiles")
+    output_entries = address("of what writes the output's; takes DilatedTiles")
     entry_words = integer("int64s of an entry that says where a vector of tiles is loaded from")
     output_words = integer("int64s of an entry that says where a vector of tiles is stored to")
     block = integer("numbers that shuffles keep together")

@@ -35,13 +35,14 @@ def entry_words(th: int, tw: int, lanes: int) -> int:
 
 
 @njit
-def _add_bits(masks, index, bits):
+def add_bits(masks, index, bits):
+    """Set these bits of a mask, the index-th of BITS each from the address `masks` on."""
     word = masks + index * BITS // 64 * 8
     write_index(word, read_index(word, 0) | bits << index * BITS % 64)
 
 
 class PatchTiles(NamedTuple):
-    """Patches of rows x columns tiles, the first one's corner at (row, column) of a plane of height x width."""
+    """Patches of rows x columns tiles in a plane of height x width, where the corner of row 0 of all tiles would be at (row, column)."""
 
     rows: int
     columns: int
@@ -49,8 +50,10 @@ class PatchTiles(NamedTuple):
     column: int
     height: int
     width: int
-    down: int  # numbers from tile to tile
+    down: int  # outputs of a tile
     across: int
+    first: int  # of all rows of tiles, counted from (row, column)
+    turn: int  # rows of tiles that take turns, and from row to row of a patch
     th: int  # rows of a patch
     tw: int  # columns of a patch
 
@@ -59,7 +62,7 @@ class PatchTiles(NamedTuple):
 def write_entries(to, words, at, lanes, block):
     """Entries of `words` int64s at the address `to` for PatchTiles, `block` numbers in BLOCK bytes; how many there are. Lanes past the last
     tile are zero."""
-    rows, columns, row, column, height, width, mh, mw, th, tw = at
+    rows, columns, row, column, height, width, mh, mw, above, turn, th, tw = at
     single = tw == 1
     lines, line = (rows, columns) if single else (1, rows * columns)
     tiles, sides, count = 1 if single else lanes, (lanes + WIDEST - 1) // WIDEST, 0
@@ -71,17 +74,19 @@ def write_entries(to, words, at, lanes, block):
                 write_index(entry + word * 8, 0)
             for t in range(tiles):
                 tile = r * columns + min(first + t, line - 1)
-                top, left = row + tile // columns * mh, column + tile % columns * mw
+                down = above + tile // columns
+                top, left = row + down // turn * mh * turn + down % turn, column + tile % columns * mw
                 number = min(lanes, line - first) if single else tw
                 low, high = min(max(-left, 0), number), min(max(width - left, 0), number)
                 mask = ((1 << high) - 1) & ~((1 << low) - 1) if first + t < line else 0
-                start, end = top * width + left, (top + th - 1) * width + left + WIDEST
-                inner = inner and top >= 0 and top + th <= height and start >= 0 and end <= height * width
+                bottom = top + (th - 1) * turn
+                start, end = top * width + left, bottom * width + left + WIDEST
+                inner = inner and top >= 0 and bottom < height and start >= 0 and end <= height * width
                 write_index(entry + (OFFSETS + t) * 8, start)
                 for j in range(tw):
-                    _add_bits(masks, j, (mask >> j & 1) << t)
-                for i in range(max(0, -top), min(th, height - top)):
-                    _add_bits(masks, tw + i * tiles + t, mask if single else mask << WIDEST * (t // block % sides))
+                    add_bits(masks, j, (mask >> j & 1) << t)
+                for i in range(max(0, (turn - 1 - top) // turn), min(th, (height - top + turn - 1) // turn)):
+                    add_bits(masks, tw + i * tiles + t, mask if single else mask << WIDEST * (t // block % sides))
             write_index(entry + PLACE * 8, r * columns + first)
             write_index(entry + INNER * 8, inner)
             count += 1
@@ -107,17 +112,17 @@ def patches(w: VectorBuilder, plane: Plane, entry: ir.Value, th: int, tw: int, m
         for start in starts[::often]:
             w.prefetch(w.at(start, plane.ahead))
         if tw == 1:
-            yield [w.load_first(starts[0], _mask(w, masks, 1 + i))]
+            yield [w.load_first(starts[0], mask_of(w, masks, 1 + i))]
             continue
         columns: list[ir.Value] = []
         for first in range(0, tw, width):
-            own = [None if inner else _mask(w, masks, tw + i * tiles + t, first) for t in range(tiles)]
+            own = [None if inner else mask_of(w, masks, tw + i * tiles + t, first) for t in range(tiles)]
             columns += _columns(w, [w.at(start, first) for start in starts], own, width)
         columns = columns[:tw]
-        yield [b.select(_mask(w, masks, j), column, w.zero()) for j, column in enumerate(columns)] if inner else columns
+        yield [b.select(mask_of(w, masks, j), column, w.zero()) for j, column in enumerate(columns)] if inner else columns
 
 
-def _mask(w: VectorBuilder, masks: ir.Value, index: int, first: int = 0) -> ir.Value:
+def mask_of(w: VectorBuilder, masks: ir.Value, index: int, first: int = 0) -> ir.Value:
     """One of the masks, from its bit `first` on."""
     b, pieces = w.b, max(w.lanes, 8)  # no less than a byte can be loaded
     all_bits = ir.IntType(pieces)

@@ -9,12 +9,13 @@ one sum E and one sum O as E + O and E - O; that halves the multiplications.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.methods.winograd import tile_load, tile_store
+from kernels.methods.winograd import dilated, tile_load, tile_store
 from kernels.methods.winograd.matrices import Matrix, matrices
 from kernels.primitives.register_post_ops import post_ops
 from kernels.runtime.ir import VectorBuilder, i64
@@ -84,12 +85,14 @@ class InputTransform(NamedTuple):
     rw: Fixed
     lanes: Fixed  # numbers in a vector
     itemsize: Fixed  # bytes of a number
+    dilated: Fixed  # whether patches lie as `dilated` says, else as `tile_load` does
     dst: int  # address of the results [point][tile], of which whole vectors are written, ascending
     point_stride: int  # elements from point to point
     src: int  # address of a plane
-    pitch: int  # elements from row to row
+    pitch: int  # elements from row to row of a patch
+    across: int  # and from column to column, where they are dilated
     ahead: int  # how many elements further lies what is transformed next
-    entries: int  # address of what `tile_load.write_entries` wrote
+    entries: int  # address of what `write_entries` wrote
     vectors: int  # of tiles
 
 
@@ -100,21 +103,25 @@ def _emit_input(w: VectorBuilder, p: InputTransform) -> None:
     rows, columns = matrices(p.mh, p.rh)[2], matrices(p.mw, p.rw)[2]
     th, tw = len(rows), len(columns)
     plane, to = tile_load.Plane(w.pointer(p.src), p.pitch, p.ahead), w.pointer(p.dst)
+    words = dilated.entry_words(tw, p.lanes) if p.dilated else tile_load.entry_words(th, tw, p.lanes)
     with w.loop(p.vectors) as vector:
-        entry = b.add(p.entries, b.mul(vector, i64(8 * tile_load.entry_words(th, tw, p.lanes))))
+        entry = b.add(p.entries, b.mul(vector, i64(8 * words)))
         out = w.at(to, w.load_index(entry, i64(tile_load.PLACE)))
 
-        def transform(inner: bool) -> None:
-            across = [product(w, columns, row) for row in tile_load.patches(w, plane, entry, th, tw, p.mw, inner)]
+        def transform(patches: Iterator[Vectors]) -> None:
+            across = [product(w, columns, row) for row in patches]
             for j in range(tw):
                 for i, value in enumerate(product(w, rows, [line[j] for line in across])):
                     w.store(value, w.at(out, b.mul(i64(i * tw + j), p.point_stride)))
 
-        with b.if_else(b.icmp_signed("!=", w.load_index(entry, i64(tile_load.INNER)), i64(0))) as (inside, edge):
-            with inside:
-                transform(True)
-            with edge:
-                transform(False)
+        if p.dilated:
+            transform(dilated.patches(w, plane, entry, th, tw, p.across))
+        else:
+            with b.if_else(b.icmp_signed("!=", w.load_index(entry, i64(tile_load.INNER)), i64(0))) as (inside, edge):
+                with inside:
+                    transform(tile_load.patches(w, plane, entry, th, tw, p.mw, inner=True))
+                with edge:
+                    transform(tile_load.patches(w, plane, entry, th, tw, p.mw, inner=False))
 
 
 @njit
@@ -122,10 +129,10 @@ def _input_transform(p):
     _emit_input(p, ())
 
 
-def input_transform(shape: Tile, lanes: int, itemsize: int) -> int:
+def input_transform(shape: Tile, lanes: int, itemsize: int, apart: bool = False) -> int:
     """Address of the compiled input transform of F(mh x mw, rh x rw), `shape` being (mh, rh, mw, rw): takes an InputTransform."""
     mh, rh, mw, rw = shape
-    return address(_input_transform, InputTransform, mh=mh, rh=rh, mw=mw, rw=rw, lanes=lanes, itemsize=itemsize)
+    return address(_input_transform, InputTransform, mh=mh, rh=rh, mw=mw, rw=rw, lanes=lanes, itemsize=itemsize, dilated=int(apart))
 
 
 class OutputTransform(NamedTuple):
@@ -137,10 +144,11 @@ class OutputTransform(NamedTuple):
     rw: Fixed
     lanes: Fixed  # numbers in a vector
     itemsize: Fixed  # bytes of a number
+    dilated: Fixed  # whether outputs lie as `dilated` says, else as `tile_store` does
     dst: int  # address of the plane from the first column on
-    pitch: int  # elements from row to row
+    pitch: int  # elements from row to row of a tile
     ahead: int  # how many elements further lies what is written next
-    entries: int  # address of what `tile_store.write_entries` wrote
+    entries: int  # address of what `write_entries` wrote
     vectors: int  # of tiles
     src: int  # address of the products [point][tile]
     point_stride: int  # elements from point to point
@@ -158,17 +166,22 @@ def _emit_output(w: VectorBuilder, p: OutputTransform) -> None:
     rows, columns = matrices(p.mh, p.rh)[0], matrices(p.mw, p.rw)[0]
     th, tw = len(rows[0]), len(columns[0])
     plane = tile_load.Plane(w.pointer(p.dst), p.pitch, p.ahead)
+    shortest = dilated.SHORTEST if p.dilated else p.mw
     first = w.variable(w.zero())
     with w.when(b.icmp_signed("!=", p.bias, i64(0))):
         w.set(first, w.splat(w.load_scalar(w.pointer(p.bias))))
     with w.loop(p.vectors) as vector:
-        entry = b.add(p.entries, b.mul(vector, i64(8 * tile_store.entry_words(p.mw, p.lanes))))
+        entry = b.add(p.entries, b.mul(vector, i64(8 * tile_store.entry_words(p.mw, p.lanes, shortest))))
         tile_store.prefetch(w, plane, entry, p.mh, p.mw)
         source = w.at(w.pointer(p.src), w.load_index(entry, i64(tile_store.PLACE)))
         points = [[w.load(w.at(source, b.mul(i64(i * tw + j), p.point_stride))) for j in range(tw)] for i in range(th)]
         sums = [[w.variable(w.add(value, w.get(first))) for value in line] for line in both_axes(w, rows, columns, points)]
         post_ops(w, [[slot for line in sums for slot in line]], p.scale, p.shift, p.activation, p.slope)
-        tile_store.store(w, plane, entry, [[w.get(slot) for slot in line] for line in sums])
+        outputs = [[w.get(slot) for slot in line] for line in sums]
+        if p.dilated:
+            tile_store.store_pieces(w, plane, entry, outputs, tile_store.pieces(shortest, p.lanes))
+        else:
+            tile_store.store(w, plane, entry, outputs)
 
 
 @njit
@@ -176,7 +189,7 @@ def _output_transform(p):
     _emit_output(p, ())
 
 
-def output_transform(shape: Tile, lanes: int, itemsize: int) -> int:
+def output_transform(shape: Tile, lanes: int, itemsize: int, apart: bool = False) -> int:
     """Address of the compiled output transform of one channel, `shape` being (mh, rh, mw, rw): takes an OutputTransform."""
     mh, rh, mw, rw = shape
-    return address(_output_transform, OutputTransform, mh=mh, rh=rh, mw=mw, rw=rw, lanes=lanes, itemsize=itemsize)
+    return address(_output_transform, OutputTransform, mh=mh, rh=rh, mw=mw, rw=rw, lanes=lanes, itemsize=itemsize, dilated=int(apart))
