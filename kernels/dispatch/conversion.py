@@ -89,7 +89,7 @@ def check_out(op: str, out: Any, signature: Signature, x: Array) -> None:
     if not out.flags.writeable:
         raise ProblemError(f"{op}: out is read-only; pass an array that can be written")
     if not out.flags.c_contiguous and _overlaps_itself(out):
-        raise ProblemError(f"{op}: out has strides {out.strides}, with which numbers of its own overlap in memory; pass a separate array")
+        raise ProblemError(f"{op}: out has strides {out.strides}, with which its own numbers may overlap; pass a separate array")
     if np.may_share_memory(out, x):
         raise ProblemError(f"{op}: out overlaps x in memory; pass a separate array")
 

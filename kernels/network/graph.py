@@ -183,9 +183,8 @@ class Graph:
             if not alive.isdisjoint(node.outputs):
                 kept.append(node)
                 alive.update(node.inputs)
-                for each in node.attributes.values():
-                    if type(each) is Graph:
-                        alive.update(_read(node))
+                if any(type(each) is Graph for each in node.attributes.values()):
+                    alive.update(_read(node))
         self.nodes = kept[::-1]
 
     def sort(self) -> None:

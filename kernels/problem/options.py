@@ -142,7 +142,7 @@ def padding_pairs(op: str, padding: Any, size: Size, kernel: Size, stride: Size,
             return tuple(same_padding(n, k, s, d, lower=padding == "same_lower") for n, k, s, d in zip(size, kernel, stride, dilation))
         hint = _meant_by(padding, kernel, dilation)
         raise ProblemError(f'{op}: padding is {padding!r}, must be "valid", "same", "same_lower", a number or (before, after) pairs{hint}')
-    if listed(padding) and padding and all(listed(pair) and not isinstance(pair, str) for pair in padding):
+    if listed(padding) and padding and all(several(pair) and not isinstance(pair, str) for pair in padding):
         if len(padding) != axes or any(len(pair) != 2 for pair in padding):
             raise ProblemError(f"{op}: padding is {padding!r}; pass {axes} (before, after) pairs, one per spatial axis")
         return tuple((per_axis(op, "padding", pair, 2)[0], per_axis(op, "padding", pair, 2)[1]) for pair in padding)

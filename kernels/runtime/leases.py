@@ -1,4 +1,4 @@
-"""Arrays whose memory is used again once nobody holds them, nor views of them.
+"""Arrays whose memory is used again once nobody holds them, nor views of them: PyTorch's results, weights that are packed for one call.
 
 Allocators give large arrays back to the system when they are dropped, and each page of the next one is faulted in anew: to pack the weights
 of 2048 to 2048 channels took a fifth longer for it.
@@ -19,11 +19,12 @@ Array = np.ndarray
 LEAST = 1 << 20  # bytes of an array whose memory is kept: less is quickly had
 SPARE = 1.25  # times as many bytes as were held at once lately may be kept in all
 LATELY = 256  # arrays given away
+LONGER = 2  # times as much memory as it needs may an array take: what somebody keeps must not hold the memory of something far longer
 
 
 class Leases:
-    """Arrays to be given away. An array takes the shortest memory that is free and long enough, else new one, for which what lay free
-    longest goes where there is too much. Several threads may take at once: single operations on a dict are whole."""
+    """Arrays to be given away. An array takes the shortest free memory that will do, else new memory. Where too much is free then, what
+    was free the longest is dropped. Several threads may take at once: single operations on a dict are whole."""
 
     def __init__(self) -> None:
         self._free: dict[int, Array] = {}  # the longest free first
@@ -38,7 +39,8 @@ class Leases:
             return aligned(nbytes).view(dtype).reshape(shape)
         buffer = self._shortest(nbytes)
         new = buffer is None
-        buffer = pages(roomy(nbytes)) if buffer is None else buffer
+        if buffer is None:
+            buffer = self._anew(roomy(nbytes))
         self._held[id(buffer)] = len(buffer)
         held = sum(list(self._held.values()))
         before, most = self._most
@@ -51,8 +53,8 @@ class Leases:
 
     def give(self, buffer: Array) -> None:
         """Memory that nobody holds any more."""
+        self._held.pop(id(buffer), None)  # before another thread takes it
         self._free[id(buffer)] = buffer
-        self._held.pop(id(buffer), None)
 
     def forget(self) -> None:
         """Drop what is free."""
@@ -60,12 +62,20 @@ class Leases:
 
     def _shortest(self, nbytes: int) -> Array | None:
         while True:
-            fitting = [(len(each), key) for key, each in self._free.copy().items() if len(each) >= nbytes]
+            lying = self._free.copy()  # which holds what it lists, so that no id is used again
+            fitting = [(len(each), key) for key, each in lying.items() if nbytes <= len(each) <= LONGER * nbytes]
             if not fitting:
                 return None
             found = self._free.pop(min(fitting)[1], None)
             if found is not None:  # else another thread had it sooner
                 return found
+
+    def _anew(self, nbytes: int) -> Array:
+        try:
+            return pages(nbytes)
+        except MemoryError:
+            self.forget()
+            return pages(nbytes)
 
     def _shrink(self, room: int) -> None:
         """Drop memory, the longest free first, until no more than `room` bytes are free."""

@@ -12,13 +12,19 @@ import mmap
 import numpy as np
 
 LARGE = 2 << 20  # bytes of a large page
+LINE = 64  # bytes of a cache line, and of an AVX-512 vector
 
 
 def pages(nbytes: int) -> np.ndarray:
-    """Uninitialised bytes, from the start of a large page on; what fills no large page lies in small ones."""
+    """Uninitialised bytes that begin a large page; what fills no large page lies in small ones. Where the system gives no large pages they
+    begin a cache line. Raises MemoryError."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):  # no Linux
-        return np.empty(nbytes, np.uint8)
-    memory = mmap.mmap(-1, nbytes + LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # what nobody touches is none
+        raw = np.empty(nbytes + LINE, np.uint8)
+        return np.frombuffer(raw.data, np.uint8, nbytes, -raw.ctypes.data % LINE)
+    try:
+        memory = mmap.mmap(-1, nbytes + LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # what nobody touches is none
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"the system has no {nbytes:,} bytes") from error
     start = -np.frombuffer(memory, np.uint8).ctypes.data % LARGE
     whole = nbytes // LARGE * LARGE
     with contextlib.suppress(OSError):  # a system without large pages

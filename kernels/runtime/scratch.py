@@ -155,7 +155,8 @@ class Long(Generic[Item]):
 
     def _free_or_new(self, nbytes: int) -> Item:
         while True:
-            lengths = sorted((item.nbytes, key) for key, item in self.free.copy().items())
+            lying = self.free.copy()  # which holds what it lists, so that no id is used again
+            lengths = sorted((item.nbytes, key) for key, item in lying.items())
             key = next((key for length, key in lengths if length >= nbytes), None)
             if key is None:
                 break

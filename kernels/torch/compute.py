@@ -21,6 +21,7 @@ from kernels.api import conv as convolutions
 from kernels.api.call import plan as make_plan
 from kernels.dispatch.plan import Plan
 from kernels.problem.errors import ProblemError
+from kernels.runtime.leases import packed_weights
 from kernels.torch import waiting
 from kernels.torch.arguments import adaptive, convolved, memory_format, pairs, pooled, transposed
 from kernels.torch.memory import NUMPY, array_of, empty, last, results
@@ -132,9 +133,10 @@ def kept(weight: Tensor, bias: Tensor | None) -> Kept | None:
 
 def forget() -> None:
     """Drop every packed weight, for instance after values were changed behind PyTorch's back (through NumPy or `.data`),
-    and memory of results that nobody holds any more."""
+    and the memory of results and packed weights that nobody holds any more."""
     _kept.clear()
     results.forget()
+    packed_weights.forget()
 
 
 def _bound(key: Any, weight: Tensor, bias: Tensor | None, note: Note | None, make: Callable[[], Bound]) -> Bound | None:

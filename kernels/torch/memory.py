@@ -6,6 +6,7 @@ and gradients, of which each pass waited for the table of small pages.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 from collections.abc import Sequence
@@ -41,8 +42,9 @@ def array_of(tensor: Tensor, shape: Sequence[int] | None = None) -> np.ndarray:
 
 def empty(shape: Sequence[int], dtype: torch.dtype, format: torch.memory_format = torch.contiguous_format) -> Tensor:
     """An uninitialised tensor for a result."""
-    if math.prod(shape) * dtype.itemsize < LEAST:
-        return torch.empty(tuple(shape), dtype=dtype, memory_format=format)
-    if format is torch.contiguous_format:
-        return torch.from_numpy(results.take(tuple(shape), NUMPY[dtype]))
-    return torch.from_numpy(np.moveaxis(results.take(last(shape), NUMPY[dtype]), -1, 1))
+    if math.prod(shape) * dtype.itemsize >= LEAST:
+        with contextlib.suppress(MemoryError):  # PyTorch's own error is the one that its users handle
+            if format is torch.contiguous_format:
+                return torch.from_numpy(results.take(tuple(shape), NUMPY[dtype]))
+            return torch.from_numpy(np.moveaxis(results.take(last(shape), NUMPY[dtype]), -1, 1))
+    return torch.empty(tuple(shape), dtype=dtype, memory_format=format)

@@ -41,3 +41,5 @@ def test_nothing_else_is_refused(case: ConvCase | PoolCase) -> None:
 def test_some_are_refused() -> None:
     weight = np.ones((16, 16, 3, 3), np.float32)
     assert kernels.implementations("conv2d", (1, 16, 9, 9), weight, dilation=4)["winograd"] is not None
+    long = kernels.implementations("conv1d", (1, 256, 3_200_000), np.zeros((256, 256, 3), np.float32), dilation=800_000, padding=800_000)
+    assert "hold" in str(long["winograd"]) and long["direct"] is None, "whole turns of long dilations would fill the memory"

@@ -41,7 +41,7 @@ def test_input_transform(shape: tuple[int, ...], rows: int, columns: int, pad: i
     words = tile_patches.entry_words(th, tw, lanes)
     entries = np.zeros((tiles, words), np.int64)
     tiled = tile_patches.PatchTiles(
-        rows=rows, columns=columns, row=-pad, column=-pad, height=h, width=w, down=mh, across=mw, first=0, turn=1,
+        rows=rows, columns=columns, row=-pad, column=-pad, height=h, width=w, mh=mh, mw=mw, first=0, turn=1,
         th=th, tw=tw,
     )  # fmt: skip
     count = tile_patches.write_entries(at(entries), words, tiled, lanes, tile_patches.BLOCK // size)

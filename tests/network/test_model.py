@@ -384,8 +384,9 @@ def test_lengths_share_what_is_made_of_the_weights() -> None:
     rng = np.random.default_rng(5)
     make = onnx.helper.make_node
     nodes = [
-        make("Conv", ["x", "w1"], ["a"], pads=[1, 1]), make("Mul", ["a", "s"], ["b"]), make("Relu", ["b"], ["c"]),
-        make("Conv", ["c", "w2"], ["d"]), make("Mul", ["d", "s"], ["e"]), make("Conv", ["c", "w3"], ["f"]), make("Mul", ["f", "s"], ["g"]),
+        make("Conv", ["x", "w1"], ["a"], pads=[1, 1]), make("Mul", ["a", "s"], ["b"]), make("Relu", ["b"], ["r"]),
+        make("Mul", ["r", "s"], ["c"]), make("Conv", ["c", "w2"], ["d"]), make("Mul", ["d", "s"], ["e"]),
+        make("Conv", ["c", "w3"], ["f"]), make("Mul", ["f", "s"], ["g"]),
         make("Mul", ["e", "g"], ["h"]), make("ConvTranspose", ["h", "w4"], ["i"], strides=[2]),
         make("Transpose", ["i"], ["j"], perm=[0, 2, 1]), make("MatMul", ["j", "w5"], ["y"]),
     ]  # fmt: skip

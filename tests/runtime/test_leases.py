@@ -7,14 +7,16 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 
-from kernels.runtime.leases import LATELY, LEAST, SPARE, Leases
+from kernels.runtime import leases
+from kernels.runtime.leases import LATELY, LEAST, LONGER, SPARE, Leases
 
 BYTES = np.dtype(np.uint8)
 
 
-def _free(leases: Leases) -> list[int]:
-    return sorted(map(len, leases._free.values()))
+def _free(kept: Leases) -> list[int]:
+    return sorted(map(len, kept._free.values()))
 
 
 def test_memory_is_used_again_once_nobody_holds_it() -> None:
@@ -66,6 +68,35 @@ def test_no_more_is_kept_than_was_held_at_once_and_a_little() -> None:
     assert sum(_free(kept)) <= SPARE * 32 * LEAST, "what was needed long ago"
     kept.forget()
     assert _free(kept) == []
+
+
+def test_what_is_kept_does_not_hold_the_memory_of_what_was_far_longer() -> None:
+    kept, features = Leases(), []
+    for _ in range(6):  # a long array that goes, as activations do, and a short one that stays
+        kept.take((32 * LEAST,), BYTES)
+        gc.collect()
+        features.append(kept.take((LEAST,), BYTES))
+    assert sum(kept._held.values()) <= LONGER * LEAST * len(features)
+    features.clear()
+    for _ in range(3 * LATELY):
+        kept.take((LEAST,), BYTES)
+    assert sum(_free(kept)) <= 2 * SPARE * LEAST, "what was long is gone"
+
+
+def test_where_memory_is_short_what_is_free_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, most = Leases(), 6 * LEAST
+
+    def few(nbytes: int) -> np.ndarray:
+        if nbytes + sum(_free(kept)) > most:
+            raise MemoryError("no more")
+        return np.empty(nbytes, np.uint8)
+
+    monkeypatch.setattr(leases, "pages", few)
+    kept.take((4 * LEAST,), BYTES)
+    gc.collect()
+    assert len(kept.take((5 * LEAST,), BYTES)) == 5 * LEAST
+    with pytest.raises(MemoryError, match="no more"):
+        kept.take((8 * LEAST,), BYTES)
 
 
 def test_arrays_survive_pickling_and_threads() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.runtime.pages import LARGE, pages
+from kernels.runtime.pages import LARGE, LINE, pages
 
 
 @pytest.mark.parametrize("nbytes", (1, LARGE - 1, LARGE, 3 * LARGE + 5))
@@ -20,6 +20,18 @@ def test_bytes_begin_a_large_page_and_own_themselves(nbytes: int) -> None:
     assert found[-1] == 7 and found[1:].base is found, "slices lead back to what was given"
     if hasattr(mmap, "MADV_HUGEPAGE"):
         assert found.ctypes.data % LARGE == 0
+
+
+def test_elsewhere_bytes_begin_a_cache_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
+    found = [pages(nbytes) for nbytes in (1, 1000, LARGE)]
+    assert all(each.ctypes.data % LINE == 0 and each.flags.writeable and each[1:].base is each for each in found)
+
+
+def test_what_no_system_has_is_a_memory_error() -> None:
+    for nbytes in (1 << 62, 1 << 70):
+        with pytest.raises((MemoryError, ValueError)):
+            pages(nbytes)
 
 
 def test_whole_large_pages_are_asked_for() -> None:

@@ -38,6 +38,7 @@ RUNS, RUN_LOADED, RUN_STORED = 2.0, 2.5, 2.5  # the same where tiles are dilated
 CALLED = 75  # cycles to call, begin and end a transform: one vector of 16 points took 230 in all on the way in, 137 on the way out
 TRANSFORMED = 1.0  # cycles to transform a weight to a point, beside moving it there: 0.8 to 1.1 in the second-level cache
 TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below are preferred
+LARGEST_TURNS = 8  # second-level caches full of transformed input that a task may hold where tiles take turns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +118,8 @@ def _resized(old: Conv, block: Blocking, problem: Conv, threads: int, variant: s
     columns = across if block.columns == across_old else min(block.columns, across)
     new = dataclasses.replace(block, rows=rows, columns=columns)
     if (new.oc_lanes and new.tiles > FEW * lanes) or holds_windows(old, block) != holds_windows(problem, new):
+        raise Anew
+    if turns(problem)[1] > 1 and math.prod(new.patch(problem)) * problem.c_in * new.tiles * problem.itemsize > turns_limit():
         raise Anew
     if new.oc_lanes:
         new = dataclasses.replace(new, m=tallest(new.tiles, min(most_rows(new.n, machine()), 16)))
@@ -256,6 +259,17 @@ def _blocks(problem: Conv, tiles: tuple[int, int], lanes: int, threads: int) -> 
     return sorted(of_one | {(down, across, count) for count in together})
 
 
+def turns_limit() -> int:
+    """Bytes of transformed input that a task may hold where tiles take turns: whole turns of long dilations would fill the memory."""
+    return LARGEST_TURNS * machine().l2
+
+
+def turn_bytes(problem: Conv) -> int:
+    """Bytes of the transformed input of one turn of the smallest tiles, the least that a task holds."""
+    points = math.prod(min(TILES[k]) + k - 1 for k in problem.kernel)
+    return points * problem.c_in // problem.groups * turns(problem)[1] * problem.itemsize
+
+
 def _some_divisors(n: int, limit: int) -> list[int]:
     """Divisors of n from 2 to `limit`, at most one between each power of two and the next: the largest."""
     largest = {count.bit_length(): count for count in range(2, min(n, limit) + 1) if n % count == 0}
@@ -322,6 +336,8 @@ def _task(problem: Conv, block: Blocking, rows: Any, columns: Any, threads: int)
     v_bytes, m_bytes = (points * count * vectors * lanes * size for count in (ins, share))
     leaves = v_bytes + m_bytes * np.minimum(1, block.channels / share) > 0.8 * spec.l2
     traffic = np.where(leaves, v_bytes * (1 + np.ceil(share / block.channels)) + 2 * m_bytes, 0.0)
+    if across > 1:
+        traffic = np.where(v_bytes > turns_limit(), math.inf, traffic)
     near = threads * (v_bytes + m_bytes) < 0.45 * spec.l3
     stream = stream + np.where(near, traffic / L3_BYTES[spec.mesh], 0.0)
     # cnn14.b4c2 took 13 ms with 10 MB in 33 MB of cache, 25 ms with 19 MB; on another machine 14 MB did no harm

@@ -75,8 +75,8 @@ def run_task(task, x, out, operands, geometry, block):
             count = vectors
         elif at == 0:
             patches = PatchTiles(
-                rows=rows, columns=columns, row=top - (row * g.mh if g.down > 1 else 0), column=left, height=h, width=w, down=g.mh,
-                across=g.mw, first=row if g.down > 1 else 0, turn=g.down, th=th, tw=tw,
+                rows=rows, columns=columns, row=top - (row * g.mh if g.down > 1 else 0), column=left, height=h, width=w, mh=g.mh,
+                mw=g.mw, first=row if g.down > 1 else 0, turn=g.down, th=th, tw=tw,
             )  # fmt: skip
             count = tile_load.write_entries(block, g.entry_words, patches, g.lanes, g.block)
         call(

@@ -28,7 +28,7 @@ LEAST_CHANNELS = 8  # below this on either side the transforms cost more than th
 
 
 def refuse(problem: Problem) -> str | None:
-    """Kernels without a tile, few channels, dilations with few outputs."""
+    """Strides that leave no tile, kernels without a tile, few channels, dilations with few outputs or long ones."""
     assert isinstance(problem, Conv)
     if max(problem.stride) > 1:
         slides = polyphase(problem)
@@ -37,9 +37,11 @@ def refuse(problem: Problem) -> str | None:
         sentence = refuse(slides)
         return sentence and f"{sentence} (of the phases of stride {problem.stride})"
     if dilated.few_outputs(problem):
-        return f"its tiles have outputs a dilation apart, this has dilation {problem.dilation} for {problem.conv_size}; direct does it"
+        return f"its tiles have outputs a dilation apart, this has {problem.conv_size} outputs, dilation {problem.dilation}; direct does it"
     if any(k not in blocking.TILES for k in problem.kernel) or problem.taps == 1:
         return f"it has tiles for kernels of 2, 3 and 5 (1 along one axis), this is {problem.kernel}; direct or fft does it"
+    if (held := blocking.turn_bytes(problem)) > blocking.turns_limit():
+        return f"its tasks hold {held:,} bytes for each row with dilation {problem.dilation}, more than the layer is worth; direct does it"
     channels = min(problem.c_in, problem.c_out) // problem.groups
     if channels < LEAST_CHANNELS:
         return f"its transforms pay from {LEAST_CHANNELS} channels a group on either side, this has {channels}; direct does it"

@@ -50,8 +50,8 @@ class PatchTiles(NamedTuple):
     column: int
     height: int
     width: int
-    down: int  # outputs of a tile
-    across: int
+    mh: int  # outputs of a tile
+    mw: int
     first: int  # of all rows of tiles, counted from (row, column)
     turn: int  # rows of tiles that take turns, and from row to row of a patch
     th: int  # rows of a patch
@@ -62,7 +62,7 @@ class PatchTiles(NamedTuple):
 def write_entries(to, words, at, lanes, block):
     """Entries of `words` int64s at the address `to` for PatchTiles, `block` numbers in BLOCK bytes; how many there are. Lanes past the last
     tile are zero."""
-    rows, columns, row, column, height, width, mh, mw, above, turn, th, tw = at
+    rows, columns, row, column, height, width, mh, mw, first_row, turn, th, tw = at
     single = tw == 1
     lines, line = (rows, columns) if single else (1, rows * columns)
     tiles, sides, count = 1 if single else lanes, (lanes + WIDEST - 1) // WIDEST, 0
@@ -74,7 +74,7 @@ def write_entries(to, words, at, lanes, block):
                 write_index(entry + word * 8, 0)
             for t in range(tiles):
                 tile = r * columns + min(first + t, line - 1)
-                down = above + tile // columns
+                down = first_row + tile // columns
                 top, left = row + down // turn * mh * turn + down % turn, column + tile % columns * mw
                 number = min(lanes, line - first) if single else tw
                 low, high = min(max(-left, 0), number), min(max(width - left, 0), number)

@@ -5,6 +5,8 @@ y = W x + b followed by * s + t is (s W) x + (s b + t). A batch norm that follow
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from kernels.network.graph import Graph, Node, Value
@@ -13,6 +15,7 @@ from kernels.runtime.constants import made
 
 Array = np.ndarray
 LAYERS = ("Conv", "ConvTranspose", "Linear")
+FAR = 2.0**32  # scales beyond it, or below its inverse, stay where they are: weights times these would overflow or vanish
 
 
 def batch_norms(graph: Graph) -> int:
@@ -74,28 +77,42 @@ def _scale_and_shift(node: Node, layer: Node, which: int) -> tuple[Array, Array]
         return one, numbers
     if node.op == "Sub":
         return (one, -numbers) if which == 0 else (-one, numbers)
-    if node.op == "Mul":
-        return numbers, none
-    return (1 / numbers, none) if (numbers != 0).all() else None
+    factors = numbers if node.op == "Mul" else inverse(numbers)
+    return None if factors is None or not moderate(factors) else (factors, none)
+
+
+def inverse(numbers: Array) -> Array | None:
+    """One over each number, None where one is zero."""
+    return 1 / numbers if numbers.all() else None
+
+
+def moderate(scale: Array) -> bool:
+    """Whether weights times these numbers keep their digits."""
+    sizes = np.abs(scale[scale != 0])
+    return bool(((sizes >= 1 / FAR) & (sizes <= FAR)).all())
 
 
 def scaled(layer: Node, scale: Array, shift: Array) -> None:
     """Put a scale and a shift per channel into a layer's weights."""
-    weight, bias, dtype = layer.attributes["weight"], layer.attributes["bias"], layer.attributes["weight"].dtype
+    bias, dtype = layer.attributes["bias"], layer.attributes["weight"].dtype
     if not (scale == 1).all():
-        groups = layer.attributes.get("group", 1) if layer.op == "ConvTranspose" else 0
-        how = scaled, groups, scale.tobytes()
-        layer.attributes["weight"] = made(how, lambda: _times(weight, scale, groups).astype(dtype), weight)
+        layer.attributes["weight"] = times(layer, scale)
     total = shift if bias is None else bias * scale + shift
     layer.attributes["bias"] = None if bias is None and not shift.any() else total.astype(dtype)
 
 
-def _times(weight: Array, scale: Array, groups: int) -> Array:
-    """Weights times a number for each output channel, in float64; groups: of transposed ones, 0 for any other."""
-    if not groups:
-        return (weight.reshape(len(weight), -1) * scale[:, None]).reshape(weight.shape)
-    grouped = weight.reshape(groups, -1, *weight.shape[1:]).astype(np.float64)  # (C_in, C_out/groups, *kernel), the groups along C_in
-    return (grouped * scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)
+def times(layer: Node, scale: Array, *, inputs: bool = False) -> Array:
+    """A layer's weights times a number (float64) for each output channel, or each input channel, rounded once."""
+    weight: Array = layer.attributes["weight"]
+    groups = 1 if layer.op == "Linear" else layer.attributes.get("group", 1)
+    shape = groups, len(weight) // groups, weight.shape[1], math.prod(weight.shape[2:])
+    # (groups, C_out, C_in, taps) of a group, of a transposed layer (groups, C_in, C_out, taps)
+    along = (groups, 1, -1, 1) if inputs != (layer.op == "ConvTranspose") else (groups, -1, 1, 1)
+
+    def product() -> Array:
+        return (weight.reshape(shape) * scale.reshape(along)).reshape(weight.shape).astype(weight.dtype)
+
+    return made((times, along, scale.tobytes()), product, weight)
 
 
 def into_weights(graph: Graph) -> int:

@@ -1,7 +1,9 @@
 """Products and sums with constants per channel go into the weights behind them, where an activation keeps them from those before: batch
 norms behind rectifiers, learnt scales and shifts behind hard swishes.
 
-W (s x + t) + b = (W s) x + (b + W t). What a layer pads with stays zero, so of a padded layer's input only the scale goes.
+W (s x + t) + b = (W s) x + (b + W t). What a layer pads with stays zero, so of a padded layer's input a scale goes that stands next to the
+layer, and no shift. A shift may nearly cancel x, as that of an input's mean does, and W x and W t would then be rounded before they do:
+it goes only where x is made by a layer, whose sums were rounded as much.
 """
 
 from __future__ import annotations
@@ -9,11 +11,14 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.network.graph import Graph, Node, Value
-from kernels.network.operators.shaping import text
-from kernels.network.passes.affine import along_channels, channel_axis
+from kernels.network.operators.shaping import RESHAPES, text
+from kernels.network.passes.affine import LAYERS, along_channels, channel_axis, inverse, moderate, times
+from kernels.network.passes.epilogues import activation
 from kernels.network.passes.sweep import Sweep
 
 Array = np.ndarray
+NEAR = 8  # nodes that are looked back through for a layer
+BETWEEN = (*RESHAPES, "Transpose", "Add", "Sub", "Mul", "Div", "Softplus", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 
 
 def into_weights_behind(graph: Graph) -> int:
@@ -47,12 +52,27 @@ def _before(sweep: Sweep, layer: Node) -> tuple[Node, Value, Array, Array] | Non
     if x.lengths != node.y.lengths or x.kind != node.y.kind:
         return None
     numbers = along_channels(constant, axis, x.lengths[axis])
-    if numbers is None or not np.isfinite(numbers).all() or (node.op == "Div" and not numbers.all()):
+    if numbers is None or not np.isfinite(numbers).all():
         return None
-    one, none = np.ones(len(numbers)), np.zeros(len(numbers))
     if node.op in ("Mul", "Div"):
-        return node, x, numbers if node.op == "Mul" else 1 / numbers, none
-    return None if _pads(layer) else (node, x, one, numbers if node.op == "Add" else -numbers)
+        scale = numbers if node.op == "Mul" else inverse(numbers)
+        return None if scale is None or not moderate(scale) else (node, x, scale, np.zeros(len(numbers)))
+    if _pads(layer) or not _rounded(sweep, x):
+        return None
+    return node, x, np.ones(len(numbers)), numbers if node.op == "Add" else -numbers
+
+
+def _rounded(sweep: Sweep, value: Value) -> bool:
+    """Whether a layer makes a value, but for activations, pools and constants behind it."""
+    for _ in range(NEAR):
+        node = sweep.maker(value)
+        if node is None or node.op in LAYERS:
+            return node is not None
+        changing = [each for each in node.inputs if each is not None and each.data is None]
+        if len(changing) != 1 or (node.op not in BETWEEN and activation(node) is None):
+            return False
+        value = changing[0]
+    return False
 
 
 def _pads(layer: Node) -> bool:
@@ -62,9 +82,10 @@ def _pads(layer: Node) -> bool:
 def _moved(layer: Node, scale: Array, shift: Array) -> None:
     """Put a scale and a shift per input channel into a layer's weights (C_out, C_in/groups, *kernel) and bias."""
     weight, bias = layer.attributes["weight"], layer.attributes["bias"]
-    groups = layer.attributes.get("group", 1) if layer.op == "Conv" else 1
-    grouped = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1).astype(np.float64)
-    moved = np.einsum("gjct,gc->gj", grouped, shift.reshape(groups, -1)).reshape(-1)
-    layer.attributes["weight"] = (grouped * scale.reshape(groups, 1, -1, 1)).reshape(weight.shape).astype(weight.dtype)
     if shift.any():
+        groups = 1 if layer.op == "Linear" else layer.attributes.get("group", 1)
+        sums = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1).sum(3, dtype=np.float64)
+        moved = np.einsum("gjc,gc->gj", sums, shift.reshape(groups, -1)).reshape(-1)
         layer.attributes["bias"] = (moved if bias is None else bias + moved).astype(weight.dtype)
+    if not (scale == 1).all():
+        layer.attributes["weight"] = times(layer, scale, inputs=True)

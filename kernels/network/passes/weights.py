@@ -62,7 +62,7 @@ def _gemm(graph: Graph, node: Node) -> list[Node] | None:
     weight = matrix if attributes.get("transB") else matrix.T
     if alpha != 1:
         plain = weight
-        weight = made((_gemm, alpha), lambda: plain * kind(alpha), plain)
+        weight = made((_gemm, alpha, kind), lambda: plain * kind(alpha), plain)
     nodes, x = [], node.x
     if attributes.get("transA"):
         turned = Value(f"{x.name}.T", x.lengths[::-1], x.dtype)
