@@ -13,6 +13,7 @@ from kernels.network.graph import Graph
 from kernels.network.kept import of_arrays
 from kernels.network.model import Model
 from kernels.network.twin import evaluate
+from kernels.runtime.constants import hold
 
 Array = np.ndarray
 METHOD = "spectra of frames"
@@ -87,7 +88,7 @@ def test_weights_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, weight = Graph(), rows(64, 64).astype(np.float32)
     signal = graph.input("x", (1, 1, None))
     for name, half in zip(("re", "im"), np.split(weight[:, None], 2)):
-        graph.output(name, graph.node("Conv", signal, graph.constant(half.copy()), strides=[16], kernel_shape=[64]))
+        graph.output(name, graph.node("Conv", signal, graph.constant(hold(half.copy())), strides=[16], kernel_shape=[64]))
     model = Model(graph)
     for length in (640, 800, 960):
         x = np.random.default_rng(length).standard_normal((1, 1, length)).astype(np.float32)

@@ -79,7 +79,7 @@ def test_radix_passes_stay_in_registers(radix: int, cpu: str) -> None:
 @pytest.mark.parametrize("m", [2, 4, 6])
 def test_winograd_transforms(m: int, cpu: str) -> None:
     """Of a tile of 16 points no number leaves the registers; of 36 and 64 rows wait on the stack, so that points are stored in order."""
-    fixed, points = {"mh": m, "rh": 3, "mw": m, "rw": 3, **LANES}, (m + 2) ** 2
+    fixed, points = {"mh": m, "rh": 3, "mw": m, "rw": 3, "dilated": 0, **LANES}, (m + 2) ** 2
     text = aarch64.assembly(transforms._emit_input, transforms.InputTransform, cpu=cpu, **fixed)
     inside = max(aarch64.loops(text), key=lambda loop: loop.count("fadd", "fsub", "fmla", "fmls", "fmul"))
     assert inside.spills <= (0 if points <= REGISTERS else 6 * points)

@@ -6,10 +6,11 @@ import gc
 import threading
 
 import pytest
-import torch
 
-from kernels.torch import forget, nn
-from kernels.torch.memory import empty, results
+torch = pytest.importorskip("torch")
+
+from kernels.torch import forget, nn  # noqa: E402
+from kernels.torch.memory import empty, results  # noqa: E402
 
 LONG = (4, 3, 400, 300)  # numbers of more than a megabyte
 FORMATS = torch.contiguous_format, torch.channels_last
