@@ -122,8 +122,8 @@ def test_out() -> None:
         (read_only, "out is read-only"),
         ([[0.0]], "out is a list, must be a NumPy array"),
         (overlapping[20:440].reshape(good), "out overlaps x in memory"),
-        (np.lib.stride_tricks.as_strided(np.zeros(500, np.float32), good, (0, 280, 4, 4)), "out has strides .* overlap in memory"),
-        (np.lib.stride_tricks.as_strided(np.zeros(500, np.float32), good, (0, 0, 40, 4)), "out has strides .* overlap in memory"),
+        (np.lib.stride_tricks.as_strided(np.zeros(500, np.float32), good, (0, 280, 4, 4)), "out has strides .* may overlap"),
+        (np.lib.stride_tricks.as_strided(np.zeros(500, np.float32), good, (0, 0, 40, 4)), "out has strides .* may overlap"),
     ):
         with pytest.raises(kernels.ProblemError, match=f"conv2d: {message}"):
             kernels.conv2d(x, W, out=out)  # type: ignore[arg-type]
