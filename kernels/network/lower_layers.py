@@ -261,7 +261,7 @@ def _one_tap(lowering: Lowering, node: Node, x: View, planes: bool) -> tuple[Pro
     accuracy = "each" if node in lowering.settings.each else "largest"
     activation = node.attributes.get("activation")
     problem = linear_problem(n, c_in, count, c_out, dtype.name, bias=bias is not None, activation=activation, accuracy=accuracy)
-    own = made((_one_tap, dtype), lambda: np.array(weight, dtype, order="C"), weight)
+    own = made((_one_tap, dtype), lambda given: np.array(given, dtype, order="C"), weight)
     operands = Operands(own.reshape(c_out, c_in, 1, 1), None if bias is None else np.array(bias, dtype))
     if planes:
         return problem, Signature(problem.x_shape, problem.out_shape, dtype, 2), operands

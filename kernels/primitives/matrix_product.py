@@ -286,6 +286,6 @@ def _constant(
             first += n
         return packed
 
-    packed = made((_constant, dtype, heights, panels, width), lambda: panels_of(after.b), after.b)
+    packed = made((_constant, dtype, heights, panels, width), panels_of, after.b)
     bias = None if after.bias is None else np.ascontiguousarray(after.bias, dtype)
     return packed, bias, following(after.activation, lanes, dtype.itemsize)

@@ -53,18 +53,18 @@ def held(array: Array) -> bool:
     return _number(array) is not None
 
 
-def made(how: Hashable, make: Callable[[], Array], *arrays: Array) -> Array:
-    """What `make()` makes of these arrays, which nobody may write to where they are held. how: all else that it depends on, and what tells
-    it from others who make arrays of such."""
+def made(how: Hashable, make: Callable[..., Array], *arrays: Array) -> Array:
+    """What `make(*arrays)` gives, one array for all who ask where nobody may write to the arrays any more. how: all else that it depends
+    on, and what tells it from others who make arrays of such."""
     numbers = [_number(array) for array in arrays]
     if None in numbers:
-        return make()
+        return make(*arrays)
     seen = [(number, each.__array_interface__["data"][0], each.shape, each.strides, each.dtype) for number, each in zip(numbers, arrays)]
     key = how, *seen
     known = _made.get(key)
     found = known and known[0]()
     if found is None:
-        found = hold(make())
+        found = hold(make(*arrays))
 
         def forget(dead: object) -> None:
             if _made.get(key, (None,))[0] is dead:

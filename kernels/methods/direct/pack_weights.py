@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -155,4 +156,4 @@ def packer(
         launch(threads, tasks, handle(weight), handle(packed), geometry)
         return packed
 
-    return lambda weight: made(how, lambda: packed_anew(weight), weight)
+    return functools.partial(made, how, packed_anew)

@@ -7,6 +7,7 @@ channels, as the product's lanes do; where it reads numbers instead, spectra are
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -146,4 +147,4 @@ def spectra_packer(
         launch(threads, tasks, weight.reshape(-1), packed, scratch, *fixed)
         return packed
 
-    return lambda weight: made(how, lambda: packed_anew(weight), weight)
+    return functools.partial(made, how, packed_anew)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -163,4 +164,4 @@ def transformer(c_out: int, k: int, groups: int, m: int, tile: tuple[int, int], 
         launch(threads, tasks, handle(weight), handle(packed), geometry)
         return packed
 
-    return lambda weight: made(how, lambda: packed_anew(weight), weight)
+    return functools.partial(made, how, packed_anew)

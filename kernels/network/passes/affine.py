@@ -109,7 +109,7 @@ def times(layer: Node, scale: Array, *, inputs: bool = False) -> Array:
     # (groups, C_out, C_in, taps) of a group, of a transposed layer (groups, C_in, C_out, taps)
     along = (groups, 1, -1, 1) if inputs != (layer.op == "ConvTranspose") else (groups, -1, 1, 1)
 
-    def product() -> Array:
+    def product(weight: Array) -> Array:
         return (weight.reshape(shape) * scale.reshape(along)).reshape(weight.shape).astype(weight.dtype)
 
     return made((times, along, scale.tobytes()), product, weight)

@@ -65,7 +65,7 @@ def _joined(graph: Graph, group: list[Node]) -> list[Node]:
     shape = list(first.y.lengths)
     shape[axis] = sum(map(channels, group))
     whole = Value(f"{first.y.name}.all", tuple(shape), first.y.dtype)
-    attributes = {**first.attributes, "weight": made(_joined, lambda: np.concatenate(weights), *weights), "bias": bias}
+    attributes = {**first.attributes, "weight": made(_joined, lambda *parts: np.concatenate(parts), *weights), "bias": bias}
     nodes = [Node(first.op, [first.x], [whole], attributes, "+".join(node.label for node in group))]
     start = 0
     for node in group:

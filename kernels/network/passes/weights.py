@@ -61,8 +61,7 @@ def _gemm(graph: Graph, node: Node) -> list[Node] | None:
     kind, alpha = node.y.kind.type, float(attributes.get("alpha", 1.0))
     weight = matrix if attributes.get("transB") else matrix.T
     if alpha != 1:
-        plain = weight
-        weight = made((_gemm, alpha, kind), lambda: plain * kind(alpha), plain)
+        weight = made((_gemm, alpha, kind), lambda plain: plain * kind(alpha), weight)
     nodes, x = [], node.x
     if attributes.get("transA"):
         turned = Value(f"{x.name}.T", x.lengths[::-1], x.dtype)
