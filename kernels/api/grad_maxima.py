@@ -17,7 +17,7 @@ from kernels.problem.pool import Pool
 from kernels.problem.request import request
 from kernels.runtime.bounded_cache import Recent
 from kernels.runtime.machine import Machine, machine
-from kernels.runtime.scratch import ALIGNMENT
+from kernels.runtime.pages import ALIGNMENT
 
 Array = np.ndarray
 Compute = Callable[[Array, Array, Array, int], None]

@@ -17,7 +17,8 @@ from kernels.problem.conv import Conv
 from kernels.runtime.ir import call
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
-from kernels.runtime.scratch import ALIGNMENT, whole
+from kernels.runtime.pages import ALIGNMENT
+from kernels.runtime.scratch import whole
 
 NOTE = "; channels last, transposed in cache where lanes do not run along them"
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kernels.runtime.pages import pages
-from kernels.runtime.scratch import aligned, roomy
+from kernels.runtime.scratch import aligned, roomy, shortest
 
 Array = np.ndarray
 
@@ -37,7 +37,7 @@ class Leases:
         nbytes = math.prod(shape) * dtype.itemsize
         if nbytes < LEAST:
             return aligned(nbytes).view(dtype).reshape(shape)
-        buffer = self._shortest(nbytes)
+        buffer = shortest(self._free, nbytes, LONGER * nbytes)
         new = buffer is None
         if buffer is None:
             buffer = self._anew(roomy(nbytes))
@@ -59,16 +59,6 @@ class Leases:
     def forget(self) -> None:
         """Drop what is free."""
         self._free.clear()
-
-    def _shortest(self, nbytes: int) -> Array | None:
-        while True:
-            lying = self._free.copy()  # which holds what it lists, so that no id is used again
-            fitting = [(len(each), key) for key, each in lying.items() if nbytes <= len(each) <= LONGER * nbytes]
-            if not fitting:
-                return None
-            found = self._free.pop(min(fitting)[1], None)
-            if found is not None:  # else another thread had it sooner
-                return found
 
     def _anew(self, nbytes: int) -> Array:
         try:

@@ -12,15 +12,15 @@ import mmap
 import numpy as np
 
 LARGE = 2 << 20  # bytes of a large page
-LINE = 64  # bytes of a cache line, and of an AVX-512 vector
+ALIGNMENT = 64  # a cache line and an AVX-512 vector
 
 
 def pages(nbytes: int) -> np.ndarray:
     """Uninitialised bytes that begin a large page; what fills no large page lies in small ones. Where the system gives no large pages they
     begin a cache line. Raises MemoryError."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):  # no Linux
-        raw = np.empty(nbytes + LINE, np.uint8)
-        return np.frombuffer(raw.data, np.uint8, nbytes, -raw.ctypes.data % LINE)
+        raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+        return np.frombuffer(raw.data, np.uint8, nbytes, -raw.ctypes.data % ALIGNMENT)
     try:
         memory = mmap.mmap(-1, nbytes + LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # what nobody touches is none
     except (OSError, OverflowError) as error:

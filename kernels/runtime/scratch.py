@@ -5,6 +5,7 @@ Plans use the same buffers by turns: a network that trains has three plans a lay
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -12,9 +13,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from kernels.runtime.pages import pages
+from kernels.runtime.pages import ALIGNMENT, pages
 
-ALIGNMENT = 64  # a cache line and an AVX-512 vector
 LONG = 1 << 20  # bytes of a buffer that any plan may use, and that a call may take a microsecond to look for
 
 
@@ -109,6 +109,18 @@ def roomy(nbytes: int) -> int:
     return -(-nbytes // unit) * unit
 
 
+def shortest(free: dict[int, Item], least: int, most: float = math.inf) -> Item | None:
+    """Take the shortest of free items of `least` to `most` bytes, by their ids; None where there is none. Other threads may take too."""
+    while True:
+        lying = free.copy()  # which holds what it lists, so that no id is used again
+        fitting = [(item.nbytes, key) for key, item in lying.items() if least <= item.nbytes <= most]
+        if not fitting:
+            return None
+        found = free.pop(min(fitting)[1], None)
+        if found is not None:  # else another thread had it sooner
+            return found
+
+
 class Long(Generic[Item]):
     """Free memory of any length, as `make` gives it. A call takes the shortest that will do; where none does, a new one takes the place of
     the longest, so that there come to be as many as are needed at once. As many stay free as calls ever held at once, up to KEPT, the
@@ -154,18 +166,13 @@ class Long(Generic[Item]):
         return item
 
     def _free_or_new(self, nbytes: int) -> Item:
-        while True:
-            lying = self.free.copy()  # which holds what it lists, so that no id is used again
-            lengths = sorted((item.nbytes, key) for key, item in lying.items())
-            key = next((key for length, key in lengths if length >= nbytes), None)
-            if key is None:
-                break
-            found = self.free.pop(key, None)
-            if found is not None:  # else another thread had it sooner
-                return found
-        if lengths:
-            self.free.pop(lengths[-1][1], None)
-        return self._make(roomy(nbytes))
+        found = shortest(self.free, nbytes)
+        if found is None:
+            lengths = [(item.nbytes, key) for key, item in self.free.copy().items()]
+            if lengths:
+                self.free.pop(max(lengths)[1], None)
+            found = self._make(roomy(nbytes))
+        return found
 
     def give(self, item: Item) -> None:
         """Keep one, unless the plans that needed so long a one are gone; the shortest makes room where enough are kept."""

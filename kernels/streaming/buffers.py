@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from kernels.runtime.scratch import ALIGNMENT, aligned
+from kernels.runtime.pages import ALIGNMENT
+from kernels.runtime.scratch import aligned
 
 Array = np.ndarray
 

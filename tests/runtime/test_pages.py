@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.runtime.pages import LARGE, LINE, pages
+from kernels.runtime.pages import ALIGNMENT, LARGE, pages
 
 
 @pytest.mark.parametrize("nbytes", (1, LARGE - 1, LARGE, 3 * LARGE + 5))
@@ -25,7 +25,7 @@ def test_bytes_begin_a_large_page_and_own_themselves(nbytes: int) -> None:
 def test_elsewhere_bytes_begin_a_cache_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
     found = [pages(nbytes) for nbytes in (1, 1000, LARGE)]
-    assert all(each.ctypes.data % LINE == 0 and each.flags.writeable and each[1:].base is each for each in found)
+    assert all(each.ctypes.data % ALIGNMENT == 0 and each.flags.writeable and each[1:].base is each for each in found)
 
 
 def test_what_no_system_has_is_a_memory_error() -> None:
