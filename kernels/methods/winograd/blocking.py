@@ -119,7 +119,7 @@ def _resized(old: Conv, block: Blocking, problem: Conv, threads: int, variant: s
     new = dataclasses.replace(block, rows=rows, columns=columns)
     if (new.oc_lanes and new.tiles > FEW * lanes) or holds_windows(old, block) != holds_windows(problem, new):
         raise Anew
-    if turns(problem)[1] > 1 and math.prod(new.patch(problem)) * problem.c_in * new.tiles * problem.itemsize > turns_limit():
+    if turns(problem)[1] > 1 and input_bytes(problem, math.prod(new.patch(problem)), new.tiles) > turns_limit():
         raise Anew
     if new.oc_lanes:
         new = dataclasses.replace(new, m=tallest(new.tiles, min(most_rows(new.n, machine()), 16)))
@@ -266,8 +266,12 @@ def turns_limit() -> int:
 
 def turn_bytes(problem: Conv) -> int:
     """Bytes of the transformed input of one turn of the smallest tiles, the least that a task holds."""
-    points = math.prod(min(TILES[k]) + k - 1 for k in problem.kernel)
-    return points * problem.c_in // problem.groups * turns(problem)[1] * problem.itemsize
+    return input_bytes(problem, math.prod(min(TILES[k]) + k - 1 for k in problem.kernel), turns(problem)[1])
+
+
+def input_bytes(problem: Conv, points: int, tiles: int) -> int:
+    """Bytes of the transformed input of so many tiles of a group."""
+    return points * (problem.c_in // problem.groups) * tiles * problem.itemsize
 
 
 def _some_divisors(n: int, limit: int) -> list[int]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from kernels.methods.winograd import tile_store
-from kernels.methods.winograd.tile_load import BITS, Plane, add_bits, mask_of
+from kernels.methods.winograd.tile_load import BITS, Plane, add_bits, first_place, mask_of
 from kernels.problem.conv import Conv
 from kernels.runtime.ir import I64, VectorBuilder, i64
 from kernels.runtime.jit import njit
@@ -84,8 +84,8 @@ def _write_entries(p):
         while tile < last:
             row, column, lane = p.row + tile // p.columns, p.column + tile % p.columns, tile - first
             run = min(last - tile, p.across - column % p.across)
-            y = p.top + row // p.down * p.mh * p.down + row % p.down
-            x = p.left + column // p.across * p.mw * p.across + column % p.across
+            y = p.top + first_place(row, p.mh, p.down)
+            x = p.left + first_place(column, p.mw, p.across)
             above, inside = max(0, (-y + p.down - 1) // p.down), max(0, min(p.th, (p.height - y + p.down - 1) // p.down))
             for j in range(p.tw):
                 own = x + j * p.across

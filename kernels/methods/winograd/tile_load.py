@@ -41,6 +41,12 @@ def add_bits(masks, index, bits):
     write_index(word, read_index(word, 0) | bits << index * BITS % 64)
 
 
+@njit
+def first_place(tile, outputs, turn):
+    """The first output of a tile, along an axis on which so many tiles take turns and each has outputs a turn apart."""
+    return tile // turn * outputs * turn + tile % turn
+
+
 class PatchTiles(NamedTuple):
     """Patches of rows x columns tiles in a plane of height x width, where the corner of row 0 of all tiles would be at (row, column)."""
 
@@ -74,8 +80,7 @@ def write_entries(to, words, at, lanes, block):
                 write_index(entry + word * 8, 0)
             for t in range(tiles):
                 tile = r * columns + min(first + t, line - 1)
-                down = first_row + tile // columns
-                top, left = row + down // turn * mh * turn + down % turn, column + tile % columns * mw
+                top, left = row + first_place(first_row + tile // columns, mh, turn), column + tile % columns * mw
                 number = min(lanes, line - first) if single else tw
                 low, high = min(max(-left, 0), number), min(max(width - left, 0), number)
                 mask = ((1 << high) - 1) & ~((1 << low) - 1) if first + t < line else 0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.methods.winograd.tile_load import Plane
+from kernels.methods.winograd.tile_load import Plane, first_place
 from kernels.runtime.ir import VectorBuilder, i64, read_index
 from kernels.runtime.jit import njit
 from kernels.runtime.pointers import write_index
@@ -55,7 +55,7 @@ def write_entries(to, words, at, lanes):
     for first in range(0, number, lanes):
         entry, last = to + count * words * 8, min(first + lanes, number)
         down, across = row + first // columns, first % columns
-        top = down // turn * mh * turn + down % turn
+        top = first_place(down, mh, turn)
         start = top * pitch + across * mw
         whole = first + lanes <= number and across + lanes <= columns
         whole = whole and (across + lanes) * mw <= width and top + (mh - 1) * turn < height
@@ -66,7 +66,7 @@ def write_entries(to, words, at, lanes):
         tile = first
         while tile < last:
             down, across = row + tile // columns, tile % columns
-            top = down // turn * mh * turn + down % turn
+            top = first_place(down, mh, turn)
             tiles = min(last - tile, columns - across)
             begin = (tile - first) * mw
             end = begin + max(0, min(tiles * mw, width - across * mw))
