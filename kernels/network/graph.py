@@ -177,14 +177,12 @@ class Graph:
 
     def drop_dead(self) -> None:
         """Leave out nodes whose values nobody reads."""
-        alive: set[Value | None] = set(self.outputs.values())
+        alive = set(self.outputs.values())
         kept = []
         for node in reversed(self.nodes):
             if not alive.isdisjoint(node.outputs):
                 kept.append(node)
-                alive.update(node.inputs)
-                if any(type(each) is Graph for each in node.attributes.values()):
-                    alive.update(_read(node))
+                alive.update(_read(node))
         self.nodes = kept[::-1]
 
     def sort(self) -> None:
