@@ -10,11 +10,11 @@ import dataclasses
 import functools
 import math
 import operator
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
+from kernels.runtime.locks import lock
 from kernels.runtime.machine import machine
 
 Result = TypeVar("Result")
@@ -45,7 +45,7 @@ class Classes(Generic[Result]):
 
     def __init__(self) -> None:
         self._found: OrderedDict[Hashable, tuple[Any, Result]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = lock()
 
     def get(self, key: Hashable) -> tuple[Any, Result] | None:
         """(the problem, what was found for it), or None."""

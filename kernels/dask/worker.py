@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kernels.dask.recordings import Recording
+from kernels.runtime.locks import lock
 from kernels.runtime.machine import cores
 from kernels.streaming.buffers import Buffers
 from kernels.streaming.sections import Network, Sections
@@ -22,7 +23,7 @@ Array = np.ndarray
 
 KEPT = 8  # networks that a process keeps plans for
 _known: dict[tuple[str, int], Sections] = {}
-_making = threading.Lock()
+_making = lock()
 _reading = threading.local()  # .buffers: of this thread, for what it reads
 
 

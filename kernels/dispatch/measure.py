@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -28,6 +27,7 @@ from kernels.problem.arrays import frozen
 from kernels.problem.conv import Conv, Problem
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.operands import Operands
+from kernels.runtime.locks import lock
 from kernels.runtime.machine import memory
 
 Array = np.ndarray
@@ -42,7 +42,7 @@ RIVALS = 2  # with which a remembered winner is tried
 ARRAYS = 8  # as many copies of all that a layer reads and writes must fit the memory
 
 clock = time.perf_counter
-_one_at_a_time = threading.Lock()
+_one_at_a_time = lock()
 _seen: set[tuple[Problem, int]] = set()  # problems and threads that this process measured, or tried what another had found of them
 
 

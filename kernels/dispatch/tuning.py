@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import threading
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from kernels.problem.conv import Problem
 from kernels.runtime import store
+from kernels.runtime.locks import lock
 from kernels.runtime.store import Sections
 
 MOST = 4096  # problems that are remembered; those that were recalled or measured longest ago go first
@@ -37,7 +37,7 @@ class Measured:
 
 _table: collections.OrderedDict[str, Measured] = collections.OrderedDict()
 _layers: dict[str, str] = {}  # of a layer without its epilogue: the key of what was measured last of it
-_lock = threading.RLock()
+_lock = lock()
 _state: dict[str, Any] = {"generation": 0, "attended": None}
 
 

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import math
 import operator
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from kernels.problem.accuracy import accuracy_of
 from kernels.problem.arrays import PLAIN, too_large
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.options import thread_count
+from kernels.runtime.locks import lock
 from kernels.runtime.machine import memory
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Model:
         self._budget = measuring("load", effort, budget)
         self.threads = thread_count("load", threads)
         self._programs: OrderedDict[Any, Program] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = lock()
         self._names = [value.name for value in graph.inputs]
         for value in graph.inputs:
             if value.kind.kind not in "fiub":

@@ -8,7 +8,6 @@ h, w), channels first, cross-correlation, padding as (before, after) pairs of in
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ from kernels.problem.accuracy import ACCURACIES, PRECISIONS
 from kernels.problem.errors import ProblemError, meant
 from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
 from kernels.problem.window import DTYPES, Pairs, Size, Window, by_x, dilated, pads
+from kernels.runtime.locks import cached_property
 
 __all__ = [
     "ACTIVATIONS", "DTYPES", "AdaptivePool", "Conv", "ConvTranspose", "ConvWeight", "Pairs", "Pool", "Problem", "Size",
@@ -82,7 +82,7 @@ class Conv(Window):
         if self.pool:
             pool_problem(self)  # raises where the window does not fit
 
-    @functools.cached_property
+    @cached_property
     def conv_size(self) -> Size:
         """Spatial size of the convolution's own output, before `pool`."""
         return tuple(
@@ -90,22 +90,22 @@ class Conv(Window):
             for n, k, s, (before, after), d in zip(self.size, self.kernel, self.stride, self.padding, self.dilation)
         )
 
-    @functools.cached_property
+    @cached_property
     def conv_shape(self) -> tuple[int, ...]:
         """Shape of the convolution's own output, before `pool`."""
         return (self.n, self.c_out, *self.conv_size)
 
-    @functools.cached_property
+    @cached_property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the canonical output."""
         return pool_problem(self).out_shape if self.pool else self.conv_shape
 
-    @functools.cached_property
+    @cached_property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the canonical weights."""
         return (self.c_out, self.c_in // self.groups, *self.kernel)
 
-    @functools.cached_property
+    @cached_property
     def summands(self) -> int:
         """Products summed into one output value."""
         return self.c_in // self.groups * self.taps
@@ -115,7 +115,7 @@ class Conv(Window):
         """Floating-point operations of the definition: two per multiply-add, padding taps included."""
         return 2 * math.prod(self.conv_shape) * self.summands
 
-    @functools.cached_property
+    @cached_property
     def compulsory_bytes(self) -> int:
         """Bytes that must move whatever the method: input, weights and bias read once, output written once."""
         numbers = math.prod(self.weight_shape) + self.c_out * (self.bias + 2 * self.scale) + math.prod(self.out_shape)
@@ -175,7 +175,7 @@ class ConvTranspose(Conv):
                     f"+ output_padding {more}); use padding of at most {full - 1} (both sides together)"
                 )
 
-    @functools.cached_property
+    @cached_property
     def conv_size(self) -> Size:
         """Spatial size of the output, before `pool`."""
         return tuple(
@@ -190,12 +190,12 @@ class ConvTranspose(Conv):
         """Bytes of the input; what padding crops is never held."""
         return self.in_bytes
 
-    @functools.cached_property
+    @cached_property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the canonical weights."""
         return (self.c_in, self.c_out // self.groups, *self.kernel)
 
-    @functools.cached_property
+    @cached_property
     def summands(self) -> int:
         """Products summed into one output value, at most: along an axis every stride-th tap meets it."""
         steps = (s // math.gcd(s, d) for s, d in zip(self.stride, self.dilation))
@@ -220,17 +220,17 @@ class ConvWeight(Conv):
     no layer.
     """
 
-    @functools.cached_property
+    @cached_property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the gradient of the layer's output."""
         return self.conv_shape
 
-    @functools.cached_property
+    @cached_property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the result, that of the layer's weights."""
         return (self.c_out, self.c_in // self.groups, *self.kernel)
 
-    @functools.cached_property
+    @cached_property
     def summands(self) -> int:
         """Products summed into one number of the result."""
         return self.n * math.prod(self.conv_size)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 from kernels.problem.errors import ProblemError
 from kernels.problem.window import LARGEST, Planes, Size, Window, by_x, dilated, pads
+from kernels.runtime.locks import cached_property
 
 
 class Pooling(Planes):
@@ -28,7 +28,7 @@ class Pooling(Planes):
         """"max" or "avg"."""
         return self.op.removeprefix("adaptive_")[:3]
 
-    @functools.cached_property
+    @cached_property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the canonical output."""
         return (self.n, self.c_in, *self.out_size)
@@ -38,7 +38,7 @@ class Pooling(Planes):
         """Comparisons or additions of the definition: one per tap, adaptive windows counted as if all were as large as the largest."""
         return math.prod(self.out_shape) * self.taps
 
-    @functools.cached_property
+    @cached_property
     def compulsory_bytes(self) -> int:
         """Bytes that must move whatever the method: input read once, output (and 8-byte indices) written once."""
         return self.in_bytes + math.prod(self.out_shape) * (self.itemsize + 8 * self.return_indices)
@@ -70,7 +70,7 @@ class Pool(Pooling, Window):
     def _overhang(self, axis: int) -> int:
         return self.stride[axis] - 1 if self.ceil_mode else 0
 
-    @functools.cached_property
+    @cached_property
     def out_size(self) -> Size:
         """Spatial size of the output. With `ceil_mode` the last window may overhang but starts inside input or leading padding."""
         result = []

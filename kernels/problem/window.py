@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 
 from kernels.problem.errors import ProblemError
+from kernels.runtime.locks import cached_property
 
 Size = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
@@ -67,7 +67,7 @@ class Planes:
         """Shape of the canonical input."""
         return (self.n, self.c_in, *self.size)
 
-    @functools.cached_property
+    @cached_property
     def in_bytes(self) -> int:
         """Bytes of the input."""
         return math.prod(self.x_shape) * self.itemsize
@@ -122,7 +122,7 @@ class Window(Planes):
                     f'(both sides together), e.g. padding="same"'
                 )
 
-    @functools.cached_property
+    @cached_property
     def taps(self) -> int:
         """Positions in one kernel window."""
         return math.prod(self.kernel)

@@ -12,14 +12,15 @@ import contextlib
 import ctypes
 import functools
 import importlib
-import threading
 from collections.abc import Callable
+
+from kernels.runtime.locks import in_children, lock
 
 _NAMES = ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads", "openblas_{}_num_threads64_", "openblas_{}_num_threads")
 
 _CALLERS = {"numpy": "numpy._core._multiarray_umath", "scipy": "scipy.linalg.cython_blas"}
 
-_lock = threading.Lock()
+_lock = lock()
 _bounds: dict[str, list[int]] = {owner: [] for owner in _CALLERS}  # one per call in flight
 _held = {owner: [0, 0] for owner in _CALLERS}  # thread count before the first of them, and now
 
@@ -68,3 +69,15 @@ class bounded:
                 if number != self._held[1]:
                     self._held[1] = number
                     self._control[1](number)
+
+
+def _end_calls() -> None:
+    """In a forked child, where the other threads' calls are not in flight."""
+    for owner, calls in _bounds.items():
+        control = openblas(owner) if calls else None
+        if control:
+            control[1](_held[owner][0])
+        calls.clear()
+
+
+in_children(_end_calls)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Hashable
 from typing import Generic, TypeVar
+
+from kernels.runtime.locks import lock
 
 Value = TypeVar("Value")
 
@@ -23,7 +24,7 @@ class Recent(Generic[Value]):
         self._sizes: dict[Hashable, int] = {}
         self._keys: list[Hashable] = []  # in any order, and where each stands
         self._places: dict[Hashable, int] = {}
-        self._lot, self._lock = random.Random(0), threading.Lock()
+        self._lot, self._lock = random.Random(0), lock()
         self.get = self._values.get
 
     def put(self, key: Hashable, value: Value, nbytes: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,8 @@ from numba import _dynfunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.environment import lookup_environment
+
+from kernels.runtime.locks import in_children
 
 
 class Code(JITCodeLibrary):
@@ -90,8 +91,7 @@ def _resume() -> None:
         gc.enable()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_resume)
+in_children(_resume)
 
 
 class IntoCode(Compiler):

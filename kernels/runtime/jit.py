@@ -14,13 +14,16 @@ from typing import Any
 
 import numba
 from numba import types
+from numba.core.compiler_lock import global_compiler_lock
 
 from kernels.runtime.code_library import IntoCode, IntoPart
 from kernels.runtime.disk_cache import DiskCache
+from kernels.runtime.locks import waits_for
 
 _FLAGS = {"nogil": True, "error_model": "numpy"}
 
 compiling = threading.RLock()  # Numba's compiler serves one thread at a time
+waits_for(compiling, global_compiler_lock)
 
 
 def njit(function: Callable[..., Any], *, apart: bool = False, counts: bool = False) -> Any:

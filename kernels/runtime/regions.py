@@ -34,6 +34,7 @@ from kernels.runtime import workers
 from kernels.runtime.denormals import without_denormals
 from kernels.runtime.ir import I64, i64
 from kernels.runtime.jit import code, compiling, inlined, njit
+from kernels.runtime.locks import cached_property
 from kernels.runtime.pool import RAISED, RUN, leave, pool_of
 from kernels.runtime.tasks import FAILED, next_task, slot_bytes
 
@@ -150,7 +151,7 @@ class Region:
         self._ready: dict[tuple[int, ...], tuple[Callable[..., None], tuple[Any, ...]]] = {}
         self.__doc__ = body.py_func.body.__doc__
 
-    @functools.cached_property
+    @cached_property
     def exact(self) -> Region:
         """The same with denormals kept."""
         return Region(self._body, True)

@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import ctypes
 import dataclasses
-import os
 import platform
 import signal
 import sys
@@ -23,6 +22,7 @@ from numba import types
 
 from kernels.runtime import pool
 from kernels.runtime.jit import address
+from kernels.runtime.locks import in_children
 from kernels.runtime.machine import cores
 from kernels.runtime.tasks import slot_bytes
 
@@ -148,5 +148,4 @@ def _forget() -> None:
 
 
 atexit.register(_end)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+in_children(_forget)

@@ -29,6 +29,7 @@ from kernels.problem.errors import RefusedError
 from kernels.problem.halo import Chain, Fork, Part, Slide
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
+from kernels.runtime.locks import cached_property
 from kernels.streaming.segmenting import segments_for
 from kernels.streaming.sliding import Sliding
 
@@ -75,7 +76,7 @@ class Windows:
     plans: dict[tuple[Problem, int], Plan] = dataclasses.field(default_factory=dict)
     making: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
-    @functools.cached_property
+    @cached_property
     def halo(self) -> Part:
         """Its arithmetic along time."""
         return Chain((self.sliding.slide, self.pool.slide)) if self.pool else self.sliding.slide

@@ -9,7 +9,6 @@ that is computed has that padding itself, and so has the last one at the end.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 from kernels.methods.fft.segments import Segments
@@ -17,6 +16,7 @@ from kernels.problem.conv import Conv, ConvTranspose, Problem
 from kernels.problem.errors import RefusedError
 from kernels.problem.halo import Slide
 from kernels.problem.pool import AdaptivePool, Pool
+from kernels.runtime.locks import cached_property
 
 
 class At(NamedTuple):
@@ -51,7 +51,7 @@ class Sliding:
     axis: int
     segments: Segments | None = None
 
-    @functools.cached_property
+    @cached_property
     def slide(self) -> Slide:
         """The window along the axis. Raises RefusedError where windows would see nothing but padding."""
         problem, i = self.problem, self.axis

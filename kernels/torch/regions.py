@@ -8,7 +8,6 @@ is read anew. Where weights go on changing, as in training, PyTorch's own operat
 from __future__ import annotations
 
 import operator
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from torch import fx
 from kernels.network.graph import Graph
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.runtime.bounded_cache import Recent
+from kernels.runtime.locks import lock
 from kernels.torch.aten.reading import Reading
 from kernels.torch.compute import threads
 from kernels.torch.derived import stamp
@@ -95,7 +95,7 @@ class Region:
         self._restless: dict[tuple[int, ...], int] = {}
         self._latest: Weights | None = None
         self._pick_static, self._pick_inputs = _picking(self.static), _picking(self.inputs)
-        self._lock = threading.Lock()
+        self._lock = lock()
 
     def __call__(self, *args: Any) -> Any:
         """What the part gives: a tensor or a tuple of them."""

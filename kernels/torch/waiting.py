@@ -15,7 +15,9 @@ from pathlib import Path
 
 import torch
 
-_lock = threading.Lock()
+from kernels.runtime.locks import lock
+
+_lock = lock()
 seen_to = False  # whether PyTorch's threads sleep, or shall wait as the user has said
 _end = threading.Event()  # of the thread that sleeps
 

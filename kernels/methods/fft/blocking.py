@@ -28,6 +28,7 @@ from kernels.cost.variants import rivals
 from kernels.methods.fft.scipy_blocking import layout
 from kernels.methods.fft.segments import Segments
 from kernels.problem.conv import Conv
+from kernels.runtime.locks import cached_property
 from kernels.runtime.machine import machine
 
 LONGEST = 1024  # two buffers of vectors of this length still fit the second-level cache; SciPy does longer ones
@@ -51,12 +52,12 @@ class Taps:
     phase: tuple[int, ...]
     index: tuple[int, ...]
 
-    @functools.cached_property
+    @cached_property
     def phases(self) -> tuple[int, ...]:
         """Phases that some tap sees."""
         return tuple(sorted(set(self.phase)))
 
-    @functools.cached_property
+    @cached_property
     def reach(self) -> int:
         """Positions of a phase from its first tap to its last."""
         return max(self.index)

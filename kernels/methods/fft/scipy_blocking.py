@@ -15,6 +15,7 @@ import math
 
 from kernels.cost.classes import Anew, by_class
 from kernels.problem.conv import Conv
+from kernels.runtime.locks import cached_property
 
 BLOCK_BYTES = 32 << 20  # bytes that the tiles processed at a time may take in all their forms
 SLOW = 10  # transforms with their gathers reach 3 GFLOP/s a core, complex matrix products 30
@@ -39,12 +40,12 @@ def good_length(least: int) -> int:
 class KernelTaps(tuple[tuple[int, int], ...]):
     """(phase, index within the phase) of each tap along an axis; what follows from them is found once."""
 
-    @functools.cached_property
+    @cached_property
     def phases(self) -> tuple[int, ...]:
         """Phases of the input that some tap sees."""
         return tuple(sorted({phase for phase, _ in self}))
 
-    @functools.cached_property
+    @cached_property
     def reach(self) -> int:
         """Positions of a phase from its first tap to its last."""
         return max(index for _, index in self)

@@ -1,0 +1,68 @@
+"""Locks that a fork and a signal cannot leave shut.
+
+A fork copies locks as they are: one that another thread held stays shut in the child, where nobody is left to open it. `lock` gives
+locks that are open in every child; what they guard is whole enough between any two operations. Compilers are not, in the middle, so a fork
+waits until nobody compiles (`waits_for`). Locks are reentrant: a signal's handler, or a finaliser that garbage collection calls, runs in
+the thread that holds one, and may call the library too.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+
+_open_in_children: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def lock() -> Any:
+    """A reentrant lock, open in forked children but for what the forking thread itself holds."""
+    made = threading.RLock()
+    _open_in_children.add(made)
+    return made
+
+
+class cached_property(functools.cached_property[Value]):
+    """functools' own, whose lock, one for all instances until Python 3.12, is open in children too."""
+
+    def __init__(self, function: Callable[[Any], Value]) -> None:
+        super().__init__(function)
+        self.lock = lock()
+
+
+def waits_for(*locks: Any) -> None:
+    """Let a fork take these, in this order, and both processes give them back."""
+    if hasattr(os, "register_at_fork"):  # not on Windows
+
+        taken: list[Any] = []  # an interrupt may come between two
+
+        def take() -> None:
+            for each in locks:
+                each.acquire()
+                taken.append(each)
+
+        def give() -> None:
+            while taken:
+                taken.pop().release()
+
+        os.register_at_fork(before=take, after_in_parent=give, after_in_child=give)
+
+
+def _open() -> None:
+    for each in list(_open_in_children):
+        if not each._is_owned():
+            each._at_fork_reinit()  # as threading's own classes do
+
+
+def in_children(function: Callable[[], None]) -> None:
+    """Call it in every forked child, on systems that fork."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+
+
+in_children(_open)

@@ -1,0 +1,95 @@
+"""What a fork or a signal meets in the middle leaves nothing shut."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+START = """
+import os, signal, threading, time
+from kernels.runtime.locks import cached_property, lock
+
+def held(by):
+    begun, end = threading.Event(), threading.Event()
+    def hold():
+        with by:
+            begun.set()
+            end.wait()
+    threading.Thread(target=hold, daemon=True).start()
+    begun.wait()
+    return end
+
+def forked(child):
+    number = os.fork()
+    if number == 0:
+        signal.alarm(30)
+        os._exit(not child())
+    assert os.waitpid(number, 0)[1] == 0
+"""
+
+
+def python(script: str) -> None:
+    done = subprocess.run([sys.executable, "-c", START + textwrap.dedent(script)], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+
+
+def test_a_lock_that_another_thread_holds_is_open_in_a_child() -> None:
+    python("""
+        one, own = lock(), lock()
+        end = held(one)
+        with own:
+            forked(lambda: one.acquire(timeout=5) and own._is_owned() and not own.release())
+        end.set()
+        assert one.acquire(timeout=5)
+    """)
+
+
+def test_a_property_that_another_thread_computes_is_computed_in_a_child() -> None:
+    python("""
+        begun, slow = threading.Event(), threading.Event()
+        class Some:
+            @cached_property
+            def number(self):
+                begun.set()
+                if threading.current_thread() is not threading.main_thread():
+                    slow.wait()
+                return 3
+        threading.Thread(target=lambda: Some().number, daemon=True).start()
+        begun.wait()
+        forked(lambda: Some().number == 3)
+        slow.set()
+    """)
+
+
+def test_a_fork_waits_until_nobody_compiles() -> None:
+    python("""
+        import numpy as np
+        import kernels
+        from numba.core.compiler_lock import global_compiler_lock
+        from kernels.runtime.jit import compiling
+        for each in compiling, global_compiler_lock:
+            end = held(each)
+            timer = threading.Timer(0.2, end.set)
+            timer.start()
+            forked(lambda: end.is_set() and kernels.global_max_pool(np.ones((1, 1, 4, 4)), implementation="jit").item() == 1)
+            assert compiling.acquire(timeout=5) and not compiling.release()
+    """)
+
+
+def test_bounds_of_other_threads_products_end_in_a_child() -> None:
+    python("""
+        from kernels.runtime import blas
+        control = blas.openblas("numpy")
+        if control:
+            control[1](2)
+            held(blas.bounded(1))
+            assert control[0]() == 1
+            forked(lambda: control[0]() == 2 and not blas._bounds["numpy"])
+    """)
