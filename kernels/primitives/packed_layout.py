@@ -100,8 +100,9 @@ def extents(problem: Conv, mec: bool, rows: Any, columns: Any, lanes: int, chann
 
 def _picking(starts: tuple[int, ...], step: int, lanes: int) -> int:
     """The cheapest way to pick out of a row the lines that start at these columns and step so."""
-    ways: dict[int, float] = {step: VECTOR_PICKED + step} if step <= PICKED else {ONE_BY_ONE: NUMBER_PICKED * lanes}
-    if starts == tuple(range(len(starts))):
+    copied = VECTOR_COPIED * step / len(starts)
+    ways: dict[int, float] = {step: VECTOR_PICKED + step + copied} if step <= PICKED else {ONE_BY_ONE: NUMBER_PICKED * lanes + copied}
+    if step > 1 and starts == tuple(range(len(starts))):
         ways[TRANSPOSED] = VECTOR_TRANSPOSED * -(-len(starts) // lanes) * lanes / len(starts)
     return min(ways, key=ways.__getitem__)
 
@@ -109,10 +110,10 @@ def _picking(starts: tuple[int, ...], step: int, lanes: int) -> int:
 def line_cycles(packed: Layout, lanes: int) -> Any:
     """Cycles to pack one input row of one channel: its copy with zeros, then a pass for each line picked out of it, or lines picked out as
     it is loaded; of many `extents` at once an array."""
-    copied = LINE_COST + VECTOR_COPIED * -(-packed.span // lanes)
     planes, step, vectors = len(packed.columns), packed.picking, -(-packed.count // lanes)
     if step == TRANSPOSED:
-        return copied + -(-planes // lanes) * lanes * vectors * VECTOR_TRANSPOSED
+        return LINE_COST + -(-planes // lanes) * lanes * vectors * VECTOR_TRANSPOSED
+    copied = LINE_COST + VECTOR_COPIED * -(-packed.span // lanes)
     if step == ONE_BY_ONE:
         return copied + planes * (8 + NUMBER_PICKED * packed.count + vectors * VECTOR_PICKED)
     short = planes * vectors * (SHORT_COST + SHORT_STEP * step)

@@ -8,7 +8,7 @@ from kernels.methods import load
 from kernels.methods.direct import blocking as direct
 from kernels.methods.fft import blocking as fft
 from kernels.methods.winograd import blocking as winograd
-from kernels.primitives.packed_layout import layout
+from kernels.primitives.packed_layout import layout, packing_cycles
 from kernels.problem.conv import parse
 from kernels.runtime.machine import machine
 
@@ -56,3 +56,12 @@ def test_fft(line: str) -> None:
     for block in blockings[::13]:
         assert float(fft._cycles(problem, block, 2)) == pytest.approx(block.cycles, rel=1e-12)
     assert fft.best.__wrapped__(problem, 2).cycles == min(block.cycles for block in blockings)
+
+
+def test_what_lies_between_windows_is_not_packed() -> None:
+    """Windows of 44 numbers cost as much 441 apart as 50 apart."""
+    cycles = set()
+    for step in (50, 441):
+        problem = parse(f"conv1d n1 c1 1x{999 * step + 44} -> c64 k1x44 s1x{step} p0+0x0+0 d1x1 g1 float32")
+        cycles.add(float(packing_cycles(layout(problem, False, 1, 1000, 16), 16)))
+    assert len(cycles) == 1

@@ -134,7 +134,7 @@ def test_packing(step: int, picking: int, width: int, positions: int, lanes: int
         pitch = count if gapless else -(-count // lanes) * lanes
         phase_stride = positions * pitch + lanes
         out = Guarded((len(columns), phases, phase_stride), dtype)
-        line = Guarded((packing.line_numbers(picking, span, step, len(columns), lanes),), dtype)
+        line = Guarded((packing.line_numbers(picking, span, lanes),), dtype)
         starts = np.array(columns, np.int64)
         invoke(
             address, picking, lanes, size, at(out.array), at(line.array), at(starts), len(columns), phases * phase_stride, phases,

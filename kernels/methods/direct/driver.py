@@ -162,7 +162,7 @@ def vector_tables(
 
 def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
     """Scratch bytes for one input row with its zeros, and what picking reads beyond it."""
-    return whole(line_numbers(packed.picking, packed.span, packed.column_step, len(packed.columns), lanes) * itemsize)
+    return whole(line_numbers(packed.picking, packed.span, lanes) * itemsize)
 
 
 def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> dict[str, int]:

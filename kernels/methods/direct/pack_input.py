@@ -5,9 +5,9 @@
 This is where padding and stride disappear: whoever reads the scratch reads whole vectors at unit stride. Lines of one or two vectors are
 loaded with their zeros and picked apart in registers, one vector of all rows before the next, so that masks are made once for all. Longer
 rows are first copied to a line with its zeros, then picked apart: with one to ten shuffles a vector, where gathering would take twenty
-cycles or, on CPUs that had to slow it down, many times that; or, where many planes begin at neighbouring columns, by transposing what each
-position has of all planes. Lines as long as the plane's rows, one behind the other, are the plane moved on by some numbers with zeros where
-a row has none: whole vectors, however short the rows.
+cycles or, on CPUs that had to slow it down, many times that. Where many planes begin at neighbouring columns, what each position has of all
+planes is loaded and transposed; what lies between windows that are apart is not read. Lines as long as the plane's rows, one behind the
+other, are the plane moved on by some numbers with zeros where a row has none: whole vectors, however short the rows.
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ class PackInput(NamedTuple):
     dst_step: int  # whose packed ones are so many elements apart
 
 
+def _whole(b: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value:
+    """Vectors that hold so many numbers."""
+    return b.sdiv(b.add(count, i64(lanes - 1)), i64(lanes))
+
+
 class _Line(NamedTuple):
     """A line with its zeros."""
 
@@ -66,7 +71,7 @@ def _line(w: VectorBuilder, p: PackInput, line: _Line) -> None:
     """dst[j] = src[j] for low <= j < high, else 0, for j < count rounded up to whole vectors; src[j + ahead] is prefetched."""
     b, lanes = w.b, p.lanes
     to, source = w.pointer(line.dst), w.pointer(line.src)
-    with w.loop(b.sdiv(b.add(line.numbers, i64(lanes - 1)), i64(lanes))) as vector:
+    with w.loop(_whole(b, line.numbers, lanes)) as vector:
         j = b.mul(vector, i64(lanes))
         w.prefetch(w.at(w.at(source, j), p.ahead))
         w.store(w.load_first(w.at(source, j), w.between(j, line.low, line.high)), w.at(to, j))
@@ -87,7 +92,7 @@ def _short_lines(w: VectorBuilder, p: PackInput, lines: _Lines) -> None:
     b, lanes, step = w.b, p.lanes, p.step
     if step <= 0:
         return
-    vectors = b.sdiv(b.add(p.numbers, i64(lanes - 1)), i64(lanes))
+    vectors = _whole(b, p.numbers, lanes)
     by_row = b.mul(p.row_step, p.width)
     plane = w.pointer(lines.src, b.add(b.mul(lines.row, p.width), p.first_column))
     with w.loop(vectors) as done:
@@ -113,17 +118,9 @@ def _short_lines(w: VectorBuilder, p: PackInput, lines: _Lines) -> None:
 def _pick(w: VectorBuilder, p: PackInput, line: ir.Value, dst: ir.Value) -> None:
     """dst[u][j] = line[offsets[u] + j*step] for every plane u and j < numbers, whole vectors."""
     b, lanes = w.b, p.lanes
-    vectors = b.sdiv(b.add(p.numbers, i64(lanes - 1)), i64(lanes))
     if p.step == TRANSPOSED:
-        start = w.at(w.pointer(line), w.load_index(p.offsets, i64(0)))
-        with w.loop(b.sdiv(b.add(p.columns, i64(lanes - 1)), i64(lanes))) as some, w.loop(vectors) as vector:
-            first, j = b.mul(some, i64(lanes)), b.mul(vector, i64(lanes))
-            to, source = w.pointer(dst, b.add(b.mul(first, p.column_stride), j)), w.at(start, b.add(b.mul(j, p.column_step), first))
-            rows = [w.load(w.at(source, b.mul(p.column_step, i64(i)))) for i in range(lanes)]
-            for u, plane in enumerate(w.interleaved(rows)):
-                with w.when(b.icmp_signed("<", b.add(first, i64(u)), p.columns)):
-                    w.store(plane, w.at(to, b.mul(p.column_stride, i64(u))))
         return
+    vectors = _whole(b, p.numbers, lanes)
     with w.loop(p.columns) as u:
         source, to = w.at(w.pointer(line), w.load_index(p.offsets, u)), w.pointer(dst, b.mul(u, p.column_stride))
         if p.step:
@@ -136,12 +133,43 @@ def _pick(w: VectorBuilder, p: PackInput, line: ir.Value, dst: ir.Value) -> None
 
 
 @emitter
+def _transposed_lines(w: VectorBuilder, p: PackInput, lines: _Lines) -> None:
+    """dst[u][i][j] = src[row + i*row_step][first_column + offsets[0] + u + j*step], or 0 outside the plane, for planes that begin at
+    neighbouring columns: of `lanes` positions `lanes` columns each are loaded and transposed."""
+    b, lanes, step = w.b, p.lanes, p.column_step
+    if p.step != TRANSPOSED:
+        return
+    start = b.add(p.first_column, w.load_index(p.offsets, i64(0)))
+    with w.loop(p.positions) as i:
+        row = b.add(lines.row, b.mul(i, p.row_step))
+        width = b.select(b.icmp_unsigned("<", row, p.height), p.width, i64(0))  # a row outside the plane has no columns
+        line, to = w.pointer(lines.src, b.mul(row, p.width)), w.pointer(lines.dst, b.mul(i, p.pitch))
+        with w.loop(_whole(b, p.numbers, lanes)) as vector, w.loop(_whole(b, p.columns, lanes)) as some:
+            j, u = b.mul(vector, i64(lanes)), b.mul(some, i64(lanes))
+            first = b.add(b.add(start, u), b.mul(j, step))
+            columns = [b.add(first, b.mul(step, i64(k))) for k in range(lanes)]
+            rows = [w.variable(w.zero()) for _ in columns]
+            inside = b.and_(b.icmp_signed(">=", first, i64(0)), b.icmp_signed("<=", b.add(columns[-1], i64(lanes)), width))
+            with b.if_else(inside, likely=True) as (whole, part):
+                with whole:
+                    for slot, column in zip(rows, columns):
+                        w.set(slot, w.load(w.at(line, column)))
+                with part:
+                    for slot, column in zip(rows, columns):
+                        w.set(slot, w.load_first(w.at(line, column), w.between(column, i64(0), width)))
+            place = w.at(to, b.add(b.mul(u, p.column_stride), j))
+            for k, plane in enumerate(w.interleaved([w.get(slot) for slot in rows])):
+                with w.when(b.icmp_signed("<", b.add(u, i64(k)), p.columns)):
+                    w.store(plane, w.at(place, b.mul(p.column_stride, i64(k))))
+
+
+@emitter
 def _moved(w: VectorBuilder, p: PackInput, line: _Line) -> None:
     """dst[u][j] = src[j + m], m = first_column + offsets[u], where low <= j < high and 0 <= j % width + m < width, else 0; for j < count
     rounded up to whole vectors. src[j + ahead] is prefetched."""
     b, lanes = w.b, p.lanes
     width, step = w.positions(p.width, 0), w.positions(b.srem(i64(lanes), p.width), 0)
-    vectors = b.sdiv(b.add(line.numbers, i64(lanes - 1)), i64(lanes))
+    vectors = _whole(b, line.numbers, lanes)
 
     def wrapped(column: ir.Value) -> ir.Value:
         less = b.sub(column, width)  # below zero it is a large number
@@ -183,6 +211,9 @@ def _pack(p):
             continue
         for v in range(p.phases):
             to = own + v * p.phase_stride * size
+            if p.step == TRANSPOSED:
+                _transposed_lines(p, _Lines(to, plane, p.first_row + v))
+                continue
             if short:
                 _short_lines(p, _Lines(to, plane, p.first_row + v))
                 continue
@@ -196,10 +227,11 @@ def _pack(p):
                 to += p.pitch * size
 
 
-def line_numbers(picking: int, span: int, column_step: int, planes: int, lanes: int) -> int:
-    """Numbers of scratch for one line: the row's, whole vectors of them, and what picking so reads beyond it."""
+def line_numbers(picking: int, span: int, lanes: int) -> int:
+    """Numbers of scratch for one line: the row's, whole vectors of them, and what picking so reads beyond it; none where rows are read
+    where they lie."""
     if picking == TRANSPOSED:
-        return span + (lanes + 1) * column_step + planes + 2 * lanes
+        return 0
     return span + (lanes + 1) * max(picking, 1) + lanes
 
 
