@@ -128,6 +128,7 @@ class Sums(NamedTuple):
     gates: int
     source: int
     source_row: int
+    backwards: int  # every second step, which then begins with the end of the matrix, still in the second-level cache
 
 
 @njit
@@ -137,7 +138,7 @@ def _product(d, at, sums):
         RowProducts(
             lanes=d.lanes, itemsize=at.size, vectors=0, rows=0, y=sums.y, y_row=d.wide, y_group=d.rows * d.wide, x=sums.x,
             x_row=d.chunks * d.wide, matrix=sums.matrix, k=d.hidden, groups=sums.gates, blocks=d.blocks, source=sums.source,
-            source_row=sums.source_row, source_group=d.hidden, columns=at.units, present=at.present,
+            source_row=sums.source_row, source_group=d.hidden, columns=at.units, present=at.present, backwards=sums.backwards,
         ),
     )  # fmt: skip
 
@@ -182,7 +183,7 @@ def _lstm(task, thread, directions, size, first, end):
         t = d.steps - 1 - step if d.backwards else step
         source = pointed(d.before) + ((t * d.batch + at.row) * d.before_row + at.unit) * size
         old, new = at.state + step % 2 * at.state_bytes, at.state + (step + 1) % 2 * at.state_bytes + part
-        _product(d, at, Sums(y=work, x=old, matrix=matrix, gates=4, source=source, source_row=d.before_row))
+        _product(d, at, Sums(y=work, x=old, matrix=matrix, gates=4, source=source, source_row=d.before_row, backwards=step % 2))
         _pass(d, d.sigmoid, d.sigmoid_form, size, Line(work, work, work, work, 3 * numbers))
         i, o, f, g = work, work + gate, work + 2 * gate, work + 3 * gate
         _pass(d, d.tanh, d.tanh_form, size, Line(g, g, g, g, numbers))
@@ -215,16 +216,16 @@ def _gru(task, thread, directions, size, first, end):
         source = pointed(d.before) + ((t * d.batch + at.row) * d.before_row + at.unit) * size
         old, new = at.state + step % 2 * at.state_bytes, at.state + (step + 1) % 2 * at.state_bytes + part
         hidden = source + 2 * d.hidden * size
-        _product(d, at, Sums(y=z, x=old, matrix=matrix, gates=2, source=source, source_row=d.before_row))
+        _product(d, at, Sums(y=z, x=old, matrix=matrix, gates=2, source=source, source_row=d.before_row, backwards=step % 2))
         _pass(d, d.sigmoid, d.sigmoid_form, size, Line(z, z, z, z, 2 * numbers))
         if inner:  # linear before reset: tanh(W x + r (R h + b))
-            _product(d, at, Sums(y=n, x=old, matrix=last, gates=1, source=inner + part, source_row=0))
+            _product(d, at, Sums(y=n, x=old, matrix=last, gates=1, source=inner + part, source_row=0, backwards=step % 2))
             for i in range(at.present):
                 down = i * d.wide * size
                 _pass(d, d.fma, d.fma_form, size, Line(n + down, r + down, n + down, hidden + i * d.before_row * size, at.units))
         else:  # tanh(W x + R (r h))
             _pass(d, d.mul, d.mul_form, size, Line(at.c, r, old, r, numbers))
-            _product(d, at, Sums(y=n, x=at.c, matrix=last, gates=1, source=hidden, source_row=d.before_row))
+            _product(d, at, Sums(y=n, x=at.c, matrix=last, gates=1, source=hidden, source_row=d.before_row, backwards=step % 2))
         _pass(d, d.tanh, d.tanh_form, size, Line(n, n, n, n, numbers))
         _pass(d, d.sub, d.sub_form, size, Line(new, old + part, n, n, numbers))
         _pass(d, d.fma, d.fma_form, size, Line(new, z, new, n, numbers))

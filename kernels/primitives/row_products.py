@@ -39,6 +39,7 @@ class RowProducts(NamedTuple):
     source_group: int
     columns: int  # of a group that source has; the sums of those past them begin with zero
     present: int  # rows that source has; those past them begin as the last
+    backwards: int  # whether groups and blocks are done from the last to the first
 
 
 @emitter
@@ -47,7 +48,10 @@ def _emit(w: VectorBuilder, p: RowProducts) -> None:
     lines = [w.at(w.pointer(p.x), b.mul(i64(r), p.x_row)) for r in range(p.rows)]
     last = b.sub(p.present, i64(1))
     held = [b.select(b.icmp_signed("<", i64(r), p.present), i64(r), last) for r in range(p.rows)]
-    with w.loop(p.groups) as group, w.loop(p.blocks) as block:
+    final = [b.sub(count, i64(1)) for count in (p.groups, p.blocks)]
+    downwards = b.icmp_signed("!=", p.backwards, i64(0))
+    with w.loop(p.groups) as i, w.loop(p.blocks) as j:
+        group, block = (b.select(downwards, b.sub(end, at), at) for at, end in zip((i, j), final))
         column = b.mul(block, i64(width))
         begin = w.at(w.pointer(p.source), b.add(b.mul(group, p.source_group), column))
         sums = []
