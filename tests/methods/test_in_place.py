@@ -13,6 +13,7 @@ from kernels.cost.gemm import pooled_size
 from kernels.methods import load
 from kernels.methods.direct import blocking
 from kernels.methods.direct.driver import prepare_blocks, vector_tables
+from kernels.methods.direct.driver_oc import prepare_oc_blocks
 from kernels.primitives.gemm_tile import tile
 from kernels.primitives.packed_layout import layout
 from kernels.problem.conv import Conv, parse
@@ -55,6 +56,26 @@ def test_right(line: str, added: bool, poisoned_scratch: None) -> None:
         if added:
             out.array[...] = before
         prepare_blocks(problem, 2, block, tile, added=added).pack(Operands(weight, bias))(held.array, out.array)
+        np.testing.assert_allclose(out.array, wanted, rtol=0, atol=60 * np.finfo(problem.dtype).eps * np.abs(wanted).max())
+        assert out.zones_untouched() and held.unchanged()
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if " g1 " in line])
+def test_lanes_along_output_channels(line: str, poisoned_scratch: None) -> None:
+    """Blocks whose last tile sums positions of the one before once more."""
+    problem = parse(line)
+    assert isinstance(problem, Conv)
+    draw = np.random.default_rng(5)
+    x, weight = (draw.standard_normal(shape).astype(problem.dtype) for shape in (problem.x_shape, problem.weight_shape))
+    bias = draw.standard_normal(problem.c_out).astype(problem.dtype) if problem.bias else None
+    wanted = reference.conv(x, weight, bias, problem.stride, problem.padding, problem.dilation, problem.groups)
+    wanted = np.maximum(wanted, 0) if "relu" in line else wanted
+    held = given(x)
+    blocks = [block for block in blocking.oc_candidates(problem, 2) if blocking.oc_reads_in_place(problem, block.rows, block.m)]
+    assert any(block.rows * problem.conv_size[1] % block.m for block in blocks)
+    for block in blocks:
+        out = Guarded(problem.conv_shape, problem.dtype)
+        prepare_oc_blocks(problem, 2, block).pack(Operands(weight, bias))(held.array, out.array)
         np.testing.assert_allclose(out.array, wanted, rtol=0, atol=60 * np.finfo(problem.dtype).eps * np.abs(wanted).max())
         assert out.zones_untouched() and held.unchanged()
 

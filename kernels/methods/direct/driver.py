@@ -52,19 +52,6 @@ def pack_channels(g, block, x, at):
 
 
 @njit
-def pack_line(g, to, block, source, count):
-    """Pack one line of `count` numbers."""
-    call(
-        g.pack,
-        PackInput(
-            step=g.step, lanes=g.lanes, itemsize=g.itemsize, dst=to, line=block + g.line_offset, offsets=g.columns_table, columns=1,
-            column_stride=0, phases=1, phase_stride=0, positions=1, pitch=0, numbers=count, span=count, src=source, first_row=0, row_step=1,
-            first_column=0, column_step=1, height=1, width=count, ahead=0, times=1, dst_step=0,
-        ),
-    )  # fmt: skip
-
-
-@njit
 def run_task(task, x, out, operands, geometry, block):
     """One task; all are addresses but the record: `block` that of its scratch, operands those of weights, biases, scales and shifts."""
     g = geometry[0]

@@ -11,14 +11,15 @@ import math
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.direct.blocking import Blocking, oc_layout
-from kernels.methods.direct.driver import line_bytes, pack_channels, pack_line, packing
+from kernels.methods.direct.blocking import Blocking, oc_layout, oc_reads_in_place
+from kernels.methods.direct.driver import line_bytes, pack_channels, packing
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import OcBlocks
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, staging
 from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_task, launcher, padded, share, task_at
 from kernels.primitives.gemm_tile import AHEAD
 from kernels.primitives.gemm_tile_oc import GemmTileOc, tile
+from kernels.primitives.packed_layout import layout
 from kernels.primitives.post_ops import apply_activation
 from kernels.primitives.prepared import Prepared
 from kernels.primitives.transpose import Transpose
@@ -42,19 +43,21 @@ def run_task(task, x, out, operands, geometry, block):
     rows = min(g.rows, g.oh - row)
     positions = g.positions - (g.rows - rows) * g.positions_per_row
     number = rows * g.ow
-    source = x + (image * g.h + row) * g.w * g.ins * size  # of one line
-    if g.one_line and g.last_in:
+    packed, last_start = block, number
+    if g.in_place:
+        packed, last_start = x + (image * g.ins * g.h + row) * g.w * size, number - g.m
+    elif g.one_line:
         call(
             g.transpose,
             Transpose(
-                lanes=g.lanes, itemsize=size, dst=block, dst_pitch=g.channel_stride, src=source, src_pitch=g.ins, rows=number, columns=g.ins
+                lanes=g.lanes, itemsize=size, dst=block, dst_pitch=g.channel_stride, src=x + (image * g.h + row) * g.w * g.ins * size,
+                src_pitch=g.ins, rows=number, columns=g.ins,
             ),
-        )
-    elif g.one_line:
-        pack_line(g, block, block, source, number * g.ins)
+        )  # fmt: skip
     else:
-        packed = InputBlock(image=image, channel=0, channels=g.ins, row=row * g.sh, column=0, positions=positions)
-        pack_channels(g, block, x, packed)
+        pack_channels(
+            g, block, x, InputBlock(image=image, channel=0, channels=g.ins, row=row * g.sh, column=0, positions=positions)
+        )  # fmt: skip
     first_tile, last_tile = share(g.n_tiles, g.oc_splits, mine.oc_split)
     for t in range(first_tile, last_tile):
         j = (t * g.n_edge + min(t, g.n_full_tiles)) * g.lanes
@@ -66,12 +69,13 @@ def run_task(task, x, out, operands, geometry, block):
             y, y_row, step = out + ((image * g.c_out + j) * g.oh + row) * g.ow * size, g.oh * g.ow, 1
         a = operands[0] + j * g.a_channel * size
         bias, scale, shift = epilogue_of(g, operands, j)
-        for first in range(0, number, g.m):
+        for some in range(0, number, g.m):
+            first = min(some, last_start)
             call(
                 read_index(g.tiles, n),
                 GemmTileOc(
                     m=g.m, n=n, lanes=g.lanes, itemsize=size, packed=0, blocked=0, k=g.k, kc=g.k, a=a, a_tap=g.a_tap,
-                    a_vector=g.a_channel * g.lanes, x=block + first * size, offsets=g.offsets, y=y + first * step * size, y_row=y_row,
+                    a_vector=g.a_channel * g.lanes, x=packed + first * size, offsets=g.offsets, y=y + first * step * size, y_row=y_row,
                     positions=min(g.m, number - first), channels=channels, last=g.side_by_side, bias=bias,
                     scale=scale, shift=shift, activation=g.activation, slope=g.slope,
                 ),
@@ -94,10 +98,13 @@ def prepare_oc_blocks(
     then written as it is summed; adjoint: weights are those of the layer that this is the adjoint of."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     oh = problem.conv_size[0]
+    in_place = oc_reads_in_place(problem, block.rows, block.m, last)
     packed = oc_layout(problem, block.rows, last)
+    if (packed.one_line and not last) or in_place:
+        packed = layout(problem, in_place or block.rows > 1, block.rows, problem.conv_size[1], lanes, problem.c_in)
     row_blocks = -(-oh // block.rows)
     tasks = problem.n * row_blocks * block.oc_splits
-    line_offset = whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
+    line_offset = 0 if in_place else whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
     fields, scratch_bytes = staging(problem, packed, last, 0, 0, line_offset + line_bytes(packed, lanes, size))
     used = min(threads, tasks)
     scratch = Scratch(used * scratch_bytes)
@@ -106,7 +113,8 @@ def prepare_oc_blocks(
     as_given = adjoint and problem.taps == 1 and problem.c_out % lanes == 0
     n_tiles, n_edge, n_full_tiles = even(vectors, block.n)
     starts = np.array(packed.columns)
-    offsets = (np.arange(problem.c_in)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel()
+    channel_stride = math.prod(problem.size) if in_place else packed.channel_stride
+    offsets = (np.arange(problem.c_in)[:, None] * channel_stride + np.array(packed.taps)).ravel()
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
     tiles = np.zeros(block.n + 1, np.int64)  # by vectors of channels
     for n in {n_edge, n_edge + (n_full_tiles > 0)}:
@@ -114,7 +122,7 @@ def prepare_oc_blocks(
     geometry = OcBlocks.packed(
         **common(problem, *problem.conv_size), **packing(problem, packed, starts, line_offset), **fields, rows=block.rows,
         row_blocks=row_blocks, k=problem.summands, m=block.m, n_tiles=n_tiles, n_edge=n_edge, n_full_tiles=n_full_tiles,
-        oc_splits=block.oc_splits, one_line=packed.one_line, side_by_side=last or math.prod(problem.conv_size) == 1,
+        oc_splits=block.oc_splits, in_place=in_place, one_line=packed.one_line, side_by_side=last or math.prod(problem.conv_size) == 1,
         tiles=tiles.ctypes.data, offsets=offsets.ctypes.data, tasks=tasks, scratch_bytes=scratch_bytes,
         a_tap=problem.c_out if as_given else lanes, a_channel=1 if as_given else problem.summands,
     )  # fmt: skip
