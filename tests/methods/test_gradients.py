@@ -16,7 +16,7 @@ from kernels import methods
 from kernels.dispatch.heuristic import choose
 from kernels.dispatch.preparation import prepare
 from kernels.methods import registry
-from kernels.methods.gradients import winograd_blocking
+from kernels.methods.gradients import strided, winograd_blocking
 from kernels.methods.gradients.winograd_driver import prepare_tiles
 from kernels.problem.conv import ConvWeight, parse
 from kernels.problem.operands import Operands
@@ -40,6 +40,7 @@ LINES = [
     "conv2d_weight n1 c4 40x9 -> c8 k17x1 s1x1 p8+8x0+0 d1x1 g1 float32",
     "conv2d_weight n2 c20 12x12 -> c20 k3x3 s4x4 p5+0x0+6 d1x1 g1 float64",
     "conv1d_weight n2 c2 1x300 -> c16 k1x64 s1x4 p0+0x31+32 d1x1 g1 float32",
+    "conv2d_weight n4 c10 14x15 -> c17 k4x5 s1x2 p1+2x2+1 d1x1 g1 float32",
     "conv1d_weight n3 c20 1x90 -> c24 k1x9 s1x1 p0+0x16+16 d1x4 g1 float32",
     "conv1d_weight n2 c32 1x50 -> c32 k1x3 s1x1 p0+0x2+0 d1x2 g32 float32",
     "conv3d_weight n2 c4 5x6x7 -> c6 k3x2x3 s2x1x1 p1+1x0+1x1+1 d1x2x1 g2 float32",
@@ -131,6 +132,23 @@ def test_winograd_tasks_share_channels(channels: int, outs: int, splits: int) ->
         prepare_tiles(problem, threads, block).pack(Operands(grad))(x, out.array)
         assert out.zones_untouched()
         assert reference.share(out.array, expected) <= winograd_blocking.error(problem, block) + reference.rounding(problem.summands)
+
+
+@pytest.mark.parametrize("budget", [1, 20_000, 1 << 20])
+@pytest.mark.usefixtures("poisoned_scratch")
+def test_phases_of_few_images_at_a_time(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they sum to does not depend much on how many there are at a time; none at all make zeros."""
+    monkeypatch.setattr(strided, "BUDGET", budget)
+    several = parse("conv2d_weight n4 c10 14x15 -> c17 k4x5 s1x2 p1+2x2+1 d1x1 g1 float32")
+    assert strided.at_a_time(several).n == {1: 1, 20_000: 2, 1 << 20: 4}[budget]
+    for problem in (several, parse("conv1d_weight n0 c8 1x40 -> c8 k1x3 s1x2 p0+0x0+0 d1x1 g1 float32")):
+        x, grad = made(problem)
+        out = Guarded(problem.out_shape, problem.dtype)
+        winograd = registry.get(problem, "winograd")
+        winograd.prepare(problem, 2).pack(Operands(grad))(x, out.array)
+        assert out.zones_untouched()
+        expected = weight_gradient(problem, x, grad) if problem.n else np.zeros(problem.out_shape)
+        assert reference.share(out.array, expected) <= winograd.error_bound(problem) + reference.rounding(problem.summands)
 
 
 def test_sums_of_small_maps_stay_in_cache() -> None:

@@ -9,10 +9,13 @@ convolutional neural networks", arXiv 1509.09308, section 5.1; error growth B. B
 
 from __future__ import annotations
 
+import functools
+
 from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
+from kernels.methods.gradients.strided import at_a_time, cycles, prepare_strided, sliding
 from kernels.methods.gradients.winograd_blocking import TILES, best, error, tile_sizes
 from kernels.methods.gradients.winograd_driver import prepare_tiles
 from kernels.primitives.prepared import Prepared
@@ -25,11 +28,15 @@ LEAST_CHANNELS = 8  # below this on either side the transforms cost more than th
 def refuse(problem: ConvWeight) -> str | None:
     """Strides, dilations, kernels without a tile, few channels."""
     if max(problem.stride) > 1:
-        return f"its tiles slide by one, this has stride {problem.stride}; direct does it"
+        slides = sliding(problem)
+        if slides is None:
+            return f"its tiles slide by one, this has stride {problem.stride} and padding as long as the kernel; direct does it"
+        sentence = refuse(slides)
+        return sentence and f"{sentence} (of the phases of stride {problem.stride})"
     if any(d > 1 and k > 1 for d, k in zip(problem.dilation, problem.kernel)):
         return f"its patches are dense, this has dilation {problem.dilation}; direct does it"
     if any(k not in TILES for k in problem.kernel) or problem.taps == 1:
-        return f"it has tiles for kernels of 2, 3 and 5 (1 along one axis), this is {problem.kernel}; direct does it"
+        return f"it has tiles for kernels of 2 to 5 (1 along one axis), this is {problem.kernel}; direct does it"
     if any(k == 1 and n > 1 for k, n in zip(problem.kernel, problem.conv_size)):
         return f"its tiles are one high where the kernel is, which a map of {problem.conv_size} makes many of; direct does it"
     channels = min(problem.c_in, problem.c_out) // problem.groups
@@ -38,30 +45,41 @@ def refuse(problem: ConvWeight) -> str | None:
     return None
 
 
+def _sliding(problem: ConvWeight) -> ConvWeight:
+    slides = sliding(problem)
+    assert slides
+    return slides
+
+
 def error_bound(problem: ConvWeight, variant: str = "") -> float:
     """The tile may differ with the threads; the largest of theirs."""
-    return max(error(problem, best(problem, threads, variant)) for threads in range(1, cores() + 1))
+    problem, part = _sliding(problem), _sliding(at_a_time(problem))
+    return max(error(problem, best(part, threads, variant)) for threads in range(1, cores() + 1))
 
 
 def prepare(problem: ConvWeight, threads: int, variant: str = "") -> Prepared:
     """Choose a blocking, compile its tiles."""
+    if max(problem.stride) > 1:
+        return prepare_strided(problem, threads, functools.partial(prepare, variant=variant))
     threads = threads_for(best(problem, 1, variant).cycles, threads)
     return prepare_tiles(problem, threads, best(problem, threads, variant))
 
 
 def estimate(problem: ConvWeight) -> float:
     """Of one core."""
-    return seconds(best(problem, 1).cycles)
+    part = at_a_time(problem)
+    return seconds(max(problem.n, 1) / part.n * best(_sliding(part), 1).cycles + cycles(problem))
 
 
 def variants(problem: ConvWeight, threads: int) -> dict[str, Implementation]:
     """Other tiles."""
+    problem = _sliding(at_a_time(problem))
     own = best(problem, threads_for(best(problem, 1).cycles, threads))
     names = [f"{mh}x{mw}" for mh, mw in tile_sizes(problem) if (mh, mw) != (own.mh, own.mw)]
     return {name: WINOGRAD.as_variant(name, "prepare", "error_bound") for name in names}
 
 
 WINOGRAD = Implementation(
-    "winograd", "conv_weight", refuse, prepare, error_bound, variants=variants, local=False, estimate=estimate, mesh_factor=1.1
+    "winograd", "conv_weight", refuse, prepare, error_bound, variants=variants, local=False, estimate=estimate
 )
 registry.add(WINOGRAD)

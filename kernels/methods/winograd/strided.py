@@ -75,13 +75,11 @@ def _phase(plane, thread, x, planes, geometry):
         )  # fmt: skip
 
 
-def prepare_polyphase(problem: Conv, threads: int, prepare: Callable[[Conv, int], Prepared]) -> Prepared:
-    """`prepare` for the phases, which each call sets apart first."""
+def phases_apart(problem: Conv, threads: int) -> Callable[[Array, Array], None]:
+    """What sets the phases of x apart, into an array of the shape that `polyphase` has."""
     found, slides = axes(problem), polyphase(problem)
     assert found and slides
     down, across = found
-    prepared = prepare(slides, threads)
-    scratch = Scratch(math.prod(slides.x_shape) * problem.itemsize)
     size, lanes, (stride, step) = problem.itemsize, machine().lanes(problem.itemsize), problem.stride
     targets = np.full(step, -1, np.int64)
     targets[list(across.starts)] = np.arange(len(across.starts)) * math.prod(slides.size)
@@ -96,14 +94,27 @@ def prepare_polyphase(problem: Conv, threads: int, prepare: Callable[[Conv, int]
     helpers = threads_for(2 * math.prod(slides.x_shape), threads)  # cycles: a load and a store each
     units = problem.n * problem.c_in * len(down.starts)
 
+    def apart(x: Array, phases: Array, keep_alive: Any = (starts, targets)) -> None:
+        launch(helpers, units, handle(x), handle(phases), geometry)
+
+    return apart
+
+
+def prepare_polyphase(problem: Conv, threads: int, prepare: Callable[[Conv, int], Prepared]) -> Prepared:
+    """`prepare` for the phases, which each call sets apart first."""
+    slides, apart = polyphase(problem), phases_apart(problem, threads)
+    assert slides
+    prepared = prepare(slides, threads)
+    scratch = Scratch(math.prod(slides.x_shape) * problem.itemsize)
+
     def pack(operands: Operands) -> Run:
         assert operands.weight is not None
         convolve = prepared.pack(operands._replace(weight=_weights(problem, operands.weight)))
 
-        def run(x: Array, out: Array, keep_alive: Any = (starts, targets)) -> None:
+        def run(x: Array, out: Array) -> None:
             buffer = scratch.take()
             phases = buffer.view(problem.dtype).reshape(slides.x_shape)
-            launch(helpers, units, handle(x), handle(phases), geometry)
+            apart(x, phases)
             convolve(phases, out)
             scratch.give(buffer)
 
