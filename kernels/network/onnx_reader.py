@@ -49,6 +49,20 @@ def opened(model: Any) -> Any:
         raise ProblemError(f"load: {str(model)[:200] if isinstance(model, str | Path) else 'model'} is no ONNX model: {error}") from error
 
 
+def _defined_once(proto: Any) -> None:
+    """Raise ProblemError for a name that stands for two values: whoever reads it may mean either."""
+    numbers: dict[str, Any] = {}
+    for each in proto.initializer:  # some exporters write the same one twice
+        other = numbers.setdefault(each.name, each)
+        if other is not each and other != each:
+            raise ProblemError(f"load: there are two initialisers {each.name!r} of other values; give each a name of its own")
+    defined = {each.name for each in (*proto.initializer, *proto.input)}
+    for name in (name for node in proto.node for name in node.output if name):
+        if name in defined:
+            raise ProblemError(f"load: there are two values {name!r}; give each value a name of its own")
+        defined.add(name)
+
+
 def _length(axis: Any) -> int | str | None:
     """The length of an axis, or the name of a free one; some exporters write a free one as -1."""
     return axis.dim_value if axis.HasField("dim_value") and axis.dim_value >= 0 else axis.dim_param or None
@@ -104,6 +118,7 @@ class Reader:
         for sparse in proto.sparse_initializer:
             raise ProblemError(f"load: {sparse.values.name!r} is sparse, which is not read; store it dense")
         initial = {each.name for each in proto.initializer}
+        _defined_once(proto)
         for each in proto.input:
             if each.name not in initial:
                 tensor = each.type.tensor_type

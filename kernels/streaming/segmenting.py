@@ -90,7 +90,8 @@ def _fastest(sliding: Sliding, count: int, lead: int, named: bool, threads: int)
 
 def _considered(problem: Conv, axis: int, count: int) -> Iterator[Segments]:
     reach = taps(problem, axis).reach
-    for outputs in (each for each in range(min(LEAST, count), count + 1) if count % each == 0):
+    most = min(count, LENGTHS[-1] - reach)  # outputs of the longest transform
+    for outputs in (each for each in range(min(LEAST, count), most + 1) if count % each == 0):
         for length in [length for length in LENGTHS if length >= outputs + reach][:LONGER]:
             for oc_lanes in (False, True):
                 yield Segments(axis, oc_lanes, length, outputs)

@@ -16,9 +16,10 @@ from kernels.api.call import input_dtype
 from kernels.methods import load
 from kernels.network.layers import Layer, owned
 from kernels.problem import halo
-from kernels.problem.arrays import canonical, intake
+from kernels.problem.arrays import canonical, intake, too_large
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import per_axis, several, thread_count
+from kernels.runtime.machine import memory
 from kernels.streaming.models import layers_of
 from kernels.streaming.reading import read_along
 from kernels.streaming.refusals import check
@@ -203,9 +204,12 @@ class _Made:
         check(layers, len(shape), self.axis)
         read = read_along(layers, self.shape, implementation, input_dtype("stream", dtype))
         stages, self.computed, self.returned = read.stages, read.computed, read.returned
+        self.before, self.behind = self.shape[: self.axis], self.shape[len(shape) + self.axis + 1 :]
+        nbytes = math.prod((*self.before, block or 0, *self.behind)) * self.computed.itemsize
+        if nbytes > memory():
+            raise too_large("stream", f"a block of {block:,} inputs", nbytes)
         self.parts = parts.parts(stages, self.axis, self.computed, self.threads, block=block)
         self.chain = parts.chain(self.parts)
-        self.before, self.behind = self.shape[: self.axis], self.shape[len(shape) + self.axis + 1 :]
         last = stages[-1].out_shape if stages else shape
         self.whole = (slice(None),) * (len(last) + self.axis)  # of the axes before time
         self._last = last[: self.axis], last[len(last) + self.axis + 1 :]

@@ -102,6 +102,21 @@ def test_an_output_that_the_operator_does_not_have() -> None:
         kernels.load(made)(X)
 
 
+@pytest.mark.parametrize("twice", ["node", "initialiser", "input"])
+def test_a_name_that_stands_for_two_values(twice: str) -> None:
+    made = model("Conv", {"w": ONES}, "x w")
+    if twice == "node":
+        made.graph.node.add().CopyFrom(onnx.helper.make_node("Relu", ["x"], ["y"]))
+    elif twice == "input":
+        made.graph.node.insert(0, onnx.helper.make_node("Relu", ["x"], ["x"]))
+    else:
+        made.graph.initializer.add().CopyFrom(made.graph.initializer[0])
+        assert kernels.load(made)(X).shape == (1, 3, 4, 4), "the same one"
+        made.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(2 * ONES, "w"))
+    with pytest.raises(kernels.ProblemError, match=r"load: there are two .* name of its own"):
+        kernels.load(made)
+
+
 @pytest.mark.parametrize("number", [99, -1])
 def test_a_type_that_there_is_not(number: int) -> None:
     made = model("Relu", {}, "x")

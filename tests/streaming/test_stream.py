@@ -323,6 +323,7 @@ def test_refusals_name_the_layer_and_what_would_work(layers: list[kernels.Layer]
     ((1, 2, 3), {}, "axis -1 is time; that axis, and no other, must be None"),
     ((1, 2), {}, "must be"), ((1, None, 5), {}, "must be None"), ((1, 2, None), {"axis": 1}, "axis is 1, must be one of the spatial axes"),
     ((1, 2, None), {"block": 0}, "block is 0, must be at least 1"), ((1, 2, None), {"block": -4}, "block is -4"),
+    ((1, 2, None), {"block": 2**40}, "a block of 1,099,511,627,776 inputs would take"), ((1, 2, None), {"block": 2**70}, "would take"),
     ((1, 2, None), {"implementation": 3}, "must be a name"), ((1, 3, None), {}, "layer 0: conv1d: x has 3 channels"),
 ])  # fmt: skip
 def test_mistakes(shape: Any, options: dict[str, Any], message: str) -> None:
