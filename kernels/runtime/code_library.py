@@ -19,6 +19,7 @@ from numba.core.compiler import Compiler
 from numba.core.environment import lookup_environment
 
 from kernels.runtime.locks import in_children
+from kernels.runtime.lean_compiler import Typing, passes, target
 
 
 class Code(JITCodeLibrary):
@@ -108,7 +109,8 @@ class IntoCode(Compiler):
         """Numba's passes, which find a library begun."""
         self.state.library = self.library(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
         self.state.library.enable_object_caching()
-        return super().define_pipelines()
+        self.state.typingctx, self.state.targetctx = Typing(self.state.typingctx), target(self.state.targetctx)
+        return [passes(self.state)]
 
 
 class IntoPart(IntoCode):
