@@ -172,7 +172,7 @@ def test_names_from_outside_are_text(run: Run, name: str, tmp_path: Path) -> Non
     Console(file=out, width=100, color_system=None).print(model_totals.summary(changed))
     assert formats.short(name, 44) in out.getvalue()
     assert len(body(tables.markdown(changed))[0]) == 9
-    for form in ("svg", "pdf"):
+    for form in ("svg", "pdf") if set(name) & set("$ü") else ("svg",):  # signs that matplotlib reads, a letter that a font may lack
         exports.write(changed, form, tmp_path / form)
 
 
