@@ -18,8 +18,8 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.environment import lookup_environment
 
-from kernels.runtime.locks import in_children
 from kernels.runtime.lean_compiler import Typing, passes, target
+from kernels.runtime.locks import in_children
 
 
 class Code(JITCodeLibrary):
