@@ -31,13 +31,3 @@ def pages(nbytes: int) -> np.ndarray:
         if whole:
             memory.madvise(mmap.MADV_HUGEPAGE, start, whole)
     return np.frombuffer(memory, np.uint8, nbytes, start)
-
-
-def give_back(array: np.ndarray, start: int, stop: int) -> None:
-    """Let the system have the large pages that lie wholly in these bytes of what `pages` gave; whoever touches them again gets others."""
-    memory = array.base
-    if isinstance(memory, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        begin = array.ctypes.data - np.frombuffer(memory, np.uint8).ctypes.data
-        first, end = -(-start // LARGE) * LARGE, stop // LARGE * LARGE  # the array begins a large page
-        if end > first:
-            memory.madvise(mmap.MADV_DONTNEED, begin + first, end - first)
