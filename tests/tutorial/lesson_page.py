@@ -96,5 +96,7 @@ def requests(driver: Any) -> list[str]:
     for entry in driver.get_log("performance"):
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
-            asked.append(message["params"]["request"]["url"])
-    return [url for url in asked if not url.startswith(("data:", "chrome:", "about:")) and not url.endswith("/index.html")]
+            sent = message["params"]
+            if sent["documentURL"].endswith("/index.html"):  # not what Chromium's own first tab asks for
+                asked.append(sent["request"]["url"])
+    return [url for url in asked if not url.startswith(("data:", "about:")) and not url.endswith("/index.html")]
