@@ -22,7 +22,7 @@ _CALLERS = {"numpy": "numpy._core._multiarray_umath", "scipy": "scipy.linalg.cyt
 
 _lock = lock()
 _bounds: dict[str, list[int]] = {owner: [] for owner in _CALLERS}  # one per call in flight
-_held = {owner: [0, 0] for owner in _CALLERS}  # thread count before the first of them, and now
+_found: dict[str, list[int]] = {owner: [] for owner in _CALLERS}  # the thread count before the first of them
 
 
 @functools.cache
@@ -43,41 +43,43 @@ def openblas(owner: str) -> tuple[Callable[[], int], Callable[[int], None]] | No
 class bounded:
     """`with bounded(threads):` matrix products inside use at most `threads` threads, never more than before. Thread-safe."""
 
-    __slots__ = ("_bounds", "_control", "_held", "_threads")
+    __slots__ = ("_bounds", "_control", "_found", "_threads")
 
     def __init__(self, threads: int, owner: str = "numpy") -> None:
         self._threads = threads
         self._control = openblas(owner)
-        self._bounds, self._held = _bounds[owner], _held[owner]
+        self._bounds, self._found = _bounds[owner], _found[owner]
 
+    # The handler of a signal may make such a call between any two of these lines; their order leaves it and this call right.
     def __enter__(self) -> None:
         if self._control:
             get, put = self._control
             with _lock:
-                if not self._bounds:
-                    self._held[:] = [get()] * 2
+                before = get()
                 self._bounds.append(self._threads)
-                if self._threads < self._held[1]:
-                    self._held[1] = self._threads
-                    put(self._threads)
+                if not self._found:
+                    self._found.append(before)
+                put(min(self._bounds + self._found))
 
     def __exit__(self, *_: object) -> None:
         if self._control:
             with _lock:
-                self._bounds.remove(self._threads)
-                number = min(self._held[0], *self._bounds) if self._bounds else self._held[0]
-                if number != self._held[1]:
-                    self._held[1] = number
-                    self._control[1](number)
+                if self._threads in self._bounds:  # but in a child that was forked inside
+                    self._bounds.remove(self._threads)
+                if left := self._bounds + self._found:
+                    self._control[1](min(left))
+                if not self._bounds:
+                    self._found.clear()
 
 
 def _end_calls() -> None:
     """In a forked child, where the other threads' calls are not in flight."""
-    for owner, calls in _bounds.items():
-        control = openblas(owner) if calls else None
+    for owner, found in _found.items():
+        control = openblas(owner) if found else None
         if control:
-            control[1](_held[owner][0])
-        calls.clear()
+            control[1](found[0])
+        _bounds[owner].clear()
+        found.clear()
 
 
 in_children(_end_calls)

@@ -19,11 +19,9 @@ class Recent(Generic[Value]):
     """
 
     def __init__(self, count: int, nbytes: int) -> None:
-        self._count, self._nbytes, self._held = count, nbytes, 0
+        self._count, self._nbytes = count, nbytes
         self._values: dict[Hashable, Value] = {}
         self._sizes: dict[Hashable, int] = {}
-        self._keys: list[Hashable] = []  # in any order, and where each stands
-        self._places: dict[Hashable, int] = {}
         self._lot, self._lock = random.Random(0), lock()
         self.get = self._values.get
 
@@ -33,24 +31,16 @@ class Recent(Generic[Value]):
             self._drop(key)
             if nbytes > self._nbytes:
                 return
-            while self._keys and (len(self._keys) >= self._count or self._held + nbytes > self._nbytes):
-                self._drop(self._keys[self._lot.randrange(len(self._keys))])
-            self._values[key], self._sizes[key], self._places[key] = value, nbytes, len(self._keys)
-            self._keys.append(key)
-            self._held += nbytes
+            while self._sizes and (len(self._sizes) >= self._count or sum(self._sizes.values()) + nbytes > self._nbytes):
+                self._drop(self._lot.choice(list(self._sizes)))
+            self._sizes[key], self._values[key] = nbytes, value  # a handler's put in the midst of this one leaves both tables alike
 
     def forget(self) -> None:
         """Drop all."""
         with self._lock:
-            for key in list(self._keys):
+            for key in list(self._sizes):
                 self._drop(key)
 
     def _drop(self, key: Hashable) -> None:
-        place = self._places.pop(key, None)
-        if place is None:
-            return
-        last = self._keys.pop()
-        if last is not key and last != key:
-            self._keys[place], self._places[last] = last, place
-        self._held -= self._sizes.pop(key)
+        self._sizes.pop(key, None)
         self._values.pop(key, None)

@@ -24,13 +24,18 @@ from numba.core.typed_passes import IRLegalization, NativeLowering, NoPythonBack
 from numba.core.types.misc import unliteral
 from numba.core.untyped_passes import FixupArgs, InlineInlinables, TranslateByteCode
 
-_OTHERS = {"MAKE_FUNCTION", "RAISE_VARARGS", "BEFORE_WITH", "SETUP_WITH", "SETUP_FINALLY", "YIELD_VALUE"}  # what wants more passes
+# what wants all passes: instructions of closures, exceptions, `with` and generators; functions that unroll loops or make types of values
+_INSTRUCTIONS = {"MAKE_FUNCTION", "RAISE_VARARGS", "PUSH_EXC_INFO", "BEFORE_WITH", "LOAD_SPECIAL", "YIELD_VALUE"}
+_FUNCTIONS = {"literal_unroll", "literally"}
 
 
 def passes(state: Any) -> Any:
     """What takes a function that is about to be compiled from byte code to machine code: of Numba's passes those that it needs."""
-    lean = not state.flags.nrt and not any(one.opname in _OTHERS for one in dis.get_instructions(state.func_id.func))
-    return Lean() if lean else DefaultPassBuilder.define_nopython_pipeline(state)
+    function = state.func_id.func
+    wants_all = state.flags.nrt or not _FUNCTIONS.isdisjoint(function.__code__.co_names)
+    if wants_all or any(one.opname in _INSTRUCTIONS for one in dis.get_instructions(function)):
+        return DefaultPassBuilder.define_nopython_pipeline(state)
+    return Lean()
 
 
 class Lean:
@@ -110,7 +115,10 @@ class Typing:
         key = id(function), *map(id, args)  # types are one object each
         found = self._calls.get(key)
         if found is None:
-            found = self._calls[key] = self._context.resolve_function_type(function, args, keywords), function, args
+            result = self._context.resolve_function_type(function, args, keywords)
+            if result is None:
+                return None
+            found = self._calls[key] = result, function, args
         return found[0]
 
     def resolve_getattr(self, kind: Any, name: str) -> Any:
@@ -118,7 +126,7 @@ class Typing:
         found = self._fields.get((id(kind), name))
         if found is None:
             result = self._context.resolve_getattr(kind, name)
-            if not isinstance(result, types.Number):
+            if not isinstance(result, types.Number) or isinstance(result, types.Literal):
                 return result
             found = self._fields[id(kind), name] = result, kind
         return found[0]

@@ -1,15 +1,16 @@
 """Locks that a fork and a signal cannot leave shut.
 
 A fork copies locks as they are: one that another thread held stays shut in the child, where nobody is left to open it. `lock` gives
-locks that are open in every child; what they guard is whole enough between any two operations. Compilers are not, in the middle, so a fork
-waits until nobody compiles (`waits_for`). Locks are reentrant: a signal's handler, or a finaliser that garbage collection calls, runs in
-the thread that holds one, and may call the library too.
+locks that are open in every child. They are reentrant: a signal's handler, or a finaliser that garbage collection calls, runs in the thread
+that holds one, and may call the library too. So what they guard must stand a fork or a second call between any two lines. A compiler in the
+midst of its work does not, so a fork waits for it (`waits_for`).
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -32,23 +33,25 @@ class cached_property(functools.cached_property[Value]):
 
     def __init__(self, function: Callable[[Any], Value]) -> None:
         super().__init__(function)
-        self.lock = lock()
+        if sys.version_info < (3, 12):
+            self.lock = lock()
 
 
 def waits_for(*locks: Any) -> None:
     """Let a fork take these, in this order, and both processes give them back."""
     if hasattr(os, "register_at_fork"):  # not on Windows
 
-        taken: list[Any] = []  # an interrupt may come between two
+        taken = threading.local()  # several threads may fork at once
 
         def take() -> None:
+            taken.locks = []  # so far, should an interrupt come between two
             for each in locks:
                 each.acquire()
-                taken.append(each)
+                taken.locks.append(each)
 
         def give() -> None:
-            while taken:
-                taken.pop().release()
+            while taken.locks:
+                taken.locks.pop().release()
 
         os.register_at_fork(before=take, after_in_parent=give, after_in_child=give)
 

@@ -22,7 +22,7 @@ from numba import types
 
 from kernels.runtime import pool
 from kernels.runtime.jit import address
-from kernels.runtime.locks import in_children
+from kernels.runtime.locks import in_children, lock
 from kernels.runtime.machine import cores
 from kernels.runtime.tasks import slot_bytes
 
@@ -44,7 +44,7 @@ class State:
     pythonic: bool = False
     entry: int = 0
     ended: bool = False
-    starting: Any = dataclasses.field(default_factory=threading.Lock)
+    starting: Any = dataclasses.field(default_factory=lock)
     semaphore: Any = dataclasses.field(default_factory=lambda: threading.Semaphore(0))
 
 
@@ -92,9 +92,9 @@ def start(threads: int) -> None:
         pool.write(pool.LIMIT, cores())
         while STATE.participants < threads and not STATE.ended:
             number = STATE.participants - 1
+            STATE.participants += 1  # before it starts: a signal's handler may start the next in the meantime
             if number < pool.MAXIMUM - 1 and (_pythonic if STATE.pythonic else _native)(number):
-                pool.write(pool.WORKERS, number + 1)
-            STATE.participants += 1
+                pool.write(pool.WORKERS, max(number + 1, pool.read(pool.WORKERS)))
 
 
 def _native(number: int) -> bool:
@@ -143,7 +143,7 @@ def _end() -> None:
 
 def _forget() -> None:
     """In a forked child, which has none of its parent's threads: nothing is open, nobody is there."""
-    STATE.starting, STATE.semaphore, STATE.participants = threading.Lock(), threading.Semaphore(0), 1
+    STATE.semaphore, STATE.participants = threading.Semaphore(0), 1
     pool.clear()
 
 

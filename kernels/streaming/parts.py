@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -29,7 +28,7 @@ from kernels.problem.errors import RefusedError
 from kernels.problem.halo import Chain, Fork, Part, Slide
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
-from kernels.runtime.locks import cached_property
+from kernels.runtime.locks import cached_property, lock
 from kernels.streaming.segmenting import segments_for
 from kernels.streaming.sliding import Sliding
 
@@ -74,7 +73,7 @@ class Windows:
     pool: Sliding | None = None
     cut: bool = True
     plans: dict[tuple[Problem, int], Plan] = dataclasses.field(default_factory=dict)
-    making: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    making: Any = dataclasses.field(default_factory=lock)
 
     @cached_property
     def halo(self) -> Part:
@@ -133,7 +132,7 @@ class Rows:
     cut: bool = True
     halo: Part = POINT
     plans: dict[int, Plan] = dataclasses.field(default_factory=dict)
-    making: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    making: Any = dataclasses.field(default_factory=lock)
     taken: str = "direct"
 
     def plan(self, rows: int) -> Plan:

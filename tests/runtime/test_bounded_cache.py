@@ -14,13 +14,13 @@ def test_it_stays_within_its_bounds() -> None:
         key, size = draw.randrange(60), draw.choice([0, 1, 90, 400, 1001])
         table.put(key, i, size)
         known[key] = i
-        assert len(table._values) == len(table._keys) == len(table._places) == len(table._sizes) <= 20
-        assert table._held == sum(table._sizes.values()) <= 1000
+        assert table._values.keys() == table._sizes.keys() and len(table._sizes) <= 20
+        assert sum(table._sizes.values()) <= 1000
         assert (table.get(key) == i) == (size <= 1000)
-        assert all(table.get(each) == known[each] for each in table._keys)
+        assert all(table.get(each) == known[each] for each in table._sizes)
         if i % 997 == 0:
             table.forget()
-            assert not table._values and table._held == 0
+            assert not table._values and not table._sizes
 
 
 def test_one_more_than_there_is_room_for_is_mostly_found() -> None:
@@ -49,4 +49,24 @@ def test_threads_at_once() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(table._keys) == len(table._values) <= 16 and table._held == sum(table._sizes.values()) <= 1 << 20
+    assert table._values.keys() == table._sizes.keys() and len(table._sizes) <= 16 and sum(table._sizes.values()) <= 1 << 20
+
+
+def test_a_handler_within_a_put_may_put_the_same_key() -> None:
+    class Interrupted(random.Random):
+        def choice(self, among):
+            if not came:
+                came.append(True)
+                table.put(3, "handler's", 10)
+            return super().choice(among)
+
+    came: list[bool] = []
+    table = Recent[str](2, 100)
+    table._lot = Interrupted(0)
+    for key in (1, 2):
+        table.put(key, "first", 10)
+    table.put(3, "own", 10)
+    assert table.get(3) == "own" and table._values.keys() == table._sizes.keys() and len(table._sizes) <= 2
+    for key in range(4, 9):
+        table.put(key, "later", 60)
+    assert table.get(8) == "later" and table._values.keys() == table._sizes.keys() and sum(table._sizes.values()) <= 100

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from kernels.runtime import blas, locks
 
 START = """
 import os, signal, threading, time
@@ -92,4 +97,78 @@ def test_bounds_of_other_threads_products_end_in_a_child() -> None:
             held(blas.bounded(1))
             assert control[0]() == 1
             forked(lambda: control[0]() == 2 and not blas._bounds["numpy"])
+    """)
+
+
+def test_two_threads_that_fork_at_once_give_back_what_each_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks: dict[str, Callable[[], None]] = {}
+    monkeypatch.setattr(os, "register_at_fork", lambda **given: hooks.update(given))
+
+    class Lock:
+        """Another thread takes it before the one that releases it goes on."""
+
+        def __init__(self) -> None:
+            self.real, self.other = threading.Lock(), threading.Thread(target=lambda: (hooks["before"](), hooks["after_in_parent"]()))
+
+        def acquire(self) -> None:
+            self.real.acquire()
+            self.owner = threading.current_thread()
+
+        def release(self) -> None:
+            assert self.owner is threading.current_thread()
+            self.real.release()
+            if self.owner is not self.other:
+                self.other.start()
+                self.other.join(1)
+
+    one = Lock()
+    locks.waits_for(one)
+    hooks["before"]()
+    hooks["after_in_parent"]()
+    one.other.join()
+    assert one.owner is one.other and not one.real.locked()
+
+
+def test_a_handlers_product_within_anothers_bound_changes_neither() -> None:
+    """Wherever the handler comes: each time the library's number of threads is read or written."""
+    for moment in range(8):
+        number, seen = [4], itertools.count()
+
+        def put(threads: int, number: list[int] = number, seen: Iterator[int] = seen, moment: int = moment) -> None:
+            number[0] = threads
+            handler(seen, moment)
+
+        def get(number: list[int] = number, seen: Iterator[int] = seen, moment: int = moment) -> int:
+            handler(seen, moment)
+            return number[0]
+
+        def bound(threads: int, get: Callable[[], int] = get, put: Callable[[int], None] = put) -> blas.bounded:
+            made = blas.bounded(threads)
+            made._control = get, put
+            return made
+
+        def handler(seen: Iterator[int], moment: int, bound: Callable[[int], blas.bounded] = bound) -> None:
+            if next(seen) == moment:
+                with bound(1):
+                    pass
+
+        for _ in range(2):
+            with bound(2):
+                assert number[0] <= 2
+            assert number[0] == 4, moment
+
+
+def test_a_child_forked_within_a_bounded_product_ends_it() -> None:
+    python("""
+        from kernels.runtime import blas
+        control = blas.openblas("numpy")
+        if control:
+            control[1](2)
+            def leave():
+                bound.__exit__()
+                return control[0]() == 2
+            bound = blas.bounded(1)
+            with bound:
+                forked(leave)
+            assert control[0]() == 2
     """)
