@@ -3,7 +3,8 @@
 The products with the input of all steps are one matrix product beforehand, with which the sums of `row_products` begin. Gates are passes
 over lines that stay in the first-level cache: a gate of all rows of a task is one line. Rows of a batch and the two directions are
 independent, so threads take those. Where there are fewer than threads and a step reads much, threads take parts of the state, each with its
-columns of R, which stay in its own cache; then a step is a region of its own, since it needs all of the state before. Reference:
+columns of R, which stay in its own cache; then a step is a region of its own, since it needs all of the state before. Every second step
+reads R from its end, which is still in the second-level cache where R is longer than it. Reference:
 S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9(8), 1997; K. Cho et al., arXiv 1406.1078.
 """
 
@@ -128,7 +129,7 @@ class Sums(NamedTuple):
     gates: int
     source: int
     source_row: int
-    backwards: int  # every second step, which then begins with the end of the matrix, still in the second-level cache
+    from_end: int  # whether the matrix is read from its end
 
 
 @njit
@@ -138,7 +139,7 @@ def _product(d, at, sums):
         RowProducts(
             lanes=d.lanes, itemsize=at.size, vectors=0, rows=0, y=sums.y, y_row=d.wide, y_group=d.rows * d.wide, x=sums.x,
             x_row=d.chunks * d.wide, matrix=sums.matrix, k=d.hidden, groups=sums.gates, blocks=d.blocks, source=sums.source,
-            source_row=sums.source_row, source_group=d.hidden, columns=at.units, present=at.present, backwards=sums.backwards,
+            source_row=sums.source_row, source_group=d.hidden, columns=at.units, present=at.present, from_end=sums.from_end,
         ),
     )  # fmt: skip
 
@@ -183,7 +184,7 @@ def _lstm(task, thread, directions, size, first, end):
         t = d.steps - 1 - step if d.backwards else step
         source = pointed(d.before) + ((t * d.batch + at.row) * d.before_row + at.unit) * size
         old, new = at.state + step % 2 * at.state_bytes, at.state + (step + 1) % 2 * at.state_bytes + part
-        _product(d, at, Sums(y=work, x=old, matrix=matrix, gates=4, source=source, source_row=d.before_row, backwards=step % 2))
+        _product(d, at, Sums(y=work, x=old, matrix=matrix, gates=4, source=source, source_row=d.before_row, from_end=step % 2))
         _pass(d, d.sigmoid, d.sigmoid_form, size, Line(work, work, work, work, 3 * numbers))
         i, o, f, g = work, work + gate, work + 2 * gate, work + 3 * gate
         _pass(d, d.tanh, d.tanh_form, size, Line(g, g, g, g, numbers))
@@ -216,16 +217,16 @@ def _gru(task, thread, directions, size, first, end):
         source = pointed(d.before) + ((t * d.batch + at.row) * d.before_row + at.unit) * size
         old, new = at.state + step % 2 * at.state_bytes, at.state + (step + 1) % 2 * at.state_bytes + part
         hidden = source + 2 * d.hidden * size
-        _product(d, at, Sums(y=z, x=old, matrix=matrix, gates=2, source=source, source_row=d.before_row, backwards=step % 2))
+        _product(d, at, Sums(y=z, x=old, matrix=matrix, gates=2, source=source, source_row=d.before_row, from_end=step % 2))
         _pass(d, d.sigmoid, d.sigmoid_form, size, Line(z, z, z, z, 2 * numbers))
         if inner:  # linear before reset: tanh(W x + r (R h + b))
-            _product(d, at, Sums(y=n, x=old, matrix=last, gates=1, source=inner + part, source_row=0, backwards=step % 2))
+            _product(d, at, Sums(y=n, x=old, matrix=last, gates=1, source=inner + part, source_row=0, from_end=step % 2))
             for i in range(at.present):
                 down = i * d.wide * size
                 _pass(d, d.fma, d.fma_form, size, Line(n + down, r + down, n + down, hidden + i * d.before_row * size, at.units))
         else:  # tanh(W x + R (r h))
             _pass(d, d.mul, d.mul_form, size, Line(at.c, r, old, r, numbers))
-            _product(d, at, Sums(y=n, x=at.c, matrix=last, gates=1, source=hidden, source_row=d.before_row, backwards=step % 2))
+            _product(d, at, Sums(y=n, x=at.c, matrix=last, gates=1, source=hidden, source_row=d.before_row, from_end=step % 2))
         _pass(d, d.tanh, d.tanh_form, size, Line(n, n, n, n, numbers))
         _pass(d, d.sub, d.sub_form, size, Line(new, old + part, n, n, numbers))
         _pass(d, d.fma, d.fma_form, size, Line(new, z, new, n, numbers))

@@ -39,7 +39,7 @@ class RowProducts(NamedTuple):
     source_group: int
     columns: int  # of a group that source has; the sums of those past them begin with zero
     present: int  # rows that source has; those past them begin as the last
-    backwards: int  # whether groups and blocks are done from the last to the first
+    from_end: int  # whether the matrix is read from its end: groups and blocks from the last to the first
 
 
 @emitter
@@ -49,28 +49,28 @@ def _emit(w: VectorBuilder, p: RowProducts) -> None:
     last = b.sub(p.present, i64(1))
     held = [b.select(b.icmp_signed("<", i64(r), p.present), i64(r), last) for r in range(p.rows)]
     final = [b.sub(count, i64(1)) for count in (p.groups, p.blocks)]
-    downwards = b.icmp_signed("!=", p.backwards, i64(0))
-    with w.loop(p.groups) as i, w.loop(p.blocks) as j:
-        group, block = (b.select(downwards, b.sub(end, at), at) for at, end in zip((i, j), final))
+    from_end = b.icmp_signed("!=", p.from_end, i64(0))
+    with w.loop(p.groups) as group_turn, w.loop(p.blocks) as block_turn:
+        group, block = (b.select(from_end, b.sub(end, turn), turn) for turn, end in zip((group_turn, block_turn), final))
         column = b.mul(block, i64(width))
         begin = w.at(w.pointer(p.source), b.add(b.mul(group, p.source_group), column))
         sums = []
         for r in range(p.rows):
             place = w.at(begin, b.mul(held[r], p.source_row))
-            masks = [w.first(b.sub(p.columns, b.add(column, i64(i * p.lanes)))) for i in range(p.vectors)]
-            sums.append([w.variable(w.load_first(w.at(place, i64(i * p.lanes)), mask)) for i, mask in enumerate(masks)])
+            masks = [w.first(b.sub(p.columns, b.add(column, i64(v * p.lanes)))) for v in range(p.vectors)]
+            sums.append([w.variable(w.load_first(w.at(place, i64(v * p.lanes)), mask)) for v, mask in enumerate(masks)])
         matrix = w.at(w.pointer(p.matrix), b.mul(b.add(b.mul(group, p.blocks), block), b.mul(p.k, i64(width))))
         with w.loop(p.k) as k:
             row = b.mul(k, i64(width))
-            loaded = [w.load(w.at(matrix, b.add(row, i64(i * p.lanes)))) for i in range(p.vectors)]
+            loaded = [w.load(w.at(matrix, b.add(row, i64(v * p.lanes)))) for v in range(p.vectors)]
             for line, totals in zip(lines, sums):
                 number = w.splat(w.load_scalar(w.at(line, k)))
                 for total, vector in zip(totals, loaded):
                     w.set(total, w.fma(number, vector, w.get(total)))
         to = w.at(w.pointer(p.y), b.add(b.mul(group, p.y_group), column))
         for r, totals in enumerate(sums):
-            for i, total in enumerate(totals):
-                w.store(w.get(total), w.at(to, b.add(b.mul(i64(r), p.y_row), i64(i * p.lanes))))
+            for v, total in enumerate(totals):
+                w.store(w.get(total), w.at(to, b.add(b.mul(i64(r), p.y_row), i64(v * p.lanes))))
 
 
 @njit

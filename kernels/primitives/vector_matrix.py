@@ -80,7 +80,7 @@ def _block(layers, layer, block):
         RowProducts(
             lanes=lanes, itemsize=size, vectors=VECTORS, rows=1, y=place, y_row=0, y_group=0, x=pointed(g.x), x_row=0, matrix=rows, k=g.k,
             groups=1, blocks=1, source=pointed(g.bias) + first * size, source_row=0, source_group=0, columns=few, present=1,
-            backwards=0,
+            from_end=0,
         ),
     )  # fmt: skip
     call(

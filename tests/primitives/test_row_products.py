@@ -20,11 +20,11 @@ def test_blocks_from_either_end() -> None:
     wide = blocks * VECTORS * lanes
     laid_out = packed(matrix, GATES, 1, blocks, VECTORS)
     results = []
-    for backwards in (0, 1):
+    for from_end in (0, 1):
         y = np.full((GATES, ROWS, wide), np.nan, np.float32)
         invoke(
             row_products(VECTORS, ROWS, lanes, 4), lanes, 4, VECTORS, ROWS, at(y), wide, ROWS * wide, at(x), DEPTH, at(laid_out), DEPTH,
-            GATES, blocks, at(source), GATES * COLUMNS, COLUMNS, COLUMNS, ROWS, backwards,
+            GATES, blocks, at(source), GATES * COLUMNS, COLUMNS, COLUMNS, ROWS, from_end,
         )  # fmt: skip
         results.append(y)
     expected = source.astype(np.float64) + x.astype(np.float64) @ matrix.T.astype(np.float64)
