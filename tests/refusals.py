@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from kernels.methods.contract import Implementation
 PAGE = Path(__file__).parent.parent / "kernels" / "methods" / "README.md"
 BEGIN, END = "<!-- refusals:begin -->\n", "<!-- refusals:end -->\n"
 VARIES = "…"
+OF_ANOTHER = re.compile(rf"^{VARIES} \((.*)\)$")  # what it says of another problem that it would do instead
 
 
 def _spelt(node: ast.JoinedStr, names: dict[str, Any]) -> str:
@@ -70,7 +72,7 @@ def table() -> str:
     """The table as Markdown."""
     lines = ["| implementation | refuses, in its own words |", "| --- | --- |"]
     for implementation in implementations():
-        found = sentences(implementation)
+        found = [OF_ANOTHER.sub(r"a sentence that follows here, \1", text) for text in sentences(implementation)]
         text = "what the methods refuse that it is lowered to" if found == [VARIES] else "<br>".join(found) or "nothing"
         lines.append(f"| {implementation.operation} `{implementation.name}` | {text} |")
     return "\n".join(lines) + "\n"

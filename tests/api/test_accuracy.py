@@ -54,7 +54,7 @@ def test_one_value_spoils_only_the_outputs_that_see_it(case: Any, spoiler: float
     seen = function(mark, kernel, implementation="naive", **bare) != 0  # by every channel; "naive" takes seconds for all of them
     if "pool" in options:
         seen = kernels.max_pool2d(seen.astype(np.float32), 2) != 0
-    seen = np.repeat(seen, weight.shape[op.startswith("conv_transpose")], axis=1)
+    seen = np.repeat(seen, weight.shape[1 if op.startswith("conv_transpose") else 0], axis=1)
     for threads in (1, None):
         plan = kernels.plan(op, shape, weight, accuracy="each", threads=threads, **options)
         before, after = plan(clean), plan(spoilt)
