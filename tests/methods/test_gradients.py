@@ -138,9 +138,10 @@ def test_winograd_tasks_share_channels(channels: int, outs: int, splits: int) ->
 @pytest.mark.usefixtures("poisoned_scratch")
 def test_phases_of_few_images_at_a_time(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What they sum to does not depend much on how many there are at a time; none at all make zeros."""
-    monkeypatch.setattr(strided, "BUDGET", budget)
-    several = parse("conv2d_weight n4 c10 14x15 -> c17 k4x5 s1x2 p1+2x2+1 d1x1 g1 float32")
-    assert strided.at_a_time(several).n == {1: 1, 20_000: 2, 1 << 20: 4}[budget]
+    monkeypatch.setattr(strided, "PHASES_BYTES", budget)
+    several = parse("conv2d_weight n5 c10 14x15 -> c17 k4x5 s1x2 p1+2x2+1 d1x1 g1 float32")
+    numbers = [(count, portion.n) for count, portion in strided.portions(several)]
+    assert numbers == {1: [(5, 1)], 20_000: [(2, 2), (1, 1)], 1 << 20: [(1, 5)]}[budget]
     for problem in (several, parse("conv1d_weight n0 c8 1x40 -> c8 k1x3 s1x2 p0+0x0+0 d1x1 g1 float32")):
         x, grad = made(problem)
         out = Guarded(problem.out_shape, problem.dtype)
@@ -149,6 +150,18 @@ def test_phases_of_few_images_at_a_time(budget: int, monkeypatch: pytest.MonkeyP
         assert out.zones_untouched()
         expected = weight_gradient(problem, x, grad) if problem.n else np.zeros(problem.out_shape)
         assert reference.share(out.array, expected) <= winograd.error_bound(problem) + reference.rounding(problem.summands)
+
+
+def test_portions_are_as_few_as_there_is_room_for_whatever_divides_the_images() -> None:
+    """And all images are in one of them; what an image alone takes too much memory for is refused."""
+    line = "conv2d_weight n{} c256 32x32 -> c512 k4x4 s2x2 p1+1x1+1 d1x1 g1 float32"
+    room = strided.PHASES_BYTES // strided.image_bytes(parse(line.format(1)))
+    for n in (1, room - 1, room, room + 1, 31, 1_000_003):
+        found = strided.portions(parse(line.format(n)))
+        assert sum(count * portion.n for count, portion in found) == n and all(portion.n <= room for _, portion in found)
+        assert sum(count for count, _ in found) <= -(-n // room) and len(found) <= 2
+    sentence = registry.refusals(parse("conv2d_weight n1 c64 2048x2048 -> c64 k3x3 s2x2 p1+1x1+1 d1x1 g1 float32"))["winograd"]
+    assert sentence and "MiB, more than" in sentence
 
 
 def test_sums_of_small_maps_stay_in_cache() -> None:

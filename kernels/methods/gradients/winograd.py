@@ -3,8 +3,9 @@
 Along an axis, F(r, m) has the r numbers of a kernel from m gradients and m + r - 1 inputs: inputs and gradients of every tile are
 transformed to points, their products are summed over all tiles and images point by point, and only the sums are transformed back. It loses
 where transforms are not shared by many channels on the other side, and where maps have few tiles for all those sums, of which there are t*t
-/ (r*r) times as many as weights. A NaN or inf spreads over all taps of its channels. Sources: A. Lavin and S. Gray, "Fast algorithms for
-convolutional neural networks", arXiv 1509.09308, section 5.1; error growth B. Barabasz et al., arXiv 1803.10986.
+/ (r*r) times as many as weights. The phases of a stride become input channels (`strided`). A NaN or inf spreads over all taps of its
+channels. Sources: A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", arXiv 1509.09308, section 5.1; error growth
+B. Barabasz et al., arXiv 1803.10986.
 """
 
 from __future__ import annotations
@@ -15,22 +16,27 @@ from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
-from kernels.methods.gradients.strided import at_a_time, cycles, prepare_strided, sliding
+from kernels.methods.gradients.strided import image_bytes, phase_cycles, portions, prepare_strided, sliding_by_one
 from kernels.methods.gradients.winograd_blocking import TILES, best, error, tile_sizes
 from kernels.methods.gradients.winograd_driver import prepare_tiles
+from kernels.methods.winograd.stride_phases import polyphase
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import ConvWeight
 from kernels.runtime.machine import cores
 
 LEAST_CHANNELS = 8  # below this on either side the transforms cost more than they save
+LIMIT = 512 << 20  # bytes of an image's phases beyond which the method refuses; direct needs none
 
 
 def refuse(problem: ConvWeight) -> str | None:
-    """Strides, dilations, kernels without a tile, few channels."""
+    """Strides that leave no tile or make long phases, dilations, kernels without a tile, few channels."""
     if max(problem.stride) > 1:
-        slides = sliding(problem)
+        slides = polyphase(problem)
         if slides is None:
-            return f"its tiles slide by one, this has stride {problem.stride} and padding as long as the kernel; direct does it"
+            return f"its tiles slide by one, this has stride {problem.stride} and padding as long as the dilated kernel; direct does it"
+        assert isinstance(slides, ConvWeight)
+        if (held := image_bytes(problem)) > LIMIT:
+            return f"the phases of an image of x take {held >> 20:,} MiB, more than {LIMIT >> 20}; use direct"
         sentence = refuse(slides)
         return sentence and f"{sentence} (of the phases of stride {problem.stride})"
     if any(d > 1 and k > 1 for d, k in zip(problem.dilation, problem.kernel)):
@@ -45,16 +51,10 @@ def refuse(problem: ConvWeight) -> str | None:
     return None
 
 
-def _sliding(problem: ConvWeight) -> ConvWeight:
-    slides = sliding(problem)
-    assert slides
-    return slides
-
-
 def error_bound(problem: ConvWeight, variant: str = "") -> float:
-    """The tile may differ with the threads; the largest of theirs."""
-    problem, part = _sliding(problem), _sliding(at_a_time(problem))
-    return max(error(problem, best(part, threads, variant)) for threads in range(1, cores() + 1))
+    """The tile may differ with the threads, and of a rest of images; the largest of theirs."""
+    slides, parts = sliding_by_one(problem), [sliding_by_one(portion) for _, portion in portions(problem)]
+    return max(error(slides, best(part, threads, variant)) for part in parts for threads in range(1, cores() + 1))
 
 
 def prepare(problem: ConvWeight, threads: int, variant: str = "") -> Prepared:
@@ -67,13 +67,12 @@ def prepare(problem: ConvWeight, threads: int, variant: str = "") -> Prepared:
 
 def estimate(problem: ConvWeight) -> float:
     """Of one core."""
-    part = at_a_time(problem)
-    return seconds(max(problem.n, 1) / part.n * best(_sliding(part), 1).cycles + cycles(problem))
+    return seconds(sum(count * (best(sliding_by_one(part), 1).cycles + phase_cycles(part)) for count, part in portions(problem)))
 
 
 def variants(problem: ConvWeight, threads: int) -> dict[str, Implementation]:
     """Other tiles."""
-    problem = _sliding(at_a_time(problem))
+    problem = sliding_by_one(portions(problem)[0][1])
     own = best(problem, threads_for(best(problem, 1).cycles, threads))
     names = [f"{mh}x{mw}" for mh, mw in tile_sizes(problem) if (mh, mw) != (own.mh, own.mw)]
     return {name: WINOGRAD.as_variant(name, "prepare", "error_bound") for name in names}

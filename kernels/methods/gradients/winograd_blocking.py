@@ -28,8 +28,8 @@ ALONE = {1: (1,), 2: (3, 2), 3: (6, 4, 2), 4: (5, 3), 5: (4, 2)}
 GROWTH = {(1, 1): 1.0, (2, 2): 1.5, (2, 3): 2.0, (3, 2): 1.2, (3, 4): 2.0, (3, 6): 2.5, (4, 3): 2.0, (4, 5): 2.5, (5, 2): 2.0, (5, 4): 2.5}
 BLOCK_TILES = (24, 32, 48, 64, 96, 128, 192)
 SUMS = 0.5  # of the second-level cache, for the sums of a task
-BACK = 6.0  # cycles a point to transform a vector of weights back and write it
-POINT, LINE = 2.5, 8.0  # cycles to load and store a point of a vector's tile, and to transform a line of them
+BACK_CYCLES = 6.0  # cycles a point to transform a vector of weights back and write it
+POINT_CYCLES, LINE_CYCLES = 2.5, 8.0  # cycles to load and store a point of a vector's tile, and to transform a line of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _cycles(problem: ConvWeight, block: TileBlocking, blocks: int, threads: int)
     in_vectors, out_vectors = -(-block.channels // lanes), -(-block.outs // lanes)
     patches = block.images * (block.rows * block.mh + kh - 1) * (block.columns * block.mw + kw - 1)
     packing = PACKED * (patches * block.channels + count * block.mh * block.mw * block.outs)
-    lined = points * POINT + (th * (kw > 1) + tw * (kh > 1)) * LINE
+    lined = points * POINT_CYCLES + (th * (kw > 1) + tw * (kh > 1)) * LINE_CYCLES
     transforming = count * (in_vectors + out_vectors) * lined
     m = block.outs / -(-block.outs // block.m)
     across = -(-in_vectors // block.n)
@@ -157,7 +157,8 @@ def _cycles(problem: ConvWeight, block: TileBlocking, blocks: int, threads: int)
     parts = problem.groups * -(-ins // block.channels) * -(-outs // block.outs)
     tasks = parts * block.splits
     writers = min(threads, parts if block.splits == 1 else parts * block.outs)
-    writing = parts * block.outs * in_vectors * points * (BACK + moved - 1) / writers
+    # of BACK_CYCLES one loads a vector of sums, as it takes where they lie near
+    writing = parts * block.outs * in_vectors * points * (BACK_CYCLES - 1 + moved) / writers
     adding = block.splits * parts * sums / size / lanes * 2 / threads if block.splits > 1 else 0.0
     share = blocks / block.splits
     return -(-tasks // threads) * (share * (packing + transforming + computing + streamed + bringing) + TASK_COST) + writing + adding

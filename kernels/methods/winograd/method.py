@@ -33,7 +33,7 @@ def refuse(problem: Problem) -> str | None:
     if max(problem.stride) > 1:
         slides = polyphase(problem)
         if slides is None:
-            return f"its tiles slide by one, this has stride {problem.stride} and padding as long as the kernel; direct does it"
+            return f"its tiles slide by one, this has stride {problem.stride} and padding as long as the dilated kernel; direct does it"
         sentence = refuse(slides)
         return sentence and f"{sentence} (of the phases of stride {problem.stride})"
     if dilated.few_outputs(problem):
