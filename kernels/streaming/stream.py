@@ -40,7 +40,7 @@ class Stream:
         self._into: Array | None = None
         self._filled = 0
         self._runner = chained(made.parts, made.axis, made.computed, self._take, mine=False)
-        self._fed = self._finished = False
+        self._fed = self._finished = self._inside = False
 
     @property
     def latency(self) -> int:
@@ -62,11 +62,11 @@ class Stream:
         """The outputs that a block completes, possibly none; a new array, or the front of `out` along time.
 
         x: shaped as planned, of any length along time. Nothing else is allocated for lengths that were seen before. Raises ProblemError
-        for other shapes, for an `out` too short, and after `finish`.
+        for other shapes, for an `out` too short, after `finish`, and after a block that an error or Ctrl-C stopped.
         """
         made = self._made
-        if self._finished:
-            raise ProblemError("stream: its signal is finished; reset() begins another")
+        if self._finished or self._inside:
+            raise self._over()
         if type(x) is not np.ndarray or x.dtype is not made.computed or not x.flags.c_contiguous:
             x = canonical(intake("stream", "block", x), made.computed, np.shape(x))
         shape, axis = x.shape, made.axis
@@ -75,50 +75,54 @@ class Stream:
         m = shape[axis]
         self._into, self._filled = (None, 0) if out is None else (self._checked(out), 0)
         if m:
-            self._fed = True
+            self._fed = self._inside = True
             self._runner.feed(x, m)
+            self._inside = False
         return self._came()
 
     def finish(self) -> Array:
         """The outputs that only the padding at the end completes; then the stream is finished, until `reset`."""
-        if self._finished:
-            raise ProblemError("stream: its signal is finished already; reset() begins another")
+        if self._finished or self._inside:
+            raise self._over()
+        self._into, self._inside = None, True
         if self._fed:
             self._runner.finish()
-        self._finished, self._into = True, None
+        self._finished, self._inside = True, False
         return self._came()
 
     def reset(self) -> None:
         """Forget the signal: the next block is the beginning of another."""
         self._runner.reset()
-        self._fed = self._finished = False
+        self._given, self._fed, self._finished, self._inside = [], False, False, False
 
     def state(self) -> dict[str, Any]:
         """All that is known of the signal, as small arrays that can be pickled: what `restore` goes on from, in any process."""
-        return {"network": self._made.signature, "fed": self._fed, "finished": self._finished, "layers": self._runner.state()}
+        if self._inside:
+            raise self._over()
+        known = {"network": self._made.signature, "fed": self._fed, "finished": self._finished, "given": list(self._given)}
+        return known | {"layers": self._runner.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where a stream of the same network was. Raises ProblemError for the state of another network."""
         if not isinstance(state, dict) or state.get("network") != self._made.signature:
             raise ProblemError("stream: the state is not one of a stream of these layers and this shape; restore it where it was taken")
+        self._inside = True
         self._runner.restore(state["layers"])
-        self._fed, self._finished = state["fed"], state["finished"]
+        self._fed, self._finished, self._given, self._inside = state["fed"], state["finished"], list(state["given"]), False
 
     def clone(self) -> Stream:
         """Another stream at the same place of the same signal; both share packed weights and go on apart."""
         twin = Stream(self._made)
         twin.restore(self.state())
-        twin._given = list(self._given)
         return twin
 
-    def __copy__(self) -> Stream:
-        return self.clone()
+    __copy__ = clone
 
     def __deepcopy__(self, memo: Any) -> Stream:
         return self.clone()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self._made.made_of, self.state(), self._given)
+        return _restored, (self._made.made_of, self.state())
 
     def warm(self, block: int) -> None:
         """Make every plan for blocks of so many inputs: those at the beginning, in the middle, and at the end of a signal."""
@@ -140,6 +144,11 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"<Stream {self._made.shape}, latency {self.latency}, ratio {self.ratio}>"
+
+    def _over(self) -> ProblemError:
+        """Why the signal cannot go on: of a block that was stopped inside, some layers know and others do not."""
+        why = "its signal is finished already" if self._finished else "a block was stopped inside, or another thread is in one (clone() it)"
+        return ProblemError(f"stream: {why}; reset() begins another signal, restore() goes on from a state that was kept")
 
     def _take(self, y: Array, count: int) -> None:
         """Keep what came: in the caller's array while it has room, else in one of its own."""
@@ -174,12 +183,8 @@ class Stream:
                 )
             return self._part(into, 0, self._filled)
         self._given = []
-        if len(given) == 1:
-            y = given[0]
-        elif given:
-            y = np.concatenate(given, made.axis)
-        else:
-            y = np.empty(made.out(0), made.computed)
+        given = given or [np.empty(made.out(0), made.computed)]
+        y = given[0] if len(given) == 1 else np.concatenate(given, made.axis)
         y = y.reshape(made.out(y.shape[made.axis]))
         if y.dtype != made.returned:
             with np.errstate(over="ignore"):  # float16 overflows to infinity, as its own arithmetic does
@@ -221,11 +226,10 @@ class _Made:
         return (*self._last[0], count, *self._last[1])
 
 
-def _restored(made_of: tuple[Any, ...], state: dict[str, Any], given: list[Array]) -> Stream:
+def _restored(made_of: tuple[Any, ...], state: dict[str, Any]) -> Stream:
     """A stream from its pickle."""
     made = Stream(_Made(*made_of))
     made.restore(state)
-    made._given = given
     return made
 
 

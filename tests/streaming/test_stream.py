@@ -208,13 +208,46 @@ def test_reset_begins_anew_and_finish_ends() -> None:
     x = drawn(5, 1, 2, 100)
     s = kernels.stream(NETWORK, shape=(1, 2, None))
     once = [s(x), s.finish()]
-    with pytest.raises(ProblemError, match="finished; reset"):
+    with pytest.raises(ProblemError, match="finished already; reset"):
         s(x)
     with pytest.raises(ProblemError, match="finished already"):
         s.finish()
     s.reset()
     for before, now in zip(once, [s(x), s.finish()]):
         np.testing.assert_array_equal(before, now)
+
+
+def test_reset_and_restore_drop_what_waited_for_a_longer_out() -> None:
+    s, x = kernels.stream([layer("conv1d", drawn(0, 3, 1, 4))], shape=(1, 1, None)), drawn(1, 1, 1, 50)
+    begin, once = s.state(), s.clone()(x)
+    for back in (s.reset, lambda: s.restore(begin)):
+        with pytest.raises(ProblemError, match="47 more came"):
+            s(x, out=np.empty((1, 3, 5), np.float32))
+        waiting = s.state()
+        back()
+        np.testing.assert_array_equal(s(x), once)
+        s.restore(waiting)
+        np.testing.assert_array_equal(s(x[..., :0]), once)
+        s.reset()
+
+
+def test_a_block_that_was_stopped_inside_ends_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = drawn(5, 1, 2, 100)
+    s = kernels.stream(NETWORK, shape=(1, 2, None))
+    kept, once = s.state(), s.clone()(x)
+
+    def stop(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    for back in (s.reset, lambda: s.restore(kept)):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(s._runner, "feed", stop)
+            s(x)
+        for use in (lambda: s(x), s.finish, s.state, s.clone):
+            with pytest.raises(ProblemError, match="stopped inside"):
+                use()
+        back()
+        np.testing.assert_array_equal(s(x), once)
 
 
 def test_latency_and_ratio_are_what_is_seen() -> None:
