@@ -73,9 +73,10 @@ class GemmTile(NamedTuple):
     activation: int  # a code of ACTIVATIONS
     slope: int  # the bits of a float64
     times: int  # how many such tiles: calling one takes 90 cycles, the next in the same call 23
-    a_step: int  # bytes from tile to tile, of y and of vectors too; from row to row of weights that are not packed, which all tiles share
+    a_step: int  # bytes from tile to tile, of y and of vectors too
     y_step: int
     vectors_step: int
+    a_row: int  # bytes from row to row of weights that are not packed
 
 
 class Moved(NamedTuple):
@@ -204,8 +205,8 @@ def _tile_of_rows(p):
     for i in range(p.times):
         for first in range(0, p.k, p.kc):
             k = min(p.kc, p.k - first)
-            y, vectors = p.y + i * p.y_step, p.vectors + i * p.vectors_step
-            _emit_rows(p, Moved(p.a + first * p.itemsize, p.a_step, y, vectors, p.offsets + 8 * first, k, stage_of(p, first, k)))
+            a, y, vectors = p.a + i * p.a_step + first * p.itemsize, p.y + i * p.y_step, p.vectors + i * p.vectors_step
+            _emit_rows(p, Moved(a, p.a_row, y, vectors, p.offsets + 8 * first, k, stage_of(p, first, k)))
 
 
 def tile(m: int, n: int, lanes: int, itemsize: int) -> int:

@@ -35,6 +35,7 @@ ROWS = 8  # rows of a tile, whose addresses stay in registers
 DEEP = 512  # terms summed before the next are packed
 PACKED = 1 << 18  # bytes of packed columns, which share the second-level cache with rows of a
 TASKS = 3  # tasks a thread, so that one that is held up does fewer
+BLOCK = 8  # tiles of rows that a panel is multiplied with, lying in the first-level cache, before the next panel
 FEWEST = 4  # rows of tiles of a task where rows are shared out
 CALL, NEXT, TASK = 90, 23, 300  # cycles to call tiles, for each of them beside its sums, for a task
 
@@ -66,6 +67,7 @@ class Columns(Record):
     panels = integer("of `wide` vectors of columns, of one product")
     at_once = integer("panels of a task")
     part = integer("rows of a task, a multiple of m")
+    block = integer("rows that a panel is multiplied with before the next, a multiple of m")
     a_row = integer("numbers from row to row of a")
     b_row = integer("of b")
     b_column = integer("numbers from column to column of b")
@@ -129,11 +131,11 @@ def _run(task, thread, a, b, y, r, scratch, zero, geometry):
                         write_number(into + (k * width + j) * size, number)
         last = block + 1 == g.blocks
         stage = (FROM_BIAS if block == 0 and g.bias == 0 and r == 0 else 0) | (LAST if last else 0)
-        for row in range(first_row, end_row, g.m):
-            full = row + g.m <= g.rows
-            high, place = min(g.m, g.rows - row), to + (row * g.y_row + start) * size
+        for row in range(first_row, end_row, g.block):
+            rows = min(g.block, end_row - row)
+            place = to + (row * g.y_row + start) * size
             if block == 0 and r:
-                for i in range(high):
+                for i in range(rows):
                     at, added = place + i * g.y_row * size, pointed(r) + ((row + i) * g.r_row + start) * size
                     if g.bias:
                         call(
@@ -146,19 +148,24 @@ def _run(task, thread, a, b, y, r, scratch, zero, geometry):
                     elif at != added:
                         copy_bytes(at, added, across * size)
             elif block == 0 and g.bias:
-                for i in range(high):
+                for i in range(rows):
                     copy_bytes(place + i * g.y_row * size, g.bias + start * size, across * size)
-            call(
-                g.tile if full else g.edge,
-                GemmTile(
-                    m=g.m, n=g.wide, lanes=g.lanes, itemsize=size, k=deep, kc=deep, a=from_a + (row * g.a_row + in_row) * size, x=packed,
-                    offsets=g.offsets, y=to + row * g.y_row * size, y_row=g.y_row, vectors=g.vectors + panel * g.wide * FIELDS * 8,
-                    stage=stage, bias=0, scale=0, shift=0, activation=0, slope=0, times=panels, a_step=g.a_row * size, y_step=0,
-                    vectors_step=g.wide * FIELDS * 8,
-                ),
-            )  # fmt: skip
+            full, left = rows // g.m, rows % g.m
+            for i in range(panels):
+                for tile, top, times in ((g.tile, row, full), (g.edge, row + full * g.m, int(left > 0))):
+                    if times:
+                        call(
+                            tile,
+                            GemmTile(
+                                m=g.m, n=g.wide, lanes=g.lanes, itemsize=size, k=deep, kc=deep, a=from_a + (top * g.a_row + in_row) * size,
+                                x=packed, offsets=g.offsets, y=to + top * g.y_row * size, y_row=g.y_row,
+                                vectors=g.vectors + (panel + i) * g.wide * FIELDS * 8, stage=stage, bias=0, scale=0, shift=0, activation=0,
+                                slope=0, times=times, a_step=g.m * g.a_row * size, y_step=g.m * g.y_row * size, vectors_step=0,
+                                a_row=g.a_row * size,
+                            ),
+                        )  # fmt: skip
             if last and g.activation:
-                for i in range(high):
+                for i in range(rows):
                     at = place + i * g.y_row * size
                     call(
                         g.activation,
@@ -245,8 +252,8 @@ class MatrixProduct:
             tile=tile_of_rows(m, wide, lanes, size), edge=tile_of_rows(rows % m, wide, lanes, size) if rows % m else 0,
             transpose=transpose(lanes, size) if turned and not after else 0, m=m, wide=wide, lanes=lanes, itemsize=size, rows=rows,
             columns=columns, deep=deep, blocks=len(steps), steps=steps.ctypes.data, panels=panels, at_once=at_once, part=part,
-            places=table.ctypes.data,
-            offsets=offsets.ctypes.data, vectors=vectors.ctypes.data, share=share, constant=_address(packed), bias=_address(bias), add=add,
+            block=BLOCK * m, places=table.ctypes.data, offsets=offsets.ctypes.data, vectors=vectors.ctypes.data, share=share,
+            constant=_address(packed), bias=_address(bias), add=add,
             add_form=add_form, r_row=after.r_row if after else 0, **follow, **strides._asdict(),
         )  # fmt: skip
         self._fixed = dtype.type(0), geometry

@@ -77,7 +77,7 @@ def multiply(g, p):
                 GemmTile(
                     m=p.m, n=n, lanes=g.lanes, itemsize=g.itemsize, k=p.k, kc=p.k, a=p.a, x=p.x, offsets=p.offsets, y=p.y, y_row=p.y_row,
                     vectors=vectors, stage=p.stage, bias=p.bias, scale=0, shift=0, activation=p.activation, slope=p.slope, times=times,
-                    a_step=0, y_step=0, vectors_step=n * FIELDS * 8,
+                    a_step=0, y_step=0, vectors_step=n * FIELDS * 8, a_row=0,
                 ),
             )  # fmt: skip
             vectors += times * n * FIELDS * 8

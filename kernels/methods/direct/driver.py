@@ -106,7 +106,7 @@ def run_task(task, x, out, operands, geometry, block):
                         GemmTile(
                             m=m, n=n, lanes=g.lanes, itemsize=size, k=taps, kc=g.kc, a=a, x=packed, offsets=g.offsets, y=y,
                             y_row=y_row, vectors=first, stage=stage, bias=bias, scale=scale, shift=shift, activation=g.activation,
-                            slope=g.slope, times=times, a_step=g.a_row, y_step=0, vectors_step=n * FIELDS * 8,
+                            slope=g.slope, times=times, a_step=0, y_step=0, vectors_step=n * FIELDS * 8, a_row=g.a_row,
                         ),
                     )  # fmt: skip
                     first += times * n * FIELDS * 8

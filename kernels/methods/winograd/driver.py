@@ -149,7 +149,7 @@ def run_task(task, x, out, operands, geometry, block):
                         GemmTile(  # sums start at zero and nothing follows
                             m=m, n=n, lanes=g.lanes, itemsize=size, k=g.ins, kc=g.kc, a=a, x=source, offsets=table, y=y,
                             y_row=padded, vectors=entries, stage=FROM_BIAS + LAST, bias=0, scale=0, shift=0, activation=0, slope=0,
-                            times=times, a_step=m * g.ins * size, y_step=m * padded * size, vectors_step=0,
+                            times=times, a_step=m * g.ins * size, y_step=m * padded * size, vectors_step=0, a_row=0,
                         ),
                     )  # fmt: skip
                     t += times
