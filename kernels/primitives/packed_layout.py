@@ -12,7 +12,7 @@ from kernels.problem.conv import Conv
 from kernels.problem.window import dilated
 
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
-NUMBER_PICKED, VECTOR_TRANSPOSED = 2, 5  # cycles per number picked by itself, per vector transposed
+NUMBER_PICKED, VECTOR_TRANSPOSED = 2, 5.4  # cycles per number picked by itself, per vector transposed (5 transposed where it took 1.4)
 SHORT, SEVERAL = 2, 4  # vectors of a line, at most, and rows, at least, that are picked apart as they are loaded
 SHORT_COST, SHORT_STEP = 8, 2  # cycles for a vector of them, and for each vector that it is picked from
 PLANE_COST, VECTOR_MOVED = 90, 5  # cycles per plane and per vector where lines are as long as the input's rows
@@ -99,9 +99,10 @@ def extents(problem: Conv, mec: bool, rows: Any, columns: Any, lanes: int, chann
 
 
 def _picking(starts: tuple[int, ...], step: int, lanes: int) -> int:
-    """The cheapest way to pick out of a row the lines that start at these columns and step so."""
+    """The cheapest way to pick out of a row the lines that start at these columns and step so, in cycles a vector picked. The row's copy
+    counts only where numbers are picked one by one: before shuffles much of it is hidden, and short lines have none."""
     copied = VECTOR_COPIED * step / len(starts)
-    ways: dict[int, float] = {step: VECTOR_PICKED + step + copied} if step <= PICKED else {ONE_BY_ONE: NUMBER_PICKED * lanes + copied}
+    ways: dict[int, float] = {step: VECTOR_PICKED + step} if step <= PICKED else {ONE_BY_ONE: NUMBER_PICKED * lanes + copied}
     if step > 1 and starts == tuple(range(len(starts))):
         ways[TRANSPOSED] = VECTOR_TRANSPOSED * -(-len(starts) // lanes) * lanes / len(starts)
     return min(ways, key=ways.__getitem__)

@@ -8,9 +8,9 @@ from kernels.methods import load
 from kernels.methods.direct import blocking as direct
 from kernels.methods.fft import blocking as fft
 from kernels.methods.winograd import blocking as winograd
-from kernels.primitives.packed_layout import layout, packing_cycles
+from kernels.primitives.packed_layout import TRANSPOSED, layout, packing_cycles
 from kernels.problem.conv import parse
-from kernels.runtime.machine import machine
+from kernels.runtime.machine import machine, pretend
 
 load()
 LINES = [
@@ -65,3 +65,14 @@ def test_what_lies_between_windows_is_not_packed() -> None:
         problem = parse(f"conv1d n1 c1 1x{999 * step + 44} -> c64 k1x44 s1x{step} p0+0x0+0 d1x1 g1 float32")
         cycles.add(float(packing_cycles(layout(problem, False, 1, 1000, 16), 16)))
     assert len(cycles) == 1
+
+
+@pytest.mark.parametrize("kernel,step,lanes,picking", [
+    (3, 2, 4, 2), (3, 2, 8, 2), (3, 2, 16, 2), (5, 5, 8, 5), (8, 8, 16, TRANSPOSED), (16, 10, 16, TRANSPOSED),
+    (44, 441, 16, TRANSPOSED), (1, 64, 4, TRANSPOSED),
+])  # fmt: skip
+def test_how_columns_are_picked_apart(kernel: int, step: int, lanes: int, picking: int) -> None:
+    """Few planes of a small step by shuffles, of vectors of every width; what is measured there says so."""
+    problem = parse(f"conv2d n1 c1 56x{step * 20 + kernel} -> c8 k{kernel}x{kernel} s{step}x{step} p0+0x0+0 d1x1 g1 float32")
+    with pretend(vector_bytes=4 * lanes):
+        assert layout(problem, False, 1, problem.conv_size[1], machine().lanes(4)).picking == picking
