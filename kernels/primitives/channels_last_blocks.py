@@ -129,7 +129,7 @@ def staging(problem: Conv, packed: Layout, last: bool, pending: int, area: int, 
         return dict.fromkeys(ChannelsLast.fields(), 0), start
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     last_in = problem.c_in > 1  # else the order is the same
-    if packed.one_line:  # transposed where it is packed
+    if packed.as_matrix:  # transposed where it is packed
         fields = dict.fromkeys(ChannelsLast.fields(), 0)
         return {**fields, "last_in": last_in, "last_out": 1, "transpose": transpose(lanes, size)}, start
     seen = min((packed.positions - 1) * packed.row_step + packed.phases, problem.size[0]) * min(packed.span, problem.size[1])

@@ -26,8 +26,9 @@ class Layout:
     columns where their lines start, before padding) times `phases` (input rows that take turns), column_stride and phase_stride apart; a
     plane has `positions` lines of `count`, pitch apart, stepping by row_step and column_step through the input, of which a line covers
     `span` columns. Each output row starts positions_per_row further; taps[t] is tap t's offset. whole_lines: lines are as long
-    as the input's rows and step by one, so a plane is the input's moved on. one_line: all channels are packed as one line, as they lie in
-    memory. picking: how columns are picked apart: the column step where whole vectors are, else ONE_BY_ONE, or TRANSPOSED."""
+    as the input's rows and step by one, so a plane is the input's moved on. as_matrix: channels, which are the last axis, are transposed
+    as one matrix of positions by channels. picking: how columns are picked apart: the column step where whole vectors are, else ONE_BY_ONE,
+    or TRANSPOSED."""
 
     columns: tuple[int, ...]
     column_stride: int
@@ -44,7 +45,7 @@ class Layout:
     positions_per_row: int
     taps: tuple[int, ...]
     whole_lines: bool = False
-    one_line: bool = False
+    as_matrix: bool = False
     picking: int = 1
 
 

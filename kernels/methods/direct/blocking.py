@@ -37,7 +37,7 @@ from kernels.cost.memory import L2_BYTES, L3_BYTES, shared_plane_cycles, stream_
 from kernels.cost.roofline import BIND
 from kernels.cost.tables import joined, picked, row
 from kernels.cost.variants import rivals
-from kernels.primitives.packed_layout import Layout, extents, layout, packing_cycles, row_counts
+from kernels.primitives.packed_layout import VECTOR_COPIED, Layout, extents, layout, packing_cycles, row_counts
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import Machine, machine
 
@@ -135,13 +135,17 @@ def _one_column(problem: Conv, product: Product) -> bool:
     return problem.kernel[1] == max(problem.stride) == product.depth == 1 and not any(map(any, problem.padding))
 
 
+def _last_rows(oh: int, rows: Any) -> Any:
+    """Rows of the last block where others have so many."""
+    return oh - (-(-oh // rows) - 1) * rows
+
+
 def reads_in_place(problem: Conv, block: Any, lanes: int) -> Any:
     """Whether tiles read the input where it lies, of one blocking or of many of one layout: blocks of whole rows of all channels of a
     layer with windows of one column. No vector reaches over the end of a block's line, because the last one ends with it."""
     oh, ow = pooled_size(problem)
     whole = block.mec & (block.channels == problem.c_in // problem.groups) & (ow == problem.size[1])
-    last = oh - (-(-oh // block.rows) - 1) * block.rows
-    return whole & (last * ow >= lanes) & _one_column(problem, block.product)
+    return whole & (_last_rows(oh, block.rows) * ow >= lanes) & _one_column(problem, block.product)
 
 
 def _together(channels: int) -> float:
@@ -202,25 +206,23 @@ def _stream(problem: Conv, spec: Machine, oc_splits: Any, oc_lanes: bool = False
     return stream_cycles(total, total / problem.groups / oc_splits, spec, oc_lanes)
 
 
-def oc_layout(problem: Conv, rows: int, last: bool = False) -> Layout:
-    """The packed block for tiles with lanes along output channels, which read it number by number; where what it holds lies in memory
-    without gaps, it is one line. last: channels are the last axis."""
-    packed = layout(problem, rows > 1, rows, problem.conv_size[1], machine().lanes(problem.itemsize), problem.c_in)
-    if problem.taps > 1 or max(problem.stride) > 1 or any(map(sum, problem.padding)) or (rows < problem.size[0] and not last):
+def oc_layout(problem: Conv, rows: int, m: int, last: bool = False) -> Layout:
+    """The block that tiles of m positions with lanes along output channels read, number by number. Where they read it in place nothing is
+    packed: taps and `size` are those of the input. last: channels are the last axis; where windows are one number, they are transposed as
+    one matrix."""
+    in_place = oc_reads_in_place(problem, rows, m, last)
+    packed = layout(problem, in_place or rows > 1, rows, problem.conv_size[1], machine().lanes(problem.itemsize), problem.c_in)
+    if problem.taps > 1 or not _one_column(problem, NUMBERS) or not (last or in_place):
         return packed
     plane = rows * problem.size[1]
-    total = problem.c_in * plane
-    return dataclasses.replace(
-        packed, positions=1, channel_stride=plane, pitch=total, size=total, count=total, span=total, whole_lines=False, one_line=True
-    )
+    return dataclasses.replace(packed, channel_stride=plane, size=problem.c_in * plane, as_matrix=last)
 
 
 def oc_reads_in_place(problem: Conv, rows: int, m: int, last: bool = False) -> bool:
     """Whether tiles of m positions with lanes along output channels read the input where it lies: where windows are one column wide. The
-    last tile of a block ends with it. Estimates count the copy all the same: without it 13x1 was taken, which took 1.1 of 14x2's time."""
+    last tile of a block ends with it."""
     oh, ow = problem.conv_size
-    fewest = oh - (-(-oh // rows) - 1) * rows  # rows of a block
-    return not last and fewest * ow >= m and _one_column(problem, NUMBERS)
+    return not last and _last_rows(oh, rows) * ow >= m and _one_column(problem, NUMBERS)
 
 
 def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Product = NUMBERS) -> Iterator[Blocking]:
@@ -232,14 +234,18 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Prod
         return
     vectors = -(-problem.c_out // lanes)
     for rows in row_counts(oh, threads) if last else sorted({oh, -(-oh // threads)}):
-        packed = oc_layout(problem, rows, last)
-        if packed.size * problem.itemsize > spec.l2 // 2:
-            continue
-        pack = _together(problem.c_in) * packing_cycles(packed, lanes) * (1 if packed.one_line else problem.c_in)
-        if packed.one_line and last:
-            pack = TRANSPOSED * packed.size
         for n in range(1, min(4, vectors) + 1):
             m = tallest(rows * ow, min(most_rows(n, spec), 16))
+            packed = oc_layout(problem, rows, m, last)
+            if packed.size * problem.itemsize > spec.l2 // 2:
+                continue
+            if packed.as_matrix:
+                pack = TRANSPOSED * packed.size
+            elif problem.taps == 1 and oc_reads_in_place(problem, rows, m, last):
+                # a copy that nobody makes: without it 13x1 was taken for 960 channels of 7x7 to 160, in 1.10 to 1.15 of 14x2's time
+                pack = _together(problem.c_in) * VECTOR_COPIED * problem.c_in * rows * ow / lanes
+            else:
+                pack = _together(problem.c_in) * packing_cycles(packed, lanes) * problem.c_in
             for oc_splits in sorted({1, min(threads, vectors)}):
                 micro_panels = -(-vectors // oc_splits / n)
                 tap, calling = oc_tile_cycles(m, n, last, lanes, product)
@@ -298,7 +304,7 @@ def _resized(
         sizes = [(rows, columns) for rows in heights for columns in some - {0}]
         if block.oc_lanes:
             cycles = block.cycles * math.prod(problem.conv_shape) / math.prod(old.conv_shape)
-            fitting = (rows for rows, _ in sizes if oc_layout(problem, rows, last).size * problem.itemsize <= spec.l2 // 2)
+            fitting = (rows for rows, _ in sizes if oc_layout(problem, rows, block.m, last).size * problem.itemsize <= spec.l2 // 2)
             rows = next(fitting, 0)
             if rows:
                 return dataclasses.replace(block, rows=rows, columns=across, cycles=cycles)

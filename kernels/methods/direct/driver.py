@@ -70,9 +70,9 @@ def run_task(task, x, out, operands, geometry, block):
     y_row = g.rows * g.columns if g.pool else g.pending_pitch if g.last_out else g.oh * g.ow
     for channel in range(0, g.ins, g.channels):
         channels = min(g.channels, g.ins - channel)
-        packed = block
+        read = block
         if g.in_place:
-            packed = x + (((image * g.groups + group) * g.ins * g.h + row) * g.w) * size
+            read = x + (((image * g.groups + group) * g.ins * g.h + row) * g.w) * size
         else:
             pack_channels(
                 g,
@@ -104,7 +104,7 @@ def run_task(task, x, out, operands, geometry, block):
                     call(
                         read_index(g.tiles, m * g.tiles_each + n),
                         GemmTile(
-                            m=m, n=n, lanes=g.lanes, itemsize=size, k=taps, kc=g.kc, a=a, x=packed, offsets=g.offsets, y=y,
+                            m=m, n=n, lanes=g.lanes, itemsize=size, k=taps, kc=g.kc, a=a, x=read, offsets=g.offsets, y=y,
                             y_row=y_row, vectors=first, stage=stage, bias=bias, scale=scale, shift=shift, activation=g.activation,
                             slope=g.slope, times=times, a_step=0, y_step=0, vectors_step=n * FIELDS * 8, a_row=g.a_row,
                         ),
@@ -152,17 +152,17 @@ def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
     return whole(line_numbers(packed.picking, packed.span, lanes) * itemsize)
 
 
-def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int) -> dict[str, int]:
+def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int, in_place: bool) -> dict[str, int]:
     """Fields of a Packing. It points into `starts`, the table of packed.columns; line_offset is where a task's scratch has room for
-    `line_bytes`."""
+    `line_bytes`. in_place: nothing is packed, nothing compiled for it."""
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     return {
         "planes": len(packed.columns), "columns_table": starts.ctypes.data, "column_stride": packed.column_stride,
         "phases": packed.phases, "phase_stride": packed.phase_stride, "positions": packed.positions, "pitch": packed.pitch,
         "channel_stride": packed.channel_stride, "count": packed.count, "span": packed.span, "row_step": packed.row_step,
         "column_step": packed.column_step, "positions_per_row": packed.positions_per_row,
-        "step": packed.picking, "pack": pack(packed.picking, lanes, size), "line_offset": line_offset,
-        "ahead": math.prod(problem.size),
+        "step": packed.picking, "pack": 0 if in_place or packed.as_matrix else pack(packed.picking, lanes, size),
+        "line_offset": line_offset, "ahead": math.prod(problem.size),
     }  # fmt: skip
 
 
@@ -221,7 +221,7 @@ def prepare_blocks(
     n_tables, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool or last else ow, segment or lanes, in_place)
     tiles = tile_table(problem.c_out // problem.groups, block.m, n_tables, lanes, size, tile_of)
     geometry = Blocks.packed(
-        **common(problem, oh, ow), **packing(problem, packed, starts, line_offset), **pooling, **fields, rows=block.rows,
+        **common(problem, oh, ow), **packing(problem, packed, starts, line_offset, in_place), **pooling, **fields, rows=block.rows,
         columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks, channels=block.channels, k=problem.summands,
         kc=depth if depth > 1 else problem.summands, kernel_taps=problem.taps, oc_splits=block.oc_splits, m_tiles=m_tiles, m_edge=m_edge,
         m_full_tiles=m_full_tiles,

@@ -19,7 +19,6 @@ from kernels.primitives.channels_last_blocks import NOTE, InputBlock, staging
 from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_task, launcher, padded, share, task_at
 from kernels.primitives.gemm_tile import AHEAD
 from kernels.primitives.gemm_tile_oc import GemmTileOc, tile
-from kernels.primitives.packed_layout import layout
 from kernels.primitives.post_ops import apply_activation
 from kernels.primitives.prepared import Prepared
 from kernels.primitives.transpose import Transpose
@@ -43,10 +42,10 @@ def run_task(task, x, out, operands, geometry, block):
     rows = min(g.rows, g.oh - row)
     positions = g.positions - (g.rows - rows) * g.positions_per_row
     number = rows * g.ow
-    packed, last_start = block, number
-    if g.in_place:
-        packed, last_start = x + (image * g.ins * g.h + row) * g.w * size, number - g.m
-    elif g.one_line:
+    read, latest = block, number
+    if g.in_place:  # the last tile ends with the block: nothing behind it is read
+        read, latest = x + (image * g.ins * g.h + row) * g.w * size, number - g.m
+    elif g.as_matrix:
         call(
             g.transpose,
             Transpose(
@@ -69,13 +68,13 @@ def run_task(task, x, out, operands, geometry, block):
             y, y_row, step = out + ((image * g.c_out + j) * g.oh + row) * g.ow * size, g.oh * g.ow, 1
         a = operands[0] + j * g.a_channel * size
         bias, scale, shift = epilogue_of(g, operands, j)
-        for some in range(0, number, g.m):
-            first = min(some, last_start)
+        for start in range(0, number, g.m):
+            first = min(start, latest)
             call(
                 read_index(g.tiles, n),
                 GemmTileOc(
                     m=g.m, n=n, lanes=g.lanes, itemsize=size, packed=0, blocked=0, k=g.k, kc=g.k, a=a, a_tap=g.a_tap,
-                    a_vector=g.a_channel * g.lanes, x=packed + first * size, offsets=g.offsets, y=y + first * step * size, y_row=y_row,
+                    a_vector=g.a_channel * g.lanes, x=read + first * size, offsets=g.offsets, y=y + first * step * size, y_row=y_row,
                     positions=min(g.m, number - first), channels=channels, last=g.side_by_side, bias=bias,
                     scale=scale, shift=shift, activation=g.activation, slope=g.slope,
                 ),
@@ -99,9 +98,7 @@ def prepare_oc_blocks(
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     oh = problem.conv_size[0]
     in_place = oc_reads_in_place(problem, block.rows, block.m, last)
-    packed = oc_layout(problem, block.rows, last)
-    if (packed.one_line and not last) or in_place:
-        packed = layout(problem, in_place or block.rows > 1, block.rows, problem.conv_size[1], lanes, problem.c_in)
+    packed = oc_layout(problem, block.rows, block.m, last)
     row_blocks = -(-oh // block.rows)
     tasks = problem.n * row_blocks * block.oc_splits
     line_offset = 0 if in_place else whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
@@ -120,9 +117,9 @@ def prepare_oc_blocks(
     for n in {n_edge, n_edge + (n_full_tiles > 0)}:
         tiles[n] = tile(block.m, n, lanes, size, packed=False) if as_given else tile_of(block.m, n, lanes, size)
     geometry = OcBlocks.packed(
-        **common(problem, *problem.conv_size), **packing(problem, packed, starts, line_offset), **fields, rows=block.rows,
+        **common(problem, *problem.conv_size), **packing(problem, packed, starts, line_offset, in_place), **fields, rows=block.rows,
         row_blocks=row_blocks, k=problem.summands, m=block.m, n_tiles=n_tiles, n_edge=n_edge, n_full_tiles=n_full_tiles,
-        oc_splits=block.oc_splits, in_place=in_place, one_line=packed.one_line, side_by_side=last or math.prod(problem.conv_size) == 1,
+        oc_splits=block.oc_splits, in_place=in_place, as_matrix=packed.as_matrix, side_by_side=last or math.prod(problem.conv_size) == 1,
         tiles=tiles.ctypes.data, offsets=offsets.ctypes.data, tasks=tasks, scratch_bytes=scratch_bytes,
         a_tap=problem.c_out if as_given else lanes, a_channel=1 if as_given else problem.summands,
     )  # fmt: skip

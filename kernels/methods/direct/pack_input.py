@@ -135,7 +135,8 @@ def _pick(w: VectorBuilder, p: PackInput, line: ir.Value, dst: ir.Value) -> None
 @emitter
 def _transposed_lines(w: VectorBuilder, p: PackInput, lines: _Lines) -> None:
     """dst[u][i][j] = src[row + i*row_step][first_column + offsets[0] + u + j*step], or 0 outside the plane, for planes that begin at
-    neighbouring columns: of `lanes` positions `lanes` columns each are loaded and transposed."""
+    neighbouring columns: of `lanes` positions `lanes` columns each are loaded and transposed. The step is at least 2: whole vectors are
+    read, which reach less far over the last window then."""
     b, lanes, step = w.b, p.lanes, p.column_step
     if p.step != TRANSPOSED:
         return
@@ -144,23 +145,23 @@ def _transposed_lines(w: VectorBuilder, p: PackInput, lines: _Lines) -> None:
         row = b.add(lines.row, b.mul(i, p.row_step))
         width = b.select(b.icmp_unsigned("<", row, p.height), p.width, i64(0))  # a row outside the plane has no columns
         line, to = w.pointer(lines.src, b.mul(row, p.width)), w.pointer(lines.dst, b.mul(i, p.pitch))
-        with w.loop(_whole(b, p.numbers, lanes)) as vector, w.loop(_whole(b, p.columns, lanes)) as some:
-            j, u = b.mul(vector, i64(lanes)), b.mul(some, i64(lanes))
+        with w.loop(_whole(b, p.numbers, lanes)) as vector, w.loop(_whole(b, p.columns, lanes)) as panel:
+            j, u = b.mul(vector, i64(lanes)), b.mul(panel, i64(lanes))
             first = b.add(b.add(start, u), b.mul(j, step))
-            columns = [b.add(first, b.mul(step, i64(k))) for k in range(lanes)]
+            columns = [b.add(first, b.mul(step, i64(position))) for position in range(lanes)]
             rows = [w.variable(w.zero()) for _ in columns]
             inside = b.and_(b.icmp_signed(">=", first, i64(0)), b.icmp_signed("<=", b.add(columns[-1], i64(lanes)), width))
-            with b.if_else(inside, likely=True) as (whole, part):
-                with whole:
+            with b.if_else(inside, likely=True) as (within, across):
+                with within:
                     for slot, column in zip(rows, columns):
                         w.set(slot, w.load(w.at(line, column)))
-                with part:
+                with across:
                     for slot, column in zip(rows, columns):
                         w.set(slot, w.load_first(w.at(line, column), w.between(column, i64(0), width)))
             place = w.at(to, b.add(b.mul(u, p.column_stride), j))
-            for k, plane in enumerate(w.interleaved([w.get(slot) for slot in rows])):
-                with w.when(b.icmp_signed("<", b.add(u, i64(k)), p.columns)):
-                    w.store(plane, w.at(place, b.mul(p.column_stride, i64(k))))
+            for plane, numbers in enumerate(w.interleaved([w.get(slot) for slot in rows])):
+                with w.when(b.icmp_signed("<", b.add(u, i64(plane)), p.columns)):
+                    w.store(numbers, w.at(place, b.mul(p.column_stride, i64(plane))))
 
 
 @emitter

@@ -66,7 +66,7 @@ class OcBlocks(Convolution, Packing, ChannelsLast):
     n_full_tiles = integer("full tiles")
     oc_splits = integer("into how many tasks a group's output channels are split")
     in_place = integer("whether tiles read the input where it lies, packing nothing")
-    one_line = integer("whether channels, which are last, are transposed as one line")
+    as_matrix = integer("whether channels, which are last, are transposed as one matrix")
     side_by_side = integer("whether output channels lie side by side")
     a_tap = integer("numbers of the weights from tap to tap")
     a_channel = integer("numbers of the weights from output channel to output channel at the start of vectors")
