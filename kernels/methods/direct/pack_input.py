@@ -135,8 +135,8 @@ def _pick(w: VectorBuilder, p: PackInput, line: ir.Value, dst: ir.Value) -> None
 @emitter
 def _transposed_lines(w: VectorBuilder, p: PackInput, lines: _Lines) -> None:
     """dst[u][i][j] = src[row + i*row_step][first_column + offsets[0] + u + j*step], or 0 outside the plane, for planes that begin at
-    neighbouring columns: of `lanes` positions `lanes` columns each are loaded and transposed. The step is at least 2: whole vectors are
-    read, which reach less far over the last window then."""
+    neighbouring columns: of `lanes` positions `lanes` columns each are loaded and transposed. The step is more than 1:
+    `packed_layout` chooses this way for no other."""
     b, lanes, step = w.b, p.lanes, p.column_step
     if p.step != TRANSPOSED:
         return
