@@ -159,6 +159,8 @@ def _model(asked: argparse.Namespace) -> int:
     from kernels.network import commands
 
     given = dict(asked.input)
+    if asked.verb == "check" and not 0 <= asked.bound < math.inf:
+        raise ProblemError(f"--bound is {asked.bound:g}, must be a share of at least 0")
     if asked.verb == "run":
         return commands.run(asked.model, given, asked.out, asked.threads, asked.rest, say)
     if asked.verb == "explain":

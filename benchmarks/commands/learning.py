@@ -19,7 +19,7 @@ def learn_command(
     batch: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 32,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; all if not given.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for index.html and filters.json.")] = Path("runs/learn"),
-    seed: Annotated[int, typer.Option(help="Of examples and first weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of examples and first weights.")] = 0,
 ) -> None:  # fmt: skip
     """Train a network with these kernels, and with PyTorch's layers beside it; write a page."""
     console = Console()
@@ -36,6 +36,7 @@ def learn_command(
     if threads:
         torch.set_num_threads(threads)
     try:
+        out.mkdir(parents=True, exist_ok=True)  # now, not after training
         given = sounds.recordings(audio) if audio else None
     except (ValueError, OSError) as error:
         console.print(str(error))
@@ -48,7 +49,6 @@ def learn_command(
         outcome = training.learn(chosen, steps=steps, batch=batch, seed=seed, told=told, given=given)
     assert outcome.network is not None
     line = training.melody(outcome.network) if task == "pitch" else None
-    out.mkdir(parents=True, exist_ok=True)
     text = learn_page.page(chosen, outcome, batch, cpu_model(), torch.get_num_threads(), line)
     (out / "index.html").write_text(text, encoding="utf-8")
     if task == "pitch":

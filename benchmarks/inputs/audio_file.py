@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from benchmarks.inputs.clip import Clip
 
+LOWEST_RATE = 1000  # Hz: below, a recording holds no music, and resampling it for a model makes it as long as memory
 LOUDEST, QUIETEST = 1e9, 1e-9  # peaks: integers that nobody scaled are under 2**31; -180 dB is below the noise of every recording
 CANCELLED = 1e-4  # what is left of channels of opposite phase, as a share of either: -80 dB
 CONVERT = "`sox` or `ffmpeg` converts it"
@@ -25,6 +26,8 @@ def read_audio(path: Path | str) -> Clip:
     samples, rate = _decoded(path)
     if rate < 1 or samples.shape[1] < 1:
         raise ValueError(f"--audio: {path} says that it has {samples.shape[1]} channels at {rate} Hz; {CONVERT}")
+    if rate < LOWEST_RATE:
+        raise ValueError(f"--audio: {path} has {rate} samples a second; at least {LOWEST_RATE} are needed to hear anything")
     if len(samples) < rate // 10 or not len(samples):
         raise ValueError(f"--audio: {path} has {len(samples)} samples; at least a tenth of a second ({rate // 10} at {rate} Hz) is needed")
     stereo = np.ascontiguousarray(samples[:, [0, min(1, samples.shape[1] - 1)]].T)
@@ -41,7 +44,7 @@ def _decoded(path: Path) -> tuple[npt.NDArray[np.float64], int]:
     for source in (str(path), *([io.BytesIO(mended)] if mended else [])):
         try:
             samples, rate = soundfile.read(source, dtype="float64", always_2d=True)
-        except (RuntimeError, OSError, ValueError, MemoryError) as error:
+        except (RuntimeError, OSError, ValueError, TypeError, MemoryError) as error:  # TypeError: .raw files do not say what they are
             fault = fault or str(error).rpartition(": ")[2].strip().rstrip(".") or type(error).__name__
             continue
         if len(samples):

@@ -310,6 +310,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "Conv+relu" in capsys.readouterr().out
     assert main(["check", path, "--input", "x=1x2x8x6"]) == 0
     assert main(["check", path, "--input", "x=1x2x8x6", "--bound", "0"]) in (0, 1)
+    assert main(["check", path, "--bound", "nan"]) == main(["check", path, "--bound=-1"]) == 2
     assert main(["check", path]) == 2
     assert "give its shape" in capsys.readouterr().err
     onnx.save(unknown_net(), path)

@@ -37,6 +37,9 @@ def test_the_command_writes_its_page(tmp_path: Path) -> None:
     assert found["peak_hertz"] == sorted(found["peak_hertz"])
     assert CliRunner().invoke(app, ["learn", "--task", "nothing"]).exit_code == 2
     assert CliRunner().invoke(app, ["learn", "--audio", str(tmp_path)]).exit_code == 2
+    assert CliRunner().invoke(app, ["learn", "--seed", "-1"]).exit_code == 2
+    (tmp_path / "taken").touch()
+    assert CliRunner().invoke(app, ["learn", "--out", str(tmp_path / "taken")]).exit_code == 2
 
 
 def test_baselines_find_what_is_there() -> None:
@@ -57,6 +60,13 @@ def test_recordings_are_read(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     x, classes = sounds.recordings(tmp_path)
     assert x.shape == (len(classes), 1, sounds.LENGTH) and set(classes) == {10, 20, 30}
-    (tmp_path / "labels.csv").write_text("0.wav,zero,5,100")
-    with pytest.raises(ValueError, match="line 1"):
-        sounds.recordings(tmp_path)
+    (tmp_path / "labels.csv").write_text("\n".join(["0.wav,9,10,100", *lines[1:]]), encoding="utf-8-sig")  # behind the end: no example
+    np.testing.assert_array_equal(sounds.recordings(tmp_path)[0], x)
+    for rest in ("zero,5,100", "0", "0,5,0", "0,5,nan", "0,5,inf", "0,inf,9", "-1,5,9", "5,1,9"):
+        (tmp_path / "labels.csv").write_text(f"0.wav,{rest}")
+        with pytest.raises(ValueError, match="line 1"):
+            sounds.recordings(tmp_path)
+    for content in ("ä".encode("latin-1"), b"a" * 200_000):
+        (tmp_path / "labels.csv").write_bytes(content)
+        with pytest.raises(ValueError, match="no table of UTF-8 text"):
+            sounds.recordings(tmp_path)

@@ -108,6 +108,12 @@ def test_what_is_no_usable_wav_gets_a_sentence(tmp_path: Path) -> None:
     wavfile.write(tmp_path / "short.wav", 8000, np.ones(10, np.int16))
     with pytest.raises(ValueError, match="at least a tenth"):
         read_audio(tmp_path / "short.wav")
+    wavfile.write(tmp_path / "slow.wav", 1, np.ones(8000, np.int16))  # resampled for a model, hours of it
+    with pytest.raises(ValueError, match="has 1 samples a second"):
+        read_audio(tmp_path / "slow.wav")
+    (tmp_path / "headless.raw").write_bytes(bytes(1000))  # libsndfile's wrapper asks for a rate by a TypeError
+    with pytest.raises(ValueError, match="cannot be read as audio"):
+        read_audio(tmp_path / "headless.raw")
 
 
 def test_a_tone_lands_in_its_mel_band_and_constant_q_bin() -> None:
