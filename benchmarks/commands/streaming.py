@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -114,6 +115,8 @@ def archive_command(
         stop(error)
     if front not in ("raw", "log-mel"):
         stop(f"--front {front!r}: raw or log-mel")
+    if min(rate, bands, n_fft, hop) < 1 or workers < 0 or not 0 < seconds < math.inf:
+        stop("--rate, --bands, --n-fft, --hop and --seconds must be above 0, --workers at least 0")
     if not model.is_file() or not folder.is_dir():
         stop(f"there is no {'folder ' + str(folder) if model.is_file() else 'model ' + str(model)}")
     heard = archive.Front(rate, bands if front == "log-mel" else 0, n_fft, hop)
@@ -165,7 +168,7 @@ def cluster_command(
         stop(f"no network {min(unknown)!r} hears samples; there are crepe and encoder")
     if unknown := {*source} - {*clusters.SOURCES}:
         stop(f"--source {min(unknown)!r}: {' or '.join(clusters.SOURCES)}")
-    if min(*hours, *seconds, threads, workers + 1) <= 0:
+    if not all(0 < each < math.inf for each in (*hours, *seconds, threads, workers + 1)):
         stop("--hours, --seconds and --threads must be above 0")
     clip, found = synthesise(), []
     workers = workers or max(1, (environment.usable_cores() or 1) // threads)
