@@ -106,7 +106,7 @@ class IntoCode(Compiler):
         return super().compile_extra(func)
 
     def define_pipelines(self) -> Any:
-        """Numba's passes, which find a library begun."""
+        """The passes that this function needs, which find a library begun."""
         self.state.library = self.library(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
         self.state.library.enable_object_caching()
         self.state.typingctx, self.state.targetctx = Typing(self.state.typingctx), target(self.state.targetctx)

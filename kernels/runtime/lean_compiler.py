@@ -39,7 +39,8 @@ def passes(state: Any) -> Any:
 
 
 class Lean:
-    """Stands for Numba's PassManager."""
+    """In the place of Numba's PassManager. Left out are the passes that rewrite closures, array expressions, `with`, exceptions and unrolled
+    loops, which `passes` has made sure that there are none of, those of parallel loops, and annotations for people."""
 
     pipeline_name = "lean"
 
