@@ -50,7 +50,7 @@ def test_outer_tile(m: int, n: int, of_rows: bool, lanes: int, dtype: str) -> No
         rows = np.ascontiguousarray(np.pad(a.T, ((0, 0), (0, 2)), constant_values=np.nan))
         weights, step = (rows, rows.strides[0]) if of_rows else (a, 0)
         place = at(weights), at(x.array), at(offsets), at(y.array), y_row, at(entries), stage
-        invoke(address, m, n, lanes, size, k, kc, *place, *finish, 1, step, 0, 0)
+        invoke(address, m, n, lanes, size, k, kc, *place, *finish, 1, 0, 0, 0, step)
 
         columns = (n - 1) * lanes + last
         windows = np.stack([x.array[t * 3 : t * 3 + columns] for t in range(k)])
@@ -64,21 +64,25 @@ def test_outer_tile(m: int, n: int, of_rows: bool, lanes: int, dtype: str) -> No
 
 
 @words
-@pytest.mark.parametrize("along", ["channels", "vectors"])
+@pytest.mark.parametrize("along", ["channels", "rows", "vectors"])
 def test_outer_tiles_in_one_call(along: str, lanes: int, dtype: str) -> None:
-    """Three tiles one after the other: each with weights and rows of its own, or with vectors of its own."""
+    """Three tiles one after the other: each with weights (packed, or rows as given) and rows of outputs of its own, or with vectors."""
     size, m, n, k, times = np.dtype(dtype).itemsize, 3, 2, 4, 3
     a, x = numbers(times, k, m, dtype=dtype), numbers(k, times * n * lanes, dtype=dtype, seed=1)
     offsets = np.append(np.arange(k) * x.shape[1], np.zeros(outer.AHEAD)).astype(np.int64)
     entries = np.array([(q * lanes, q * lanes, lanes) for q in range(times * n)], np.int64)
-    if along == "channels":
-        y, steps = Guarded((times * m, n * lanes), dtype), (a[0].nbytes, m * n * lanes * size, 0)
-        expected = np.concatenate([part.T @ x[:, : n * lanes] for part in a])
-    else:
-        y, steps = Guarded((m, times * n * lanes), dtype), (0, 0, n * entries[0].nbytes)
+    weights, address = a, outer.tile(m, n, lanes, size)
+    if along == "vectors":
+        y, steps = Guarded((m, times * n * lanes), dtype), (0, 0, n * entries[0].nbytes, 0)
         expected = a[0].T @ x
-    place = at(a), at(x), at(offsets), at(y.array), y.array.shape[1], at(entries), outer.FROM_BIAS + outer.LAST
-    invoke(outer.tile(m, n, lanes, size), m, n, lanes, size, k, k, *place, 0, 0, 0, 0, 0, times, *steps)
+    else:
+        y, steps = Guarded((times * m, n * lanes), dtype), (a[0].nbytes, m * n * lanes * size, 0, 0)
+        expected = np.concatenate([part.T @ x[:, : n * lanes] for part in a])
+    if along == "rows":
+        weights = np.ascontiguousarray(np.pad(a.swapaxes(1, 2).reshape(times * m, k), ((0, 0), (0, 2)), constant_values=np.nan))
+        address, steps = outer.tile_of_rows(m, n, lanes, size), (m * weights.strides[0], *steps[1:3], weights.strides[0])
+    place = at(weights), at(x), at(offsets), at(y.array), y.array.shape[1], at(entries), outer.FROM_BIAS + outer.LAST
+    invoke(address, m, n, lanes, size, k, k, *place, 0, 0, 0, 0, 0, times, *steps)
     np.testing.assert_array_equal(y.array, expected)
     assert y.zones_untouched()
 
