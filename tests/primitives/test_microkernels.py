@@ -79,7 +79,8 @@ def test_outer_tiles_in_one_call(along: str, lanes: int, dtype: str) -> None:
         y, steps = Guarded((times * m, n * lanes), dtype), (a[0].nbytes, m * n * lanes * size, 0, 0)
         expected = np.concatenate([part.T @ x[:, : n * lanes] for part in a])
     if along == "rows":
-        weights = np.ascontiguousarray(np.pad(a.swapaxes(1, 2).reshape(times * m, k), ((0, 0), (0, 2)), constant_values=np.nan))
+        rows = a.swapaxes(1, 2).reshape(times * m, k)
+        weights = np.ascontiguousarray(np.pad(rows, ((0, 0), (0, 2)), constant_values=np.nan))
         address, steps = outer.tile_of_rows(m, n, lanes, size), (m * weights.strides[0], *steps[1:3], weights.strides[0])
     place = at(weights), at(x), at(offsets), at(y.array), y.array.shape[1], at(entries), outer.FROM_BIAS + outer.LAST
     invoke(address, m, n, lanes, size, k, k, *place, 0, 0, 0, 0, 0, times, *steps)
