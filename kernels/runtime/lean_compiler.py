@@ -39,8 +39,8 @@ def passes(state: Any) -> Any:
 
 
 class Lean:
-    """In the place of Numba's PassManager. Left out are the passes that rewrite closures, array expressions, `with`, exceptions and unrolled
-    loops, which `passes` has made sure that there are none of, those of parallel loops, and annotations for people."""
+    """In the place of Numba's PassManager. It leaves out the passes for closures, array expressions, `with`, exceptions and unrolled loops,
+    none of which are here (`passes` has looked), those for parallel loops, and annotations for people."""
 
     pipeline_name = "lean"
 

@@ -88,7 +88,7 @@ def test_what_is_remembered_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch)
     for side in (10, 100):
         x, arguments = np.zeros((1, 1, side, side), np.float32), ((side // 2,) * 2, (side,) * 2, (0, 0), (2, 2), False)
         grad_maxima.from_input("max_pool2d", x, np.ones((1, 1, 1, 1), np.float32), arguments, 1, np.empty_like(x))
-    assert [key[1] for key in remembered._keys] == [(1, 1, 10, 10)]  # of the other one 2500 offsets of taps would be kept
+    assert [key[1] for key in remembered._sizes] == [(1, 1, 10, 10)]  # of the other one 2500 offsets of taps would be kept
 
 
 def test_a_nan_takes_the_gradient() -> None:
