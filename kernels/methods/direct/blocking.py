@@ -208,14 +208,17 @@ def _stream(problem: Conv, spec: Machine, oc_splits: Any, oc_lanes: bool = False
 
 def oc_layout(problem: Conv, rows: int, m: int, last: bool = False) -> Layout:
     """The block that tiles of m positions with lanes along output channels read, number by number. Where they read it in place nothing is
-    packed: taps and `size` are those of the input. last: channels are the last axis; where windows are one number, they are transposed as
+    packed: taps and strides are those of the input. last: channels are the last axis; where windows are one number, they are transposed as
     one matrix."""
     in_place = oc_reads_in_place(problem, rows, m, last)
     packed = layout(problem, in_place or rows > 1, rows, problem.conv_size[1], machine().lanes(problem.itemsize), problem.c_in)
-    if problem.taps > 1 or not _one_column(problem, NUMBERS) or not (last or in_place):
-        return packed
-    plane = rows * problem.size[1]
-    return dataclasses.replace(packed, channel_stride=plane, size=problem.c_in * plane, as_matrix=last)
+    plane, one_number = rows * problem.size[1], problem.taps == 1 and _one_column(problem, NUMBERS)
+    if last and one_number:
+        return dataclasses.replace(packed, channel_stride=plane, size=problem.c_in * plane, as_matrix=True)
+    if in_place:
+        size = problem.c_in * plane if one_number else packed.size
+        return dataclasses.replace(packed, channel_stride=math.prod(problem.size), size=size)
+    return packed
 
 
 def oc_reads_in_place(problem: Conv, rows: int, m: int, last: bool = False) -> bool:

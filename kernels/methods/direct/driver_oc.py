@@ -110,8 +110,7 @@ def prepare_oc_blocks(
     as_given = adjoint and problem.taps == 1 and problem.c_out % lanes == 0
     n_tiles, n_edge, n_full_tiles = even(vectors, block.n)
     starts = np.array(packed.columns)
-    channel_stride = math.prod(problem.size) if in_place else packed.channel_stride
-    offsets = (np.arange(problem.c_in)[:, None] * channel_stride + np.array(packed.taps)).ravel()
+    offsets = (np.arange(problem.c_in)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel()
     offsets = np.append(offsets, np.zeros(AHEAD)).astype(np.int64)
     tiles = np.zeros(block.n + 1, np.int64)  # by vectors of channels
     for n in {n_edge, n_edge + (n_full_tiles > 0)}:
