@@ -6,6 +6,7 @@ Every sound is made anew from its seed: harmonics of random weights, vibrato, de
 from __future__ import annotations
 
 import csv
+import functools
 import math
 from pathlib import Path
 
@@ -14,7 +15,6 @@ import numpy.typing as npt
 from scipy.signal import resample_poly
 
 from benchmarks.inputs.audio_file import read_audio
-from benchmarks.inputs.clip import Clip
 from benchmarks.inputs.frontends import mel_filters
 
 Floats = npt.NDArray[np.float32]
@@ -65,18 +65,21 @@ def recordings(folder: Path) -> tuple[Floats, Ints]:
         rows = list(csv.reader(table.read_text(encoding="utf-8-sig").splitlines()))  # spreadsheets begin files with a mark
     except (UnicodeError, csv.Error) as error:
         raise ValueError(f"{table} is no table of UTF-8 text: {error}") from error
-    clips: dict[str, Clip] = {}
+
+    @functools.lru_cache(1)  # notes of a recording follow each other
+    def heard(name: str) -> tuple[Floats, int]:
+        clip = read_audio(folder / name)
+        return clip.samples.mean(0), clip.rate
+
     for number, row in enumerate(rows, 1):
         if not row or row[0].lower() == "file":
             continue
         name, start, end, pitch = _note(table, number, row)
-        if name not in clips:
-            clips = {name: read_audio(folder / name)}  # notes of a recording follow each other; one at a time is kept
-        clip = clips[name]
+        samples, rate = heard(name)
         note = round(69 + 12 * np.log2(pitch / 440)) - LOWEST
-        sound = clip.samples.mean(0)[int(start * clip.rate) : int(end * clip.rate)]
+        sound = samples[int(start * rate) : int(end * rate)]
         if 0 <= note < NOTES and len(sound):
-            sound = resample_poly(sound, RATE, clip.rate)
+            sound = resample_poly(sound, RATE, rate)
             for at in range(0, len(sound) - LENGTH + 1, LENGTH // 2):
                 part = sound[at : at + LENGTH]
                 xs.append(part / (part.std() + 1e-9))
