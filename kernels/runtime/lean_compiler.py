@@ -75,7 +75,7 @@ def _pass(kind: Any) -> Any:
 
 
 def _rewritten(kind: str, state: Any) -> None:
-    """Numba's rewrites of a block, as its registry applies them."""
+    """Numba's rewrites of blocks, as `rewrite_registry.apply` does them but for the tables of live variables that it makes at the end."""
     blocks = state.func_ir.blocks
     for rewrite in rewrite_registry.rewrites[kind]:
         one, waiting = rewrite(state), list(blocks.items())
