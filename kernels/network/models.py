@@ -20,18 +20,19 @@ from typing import Any
 
 import numpy as np
 
+from kernels.network.graph import Node, Value
+from kernels.network.onnx_reader import onnx_package
+from kernels.network.operators.windows import window_request
+from kernels.network.passes.epilogues import activation
 from kernels.problem.conv import Conv, ConvTranspose, Problem, parse
 from kernels.problem.errors import ProblemError
 from kernels.problem.pool import Pool
 from kernels.problem.request import request
-from kernels.problem.window import dilated
 
 Shape = tuple[int, ...]
 
 _OPERATORS = "Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"
 _PRODUCTS = "Gemm", "MatMul"
-_AUTO_PAD = {b"SAME_UPPER": "same", b"SAME_LOWER": "same_lower", b"VALID": "valid"}
-_ACTIVATIONS = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hardswish", "Gelu": "gelu"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,10 +117,7 @@ def from_onnx(
     inputs: shapes by name, for inputs with free axes; a free batch axis is 1 without. left_out: a list that takes what is no layer here, a
     node each with its reason; without one, the first such node is an error. Raises ImportError without the package onnx, and ProblemError.
     """
-    try:
-        import onnx  # no dependency of the library: whoever has ONNX models has it
-    except ImportError as error:
-        raise ImportError("reading an ONNX model needs the package onnx: pip install onnx") from error
+    onnx = onnx_package()
     try:
         model = onnx.load(str(path), load_external_data=False)
         if model.functions:  # a call of one hides the layers in it
@@ -149,14 +147,14 @@ def from_onnx(
             continue
         called = _called(node)
         try:
-            attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
             dtype = np.dtype({10: "float16", 11: "float64"}.get(kinds.get(node.input[0], 1), "float32"))
             known = [shapes.get(name) for name in node.input]
             if unknown := [name for shape, name in zip(known, node.input) if name and shape is None]:
                 raise ProblemError(_unknown(unknown[0], producers, shapes))
-            problem = _linear(node, attributes, known, dtype) if linear else _problem(node, attributes, known, dtype)
+            read = _read(node, known, dtype)
+            problem = _linear(read) if linear else window_request(read).problem
             if linear or "Conv" in node.op_type:
-                problem = _with_epilogue(problem, node, readers, onnx.helper.get_attribute_value)
+                problem = _with_epilogue(problem, node, readers)
             found.append((called, problem))
         except (ProblemError, TypeError, ValueError, KeyError, IndexError) as error:
             others.append(LeftOut(called, node.op_type, f"has no {error}" if isinstance(error, KeyError) else str(error)))
@@ -204,17 +202,15 @@ def _unknown(name: str, producers: Mapping[str, Any], shapes: Mapping[str, Shape
     return f"its shape depends on the input's; give the input's, e.g. --input {name}=1x1x96x1366"
 
 
-def _linear(node: Any, attributes: dict[str, Any], shapes: list[Shape | None], dtype: np.dtype) -> Problem:
+def _linear(node: Node) -> Problem:
     """A product of rows by a constant matrix: one position a row, so that memory is read as it lies."""
-    rows, matrix = shapes[0], shapes[1]
-    assert rows is not None and matrix is not None
-    if attributes.get("transA") or any(attributes.get(name, 1.0) != 1.0 for name in ("alpha", "beta")):
+    rows, matrix, *bias = (each for each in node.inputs if each)
+    if node.attributes.get("transA") or any(node.attributes.get(name, 1.0) != 1.0 for name in ("alpha", "beta")):
         raise ProblemError("products here take x as it is, alpha 1 and beta 1")
-    c_out, c_in = matrix if attributes.get("transB") else matrix[::-1]
-    arrays = [np.broadcast_to(np.zeros((), dtype), (c_out, c_in, 1))]
-    if len(node.input) > 2 and node.input[2]:
-        arrays.append(np.broadcast_to(np.zeros((), dtype), (c_out,)))
-    return request("conv1d", (math.prod(rows[:-1]), c_in, 1), dtype, tuple(arrays), {}).problem
+    c_out, c_in = matrix.lengths if node.attributes.get("transB") else matrix.lengths[::-1]
+    shapes = (c_out, c_in, 1), *((c_out,) for _ in bias)
+    operands = tuple(np.broadcast_to(np.zeros((), rows.kind), shape) for shape in shapes)
+    return request("conv1d", (math.prod(rows.lengths[:-1]), c_in, 1), rows.kind, operands, {}).problem
 
 
 def _fixed(model: Any, inputs: dict[str, Sequence[int]]) -> Any:
@@ -248,50 +244,14 @@ def _shape(value: Any) -> Shape | None:
     return tuple(axis.dim_value for axis in kind.shape.dim) if known else None
 
 
-def _problem(node: Any, attributes: dict[str, Any], shapes: list[Shape | None], dtype: np.dtype) -> Problem:
-    """The problem of one node, without what follows it. Its attributes become the library's own arguments."""
-    operator = node.op_type
-    x_shape, *others = [shape for shape, name in zip(shapes, node.input) if name and shape is not None]
-    axes = len(x_shape) - 2
-    if operator.startswith("Global"):
-        return request("global_avg_pool" if "Average" in operator else "global_max_pool", x_shape, dtype, (), {}).problem
-    pads = attributes.get("pads", [0] * 2 * axes)
-    padding = _AUTO_PAD.get(attributes.get("auto_pad", b"NOTSET"), list(zip(pads[:axes], pads[axes:])))
-    options = {"stride": attributes.get("strides", 1), "padding": padding, "dilation": attributes.get("dilations", 1)}
-    if "Conv" in operator:
-        weight, *bias = (np.broadcast_to(np.zeros((), dtype), shape) for shape in others)
-        options["groups"] = attributes.get("group", 1)
-        if operator == "Conv":
-            return request(f"conv{axes}d", x_shape, dtype, (weight, *bias), options).problem
-        options["output_padding"] = attributes.get("output_padding", [0] * axes)
-        if "output_shape" in attributes:
-            options |= _cropped_to(attributes, x_shape[2:], weight.shape[2:])
-        return request(f"conv_transpose{axes}d", x_shape, dtype, (weight, *bias), options).problem
-    options |= {"ceil_mode": bool(attributes.get("ceil_mode", 0))}
-    if operator == "AveragePool":
-        options |= {"count_include_pad": bool(attributes.get("count_include_pad", 0))}
-    elif len(node.output) > 1 and node.output[1]:
-        options |= {"return_indices": True}
-    name = "avg" if operator == "AveragePool" else "max"
-    return request(f"{name}_pool{axes}d", x_shape, dtype, (attributes["kernel_shape"],), options).problem
+def _read(node: Any, shapes: list[Shape | None], dtype: np.dtype) -> Node:
+    """A node of the file as one of a graph whose shapes are known. Constants keep their numbers to themselves."""
+    inputs = [Value(name, shape, dtype) if name else None for name, shape in zip(node.input, shapes)]
+    attributes = {each.name: onnx_package().helper.get_attribute_value(each) for each in node.attribute}
+    return Node(node.op_type, inputs, [Value(name) for name in node.output if name], attributes, _called(node))
 
 
-def _cropped_to(attributes: dict[str, Any], size: Shape, kernel: Shape) -> dict[str, Any]:
-    """Padding and output padding that give a transposed convolution its `output_shape`; then the node's own padding is not read.
-
-    An odd crop takes one more before, unless the node says SAME_UPPER, as in the specification.
-    """
-    axes, padding, more = len(size), [], list(attributes.get("output_padding", [0] * len(size)))
-    strides, dilations = (attributes.get(name, [1] * axes) for name in ("strides", "dilations"))
-    for axis, wanted in enumerate(attributes["output_shape"][-axes:]):
-        total = (size[axis] - 1) * strides[axis] + dilated(kernel[axis], dilations[axis]) + more[axis] - wanted
-        less, rest = max(total, 0) // 2, -(-max(total, 0) // 2)
-        padding.append((less, rest) if attributes.get("auto_pad") == b"SAME_UPPER" else (rest, less))
-        more[axis] += max(-total, 0)
-    return {"padding": padding, "output_padding": more}
-
-
-def _with_epilogue(problem: Problem, node: Any, readers: Mapping[str, list[Any]], value_of: Any) -> Problem:
+def _with_epilogue(problem: Problem, node: Any, readers: Mapping[str, list[Any]]) -> Problem:
     """The problem with the batch normalisation and the activation that alone read it, one after the other."""
     assert isinstance(problem, Conv)
     follow = readers[node.output[0]]
@@ -299,13 +259,5 @@ def _with_epilogue(problem: Problem, node: Any, readers: Mapping[str, list[Any]]
         problem, follow = dataclasses.replace(problem, scale=True), readers[follow[0].output[0]]
     if len(follow) != 1 or follow[0] is None:
         return problem
-    attributes = {each.name: value_of(each) for each in follow[0].attribute}
-    slope, name = attributes.get("alpha"), _ACTIVATIONS.get(follow[0].op_type)
-    if follow[0].op_type in ("LeakyRelu", "Elu"):
-        leaky = follow[0].op_type == "LeakyRelu"
-        return dataclasses.replace(problem, activation=("leaky_relu" if leaky else "elu", float(slope or (0.01 if leaky else 1.0))))
-    if follow[0].op_type == "HardSigmoid" and slope is not None and math.isclose(slope, 1 / 6, rel_tol=1e-4):
-        name = "hardsigmoid"
-    if name == "gelu" and attributes.get("approximate") == b"tanh":
-        name = "gelu_tanh"
-    return dataclasses.replace(problem, activation=(name, 0.0)) if name else problem
+    found = activation(_read(follow[0], [None] * len(follow[0].input), np.dtype(problem.dtype)))
+    return dataclasses.replace(problem, activation=found) if found else problem

@@ -180,14 +180,16 @@ def flat(values: tuple[Any, ...], filler: Any) -> tuple[Any, ...]:
     return (filler, *values) if len(values) == 1 else values
 
 
+SLOPES = {"leaky_relu": 0.01, "elu": 1.0}  # of activations that have one
+
+
 def activation_pair(op: str, activation: Any) -> tuple[str, float] | None:
     """(name, slope) of an activation, None of none."""
-    slopes = {"leaky_relu": 0.01, "elu": 1.0}
     if activation is None:
         return None
     if isinstance(activation, str):
-        return activation, slopes.get(activation, 0.0)
-    if isinstance(activation, Sequence) and len(activation) == 2 and isinstance(activation[0], str) and activation[0] in slopes:
+        return activation, SLOPES.get(activation, 0.0)
+    if isinstance(activation, Sequence) and len(activation) == 2 and isinstance(activation[0], str) and activation[0] in SLOPES:
         name, slope = activation
         return name, real(op, f"the slope of activation {name!r}", slope)
     raise ProblemError(f'{op}: activation is {activation!r}, must be None, a name, or ("leaky_relu", slope)')

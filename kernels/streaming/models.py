@@ -9,10 +9,11 @@ import numpy as np
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.layers import Layer, layer
 from kernels.network.model import Model
+from kernels.network.operators.windows import window_call
+from kernels.network.passes.epilogues import ACTIVATIONS, activation
 from kernels.problem.errors import RefusedError
+from kernels.problem.options import SLOPES
 
-_PAD = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
-_ACTIVATIONS = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hardswish"}
 _NOTHING = {"Identity", "Dropout"}
 
 
@@ -67,15 +68,6 @@ def _common(ways: list[list[Value]]) -> Value:
     return shared[-1]
 
 
-def _pads(node: Node, axes: int) -> Any:
-    auto = node.attributes.get("auto_pad", "NOTSET")
-    auto = auto.decode() if isinstance(auto, bytes) else auto
-    if auto in _PAD:
-        return _PAD[auto]
-    pads = list(node.attributes.get("pads", [0] * 2 * axes))
-    return tuple(zip(pads[:axes], pads[axes:]))
-
-
 def _weights(node: Node) -> list[np.ndarray]:
     found = [node.constant(i) for i in range(1, len(node.inputs))]
     if any(each is None for each in found):
@@ -84,28 +76,17 @@ def _weights(node: Node) -> list[np.ndarray]:
 
 
 def _conv(node: Node) -> Layer:
-    operands, a = _weights(node), node.attributes
-    axes = operands[0].ndim - 2
-    options: dict[str, Any] = {
-        "stride": tuple(a.get("strides", [1] * axes)), "dilation": tuple(a.get("dilations", [1] * axes)), "groups": a.get("group", 1),
-        "padding": _pads(node, axes),
-    }  # fmt: skip
-    if node.op == "ConvTranspose":
-        if "output_shape" in a:
-            raise RefusedError(f"{node.name or node.op}: output_shape fixes the length; export the model with output_padding")
-        options["output_padding"] = tuple(a.get("output_padding", [0] * axes))
-    return layer(f"conv{'_transpose' * (node.op == 'ConvTranspose')}{axes}d", *operands, **options)
+    operands = _weights(node)
+    if "output_shape" in node.attributes:
+        raise RefusedError(f"{node.name or node.op}: output_shape fixes the length; export the model with output_padding")
+    name, options = window_call(node.op, operands[0].ndim - 2, node.attributes)
+    return layer(name, *operands, **options)
 
 
 def _pool(node: Node) -> Layer:
-    a, average = node.attributes, node.op == "AveragePool"
-    kernel = tuple(a["kernel_shape"])
-    axes = len(kernel)
-    options: dict[str, Any] = {"stride": tuple(a.get("strides", [1] * axes)), "padding": _pads(node, axes)}
-    options |= {"dilation": tuple(a.get("dilations", [1] * axes)), "ceil_mode": bool(a.get("ceil_mode", 0))}
-    if average:
-        options["count_include_pad"] = bool(a.get("count_include_pad", 0))
-    return layer(f"{'avg' if average else 'max'}_pool{axes}d", kernel, **options)
+    kernel = tuple(node.attributes["kernel_shape"])
+    name, options = window_call(node.op, len(kernel), node.attributes)
+    return layer(name, kernel, **options)
 
 
 def _norm(node: Node) -> Layer:
@@ -114,18 +95,14 @@ def _norm(node: Node) -> Layer:
 
 
 def _activation(node: Node) -> Layer:
-    a = node.attributes
-    if node.op == "LeakyRelu":
-        return layer("activation", ("leaky_relu", float(a.get("alpha", 0.01))))
-    if node.op == "Elu":
-        return layer("activation", ("elu", float(a.get("alpha", 1.0))))
-    if node.op == "Gelu":
-        return layer("activation", "gelu_tanh" if a.get("approximate") in ("tanh", b"tanh") else "gelu")
-    return layer("activation", _ACTIVATIONS[node.op])
+    found = activation(node)
+    if found is None:
+        raise RefusedError(f"{node.name or node.op}: {node.op} with these attributes is no activation of the library")
+    return layer("activation", found if found[0] in SLOPES else found[0])
 
 
 _JOINS = {"Add": "add", "Sum": "add", "Concat": "concatenate"}
 _KNOWN: dict[str, Any] = {
     "Conv": _conv, "ConvTranspose": _conv, "MaxPool": _pool, "AveragePool": _pool, "BatchNormalization": _norm,
-    **dict.fromkeys((*_ACTIVATIONS, "LeakyRelu", "Elu", "Gelu"), _activation), **dict.fromkeys((*_JOINS, *_NOTHING), None),
+    **dict.fromkeys(ACTIVATIONS, _activation), **dict.fromkeys((*_JOINS, *_NOTHING), None),
 }  # fmt: skip

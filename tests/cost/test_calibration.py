@@ -195,7 +195,7 @@ def test_what_cannot_be_tuned(arguments: list[str], message: str, capsys: pytest
 def test_without_onnx_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert command.main(["tune", "--onnx", "model.onnx"]) == 2
-    assert "pip install onnx" in capsys.readouterr().err
+    assert "pip install 'spectroconv[onnx]'" in capsys.readouterr().err
 
 
 def test_ctrl_c_and_calibrate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -65,30 +66,35 @@ def _asked(
     attributes, axes = dict(named), len(shape) - 2
     if operator_.startswith("Global"):
         return request("global_avg_pool" if "Average" in operator_ else "global_max_pool", shape, dtype, (), {})
-    pads = list(attributes.get("pads", [0] * 2 * axes))
-    padding: Any = _AUTO_PAD.get(text(attributes.get("auto_pad", "NOTSET")), list(zip(pads[:axes], pads[axes:])))
-    options: dict[str, Any] = {"stride": list(attributes.get("strides", [1] * axes)), "padding": padding,
-                               "dilation": list(attributes.get("dilations", [1] * axes))}  # fmt: skip
+    name, options = window_call(operator_, axes, attributes)
     if operator_ in ("Conv", "ConvTranspose"):
         weight, bias = (None if each is None else np.empty(*each) for each in (weight, bias))  # memory that nobody touches is none
-        options |= {"bias": bias, "groups": attributes.get("group", 1)}
-        name = f"conv{axes}d"
-        if operator_ == "ConvTranspose":
-            name = f"conv_transpose{axes}d"
-            options["output_padding"] = list(attributes.get("output_padding", [0] * axes))
-            if "output_shape" in attributes:
-                options |= cropped_to(attributes, shape[2:], weight.shape[2:])
-        return dataclasses.replace(request(name, shape, dtype, (weight,), options), operands=Operands(), given={})
-    options["ceil_mode"] = bool(attributes.get("ceil_mode", 0))
-    if operator_ == "AveragePool":
-        options["count_include_pad"] = bool(attributes.get("count_include_pad", 0))
-    elif outputs > 1:
+        if "output_shape" in attributes:
+            options |= cropped_to(attributes, shape[2:], weight.shape[2:])
+        return dataclasses.replace(request(name, shape, dtype, (weight, bias), options), operands=Operands(), given={})
+    if operator_ == "MaxPool" and outputs > 1:
         options["return_indices"] = True
-    kind = "avg" if operator_ == "AveragePool" else "max"
-    return request(f"{kind}_pool{axes}d", shape, dtype, (list(attributes["kernel_shape"]),), options)
+    return request(name, shape, dtype, (tuple(attributes["kernel_shape"]),), options)
 
 
-def cropped_to(attributes: dict[str, Any], size: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
+def window_call(operator_: str, axes: int, attributes: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The library's operation over so many spatial axes that a node is, and its options, without operands and lengths."""
+    ones, pads = (1,) * axes, tuple(attributes.get("pads", (0,) * 2 * axes))
+    padding: Any = _AUTO_PAD.get(text(attributes.get("auto_pad", "NOTSET")), tuple(zip(pads[:axes], pads[axes:])))
+    options: dict[str, Any] = {"stride": tuple(attributes.get("strides", ones)), "padding": padding,
+                               "dilation": tuple(attributes.get("dilations", ones))}  # fmt: skip
+    if operator_ in ("Conv", "ConvTranspose"):
+        options["groups"] = attributes.get("group", 1)
+        if operator_ == "Conv":
+            return f"conv{axes}d", options
+        return f"conv_transpose{axes}d", options | {"output_padding": tuple(attributes.get("output_padding", (0,) * axes))}
+    options["ceil_mode"] = bool(attributes.get("ceil_mode", 0))
+    if operator_ == "MaxPool":
+        return f"max_pool{axes}d", options
+    return f"avg_pool{axes}d", options | {"count_include_pad": bool(attributes.get("count_include_pad", 0))}
+
+
+def cropped_to(attributes: Mapping[str, Any], size: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
     """Padding and output padding that give a transposed convolution its `output_shape`; then the node's own padding is not read.
 
     An odd crop takes one more before, unless the node says SAME_UPPER, as in the specification.

@@ -12,6 +12,7 @@ from kernels.network.passes.affine import LAYERS
 from kernels.network.passes.sweep import Sweep
 
 _NAMES = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hardswish"}
+ACTIVATIONS = (*_NAMES, "LeakyRelu", "Elu", "Gelu", "Swish", "HardSigmoid", "Clip")  # operators that may be one
 
 
 def activation(node: Node) -> tuple[str, float] | None:
