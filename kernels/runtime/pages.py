@@ -31,3 +31,16 @@ def pages(nbytes: int) -> np.ndarray:
         if whole:
             memory.madvise(mmap.MADV_HUGEPAGE, start, whole)
     return np.frombuffer(memory, np.uint8, nbytes, start)
+
+
+def give_back(array: np.ndarray, start: int, stop: int) -> int:
+    """Let the system have the large pages that lie wholly in these bytes of what `pages` gave, and say how many bytes they are; whoever
+    touches them again gets others."""
+    view = array.base
+    memory = view.obj if isinstance(view, memoryview) else view
+    first, end = -(-start // LARGE) * LARGE, stop // LARGE * LARGE  # the array begins a large page
+    if end <= first or not isinstance(memory, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
+        return 0
+    begin = array.ctypes.data - np.frombuffer(memory, np.uint8).ctypes.data
+    memory.madvise(mmap.MADV_DONTNEED, begin + first, end - first)
+    return end - first

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from kernels.runtime import leases
-from kernels.runtime.leases import LATELY, LEAST, LONGER, SPARE, Leases
+from kernels.runtime.leases import LATELY, LEAST, SPARE, UNIT, Leases
 
 BYTES = np.dtype(np.uint8)
 
 
 def _free(kept: Leases) -> list[int]:
-    return sorted(map(len, kept._free.values()))
+    kept._join()
+    return sorted(piece.resident for piece in kept._free if piece.resident)
 
 
 def test_memory_is_used_again_once_nobody_holds_it() -> None:
@@ -70,17 +71,72 @@ def test_no_more_is_kept_than_was_held_at_once_and_a_little() -> None:
     assert _free(kept) == []
 
 
+def test_arrays_of_all_lengths_lie_in_the_memory_of_those_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    anew = leases.pages
+    monkeypatch.setattr(leases, "pages", lambda nbytes: made.append(nbytes) or anew(nbytes))
+    weights, activations = Leases(), Leases()
+    for step in range(4):
+        for times in (2, 4, 8, 16, 16, 8, 4, 2):  # one at a time, as packed weights are
+            weights.take((times * LEAST - 5,), BYTES)
+        held = [activations.take((times * LEAST,), BYTES) for times in (40, 40, 20, 10, 5)]
+        while len(held) > 1:  # back again: what is short is let go, gradients of all lengths come and go
+            del held[-1]
+            gradients = [activations.take((times * LEAST + 9,), BYTES) for times in (3, 9)]
+            gradients[0][:], gradients[1][:] = 1, 2
+            assert gradients[0].max() == 1
+        del held, gradients
+        if step == 0:
+            made.clear()
+    assert made == [], "a step like the one before finds its memory"
+    assert sum(_free(weights)) <= SPARE * 16 * LEAST
+
+
+def test_neighbours_that_are_free_become_one() -> None:
+    kept = Leases()
+    x = kept.take((8 * LEAST,), BYTES)
+    at = x.ctypes.data
+    del x
+    gc.collect()
+    parts = [kept.take((2 * LEAST,), BYTES) for _ in range(4)]
+    assert sorted(part.ctypes.data - at for part in parts) == [0, 2 * LEAST, 4 * LEAST, 6 * LEAST]
+    for order in (1, 2, 0, 0):  # between two that are held, beside a free one, before it, last of all
+        del parts[order]
+        gc.collect()
+    assert _free(kept) == [8 * LEAST]
+
+
 def test_what_is_kept_does_not_hold_the_memory_of_what_was_far_longer() -> None:
     kept, features = Leases(), []
-    for _ in range(6):  # a long array that goes, as activations do, and a short one that stays
-        kept.take((32 * LEAST,), BYTES)
+    for turn in range(6):  # a long array that goes, as activations do, and a short one that stays
+        kept.take((32 * LEAST,), BYTES)[:] = 1
         gc.collect()
         features.append(kept.take((LEAST,), BYTES))
-    assert sum(kept._held.values()) <= LONGER * LEAST * len(features)
+        features[-1][:] = turn
+    for _ in range(3 * LATELY):
+        kept.take((LEAST + UNIT,), BYTES)
+    assert sum(_free(kept)) <= SPARE * 8 * LEAST, "the system has the rest"
+    assert [each[LEAST // 2] for each in features] == list(range(6)), "but not what is held"
     features.clear()
     for _ in range(3 * LATELY):
         kept.take((LEAST,), BYTES)
     assert sum(_free(kept)) <= 2 * SPARE * LEAST, "what was long is gone"
+
+
+def test_who_takes_in_the_midst_of_another_call_gets_memory_that_is_not_kept() -> None:
+    kept = Leases()
+    with kept._lock:  # as where the collector ends something that takes
+        x = kept.take((LEAST,), BYTES)
+        x[:] = 7
+    del x
+    gc.collect()
+    assert _free(kept) == []
+    kept._lock.acquire()
+    kept._process -= 1  # as in a process forked meanwhile, where nobody ends that call
+    held = kept.take((LEAST,), BYTES)
+    del held
+    gc.collect()
+    assert _free(kept) == [LEAST]
 
 
 def test_where_memory_is_short_what_is_free_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:

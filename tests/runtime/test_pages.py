@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.runtime.pages import ALIGNMENT, LARGE, pages
+from kernels.runtime.pages import ALIGNMENT, LARGE, give_back, pages
 
 
 @pytest.mark.parametrize("nbytes", (1, LARGE - 1, LARGE, 3 * LARGE + 5))
@@ -50,3 +50,26 @@ def test_whole_large_pages_are_asked_for() -> None:
     if own is None:  # joined with what lies before it, or without large pages
         pytest.skip("the system keeps no area of its own for it")
     assert " hg" in own
+
+
+def _resident(array: np.ndarray) -> int:
+    """Large pages' worth of bytes of an array that the process holds."""
+    start, found, inside = array.ctypes.data, 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if at := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(at[1], 16) < start + len(array) and start < int(at[2], 16)
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1]) << 10
+    return found
+
+
+def test_pages_that_are_given_back_are_the_systems_and_only_those() -> None:
+    if not Path("/proc/self/smaps").exists() or not hasattr(mmap, "MADV_DONTNEED"):
+        pytest.skip("no Linux")
+    found = pages(16 * LARGE)
+    found[:] = 7
+    before = _resident(found)
+    assert give_back(found, LARGE // 2, 15 * LARGE + 1) == 14 * LARGE
+    assert _resident(found) <= before - 14 * LARGE
+    assert (found[:LARGE] == 7).all() and (found[15 * LARGE :] == 7).all() and not found[LARGE : 15 * LARGE].any()
+    assert give_back(found, 1, LARGE) == 0, "which is no whole page"
