@@ -39,7 +39,7 @@ def save(filters: Floats, path: Path) -> None:
     scaled = (ordered / np.abs(ordered).max(1, keepdims=True)).astype(np.float64)
     loud = (magnitude / magnitude.max(1, keepdims=True)).astype(np.float64)
     data: dict[str, Any] = {
-        "source": f"{len(filters)} filters of {filters.shape[1]} taps at {RATE} Hz, which python -m benchmarks learn learnt from notes",
+        "source": f"{len(filters)} filters of {filters.shape[1]} taps at {RATE} Hz, learnt from notes by python -m benchmarks learn",
         "rate": RATE, "peak_hertz": peaks.round(1).tolist(), "filters": scaled.round(2).tolist(),
         "spectra": loud[:, :256:2].round(2).tolist(), "spectra_hertz": spectra(ordered)[0][:256:2].round(1).tolist(),
     }  # fmt: skip

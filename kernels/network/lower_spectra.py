@@ -21,7 +21,7 @@ from kernels.network.lowering import Lowering, Step, lower_by_numpy, lowers
 from kernels.network.operators.products import frame_length
 from kernels.network.operators.registry import whole
 from kernels.network.powers import power
-from kernels.network.views import Array, Buffer, View
+from kernels.network.views import Array, View
 from kernels.primitives.vector_program import Operation
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
@@ -69,7 +69,7 @@ class Last(NamedTuple):
         """
         y = self.step.writes[0]
         first, frames = seen.offset - y.offset, seen.size // (self.made.signals * self.made.frequencies)
-        return (first, frames) if frames and _seen(seen) == _seen(self.made.part(y, False, first, frames)) else None
+        return (first, frames) if frames and seen.sees(self.made.part(y, False, first, frames)) else None
 
 
 def _last(lowering: Lowering, values: list[Value]) -> Last | None:
@@ -176,23 +176,13 @@ def as_bands(lowering: Lowering, node: Node, x: View, y: Callable[[], View]) -> 
     if last is None or len(node.inputs) > 1 or node.attributes.get("activation") or x.shape[-1] != last.made.frequencies:
         return False
     finish, some = last.made.finish, last.some(x)
-    if finish is None or finish.bands or some is None or _steps(x) != _steps(last.made.part(last.step.writes[0], False, *some).swapped()):
+    if finish is None or finish.bands or some is None or x.steps() != last.made.part(last.step.writes[0], False, *some).swapped().steps():
         return False
     found = bands(np.asarray(node.attributes["weight"], x.dtype), node.attributes["bias"])
     if found is None:
         return False
     _instead(lowering, node, last, y(), some, finish._replace(bands=found))
     return True
-
-
-def _seen(view: View) -> tuple[Buffer, int, list[tuple[int, int]]]:
-    """What a reader sees of a buffer, in whatever order of axes."""
-    return view.buffer, view.offset, sorted(_steps(view))
-
-
-def _steps(view: View) -> list[tuple[int, int]]:
-    """Stride and length of each axis that has more than one number."""
-    return [(step, n) for n, step in zip(view.shape, view.strides) if n > 1]
 
 
 def _moved(view: View, to: View) -> View:

@@ -51,16 +51,15 @@ def opened(model: Any) -> Any:
 
 def _defined_once(proto: Any) -> None:
     """Raise ProblemError for a name that stands for two values: whoever reads it may mean either."""
-    numbers: dict[str, Any] = {}
-    for each in proto.initializer:  # some exporters write the same one twice
-        other = numbers.setdefault(each.name, each)
-        if other is not each and other != each:
-            raise ProblemError(f"load: there are two initialisers {each.name!r} of other values; give each a name of its own")
     defined = {each.name for each in (*proto.initializer, *proto.input)}
     for name in (name for node in proto.node for name in node.output if name):
         if name in defined:
             raise ProblemError(f"load: there are two values {name!r}; give each value a name of its own")
         defined.add(name)
+
+
+def _alike(one: np.ndarray, other: Any) -> bool:
+    return one.dtype == other.dtype and np.array_equal(one, other)
 
 
 def _length(axis: Any) -> int | str | None:
@@ -113,11 +112,14 @@ class Reader:
 
     def _graph(self, proto: Any, around: dict[str, Value]) -> Graph:
         graph, known = Graph(), dict(around)
+        initial: dict[str, Any] = {}
         for each in proto.initializer:
             known[each.name] = graph.constant(self.array(each))
+            other = initial.setdefault(each.name, each)  # some exporters write the same one twice, perhaps in another form
+            if other is not each and other != each and not _alike(self.array(other), known[each.name].data):
+                raise ProblemError(f"load: there are two initialisers {each.name!r} of other values; give each a name of its own")
         for sparse in proto.sparse_initializer:
             raise ProblemError(f"load: {sparse.values.name!r} is sparse, which is not read; store it dense")
-        initial = {each.name for each in proto.initializer}
         _defined_once(proto)
         for each in proto.input:
             if each.name not in initial:

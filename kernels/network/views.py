@@ -78,6 +78,14 @@ class View(NamedTuple):
         """Whether another sees the same numbers of the same buffer, where both are contiguous in order."""
         return (self.buffer, self.offset, self.size) == (other.buffer, other.offset, other.size)
 
+    def steps(self) -> list[tuple[int, int]]:
+        """Stride and length of each axis that has more than one number."""
+        return [(step, n) for n, step in zip(self.shape, self.strides) if n > 1]
+
+    def sees(self, other: View) -> bool:
+        """Whether another sees the same numbers of the same buffer, in whatever order of axes."""
+        return (self.buffer, self.offset) == (other.buffer, other.offset) and sorted(self.steps()) == sorted(other.steps())
+
     def reshaped(self, shape: Shape) -> View | None:
         """The same numbers in another shape; None where their order does not allow it without a copy."""
         strides = reshaped_strides(self.shape, self.strides, shape)

@@ -112,6 +112,10 @@ def test_a_name_that_stands_for_two_values(twice: str) -> None:
     else:
         made.graph.initializer.add().CopyFrom(made.graph.initializer[0])
         assert kernels.load(made)(X).shape == (1, 3, 4, 4), "the same one"
+        held = made.graph.initializer[1]
+        held.ClearField("raw_data")
+        held.float_data.extend(ONES.ravel())
+        assert kernels.load(made)(X).shape == (1, 3, 4, 4), "the same one in another form"
         made.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(2 * ONES, "w"))
     with pytest.raises(kernels.ProblemError, match=r"load: there are two .* name of its own"):
         kernels.load(made)

@@ -47,6 +47,6 @@ section("stft", DATA.raw.stft, ({ root, data, say, move, units }) => {
     const sums = parts.map((part) => part.reduce((sum, w, n) => sum + w * (x[start + n] ?? 0), 0));
     const page = Math.hypot(...sums);
     root.dataset.value = page;
-    say(`Kernel ${bin} under frame ${frame + 1}: cosine ${show(sums[0], 3)}, sine ${show(sums[1], 3)}, together ${show(page, 4)}; the library's layer gave ${show(size.v[bin * size.w + frame], 4)}.`);
+    say(`Kernel ${bin} under frame ${frame}: cosine ${show(sums[0], 3)}, sine ${show(sums[1], 3)}, together ${show(page, 4)}; the library's layer gave ${show(size.v[bin * size.w + frame], 4)}.`);
   };
 });

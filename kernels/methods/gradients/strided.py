@@ -16,7 +16,7 @@ import numpy as np
 
 from kernels.cost.calibration import threads_for
 from kernels.methods.winograd import stride_phases
-from kernels.methods.winograd.stride_phases import axes, polyphase
+from kernels.methods.winograd.stride_phases import axes, sliding_by_one
 from kernels.methods.winograd.strided import phases_apart
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import ConvWeight
@@ -40,13 +40,6 @@ def gather_taps(channel, thread, sums, out, places, resumed):
         else:
             for tap in range(len(places)):
                 out[channel, i, tap] = sums[channel, i, places[tap]]
-
-
-def sliding_by_one(problem: ConvWeight) -> ConvWeight:
-    """The gradient whose windows move by one: the problem's own, or that of its phases' weights, where there is one."""
-    found = polyphase(problem) if max(problem.stride) > 1 else problem
-    assert isinstance(found, ConvWeight)
-    return found
 
 
 def image_bytes(problem: ConvWeight) -> int:

@@ -16,10 +16,10 @@ from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation
-from kernels.methods.gradients.strided import image_bytes, phase_cycles, portions, prepare_strided, sliding_by_one
+from kernels.methods.gradients.strided import image_bytes, phase_cycles, portions, prepare_strided
 from kernels.methods.gradients.winograd_blocking import TILES, best, error, tile_sizes
 from kernels.methods.gradients.winograd_driver import prepare_tiles
-from kernels.methods.winograd.stride_phases import polyphase
+from kernels.methods.winograd.stride_phases import polyphase, sliding_by_one
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import ConvWeight
 from kernels.runtime.machine import cores

@@ -17,7 +17,7 @@ from kernels.methods import registry
 from kernels.methods.contract import Implementation
 from kernels.methods.winograd import blocking, dilated
 from kernels.methods.winograd.driver import prepare
-from kernels.methods.winograd.stride_phases import cycles, lost_cycles, polyphase
+from kernels.methods.winograd.stride_phases import cycles, lost_cycles, polyphase, sliding_by_one
 from kernels.primitives.activations import codes
 from kernels.primitives.channels_last import channels_last
 from kernels.primitives.prepared import Prepared
@@ -48,22 +48,15 @@ def refuse(problem: Problem) -> str | None:
     return None
 
 
-def _sliding(problem: Conv) -> Conv:
-    """What is done: the problem, or that of its stride's phases."""
-    slides = polyphase(problem) if max(problem.stride) > 1 else problem
-    assert slides
-    return slides
-
-
 def sub_problems(problem: Conv) -> tuple[tuple[Conv, int], ...] | None:
     """The convolution of a stride's phases."""
-    return ((_sliding(problem), 1),) if max(problem.stride) > 1 else None
+    return ((sliding_by_one(problem), 1),) if max(problem.stride) > 1 else None
 
 
 def error_bound(problem: Conv, variant: str = "") -> float:
     """The tile may differ with the threads; the largest of theirs. See `methods.winograd.blocking.error`; B. Barabasz et al.,
     arXiv 1803.10986."""
-    problem = _sliding(problem)
+    problem = sliding_by_one(problem)
     return max(blocking.error(problem, blocking.best(problem, threads, variant)) for threads in range(1, cores() + 1))
 
 
@@ -87,7 +80,7 @@ def prepare_adjoint(problem: Conv, threads: int, once: bool = False) -> Prepared
 def fuses(problem: Conv, variant: str = "") -> bool:
     """Scale, shift and activation are applied on the way out; pools where a task's tiles hold whole windows. Dilated tiles hold none, nor
     rows of outputs that activations beyond the ReLU family would follow on."""
-    problem = _sliding(problem)
+    problem = sliding_by_one(problem)
     if dilated.turns(problem) != (1, 1):
         return problem.pool is None and codes(problem.activation)[0] == 0
     blockings = (blocking.best(problem, threads, variant) for threads in range(1, cores() + 1))
@@ -96,7 +89,7 @@ def fuses(problem: Conv, variant: str = "") -> bool:
 
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """Other tiles."""
-    problem = _sliding(problem)
+    problem = sliding_by_one(problem)
     names = blocking.variant_names(problem, blocking.threads_of(problem, threads))
     return {name: WINOGRAD.as_variant(name, "prepare", "error_bound", "fuses") for name in names}
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from typing import TypeVar
 
 from kernels.cost.calibration import calibration
 from kernels.cost.memory import handed_cycles
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import machine
 
+AnyConv = TypeVar("AnyConv", bound=Conv)
 NUMBER, ROW = 0.8, 45.0  # cycles to set a number apart, and to begin a row: 128 channels of 400 rows of 6 took 0.67 ms of a core, not 0.1
 
 
@@ -60,6 +62,13 @@ def polyphase(problem: Conv) -> Conv | None:
     size, kernel, padding = (tuple(getattr(axis, name) for axis in found) for name in ("size", "kernel", "padding"))
     channels = problem.c_in * math.prod(len(axis.starts) for axis in found)
     return dataclasses.replace(problem, c_in=channels, size=size, kernel=kernel, stride=(1, 1), dilation=(1, 1), padding=padding)
+
+
+def sliding_by_one(problem: AnyConv) -> AnyConv:
+    """The layer, or weights' gradient, whose windows move by one: the problem itself, or that of its stride's phases, which exists."""
+    found = polyphase(problem) if max(problem.stride) > 1 else problem
+    assert isinstance(found, type(problem))
+    return found
 
 
 def cycles(problem: Conv) -> float:
