@@ -125,7 +125,8 @@ class Chain:
         return self._do(_BINARY[op], a, b)
 
     def _with_number(self, op: str, a: int, number: float) -> int:
-        affine = {"Add": (1.0, number), "Sum": (1.0, number), "Mean": (1.0, number), "Sub": (1.0, -number), "Mul": (number, 0.0)}
+        affine = {"Add": (1.0, number), "Sum": (1.0, number), "Mean": (1.0, number), "Sub": (1.0, -number)}
+        affine["Mul"] = number, -0.0  # keeps the sign of zeros
         if op in affine:
             return self._do("affine", a, p=affine[op][0], q=affine[op][1])
         if op in ("Div", "Max", "Min"):
@@ -191,13 +192,16 @@ def _clip(chain: Chain, node: Node) -> int:
 def _pow(chain: Chain, node: Node) -> int:
     x, exponent = chain.slot(node.x), scalar(node.inputs[1])
     assert exponent is not None
+    if exponent == 0:
+        return chain._constant(1.0, x)  # of every x, also of zero and of NaN
     if exponent in (1.0, 2.0, 3.0, 4.0):
         square = x if exponent == 1 else chain._do("mul", x, x)
         return square if exponent <= 2 else chain._do("mul", square, x if exponent == 3 else square)
     if exponent in (0.5, -0.5, -1.0):
+        x = chain._do("affine", x, p=1.0) if exponent == -0.5 else x  # of -0.0 the power is inf, 1 / sqrt(-0.0) -inf
         root = x if exponent == -1 else chain._do("sqrt", x)
         return root if exponent > 0 else chain._do("divide", root, p=1.0)
-    name = "power" if exponent != round(exponent) else "power_odd" if exponent % 2 else "power_even"
+    name = "power" if not exponent.is_integer() else "power_odd" if exponent % 2 else "power_even"
     return chain._do(name, x, p=exponent)
 
 

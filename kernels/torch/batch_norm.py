@@ -17,7 +17,7 @@ from kernels.torch.memory import array_of, empty
 Tensor = torch.Tensor
 
 
-def trainable(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> str | None:
+def trainable(x: Tensor, weight: Tensor | None, bias: Tensor | None, epsilon: float) -> str | None:
     """Why PyTorch normalises this batch; None where ours does."""
     if not undisturbed(x, weight, bias) or torch.compiler.is_compiling():
         return "somebody traces or transforms the call"
@@ -25,6 +25,8 @@ def trainable(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> str | No
         return reason
     if not x.is_contiguous():
         return "its channels lie last or apart; ours takes them one after the other"
+    if not epsilon > 0:
+        return f"eps is {epsilon}, which PyTorch's own refuses"
     if x.shape[1] < threads() or x.numel() <= x.shape[1]:
         return "it has fewer channels than there are threads, or no more than a number each"
     return None

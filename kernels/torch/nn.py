@@ -227,7 +227,7 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(input), False
         batch = self.training or self.running_mean is None or self.running_var is None
         if batch:
-            note.reason = trainable(input, self.weight, self.bias)
+            note.reason = trainable(input, self.weight, self.bias, self.eps)
         elif differentiated(input, self.weight, self.bias) or not undisturbed(input, self.running_mean, self.weight):
             note.reason = "gradients may be asked for; call it under torch.no_grad()"
         ours = note.reason is None

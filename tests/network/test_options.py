@@ -82,3 +82,26 @@ def test_products_of_empty_matrices(m: int, k: int, n: int, constant: str) -> No
 def test_padding_of_nothing_is_all_padding(shape: tuple[int, ...]) -> None:
     constants = {"pads": np.array([1, 2, 0, 1, 0, 1]), "value": np.float32(7)}
     compare("Pad", {"x": random(*shape)}, constants, "x pads value")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32"])
+def test_whole_numbers_between_neighbours(dtype: str) -> None:
+    x = np.random.default_rng(0).integers(0 if dtype == "uint8" else -100, 100, (1, 2, 5, 4)).astype(dtype)
+    for scale in (2, 4, 0.5):  # whose weights are exact, so that what is cut off is the same
+        compare("Resize", {"x": x}, {"by": np.array([1, 1, 2, scale], np.float32)}, "x - by", mode="linear")
+
+
+@pytest.mark.parametrize("exponent", [0, -0.5, -1, 3, np.inf])
+def test_powers_of_numbers_at_the_ends(exponent: float) -> None:
+    ends = [2] if exponent == np.inf else [0.0, -0.0, 1, 2, np.inf] + [np.nan, -np.inf] * (exponent != -0.5)
+    compare("Pow", {"x": np.array(ends, np.float32)}, {"by": np.float32(exponent)}, "x by")
+
+
+def test_products_keep_the_sign_of_zeros() -> None:
+    x = np.array([0.0, -0.0], np.float32)
+    y = onnx.helper.make_node("Mul", ["x", "two"], ["y"])
+    two = onnx.numpy_helper.from_array(np.float32(2), "two")
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph([y], "test", [value("x", 1, [2])], [value("y", 1, [2])], [two])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    assert np.signbit(kernels.load(model)(x)).tolist() == [False, True]

@@ -71,6 +71,17 @@ def test_what_goes_to_pytorch() -> None:
         module(torch.randn(1, 4, 1, 1))
 
 
+def test_pytorchs_own_refuses_no_epsilon() -> None:
+    mine, theirs = (module.BatchNorm1d(2, eps=0.0) for module in (ours, nn))
+    x, found = torch.randn(3, 2, 5), []
+    for module in (theirs, mine):  # newer PyTorch refuses it in training
+        try:
+            found.append(str(module(x)))
+        except ValueError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
+
+
 def test_the_output_may_be_changed_in_place() -> None:
     x, grad = torch.randn(2, 2, 6, 9, 9)
     results = []

@@ -107,7 +107,9 @@ def _infer(node: Node) -> list[Meta]:
 @operator("Resize", infer=_infer)
 def _resize(node: Node, x: Array, *rest: Any) -> Any:
     shape, scales = resized(node)
-    outside, chosen = [], axes_of_roi(node)
+    outside, chosen, kind = [], axes_of_roi(node), x.dtype
+    if kind.kind in "iub" and _word(node, "mode", "nearest") != "nearest":
+        x = x.astype(np.float64 if kind.itemsize > 4 else np.float32)  # weights are fractions
     for at, (n, m, scale) in enumerate(zip(x.shape, shape, scales)):
         crops = _word(node, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
         if at not in chosen or (n == m and scale == 1 and not crops):
@@ -124,6 +126,8 @@ def _resize(node: Node, x: Array, *rest: Any) -> Any:
             outside.append(((where < 0) | (where > n - 1)).reshape(along))
     for mask in outside:
         x = np.where(mask, x.dtype.type(node.attributes.get("extrapolation_value", 0.0)), x)
-    return np.ascontiguousarray(x)
+    if x.dtype != kind and kind.kind != "b":  # cubic curves overshoot; fractions are cut off, as onnxruntime does
+        x = np.clip(x, np.iinfo(kind).min, np.iinfo(kind).max)
+    return np.ascontiguousarray(x, kind)
 
 
