@@ -1,8 +1,8 @@
 """Products of matrices that both change from call to call, as attention has them: y[i] = a[i] b[i] for many matrices of one shape.
 
 A task packs some columns of one b, vectors of each row side by side, into scratch that stays in the second-level cache, and multiplies them
-with rows of a where they lie, by the GEMM tile that reads weights unpacked. A b that stays is packed once; a row or a whole matrix may be
-added, with which sums begin, and an activation applied while a block of rows is in cache. BLAS is not asked: its threads and these fight
+with rows of a where they lie (`panel_tile`). A b that stays is packed once; a row or a whole matrix may be
+added in registers, and an activation applied while a block of rows is in cache. BLAS is not asked: its threads and these fight
 for cores, and products of 109x64 by 64x109 took 5 to 40 ms each. Packing b and not a follows K. Goto and R. van de Geijn, "Anatomy of
 high-performance matrix multiplication", ACM TOMS 34 (2008), with the parts of the two changed.
 """
@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cost.calibration import calibration, threads_for
-from kernels.primitives.gemm_tile import AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile_of_rows
+from kernels.primitives.panel_tile import PanelTile, panel_tile
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.primitives.vector_matrix import following
-from kernels.primitives.vector_pass import VectorPass, line
+from kernels.primitives.vector_pass import VectorPass
 from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.constants import made
 from kernels.runtime.ir import call, read_index, split
@@ -52,7 +52,7 @@ class MatrixStrides(NamedTuple):
 class Columns(Record):
     """A task: some columns of one product, for some rows."""
 
-    tile = address("of the micro-kernel for ROWS rows; takes a GemmTile")
+    tile = address("of the micro-kernel for ROWS rows; takes a PanelTile")
     edge = address("of the one for the rows that are left, or 0")
     transpose = address("of the micro-kernel that packs b where its columns are contiguous, or 0; takes a Transpose")
     m = integer("rows of a tile")
@@ -73,13 +73,9 @@ class Columns(Record):
     b_column = integer("numbers from column to column of b")
     y_row = integer("numbers from row to row of y")
     places = address("of where each product's a, b and y begin: three int64s each, in numbers")
-    offsets = address("of the tile's offsets")
-    vectors = address("of the tile's vectors, those of all panels one after the other")
     share = integer("bytes of a thread's scratch")
     constant = address("of b packed already, [piece][panel][row][column], or 0")
-    bias = address("of a row that is added, or 0")
-    add = address("of the micro-kernel that adds it to rows of the matrix that is added; takes a VectorPass")
-    add_form = integer("its form")
+    bias = address("of a row that is added, which fills whole panels, or 0")
     r_row = integer("numbers from row to row of the matrix that is added")
     activation = address("of the micro-kernel that applies it, or 0; takes a VectorPass")
     activation_form = integer("its form")
@@ -130,43 +126,28 @@ def _run(task, thread, a, b, y, r, scratch, zero, geometry):
                         number = read_number(source + (k * g.b_row + j * g.b_column) * size, zero)
                         write_number(into + (k * width + j) * size, number)
         last = block + 1 == g.blocks
-        stage = (FROM_BIAS if block == 0 and g.bias == 0 and r == 0 else 0) | (LAST if last else 0)
         for row in range(first_row, end_row, g.block):
             rows = min(g.block, end_row - row)
-            place = to + (row * g.y_row + start) * size
-            if block == 0 and r:
-                for i in range(rows):
-                    at, added = place + i * g.y_row * size, pointed(r) + ((row + i) * g.r_row + start) * size
-                    if g.bias:
-                        call(
-                            g.add,
-                            VectorPass(
-                                form=g.add_form, lanes=g.lanes, itemsize=size, y=at, a=added, b=g.bias + start * size, c=at, numbers=across,
-                                p=g.p, q=g.q,
-                            ),
-                        )  # fmt: skip
-                    elif at != added:
-                        copy_bytes(at, added, across * size)
-            elif block == 0 and g.bias:
-                for i in range(rows):
-                    copy_bytes(place + i * g.y_row * size, g.bias + start * size, across * size)
             full, left = rows // g.m, rows % g.m
             for i in range(panels):
+                column = start + i * width
+                bias = g.bias + column * size if block == 0 and g.bias else 0
                 for tile, top, times in ((g.tile, row, full), (g.edge, row + full * g.m, int(left > 0))):
                     if times:
+                        at = to + (top * g.y_row + column) * size
+                        added, r_row = (at, g.y_row) if block else (pointed(r) + (top * g.r_row + column) * size if r else 0, g.r_row)
                         call(
                             tile,
-                            GemmTile(
-                                m=g.m, n=g.wide, lanes=g.lanes, itemsize=size, k=deep, kc=deep, a=from_a + (top * g.a_row + in_row) * size,
-                                x=packed, offsets=g.offsets, y=to + top * g.y_row * size, y_row=g.y_row,
-                                vectors=g.vectors + (panel + i) * g.wide * FIELDS * 8, stage=stage, bias=0, scale=0, shift=0, activation=0,
-                                slope=0, times=times, a_step=g.m * g.a_row * size, y_step=g.m * g.y_row * size, vectors_step=0,
-                                a_row=g.a_row * size,
+                            PanelTile(
+                                m=g.m, n=g.wide, lanes=g.lanes, itemsize=size, k=deep, a=from_a + (top * g.a_row + in_row) * size,
+                                a_row=g.a_row * size, b=packed + i * g.deep * width * size, y=at, y_row=g.y_row * size,
+                                columns=min(width, g.columns - column), bias=bias, r=added, r_row=r_row * size, times=times,
+                                a_step=g.m * g.a_row * size, r_step=g.m * r_row * size, y_step=g.m * g.y_row * size,
                             ),
                         )  # fmt: skip
             if last and g.activation:
                 for i in range(rows):
-                    at = place + i * g.y_row * size
+                    at = to + ((row + i) * g.y_row + start) * size
                     call(
                         g.activation,
                         VectorPass(
@@ -238,26 +219,19 @@ class MatrixProduct:
         self._tasks = count * -(-panels // at_once) * -(-rows // part)
         share = 0 if after else whole(at_once * deep * width * size + lanes * size)
         self.scratch_bytes = share * self._threads
-        offsets = np.arange(deep + AHEAD, dtype=np.int64) * width
-        vectors = np.zeros((panels, wide, FIELDS), np.int64)
-        first = np.arange(panels)[:, None] * width + np.arange(wide) * lanes
-        vectors[..., 0] = (np.arange(panels) % at_once * deep * width)[:, None] + np.arange(wide) * lanes
-        vectors[..., 1], vectors[..., 2] = first, np.clip(columns - first, 0, lanes)
         table = np.array(places, np.int64).reshape(-1, 3)
         turned = strides.b_row == 1 and strides.b_column != 1
         packed, bias, follow = _constant(dtype, after, panels, pieces, width, lanes)
-        add, add_form = line("add", lanes, size) if after and after.r_row else (0, 0)
         steps = np.array(pieces, np.int64)
         geometry = Columns.packed(
-            tile=tile_of_rows(m, wide, lanes, size), edge=tile_of_rows(rows % m, wide, lanes, size) if rows % m else 0,
+            tile=panel_tile(m, wide, lanes, size), edge=panel_tile(rows % m, wide, lanes, size) if rows % m else 0,
             transpose=transpose(lanes, size) if turned and not after else 0, m=m, wide=wide, lanes=lanes, itemsize=size, rows=rows,
             columns=columns, deep=deep, blocks=len(steps), steps=steps.ctypes.data, panels=panels, at_once=at_once, part=part,
-            block=BLOCK * m, places=table.ctypes.data, offsets=offsets.ctypes.data, vectors=vectors.ctypes.data, share=share,
-            constant=_address(packed), bias=_address(bias), add=add,
-            add_form=add_form, r_row=after.r_row if after else 0, **follow, **strides._asdict(),
+            block=BLOCK * m, places=table.ctypes.data, share=share,
+            constant=_address(packed), bias=_address(bias), r_row=after.r_row if after else 0, **follow, **strides._asdict(),
         )  # fmt: skip
         self._fixed = dtype.type(0), geometry
-        self._kept = table, offsets, vectors, packed, bias, steps
+        self._kept = table, packed, bias, steps
         self._launch = _run.ready(0, 0, 0, 0, 0, *self._fixed)
 
     def bind(self, a: Array, b: Array | None, y: Array, scratch: Array, r: Array | None = None) -> Callable[[], None]:
@@ -294,5 +268,8 @@ def _constant(
         return packed
 
     packed = made((_constant, dtype, heights, panels, width), panels_of, after.b)
-    bias = None if after.bias is None else np.ascontiguousarray(after.bias, dtype)
+    bias = None
+    if after.bias is not None:
+        bias = np.zeros(panels * width, dtype)
+        bias[:columns] = after.bias
     return packed, bias, following(after.activation, lanes, dtype.itemsize)

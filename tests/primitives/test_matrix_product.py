@@ -59,6 +59,20 @@ def test_constant_matrices(rows: int, depth: int, columns: int, activation: tupl
     np.testing.assert_allclose(y, wanted, atol=4 * depth * np.finfo(dtype).eps * largest)
 
 
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("rows, depth, columns", [(21, 40, 100), (10, 1100, 50)])
+def test_with_a_matrix_that_is_added(rows: int, depth: int, columns: int, own: bool) -> None:
+    """own: what is added lies where y will; a bias is added too, once where sums are taken in pieces."""
+    rng = np.random.default_rng(0)
+    x, w, bias, r = (rng.standard_normal(shape).astype(np.float32) for shape in ((rows, depth), (depth, columns), columns, (rows, columns)))
+    wanted = x.astype(np.float64) @ w.astype(np.float64) + bias + r
+    y = r if own else np.full((rows, columns), np.nan, np.float32)
+    after = After(w, bias, ("relu", 0.0), r_row=columns)
+    found = MatrixProduct(y.dtype, rows, depth, columns, MatrixStrides(depth, 1, 1, columns), [(0, 0, 0)], 2, after)
+    found.bind(x, None, y, np.empty(0, np.uint8), r)()
+    np.testing.assert_allclose(y, wanted.clip(0), atol=4 * depth * np.finfo(np.float32).eps * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("taps, stride, dilation, channels", [(3, 2, 1, 20), (2, 1, 7, 5), (4, 3, 2, 700)])
 def test_rows_that_overlap(taps: int, stride: int, dilation: int, channels: int) -> None:
     """A convolution over channels last: pieces are taps."""
