@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels.cost.calibration import calibration
-from kernels.methods.fft.frames import Finish, Places, cycles, spectra, transforms
+from kernels.methods.fft.frames import Epilogue, Places, cycles, spectra, transforms
 from kernels.methods.fft.spectrogram import bands
 from kernels.network.fourier import Fourier, fourier
 from kernels.network.graph import Node, Value
@@ -38,7 +38,7 @@ class Spectra:
     signals: int
     frames: int  # of a signal
     first: int = 0  # frames that are left out before them
-    finish: Finish | None = None
+    epilogue: Epilogue | None = None
 
     @property
     def frequencies(self) -> int:
@@ -47,7 +47,7 @@ class Spectra:
     @property
     def places(self) -> tuple[int, int, int]:
         """Lines of frames in the output: from frequency to frequency, from real to imaginary parts, of a signal."""
-        if self.finish:
+        if self.epilogue:
             return 1, 0, self.frequencies
         return (2, 1, 2 * self.frequencies) if self.found.paired else (1, self.frequencies, 2 * self.frequencies)
 
@@ -131,16 +131,16 @@ def _step(lowering: Lowering, node: Node, x: View, y: View, made: Spectra) -> No
     bind, scratch = spectra(
         found.window, made.frames, made.signals,
         Places(found.lead - made.first * made.hop, made.hop, x.size // made.signals, frequency, imaginary),
-        conjugate=found.conjugate, threads=lowering.settings.threads, finish=made.finish,
+        conjugate=found.conjugate, threads=lowering.settings.threads, epilogue=made.epilogue,
     )  # fmt: skip
     seconds = made.signals * cycles(length, made.frames, size) / calibration().clock
-    method = METHOD if made.finish is None else POWERS if made.finish.bands is None else BANDS
+    method = METHOD if made.epilogue is None else POWERS if made.epilogue.bands is None else BANDS
     lowering.step(node, [x], [y], lambda arrays, scratch: bind(arrays[0], arrays[1], scratch), method, seconds, scratch=scratch, more=made)
 
 
-def _instead(lowering: Lowering, node: Node, last: Last, y: View, some: tuple[int, int], finish: Finish) -> None:
+def _instead(lowering: Lowering, node: Node, last: Last, y: View, some: tuple[int, int], epilogue: Epilogue) -> None:
     """A step that makes more of some frames, in the place of the last one."""
-    made = dataclasses.replace(last.made, first=last.made.first + some[0], frames=some[1], finish=finish)
+    made = dataclasses.replace(last.made, first=last.made.first + some[0], frames=some[1], epilogue=epilogue)
     before = last.step.node
     layers = [*before.attributes.get("layers", [before]), node]
     joined = Node("Spectra", before.inputs, node.outputs, {"layers": layers}, f"{before.label}+{node.label}")
@@ -153,7 +153,7 @@ def as_power(lowering: Lowering, node: Node, operations: list[Operation], reads:
     Whether it was."""
     found, values = power(operations, len(reads)), [value for value in node.inputs if value is not None]
     last = None if found is None else _last(lowering, [values[slot] for slot in found.parts])
-    if found is None or last is None or last.made.finish or len(node.outputs) > 1 or node.y.kind != last.step.writes[0].dtype:
+    if found is None or last is None or last.made.epilogue or len(node.outputs) > 1 or node.y.kind != last.step.writes[0].dtype:
         return False
     for real, imaginary in (found.parts, found.parts[::-1]):
         some = last.some(reads[real])
@@ -162,7 +162,7 @@ def as_power(lowering: Lowering, node: Node, operations: list[Operation], reads:
     else:
         return False
     y = lowering.new(node.y, reads[real].order(), anywhere=False)
-    _instead(lowering, node, last, y, some, Finish(found.root))
+    _instead(lowering, node, last, y, some, Epilogue(found.root))
     if found.rest:
         others = [view for slot, view in enumerate(reads) if slot not in found.parts]
         lowering.program(node, y.dtype, [y, *others], [(found.rest[-1].to, y)], found.rest, f"{len(found.rest)} vector passes")
@@ -175,13 +175,15 @@ def as_bands(lowering: Lowering, node: Node, x: View, y: Callable[[], View]) -> 
     last = _last(lowering, [node.x])
     if last is None or len(node.inputs) > 1 or node.attributes.get("activation") or x.shape[-1] != last.made.frequencies:
         return False
-    finish, some = last.made.finish, last.some(x)
-    if finish is None or finish.bands or some is None or x.steps() != last.made.part(last.step.writes[0], False, *some).swapped().steps():
+    epilogue, some = last.made.epilogue, last.some(x)
+    if epilogue is None or epilogue.bands or some is None:
+        return False
+    if x.steps() != last.made.part(last.step.writes[0], False, *some).swapped().steps():
         return False
     found = bands(np.asarray(node.attributes["weight"], x.dtype), node.attributes["bias"])
     if found is None:
         return False
-    _instead(lowering, node, last, y(), some, finish._replace(bands=found))
+    _instead(lowering, node, last, y(), some, epilogue._replace(bands=found))
     return True
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from memory import Guarded, given
 
-from kernels.methods.fft.frames import Finish, Places, spectra
+from kernels.methods.fft.frames import Epilogue, Places, spectra
 from kernels.methods.fft.spectrogram import STEP, bands
 
 Array = np.ndarray
@@ -58,16 +58,17 @@ def test_what_is_made_of_spectra(
     cut = np.lib.stride_tricks.sliding_window_view(x.array.astype(np.float64), length, axis=1)[:, ::hop][:, :frames]
     found = np.fft.rfft(cut * window).swapaxes(1, 2)
     if kind == "spectra":
-        finish, wanted = None, np.concatenate([found.real, found.imag], 1)
+        epilogue, wanted = None, np.concatenate([found.real, found.imag], 1)
     else:
         of_bands = bands(matrix, bias) if "bands" in kind else None
         assert of_bands or "bands" not in kind
-        finish = Finish("magnitude" in kind, of_bands)
-        wanted = np.abs(found) if finish.root else np.abs(found) ** 2
+        epilogue = Epilogue("magnitude" in kind, of_bands)
+        wanted = np.abs(found) if epilogue.root else np.abs(found) ** 2
         if of_bands:
             wanted = matrix.astype(np.float64) @ wanted + bias[:, None]
     y = Guarded(wanted.shape, dtype)
-    bind, nbytes = spectra(window, frames, signals, Places(0, hop, total, 1, frequencies), conjugate=False, threads=threads, finish=finish)
+    places = Places(0, hop, total, 1, frequencies)
+    bind, nbytes = spectra(window, frames, signals, places, conjugate=False, threads=threads, epilogue=epilogue)
     scratch = np.full(nbytes, 0xFF, np.uint8)
     bind(x.array, y.array, scratch)()
     np.testing.assert_allclose(y.array, wanted, atol=4 * bound * np.abs(wanted).max(), rtol=0)

@@ -37,9 +37,9 @@ BUTTERFLY = 0.5  # cycles of a vector of a line in a pass, for each time that it
 
 
 class WindowedFrames(NamedTuple):
-    """rows[t][lane] = window[t] x[min(lane, frames - 1) * hop + t] for first <= t < last, else 0, t < length; turned: rows[-t]."""
+    """rows[t][lane] = window[t] x[min(lane, frames - 1) * hop + t] for first <= t < last, else 0, t < length; conjugate: rows[-t]."""
 
-    turned: Fixed  # 1: position t goes to row length - t, which makes a transform's conjugate
+    conjugate: Fixed  # 1: position t goes to row length - t, which makes a transform's conjugate
     lanes: Fixed  # numbers in a vector
     itemsize: Fixed  # bytes of a number
     rows: int  # address of `length` vectors
@@ -64,7 +64,7 @@ def _emit_load(w: VectorBuilder, p: WindowedFrames) -> None:
         lines = [w.load_first(w.at(source, b.add(offset, start)), mask) for offset in offsets]
         for i, row in enumerate(w.interleaved([b.fmul(line, by) for line in lines])):
             t = b.add(start, i64(i))
-            if p.turned:
+            if p.conjugate:
                 t = b.select(b.icmp_signed("==", t, i64(0)), t, b.sub(p.length, t))
             with w.when(b.icmp_signed("<", b.add(start, i64(i)), p.length)):
                 w.store(row, w.at(to, b.mul(t, i64(p.lanes))))
@@ -75,7 +75,7 @@ def _load(p):
     _emit_load(p, ())
 
 
-class Finishing(Record):
+class SpectraEpilogue(Record):
     """What is made of spectra."""
 
     stages = integer("1: y are spectra, 2: their powers, 3: sums of bands of these")
@@ -89,12 +89,12 @@ class Finishing(Record):
     weights = address("of those of all bands")
 
 
-class Frames(Finishing):
+class Frames(SpectraEpilogue):
     """A task: a vector of frames."""
 
     load = address("of the micro-kernel that loads; takes a WindowedFrames")
     spectrum = address("of the one that spreads; takes a Spectrum")
-    turned = integer("whether the transform is the conjugate one")
+    conjugate = integer("whether the transform is the conjugate one")
     lanes = integer("numbers in a vector")
     itemsize = integer("bytes of a number")
     length = integer("of the transform")
@@ -132,7 +132,7 @@ def _spectra(task, thread, x, y, scratch, passes, geometry):
     call(
         g.load,
         WindowedFrames(
-            turned=g.turned, lanes=g.lanes, itemsize=size, rows=block, x=source, window=g.window, hop=g.hop,
+            conjugate=g.conjugate, lanes=g.lanes, itemsize=size, rows=block, x=source, window=g.window, hop=g.hop,
             frames=min(g.lanes, g.frames), length=g.length, first=g.first, last=g.last,
         ),
     )  # fmt: skip
@@ -194,20 +194,20 @@ class Places(NamedTuple):
     imaginary: int  # lines from real to imaginary parts
 
 
-class Finish(NamedTuple):
+class Epilogue(NamedTuple):
     """What is made of spectra: powers, or magnitudes (`root`); of them the sums of bands, if there are any."""
 
     root: bool
     bands: Bands | None = None
 
 
-def _finishing(finish: Finish | None, lanes: int, itemsize: int) -> dict[str, int]:
-    """Fields of Finishing, which point into the bands."""
-    fields = dict.fromkeys(Finishing.fields(), 0) | {"stages": 1}
-    if finish is not None:
-        fields |= {"stages": 2, "powers": powers(finish.root, lanes, itemsize), "root": finish.root}
-    if finish is not None and finish.bands is not None:
-        found = finish.bands
+def _epilogue(epilogue: Epilogue | None, lanes: int, itemsize: int) -> dict[str, int]:
+    """Fields of SpectraEpilogue, which point into the bands."""
+    fields = dict.fromkeys(SpectraEpilogue.fields(), 0) | {"stages": 1}
+    if epilogue is not None:
+        fields |= {"stages": 2, "powers": powers(epilogue.root, lanes, itemsize), "root": epilogue.root}
+    if epilogue is not None and epilogue.bands is not None:
+        found = epilogue.bands
         fields |= {
             "stages": 3, "sums": band_sums(lanes, itemsize), "bias": found.bias.ctypes.data, "weights": found.weights.ctypes.data,
             "band_first": found.first.ctypes.data, "band_places": found.places.ctypes.data, "band_steps": found.steps.ctypes.data,
@@ -219,12 +219,12 @@ Bind = Callable[[Array, Array, Array], Callable[[], None]]
 
 
 def spectra(
-    window: Array, frames: int, signals: int, places: Places, *, conjugate: bool, threads: int, finish: Finish | None = None
+    window: Array, frames: int, signals: int, places: Places, *, conjugate: bool, threads: int, epilogue: Epilogue | None = None
 ) -> tuple[Bind, int]:
     """(what binds x, y and scratch to a run, bytes of scratch).
 
     window: (length,), as long as the transform, zero where a frame has no numbers; frames: of each signal; conjugate: e^(+2 pi i k t /
-    length). y is (signals, 2 (length // 2 + 1), frames); with `finish` (signals, length // 2 + 1, frames), or a line for each filter.
+    length). y is (signals, 2 (length // 2 + 1), frames); with `epilogue` (signals, length // 2 + 1, frames), or a line for each filter.
     """
     length, size, dtype = len(window), window.itemsize, window.dtype
     lanes, known = machine().lanes(size), tables(len(window), size)
@@ -232,19 +232,19 @@ def spectra(
     held = np.zeros(-(-length // lanes) * lanes, dtype)
     held[:length] = window / 2  # `spectrum` gives twice the spectrum
     vectors, width, frequencies = -(-frames // lanes), max(frames, lanes), length // 2 + 1
-    found = finish.bands if finish else None
-    lines = len(found.bias) if found else frequencies if finish else 2 * frequencies
-    frequency, imaginary = (lanes, frequencies * lanes) if finish else (places.frequency * width, places.imaginary * width)
-    parts = length, 2 * frequencies * bool(finish), frequencies * bool(found), lines * (frames < lanes)  # vectors of each part of scratch
+    found = epilogue.bands if epilogue else None
+    lines = len(found.bias) if found else frequencies if epilogue else 2 * frequencies
+    frequency, imaginary = (lanes, frequencies * lanes) if epilogue else (places.frequency * width, places.imaginary * width)
+    parts = length, 2 * frequencies * bool(epilogue), frequencies * bool(found), lines * (frames < lanes)  # vectors of each part of scratch
     starts = np.cumsum([0, *(whole(vectors * lanes * size) for vectors in parts)]).tolist()
     place = {"lanes": lanes, "itemsize": size}
     geometry = Frames.packed(
-        load=micro_kernel.address(_load, WindowedFrames, turned=int(conjugate), **place), spectrum=spectrum(lanes, size),
-        turned=int(conjugate), **place, length=length, first=inside[0] if len(inside) else 0, last=inside[-1] + 1 if len(inside) else 0,
+        load=micro_kernel.address(_load, WindowedFrames, conjugate=int(conjugate), **place), spectrum=spectrum(lanes, size),
+        conjugate=int(conjugate), **place, length=length, first=inside[0] if len(inside) else 0, last=inside[-1] + 1 if len(inside) else 0,
         lead=places.lead, hop=places.hop, frames=frames, vectors=vectors, signal=places.signal, frequencies=frequencies,
         frequency=frequency, imaginary=imaginary, output=lines * frames, lines=lines, spectrum_at=starts[1],
         power_at=starts[2], apart=starts[3], window=held.ctypes.data, halves=known.halves.ctypes.data,
-        permutation=known.permutation.ctypes.data, fast=fast(), scratch_bytes=starts[4], **_finishing(finish, lanes, size),
+        permutation=known.permutation.ctypes.data, fast=fast(), scratch_bytes=starts[4], **_epilogue(epilogue, lanes, size),
     )  # fmt: skip
     threads = threads_for(signals * cycles(length, frames, size), threads)
     launch = _spectra.ready(0, 0, 0, known.forward, geometry)
@@ -252,7 +252,7 @@ def spectra(
     def bind(x: Array, y: Array, scratch: Array) -> Callable[[], None]:
         handles = handle(x), handle(y), handle(scratch)
 
-        def run(keep_alive: tuple[object, ...] = (x, y, scratch, held, known, finish)) -> None:
+        def run(keep_alive: tuple[object, ...] = (x, y, scratch, held, known, epilogue)) -> None:
             launch(threads, signals * vectors, *handles, known.forward, geometry)
 
         return run
