@@ -241,4 +241,8 @@ def prepare_blocks(
         return packed_weights(operands.weight) if packed_weights else operands.weight, *operands[1:]
 
     keep_alive = starts, factors, offsets, n_tables, vectors, tiles
-    return Prepared(launcher(run_tasks, packed_operands, used, geometry, scratch, keep_alive), scratch.nbytes, f"{block}{NOTE * last}")
+    note = (
+        f"blocks of {block.rows} rows by {block.columns} columns, {block.channels} input channels packed at a time in "
+        f"{'MEC' if block.mec else 'row'} layout, output channels in {block.oc_splits} splits, tiles {block.m}x{block.n}"
+    )
+    return Prepared(launcher(run_tasks, packed_operands, used, geometry, scratch, keep_alive), scratch.nbytes, note + NOTE * last)

@@ -131,4 +131,7 @@ def prepare_oc_blocks(
         return weights, *(padded(array, vectors * lanes) for array in operands[1:])
 
     pack = launcher(run_tasks, packed_operands, used, geometry, scratch, (starts, offsets, tiles))
-    return Prepared(pack, scratch.nbytes, f"{block}{NOTE * last}")
+    note = (
+        f"output channels in lanes and in {block.oc_splits} splits, blocks of {block.rows} rows, tiles {block.m}x{block.n}"
+    )
+    return Prepared(pack, scratch.nbytes, note + NOTE * last)

@@ -265,4 +265,10 @@ def prepare_spectra(problem: Conv, threads: int, block: Blocking, *, adjoint: bo
         return run
 
     weight_bytes = weights_task * problem.groups * weight_blocks * size
-    return Prepared(pack, scratch.nbytes, f"{weight_bytes / 1e6:.3g} MB of weight spectra, {block}")
+    partitions = f"kernel in {block.partitions} partitions, " if block.partitions else ""
+    note = (
+        f"{weight_bytes / 1e6:.3g} MB of weight spectra, transforms of {block.length} along axis {'HW'[block.axis]}, {block.outputs} "
+        f"outputs of each, {partitions}{block.block_segments} of {all_segments} segments at a time, products {block.m}x{block.n} with "
+        f"{'output channels' if block.oc_lanes else 'columns'} in lanes"
+    )
+    return Prepared(pack, scratch.nbytes, note)

@@ -258,6 +258,11 @@ def prepare(
         return transform(operands.weight), *operands[1:]
 
     pack = launcher(run_tasks, packed_operands, used, geometry, scratch, (factors, offsets, entries, tiles))
-    return Prepared(pack, scratch.nbytes, f"F({block.mh}x{block.mw}, {problem.kernel[0]}x{problem.kernel[1]}), {block}{NOTE * last}")
+    note = (
+        f"F({block.mh}x{block.mw}, {problem.kernel[0]}x{problem.kernel[1]}), blocks of {block.images} images, {block.rows} rows, "
+        f"{block.columns} columns of tiles, {block.channels} output channels at a time in {block.oc_splits} splits, products "
+        f"{block.m}x{block.n} with {'output channels' if block.oc_lanes else 'tiles'} in lanes"
+    )
+    return Prepared(pack, scratch.nbytes, note + NOTE * last)
 
 
