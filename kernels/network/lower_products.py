@@ -22,7 +22,7 @@ from kernels.runtime.machine import machine
 @lowers("MatMul")
 def _matmul(lowering: Lowering, node: Node) -> None:
     """Rows of a times columns of b. Where only b's columns are contiguous, both change parts: y^T = b^T a^T."""
-    a, b = (lowering.view(value) for value in node.inputs if value is not None)
+    a, b, *more = (lowering.view(value) for value in node.inputs if value is not None)
     if node.y.kind not in (np.float32, np.float64) or not node.y.lengths or not math.prod((*a.shape, *b.shape)):
         lower_by_numpy(lowering, node)
         return
@@ -37,9 +37,10 @@ def _matmul(lowering: Lowering, node: Node) -> None:
     turned = not _unit(a, -1) and _unit(b, -2) and _unit(y, -2)
     if turned:
         a, b, y = b.swapped(), a.swapped(), y.swapped()
+        more = [each.swapped() for each in more]
     a = a if _unit(a, -1) else lowering.ordered(node, a)
     to = y if _unit(y, -1) else lowering.temporary(y.shape, y.dtype)
-    _product(lowering, node, a, b, to)
+    _product(lowering, node, a, b, to, *(_rows_along(lowering, node, each, to) for each in more))
     if to is not y:
         lowering.copy(node, to, y)
 
@@ -49,6 +50,12 @@ def _unit(view: View, axis: int) -> bool:
     return view.shape[axis] == 1 or view.strides[axis] == 1
 
 
+def _rows_along(lowering: Lowering, node: Node, added: View, y: View) -> View:
+    """What is added to y, its rows as long as those of y and their numbers side by side."""
+    seen = added.expanded((*added.shape[:-1], y.shape[-1]))
+    return seen if _unit(seen, -1) else lowering.ordered(node, seen)
+
+
 def _output(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> View:
     """Where the product goes, as matrices: the value itself, with the axes that vectors lack."""
     found = lowering.new(node.y).reshaped(shape)
@@ -56,22 +63,23 @@ def _output(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> View:
     return found
 
 
-def _product(lowering: Lowering, node: Node, a: View, b: View, y: View) -> None:
-    """A step for all matrices of y; a and b are seen again where they are broadcast."""
+def _product(lowering: Lowering, node: Node, a: View, b: View, y: View, added: View | None = None) -> None:
+    """A step for all matrices of y; a, b and what is added are seen again where they are broadcast."""
     outer, (rows, columns), depth = y.shape[:-2], y.shape[-2:], a.shape[-1]
-    seen = [view.expanded((*outer, *view.shape[-2:])) for view in (a, b)]
-    starts = [np.zeros(outer, np.int64) for _ in range(3)]
+    reads = [view.expanded((*outer, *view.shape[-2:])) for view in (a, b)]
+    seen = [*reads, y] if added is None else [*reads, y, added.expanded(y.shape)]
+    starts = [np.zeros(outer, np.int64) for _ in seen]
     for axis, n in enumerate(outer):
         along = np.arange(n).reshape(-1, *[1] * (len(outer) - axis - 1))
-        starts = [start + along * view.strides[axis] for start, view in zip(starts, (*seen, y))]
+        starts = [start + along * view.strides[axis] for start, view in zip(starts, seen)]
     places = list(zip(*(start.ravel().tolist() for start in starts)))
-    strides = MatrixStrides(a.strides[-2], b.strides[-2], b.strides[-1], y.strides[-2])
+    strides = MatrixStrides(a.strides[-2], b.strides[-2], b.strides[-1], y.strides[-2], seen[-1].strides[-2])
     found = MatrixProduct(y.dtype, rows, depth, columns, strides, places, lowering.settings.threads)
 
     def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
-        return found.bind(arrays[0], arrays[1], arrays[2], scratch)
+        return found.bind(arrays[0], arrays[1], arrays[-1], scratch, None if added is None else arrays[2])
 
-    lowering.step(node, [a, b], [y], bind, "matrix product", found.seconds, found.scratch_bytes)
+    lowering.step(node, [a, b] if added is None else [a, b, added], [y], bind, "matrix product", found.seconds, found.scratch_bytes)
 
 
 def rows_of(x: View) -> View | None:
@@ -91,9 +99,8 @@ def takes_rows(node: Node, rows: View) -> bool:
 def rows_step(lowering: Lowering, node: Node, x: View, y: View, added: View | None = None) -> None:
     """A step of a Linear: rows x times its weight, into y, contiguous. added: rows that are added, which may be those of y."""
     weight, (rows, depth) = node.attributes["weight"], x.shape
-    r_row = added.strides[0] if added is not None else 0
-    after = After(np.asarray(weight, x.dtype).T, node.attributes["bias"], node.attributes.get("activation"), r_row=r_row)
-    strides = MatrixStrides(x.strides[0], 1, 1, len(weight))
+    after = After(np.asarray(weight, x.dtype).T, node.attributes["bias"], node.attributes.get("activation"))
+    strides = MatrixStrides(x.strides[0], 1, 1, len(weight), added.strides[0] if added is not None else 0)
     found = MatrixProduct(x.dtype, rows, depth, len(weight), strides, [(0, 0, 0)], lowering.settings.threads, after)
     _by_constant(lowering, node, found, x, y, added)
 

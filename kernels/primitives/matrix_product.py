@@ -1,8 +1,8 @@
 """Products of matrices that both change from call to call, as attention has them: y[i] = a[i] b[i] for many matrices of one shape.
 
 A task packs some columns of one b, vectors of each row side by side, into scratch that stays in the second-level cache, and multiplies them
-with rows of a where they lie (`panel_tile`). A b that stays is packed once; a row or a whole matrix may be
-added in registers, and an activation applied while a block of rows is in cache. BLAS is not asked: its threads and these fight
+with rows of a where they lie (`panel_tile`). A b that stays is packed once; a row or a whole matrix may be added in registers, and an
+activation applied to a panel of a block of rows while it is in the first-level cache. BLAS is not asked: its threads and these fight
 for cores, and products of 109x64 by 64x109 took 5 to 40 ms each. Packing b and not a follows K. Goto and R. van de Geijn, "Anatomy of
 high-performance matrix multiplication", ACM TOMS 34 (2008), with the parts of the two changed.
 """
@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cost.calibration import calibration, threads_for
+from kernels.primitives.activations import ActivationPass, codes, lines
 from kernels.primitives.panel_tile import PanelTile, panel_tile
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
-from kernels.primitives.vector_matrix import following
-from kernels.primitives.vector_pass import VectorPass
 from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.constants import made
 from kernels.runtime.ir import call, read_index, split
@@ -41,12 +40,13 @@ CALL, NEXT, TASK = 90, 23, 300  # cycles to call tiles, for each of them beside 
 
 
 class MatrixStrides(NamedTuple):
-    """Numbers from row to row and from column to column. That of a's columns and of y's must be 1."""
+    """Numbers from row to row and from column to column, r being what is added. That of a's, y's and r's columns must be 1."""
 
     a_row: int
     b_row: int
     b_column: int
     y_row: int
+    r_row: int = 0
 
 
 class Columns(Record):
@@ -72,15 +72,15 @@ class Columns(Record):
     b_row = integer("of b")
     b_column = integer("numbers from column to column of b")
     y_row = integer("numbers from row to row of y")
-    places = address("of where each product's a, b and y begin: three int64s each, in numbers")
+    places = address("of where each product's a, b, y and r begin: four int64s each, in numbers")
     share = integer("bytes of a thread's scratch")
     constant = address("of b packed already, [piece][panel][row][column], or 0")
     bias = address("of a row that is added, which fills whole panels, or 0")
     r_row = integer("numbers from row to row of the matrix that is added")
-    activation = address("of the micro-kernel that applies it, or 0; takes a VectorPass")
+    activation = address("of the micro-kernel that applies it, or 0; takes an ActivationPass")
     activation_form = integer("its form")
-    p = integer("bits of the activation's first number")
-    q = integer("bits of its second")
+    activation_code = integer("what it does besides")
+    slope = integer("bits of a float64")
 
 
 @region
@@ -92,14 +92,14 @@ def _run(task, thread, a, b, y, r, scratch, zero, geometry):
     product, group = split(rest, (g.panels + g.at_once - 1) // g.at_once)
     panel = group * g.at_once
     panels = min(g.at_once, g.panels - panel)
-    place = g.places + 24 * product
+    place = g.places + 32 * product
     from_a = pointed(a) + read_index(place, 0) * size
     from_b = pointed(b) + read_index(place, 1) * size
     to = pointed(y) + read_index(place, 2) * size
+    from_r = pointed(r) + read_index(place, 3) * size if r else 0
     packed = pointed(scratch) + thread * g.share
     first_row, end_row = part * g.part, min((part + 1) * g.part, g.rows)
     start = panel * width
-    across = min(panels * width, g.columns - start)
     first = 0
     for block in range(g.blocks):
         in_row, deep = read_index(g.steps, 2 * block), read_index(g.steps, 2 * block + 1)
@@ -135,7 +135,7 @@ def _run(task, thread, a, b, y, r, scratch, zero, geometry):
                 for tile, top, times in ((g.tile, row, full), (g.edge, row + full * g.m, int(left > 0))):
                     if times:
                         at = to + (top * g.y_row + column) * size
-                        added, r_row = (at, g.y_row) if block else (pointed(r) + (top * g.r_row + column) * size if r else 0, g.r_row)
+                        added, r_row = (at, g.y_row) if block else (from_r + (top * g.r_row + column) * size if r else 0, g.r_row)
                         call(
                             tile,
                             PanelTile(
@@ -145,13 +145,13 @@ def _run(task, thread, a, b, y, r, scratch, zero, geometry):
                                 a_step=g.m * g.a_row * size, r_step=g.m * r_row * size, y_step=g.m * g.y_row * size,
                             ),
                         )  # fmt: skip
-            if last and g.activation:
-                for i in range(rows):
-                    at = to + ((row + i) * g.y_row + start) * size
+                if last and g.activation:
                     call(
                         g.activation,
-                        VectorPass(
-                            form=g.activation_form, lanes=g.lanes, itemsize=size, y=at, a=at, b=at, c=at, numbers=across, p=g.p, q=g.q
+                        ActivationPass(
+                            form=g.activation_form, lanes=g.lanes, itemsize=size, y=to + (row * g.y_row + column) * size, pitch=g.y_row,
+                            lines=rows, numbers=min(width, g.columns - column), scale=0, shift=0, activation=g.activation_code,
+                            slope=g.slope,
                         ),
                     )  # fmt: skip
         first += deep
@@ -184,21 +184,20 @@ def _shares(tiles: int, panels: int, most: int, count: int, threads: int, tile: 
 
 class After(NamedTuple):
     """What a product with a constant b does besides. pieces: where in a row of a the numbers lie that meet b's rows, as (first, how many);
-    all together without. A convolution whose channels lie last is such a product: its rows overlap, and pieces are taps. r_row: numbers
-    from row to row of the matrix that is added, where there is one."""
+    all together without. A convolution whose channels lie last is such a product: its rows overlap, and pieces are taps."""
 
     b: Array  # (depth, columns)
     bias: Array | None = None
     activation: tuple[str, float] | None = None  # one of vector_matrix.PASSES
     pieces: Sequence[tuple[int, int]] = ()
-    r_row: int = 0
 
 
 class MatrixProduct:
-    """Products of (rows, depth) by (depth, columns) for each row of `places` (where a, b and y begin), planned for strides."""
+    """Products of (rows, depth) by (depth, columns) for each row of `places`: where a, b, y and perhaps r, which is added, begin. Planned
+    for strides."""
 
     def __init__(
-        self, dtype: np.dtype, rows: int, depth: int, columns: int, strides: MatrixStrides, places: Sequence[tuple[int, int, int]],
+        self, dtype: np.dtype, rows: int, depth: int, columns: int, strides: MatrixStrides, places: Sequence[tuple[int, ...]],
         threads: int, after: After | None = None,
     ) -> None:  # fmt: skip
         dtype = np.dtype(dtype)
@@ -219,7 +218,8 @@ class MatrixProduct:
         self._tasks = count * -(-panels // at_once) * -(-rows // part)
         share = 0 if after else whole(at_once * deep * width * size + lanes * size)
         self.scratch_bytes = share * self._threads
-        table = np.array(places, np.int64).reshape(-1, 3)
+        table = np.zeros((count, 4), np.int64)
+        table[:, : len(places[0])] = places
         turned = strides.b_row == 1 and strides.b_column != 1
         packed, bias, follow = _constant(dtype, after, panels, pieces, width, lanes)
         steps = np.array(pieces, np.int64)
@@ -228,7 +228,7 @@ class MatrixProduct:
             transpose=transpose(lanes, size) if turned and not after else 0, m=m, wide=wide, lanes=lanes, itemsize=size, rows=rows,
             columns=columns, deep=deep, blocks=len(steps), steps=steps.ctypes.data, panels=panels, at_once=at_once, part=part,
             block=BLOCK * m, places=table.ctypes.data, share=share,
-            constant=_address(packed), bias=_address(bias), r_row=after.r_row if after else 0, **follow, **strides._asdict(),
+            constant=_address(packed), bias=_address(bias), **follow, **strides._asdict(),
         )  # fmt: skip
         self._fixed = dtype.type(0), geometry
         self._kept = table, packed, bias, steps
@@ -254,7 +254,7 @@ def _constant(
 ) -> tuple[Any, Any, dict[str, int]]:  # fmt: skip
     """(b packed, the row that is added, the record's fields of the activation)."""
     if after is None:
-        return None, None, following(None, lanes, dtype.itemsize)
+        return None, None, _following(None, lanes, dtype.itemsize)
     columns, heights = after.b.shape[1], tuple(n for _, n in pieces)
     deep = max(heights)
 
@@ -272,4 +272,11 @@ def _constant(
     if after.bias is not None:
         bias = np.zeros(panels * width, dtype)
         bias[:columns] = after.bias
-    return packed, bias, following(after.activation, lanes, dtype.itemsize)
+    return packed, bias, _following(after.activation, lanes, dtype.itemsize)
+
+
+def _following(activation: tuple[str, float] | None, lanes: int, itemsize: int) -> dict[str, int]:
+    """Fields of the record that say which pass applies an activation."""
+    form, code, slope = codes(activation)
+    address = lines(form, lanes, itemsize) if activation else 0
+    return {"activation": address, "activation_form": form, "activation_code": code, "slope": slope}

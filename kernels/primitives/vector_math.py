@@ -22,7 +22,7 @@ from kernels.primitives.activations import (
     ERFC,
     FARTHEST,
     LN2,
-    TERMS,
+    SERIES,
     elu,
     falling_exp,
     gelu,
@@ -59,7 +59,7 @@ def _exp(w: VectorBuilder, x: ir.Value) -> ir.Value:
     first, second = _parts(LN2, w.itemsize, 2)
     n, p, q = powers_of_nearest(w, inside, float(1 / LN2))
     r = w.fma(n, w.constant(-second), w.fma(n, w.constant(-first), inside))
-    series = polynomial(w, [1 / math.factorial(k) for k in range(2, TERMS[w.itemsize] + 1)], r)
+    series = polynomial(w, SERIES[w.itemsize], r)
     grown = w.fma(b.fmul(r, r), series, r)
     return b.fmul(w.fma(p, grown, p), q)
 

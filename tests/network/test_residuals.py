@@ -148,3 +148,25 @@ def test_what_is_added_is_the_input_too(linear: bool) -> None:
     np.testing.assert_allclose(first, wanted, atol=1e-4)
     for _ in range(30):
         np.testing.assert_array_equal(model(given), first)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("added, joins", [((3, 20, 20), True), ((2, 1, 1, 20), True), ((20, 20), True), ((20, 1), False), ((20,), False)])
+def test_scores(added: tuple[int, ...], joins: bool, turned: bool) -> None:
+    """What is added to a product of two changing matrices, whole or broadcast; turned: the product is written column by column."""
+    graph, shape = Graph(), (2, 3, 20, 20)
+    x, swap = graph.input("x", shape), [0, 1, 3, 2]
+    q, k = graph.node("Tanh", x), graph.node("Sigmoid", x)
+    q, k = (graph.node("Transpose", q, perm=swap) if turned else q), graph.node("Transpose", k, perm=swap)
+    y = graph.node("Add", graph.node("MatMul", q, k), numbers(graph, *added))
+    graph.output("y", graph.node("Transpose", y, perm=swap) if turned else graph.node("Softmax", y, axis=-1))
+    assert ("Add" not in check(graph, shape)) == joins
+
+
+def test_a_product_and_scores() -> None:
+    """The sum goes into one of both."""
+    graph, shape = Graph(), (2, 3, 20, 20)
+    x = graph.input("x", shape)
+    scores = graph.node("MatMul", graph.node("Tanh", x), graph.node("Softmax", x, axis=-1))
+    graph.output("y", graph.node("Exp", graph.node("Add", product(graph, x, 20), scores)))
+    assert "Add" not in check(graph, shape)

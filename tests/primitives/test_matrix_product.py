@@ -67,8 +67,8 @@ def test_with_a_matrix_that_is_added(rows: int, depth: int, columns: int, own: b
     x, w, bias, r = (rng.standard_normal(shape).astype(np.float32) for shape in ((rows, depth), (depth, columns), columns, (rows, columns)))
     wanted = x.astype(np.float64) @ w.astype(np.float64) + bias + r
     y = r if own else np.full((rows, columns), np.nan, np.float32)
-    after = After(w, bias, ("relu", 0.0), r_row=columns)
-    found = MatrixProduct(y.dtype, rows, depth, columns, MatrixStrides(depth, 1, 1, columns), [(0, 0, 0)], 2, after)
+    strides = MatrixStrides(depth, 1, 1, columns, columns)
+    found = MatrixProduct(y.dtype, rows, depth, columns, strides, [(0, 0, 0)], 2, After(w, bias, ("relu", 0.0)))
     found.bind(x, None, y, np.empty(0, np.uint8), r)()
     np.testing.assert_allclose(y, wanted.clip(0), atol=4 * depth * np.finfo(np.float32).eps * np.abs(wanted).max())
 

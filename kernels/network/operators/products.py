@@ -22,8 +22,8 @@ def _matmul_infer(node: Node) -> list[Meta]:
 
 
 @operator("MatMul", infer=_matmul_infer)
-def _matmul(node: Node, a: Array, b: Array) -> Any:
-    return np.matmul(a, b)
+def _matmul(node: Node, a: Array, b: Array, added: Array | None = None) -> Any:
+    return np.matmul(a, b) if added is None else np.matmul(a, b) + added  # as `passes.residuals` makes them
 
 
 def _gemm_infer(node: Node) -> list[Meta]:

@@ -1,12 +1,15 @@
 """What is added to a product or a convolution becomes part of it, as residual connections have it: sums are not a pass of their own.
 
-The layer gets what is added as a second input. An activation behind the sum becomes the layer's.
+The layer gets what is added as its last input. An activation behind the sum becomes the layer's. Scores of attention, products of two
+changing matrices, get what is added for a position, or against others, the same way.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+
+import numpy as np
 
 from kernels.network.chains import KNOWN
 from kernels.network.graph import Graph, Node
@@ -37,7 +40,7 @@ def into_layers(graph: Graph, adds: Adds | None = None) -> int:
             maker, levels = sweep.maker(other), levels or _levels(graph)
             if maker is not None and maker.op in KNOWN and sweep.alone(other) and levels[maker] > levels[layer]:
                 continue  # one pass makes it and adds, which moves as many numbers
-            layer.inputs = [layer.x, other]
+            layer.inputs = [*layer.inputs, other]
             sweep.join(node, layer.y)
             sweep.count[other] += 1
         elif layer is not None and layer.op in ("Conv", "Linear") and len(layer.inputs) == 2 and not layer.attributes.get("activation"):
@@ -64,7 +67,14 @@ def _levels(graph: Graph) -> dict[Node, int]:
 
 
 def _takes(sweep: Sweep, layer: Node, node: Node, adds: Adds | None) -> bool:
-    """Whether a node is a layer that only this sum reads, of two values alike."""
+    """Whether a node is a layer that only this sum reads, of two values alike; a product may get one that is broadcast to it."""
+    if layer.op == "MatMul":
+        a, b, *added = (
+            each.lengths for each in (*layer.inputs, *(each for each in node.inputs if each is not layer.y)) if each is not None
+        )
+        plain = len(layer.inputs) == 2 and min(len(a), len(b)) > 1 and layer.y.kind in (np.float32, np.float64)
+        wide = bool(added) and added[0][-1:] == layer.y.lengths[-1:] and len(added[0]) > 1
+        return plain and wide and node.y.lengths == layer.y.lengths and node.y.kind == layer.y.kind and sweep.alone(layer.y)
     if "weight" not in layer.attributes or len(layer.inputs) > 1 or layer.attributes.get("activation") or layer.attributes.get("pool"):
         return False
     if not sweep.alone(layer.y) or not all(each is not None and each.lengths == node.y.lengths for each in node.inputs):
