@@ -19,6 +19,7 @@ LINES = [
     "conv2d n1 c33 3x2 -> c50 k3x3 s1x1 p1+1x1+1 d1x1 g1 float32",
     "conv2d n1 c16 20x30 -> c24 k5x5 s1x1 p2+2x2+2 d1x1 g1 float64",
     "conv2d n1 c64 6x4 -> c48 k1x1 s1x1 p0+0x0+0 d1x1 g1 float32",
+    "conv2d n9 c70 6x4 -> c48 k1x1 s1x1 p0+0x0+0 d1x1 g1 float32",
     "conv2d n3 c40 6x4 -> c37 k1x1 s1x1 p0+0x0+0 d1x1 g1 float32",
     "conv2d n1 c40 30x40 -> c36 k1x1 s1x1 p0+0x0+0 d1x1 g2 float32",
     "conv1d n1 c40 1x1 -> c64 k1x3 s1x1 p0+0x1+1 d1x1 g1 float32",

@@ -31,6 +31,8 @@ from kernels.runtime.scratch import Scratch, whole
 
 Array = np.ndarray
 
+FEW = 4  # passes over the weights: more of them pay for packing those that lie apart
+
 
 @njit
 def run_task(task, x, out, operands, geometry, block):
@@ -106,8 +108,9 @@ def prepare_oc_blocks(
     used = min(threads, tasks)
     scratch = Scratch(used * scratch_bytes)
     vectors = -(-problem.c_out // lanes)
-    # of one tap, the adjoint's channels lie side by side as tiles read them, in whole vectors
-    as_given = adjoint and problem.taps == 1 and problem.c_out % lanes == 0
+    # of one tap, the adjoint's channels lie side by side as tiles read them, in whole vectors, but those of two summands far apart
+    passes = problem.n * row_blocks * -(-min(block.rows, oh) * problem.conv_size[1] // block.m)
+    as_given = adjoint and problem.taps == 1 and problem.c_out % lanes == 0 and passes <= FEW
     n_tiles, n_edge, n_full_tiles = even(vectors, block.n)
     starts = np.array(packed.columns)
     offsets = (np.arange(problem.c_in)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel()

@@ -88,19 +88,21 @@ def _pack_adjoint_tile(t, thread, weights, packed, geometry):
 
 
 @region
-def _copy_adjoint_tile(t, thread, weights, packed, geometry):
-    """The same for kernels of one tap, whose channels lie side by side here and there."""
+def _copy_adjoint_lines(t, thread, weights, packed, geometry):
+    """The same for kernels of one tap, whose channels lie side by side here and there: some input channels, all tiles of each, so that
+    weights are read as they lie."""
     g = geometry[0]
     size = g.itemsize
-    first, t = split(t, g.tiles)
-    group, tile = split(t, g.m_tiles)
-    j = (tile * g.m_edge + min(tile, g.m_full_tiles)) * g.unit
+    pieces = (g.ins + LINE - 1) // LINE
+    group, first = split(t, pieces)
     units = g.m_tiles * g.m_edge + g.m_full_tiles
-    m = (g.m_edge + (tile < g.m_full_tiles)) * g.unit
-    to = pointed(packed) + (group * units * g.unit + j) * g.k * size
-    source = pointed(weights) + (group * g.ins * g.outs + j) * size
+    to = pointed(packed) + group * units * g.unit * g.k * size
     for i in range(first * LINE, min(first * LINE + LINE, g.ins)):
-        copy_bytes(to + i * m * size, source + i * g.outs * size, min(m, g.outs - j) * size)
+        source = pointed(weights) + (group * g.ins + i) * g.outs * size
+        for tile in range(g.m_tiles):
+            j = (tile * g.m_edge + min(tile, g.m_full_tiles)) * g.unit
+            m = (g.m_edge + (tile < g.m_full_tiles)) * g.unit
+            copy_bytes(to + (j * g.k + i * m) * size, source + j * size, min(m, g.outs - j) * size)
 
 
 @region
@@ -145,8 +147,8 @@ def packer(
         m_full_tiles=m_full_tiles, unit=unit, ins=k // max(adjoint, 1), outs=c_out // groups, taps=steps[0] if steps else adjoint,
         depth=steps[1] if steps else 1, tiles=groups * m_tiles,
     )  # fmt: skip
-    tasks = groups * m_tiles * (-(-(k // adjoint) // LINE) if adjoint else 1)
-    of_tile = _pack_matrices if steps else _copy_adjoint_tile if adjoint == 1 else _pack_adjoint_tile if adjoint else _pack_tile
+    tasks = groups * (1 if adjoint == 1 else m_tiles) * (-(-(k // adjoint) // LINE) if adjoint else 1)
+    of_tile = _pack_matrices if steps else _copy_adjoint_lines if adjoint == 1 else _pack_adjoint_tile if adjoint else _pack_tile
     launch, how = of_tile.ready(0, 0, geometry), (of_tile, geometry.tobytes())
 
     def packed_anew(weight: Array) -> Array:
