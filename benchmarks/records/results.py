@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 SCHEMA = 1
 # The suite's own peers, in the order that reports show
@@ -69,11 +69,19 @@ class Line:
 
     @classmethod
     def from_json(cls, text: str) -> Line:
-        """Read a line; fields that a later version may have added are left out."""
+        """Read a line; fields that a later version may have added are left out. TypeError says which field holds what it may not."""
         values = json.loads(text)
         values["pass_"] = values.pop("pass")
         values["seconds"] = tuple(map(float, values["seconds"]))
-        return cls(**{name: value for name, value in values.items() if name in cls.__dataclass_fields__})
+        known = {name: value for name, value in values.items() if name in _KINDS}
+        if wrong := [name for name, value in known.items() if not isinstance(value, _KINDS[name])]:
+            raise TypeError(f"{', '.join(wrong)} are of another kind than they should be")
+        return cls(**known)
+
+
+_KINDS: dict[str, Any] = {  # what each field of a line may hold; JSON writes whole floats without a point
+    name: tuple if name == "seconds" else kind | int if float in get_args(kind) else kind for name, kind in get_type_hints(Line).items()
+}
 
 
 @dataclass(frozen=True)

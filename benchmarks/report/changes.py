@@ -129,6 +129,9 @@ def pair(first: Run, second: Run) -> tuple[list[tuple[Cell, Cell]], int]:
 
 def nothing_common(first: Run, second: Run) -> Iterator[str]:
     """Why two runs cannot be compared, and what would help: which of what names a cell differs in all of them."""
+    if empty := [run.id for run in (first, second) if not run.cells]:
+        yield f"{' and '.join(empty)} has none that can be read"
+        return
     helps = {"workload": "--workload", "contender": "--contender", "threads": "--threads", "batch": "--batch"}
     found = False
     for name, option in helps.items():

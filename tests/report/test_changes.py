@@ -116,6 +116,8 @@ def test_only_cells_that_are_the_same_are_compared(tmp_path: Path) -> None:
     assert not [change for change in found.changes if change.after.workload == "vggish.conv1" or change.after.contender == "jit"]
     with pytest.raises(ValueError, match="no cell in common"):
         changes.compare(first, replace(second, cells=tuple(replace(cell, threads=1) for cell in second.cells)))
+    with pytest.raises(ValueError, match="no cell in common: second has none that can be read"):
+        changes.compare(first, replace(second, id="second", cells=()))
 
 
 def test_what_else_differs_is_said(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import fabricated_run as fabricated
 import pytest
@@ -72,6 +74,14 @@ def test_what_is_no_line_is_counted_and_ends_nothing(tmp_path: Path, bad: bytes)
     found = archive.load(tmp_path / "old")
     assert len(found.cells) == 2 and found.unreadable == 1
     assert "(old/index.html)" in list_of_runs.write(tmp_path).read_text()
+
+
+@pytest.mark.parametrize("bad", [{"problem": None}, {"peer": [1]}, {"threads": "2"}, {"error": "small"}, {"count": 1.5}])
+def test_a_field_of_another_kind_spoils_its_line_alone(tmp_path: Path, bad: dict[str, Any]) -> None:
+    good = json.loads(line(0).as_json()) | {"error": 0}  # JSON's whole numbers are floats too
+    (tmp_path / archive.CELLS).write_text("".join(json.dumps(good | more) + "\n" for more in ({}, bad)))
+    found = archive.read_lines(tmp_path)
+    assert len(found.lines) == 1 and found.unreadable == 1
 
 
 @pytest.mark.parametrize("end", ["given back", "killed"])
