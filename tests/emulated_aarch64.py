@@ -23,15 +23,15 @@ WHEELS = ("numpy", "numba", "scipy", "pytest", "hypothesis")  # numba brings llv
 PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64")
 
 MICRO_KERNELS = (
-    "test_outer_tile[6-4-False-4-float32]", "test_outer_tile[14-2-False-4-float32]", "test_outer_tile[8-3-True-4-float32]",
-    "test_outer_tiles_in_one_call[channels-4-float32]", "test_outer_tile[6-4-False-2-float64]",
-    "test_tile_across_channels[6-4-True-True-4-float32]", "test_tile_across_channels[6-4-False-False-4-float32]",
+    "test_gemm_tile[6-4-False-4-float32]", "test_gemm_tile[14-2-False-4-float32]", "test_gemm_tile[8-3-True-4-float32]",
+    "test_gemm_tiles_in_one_call[channels-4-float32]", "test_gemm_tile[6-4-False-2-float64]",
+    "test_gemm_tile_oc[6-4-True-True-4-float32]", "test_gemm_tile_oc[6-4-False-False-4-float32]",
     "test_packing[1-4-float32]", "test_packing[2-4-float32]", "test_packing[11-4-float32]",
     "test_packing_lines_as_long_as_rows[7-4-float32]",
     "test_window[kernel0-stride0-dilation0-0-4-float32]", "test_window[kernel3-stride3-dilation3-1-4-float32]",
     "test_lines[17-1-4-float32]", "test_transform_there_and_back[20-4-float32]", "test_product_of_spectra[4-2-ahead1-4-float32]",
     "test_lines_in_and_out[0-4-float32]", "test_lines_in_and_out[1-4-float32]", "test_strips[(2, 2)-4-2-0-4-float32]",
-    "test_stacked_planes[1-4-float32]", "test_transposition[4-float32]",
+    "test_planes_in_lanes[1-4-float32]", "test_transposition[4-float32]",
 )  # fmt: skip
 CONTRACTS = (
     "direct-blocks_of_every_kind-float32", "direct-stride_3x2-float32", "direct-more_channels_than_pixels-float32",

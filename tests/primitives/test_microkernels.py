@@ -10,16 +10,11 @@ import pytest
 from memory import Guarded, given
 from micro_kernels import Array, at, invoke, numbers, words
 
-from kernels.methods.direct import pack_input as packing
-from kernels.methods.fft import codelets as fourier
-from kernels.methods.fft import complex_gemm_tile as product
+from kernels.methods.direct import pack_input
+from kernels.methods.fft import codelets, complex_gemm_tile
 from kernels.methods.fft.passes import pairs, pass_tables
-from kernels.methods.pooling import planes_in_lanes as stacked
-from kernels.methods.pooling import strips as flat
-from kernels.primitives import gemm_tile as outer
-from kernels.primitives import gemm_tile_oc as across
-from kernels.primitives import lines, panel_tile, transpose
-from kernels.primitives import pool_window as window
+from kernels.methods.pooling import planes_in_lanes, strips
+from kernels.primitives import gemm_tile, gemm_tile_oc, lines, pool_window, transpose
 from kernels.primitives.packed_layout import ONE_BY_ONE, TRANSPOSED
 from kernels.primitives.register_post_ops import ACTIVATIONS
 from kernels.problem.window import dilated
@@ -28,23 +23,23 @@ from kernels.runtime.machine import pretend
 
 @words
 @pytest.mark.parametrize(("m", "n", "of_rows"), [(1, 8, False), (6, 4, False), (14, 2, False), (1, 1, True), (8, 3, True)])
-def test_outer_tile(m: int, n: int, of_rows: bool, lanes: int, dtype: str) -> None:
+def test_gemm_tile(m: int, n: int, of_rows: bool, lanes: int, dtype: str) -> None:
     """Two rows of outputs in one tile, their last vectors full or short; taps in turns of three and the rest; sums begun and resumed;
     all taps at once or two by two;
     weights packed, or as given, where the other weights of a row follow."""
     size = np.dtype(dtype).itemsize
-    address = (outer.tile_of_rows if of_rows else outer.tile)(m, n, lanes, size)
+    address = (gemm_tile.tile_of_rows if of_rows else gemm_tile.tile)(m, n, lanes, size)
     y_row = n * lanes + 5
     for (k, kc), last, resumed in itertools.product(((1, 1), (3, 3), (7, 7), (7, 2)), (1, lanes - 1, lanes), (False, True)):
         x = given(numbers(k * 3 + n * lanes, dtype=dtype))
         a, bias, scale, shift = (numbers(*shape, dtype=dtype, seed=seed) for seed, shape in enumerate(((k, m), (m,), (m,), (m,)), 1))
-        offsets = np.append(np.arange(k) * 3, np.zeros(outer.AHEAD)).astype(np.int64)
+        offsets = np.append(np.arange(k) * 3, np.zeros(gemm_tile.AHEAD)).astype(np.int64)
         counts = [last if q == n - 1 else lanes for q in range(n)]
         entries = np.array([(q * lanes, q * lanes, count) for q, count in enumerate(counts)], np.int64)
         y = Guarded((m, y_row), dtype)
         before = numbers(m, y_row, dtype=dtype, seed=9)
         y.array[...] = before if resumed else np.nan
-        stage = outer.LAST + (0 if resumed else outer.FROM_BIAS)
+        stage = gemm_tile.LAST + (0 if resumed else gemm_tile.FROM_BIAS)
         slope = struct.unpack("q", struct.pack("d", 0.5))[0]
         finish = at(bias), at(scale), at(shift), ACTIVATIONS["leaky_relu"], slope
         rows = np.ascontiguousarray(np.pad(a.T, ((0, 0), (0, 2)), constant_values=np.nan))
@@ -65,13 +60,13 @@ def test_outer_tile(m: int, n: int, of_rows: bool, lanes: int, dtype: str) -> No
 
 @words
 @pytest.mark.parametrize("along", ["channels", "rows", "vectors"])
-def test_outer_tiles_in_one_call(along: str, lanes: int, dtype: str) -> None:
+def test_gemm_tiles_in_one_call(along: str, lanes: int, dtype: str) -> None:
     """Three tiles one after the other: each with weights (packed, or rows as given) and rows of outputs of its own, or with vectors."""
     size, m, n, k, times = np.dtype(dtype).itemsize, 3, 2, 4, 3
     a, x = numbers(times, k, m, dtype=dtype), numbers(k, times * n * lanes, dtype=dtype, seed=1)
-    offsets = np.append(np.arange(k) * x.shape[1], np.zeros(outer.AHEAD)).astype(np.int64)
+    offsets = np.append(np.arange(k) * x.shape[1], np.zeros(gemm_tile.AHEAD)).astype(np.int64)
     entries = np.array([(q * lanes, q * lanes, lanes) for q in range(times * n)], np.int64)
-    weights, address = a, outer.tile(m, n, lanes, size)
+    weights, address = a, gemm_tile.tile(m, n, lanes, size)
     if along == "vectors":
         y, steps = Guarded((m, times * n * lanes), dtype), (0, 0, n * entries[0].nbytes, 0)
         expected = a[0].T @ x
@@ -81,55 +76,27 @@ def test_outer_tiles_in_one_call(along: str, lanes: int, dtype: str) -> None:
     if along == "rows":
         rows = a.swapaxes(1, 2).reshape(times * m, k)
         weights = np.ascontiguousarray(np.pad(rows, ((0, 0), (0, 2)), constant_values=np.nan))
-        address, steps = outer.tile_of_rows(m, n, lanes, size), (m * weights.strides[0], *steps[1:3], weights.strides[0])
-    place = at(weights), at(x), at(offsets), at(y.array), y.array.shape[1], at(entries), outer.FROM_BIAS + outer.LAST
+        address, steps = gemm_tile.tile_of_rows(m, n, lanes, size), (m * weights.strides[0], *steps[1:3], weights.strides[0])
+    place = at(weights), at(x), at(offsets), at(y.array), y.array.shape[1], at(entries), gemm_tile.FROM_BIAS + gemm_tile.LAST
     invoke(address, m, n, lanes, size, k, k, *place, 0, 0, 0, 0, 0, times, *steps)
     np.testing.assert_array_equal(y.array, expected)
     assert y.zones_untouched()
 
 
 @words
-@pytest.mark.parametrize(("m", "n"), [(8, 3), (3, 1)])
-def test_panel_tile(m: int, n: int, lanes: int, dtype: str) -> None:
-    """Two tiles, one below the other: sums that begin with a bias or nothing, to which a matrix, what y holds, or nothing is added; terms
-    in turns and the rest; the last vectors full, short or none of theirs."""
-    size, times = np.dtype(dtype).itemsize, 2
-    address, wide = panel_tile.panel_tile(m, n, lanes, size), n * lanes
-    for k, columns, begun, added in itertools.product((1, 4, 7), (1, wide - 1, wide), (False, True), ("nothing", "y", "another")):
-        a, panel, bias = (
-            numbers(times * m, k + 2, dtype=dtype),
-            given(numbers(k * wide, dtype=dtype)),
-            given(numbers(wide, dtype=dtype, seed=1)),
-        )
-        y, before = Guarded((times * m, wide + 3), dtype), numbers(times * m, wide + 3, dtype=dtype, seed=9)
-        y.array[...] = before if added == "y" else np.nan
-        r = y.array if added == "y" else before
-        rows, width = a.strides[0], y.array.strides[0]
-        place = at(a), rows, at(panel.array), at(y.array), width, columns, at(bias.array) if begun else 0
-        invoke(address, m, n, lanes, size, k, *place, at(r) if added != "nothing" else 0, width, times, m * rows, m * width, m * width)
-        wanted = (a[:, :k] @ panel.array.reshape(k, wide))[:, :columns]
-        wanted = wanted + (bias.array[:columns] if begun else 0) + (before[:, :columns] if added != "nothing" else 0)
-        np.testing.assert_array_equal(y.array[:, :columns], wanted)
-        untouched = y.array[:, columns:]
-        np.testing.assert_array_equal(untouched, before[:, columns:] if added == "y" else np.full_like(untouched, np.nan))
-        assert y.zones_untouched()
-        assert panel.unchanged() and bias.unchanged()
-
-
-@words
 @pytest.mark.parametrize(("packed", "blocked"), [(True, False), (True, True), (False, False)])
 @pytest.mark.parametrize(("m", "n"), [(6, 4), (18, 1)])
-def test_tile_across_channels(m: int, n: int, packed: bool, blocked: bool, lanes: int, dtype: str) -> None:
+def test_gemm_tile_oc(m: int, n: int, packed: bool, blocked: bool, lanes: int, dtype: str) -> None:
     """Lanes along output channels: the last vector of channels full or short, the output turned on its way out, or not; all taps
     at once or two by two; weights vector by vector, or tap by tap as users have them."""
     size = np.dtype(dtype).itemsize
-    address = across.tile(m, n, lanes, size, packed=packed, blocked=blocked)
+    address = gemm_tile_oc.tile(m, n, lanes, size, packed=packed, blocked=blocked)
     y_row = m + 3
     kc = 2 if blocked else 7
     for k, last, positions in itertools.product((1, 3, 7), (1, lanes - 1, lanes), {1, m}):
         x = given(numbers(k * 2 + m, dtype=dtype))
         a, bias, scale, shift = (numbers(*shape, dtype=dtype, seed=s) for s, shape in enumerate(((n, k, lanes), *[(n * lanes,)] * 3), 1))
-        offsets = np.append(np.arange(k) * 2, np.zeros(outer.AHEAD)).astype(np.int64)
+        offsets = np.append(np.arange(k) * 2, np.zeros(gemm_tile.AHEAD)).astype(np.int64)
         channels = (n - 1) * lanes + last
         y = Guarded((channels, y_row), dtype)
         finish = at(bias), at(scale), at(shift), ACTIVATIONS["relu"], 0
@@ -157,7 +124,7 @@ def test_packing(step: int, picking: int, width: int, positions: int, lanes: int
     """Lines that begin before the plane and end past it, rows above and below it, planes of several columns and phases; lines that begin at
     whole vectors, and such as follow one another."""
     size = np.dtype(dtype).itemsize
-    address = packing.pack(picking, lanes, size)
+    address = pack_input.pack(picking, lanes, size)
     height, phases, row_step = 5, 2, 2
     plane = given(numbers(height, width, dtype=dtype))
     starts_of = ([0], [0, 1, 2], list(range(lanes + 3))) if picking == TRANSPOSED else ([0], [0, 1, 3])
@@ -167,7 +134,7 @@ def test_packing(step: int, picking: int, width: int, positions: int, lanes: int
         pitch = count if gapless else -(-count // lanes) * lanes
         phase_stride = positions * pitch + lanes
         out = Guarded((len(columns), phases, phase_stride), dtype)
-        line = Guarded((packing.line_numbers(picking, span, lanes),), dtype)
+        line = Guarded((pack_input.line_numbers(picking, span, lanes),), dtype)
         starts = np.array(columns, np.int64)
         invoke(
             address, picking, lanes, size, at(out.array), at(line.array), at(starts), len(columns), phases * phase_stride, phases,
@@ -186,7 +153,7 @@ def test_packing(step: int, picking: int, width: int, positions: int, lanes: int
 def test_packing_lines_as_long_as_rows(width: int, lanes: int, dtype: str) -> None:
     """Two planes moved by some columns and rows, before, inside and past the plane; lines lie one behind the other."""
     size = np.dtype(dtype).itemsize
-    address = packing.pack(1, lanes, size)
+    address = pack_input.pack(1, lanes, size)
     height, positions = 5, 6
     planes = given(numbers(2, height, width, dtype=dtype))
     for columns, first_column, first_row in itertools.product(([0], [0, 1, 2], [0, 3]), (-3, -1, 0, 1), (-7, -2, 0, 3, 6)):
@@ -210,11 +177,11 @@ def test_packing_lines_as_long_as_rows(width: int, lanes: int, dtype: str) -> No
 
 def reduced(kind: int, values: Array, axis: tuple[int, ...]) -> Array:
     """The windows' maximum or average."""
-    return values.max(axis) if kind == window.MAXIMUM else values.sum(axis) / np.prod([values.shape[i] for i in axis])
+    return values.max(axis) if kind == pool_window.MAXIMUM else values.sum(axis) / np.prod([values.shape[i] for i in axis])
 
 
 @words
-@pytest.mark.parametrize("kind", [window.MAXIMUM, window.SUM])
+@pytest.mark.parametrize("kind", [pool_window.MAXIMUM, pool_window.SUM])
 @pytest.mark.parametrize(
     ("kernel", "stride", "dilation"),
     [((2, 2), (2, 2), (1, 1)), ((5, 3), (3, 3), (1, 1)), ((1, 8), (1, 8), (1, 1)), ((3, 3), (1, 1), (2, 2)), ((2, 4), (2, 3), (1, 1)),
@@ -223,8 +190,8 @@ def reduced(kind: int, values: Array, axis: tuple[int, ...]) -> Array:
 def test_window(kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int], kind: int, lanes: int, dtype: str) -> None:
     """The three kinds of windows: side by side in registers, lanes of outputs, lanes of taps; every width of the last vector."""
     size = np.dtype(dtype).itemsize
-    shape = window.window(kernel, stride, dilation, (True, True))
-    address = window.plane(kind, shape, lanes, size)
+    shape = pool_window.window(kernel, stride, dilation, (True, True))
+    address = pool_window.plane(kind, shape, lanes, size)
     kh, kw = dilated(kernel[0], dilation[0]), dilated(kernel[1], dilation[1])
     for ow in (1, 2, lanes - 1, lanes, lanes + 1, 2 * lanes + 3):
         oh = 3
@@ -242,8 +209,8 @@ def test_window(kernel: tuple[int, int], stride: tuple[int, int], dilation: tupl
 
 
 @words
-@pytest.mark.parametrize("kind", [window.MAXIMUM, window.SUM])
-@pytest.mark.parametrize("length", [1, 3, 17, 64, window.MERGED + 1])
+@pytest.mark.parametrize("kind", [pool_window.MAXIMUM, pool_window.SUM])
+@pytest.mark.parametrize("length", [1, 3, 17, 64, pool_window.MERGED + 1])
 def test_lines(length: int, kind: int, lanes: int, dtype: str) -> None:
     size = np.dtype(dtype).itemsize
     for count in (1, lanes, 2 * lanes + 1):
@@ -251,7 +218,7 @@ def test_lines(length: int, kind: int, lanes: int, dtype: str) -> None:
         y = Guarded((count,), dtype)
         one = np.ones(1, dtype)
         divisor = np.full(1, length, dtype)
-        invoke(window.line(kind, lanes, size), kind, lanes, size, at(y.array), at(x.array), at(one), at(divisor), count, length)
+        invoke(pool_window.line(kind, lanes, size), kind, lanes, size, at(y.array), at(x.array), at(one), at(divisor), count, length)
         np.testing.assert_allclose(y.array, reduced(kind, x.array, (1,)), rtol=1e-6)
         assert y.zones_untouched()
 
@@ -261,10 +228,10 @@ def test_lines(length: int, kind: int, lanes: int, dtype: str) -> None:
 def test_transform_there_and_back(n: int, lanes: int, dtype: str) -> None:
     """Passes of every radix, the step to the spectrum and the way back, against NumPy's transforms of real lines of 2n numbers."""
     size = np.dtype(dtype).itemsize
-    length, radices, rounding = 2 * n, fourier.factors(n), 100 * np.finfo(dtype).eps
+    length, radices, rounding = 2 * n, codelets.factors(n), 100 * np.finfo(dtype).eps
     with pretend(vector_bytes=lanes * size):
         passes, back, held = pass_tables(length, size)
-    order, halves = np.array(fourier.digit_reversed(radices)), pairs(np.arange(n // 2 + 1), length, dtype)
+    order, halves = np.array(codelets.digit_reversed(radices)), pairs(np.arange(n // 2 + 1), length, dtype)
     real = np.random.default_rng(n).standard_normal((length, lanes)).astype(dtype)
     x = Guarded(real.shape, dtype)
     x.array[...] = real
@@ -272,13 +239,13 @@ def test_transform_there_and_back(n: int, lanes: int, dtype: str) -> None:
         invoke(kernel, radix, turn, lanes, size, at(x.array), blocks, m, roots)
     result = Guarded((n + 1, 2, lanes + 3), dtype)
     step = 2 * (lanes + 3), lanes + 3, at(halves), at(order)
-    invoke(fourier.spectrum(lanes, size), 0, lanes, size, at(result.array), at(x.array), n, *step)
+    invoke(codelets.spectrum(lanes, size), 0, lanes, size, at(result.array), at(x.array), n, *step)
     expected = 2 * np.fft.rfft(real.astype(np.float64), axis=0)
     np.testing.assert_allclose(result.array[:, 0, :lanes], expected.real, rtol=0, atol=rounding * length)
     np.testing.assert_allclose(result.array[:, 1, :lanes], expected.imag, rtol=0, atol=rounding * length)
     assert np.isnan(result.array[..., lanes:]).all()
     x.array[...] = np.nan
-    invoke(fourier.line(lanes, size), 1, lanes, size, at(result.array), at(x.array), n, *step)
+    invoke(codelets.line(lanes, size), 1, lanes, size, at(result.array), at(x.array), n, *step)
     for radix, turn, m, blocks, roots, kernel in back.tolist():
         invoke(kernel, radix, turn, lanes, size, at(x.array), blocks, m, roots)
     np.testing.assert_allclose(x.array[np.arange(length) ^ 1] / (2 * length), real, rtol=0, atol=rounding * 10)
@@ -295,11 +262,11 @@ def test_product_of_spectra(m: int, n: int, ahead: tuple[int, int], lanes: int, 
     frequencies, tiles, k, width = 3, 2, 5, n * lanes
     a = numbers(frequencies, tiles, k, m, 2, dtype=dtype, seed=1)
     x = given(numbers(frequencies, k, 2, width + 1, dtype=dtype, seed=2))
-    offsets = np.append(np.arange(k) * 2 * (width + 1) + 1, np.zeros(outer.AHEAD)).astype(np.int64)
+    offsets = np.append(np.arange(k) * 2 * (width + 1) + 1, np.zeros(gemm_tile.AHEAD)).astype(np.int64)
     y = Guarded((frequencies, tiles * m, 2, width + 2), dtype)
     place = at(a), tiles * k * m * 2, k * m * 2, 2 * m, 2, 1, at(x.array), k * 2 * (width + 1), at(offsets), width + 1
     out = at(y.array), tiles * m * 2 * (width + 2), 2 * (width + 2), width + 2
-    invoke(product.product(m, n, lanes, size), m, n, lanes, size, frequencies, tiles, k, *place, *out, *ahead)
+    invoke(complex_gemm_tile.product(m, n, lanes, size), m, n, lanes, size, frequencies, tiles, k, *place, *out, *ahead)
     weights, inputs = a[..., 0] + 1j * a[..., 1], x.array[:, :, 0, 1:] + 1j * x.array[:, :, 1, 1:]
     expected = np.einsum("ftki,fkq->ftiq", weights, inputs).reshape(frequencies, tiles * m, width)
     np.testing.assert_array_equal(y.array[:, :, 0, :width], expected.real)
@@ -348,44 +315,44 @@ def test_lines_in_and_out(way: int, lanes: int, dtype: str) -> None:
 
 
 @words
-@pytest.mark.parametrize("kind", [window.MAXIMUM, window.SUM])
+@pytest.mark.parametrize("kind", [pool_window.MAXIMUM, pool_window.SUM])
 @pytest.mark.parametrize("kernel, width, ow", [((2, 2), 4, 2), ((3, 1), 3, 3), ((1, 4), 5, 1)], ids=str)
 def test_strips(kernel: tuple[int, int], width: int, ow: int, kind: int, lanes: int, dtype: str) -> None:
     """Windows side by side, columns left over, rows of outputs that do not divide a vector; runs that end anywhere in one."""
     if ow > lanes:
         pytest.skip("its rows of outputs are wider than this vector")
     (kh, kw), size = kernel, np.dtype(dtype).itemsize
-    address = flat.pool_strips(kind, kernel, width, ow, lanes, size)
+    address = strips.pool_strips(kind, kernel, width, ow, lanes, size)
     divisor = np.array([3], dtype)
-    for strips in (1, 2, lanes // ow, lanes + 1, 3 * lanes - 1):
-        x = numbers(strips, kh, width, dtype=dtype)
-        source, out = given(x), Guarded((strips, ow), dtype)
-        count, there = strips * ow, x.size
+    for together in (1, 2, lanes // ow, lanes + 1, 3 * lanes - 1):
+        x = numbers(together, kh, width, dtype=dtype)
+        source, out = given(x), Guarded((together, ow), dtype)
+        count, there = together * ow, x.size
         invoke(address, kind, kh, kw, width, ow, lanes, size, at(out.array), at(source.array), count, there, at(divisor))
-        taps = x[:, :, : ow * kw].reshape(strips, kh, ow, kw)
-        expected = taps.max((1, 3)) if kind == window.MAXIMUM else taps.sum((1, 3)) / 3
+        taps = x[:, :, : ow * kw].reshape(together, kh, ow, kw)
+        expected = taps.max((1, 3)) if kind == pool_window.MAXIMUM else taps.sum((1, 3)) / 3
         np.testing.assert_allclose(out.array, expected, rtol=1e-5, atol=1e-6)
         assert out.zones_untouched()
 
 
 @words
-@pytest.mark.parametrize("kind", [window.MAXIMUM, window.SUM])
-def test_stacked_planes(kind: int, lanes: int, dtype: str) -> None:
+@pytest.mark.parametrize("kind", [pool_window.MAXIMUM, pool_window.SUM])
+def test_planes_in_lanes(kind: int, lanes: int, dtype: str) -> None:
     """A plane in each lane: padding on every side, steps and dilation; neighbours of the result exchanged."""
     size = np.dtype(dtype).itemsize
     h, w, kh, kw, sh, sw, dh, dw, top, left = 7, 5, 3, 2, 2, 1, 2, 3, 1, 2
     oh, ow = (h + 2 * top - dilated(kh, dh)) // sh + 1, (w + 2 * left - dilated(kw, dw)) // sw + 1
     planes = numbers(h, w, lanes, dtype=dtype)
-    down, across_ = np.arange(1, oh + 1).astype(dtype), np.arange(2, ow + 2).astype(dtype)
+    down, across = np.arange(1, oh + 1).astype(dtype), np.arange(2, ow + 2).astype(dtype)
     out = Guarded((oh * ow + 1, lanes), dtype)
     place = oh, ow, h, w, kh, kw, sh, sw, top, left, dh, dw
     source = given(planes)
-    invoke(stacked.pool_planes(kind, lanes, size), kind, lanes, size, at(out.array), at(source.array), at(down), at(across_), *place)
-    neutral = -np.inf if kind == window.MAXIMUM else 0
+    invoke(planes_in_lanes.pool_planes(kind, lanes, size), kind, lanes, size, at(out.array), at(source.array), at(down), at(across), *place)
+    neutral = -np.inf if kind == pool_window.MAXIMUM else 0
     padded = np.pad(planes, ((top, top), (left, left), (0, 0)), constant_values=neutral)
     for y, x in itertools.product(range(oh), range(ow)):
         seen = padded[y * sh : y * sh + dilated(kh, dh) : dh, x * sw : x * sw + dilated(kw, dw) : dw]
-        expected = seen.max((0, 1)) if kind == window.MAXIMUM else seen.sum((0, 1)) / (down[y] * across_[x])
+        expected = seen.max((0, 1)) if kind == pool_window.MAXIMUM else seen.sum((0, 1)) / (down[y] * across[x])
         np.testing.assert_allclose(out.array[(y * ow + x) ^ 1], expected, rtol=1e-6)
     assert out.zones_untouched()
 
