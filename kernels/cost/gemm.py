@@ -38,7 +38,7 @@ def even(total: Any, largest: Any) -> tuple[Any, Any, Any]:
     return pieces, total // pieces, total % pieces
 
 
-def tallest(total: int, largest: int) -> int:
+def tallest(total: Any, largest: Any) -> Any:
     """The largest of the parts that `even` makes."""
     _, base, extra = even(total, largest)
     return base + (extra > 0)

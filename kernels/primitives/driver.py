@@ -17,7 +17,7 @@ from kernels.problem.operands import Array, Operands
 from kernels.runtime.ir import read_index, split
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
-from kernels.runtime.pointers import pointed
+from kernels.runtime.pointers import pointed, write_index
 from kernels.runtime.regions import Region, region
 from kernels.runtime.scratch import HEADER, Scratch, handle
 
@@ -51,6 +51,25 @@ def task_at(task, tasks, oc_splits, groups, row_blocks, column_blocks):
     rest, row_block = split(rest, row_blocks)
     image, group = split(rest, groups)
     return Task(image=image, group=group, row_block=row_block, column_block=column_block, oc_split=oc_split)
+
+
+@njit
+def kept_task_at(task, oc_splits, groups, row_blocks, column_blocks):
+    """The same where those of one thread share a block of input, which it keeps packed."""
+    block, oc_split = split(task, oc_splits)
+    whole = task_at(block, block + 1, 1, groups, row_blocks, column_blocks)
+    return Task(image=whole.image, group=whole.group, row_block=whole.row_block, column_block=whole.column_block, oc_split=oc_split)
+
+
+@njit
+def kept(place, task, oc_splits):
+    """Whether a thread's scratch holds the packed block of a task already, as `place` in it says, of which a call clears the first byte;
+    then it will."""
+    block = split(task, oc_splits)[0] * 256 + 1
+    if read_index(place, 0) == block:
+        return True
+    write_index(place, block)
+    return False
 
 
 @njit
@@ -144,11 +163,13 @@ def common(problem: Conv, oh: int, ow: int) -> dict[str, int]:
 
 
 def launcher(
-    tasks_of: Region, packed_operands: Callable[[Operands], Packed], threads: int, geometry: Array, scratch: Scratch, keep_alive: Any
-) -> Pack:
+    tasks_of: Region, packed_operands: Callable[[Operands], Packed], threads: int, geometry: Array, scratch: Scratch, keep_alive: Any,
+    cleared: int = 0,
+) -> Pack:  # fmt: skip
     """The `pack` of a region with the arguments of `run_tasks`; geometry: its record, a Convolution; keep_alive: all that it points into.
-    Arguments take 50 ns each, so whatever no operand changes is in the record, operands are one, and handles are taken in place."""
-    launch, tasks = tasks_of.ready(0, 0, 0, geometry, 0), int(geometry["tasks"][0])
+    cleared: a byte of each thread's scratch that is 0 when a call begins, 0: none is. Arguments take 50 ns each, so whatever no operand
+    changes is in the record, operands are one, and handles are taken in place."""
+    launch, tasks, each = tasks_of.ready(0, 0, 0, geometry, 0), int(geometry["tasks"][0]), int(geometry["scratch_bytes"][0])
 
     def pack(operands: Operands) -> Run:
         packed = packed_operands(operands)
@@ -157,6 +178,8 @@ def launcher(
 
         def run(x: Array, out: Array, keep_alive: Any = (packed, handles, keep_alive)) -> None:
             buffer = scratch.take()
+            if cleared:
+                buffer[cleared::each] = 0
             launch(threads, tasks, id(x) + HEADER, id(out) + HEADER, id(buffer) + HEADER, geometry, addresses)
             scratch.give(buffer)
 

@@ -78,7 +78,7 @@ def extents(problem: Conv, mec: bool, rows: Any, columns: Any, lanes: int, chann
     if mec:
         phases = min(sh, span_h)
         positions = rows + (span_h - 1) // sh
-        plane = (-(-positions * columns // lanes) + 1) * lanes
+        plane = _odd(-(-positions * columns // lanes) + 1) * lanes
         starts = tuple(x * dw for x in range(kw))
         channel = kw * phases * plane
         return Layout(
@@ -88,15 +88,19 @@ def extents(problem: Conv, mec: bool, rows: Any, columns: Any, lanes: int, chann
         )  # fmt: skip
     starts = tuple(sorted({x * dw % sw for x in range(kw)}))  # the column phases that some tap sees
     count = columns + (span_w - 1) // sw
-    line = -(-count // lanes) * lanes
-    pitch = channels * len(starts) * line
-    pitch += lanes * (pitch // lanes % 2 == 0)  # an odd number of vectors: rows a power of two apart would share cache sets
+    line = _odd(-(-count // lanes)) * lanes
+    pitch = _odd(channels * len(starts) * line // lanes) * lanes
     positions = (rows - 1) * sh + span_h
     return Layout(
         columns=starts, column_stride=line, phases=1, phase_stride=0, positions=positions, channel_stride=len(starts) * line, pitch=pitch,
         size=positions * pitch, count=count, span=span, row_step=1, column_step=sw, positions_per_row=sh, taps=(),
         picking=_picking(starts, sw, lanes),
     )  # fmt: skip
+
+
+def _odd(vectors: Any) -> Any:
+    """So many vectors or one more: lines an even number of them apart share few cache sets, those a power of two apart one."""
+    return vectors + (vectors % 2 == 0)
 
 
 def _picking(starts: tuple[int, ...], step: int, lanes: int) -> int:

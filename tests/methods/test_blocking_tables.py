@@ -9,7 +9,7 @@ from kernels.methods.direct import blocking as direct
 from kernels.methods.fft import blocking as fft
 from kernels.methods.winograd import blocking as winograd
 from kernels.primitives.packed_layout import TRANSPOSED, layout, packing_cycles
-from kernels.problem.conv import parse
+from kernels.problem.conv import Conv, parse
 from kernels.runtime.machine import machine, pretend
 
 load()
@@ -32,6 +32,18 @@ def test_direct(line: str, threads: int) -> None:
         assert float(direct._cycles(problem, block, packed, threads, spec, block.mec)) == block.cycles
     lowest = min(block.cycles for block in [*found, *(b for b in direct.oc_candidates(problem, threads))])
     assert direct.best.__wrapped__(problem, threads).cycles <= 1.05 * lowest
+
+
+def test_a_last_block_of_fewer_rows_fills_no_vectors_of_the_others() -> None:
+    """Blocks of three rows of 28 outputs leave a share of their vectors idle that blocks of four, of exactly seven vectors, do not."""
+    problem = parse("conv2d n1 c256 28x28 -> c64 k3x3 s1x1 p1+1x1+1 d1x1 g1 bias float32")
+    assert isinstance(problem, Conv)
+    with pretend(vector_bytes=64, registers=32):
+        of_three, of_four = (
+            direct._cycles(problem, direct.Blocking(True, rows, 28, 256, 13, 2, 1), layout(problem, True, rows, 28, 16), 1, machine(), True)
+            for rows in (3, 4)
+        )
+        assert of_three > 1.08 * of_four
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -121,15 +121,16 @@ def test_gemm_tile_oc(m: int, n: int, packed: bool, blocked: bool, lanes: int, d
 @pytest.mark.parametrize("step,picking", [(1, 1), (2, 2), (6, 6), (11, ONE_BY_ONE), (2, TRANSPOSED), (11, TRANSPOSED)])
 @pytest.mark.parametrize("width,positions", [(37, 4), (5, 5), (5, 2)])
 def test_packing(step: int, picking: int, width: int, positions: int, lanes: int, dtype: str) -> None:
-    """Lines that begin before the plane and end past it, rows above and below it, planes of several columns and phases; lines that begin at
-    whole vectors, and such as follow one another."""
+    """Lines that begin before the plane and end past it or on it, where they need no zeros; rows above and below it, planes of several
+    columns and phases; lines that begin at whole vectors, and such as follow one another."""
     size = np.dtype(dtype).itemsize
     address = pack_input.pack(picking, lanes, size)
     height, phases, row_step = 5, 2, 2
     plane = given(numbers(height, width, dtype=dtype))
     starts_of = ([0], [0, 1, 2], list(range(lanes + 3))) if picking == TRANSPOSED else ([0], [0, 1, 3])
-    for columns, first_column, first_row, gapless in itertools.product(starts_of, (-2, 0, 4), (-3, 0, 2), (False, True)):
-        count = (width + 4) // step + 1
+    ends = (4, -8) if width > 8 else (4,)
+    for columns, first_column, first_row, gapless, end in itertools.product(starts_of, (-2, 0, 4), (-3, 0, 2), (False, True), ends):
+        count = (width + end) // step + 1
         span = (count - 1) * step + 1 + columns[-1]
         pitch = count if gapless else -(-count // lanes) * lanes
         phase_stride = positions * pitch + lanes

@@ -19,6 +19,7 @@ import numpy as np
 
 from kernels.cost.classes import Anew, by_class, step_like
 from kernels.cost.gemm import (
+    CALL_COST,
     MATRIX,
     NUMBERS,
     TILE_COST,
@@ -35,6 +36,7 @@ from kernels.cost.gemm import (
 )
 from kernels.cost.memory import L2_BYTES, L3_BYTES, shared_plane_cycles, stream_cycles, task_cycles
 from kernels.cost.roofline import BIND
+from kernels.cost.rounds import rounds
 from kernels.cost.tables import joined, picked, row
 from kernels.cost.variants import rivals
 from kernels.primitives.packed_layout import VECTOR_COPIED, Layout, extents, layout, packing_cycles, row_counts
@@ -93,6 +95,11 @@ def tiles(outs: int, spec: Machine, most: int, product: Product) -> Iterator[tup
             yield tallest(outs, largest), n
 
 
+def _splits(parts: int, threads: int) -> list[int]:
+    """Into how many tasks so many parts of the output channels may be split."""
+    return sorted({1, *(min(times * threads, parts) for times in (1, 2, 4))}) if threads > 1 else [1]
+
+
 def _column_counts(ow: int, lanes: int, n: int, threads: int) -> list[int]:
     step = lanes * n
     shared = {step * -(-ow // (step * threads * i)) for i in (1, 2, 3)}
@@ -107,10 +114,16 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     oh, ow = problem.conv_size
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     tasks = problem.n * problem.groups * row_blocks * column_blocks * block.oc_splits
-    tasks_each = np.ceil(tasks / threads)
+    # whole blocks, of which the last of a line of blocks is a part: two of 28 rows and one of 4 take as long as two and a seventh
+    rows, columns = block.rows, block.columns
+    if mec:
+        vectors, last = np.ceil(rows * ow / lanes), np.ceil(_last(oh, rows) * ow / lanes)
+        part = 1 - (1 - last / vectors) / row_blocks
+    else:
+        across, last = np.ceil(columns / lanes), np.ceil(_last(ow, columns) / lanes)
+        vectors, part = rows * across, oh / row_blocks / rows * (1 - (1 - last / across) / column_blocks)
+    tasks_each = tasks * part if threads == 1 else rounds(np.ceil(tasks * part - 1e-6), threads)
     few = tasks_each < row_blocks * column_blocks  # some thread has whole blocks only
-    rows, columns = np.where(few, block.rows, oh / row_blocks), np.where(few, block.columns, ow / column_blocks)
-    vectors = np.ceil(rows * columns / lanes) if mec else rows * np.ceil(columns / lanes)
     n_tiles = np.ceil(vectors / block.n)
     m_tiles = even(-(-outs // block.oc_splits), block.m)[0]
     summed = ins * problem.taps
@@ -120,14 +133,19 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     resumed = np.where(in_use < 0.8 * spec.l2, RESUMED, 2 * spec.vector_bytes / L3_BYTES[spec.mesh])
     calling = tile_cycles(block.m, block.n, block.product) + (calls - 1) * (TILE_COST + resumed * block.m * block.n)
     per_tile = summed * tap_cycles(outs / block.oc_splits / m_tiles, vectors / n_tiles, block.product) + calling
-    compute = n_tiles * m_tiles * per_tile
+    called = calls * np.where(vectors % n_tiles, 2, 1)  # for tiles of two widths
+    compute = m_tiles * (n_tiles * per_tile + called * CALL_COST)
     cut = (column_blocks > 1) & (problem.n * problem.groups * row_blocks < threads)  # rows, by where one thread ends and another begins
     compute = compute + np.where(cut, SHARED * rows * outs / block.oc_splits, 0.0)
-    pack = _together(ins) * ins * packing_cycles(packed, lanes, block.rows - rows)
-    pack = np.where(reads_in_place(problem, block, lanes), 0.0, pack)
+    pack = _together(ins) * ins * packing_cycles(packed, lanes)
+    in_place = reads_in_place(problem, block, lanes)
+    pack = np.where(in_place, 0.0, pack)
+    packed_each = _packed_each(problem.n * problem.groups * row_blocks * column_blocks, threads)
+    kept = np.where(keeps_packed(problem, block, in_place), packed_each, 0.0)
     channels = outs * np.minimum(1.0, tasks_each / block.oc_splits)  # of one thread
     shared = np.where(few, channels * shared_plane_cycles(problem.n * problem.groups, oh * ow, threads, spec), 0.0)
-    return tasks_each * task_cycles(compute, _stream(problem, spec, block.oc_splits), pack) + shared
+    task = task_cycles(compute, _stream(problem, spec, block.oc_splits), np.where(kept > 0, 0.0, pack))
+    return tasks_each * task + kept * pack + shared
 
 
 def _one_column(problem: Conv, product: Product) -> bool:
@@ -135,9 +153,9 @@ def _one_column(problem: Conv, product: Product) -> bool:
     return problem.kernel[1] == max(problem.stride) == product.depth == 1 and not any(map(any, problem.padding))
 
 
-def _last_rows(oh: int, rows: Any) -> Any:
-    """Rows of the last block where others have so many."""
-    return oh - (-(-oh // rows) - 1) * rows
+def _last(total: int, each: Any) -> Any:
+    """Rows or columns of the last block where others have so many."""
+    return total - (-(-total // each) - 1) * each
 
 
 def reads_in_place(problem: Conv, block: Any, lanes: int) -> Any:
@@ -145,7 +163,17 @@ def reads_in_place(problem: Conv, block: Any, lanes: int) -> Any:
     layer with windows of one column. No vector reaches over the end of a block's line, because the last one ends with it."""
     oh, ow = pooled_size(problem)
     whole = block.mec & (block.channels == problem.c_in // problem.groups) & (ow == problem.size[1])
-    return whole & (_last_rows(oh, block.rows) * ow >= lanes) & _one_column(problem, block.product)
+    return whole & (_last(oh, block.rows) * ow >= lanes) & _one_column(problem, block.product)
+
+
+def keeps_packed(problem: Conv, block: Any, in_place: Any) -> Any:
+    """Whether a thread that has packed a block does all its output channels that it can before the next, of one blocking or of many."""
+    return (block.oc_splits > 1) & (block.channels == problem.c_in // problem.groups) & np.logical_not(in_place)
+
+
+def _packed_each(blocks: Any, threads: int) -> Any:
+    """How many of so many blocks a thread packs: its own, and every second time one whose channels it helps with."""
+    return np.minimum(blocks, -(-blocks // threads) + 0.5)
 
 
 def _together(channels: int) -> float:
@@ -172,7 +200,7 @@ def table(problem: Conv, threads: int, most: int = TALLEST, product: Product = N
     ins //= together
     oh, ow = problem.conv_size
     shapes_of_tiles, heights = list(tiles(outs, spec, most, product)), row_counts(oh, threads)
-    oc_splits, more_calls = np.array(sorted({1, min(threads, outs), min(2 * threads, outs)})), np.array((1, 2, 4))
+    oc_splits, more_calls = np.array(_splits(outs, threads)), np.array((1, 2, 4))
     budget = spec.l2 // 2 // item
     found, ranks = [], []
     layouts = _layouts(problem, product)
@@ -187,6 +215,7 @@ def table(problem: Conv, threads: int, most: int = TALLEST, product: Product = N
         which, i, j = np.nonzero((calls[:, None, None] * more_calls[:, None] <= ins) & np.ones(len(oc_splits), bool))
         rows, columns, m, n, rank = (each[which] for each in (rows, columns, m, n, rank))
         channels, flags = together * -(-ins // (calls[which] * more_calls[i])), np.full(len(which), mec)
+        m = tallest(-(-outs // oc_splits[j]), m)  # each thread's channels in tiles of its own: 19 tiles of 256 would be shared 9 to 10
         block: Any = Blocking(flags, rows, columns, channels, m, n, oc_splits[j], product=product)  # type: ignore[arg-type]
         packed = extents(problem, mec, rows, ow if mec else columns, lanes)
         found.append(dataclasses.replace(block, cycles=_cycles(problem, block, packed, threads, spec, mec)))
@@ -225,7 +254,7 @@ def oc_reads_in_place(problem: Conv, rows: int, m: int, last: bool = False) -> b
     """Whether tiles of m positions with lanes along output channels read the input where it lies: where windows are one column wide. The
     last tile of a block ends with it."""
     oh, ow = problem.conv_size
-    return not last and _last_rows(oh, rows) * ow >= m and _one_column(problem, NUMBERS)
+    return not last and _last(oh, rows) * ow >= m and _one_column(problem, NUMBERS)
 
 
 def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Product = NUMBERS) -> Iterator[Blocking]:
@@ -249,7 +278,7 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Prod
                 pack = _together(problem.c_in) * VECTOR_COPIED * problem.c_in * rows * ow / lanes
             else:
                 pack = _together(problem.c_in) * packing_cycles(packed, lanes) * problem.c_in
-            for oc_splits in sorted({1, min(threads, vectors)}):
+            for oc_splits in _splits(-(-vectors // n), threads):
                 micro_panels = -(-vectors // oc_splits / n)
                 tap, calling = oc_tile_cycles(m, n, last, lanes, product)
                 passes = math.ceil(rows * ow / m)
@@ -258,10 +287,11 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Prod
                 leaves = problem.summands * n * lanes * problem.itemsize > spec.l2 / 2
                 again = (passes - 1) * problem.summands * problem.c_out * problem.itemsize / oc_splits
                 again /= L3_BYTES[spec.mesh] if leaves else 4 * L2_BYTES
-                task = task_cycles(compute, _stream(problem, spec, oc_splits, oc_lanes=True) + again, pack)
-                row_blocks = -(-oh // rows)
-                tasks_each = math.ceil(problem.n * row_blocks * oc_splits / threads)
-                cycles = tasks_each * task
+                row_blocks, in_place = -(-oh // rows), oc_reads_in_place(problem, rows, m, last)
+                kept = 0.0 if oc_splits == 1 or in_place else _packed_each(problem.n * row_blocks, threads)
+                task = task_cycles(compute, _stream(problem, spec, oc_splits, oc_lanes=True) + again, 0.0 if kept else pack)
+                tasks_each = rounds(problem.n * row_blocks * oc_splits, threads)
+                cycles = tasks_each * task + kept * pack
                 if tasks_each < row_blocks and not last:
                     cycles += problem.c_out / oc_splits * shared_plane_cycles(problem.n, oh * ow, threads, spec)
                 yield Blocking(

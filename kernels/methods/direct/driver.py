@@ -11,12 +11,24 @@ import math
 import numpy as np
 
 from kernels.cost.gemm import even, pooled_size, tallest
-from kernels.methods.direct.blocking import Blocking, reads_in_place
+from kernels.methods.direct.blocking import Blocking, keeps_packed, reads_in_place
 from kernels.methods.direct.pack_input import PackInput, line_numbers, pack
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import Blocks
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, OutputBlock, plane_of, staging
-from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_task, launcher, share, task_at, tile_table
+from kernels.primitives.driver import (
+    Packed,
+    TileOf,
+    common,
+    epilogue_of,
+    every_task,
+    kept,
+    kept_task_at,
+    launcher,
+    share,
+    task_at,
+    tile_table,
+)
 from kernels.primitives.gemm_tile import ADDED, AHEAD, FIELDS, FROM_BIAS, LAST, RESUMED, GemmTile
 from kernels.primitives.packed_layout import Layout, layout
 from kernels.primitives.post_ops import Sums, apply_activation, block_post_ops, pool_bytes, pool_record
@@ -56,7 +68,10 @@ def run_task(task, x, out, operands, geometry, block):
     """One task; all are addresses but the record: `block` that of its scratch, operands those of weights, biases, scales and shifts."""
     g = geometry[0]
     size = g.itemsize
-    mine = task_at(task, g.tasks, g.oc_splits, g.groups, g.row_blocks, g.column_blocks)
+    if g.keeps:
+        mine = kept_task_at(task, g.oc_splits, g.groups, g.row_blocks, g.column_blocks)
+    else:
+        mine = task_at(task, g.tasks, g.oc_splits, g.groups, g.row_blocks, g.column_blocks)
     image, group = mine.image, mine.group
     row, column = mine.row_block * g.rows, mine.column_block * g.columns
     rows, columns = min(g.rows, g.oh - row), min(g.columns, g.ow - column)
@@ -73,7 +88,7 @@ def run_task(task, x, out, operands, geometry, block):
         read = block
         if g.in_place:
             read = x + (((image * g.groups + group) * g.ins * g.h + row) * g.w) * size
-        else:
+        elif not g.keeps or not kept(block + g.keeps, task, g.oc_splits):
             pack_channels(
                 g,
                 block,
@@ -152,9 +167,9 @@ def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
     return whole(line_numbers(packed.picking, packed.span, lanes) * itemsize)
 
 
-def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int, in_place: bool) -> dict[str, int]:
+def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int, in_place: bool, keeps: int) -> dict[str, int]:
     """Fields of a Packing. It points into `starts`, the table of packed.columns; line_offset is where a task's scratch has room for
-    `line_bytes`. in_place: nothing is packed, nothing compiled for it."""
+    `line_bytes`. in_place: nothing is packed, nothing compiled for it. keeps: where scratch says which block it holds."""
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     return {
         "planes": len(packed.columns), "columns_table": starts.ctypes.data, "column_stride": packed.column_stride,
@@ -162,7 +177,7 @@ def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int, in_p
         "channel_stride": packed.channel_stride, "count": packed.count, "span": packed.span, "row_step": packed.row_step,
         "column_step": packed.column_step, "positions_per_row": packed.positions_per_row,
         "step": packed.picking, "pack": 0 if in_place or packed.as_matrix else pack(packed.picking, lanes, size),
-        "line_offset": line_offset, "ahead": math.prod(problem.size),
+        "line_offset": line_offset, "ahead": math.prod(problem.size), "keeps": keeps,
     }  # fmt: skip
 
 
@@ -207,6 +222,8 @@ def prepare_blocks(
     conv_offset = row_offset + pool_bytes(problem, 1, block.columns)
     pending_offset = conv_offset + pool_bytes(problem, block.m * block.rows, block.columns)
     fields, scratch_bytes = staging(problem, packed, last, _pending(problem, block), block.rows * block.columns, pending_offset)
+    keeps = scratch_bytes if keeps_packed(problem, block, in_place) else 0
+    scratch_bytes += whole(8) if keeps else 0
     used = min(threads, tasks)
     scratch = Scratch(used * scratch_bytes)
     starts = np.array(packed.columns)
@@ -221,7 +238,7 @@ def prepare_blocks(
     n_tables, vectors = vector_tables(block, packed, (oh, ow), None if problem.pool or last else ow, segment or lanes, in_place)
     tiles = tile_table(problem.c_out // problem.groups, block.m, n_tables, lanes, size, tile_of)
     geometry = Blocks.packed(
-        **common(problem, oh, ow), **packing(problem, packed, starts, line_offset, in_place), **pooling, **fields, rows=block.rows,
+        **common(problem, oh, ow), **packing(problem, packed, starts, line_offset, in_place, keeps), **pooling, **fields, rows=block.rows,
         columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks, channels=block.channels, k=problem.summands,
         kc=depth if depth > 1 else problem.summands, kernel_taps=problem.taps, oc_splits=block.oc_splits, m_tiles=m_tiles, m_edge=m_edge,
         m_full_tiles=m_full_tiles,
@@ -245,4 +262,5 @@ def prepare_blocks(
         f"blocks of {block.rows} rows by {block.columns} columns, {block.channels} input channels packed at a time in "
         f"{'MEC' if block.mec else 'row'} layout, output channels in {block.oc_splits} splits, tiles {block.m}x{block.n}"
     )
-    return Prepared(launcher(run_tasks, packed_operands, used, geometry, scratch, keep_alive), scratch.nbytes, note + NOTE * last)
+    launch = launcher(run_tasks, packed_operands, used, geometry, scratch, keep_alive, keeps)
+    return Prepared(launch, scratch.nbytes, note + NOTE * last)

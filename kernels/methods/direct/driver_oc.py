@@ -11,12 +11,12 @@ import math
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.direct.blocking import Blocking, oc_layout, oc_reads_in_place
+from kernels.methods.direct.blocking import Blocking, keeps_packed, oc_layout, oc_reads_in_place
 from kernels.methods.direct.driver import line_bytes, pack_channels, packing
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import OcBlocks
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, staging
-from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_task, launcher, padded, share, task_at
+from kernels.primitives.driver import Packed, TileOf, common, epilogue_of, every_task, kept, kept_task_at, launcher, padded, share, task_at
 from kernels.primitives.gemm_tile import AHEAD
 from kernels.primitives.gemm_tile_oc import GemmTileOc, tile
 from kernels.primitives.post_ops import apply_activation
@@ -39,7 +39,7 @@ def run_task(task, x, out, operands, geometry, block):
     """One task; arguments as in `kernels.methods.direct.driver.run_task`."""
     g = geometry[0]
     size = g.itemsize
-    mine = task_at(task, g.tasks, g.oc_splits, 1, g.row_blocks, 1)
+    mine = kept_task_at(task, g.oc_splits, 1, g.row_blocks, 1) if g.keeps else task_at(task, g.tasks, g.oc_splits, 1, g.row_blocks, 1)
     image, row = mine.image, mine.row_block * g.rows
     rows = min(g.rows, g.oh - row)
     positions = g.positions - (g.rows - rows) * g.positions_per_row
@@ -47,6 +47,8 @@ def run_task(task, x, out, operands, geometry, block):
     read, latest = block, number
     if g.in_place:  # the last tile ends with the block: nothing behind it is read
         read, latest = x + (image * g.ins * g.h + row) * g.w * size, number - g.m
+    elif g.keeps and kept(block + g.keeps, task, g.oc_splits):
+        pass
     elif g.as_matrix:
         call(
             g.transpose,
@@ -105,6 +107,8 @@ def prepare_oc_blocks(
     tasks = problem.n * row_blocks * block.oc_splits
     line_offset = 0 if in_place else whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
     fields, scratch_bytes = staging(problem, packed, last, 0, 0, line_offset + line_bytes(packed, lanes, size))
+    keeps = scratch_bytes if keeps_packed(problem, block, in_place) else 0
+    scratch_bytes += whole(8) if keeps else 0
     used = min(threads, tasks)
     scratch = Scratch(used * scratch_bytes)
     vectors = -(-problem.c_out // lanes)
@@ -119,7 +123,7 @@ def prepare_oc_blocks(
     for n in {n_edge, n_edge + (n_full_tiles > 0)}:
         tiles[n] = tile(block.m, n, lanes, size, packed=False) if as_given else tile_of(block.m, n, lanes, size)
     geometry = OcBlocks.packed(
-        **common(problem, *problem.conv_size), **packing(problem, packed, starts, line_offset, in_place), **fields, rows=block.rows,
+        **common(problem, *problem.conv_size), **packing(problem, packed, starts, line_offset, in_place, keeps), **fields, rows=block.rows,
         row_blocks=row_blocks, k=problem.summands, m=block.m, n_tiles=n_tiles, n_edge=n_edge, n_full_tiles=n_full_tiles,
         oc_splits=block.oc_splits, in_place=in_place, as_matrix=packed.as_matrix, side_by_side=last or math.prod(problem.conv_size) == 1,
         tiles=tiles.ctypes.data, offsets=offsets.ctypes.data, tasks=tasks, scratch_bytes=scratch_bytes,
@@ -133,7 +137,7 @@ def prepare_oc_blocks(
         weights = packed_weights(operands.weight) if packed_weights else operands.weight
         return weights, *(padded(array, vectors * lanes) for array in operands[1:])
 
-    pack = launcher(run_tasks, packed_operands, used, geometry, scratch, (starts, offsets, tiles))
+    pack = launcher(run_tasks, packed_operands, used, geometry, scratch, (starts, offsets, tiles), keeps)
     note = (
         f"output channels in lanes and in {block.oc_splits} splits, blocks of {block.rows} rows, tiles {block.m}x{block.n}"
     )

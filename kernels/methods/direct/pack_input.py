@@ -4,10 +4,10 @@
 
 This is where padding and stride disappear: whoever reads the scratch reads whole vectors at unit stride. Lines of one or two vectors are
 loaded with their zeros and picked apart in registers, one vector of all rows before the next, so that masks are made once for all. Longer
-rows are first copied to a line with its zeros, then picked apart: with one to ten shuffles a vector, where gathering would take twenty
-cycles or, on CPUs that had to slow it down, many times that. Where many planes begin at neighbouring columns, what each position has of all
-planes is loaded and transposed; what lies between windows that are apart is not read. Lines as long as the plane's rows, one behind the
-other, are the plane moved on by some numbers with zeros where a row has none: whole vectors, however short the rows.
+rows are first copied to a line with its zeros, if they need any, then picked apart: with one to ten shuffles a vector, where gathering
+would take twenty cycles or, on CPUs that had to slow it down, many times that. Where many planes begin at neighbouring columns, what each
+position has of all planes is loaded and transposed; what lies between windows that are apart is not read. Lines as long as the plane's
+rows, one behind the other, are the plane moved on by some numbers with zeros where a row has none: whole vectors, however short the rows.
 """
 
 from __future__ import annotations
@@ -75,6 +75,15 @@ def _line(w: VectorBuilder, p: PackInput, line: _Line) -> None:
         j = b.mul(vector, i64(lanes))
         w.prefetch(w.at(w.at(source, j), p.ahead))
         w.store(w.load_first(w.at(source, j), w.between(j, line.low, line.high)), w.at(to, j))
+
+
+@emitter
+def _ask(w: VectorBuilder, p: PackInput, src: ir.Value) -> None:
+    """Prefetch what lies `ahead` of a row that is picked where it lies."""
+    b = w.b
+    there = w.at(w.pointer(src), p.ahead)
+    with w.loop(_whole(b, p.span, p.lanes)) as vector:
+        w.prefetch(w.at(there, b.mul(vector, i64(p.lanes))))
 
 
 class _Lines(NamedTuple):
@@ -200,6 +209,7 @@ def _pack(p):
     whole_lines = p.phases == 1 and p.row_step == 1 and p.column_step == 1 and p.numbers == width and p.pitch == width
     above, below = max(-p.first_row, 0), max(min(p.height - p.first_row, p.positions), 0)
     short = p.step > 0 and p.numbers <= SHORT * p.lanes and p.positions >= SEVERAL
+    reach = p.span + (p.lanes + 1) * max(p.step, 1) + p.lanes  # numbers that picking reads of a row
     total, begin, end = p.positions * width, above * width, max(above, below) * width
     for c in range(p.times):
         plane, own = p.src + c * p.height * width * size, p.dst + c * p.dst_step * size
@@ -221,10 +231,15 @@ def _pack(p):
             for position in range(p.positions):
                 row = p.first_row + v + position * p.row_step
                 inside = 0 <= row < p.height
-                start = plane + (row * width + p.first_column) * size
-                _line(p, _Line(to if alone else p.line, start, p.span, low, high if inside else low))
+                line = start = plane + (row * width + p.first_column) * size
+                left = ((p.times - c) * p.height - row) * width - p.first_column  # numbers from there on
+                if alone or not inside or low > 0 or high < p.span or left < reach:
+                    line = p.line
+                    _line(p, _Line(to if alone else line, start, p.span, low, high if inside else low))
+                else:
+                    _ask(p, (start,))
                 if not alone:
-                    _pick(p, (p.line, to))
+                    _pick(p, (line, to))
                 to += p.pitch * size
 
 

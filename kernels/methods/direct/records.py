@@ -28,6 +28,7 @@ class Packing(Record):
     step = integer("how columns are picked apart: `picking` of a Layout")
     line_offset = address("of room for one input row with its zeros in a thread's scratch")
     ahead = integer("numbers from what is packed to what is packed next, which is prefetched")
+    keeps = integer("where a thread's scratch says which block it holds packed, for tasks of its other output channels; 0: it keeps none")
 
 
 class Blocks(Convolution, OutputBlocks, Packing, PoolAfter, ChannelsLast):
