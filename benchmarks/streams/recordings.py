@@ -166,8 +166,8 @@ def pieces(job: Job, folder: Path, seconds: float, *, resample: bool = False) ->
     another rate than the front end's are resampled while they are read, else they are bad."""
     import zarr
 
-    group = zarr.open_group(job.out, mode="a")
     model = model_of(job.model, job.front, threads_here(), Path(job.model).stat().st_mtime)
+    group = zarr.open_group(job.out, mode="a")  # not before: a model that is refused leaves no folder behind
     about = {"model": Path(job.model).name, "front": str(job.front), "seconds": seconds}
     if dict(group.attrs).get("about", about) != about:
         raise ValueError(f"{job.out} is the result of another run ({group.attrs['about']}); choose another --out")
