@@ -21,7 +21,7 @@ import numpy as np
 import kernels
 from kernels import implementations
 import reference
-from cases import CONV, PRECISION, POOL
+from cases import CONV, ConvCase, PRECISION, POOL
 
 faulthandler.enable()
 libc = ctypes.CDLL(None, use_errno=True)
@@ -55,8 +55,14 @@ def call(op, x, expected, bound, *arguments, **options):
             assert reference.share(out, expected) <= bound, "wrong answer"
     return 1
 
+# steps of more than ten columns, which are picked one by one, and taps that are no whole steps apart: their lines end behind the window's
+APART = [
+    ConvCase(f"apart {step} {dilation}", (39 * step + 4 * dilation + 1 + spare,), (5,), 1, 4, 16, (step,), ((0, 0),), (dilation,), 1)
+    for step, dilation in ((100, 25), (50, 33), (11, 7)) for spare in (0, 36, 44) if spare < step
+]
+
 done = 0
-for case in CONV if kind == "conv" else POOL:
+for case in CONV + (APART if name == "direct" else []) if kind == "conv" else POOL:
     if case.n == 0:
         continue
     print(case.name, flush=True)

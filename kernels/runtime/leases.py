@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
+import weakref
 from collections import deque
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from kernels.runtime.locks import in_children, lock
 from kernels.runtime.pages import give_back, pages
 from kernels.runtime.scratch import aligned, roomy
 
@@ -26,7 +26,6 @@ LEAST = 1 << 20  # bytes of an array whose memory is kept: less is quickly had
 UNIT = LEAST >> 4  # pieces are as many of these
 SPARE = 1.25  # times as many bytes as were held at once lately may be kept in all
 LATELY = 256  # arrays given away
-WAIT = 0.01  # seconds: who waits longer asks in the midst of another call, as a finaliser may, and gets memory that is not kept
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -49,10 +48,12 @@ class Leases:
     what is given back waits for the next who takes, since the collector may do so anywhere."""
 
     def __init__(self) -> None:
+        self._lock = lock()
         self._begin()
+        _all.add(self)
 
     def _begin(self) -> None:
-        self._lock, self._process = Lock(), os.getpid()
+        self._inside = False  # whether somebody takes
         self._given: deque[Piece] = deque()  # back, and not yet among the free
         self._free: list[Piece] = []  # the longest free first
         self._held = 0  # bytes
@@ -64,13 +65,15 @@ class Leases:
         nbytes = math.prod(shape) * dtype.itemsize
         if nbytes < LEAST:
             return aligned(nbytes).view(dtype).reshape(shape)
-        if not self._enter():
-            return pages(nbytes)[:nbytes].view(dtype).reshape(shape)
-        try:
-            piece = self._piece(-(-nbytes // UNIT) * UNIT)
-        finally:
-            self._lock.release()
-        return np.asarray(_Lease(self, piece, shape, dtype))
+        with self._lock:
+            if self._inside:  # in the midst of another call, as a finaliser or a handler of a signal may be: memory that is not kept
+                return pages(nbytes)[:nbytes].view(dtype).reshape(shape)
+            try:
+                self._inside = True
+                lease = _Lease(self, self._piece(-(-nbytes // UNIT) * UNIT), shape, dtype)
+            finally:
+                self._inside = False
+        return np.asarray(lease)
 
     def give(self, piece: Piece) -> None:
         """A piece that nobody holds any more."""
@@ -78,20 +81,18 @@ class Leases:
 
     def forget(self) -> None:
         """Give back what is free."""
-        if self._enter():
-            try:
-                self._shrink(0)
-            finally:
-                self._lock.release()
+        with self._lock:
+            if not self._inside:
+                try:
+                    self._inside = True
+                    self._shrink(0)
+                finally:
+                    self._inside = False
 
-    def _enter(self) -> bool:
-        """Whether it is this call's turn, which it then ends."""
-        if self._lock.acquire(timeout=WAIT):
-            return True
-        if self._process == os.getpid():
-            return False
-        self._begin()  # the process was forked while another thread had its turn, which this one has not
-        return self._lock.acquire(timeout=WAIT)
+    def after_fork(self) -> None:
+        """Begin anew in a child whose parent had another thread inside, which is not there to end what it began."""
+        if self._inside and not self._lock._is_owned():
+            self._begin()
 
     def _piece(self, nbytes: int) -> Piece:
         self._join()
@@ -132,12 +133,12 @@ class Leases:
             return Piece(pages(nbytes), 0, nbytes, 0)
 
     def _shrink(self, room: int) -> None:
-        """Give back memory, the longest free first, until no more than `room` bytes are free."""
+        """Give back memory, the longest free first, until no more than `room` bytes are free; all for 0."""
         self._join()
         excess = sum(piece.resident for piece in self._free) - room
         kept = []
         for piece in self._free:
-            if excess > 0 and piece.resident:
+            if room <= 0 or (excess > 0 and piece.resident):
                 if piece.length == len(piece.memory):  # nobody holds any of it
                     excess -= piece.resident
                     continue
@@ -160,4 +161,13 @@ class _Lease:
         self._leases.give(self._piece)
 
 
+_all: weakref.WeakSet[Leases] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for each in list(_all):
+        each.after_fork()
+
+
+in_children(_after_fork)
 packed_weights = Leases()  # of calls that bring their weights, as every step of a training does

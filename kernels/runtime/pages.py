@@ -42,5 +42,8 @@ def give_back(array: np.ndarray, start: int, stop: int) -> int:
     if end <= first or not isinstance(memory, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
         return 0
     begin = array.ctypes.data - np.frombuffer(memory, np.uint8).ctypes.data
-    memory.madvise(mmap.MADV_DONTNEED, begin + first, end - first)
+    try:
+        memory.madvise(mmap.MADV_DONTNEED, begin + first, end - first)
+    except OSError:  # of memory that is locked, as programs that play audio have it
+        return 0
     return end - first

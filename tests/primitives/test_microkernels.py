@@ -135,11 +135,13 @@ def test_packing(step: int, picking: int, width: int, positions: int, lanes: int
         pitch = count if gapless else -(-count // lanes) * lanes
         phase_stride = positions * pitch + lanes
         out = Guarded((len(columns), phases, phase_stride), dtype)
-        line = Guarded((pack_input.line_numbers(picking, span, lanes),), dtype)
+        reach = pack_input.row_numbers(picking, step, span, lanes)
+        line = Guarded((reach,), dtype)
         starts = np.array(columns, np.int64)
         invoke(
             address, picking, lanes, size, at(out.array), at(line.array), at(starts), len(columns), phases * phase_stride, phases,
-            phase_stride, positions, pitch, count, span, at(plane.array), first_row, row_step, first_column, step, height, width, 9, 1, 0,
+            phase_stride, positions, pitch, count, span, reach, at(plane.array), first_row, row_step, first_column, step, height, width,
+            9, 1, 0,
         )  # fmt: skip
         for u, v, p, j in np.ndindex(len(columns), phases, positions, count):
             y, x = first_row + v + p * row_step, first_column + columns[u] + j * step
@@ -165,7 +167,7 @@ def test_packing_lines_as_long_as_rows(width: int, lanes: int, dtype: str) -> No
         starts = np.array(columns, np.int64)
         invoke(
             address, 1, lanes, size, at(out.array), at(line.array), at(starts), len(columns), stride, 1, 0, positions, width, width,
-            width + columns[-1], at(planes.array), first_row, 1, first_column, 1, height, width, 9, 2,
+            width + columns[-1], len(line.array), at(planes.array), first_row, 1, first_column, 1, height, width, 9, 2,
             len(columns) * stride,
         )  # fmt: skip
         for c, u, p, j in np.ndindex(2, len(columns), positions, width):

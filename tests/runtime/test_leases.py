@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from kernels.runtime import leases
 from kernels.runtime.leases import LATELY, LEAST, SPARE, UNIT, Leases
+from kernels.runtime.pages import pages
 
 BYTES = np.dtype(np.uint8)
 
@@ -123,20 +126,47 @@ def test_what_is_kept_does_not_hold_the_memory_of_what_was_far_longer() -> None:
     assert sum(_free(kept)) <= 2 * SPARE * LEAST, "what was long is gone"
 
 
-def test_who_takes_in_the_midst_of_another_call_gets_memory_that_is_not_kept() -> None:
-    kept = Leases()
-    with kept._lock:  # as where the collector ends something that takes
-        x = kept.take((LEAST,), BYTES)
-        x[:] = 7
-    del x
-    gc.collect()
+def test_who_takes_in_the_midst_of_another_call_gets_memory_that_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, inner = Leases(), []
+
+    def interrupted(nbytes: int) -> np.ndarray:
+        monkeypatch.setattr(leases, "pages", pages)
+        inner.append(kept.take((LEAST,), BYTES))  # as where the collector ends something that takes
+        return pages(nbytes)
+
+    monkeypatch.setattr(leases, "pages", interrupted)
+    x = kept.take((LEAST,), BYTES)
+    x[:], inner[0][:] = 7, 8
+    assert x.max() == 7
+    inner.clear()
     assert _free(kept) == []
-    kept._lock.acquire()
-    kept._process -= 1  # as in a process forked meanwhile, where nobody ends that call
-    held = kept.take((LEAST,), BYTES)
-    del held
-    gc.collect()
+    del x
     assert _free(kept) == [LEAST]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_takes_while_its_parent_has_a_thread_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, inside, go_on = Leases(), threading.Event(), threading.Event()
+
+    def slow(nbytes: int) -> np.ndarray:
+        monkeypatch.setattr(leases, "pages", pages)
+        inside.set()
+        go_on.wait()
+        return pages(nbytes)
+
+    monkeypatch.setattr(leases, "pages", slow)
+    thread = threading.Thread(target=kept.take, args=((LEAST,), BYTES))
+    thread.start()
+    inside.wait()
+    child = os.fork()
+    if child == 0:
+        for _ in range(3):
+            kept.take((LEAST,), BYTES)[:] = 1
+        os._exit(0 if _free(kept) == [LEAST] else 1)
+    go_on.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0, "the child keeps what it takes"
+    assert _free(kept) == [LEAST], "and so does the parent"
 
 
 def test_where_memory_is_short_what_is_free_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import re
 from pathlib import Path
@@ -73,3 +74,14 @@ def test_pages_that_are_given_back_are_the_systems_and_only_those() -> None:
     assert _resident(found) <= before - 14 * LARGE
     assert (found[:LARGE] == 7).all() and (found[15 * LARGE :] == 7).all() and not found[LARGE : 15 * LARGE].any()
     assert give_back(found, 1, LARGE) == 0, "which is no whole page"
+
+
+def test_pages_that_are_locked_stay() -> None:
+    libc = ctypes.CDLL(None) if hasattr(mmap, "MADV_DONTNEED") else None
+    found = pages(2 * LARGE)
+    found[:] = 7
+    place = ctypes.c_void_p(found.ctypes.data), ctypes.c_size_t(2 * LARGE)
+    if libc is None or libc.mlock(*place):
+        pytest.skip("memory cannot be locked here")
+    assert give_back(found, 0, 2 * LARGE) == 0 and (found == 7).all()
+    libc.munlock(*place)

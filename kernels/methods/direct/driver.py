@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.cost.gemm import even, pooled_size, tallest
 from kernels.methods.direct.blocking import Blocking, keeps_packed, reads_in_place
-from kernels.methods.direct.pack_input import PackInput, line_numbers, pack
+from kernels.methods.direct.pack_input import PackInput, pack, row_numbers
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import Blocks
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, OutputBlock, plane_of, staging
@@ -57,8 +57,8 @@ def pack_channels(g, block, x, at):
             PackInput(
                 step=g.step, lanes=g.lanes, itemsize=g.itemsize, dst=to, line=block + g.line_offset, offsets=g.columns_table,
                 columns=g.planes, column_stride=g.column_stride, phases=g.phases, phase_stride=g.phase_stride, positions=at.positions,
-                pitch=g.pitch, numbers=g.count, span=g.span, src=source, first_row=top, row_step=g.row_step, first_column=left,
-                column_step=g.column_step, height=h, width=w, ahead=g.ahead, times=together, dst_step=g.channel_stride,
+                pitch=g.pitch, numbers=g.count, span=g.span, reach=g.reach, src=source, first_row=top, row_step=g.row_step,
+                first_column=left, column_step=g.column_step, height=h, width=w, ahead=g.ahead, times=together, dst_step=g.channel_stride,
             ),
         )  # fmt: skip
 
@@ -162,9 +162,13 @@ def vector_tables(
     return np.array([even(count or 1, block.n) for count in counts.tolist()]), vectors  # blocks without columns do not occur
 
 
+def _reach(packed: Layout, lanes: int) -> int:
+    return row_numbers(packed.picking, packed.column_step, packed.span, lanes)
+
+
 def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
     """Scratch bytes for one input row with its zeros, and what picking reads beyond it."""
-    return whole(line_numbers(packed.picking, packed.span, lanes) * itemsize)
+    return whole(_reach(packed, lanes) * itemsize)
 
 
 def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int, in_place: bool, keeps: int) -> dict[str, int]:
@@ -174,8 +178,8 @@ def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int, in_p
     return {
         "planes": len(packed.columns), "columns_table": starts.ctypes.data, "column_stride": packed.column_stride,
         "phases": packed.phases, "phase_stride": packed.phase_stride, "positions": packed.positions, "pitch": packed.pitch,
-        "channel_stride": packed.channel_stride, "count": packed.count, "span": packed.span, "row_step": packed.row_step,
-        "column_step": packed.column_step, "positions_per_row": packed.positions_per_row,
+        "channel_stride": packed.channel_stride, "count": packed.count, "span": packed.span, "reach": _reach(packed, lanes),
+        "row_step": packed.row_step, "column_step": packed.column_step, "positions_per_row": packed.positions_per_row,
         "step": packed.picking, "pack": 0 if in_place or packed.as_matrix else pack(packed.picking, lanes, size),
         "line_offset": line_offset, "ahead": math.prod(problem.size), "keeps": keeps,
     }  # fmt: skip

@@ -29,7 +29,7 @@ class PackInput(NamedTuple):
     lanes: Fixed
     itemsize: Fixed
     dst: int  # address of what is packed
-    line: int  # address of scratch for the numbers that `line_numbers` says
+    line: int  # address of scratch for `reach` numbers
     offsets: int  # address of the first columns of the planes
     columns: int  # how many planes,
     column_stride: int  # so far apart
@@ -39,6 +39,7 @@ class PackInput(NamedTuple):
     pitch: int  # so far apart
     numbers: int  # in a line
     span: int  # input columns that all lines of a row cover
+    reach: int  # numbers of a row that are read where it is picked apart; see `row_numbers`
     src: int  # address of the first plane
     first_row: int  # of the plane, may be outside it; so may be the column
     row_step: int
@@ -209,7 +210,6 @@ def _pack(p):
     whole_lines = p.phases == 1 and p.row_step == 1 and p.column_step == 1 and p.numbers == width and p.pitch == width
     above, below = max(-p.first_row, 0), max(min(p.height - p.first_row, p.positions), 0)
     short = p.step > 0 and p.numbers <= SHORT * p.lanes and p.positions >= SEVERAL
-    reach = p.span + (p.lanes + 1) * max(p.step, 1) + p.lanes  # numbers that picking reads of a row
     total, begin, end = p.positions * width, above * width, max(above, below) * width
     for c in range(p.times):
         plane, own = p.src + c * p.height * width * size, p.dst + c * p.dst_step * size
@@ -233,7 +233,7 @@ def _pack(p):
                 inside = 0 <= row < p.height
                 line = start = plane + (row * width + p.first_column) * size
                 left = ((p.times - c) * p.height - row) * width - p.first_column  # numbers from there on
-                if alone or not inside or low > 0 or high < p.span or left < reach:
+                if alone or not inside or low > 0 or high < p.span or left < p.reach:
                     line = p.line
                     _line(p, _Line(to if alone else line, start, p.span, low, high if inside else low))
                 else:
@@ -243,12 +243,13 @@ def _pack(p):
                 to += p.pitch * size
 
 
-def line_numbers(picking: int, span: int, lanes: int) -> int:
-    """Numbers of scratch for one line: the row's, whole vectors of them, and what picking so reads beyond it; none where rows are read
-    where they lie."""
+def row_numbers(picking: int, column_step: int, span: int, lanes: int) -> int:
+    """Numbers of a row that are read where it is picked apart, and that its copy with zeros has room for: whole vectors, and what is read
+    beyond the last column. All planes have lines of one length, so one that begins behind another ends up to a step behind the span.
+    None where rows are read as they lie."""
     if picking == TRANSPOSED:
         return 0
-    return span + (lanes + 1) * max(picking, 1) + lanes
+    return span + lanes + max((lanes + 1) * picking, column_step)
 
 
 def pack(step: int, lanes: int, itemsize: int) -> int:

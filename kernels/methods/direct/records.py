@@ -22,6 +22,7 @@ class Packing(Record):
     channel_stride = integer("numbers from channel to channel")
     count = integer("numbers in a line")
     span = integer("input columns that all lines of a row cover")
+    reach = integer("numbers of a row that are read where it is picked apart")
     row_step = integer("input rows from line to line")
     column_step = integer("input columns from number to number")
     positions_per_row = integer("lines from one row of outputs to the next")

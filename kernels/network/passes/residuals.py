@@ -1,7 +1,7 @@
 """What is added to a product or a convolution becomes part of it, as residual connections have it: sums are not a pass of their own.
 
 The layer gets what is added as its last input. An activation behind the sum becomes the layer's. Scores of attention, products of two
-changing matrices, get what is added for a position, or against others, the same way.
+changing matrices, get a bias of positions, or a mask, the same way.
 """
 
 from __future__ import annotations
@@ -68,16 +68,17 @@ def _levels(graph: Graph) -> dict[Node, int]:
 
 def _takes(sweep: Sweep, layer: Node, node: Node, adds: Adds | None) -> bool:
     """Whether a node is a layer that only this sum reads, of two values alike; a product may get one that is broadcast to it."""
+    if not sweep.alone(layer.y) or any(each is None or each.kind != layer.y.kind for each in node.inputs):
+        return False
+    shapes = [each.lengths for each in node.inputs if each is not None]
     if layer.op == "MatMul":
-        a, b, *added = (
-            each.lengths for each in (*layer.inputs, *(each for each in node.inputs if each is not layer.y)) if each is not None
-        )
-        plain = len(layer.inputs) == 2 and min(len(a), len(b)) > 1 and layer.y.kind in (np.float32, np.float64)
-        wide = bool(added) and added[0][-1:] == layer.y.lengths[-1:] and len(added[0]) > 1
-        return plain and wide and node.y.lengths == layer.y.lengths and node.y.kind == layer.y.kind and sweep.alone(layer.y)
+        of_matrices = len(layer.inputs) == 2 and all(each is not None and len(each.lengths) > 1 for each in layer.inputs)
+        added = shapes[1 if node.inputs[0] is layer.y else 0]
+        rows = len(added) > 1 and added[-1] == layer.y.lengths[-1] and node.y.lengths == layer.y.lengths
+        return of_matrices and rows and layer.y.kind in (np.float32, np.float64)
     if "weight" not in layer.attributes or len(layer.inputs) > 1 or layer.attributes.get("activation") or layer.attributes.get("pool"):
         return False
-    if not sweep.alone(layer.y) or not all(each is not None and each.lengths == node.y.lengths for each in node.inputs):
+    if any(each != node.y.lengths for each in shapes):
         return False
     if layer.op == "Conv":
         return adds is not None and adds(layer)
