@@ -198,7 +198,7 @@ def _pow(chain: Chain, node: Node) -> int:
         square = x if exponent == 1 else chain._do("mul", x, x)
         return square if exponent <= 2 else chain._do("mul", square, x if exponent == 3 else square)
     if exponent in (0.5, -0.5, -1.0):
-        x = chain._do("affine", x, p=1.0) if exponent == -0.5 else x  # of -0.0 the power is inf, 1 / sqrt(-0.0) -inf
+        x = x if exponent == -1 else chain._do("affine", x, p=1.0)  # powers of -0.0 are 0 and inf, sqrt's -0.0 and 1 / sqrt's -inf
         root = x if exponent == -1 else chain._do("sqrt", x)
         return root if exponent > 0 else chain._do("divide", root, p=1.0)
     name = "power" if not exponent.is_integer() else "power_odd" if exponent % 2 else "power_even"

@@ -11,7 +11,7 @@ comes from erfc(z) = exp(-z^2) P(z/(z+3)) / (1 + 2z), on all z >= 0 at once (M. 
 
 Errors in units of the last place (tests/primitives/test_activations.py measures them): elu 1.5; tanh, sigmoid and hardswish 3; silu 4; gelu
 5 and gelu_tanh 3 for positive x, and for negative x, where their results are small, 2 and 1 units of x's last place. Results below the
-normal range are zero. At -inf silu, gelu, gelu_tanh and hardswish are NaN as PyTorch's are: -inf times zero, or over infinity.
+normal range are zero, and silu's of less than 100 times its least number may be. At -inf silu, gelu, gelu_tanh and hardswish are NaN as PyTorch's are: -inf times zero, or over infinity.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def elu(w: VectorBuilder, x: ir.Value, slope: ir.Value) -> ir.Value:
 
 
 def _one_and_exp(w: VectorBuilder, x: ir.Value) -> ir.Value:
-    """1 + exp(-x); infinity where that is beyond the numbers."""
+    """1 + exp(-x); infinity where exp(-x) is beyond half of the largest number."""
     p, r = _reduced(w, at_most(w, at_least(w, w.b.fneg(x), -largest_exponent(w) * float(LN2)), (largest_exponent(w) + 1) * float(LN2)))
     return w.fma(p, polynomial(w, [1.0, 1.0, *SERIES[w.itemsize]], r), w.constant(1.0))
 

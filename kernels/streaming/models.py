@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.network.chains import scalar
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.layers import Layer, layer
 from kernels.network.model import Model
@@ -97,7 +98,11 @@ def _norm(node: Node) -> Layer:
 def _activation(node: Node) -> Layer:
     found = activation(node)
     if found is None:
-        raise RefusedError(f"{node.name or node.op}: {node.op} with these attributes is no activation of the library")
+        given = [*(f"{name} {value}" for name, value in node.attributes.items()), *(f"limit {scalar(each)}" for each in node.inputs[1:])]
+        raise RefusedError(
+            f"{node.label}: {node.op} with {', '.join(given) or 'no attributes'} does not stream; there are HardSigmoid with alpha 1/6 and"
+            " beta 0.5, Clip from 0 to 6, Swish with alpha 1, and ReLU"
+        )
     return layer("activation", found if found[0] in SLOPES else found[0])
 
 

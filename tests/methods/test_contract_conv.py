@@ -44,7 +44,7 @@ TURNED = [
 # methods with the vector widths that they are tried at; naive and jit know no vectors
 AT_WIDTHS = [
     (name, vector_bytes) for name in NAMES if name not in ("naive", "jit") for vector_bytes in (16, 32, 64)
-    if vector_bytes == 64 or name not in PRECISION  # no CPU multiplies bfloat16 in shorter ones
+    if vector_bytes == 64 or name not in PRECISION  # machine.py has bfloat16 at 64 bytes only
 ]  # fmt: skip
 
 

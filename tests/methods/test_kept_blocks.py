@@ -12,7 +12,7 @@ import reference
 from kernels.cost.gemm import even
 from kernels.methods import load
 from kernels.methods.direct import blocking as direct
-from kernels.methods.direct.blocking import Blocking, keeps_packed
+from kernels.methods.direct.block import Blocking, keeps_packed
 from kernels.methods.direct.driver import prepare_blocks
 from kernels.methods.direct.driver_oc import prepare_oc_blocks
 from kernels.primitives.gemm_tile import tile

@@ -91,9 +91,9 @@ def test_whole_numbers_between_neighbours(dtype: str) -> None:
         compare("Resize", {"x": x}, {"by": np.array([1, 1, 2, scale], np.float32)}, "x - by", mode="linear")
 
 
-@pytest.mark.parametrize("exponent", [0, -0.5, -1, 3, np.inf])
+@pytest.mark.parametrize("exponent", [0, 0.5, -0.5, -1, 3, np.inf])
 def test_powers_of_numbers_at_the_ends(exponent: float) -> None:
-    ends = [2] if exponent == np.inf else [0.0, -0.0, 1, 2, np.inf] + [np.nan, -np.inf] * (exponent != -0.5)
+    ends = [2] if exponent == np.inf else [0.0, -0.0, 1, 2, np.inf] + [np.nan, -np.inf] * (abs(exponent) != 0.5)
     compare("Pow", {"x": np.array(ends, np.float32)}, {"by": np.float32(exponent)}, "x by")
 
 

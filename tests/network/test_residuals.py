@@ -163,6 +163,27 @@ def test_scores(added: tuple[int, ...], joins: bool, turned: bool) -> None:
     assert ("Add" not in check(graph, shape)) == joins
 
 
+@pytest.mark.parametrize("dtype", ["float64", "int64", "bool"])
+@pytest.mark.parametrize("constant", [False, True])
+def test_sums_of_two_dtypes_stay_sums(dtype: str, constant: bool) -> None:
+    graph, shape = Graph(), (2, 20, COLUMNS)
+    x, mask = graph.input("x", shape), np.arange(20 * COLUMNS).reshape(20, COLUMNS) % 3
+    other = graph.constant(np.broadcast_to(mask, shape), dtype) if constant else graph.node("Cast", graph.node("Relu", x), to=dtype)
+    scores = graph.node("MatMul", graph.node("Tanh", x), graph.node("Transpose", graph.node("Sigmoid", x), perm=[0, 2, 1]))
+    graph.output("y", graph.node("Add", graph.node("MatMul", scores, x), other))
+    graph.output("z", graph.node("Add", product(graph, x, COLUMNS), other))
+    check(graph, shape)
+
+
+def test_scores_that_are_read_twice() -> None:
+    graph, shape = Graph(), (2, 20, 20)
+    x = graph.input("x", shape)
+    scores = graph.node("MatMul", graph.node("Tanh", x), graph.node("Sigmoid", x))
+    graph.output("y", graph.node("Add", scores, numbers(graph, 20, 20)))
+    graph.output("scores", scores)
+    assert "Add" in check(graph, shape)
+
+
 def test_a_product_and_scores() -> None:
     """The sum goes into one of both."""
     graph, shape = Graph(), (2, 3, 20, 20)

@@ -46,6 +46,41 @@ def test_a_model_streams(tmp_path: Path) -> None:
     np.testing.assert_allclose(lazy.compute(), expected, atol=1e-5)
 
 
+def of_activation(op: str, limits: list[float], attributes: dict[str, float]) -> kernels.network.model.Model:
+    """A convolution and an activation."""
+    onnx = pytest.importorskip("onnx")
+    value, array = onnx.helper.make_tensor_value_info, onnx.numpy_helper.from_array
+    weight = np.random.default_rng(1).standard_normal((6, 4, 3)).astype(np.float32)
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1]),
+        onnx.helper.make_node(op, ["c", *(f"limit{i}" for i in range(len(limits)))], ["y"], **attributes),
+    ]
+    constants = [array(weight, "w"), *(array(np.float32(number), f"limit{i}") for i, number in enumerate(limits))]
+    graph = onnx.helper.make_graph(nodes, "test", [value("x", 1, [1, 4, "t"])], [value("y", 1, [1, 6, "t"])], constants)
+    return kernels.load(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 24)], ir_version=10))
+
+
+@pytest.mark.parametrize("op, limits, attributes", [
+    ("Clip", [0.0, 6.0], {}), ("HardSigmoid", [], {"alpha": 1 / 6}), ("HardSwish", [], {}), ("Swish", [], {}), ("LeakyRelu", [], {}),
+    ("Elu", [], {"alpha": 0.5}), ("Gelu", [], {}),
+])  # fmt: skip
+def test_activations_stream(op: str, limits: list[float], attributes: dict[str, float]) -> None:
+    model = of_activation(op, limits, attributes)
+    x = (4 * np.random.default_rng(0).standard_normal((1, 4, 60))).astype(np.float32)
+    s = kernels.stream(model, shape=(1, 4, None))
+    y = np.concatenate([s(x[..., :17]), s(x[..., 17:]), s.finish()], -1)
+    np.testing.assert_allclose(y, model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("op, limits, attributes, said", [
+    ("Clip", [0.0, 1.0], {}, "limit 0.0, limit 1.0"), ("HardSigmoid", [], {"alpha": 0.2}, "alpha 0.2"),
+    ("Swish", [], {"alpha": 2.0}, "alpha 2.0"),
+])  # fmt: skip
+def test_what_is_no_activation_of_the_library_is_said(op: str, limits: list[float], attributes: dict[str, float], said: str) -> None:
+    with pytest.raises(kernels.RefusedError, match=f"{op} with {said}.* does not stream; there are HardSigmoid with alpha 1/6"):
+        kernels.stream(of_activation(op, limits, attributes), shape=(1, 4, None))
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_what_does_not_stream_is_named(tmp_path: Path) -> None:
     model = exported(torch.nn.Sequential(torch.nn.Conv1d(1, 2, 3), torch.nn.Softmax(-1)), tmp_path / "net.onnx")

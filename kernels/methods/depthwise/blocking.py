@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from kernels.cost.gemm import TILE_COST
 from kernels.cost.memory import TASK_COST
 from kernels.methods.depthwise.plane_blocking import best_planes
-from kernels.methods.direct.blocking import Blocking
+from kernels.methods.direct.block import Blocking
 from kernels.primitives.packed_layout import layout, packing_cycles, row_counts
 from kernels.problem.conv import Conv
 from kernels.problem.window import Size, dilated

@@ -39,7 +39,8 @@ from kernels.cost.roofline import BIND
 from kernels.cost.rounds import rounds
 from kernels.cost.tables import joined, picked, row
 from kernels.cost.variants import rivals
-from kernels.primitives.packed_layout import VECTOR_COPIED, Layout, extents, layout, packing_cycles, row_counts
+from kernels.methods.direct.block import Blocking, keeps_packed, last_of, oc_layout, oc_reads_in_place, one_column, reads_in_place
+from kernels.primitives.packed_layout import VECTOR_COPIED, Layout, extents, packing_cycles, row_counts
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import Machine, machine
 
@@ -54,24 +55,6 @@ PACKED = 4.0  # cycles to pack a weight, measured 2.7 to 5.6
 TALLEST = 16  # channels of a tile
 MATRICES = " matrices"  # ends the names of variants
 UNPACKED = 8  # of one that reads each one's weights where they lie: 8x3 keeps the addresses in registers, 9x3 and 14x2 spill sums
-
-
-@dataclasses.dataclass(frozen=True)
-class Blocking:
-    """rows, columns: outputs of a task's block. channels: input channels packed at a time. m, n: the largest tile,
-    channels by vectors. oc_splits: into how many tasks the output channels are split. oc_lanes: whether lanes run along output
-    channels, m counts positions and n vectors of channels. product: what tiles multiply. cycles: the estimate."""
-
-    mec: bool
-    rows: int
-    columns: int
-    channels: int
-    m: int
-    n: int
-    oc_splits: int
-    oc_lanes: bool = False
-    product: Product = NUMBERS
-    cycles: float = math.inf
 
 
 def _of_variant(blockings: Blocking, name: str) -> Blocking:
@@ -117,10 +100,10 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     # whole blocks, of which the last of a line of blocks is a part: two of 28 rows and one of 4 take as long as two and a seventh
     rows, columns = block.rows, block.columns
     if mec:
-        vectors, last = np.ceil(rows * ow / lanes), np.ceil(_last(oh, rows) * ow / lanes)
+        vectors, last = np.ceil(rows * ow / lanes), np.ceil(last_of(oh, rows) * ow / lanes)
         part = 1 - (1 - last / vectors) / row_blocks
     else:
-        across, last = np.ceil(columns / lanes), np.ceil(_last(ow, columns) / lanes)
+        across, last = np.ceil(columns / lanes), np.ceil(last_of(ow, columns) / lanes)
         vectors, part = rows * across, oh / row_blocks / rows * (1 - (1 - last / across) / column_blocks)
     tasks_each = tasks * part if threads == 1 else rounds(np.ceil(tasks * part - 1e-6), threads)
     few = tasks_each < row_blocks * column_blocks  # some thread has whole blocks only
@@ -146,29 +129,6 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     shared = np.where(few, channels * shared_plane_cycles(problem.n * problem.groups, oh * ow, threads, spec), 0.0)
     task = task_cycles(compute, _stream(problem, spec, block.oc_splits), np.where(kept > 0, 0.0, pack))
     return tasks_each * task + kept * pack + shared
-
-
-def _one_column(problem: Conv, product: Product) -> bool:
-    """Whether windows are one column wide and lie at every position, so that packing by MEC would copy the input as it lies."""
-    return problem.kernel[1] == max(problem.stride) == product.depth == 1 and not any(map(any, problem.padding))
-
-
-def _last(total: int, each: Any) -> Any:
-    """Rows or columns of the last block where others have so many."""
-    return total - (-(-total // each) - 1) * each
-
-
-def reads_in_place(problem: Conv, block: Any, lanes: int) -> Any:
-    """Whether tiles read the input where it lies, of one blocking or of many of one layout: blocks of whole rows of all channels of a
-    layer with windows of one column. No vector reaches over the end of a block's line, because the last one ends with it."""
-    oh, ow = pooled_size(problem)
-    whole = block.mec & (block.channels == problem.c_in // problem.groups) & (ow == problem.size[1])
-    return whole & (_last(oh, block.rows) * ow >= lanes) & _one_column(problem, block.product)
-
-
-def keeps_packed(problem: Conv, block: Any, in_place: Any) -> Any:
-    """Whether a thread that has packed a block does all its output channels that it can before the next, of one blocking or of many."""
-    return (block.oc_splits > 1) & (block.channels == problem.c_in // problem.groups) & np.logical_not(in_place)
 
 
 def _packed_each(blocks: Any, threads: int) -> Any:
@@ -233,28 +193,6 @@ def _stream(problem: Conv, spec: Machine, oc_splits: Any, oc_lanes: bool = False
     """Cycles to read the weights of one split of the output channels once."""
     total = problem.summands * problem.c_out * problem.itemsize
     return stream_cycles(total, total / problem.groups / oc_splits, spec, oc_lanes)
-
-
-def oc_layout(problem: Conv, rows: int, m: int, last: bool = False) -> Layout:
-    """The block that tiles of m positions with lanes along output channels read, number by number. Where they read it in place nothing is
-    packed: taps and strides are those of the input. last: channels are the last axis; where windows are one number, they are transposed as
-    one matrix."""
-    in_place = oc_reads_in_place(problem, rows, m, last)
-    packed = layout(problem, in_place or rows > 1, rows, problem.conv_size[1], machine().lanes(problem.itemsize), problem.c_in)
-    plane, one_number = rows * problem.size[1], problem.taps == 1 and _one_column(problem, NUMBERS)
-    if last and one_number:
-        return dataclasses.replace(packed, channel_stride=plane, size=problem.c_in * plane, as_matrix=True)
-    if in_place:
-        size = problem.c_in * plane if one_number else packed.size
-        return dataclasses.replace(packed, channel_stride=math.prod(problem.size), size=size)
-    return packed
-
-
-def oc_reads_in_place(problem: Conv, rows: int, m: int, last: bool = False) -> bool:
-    """Whether tiles of m positions with lanes along output channels read the input where it lies: where windows are one column wide. The
-    last tile of a block ends with it."""
-    oh, ow = problem.conv_size
-    return not last and _last(oh, rows) * ow >= m and _one_column(problem, NUMBERS)
 
 
 def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Product = NUMBERS) -> Iterator[Blocking]:
@@ -382,7 +320,7 @@ def best(problem: Conv, threads: int, variant: str = "", last: bool = False, pro
         if np.size(rows_of_variant.m) or others_of_variant:
             rows, others = rows_of_variant, others_of_variant
     doubt = 1.05 if 2 * math.prod(problem.conv_size) > machine().lanes(problem.itemsize) else 1.0
-    turned = math.prod(problem.conv_shape) + _one_column(problem, product) * math.prod(problem.x_shape)  # else counted as packing
+    turned = math.prod(problem.conv_shape) + one_column(problem, product) * math.prod(problem.x_shape)  # else counted as packing
     transposing = TRANSPOSED * turned / threads if last else 0.0
     lowest = [row(rows, int(np.argmin(rows.cycles + transposing)))] if np.size(rows.m) else []
     return min([*lowest, *others], key=lambda block: block.cycles * doubt if block.oc_lanes else block.cycles + transposing)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from kernels.cost.gemm import even, pooled_size, tallest
-from kernels.methods.direct.blocking import Blocking, keeps_packed, reads_in_place
+from kernels.methods.direct.block import Blocking, keeps_packed, reads_in_place
 from kernels.methods.direct.pack_input import PackInput, pack, row_numbers
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import Blocks

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.direct.blocking import Blocking, keeps_packed, oc_layout, oc_reads_in_place
+from kernels.methods.direct.block import Blocking, keeps_packed, oc_layout, oc_reads_in_place
 from kernels.methods.direct.driver import line_bytes, pack_channels, packing
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import OcBlocks

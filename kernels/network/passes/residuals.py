@@ -74,8 +74,8 @@ def _takes(sweep: Sweep, layer: Node, node: Node, adds: Adds | None) -> bool:
     if layer.op == "MatMul":
         of_matrices = len(layer.inputs) == 2 and all(each is not None and len(each.lengths) > 1 for each in layer.inputs)
         added = shapes[1 if node.inputs[0] is layer.y else 0]
-        rows = len(added) > 1 and added[-1] == layer.y.lengths[-1] and node.y.lengths == layer.y.lengths
-        return of_matrices and rows and layer.y.kind in (np.float32, np.float64)
+        broadcast = len(added) > 1 and added[-1] == layer.y.lengths[-1] and node.y.lengths == layer.y.lengths
+        return of_matrices and broadcast and layer.y.kind in (np.float32, np.float64)
     if "weight" not in layer.attributes or len(layer.inputs) > 1 or layer.attributes.get("activation") or layer.attributes.get("pool"):
         return False
     if any(each != node.y.lengths for each in shapes):
