@@ -11,7 +11,8 @@ comes from erfc(z) = exp(-z^2) P(z/(z+3)) / (1 + 2z), on all z >= 0 at once (M. 
 
 Errors in units of the last place (tests/primitives/test_activations.py measures them): elu 1.5; tanh, sigmoid and hardswish 3; silu 4; gelu
 5 and gelu_tanh 3 for positive x, and for negative x, where their results are small, 2 and 1 units of x's last place. Results below the
-normal range are zero, and silu's of less than 100 times its least number may be. At -inf silu, gelu, gelu_tanh and hardswish are NaN as PyTorch's are: -inf times zero, or over infinity.
+normal range are zero, and silu's of less than 100 times its least number may be. At -inf silu, gelu, gelu_tanh and hardswish are NaN as
+PyTorch's are: -inf times zero, or over infinity.
 """
 
 from __future__ import annotations
