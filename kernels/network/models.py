@@ -126,6 +126,7 @@ def from_onnx(
         for domain in {node.domain for node in model.graph.node} - known_to - {"ai.onnx"}:
             model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
         graph = onnx.shape_inference.infer_shapes(_fixed(model, dict(inputs or {})), data_prop=True).graph
+        numbers = _numbers(graph)
     except (OSError, ProblemError):
         raise
     except Exception as error:  # what protobuf and shape inference raise for damaged files has no common class
@@ -151,10 +152,10 @@ def from_onnx(
             known = [shapes.get(name) for name in node.input]
             if unknown := [name for shape, name in zip(known, node.input) if name and shape is None]:
                 raise ProblemError(_unknown(unknown[0], producers, shapes))
-            read = _read(node, known, dtype)
+            read = _read(node, known, dtype, {})
             problem = _linear(read) if linear else window_request(read).problem
             if linear or "Conv" in node.op_type:
-                problem = _with_epilogue(problem, node, readers)
+                problem = _with_epilogue(problem, node, readers, numbers)
             found.append((called, problem))
         except (ProblemError, TypeError, ValueError, KeyError, IndexError) as error:
             others.append(LeftOut(called, node.op_type, f"has no {error}" if isinstance(error, KeyError) else str(error)))
@@ -244,14 +245,22 @@ def _shape(value: Any) -> Shape | None:
     return tuple(axis.dim_value for axis in kind.shape.dim) if known else None
 
 
-def _read(node: Any, shapes: list[Shape | None], dtype: np.dtype) -> Node:
-    """A node of the file as one of a graph whose shapes are known. Constants keep their numbers to themselves."""
-    inputs = [Value(name, shape, dtype) if name else None for name, shape in zip(node.input, shapes)]
+def _read(node: Any, shapes: list[Shape | None], dtype: np.dtype, numbers: Mapping[str, np.ndarray]) -> Node:
+    """A node of the file as one of a graph whose shapes are known. numbers: what constants hold, of those that are asked for it."""
+    inputs = [Value(name, shape, dtype, numbers.get(name)) if name else None for name, shape in zip(node.input, shapes)]
     attributes = {each.name: onnx_package().helper.get_attribute_value(each) for each in node.attribute}
     return Node(node.op_type, inputs, [Value(name) for name in node.output if name], attributes, _called(node))
 
 
-def _with_epilogue(problem: Problem, node: Any, readers: Mapping[str, list[Any]]) -> Problem:
+def _numbers(graph: Any) -> dict[str, np.ndarray]:
+    """Constants of one number, as limits are."""
+    made = {node.output[0]: each.t for node in graph.node if node.op_type == "Constant" for each in node.attribute if each.name == "value"}
+    tensors = {each.name: each for each in graph.initializer} | made
+    to_array = onnx_package().numpy_helper.to_array
+    return {name: to_array(each) for name, each in tensors.items() if math.prod(each.dims) == 1 and not each.external_data}
+
+
+def _with_epilogue(problem: Problem, node: Any, readers: Mapping[str, list[Any]], numbers: Mapping[str, np.ndarray]) -> Problem:
     """The problem with the batch normalisation and the activation that alone read it, one after the other."""
     assert isinstance(problem, Conv)
     follow = readers[node.output[0]]
@@ -259,5 +268,5 @@ def _with_epilogue(problem: Problem, node: Any, readers: Mapping[str, list[Any]]
         problem, follow = dataclasses.replace(problem, scale=True), readers[follow[0].output[0]]
     if len(follow) != 1 or follow[0] is None:
         return problem
-    found = activation(_read(follow[0], [None] * len(follow[0].input), np.dtype(problem.dtype)))
+    found = activation(_read(follow[0], [None] * len(follow[0].input), np.dtype(problem.dtype), numbers))
     return dataclasses.replace(problem, activation=found) if found else problem

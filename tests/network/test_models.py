@@ -107,6 +107,21 @@ def test_an_onnx_model(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("constants", [False, True])
+def test_limits_of_an_activation(tmp_path: Path, constants: bool) -> None:
+    """ReLU6 is a Clip whose limits are constants, in the file's list or made by nodes."""
+    onnx = pytest.importorskip("onnx")
+    limits = [onnx.numpy_helper.from_array(np.float32(number), name) for number, name in ((0, "low"), (6, "high"))]
+    made = [onnx.helper.make_node("Constant", [], [each.name], value=each) for each in limits]
+    nodes = [onnx.helper.make_node("Conv", ["x", "w"], ["a"]), onnx.helper.make_node("Clip", ["a", "low", "high"], ["y"])]
+    path = model(tmp_path / "m.onnx", made * constants + nodes, (1, 2, 9), {"w": (3, 2, 3)})
+    if not constants:
+        proto = onnx.load(path)
+        proto.graph.initializer.extend(limits)
+        onnx.save(proto, path)
+    assert [str(layer.problem) for layer in from_onnx(path)] == ["conv1d n1 c2 1x9 -> c3 k1x3 s1x1 p0+0x0+0 d1x1 g1 relu6:0.0 float32"]
+
+
 @pytest.mark.parametrize("free", ["n", -1])
 def test_a_free_batch_is_one(tmp_path: Path, free: str | int) -> None:
     node = pytest.importorskip("onnx").helper.make_node
