@@ -85,10 +85,10 @@ def _emit(w: VectorBuilder, p: PanelTile, at: Moved) -> None:
             for sums in c:
                 w.set(sums[q], begun)
 
-    # what will be written is asked for now, so that stores need not wait for it
+    # what will be written is prefetched now, so that stores need not wait for it
     each(y, lambda sums, place, mask: w.prefetch(w.at(place, lanes - 1), write=True), False)
 
-    # vectors of 16 bytes lie four to a cache line, of which one is asked for
+    # vectors of 16 bytes lie four to a cache line, of which one is prefetched
     line, in_line = (4, 0) if lanes * p.itemsize <= 16 else (1, lanes - 1)
 
     def add_term(t: ir.Value) -> None:

@@ -206,12 +206,12 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Prod
     for rows in row_counts(oh, threads) if last else sorted({oh, -(-oh // threads)}):
         for n in range(1, min(4, vectors) + 1):
             m = tallest(rows * ow, min(most_rows(n, spec), 16))
-            packed = oc_layout(problem, rows, m, last)
+            packed, in_place, row_blocks = oc_layout(problem, rows, m, last), oc_reads_in_place(problem, rows, m, last), -(-oh // rows)
             if packed.size * problem.itemsize > spec.l2 // 2:
                 continue
             if packed.as_matrix:
                 pack = TRANSPOSED * packed.size
-            elif problem.taps == 1 and oc_reads_in_place(problem, rows, m, last):
+            elif problem.taps == 1 and in_place:
                 # a copy that nobody makes: without it 13x1 was taken for 960 channels of 7x7 to 160, in 1.10 to 1.15 of 14x2's time
                 pack = _together(problem.c_in) * VECTOR_COPIED * problem.c_in * rows * ow / lanes
             else:
@@ -225,7 +225,6 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Prod
                 leaves = problem.summands * n * lanes * problem.itemsize > spec.l2 / 2
                 again = (passes - 1) * problem.summands * problem.c_out * problem.itemsize / oc_splits
                 again /= L3_BYTES[spec.mesh] if leaves else 4 * L2_BYTES
-                row_blocks, in_place = -(-oh // rows), oc_reads_in_place(problem, rows, m, last)
                 kept = 0.0 if oc_splits == 1 or in_place else _packed_each(problem.n * row_blocks, threads)
                 task = task_cycles(compute, _stream(problem, spec, oc_splits, oc_lanes=True) + again, 0.0 if kept else pack)
                 tasks_each = rounds(problem.n * row_blocks * oc_splits, threads)

@@ -138,7 +138,5 @@ def prepare_oc_blocks(
         return weights, *(padded(array, vectors * lanes) for array in operands[1:])
 
     pack = launcher(run_tasks, packed_operands, used, geometry, scratch, (starts, offsets, tiles), keeps)
-    note = (
-        f"output channels in lanes and in {block.oc_splits} splits, blocks of {block.rows} rows, tiles {block.m}x{block.n}"
-    )
+    note = f"output channels in lanes and in {block.oc_splits} splits, blocks of {block.rows} rows, tiles {block.m}x{block.n}"
     return Prepared(pack, scratch.nbytes, note + NOTE * last)

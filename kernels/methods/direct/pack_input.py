@@ -79,7 +79,7 @@ def _line(w: VectorBuilder, p: PackInput, line: _Line) -> None:
 
 
 @emitter
-def _ask(w: VectorBuilder, p: PackInput, src: ir.Value) -> None:
+def _prefetched(w: VectorBuilder, p: PackInput, src: ir.Value) -> None:
     """Prefetch what lies `ahead` of a row that is picked where it lies."""
     b = w.b
     there = w.at(w.pointer(src), p.ahead)
@@ -237,7 +237,7 @@ def _pack(p):
                     line = p.line
                     _line(p, _Line(to if alone else line, start, p.span, low, high if inside else low))
                 else:
-                    _ask(p, (start,))
+                    _prefetched(p, (start,))
                 if not alone:
                     _pick(p, (line, to))
                 to += p.pitch * size
