@@ -171,6 +171,11 @@ def line_bytes(packed: Layout, lanes: int, itemsize: int) -> int:
     return whole(_reach(packed, lanes) * itemsize)
 
 
+def with_mark(problem: Conv, block: Blocking, in_place: bool, scratch_bytes: int) -> tuple[int, int]:
+    """(where a thread's scratch says which block it holds, 0 where it keeps none; its bytes with room for that)."""
+    return (scratch_bytes, scratch_bytes + whole(8)) if keeps_packed(problem, block, in_place) else (0, scratch_bytes)
+
+
 def packing(problem: Conv, packed: Layout, starts: Array, line_offset: int, in_place: bool, keeps: int) -> dict[str, int]:
     """Fields of a Packing. It points into `starts`, the table of packed.columns; line_offset is where a task's scratch has room for
     `line_bytes`. in_place: nothing is packed, nothing compiled for it. keeps: where scratch says which block it holds."""
@@ -226,8 +231,7 @@ def prepare_blocks(
     conv_offset = row_offset + pool_bytes(problem, 1, block.columns)
     pending_offset = conv_offset + pool_bytes(problem, block.m * block.rows, block.columns)
     fields, scratch_bytes = staging(problem, packed, last, _pending(problem, block), block.rows * block.columns, pending_offset)
-    keeps = scratch_bytes if keeps_packed(problem, block, in_place) else 0
-    scratch_bytes += whole(8) if keeps else 0
+    keeps, scratch_bytes = with_mark(problem, block, in_place, scratch_bytes)
     used = min(threads, tasks)
     scratch = Scratch(used * scratch_bytes)
     starts = np.array(packed.columns)

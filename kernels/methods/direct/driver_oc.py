@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.direct.block import Blocking, keeps_packed, oc_layout, oc_reads_in_place
-from kernels.methods.direct.driver import line_bytes, pack_channels, packing
+from kernels.methods.direct.block import Blocking, oc_layout, oc_reads_in_place
+from kernels.methods.direct.driver import line_bytes, pack_channels, packing, with_mark
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import OcBlocks
 from kernels.primitives.channels_last_blocks import NOTE, InputBlock, staging
@@ -107,8 +107,7 @@ def prepare_oc_blocks(
     tasks = problem.n * row_blocks * block.oc_splits
     line_offset = 0 if in_place else whole((packed.size + lanes + block.m) * size)  # the last tile reads past the last position
     fields, scratch_bytes = staging(problem, packed, last, 0, 0, line_offset + line_bytes(packed, lanes, size))
-    keeps = scratch_bytes if keeps_packed(problem, block, in_place) else 0
-    scratch_bytes += whole(8) if keeps else 0
+    keeps, scratch_bytes = with_mark(problem, block, in_place, scratch_bytes)
     used = min(threads, tasks)
     scratch = Scratch(used * scratch_bytes)
     vectors = -(-problem.c_out // lanes)
