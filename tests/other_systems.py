@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from patience import PATIENCE
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # what the library imports is there before the name changes: it was built for the system that it is really on
@@ -59,5 +61,5 @@ def run(script: str, *arguments: str, pretence: str = "") -> None:
     """Run a script that prints "right" at its end; pretence: "darwin" or "win32", and the first argument a folder for what is kept."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", PRETENCE + script, pretence, *arguments] if pretence else [sys.executable, script, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
     assert done.returncode == 0 and done.stdout.split()[-1:] == ["right"], done.stderr[-3000:]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from patience import PATIENCE
+
 from kernels.dispatch import measure, preparation, tuning
 
 
@@ -29,6 +31,6 @@ def at_once(functions: list[Any]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(PATIENCE)
     assert not any(thread.is_alive() for thread in threads), "a thread hangs"
     return results

@@ -78,6 +78,15 @@ def test_top_level_holds_what_it_should() -> None:
 
 
 @needs_git
+def test_tests_have_patience() -> None:
+    """What a test allows in seconds, or measures, depends on whatever else the machine does: see tests/patience.py."""
+    written = re.compile(r"timeout=[\d.]|\bperf_counter\(|\bprocess_time\(|\balarm\([1-9]|monotonic\(\)")
+    own = {ROOT / "tests" / name for name in ("patience.py", "test_floors.py")}
+    tests = [file for file in tracked() if file.suffix == ".py" and ROOT / "tests" in file.parents and file not in own]
+    assert [str(file.relative_to(ROOT)) for file in tests if written.search(file.read_text())] == []
+
+
+@needs_git
 def test_no_file_grows_past_400_lines() -> None:
     long = {str(file.relative_to(ROOT)): n for file in tracked() if file.suffix == ".py" and (n := file.read_text().count("\n")) > 400}
     assert long == {}

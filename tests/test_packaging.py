@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from patience import PATIENCE
+
 import kernels
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +44,7 @@ def test_import_is_quick() -> None:
         "kernels.Conv('conv2d', 1, 1, (4, 4), (3, 3), (1, 1), ((0, 0), (0, 0)), (1, 1), 'float32', c_out=1)\n"
         "assert 'numba' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
 
 
@@ -54,7 +56,7 @@ def test_loading_the_implementations_compiles_nothing() -> None:
         "    load()\n"
         "assert not recorder.buffer, recorder.buffer\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from kernels.methods import load, registry
 
@@ -83,6 +84,6 @@ assert done >= 3, f"{done} cases were taken"
 def test_fenced_pages(kind: str, name: str) -> None:
     folder = Path(__file__).parent
     code = f"import sys; sys.path[:0] = [{str(folder)!r}, {str(folder.parent)!r}]\n" + WORK
-    done = subprocess.run([sys.executable, "-c", code, kind, name], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code, kind, name], capture_output=True, text=True, timeout=PATIENCE)
     at = done.stdout.split()[-1] if done.stdout else "the start"
     assert done.returncode == 0, f"{kind} {name} ended with {done.returncode} at {at}:\n{done.stderr[-3000:]}"

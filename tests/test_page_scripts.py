@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from benchmarks.tutorial import lesson
 
@@ -27,7 +28,7 @@ def eslint() -> str:
 
 def lint(name: str, text: str) -> subprocess.CompletedProcess[str]:
     words = [eslint(), "--config", str(CONFIG), "--stdin", "--stdin-filename", name, "--max-warnings", "0"]
-    return subprocess.run(words, input=text, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    return subprocess.run(words, input=text, capture_output=True, text=True, cwd=ROOT, check=False, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

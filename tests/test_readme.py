@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -50,7 +51,7 @@ def test_the_library_example(page: Path, tmp_path: Path) -> None:
         needed = re.findall(r"^import (torch|dask)\b", block, flags=re.MULTILINE)  # extras that the tests' own environment lacks
         if any(importlib.util.find_spec(name) is None for name in needed):
             continue
-        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
         for promised in re.findall(r"print\(.*\)  # (.*)", block):
             assert promised in done.stdout

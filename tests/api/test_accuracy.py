@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 import kernels
 from kernels import ProblemError, RefusedError, layer, sequence
@@ -101,7 +102,7 @@ def test_the_environment_sets_it_too() -> None:
     code = "import kernels; print(kernels.plan('conv1d', (1, 2, 50), [[[1.0] * 3] * 2]).problem.accuracy)"
     for value, expected in (("each", "each"), ("EACH", "each"), ("", "largest"), ("largest", "largest")):
         environment = {**os.environ, "KERNELS_ACCURACY": value, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=PATIENCE)
         assert done.stdout.strip() == expected, done.stderr
     done = subprocess.run([sys.executable, "-c", code], env={**environment, "KERNELS_ACCURACY": "all"}, capture_output=True, text=True)
     assert "KERNELS_ACCURACY is 'all', must be \"largest\"" in done.stderr

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.signal
+from patience import PATIENCE
 
 import kernels
 
@@ -32,7 +33,7 @@ def test_public_names_outlive_the_first_plan() -> None:
         "assert [name for name in kernels.__all__ if type(getattr(kernels, name)).__name__ == 'module'] == []\n"
         "assert kernels.implementations('global_max_pool', (1, 1, 4))['naive'] is None\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import reference
 from cases import PRECISION
+from patience import PATIENCE
 from processes import at_once
 
 import kernels
@@ -86,7 +87,7 @@ assert all_right()
 for _ in range(3):
     child = os.fork()
     if child == 0:
-        signal.alarm(60)
+        signal.alarm(PATIENCE)
         os._exit(0 if all_right() else 1)
     assert os.waitpid(child, 0)[1] == 0, "the forked child failed"
 assert all_right()
@@ -95,7 +96,7 @@ assert all_right()
 FORK_FIRST = """
 child = os.fork()
 if child == 0:
-    signal.alarm(100)
+    signal.alarm(PATIENCE)
     os._exit(0 if all_right() else 1)
 assert os.waitpid(child, 0)[1] == 0
 assert all_right()
@@ -105,23 +106,23 @@ POOL = """
 if __name__ == "__main__":
     assert all_right()
     with multiprocessing.get_context("{method}").Pool(2) as pool:
-        assert pool.map_async(all_right, range(4)).get(200) == [True] * 4
+        assert pool.map_async(all_right, range(4)).get(PATIENCE) == [True] * 4
 """
 
 THREADS = """
 threads = [threading.Thread(target=lambda: results.append(all(all_right() for _ in range(5)))) for _ in range(8)]
 results = []
 for thread in threads: thread.start()
-for thread in threads: thread.join(200)
+for thread in threads: thread.join(PATIENCE)
 assert results == [True] * 8, results
 """
 
 
 def run(tmp_path: Path, script: str, **environment: str) -> None:
     file = tmp_path / "script.py"
-    file.write_text(COMMON + script)
+    file.write_text((COMMON + script).replace("PATIENCE", str(PATIENCE)))
     command = [sys.executable, "-W", "ignore::DeprecationWarning", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=os.environ | environment)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 import kernels
 from kernels import PrecisionWarning, ProblemError, layer
@@ -224,7 +225,7 @@ def test_separable_windows_wholly_in_padding(size: tuple[int, int], stride: int,
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     full = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run([sys.executable, *command], env=full, capture_output=True, text=True, timeout=200)
+    return subprocess.run([sys.executable, *command], env=full, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_numba_without_its_compiler_is_a_sentence() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import reference
 from cases import PRECISION
+from patience import PATIENCE
 
 import kernels
 from kernels import implementations
@@ -190,7 +191,7 @@ print(json.dumps(late))
 
 def test_calling_compiles_nothing() -> None:
     """Whatever has to be compiled, or loaded from the disk cache in its place, is compiled while planning; also for read-only input."""
-    done = subprocess.run([sys.executable, "-c", CALLS], capture_output=True, text=True, timeout=400)
+    done = subprocess.run([sys.executable, "-c", CALLS], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     late = json.loads(done.stdout)
     assert len(late) >= 8

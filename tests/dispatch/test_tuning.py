@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 from processes import start_anew
 
 import kernels
@@ -243,7 +244,7 @@ def test_processes_that_write_at_once_lose_nothing(file: Path) -> None:
         for problem in (LAYER, OTHER)
     ]
     for writer in writers:
-        _, said = writer.communicate(timeout=100)
+        _, said = writer.communicate(timeout=PATIENCE)
         assert writer.returncode == 0, said
     start_anew()
     assert all(tuning.recall(problem, threads) for problem in (LAYER, OTHER) for threads in range(1, 41))

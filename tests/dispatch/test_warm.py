@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from kernels import __main__ as command
 from kernels.dispatch.heuristic import choose
@@ -38,7 +39,8 @@ def test_what_was_compiled_ahead_is_not_compiled_again(tmp_path: Path) -> None:
     environment = {**os.environ, "KERNELS_CACHE_DIR": str(cache)}
 
     def run(*arguments: str) -> str:
-        return subprocess.run([sys.executable, *arguments], env=environment, check=True, capture_output=True, text=True, timeout=300).stdout
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout
 
     said = run("-m", "kernels", "warm", "--layers", str(layers))
     assert [line.split(": ")[1] for line in said.splitlines()] == LINES.splitlines()

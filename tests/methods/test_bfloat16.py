@@ -15,6 +15,7 @@ import pytest
 import reference
 from cases import CONV, ConvCase
 from memory import Guarded, given
+from patience import PATIENCE
 
 import kernels
 from kernels.methods import load
@@ -253,7 +254,7 @@ assert len(answers) == 2 and all((y == 576).all() for y in answers)
 
 @AMX
 def test_threads_from_before_the_permission_and_forked_children_have_it() -> None:
-    subprocess.run([sys.executable, "-W", "ignore", "-c", PERMISSION], check=True, timeout=100)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", PERMISSION], check=True, timeout=PATIENCE)
 
 
 @HARDWARE

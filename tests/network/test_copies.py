@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 import kernels
 from kernels import layer
@@ -120,7 +121,7 @@ def test_a_pickle_holds_no_packed_weights_and_serves_another_process(tmp_path: P
     assert file.stat().st_size < X.nbytes * 2 + WEIGHT.nbytes * 4 + 10_000
     code = f"import pickle, sys; made, x = pickle.load(open({str(file)!r}, 'rb')); sys.stdout.buffer.write(made(*x).tobytes())"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, timeout=200)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr.decode()
     np.testing.assert_array_equal(np.frombuffer(done.stdout, np.float32).reshape(expected[0].shape), expected[0])
 
@@ -162,8 +163,8 @@ def test_a_forked_child_computes_the_same(name: str, called: bool) -> None:
     ours, theirs = context.Pipe()
     child = context.Process(target=_child, args=(theirs, made, name))
     child.start()
-    assert ours.poll(100), "the child does not answer"
+    assert ours.poll(PATIENCE), "the child does not answer"
     assert ours.recv() == expected
-    child.join(20)
+    child.join(PATIENCE)
     assert child.exitcode == 0
     assert [each.tobytes() for each in answer(made, name)] == expected

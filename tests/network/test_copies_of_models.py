@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 import kernels
 from kernels import layer
@@ -70,7 +71,7 @@ def test_a_pickled_stream_goes_on_in_another_process(tmp_path: Path) -> None:
     made(X[..., :100])
     (tmp_path / "stream").write_bytes(pickle.dumps((made, X[..., 100:])))
     code = f"import pickle, sys; s, x = pickle.load(open({str(tmp_path / 'stream')!r}, 'rb')); sys.stdout.buffer.write(s(x).tobytes())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=200)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout == made(X[..., 100:]).tobytes()
 

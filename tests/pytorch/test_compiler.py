@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 torch = pytest.importorskip("torch")
 
@@ -277,6 +278,6 @@ def test_installed_it_is_found_without_an_import(tmp_path: Path) -> None:
     root = Path(kernels.__file__).parent.parent
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, env={"PYTHONPATH": f"{tmp_path}:{root}", "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import kernels.torch  # noqa: E402
 
 nn = torch.nn
 STEPS, ROUNDS = 2500, 4  # 10,000 in all
-GROWTH = 4 << 20  # bytes over three quarters of them: 560 a step, less than any tensor of a step with its bookkeeping
+GROWTH = 4 << 18  # bytes a round: 420 a step, less than any tensor of a step with its bookkeeping
 STATUS = Path("/proc/self/status")
 
 
@@ -23,6 +24,11 @@ def resident() -> int:
     gc.collect()
     (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) << 10
+
+
+def growth(held: list[int]) -> int:
+    """Bytes by which memory grew in the round that added least: a leak grows in each, what an allocator adds now and then does not."""
+    return min(after - before for before, after in itertools.pairwise(held))
 
 
 class Tiny(nn.Module):
@@ -53,7 +59,7 @@ def test_ten_thousand_steps() -> None:
             nn.functional.cross_entropy(module(x), target).backward()
             optimiser.step()
         held.append(resident())
-    assert held[-1] - held[0] < GROWTH, f"{[each >> 10 for each in held]} KiB after every {STEPS} steps"
+    assert growth(held) < GROWTH, f"{[each >> 10 for each in held]} KiB after every {STEPS} steps"
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="memory is read from /proc")
@@ -69,4 +75,4 @@ def test_weights_that_come_and_go() -> None:
                 lasting.mul_(1.001)
                 kernels.torch.conv1d(x[..., : 180 + i % 20], lasting)
         held.append(resident())
-    assert held[-1] - held[0] < GROWTH, f"{[each >> 10 for each in held]} KiB"
+    assert growth(held) < GROWTH, f"{[each >> 10 for each in held]} KiB"

@@ -14,6 +14,7 @@ from typing import Any
 
 import fabricated_run as fabricated
 import pytest
+from patience import PATIENCE
 
 from benchmarks.records.archive import load
 from benchmarks.records.results import Run
@@ -107,7 +108,7 @@ def used(run: Run, folder: Path, width: int, *flags: str) -> dict[str, Any]:
     (folder / "page.html").write_text(text, encoding="utf-8")
     (folder / "frame.html").write_text(FRAME.format(width=width))
     command = [str(CHROMIUM), *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", (folder / "frame.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert "CONSOLE" not in done.stderr, done.stderr
     found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found and found[1], f"the page said nothing:\n{done.stdout[-2000:]}"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numba import types
 from numba.core.errors import TypingError
+from patience import PATIENCE
 
 from kernels.runtime.code_library import Code, Part
 from kernels.runtime.jit import code, njit
@@ -96,7 +97,7 @@ def test_another_process_links_helpers_from_disk(tmp_path: Path) -> None:
 
     def run(call: str) -> list[str]:
         text = f"import parts; print(parts.{call}, sum(parts.helper.of_use('compiled').stats.cache_hits.values()))"
-        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, env=environment, timeout=100)
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, env=environment, timeout=PATIENCE)
         return done.stdout.split()
 
     assert run("one(2)") == ["70", "0"]

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from patience import PATIENCE
 
 from kernels.runtime import blas, locks
 
@@ -31,14 +32,15 @@ def held(by):
 def forked(child):
     number = os.fork()
     if number == 0:
-        signal.alarm(30)
+        signal.alarm(PATIENCE)
         os._exit(not child())
     assert os.waitpid(number, 0)[1] == 0
 """
 
 
 def python(script: str) -> None:
-    done = subprocess.run([sys.executable, "-c", START + textwrap.dedent(script)], capture_output=True, text=True, timeout=100)
+    code = (START + textwrap.dedent(script)).replace("PATIENCE", str(PATIENCE))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -50,9 +52,9 @@ def test_a_lock_that_another_thread_holds_is_open_in_a_child() -> None:
         one, own = lock(), lock()
         end = held(one)
         with own:
-            forked(lambda: one.acquire(timeout=5) and own._is_owned() and not own.release())
+            forked(lambda: one.acquire(timeout=PATIENCE) and own._is_owned() and not own.release())
         end.set()
-        assert one.acquire(timeout=5)
+        assert one.acquire(timeout=PATIENCE)
     """)
 
 
@@ -84,7 +86,7 @@ def test_a_fork_waits_until_nobody_compiles() -> None:
             timer = threading.Timer(0.2, end.set)
             timer.start()
             forked(lambda: end.is_set() and kernels.global_max_pool(np.ones((1, 1, 4, 4)), implementation="jit").item() == 1)
-            assert compiling.acquire(timeout=5) and not compiling.release()
+            assert compiling.acquire(timeout=PATIENCE) and not compiling.release()
     """)
 
 

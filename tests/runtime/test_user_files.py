@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from kernels.runtime import store, user_files
 
@@ -23,7 +24,7 @@ LOCATE = "from kernels.runtime import disk_cache; import sys; sys.stdout.write(s
 
 def run(code: str, **environment: str) -> str:
     full = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run([sys.executable, "-c", code], env=full, capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, "-c", code], env=full, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

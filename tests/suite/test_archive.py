@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import pytest
+from patience import until
 from typer.testing import CliRunner
 
 import kernels
@@ -136,9 +136,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
     marks = out / "long.wav" / "done" / "c"
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline and (not marks.exists() or len(list(marks.iterdir())) < 3):
-        time.sleep(0.01)
+    until(lambda: process.poll() is not None or (marks.exists() and len(list(marks.iterdir())) >= 3))
     process.kill()
     process.wait()
     before = {mark.name: mark.stat().st_mtime_ns for mark in marks.iterdir()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import psutil
 import pytest
+from patience import until
 
 from benchmarks import test_cells, workloads
 from benchmarks.contenders import Contender, Prepared
@@ -292,10 +292,7 @@ def test_a_busy_process_ends_with_whoever_started_it() -> None:
     assert running([one]) == [True]
     starter.kill()
     starter.communicate()
-    until = time.monotonic() + 20
-    while any(running([one])) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert running([one]) == [False]
+    until(lambda: running([one]) == [False])
 
 
 def test_flushing_writes_more_than_every_cache_holds() -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
@@ -23,7 +24,7 @@ def test_the_command(tmp_path: Path) -> None:
 
     command = [sys.executable, "-m", "benchmarks", "cluster", "--network", "encoder", "--hours", "0.005", "--hours", "0.01",
                "--seconds", "3", "--source", "file", "--source", "tasks", "--workers", "1", "--out", str(tmp_path)]  # fmt: skip
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, cwd=ROOT, timeout=200)
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
     found, about = clusters.read(tmp_path / "cluster.json")
     assert [each.source for each in found] == ["file", "tasks"]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from benchmarks.commands import plain_console
 from benchmarks.host import environment
@@ -20,7 +21,7 @@ ENCODINGS = ("cp1252", "ascii")
 def shown(encoding: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_XDIST", "PYTEST_ADDOPTS"))}
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments], cwd=environment.ROOT, capture_output=True, timeout=200,
+        [sys.executable, "-m", "benchmarks", *arguments], cwd=environment.ROOT, capture_output=True, timeout=PATIENCE,
         env=own | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
     )  # fmt: skip
 

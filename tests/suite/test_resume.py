@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import until
 from scipy.io import wavfile
 
 from benchmarks import workloads
@@ -43,10 +43,12 @@ def begin(out: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def wait_for(out: Path, count: int, process: subprocess.Popen[str]) -> None:
     """Until that many cells are finished."""
-    until = time.monotonic() + 100
-    while sum(text.count("\n") for path in out.glob("*/cells.jsonl") for text in [path.read_text()]) < count:
-        assert process.poll() is None and time.monotonic() < until, process.communicate()[0]
-        time.sleep(0.005)
+
+    def finished() -> bool:
+        assert process.poll() is None, process.communicate()[0]
+        return sum(text.count("\n") for path in out.glob("*/cells.jsonl") for text in [path.read_text()]) >= count
+
+    until(finished)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no Ctrl-C can be sent to one process on this system")

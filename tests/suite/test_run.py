@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import timeit
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 from scipy.io import wavfile
 from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
@@ -128,13 +128,13 @@ def test_run_folders_never_collide(tmp_path: Path) -> None:
     assert min(folder.name for folder in folders).startswith("2026-11-22T1510Z-")
 
 
-def test_a_place_that_cannot_be_written_is_a_sentence_before_anything_is_measured(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_a_sentence_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.runner.cell.Bench.measure", None)
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        began = time.perf_counter()
         done = CliRunner().invoke(app, ["run", "--workload", "effat.preemph", "--contender", "jit", "--out", str(out)])
         assert done.exit_code == 2 and "no run can be kept there" in " ".join(done.output.split()), done.output
-        assert time.perf_counter() - began < 60 and (tmp_path / "file").read_text() == "mine"
+        assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize("options", [Options(threads=(0,)), Options(batch=0), Options(passes=0), Options(threads=(100_000,))])
@@ -147,7 +147,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     # pytest-benchmark times nothing where it believes itself to be a worker of pytest-xdist
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_XDIST", "PYTEST_ADDOPTS"))}
     full = [sys.executable, "-m", *arguments]
-    return subprocess.run(full, cwd=environment.ROOT, capture_output=True, text=True, timeout=120, env=own)
+    return subprocess.run(full, cwd=environment.ROOT, capture_output=True, text=True, timeout=PATIENCE, env=own)
 
 
 def test_a_run_from_the_command_line_leaves_everything(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import functools
 import json
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE, until
 
 from benchmarks.tutorial import learned, lesson, sound
 
@@ -70,24 +70,16 @@ def browser(folder: Path, size: tuple[int, int] = WIDE, *, phone: bool = False, 
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     try:
-        driver.set_script_timeout(60)
+        driver.set_script_timeout(PATIENCE)
         screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": phone}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         features = [{"name": name, "value": value} for name, value in (media or {}).items()]
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         driver.get(path.as_uri())
-        wait(lambda: driver.execute_script("return Boolean(globalThis.tutorial)"))
+        until(lambda: driver.execute_script("return Boolean(globalThis.tutorial)"))
         yield driver
     finally:
         driver.quit()
-
-
-def wait(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Waits until a condition holds; fails after so many seconds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the page did not get there"
-        time.sleep(0.05)
 
 
 def requests(driver: Any) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import lesson_page
 import pytest
+from patience import until
 
 WIDGETS = (
     "flip", "kernel", "channels", "filters", "arithmetic", "kinds", "pooling", "capture", "shift", "raw", "stft", "fast", "measured",
@@ -75,7 +76,7 @@ def test_every_control_changes_what_is_shown(page: Any, widget: str) -> None:
             page.execute_script("arguments[0].closest('label').click()", control)
         assert values(page, widget)[name] != was, (widget, name)
         nothing_timed = widget == "kinds" and name == "order" and values(page, widget)[name] == "kind"
-        lesson_page.wait(lambda before=before, nothing_timed=nothing_timed: nothing_timed or shows(page, widget) != before)
+        until(lambda before=before, nothing_timed=nothing_timed: nothing_timed or shows(page, widget) != before)
 
 
 def test_the_slid_signal_is_dragged(page: Any) -> None:
@@ -89,7 +90,7 @@ def test_the_slid_signal_is_dragged(page: Any) -> None:
     mouse.w3c_actions.pointer_action.move_to_location(int(left + 0.6 * width), int(top + height / 2)).release()
     mouse.perform()
     t = int(-7 + 0.6 * 26)
-    lesson_page.wait(lambda: values(page, "flip")["t"] == t)
+    until(lambda: values(page, "flip")["t"] == t)
     assert f"At t = {t} the product's area is 8;" in told(page, "flip")
 
 
@@ -99,7 +100,7 @@ def test_a_finger_drags_too(page: Any) -> None:
     for kind, share in (("touchStart", 0.5), ("touchMove", 0.55), ("touchMove", 0.7), ("touchEnd", None)):
         points = [] if share is None else [{"x": left + share * width, "y": top + height / 2}]
         page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    lesson_page.wait(lambda: values(page, "flip")["t"] == int(-7 + 0.7 * 26))
+    until(lambda: values(page, "flip")["t"] == int(-7 + 0.7 * 26))
 
 
 @pytest.mark.parametrize("map_", range(2))
@@ -146,14 +147,17 @@ def test_what_can_be_heard_is_played(page: Any, selector: str, sounds: int) -> N
 
 
 def test_a_line_runs_over_the_picture_while_the_whole_sound_plays(page: Any) -> None:
-    """By an animation that the compositor runs: no frame of it waits for the script. A second click begins anew."""
-    running = "return document.querySelector('#hero i').getAnimations().map((each) => [each.playState, each.effect.getTiming().duration])"
+    """By an animation that the compositor runs: no frame of it waits for the script. A second click begins anew. A thousand times slower
+    once begun, so that it does not end before this test looks."""
+    running = """arguments[0].click();
+      const animations = document.querySelector('#hero i').getAnimations();
+      for (const each of animations) each.updatePlaybackRate(0.001);
+      return animations.map((each) => [each.playState, each.effect.getTiming().duration]);"""
     for _ in range(2):
-        page.execute_script("arguments[0].click()", one(page, "#hero button"))
-        (state, milliseconds), *others = page.execute_script(running)
+        (state, milliseconds), *others = page.execute_script(running, one(page, "#hero button"))
         assert state == "running" and others == [] and milliseconds == pytest.approx(4096)
     before = page.execute_script("return document.querySelector('#hero i').getBoundingClientRect().left")
-    lesson_page.wait(lambda: page.execute_script("return document.querySelector('#hero i').getBoundingClientRect().left") > before)
+    until(lambda: page.execute_script("return document.querySelector('#hero i').getBoundingClientRect().left") > before)
 
 
 @pytest.mark.parametrize(("widget", "name"), [("flip", "t"), ("arithmetic", "at"), ("fast", "step")])
@@ -166,9 +170,8 @@ def test_animations_run_to_their_end_and_stop(page: Any, widget: str, name: str)
     page.execute_script("tutorial.SECTIONS[arguments[0]].move(arguments[1])", widget, move[widget])
     button = one(page, f"#{widget} [data-do=play]")
     text = button.text
-    page.execute_script("arguments[0].click()", button)
-    assert button.text == "Stop"
-    lesson_page.wait(lambda: button.text == text)
+    assert page.execute_script("arguments[0].click(); return arguments[0].textContent", button) == "Stop"
+    until(lambda: button.text == text)
     slider = one(page, f"#{widget} [data-name={name}]")
     assert slider.get_attribute("value") == slider.get_attribute("max")
     page.execute_script("arguments[0].click(); arguments[0].click()", button)
