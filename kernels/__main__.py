@@ -124,29 +124,29 @@ def tune(layers: Sequence[Layer], budget: float, threads: int, again: bool) -> i
     return 0
 
 
-def compile_ahead(asked: argparse.Namespace) -> int:
+def compile_ahead(options: argparse.Namespace) -> int:
     """Compile, and say what."""
-    if asked.input and not asked.onnx:
+    if options.input and not options.onnx:
         raise ProblemError("--input gives shapes to an ONNX model, and there is no --onnx")
-    if asked.onnx:
+    if options.onnx:
         from kernels.network import commands
 
-        return commands.run(asked.onnx, dict(asked.input), None, asked.threads, "numpy", say)
+        return commands.run(options.onnx, dict(options.input), None, options.threads, "numpy", say)
     load()
-    problems = [layer.problem for layer in from_layers(asked.layers)] if asked.layers else usual()
-    warm(problems, thread_count("warm", asked.threads), say)
+    problems = [layer.problem for layer in from_layers(options.layers)] if options.layers else usual()
+    warm(problems, thread_count("warm", options.threads), say)
     return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; the exit code. What was measured before Ctrl-C is kept."""
-    asked = parser().parse_args(arguments)
-    if asked.verb in ("calibrate", "tune") and hasattr(os, "getloadavg") and os.getloadavg()[0] > cores() / 2:
+    options = parser().parse_args(arguments)
+    if options.verb in ("calibrate", "tune") and hasattr(os, "getloadavg") and os.getloadavg()[0] > cores() / 2:
         sys.stderr.write(f"other programs are at work (load {os.getloadavg()[0]:.1f}, {cores()} cores): what is measured now may mislead\n")
     with warnings.catch_warnings():
         warnings.showwarning = _show
         try:
-            return _run(asked)
+            return _run(options)
         except (ProblemError, RefusedError, ImportError, OSError, UnicodeError) as error:
             sys.stderr.write(f"{error}\n")
             return 2
@@ -155,38 +155,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 130
 
 
-def _model(asked: argparse.Namespace) -> int:
+def _model(options: argparse.Namespace) -> int:
     from kernels.network import commands
 
-    given = dict(asked.input)
-    if asked.verb == "check" and not 0 <= asked.bound < math.inf:
-        raise ProblemError(f"--bound is {asked.bound:g}, must be a share of at least 0")
-    if asked.verb == "run":
-        return commands.run(asked.model, given, asked.out, asked.threads, asked.rest, say)
-    if asked.verb == "explain":
-        return commands.explain(asked.model, given, asked.threads, asked.rest, say, timed=asked.time)
-    return commands.check_model(asked.model, given, asked.bound, asked.threads, asked.rest, say)
+    given = dict(options.input)
+    if options.verb == "check" and not 0 <= options.bound < math.inf:
+        raise ProblemError(f"--bound is {options.bound:g}, must be a share of at least 0")
+    if options.verb == "run":
+        return commands.run(options.model, given, options.out, options.threads, options.rest, say)
+    if options.verb == "explain":
+        return commands.explain(options.model, given, options.threads, options.rest, say, timed=options.time)
+    return commands.check_model(options.model, given, options.bound, options.threads, options.rest, say)
 
 
-def _run(asked: argparse.Namespace) -> int:
-    if asked.verb in _MODELS:
-        return _model(asked)
-    if asked.verb == "calibrate":
+def _run(options: argparse.Namespace) -> int:
+    if options.verb in _MODELS:
+        return _model(options)
+    if options.verb == "calibrate":
         return calibrate()
-    if asked.verb == "warm":
-        return compile_ahead(asked)
-    if not 0 < asked.budget < math.inf:
-        raise ProblemError(f"--budget is {asked.budget:g}, must be a number of seconds above 0")
-    if asked.layers and asked.input:
+    if options.verb == "warm":
+        return compile_ahead(options)
+    if not 0 < options.budget < math.inf:
+        raise ProblemError(f"--budget is {options.budget:g}, must be a number of seconds above 0")
+    if options.layers and options.input:
         raise ProblemError("--input gives shapes to an ONNX model; the lines of a file have their own")
-    threads = thread_count("tune", asked.threads)
+    threads = thread_count("tune", options.threads)
     others: list[LeftOut] = []
-    layers = from_onnx(asked.onnx, dict(asked.input), others) if asked.onnx else from_layers(asked.layers)
+    layers = from_onnx(options.onnx, dict(options.input), others) if options.onnx else from_layers(options.layers)
     for each in others:
         say(f"{each.name} ({each.operator}) is left out: {each.reason}")
     if not layers:
-        raise ProblemError(f"{asked.onnx or asked.layers} holds no convolution or pool, so there is nothing to measure")
-    return tune(layers, asked.budget, threads, asked.again)
+        raise ProblemError(f"{options.onnx or options.layers} holds no convolution or pool, so there is nothing to measure")
+    return tune(layers, options.budget, threads, options.again)
 
 
 def _show(message: Warning | str, *rest: Any, **more: Any) -> None:

@@ -23,7 +23,7 @@ from kernels.problem.arrays import PLAIN, intake
 from kernels.problem.errors import ProblemError
 from kernels.problem.operands import Operands
 from kernels.problem.options import real, thread_count
-from kernels.problem.request import request
+from kernels.problem.request import request_of
 from kernels.problem.request_gradient import GRADIENTS
 from kernels.runtime.bounded_cache import Recent
 from kernels.runtime.machine import machine
@@ -64,12 +64,12 @@ def call(
             given = given._replace(weight=given.weight[:, :, None])  # a 1-D kernel's height
         return descriptor.compute(descriptor.prepared.pack(given), x, out)
     x = intake(op, "x", x)
-    asked = request(op, x.shape, x.dtype, (), {**dict(zip(Operands._fields, operands)), **dict(zip(names, numbers))})
-    apart(op, out, asked.given)
-    descriptor = Descriptor(asked.problem, asked.signature, implementation, threads, packs=True)
-    if key is not None and asked.unpacked:
+    request = request_of(op, x.shape, x.dtype, (), {**dict(zip(Operands._fields, operands)), **dict(zip(names, numbers))})
+    apart(op, out, request.given)
+    descriptor = Descriptor(request.problem, request.signature, implementation, threads, packs=True)
+    if key is not None and request.unpacked:
         _descriptors.put(key, descriptor, descriptor.prepared.workspace_bytes)
-    return descriptor.compute(descriptor.prepared.pack(asked.operands), x, out)
+    return descriptor.compute(descriptor.prepared.pack(request.operands), x, out)
 
 
 def forget() -> None:
@@ -129,10 +129,10 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
         if seconds and implementation == "auto":
             measure(gradient.request.problem, thread_count(op, threads), seconds)
         return gradient_plan(gradient, implementation, threads)
-    asked = request(op, x_shape, input_dtype(op, dtype), args, options)
+    request = request_of(op, x_shape, input_dtype(op, dtype), args, options)
     if seconds and implementation == "auto":
-        measure(asked.problem, thread_count(op, threads), seconds)
-    return Plan(Descriptor(asked.problem, asked.signature, implementation, threads), asked.operands.copy())
+        measure(request.problem, thread_count(op, threads), seconds)
+    return Plan(Descriptor(request.problem, request.signature, implementation, threads), request.operands.copy())
 
 
 def measuring(op: str, effort: str, budget: float) -> float:
@@ -152,7 +152,7 @@ def implementations(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "f
     load()
     if isinstance(op, str) and op in GRADIENTS:
         return registry.refusals(GRADIENTS[op](op, x_shape, input_dtype(op, dtype), *args, **options).request.problem)
-    return registry.refusals(request(op, x_shape, input_dtype(op, dtype), args, options).problem)
+    return registry.refusals(request_of(op, x_shape, input_dtype(op, dtype), args, options).problem)
 
 
 def input_dtype(op: str, dtype: Any) -> np.dtype:

@@ -58,10 +58,10 @@ def _input(
     if descriptor is not None:
         operands = Operands(weight[:, :, None] if weight.ndim == 3 else weight)  # a 1-D kernel's height
     else:
-        asked = GRADIENTS[op](op, input_size, grad_output.dtype, weight, grad_output, **dict(zip(names, numbers)))
-        descriptor = Descriptor(asked.request.problem, asked.request.signature, implementation, threads, packs=True)
-        operands = asked.request.operands
-        if key is not None and asked.request.unpacked:
+        gradient = GRADIENTS[op](op, input_size, grad_output.dtype, weight, grad_output, **dict(zip(names, numbers)))
+        descriptor = Descriptor(gradient.request.problem, gradient.request.signature, implementation, threads, packs=True)
+        operands = gradient.request.operands
+        if key is not None and gradient.request.unpacked:
             _descriptors.put(key, descriptor, descriptor.prepared.workspace_bytes)
     run = descriptor.prepared.pack(operands)
     return descriptor.compute(run, read_part(grad_output, descriptor.signature.x_shape), out)  # type: ignore[no-any-return]
@@ -77,8 +77,8 @@ def _weight(
     plan = None if key is None else _plans.get(key)
     if plan is None:
         options = dict(zip(names, numbers))
-        asked = GRADIENTS[op](op, x.shape, x.dtype, weight_size, grad_output, grad_dtype=grad_output.dtype, **options)
-        made = gradient_plan(asked, implementation, threads)
+        gradient = GRADIENTS[op](op, x.shape, x.dtype, weight_size, grad_output, grad_dtype=grad_output.dtype, **options)
+        made = gradient_plan(gradient, implementation, threads)
         assert isinstance(made, WeightPlan)
         plan = made
         if key is not None:

@@ -14,7 +14,7 @@ from kernels.api.grad_pool import windows_of
 from kernels.dispatch.choices import REMEMBERED
 from kernels.dispatch.preparation import REMEMBERED_BYTES
 from kernels.problem.pool import Pool
-from kernels.problem.request import request
+from kernels.problem.request import request_of
 from kernels.runtime.bounded_cache import Recent
 from kernels.runtime.machine import Machine, machine
 from kernels.runtime.pages import ALIGNMENT
@@ -42,7 +42,7 @@ def _prepared(
     """What computes such a call, and the bytes that it holds: to find windows and look up compiled code takes longer than many a call."""
     from kernels.methods.gradients import maxima, pools  # brings Numba
 
-    problem = request(op, shape, dtype, arguments, {}).problem
+    problem = request_of(op, shape, dtype, arguments, {}).problem
     assert isinstance(problem, Pool)
     windows = windows_of(problem)
     depth, height, width = *(1,) * (3 - len(problem.size)), *problem.size

@@ -16,7 +16,7 @@ from kernels.problem.arrays import canonical, intake, result_dtypes
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import Ints, Signature, is_channels_last, shape, thread_count
 from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
-from kernels.problem.request import request
+from kernels.problem.request import request_of
 
 Array = np.ndarray
 
@@ -79,8 +79,8 @@ def _avg(
 
     size, last = shape(op, input_size), is_channels_last(op, layout)
     grad = intake(op, "grad_output", grad_output)
-    asked = request(op, size, grad.dtype, (), {**options, "layout": layout})
-    problem, signature = asked.problem, asked.signature
+    request = request_of(op, size, grad.dtype, (), {**options, "layout": layout})
+    problem, signature = request.problem, request.signature
     assert isinstance(problem, Pool | AdaptivePool)
     if grad.shape != signature.out_shape:
         raise ProblemError(f"{op}: grad_output has shape {grad.shape}; the output for input {size} has {signature.out_shape}")

@@ -19,7 +19,7 @@ from kernels.problem.arrays import intake, result_dtypes, warn_if_widened
 from kernels.problem.conv import Conv
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import Ints, Signature, is_channels_last, split_shape, thread_count
-from kernels.problem.request import request
+from kernels.problem.request import request_of
 from kernels.problem.window import dilated
 from kernels.runtime.machine import machine
 
@@ -64,7 +64,7 @@ def _separable(
 
     args = depthwise_weight.astype(computed), depthwise_bias, stride
     options = {"dilation": dilation, "groups": channels, "activation": depthwise_activation, "layout": layout, "accuracy": accuracy}
-    whole = request(op, images.shape, computed, args, {**options, "padding": padding, "pool": epilogue["pool"]}).problem
+    whole = request_of(op, images.shape, computed, args, {**options, "padding": padding, "pool": epilogue["pool"]}).problem
     assert isinstance(whole, Conv)
     axis = len(whole.size) - axes  # the first axis is cut, be it rows or samples
     c_out = pointwise_weight.shape[-1 if last else 0]

@@ -12,7 +12,7 @@ from kernels.network.layers import layer
 from kernels.problem.conv import ConvTranspose
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import is_channels_last
-from kernels.problem.request import request
+from kernels.problem.request import request_of
 
 _WHOLE = {"out": "results are lazy; store them with y.store(...) or y.to_zarr(...)", "threads": "workers bring their own"}
 
@@ -22,7 +22,7 @@ _BEHIND = "groups", "dilation"  # what transposed layers take by position behind
 def _of_any_length(op: str, shape: tuple[int, ...], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Arguments with output_padding in the place of output_size, which counts the whole signal's outputs and no chunk's."""
     own = {name: value for name, value in options.items() if name != "implementation"}
-    problem = cast(ConvTranspose, request(op, shape, np.dtype(np.float32), args, own).problem)
+    problem = cast(ConvTranspose, request_of(op, shape, np.dtype(np.float32), args, own).problem)
     more = {"output_size": None, "output_padding": problem.output_padding[-int(op[-2]) :]}
     return args[:4], {**dict(zip(_BEHIND, args[5:])), **options, **more}
 

@@ -30,16 +30,16 @@ def read_part(x: Any, shape: tuple[int, ...]) -> Any:
 class InputPlan(Plan):
     """`plan(grad_output)` is the gradient with respect to the layer's input."""
 
-    def __init__(self, descriptor: Descriptor, operands: Operands, asked: GradientRequest) -> None:
+    def __init__(self, descriptor: Descriptor, operands: Operands, gradient: GradientRequest) -> None:
         super().__init__(descriptor, operands)
-        self._asked = asked
+        self._gradient = gradient
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._descriptor, self._operands, self._asked)
+        return type(self), (self._descriptor, self._operands, self._gradient)
 
     def __call__(self, grad_output: Any, out: Any = None) -> Any:
         """The gradient for a grad_output of the planned shape; into `out` if given."""
-        if np.shape(grad_output) == self._asked.grad_size:
+        if np.shape(grad_output) == self._gradient.grad_size:
             grad_output = read_part(grad_output, self._descriptor.signature.x_shape)
         return super().__call__(grad_output, out)
 
@@ -48,16 +48,16 @@ class WeightPlan(Plan):
     """`plan(x, grad_output)` is the gradient with respect to the layer's weights."""
 
     def __init__(self, descriptor: Descriptor, layout: GradientRequest) -> None:
-        self._descriptor, self._asked = descriptor, layout
+        self._descriptor, self._gradient = descriptor, layout
         assert isinstance(descriptor.problem, ConvWeight)
         self._dtype, self._operand_shape = np.dtype(descriptor.problem.dtype), descriptor.problem.weight_shape
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._descriptor, self._asked)
+        return type(self), (self._descriptor, self._gradient)
 
     def __call__(self, x: Any, grad_output: Any = None, out: Any = None) -> Any:  # type: ignore[override]
         """The gradient for x and grad_output of the planned shapes; into `out` if given."""
-        layout, descriptor = self._asked, self._descriptor
+        layout, descriptor = self._gradient, self._descriptor
         x, grad_output = intake(layout.op, "input", x), intake(layout.op, "grad_output", grad_output)
         for name, array, size in (("input", x, layout.input_size), ("grad_output", grad_output, layout.grad_size)):
             if array.shape != size:
@@ -86,7 +86,7 @@ class WeightPlan(Plan):
     @property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the result, as the user sees it."""
-        return self._asked.weight_size
+        return self._gradient.weight_size
 
     @property
     def run(self) -> Any:
@@ -96,9 +96,9 @@ class WeightPlan(Plan):
         return lambda x, grad, out: pack(Operands(grad))(x, out)
 
 
-def gradient_plan(asked: GradientRequest, implementation: str, threads: int | None) -> InputPlan | WeightPlan:
+def gradient_plan(gradient: GradientRequest, implementation: str, threads: int | None) -> InputPlan | WeightPlan:
     """The plan of a request; of the input's gradient with a copy of the weights."""
-    descriptor = Descriptor(asked.request.problem, asked.request.signature, implementation, threads)
-    if isinstance(asked.request.problem, ConvWeight):
-        return WeightPlan(descriptor, asked)
-    return InputPlan(descriptor, asked.request.operands.copy(), asked)
+    descriptor = Descriptor(gradient.request.problem, gradient.request.signature, implementation, threads)
+    if isinstance(gradient.request.problem, ConvWeight):
+        return WeightPlan(descriptor, gradient)
+    return InputPlan(descriptor, gradient.request.operands.copy(), gradient)

@@ -74,16 +74,16 @@ def _fused(first: Stage, second: Stage, choosing: Choosing) -> list[Stage] | Non
             folded = (first.weight, first.bias) if second.scale is None else _folded(first.weight, first.bias, second)
             return [dataclasses.replace(first, **both, weight=folded[0], bias=folded[1], activation=second.activation)]
         if isinstance(first, Window) and first.conv and first.conv.activation is None and second.axis == 1:
-            asked = _into_convolution(first, first.conv, second)
-            return [dataclasses.replace(first, **both, asked=asked)] if asked else None
+            request = _into_convolution(first, first.conv, second)
+            return [dataclasses.replace(first, **both, request=request)] if request else None
     if isinstance(second, Window) and second.pool:
         if isinstance(first, Window) and first.conv:
             pooled = dataclasses.replace(first.conv, pool=second.pool)
             with named(first.index):
                 inside = choosing.choice(pooled, first.implementation).implementation.fuses(pooled)
             if inside:
-                signature = dataclasses.replace(first.asked.signature, out_shape=second.out_shape)
-                return [dataclasses.replace(first, **both, asked=dataclasses.replace(first.asked, problem=pooled, signature=signature))]
+                signature = dataclasses.replace(first.request.signature, out_shape=second.out_shape)
+                return [dataclasses.replace(first, **both, request=dataclasses.replace(first.request, problem=pooled, signature=signature))]
         if isinstance(first, Pointwise) and first.scale is not None and first.activation is None and first.axis == 1 and (
             second.pool[0] == "avg" or (first.scale > 0).all()
         ):  # fmt: skip
@@ -128,7 +128,7 @@ def _signs_into_weights(first: Stage, second: Stage, third: Stage) -> list[Stage
     signs, problem = np.where(second.scale < 0, -1.0, 1.0), first.conv
     after: dict[str, Any] = {"x_shape": third.out_shape, "out_shape": third.out_shape}
     flip = dataclasses.replace(second, words=("sign",), scale=signs, shift=np.zeros_like(signs), **after)
-    operands = first.asked.operands
+    operands = first.request.operands
     if problem.scale:
         assert operands.scale is not None and operands.shift is not None
         signed = signs.astype(operands.scale.dtype)
@@ -139,14 +139,14 @@ def _signs_into_weights(first: Stage, second: Stage, third: Stage) -> list[Stage
         weight, bias = _folded(operands.weight, operands.bias, flip, transposed=transposed, groups=problem.groups)
         operands = operands._replace(weight=weight, bias=bias if problem.bias else None)
     bare = dataclasses.replace(problem, activation=None)
-    convolution = dataclasses.replace(first, asked=dataclasses.replace(first.asked, problem=bare, operands=operands))
+    convolution = dataclasses.replace(first, request=dataclasses.replace(first.request, problem=bare, operands=operands))
     flip = dataclasses.replace(flip, activation=problem.activation)
     return [convolution, third, flip, dataclasses.replace(second, **after)]
 
 
 def _into_convolution(stage: Window, problem: Conv, after: Pointwise) -> Request | None:
     """The convolution with a batch norm in its weights and an activation at its end; None where it has a scale of its own."""
-    operands = stage.asked.operands
+    operands = stage.request.operands
     if after.scale is not None:
         if problem.scale:
             return None
@@ -155,7 +155,7 @@ def _into_convolution(stage: Window, problem: Conv, after: Pointwise) -> Request
         operands = Operands(*_folded(operands.weight, operands.bias, after, transposed=transposed, groups=problem.groups))
         problem = dataclasses.replace(problem, bias=True)
     problem = dataclasses.replace(problem, activation=after.activation)
-    return dataclasses.replace(stage.asked, problem=problem, operands=operands)
+    return dataclasses.replace(stage.request, problem=problem, operands=operands)
 
 
 def _folded(weight: Array, bias: Array | None, after: Pointwise, **which: Any) -> tuple[Array, Array]:

@@ -20,7 +20,7 @@ from kernels.problem.conv import Conv, linear_problem
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.options import Request, activation_pair, per_axis
 from kernels.problem.pool import Pool
-from kernels.problem.request import OPERATIONS, request
+from kernels.problem.request import OPERATIONS, request_of
 
 Array = np.ndarray
 Shape = tuple[int, ...]
@@ -92,19 +92,19 @@ class Stage:
 class Window(Stage):
     """A convolution or a pool, and which implementation was asked for."""
 
-    asked: Request
+    request: Request
     implementation: str
 
     @property
     def conv(self) -> Conv | None:
         """The problem of a convolution without a pool, which more may follow in its epilogue."""
-        problem = self.asked.problem
+        problem = self.request.problem
         return problem if isinstance(problem, Conv) and problem.pool is None else None
 
     @property
     def pool(self) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
         """(kind, kernel, stride) of a pool of whole windows that could be a convolution's last step."""
-        problem = self.asked.problem
+        problem = self.request.problem
         if not isinstance(problem, Pool) or problem.ceil_mode or problem.divisor_override is not None:
             return None
         plain = not any(map(any, problem.padding)) and set(problem.dilation) == {1} and self.implementation == "auto"
@@ -150,7 +150,7 @@ class Join(Stage):
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class Defaults:
     """What layers take that name none of their own: the implementation of convolutions, the accuracy of all, what factors may be
     rounded to."""
 
@@ -168,7 +168,7 @@ def named(where: str) -> Iterator[None]:
         raise type(error)(f"layer {where}: {error}") from error
 
 
-def read(layers: Sequence[Layer], x_shape: Shape, dtype: np.dtype, asked: Asked, prefix: str = "") -> tuple[Stage, ...]:
+def read(layers: Sequence[Layer], x_shape: Shape, dtype: np.dtype, defaults: Defaults, prefix: str = "") -> tuple[Stage, ...]:
     """The stages of layers, none fused, for an input of this shape and dtype."""
     if not isinstance(layers, Sequence) or isinstance(layers, str):
         raise ProblemError(f"sequence: layers is a {type(layers).__name__}, must be a list of kernels.layer(...)")
@@ -178,51 +178,51 @@ def read(layers: Sequence[Layer], x_shape: Shape, dtype: np.dtype, asked: Asked,
         if not isinstance(each, Layer):
             raise ProblemError(f"layer {where}: is a {type(each).__name__}, must be made by kernels.layer(op, ...)")
         if each.op in ("concatenate", "add"):
-            branches = tuple(read(branch, x_shape, dtype, asked, f"{where}.{b}.") for b, branch in enumerate(each.args))
+            branches = tuple(read(branch, x_shape, dtype, defaults, f"{where}.{b}.") for b, branch in enumerate(each.args))
             with named(where):
                 stages.append(_join(each, where, x_shape, dtype, branches))
         else:
             with named(where):
-                stages += _READERS.get(each.op, _window)(each, where, x_shape, dtype, asked)
+                stages += _READERS.get(each.op, _window)(each, where, x_shape, dtype, defaults)
         x_shape, dtype = stages[-1].out_shape, stages[-1].dtype
     return tuple(stages)
 
 
-def _window(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked: Asked) -> list[Stage]:
+def _window(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, defaults: Defaults) -> list[Stage]:
     """A convolution or pool; one that pools at its end is two stages, which are fused later if its method does that inside."""
     options = dict(each.options)
-    name = options.pop("implementation", asked.implementation if str(each.op).startswith("conv") else "auto")
+    name = options.pop("implementation", defaults.implementation if str(each.op).startswith("conv") else "auto")
     if options.pop("layout", "channels_first") != "channels_first":
         raise ProblemError(f"{each.op}: the layers of a sequence are channels first; move the input's and the weight's axes")
     if each.op not in OPERATIONS:
         names = ", ".join([*OPERATIONS, *_READERS, "concatenate", "add"])
         raise ProblemError(f"operation {each.op!r} does not exist; use one of {names}")
     if options.get("accuracy") is None:
-        options["accuracy"] = asked.accuracy
+        options["accuracy"] = defaults.accuracy
     if each.op in ("conv1d", "conv2d", "conv3d") and options.get("precision") is None:
-        options["precision"] = asked.precision
-    made = request(each.op, x_shape, dtype, each.args, options)
-    if len(x_shape) != made.signature.spatial + 2:
+        options["precision"] = defaults.precision
+    request = request_of(each.op, x_shape, dtype, each.args, options)
+    if len(x_shape) != request.signature.spatial + 2:
         raise ProblemError(f"{each.op}: x has shape {x_shape}; in a sequence it needs its batch axis: (N, C, *spatial)")
-    problem, signature = made.problem, made.signature
+    problem, signature = request.problem, request.signature
     if not isinstance(problem, Conv):
         if problem.return_indices:
             raise ProblemError(f"{each.op}: return_indices gives two arrays, the next layer takes one; leave it out")
-        return [Window((where,), (each.op,), x_shape, signature.out_shape, signature.dtype, made, name)]
+        return [Window((where,), (each.op,), x_shape, signature.out_shape, signature.dtype, request, name)]
     words = [each.op, *["scale"] * problem.scale, *([problem.activation[0]] if problem.activation else [])]
     if problem.pool is None:
-        return [Window((where,), tuple(words), x_shape, signature.out_shape, signature.dtype, made, name)]
+        return [Window((where,), tuple(words), x_shape, signature.out_shape, signature.dtype, request, name)]
     kind, kernel, stride = problem.pool
     axes = signature.spatial
     bare = dataclasses.replace(problem, pool=None)
     between = (*x_shape[:1], problem.c_out, *bare.conv_size[-axes:])
-    made = dataclasses.replace(made, problem=bare, signature=dataclasses.replace(signature, out_shape=between))
+    request = dataclasses.replace(request, problem=bare, signature=dataclasses.replace(signature, out_shape=between))
     pool = Layer(f"{kind}_pool{axes}d", (kernel[-axes:], stride[-axes:]))
-    first = Window((where,), tuple(words), x_shape, between, signature.dtype, made, name)
-    return [first, *_window(pool, where, between, signature.dtype, asked)]
+    first = Window((where,), tuple(words), x_shape, between, signature.dtype, request, name)
+    return [first, *_window(pool, where, between, signature.dtype, defaults)]
 
 
-def _batch_norm(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked: Asked) -> list[Stage]:
+def _batch_norm(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, defaults: Defaults) -> list[Stage]:
     def arguments(mean: Any, var: Any, gamma: Any = None, beta: Any = None, eps: float = 1e-5, axis: int = 1) -> Stage:
         along = per_axis("batch_norm", "axis", axis, 1)[0]
         if not -len(x_shape) <= along < len(x_shape):
@@ -241,7 +241,7 @@ def _batch_norm(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked:
     return [arguments(*each.args, **each.options)]
 
 
-def _activation(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked: Asked) -> list[Stage]:
+def _activation(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, defaults: Defaults) -> list[Stage]:
     def arguments(activation: Any) -> Stage:
         pair = activation_pair("activation", activation)
         stage = Pointwise((where,), (pair[0] if pair else "identity",), x_shape, x_shape, result_dtypes([dtype])[1], activation=pair)
@@ -251,14 +251,14 @@ def _activation(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked:
     return [arguments(*each.args, **each.options)]
 
 
-def _flatten(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked: Asked) -> list[Stage]:
+def _flatten(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, defaults: Defaults) -> list[Stage]:
     def arguments() -> Stage:
         return Flatten((where,), ("flatten",), x_shape, (x_shape[0], math.prod(x_shape[1:])), result_dtypes([dtype])[1])
 
     return [arguments(*each.args, **each.options)]
 
 
-def _linear(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, asked: Asked) -> list[Stage]:
+def _linear(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, defaults: Defaults) -> list[Stage]:
     def arguments(weight: Any, bias: Any = None, activation: Any = None, implementation: str = "auto") -> Stage:
         weight = intake("linear", "weight", weight)
         if weight.ndim != 2 or weight.shape[1] != x_shape[-1]:

@@ -22,12 +22,12 @@ def _problems(layers: Sequence[Node]) -> tuple[Bottleneck | None, tuple[Operands
     """What layers in a row compute, None where these are no convolutions over two axes, and their operands."""
     problems, operands = [], []
     for node in layers:
-        asked = window_request(node, node.attributes["weight"], node.attributes.get("bias"))
-        problem = asked.problem
+        request = window_request(node, node.attributes["weight"], node.attributes.get("bias"))
+        problem = request.problem
         if not isinstance(problem, Conv) or isinstance(problem, ConvTranspose) or len(problem.size) != 2 or not problem.n:
             return None, ()
         problems.append(dataclasses.replace(problem, activation=node.attributes.get("activation"), pool=node.attributes.get("pool")))
-        operands.append(asked.operands)
+        operands.append(request.operands)
     expand, depthwise, *project = problems
     return Bottleneck(expand, depthwise, project[0] if project else None), tuple(operands)
 

@@ -47,29 +47,29 @@ def _window(lowering: Lowering, node: Node) -> None:
         if not _added(lowering, node):
             _then_added(lowering, node, _window)
         return
-    asked = window_request(node, node.attributes.get("weight"), node.attributes.get("bias"))
-    problem, rank, x = asked.problem, len(node.x.lengths), lowering.view(node.x)
+    request = window_request(node, node.attributes.get("weight"), node.attributes.get("bias"))
+    problem, rank, x = request.problem, len(node.x.lengths), lowering.view(node.x)
     if isinstance(problem, Conv):
         problem = _whole(lowering, node, problem)
-        if _single(lowering, node, problem, x, asked.operands):
+        if _single(lowering, node, problem, x, request.operands):
             return
     last = channels_last_order(rank)
     if not x.contiguous() and x.contiguous(last) and rank <= 4:
-        if isinstance(problem, Conv) and convolution_as_rows(lowering, node, problem, x.transposed(last), asked.operands):
+        if isinstance(problem, Conv) and convolution_as_rows(lowering, node, problem, x.transposed(last), request.operands):
             return
         x_shape, y_shape = _last(problem.x_shape), _last(problem.out_shape)
         signature = Signature(x_shape, y_shape, np.dtype(problem.dtype), rank - 2, channels_last=True)
-        plan = plan_of(lowering, problem, signature, asked.operands)
+        plan = plan_of(lowering, problem, signature, request.operands)
         y = lowering.new(node.y, last, anywhere=False)
         reads, writes = [x.transposed(last)], [y.transposed(last)]
     else:
         if isinstance(problem, Conv) and (
-            as_spectra(lowering, node, problem, x, asked.operands) or as_frames(lowering, node, problem, x, asked.operands)
+            as_spectra(lowering, node, problem, x, request.operands) or as_frames(lowering, node, problem, x, request.operands)
         ):
             return
         x = lowering.ordered(node, x)
         x_shape, y_shape = problem.x_shape, problem.out_shape
-        plan = plan_of(lowering, problem, asked.signature, asked.operands)
+        plan = plan_of(lowering, problem, request.signature, request.operands)
         y = lowering.new(node.y, range(rank), anywhere=False)
         reads, writes = [x], [y]
     lowering.step(node, reads, writes, bind_plan(plan, x_shape, y_shape), plan.implementation, plan.seconds, own=plan.workspace_bytes)
@@ -105,10 +105,10 @@ def adds(node: Node, threads: int) -> bool:
 
 def _added(lowering: Lowering, node: Node) -> bool:
     """A convolution whose output holds what is added to it, in its place where nobody needs that any more. Whether it became a step."""
-    asked, value, settings = window_request(node, node.attributes["weight"], node.attributes["bias"]), node.inputs[1], lowering.settings
+    request, value, settings = window_request(node, node.attributes["weight"], node.attributes["bias"]), node.inputs[1], lowering.settings
     x = lowering.view(node.x)
-    assert value is not None and isinstance(asked.problem, Conv)
-    other, problem = lowering.view(value), _whole(lowering, node, asked.problem)
+    assert value is not None and isinstance(request.problem, Conv)
+    other, problem = lowering.view(value), _whole(lowering, node, request.problem)
     choice = choice_for(problem, "auto", settings.threads)
     method = choice.implementation
     if not x.contiguous() or not other.contiguous() or method.prepare_added is None:
@@ -120,7 +120,7 @@ def _added(lowering: Lowering, node: Node) -> bool:
     if y is not other:
         lowering.copy(node, other, y)
     dtype = np.dtype(problem.dtype)
-    run = prepared.pack(Operands(*(None if each is None else np.ascontiguousarray(each, dtype) for each in asked.operands)))
+    run = prepared.pack(Operands(*(None if each is None else np.ascontiguousarray(each, dtype) for each in request.operands)))
     x_shape, y_shape = problem.x_shape, problem.out_shape
 
     def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:

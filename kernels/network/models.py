@@ -27,7 +27,7 @@ from kernels.network.passes.epilogues import activation
 from kernels.problem.conv import Conv, ConvTranspose, Problem, parse
 from kernels.problem.errors import ProblemError
 from kernels.problem.pool import Pool
-from kernels.problem.request import request
+from kernels.problem.request import request_of
 
 Shape = tuple[int, ...]
 
@@ -211,7 +211,7 @@ def _linear(node: Node) -> Problem:
     c_out, c_in = matrix.lengths if node.attributes.get("transB") else matrix.lengths[::-1]
     shapes = (c_out, c_in, 1), *((c_out,) for _ in bias)
     operands = tuple(np.broadcast_to(np.zeros((), rows.kind), shape) for shape in shapes)
-    return request("conv1d", (math.prod(rows.lengths[:-1]), c_in, 1), rows.kind, operands, {}).problem
+    return request_of("conv1d", (math.prod(rows.lengths[:-1]), c_in, 1), rows.kind, operands, {}).problem
 
 
 def _fixed(model: Any, inputs: dict[str, Sequence[int]]) -> Any:

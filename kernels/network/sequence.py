@@ -18,7 +18,7 @@ from kernels.api.call import input_dtype, measuring
 from kernels.dispatch.conversion import check_out
 from kernels.methods import load
 from kernels.network.fusion import Choosing, fuse
-from kernels.network.layers import Asked, Layer, owned, read
+from kernels.network.layers import Defaults, Layer, owned, read
 from kernels.problem.accuracy import accuracy_of
 from kernels.problem.arrays import canonical, intake, plain, result_dtypes, too_large, warn_if_widened
 from kernels.problem.errors import ProblemError
@@ -50,14 +50,14 @@ class Sequence:
         from kernels.network.steps import Steps  # brings Numba, as the methods do
 
         load()
-        asked = Asked(implementation, accuracy_of("sequence", accuracy), precision)
-        stages = read(layers, lengths, given, asked)
+        defaults = Defaults(implementation, accuracy_of("sequence", accuracy), precision)
+        stages = read(layers, lengths, given, defaults)
         computed = np.result_type(*(result_dtypes([stage.dtype])[0] for stage in stages)) if stages else result_dtypes([given])[0]
         if computed != result_dtypes([given])[0]:  # one dtype for all, as for the operands of one layer
             wide = {f"layer {stage.index}": stage.dtype for stage in stages if stage.dtype.itemsize == 8}
             warn_if_widened("sequence", given, np.dtype(computed), dict(list(wide.items())[:1]))
             given = np.dtype(computed)
-            stages = read(layers, lengths, given, asked)
+            stages = read(layers, lengths, given, defaults)
         self.threads = thread_count("sequence", threads)
         choosing = Choosing(self.threads, budget)
         self._steps = Steps(fuse(stages, choosing), lengths, np.dtype(computed), choosing)
@@ -66,7 +66,7 @@ class Sequence:
         if self.workspace_bytes > memory():
             raise too_large("sequence", "the arrays between layers and scratch space", self.workspace_bytes)
         self._arenas: deque[Any] = deque(maxlen=self.KEPT)
-        options = implementation, asked.accuracy, 0.0, threads, precision  # measured once
+        options = implementation, defaults.accuracy, 0.0, threads, precision  # measured once
         self._made_of = owned(layers), lengths, np.dtype(given).str, *options
 
     def __copy__(self) -> Sequence:

@@ -169,9 +169,9 @@ class Steps:
         return Plan(Descriptor(problem, signature, implementation, self.threads), operands)
 
     def _window(self, stage: Window, value: View) -> View:
-        asked = stage.asked
+        request = stage.request
         with named(stage.index):
-            plan = self._plan(asked.problem, asked.signature, stage.implementation, asked.operands.copy())
+            plan = self._plan(request.problem, request.signature, stage.implementation, request.operands.copy())
         problem = plan.problem
         write = View(Memory(math.prod(stage.out_shape)), problem.out_shape)
         return self._step(stage, plan.run, [View(value.memory, problem.x_shape)], write, plan.implementation, plan.seconds,

@@ -130,14 +130,14 @@ def emit(w: VectorBuilder, p: GemmTile, at: Moved, packed: bool, multiply_add: C
     with w.when(has(RESUMED)):
         with_y(w.set)
 
-    # what will be written is asked for now, so that stores need not wait for it: 15.9 to 14.4 ms where outputs leave the caches
+    # what will be written is prefetched now, so that stores need not wait for it: 15.9 to 14.4 ms where outputs leave the caches
     each(lambda sums, place, mask: w.prefetch(w.at(place, lanes - 1), write=True))
 
     # sum: c[i][q] += a[t][i] * x[vectors[q] + offsets[t]]
     weights, far = w.pointer(at.a), taps_ahead(m, n, m * itemsize)
     weight_rows = [w.pointer(builder.add(at.a, builder.mul(at.a_row, i64(i)))) for i in range(m)] if not packed else []
 
-    # of vectors of 16 bytes, which mostly lie four to a cache line, one of four is asked for
+    # of vectors of 16 bytes, which mostly lie four to a cache line, one of four is prefetched
     line, in_line = (4, 0) if lanes * itemsize <= 16 else (1, lanes - 1)
 
     def add_tap(t: ir.Value) -> None:

@@ -3,7 +3,7 @@
     c[i][q] += x[offsets[t] + i] * a[q][t]        for t < k, i < m positions, q < n vectors of channels
 
 The GEMM tile with its sides exchanged: lanes run along output channels, so maps of 6 or 12 positions leave none idle. Weights are packed
-in whole vectors and asked for ahead, because they are most of what is read. Each vector of channels has its taps together, so the tile
+in whole vectors and prefetched, because they are most of what is read. Each vector of channels has its taps together, so the tile
 reads n streams at once: where memory is what is waited for, two to eight bring 5 to 25 % more than one (Granite Rapids). The sums lie
 with channels innermost, as channels last wants them; for channels first they are transposed in registers on their way out (through memory,
 number by number, it took 2200 cycles for 6x4, as long as 170 taps).

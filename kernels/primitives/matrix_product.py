@@ -2,7 +2,7 @@
 
 A task packs some columns of one b, vectors of each row side by side, into scratch that stays in the second-level cache, and multiplies them
 with rows of a where they lie (`panel_tile`). A b that stays is packed once; a row or a whole matrix may be added in registers, and an
-activation applied to a panel of a block of rows while it is in the first-level cache. BLAS is not asked: its threads and these fight
+activation applied to a panel of a block of rows while it is in the first-level cache. BLAS is not used: its threads and these fight
 for cores, and products of 109x64 by 64x109 took 5 to 40 ms each. Packing b and not a follows K. Goto and R. van de Geijn, "Anatomy of
 high-performance matrix multiplication", ACM TOMS 34 (2008), with the parts of the two changed.
 """

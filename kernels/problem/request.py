@@ -17,7 +17,7 @@ from kernels.problem.options import Ints, Request, Signature, shape
 from kernels.problem.request_conv import conv, conv_transpose
 from kernels.problem.request_pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, global_pool, max_pool
 
-__all__ = ["Ints", "Request", "Signature", "request"]
+__all__ = ["Ints", "Request", "Signature", "request_of"]
 
 _FAMILIES: dict[str, Callable[..., Request]] = {
     "conv": conv, "conv_transpose": conv_transpose, "max_pool": max_pool, "avg_pool": avg_pool, "adaptive_avg_pool": adaptive_avg_pool,
@@ -29,7 +29,7 @@ OPERATIONS: dict[str, Callable[..., Request]] = {
 }
 
 
-def request(op: str, x_shape: Sequence[int], x_dtype: np.dtype, args: tuple[Any, ...], options: dict[str, Any]) -> Request:
+def request_of(op: str, x_shape: Sequence[int], x_dtype: np.dtype, args: tuple[Any, ...], options: dict[str, Any]) -> Request:
     """The canonical form of operation `op` on an input of this shape and dtype, with the operation's own arguments."""
     if not isinstance(op, str) or op not in OPERATIONS:
         raise ProblemError(f"operation {op!r} does not exist; use one of {', '.join(OPERATIONS)}{meant(op, OPERATIONS)}")

@@ -103,10 +103,10 @@ def adaptive_max_pool(
     """adaptive_max_pool1d, 2d or 3d."""
     axes, last = int(op[-2]), is_channels_last(op, layout)
     batch, n, channels, size = split_shape(op, x_shape, axes, last)
-    asked = output_size if several(output_size) else (output_size,)
-    if len(asked) not in (1, axes):
-        raise ProblemError(f"{op}: output_size has {len(asked)} numbers for {axes} spatial axes; pass one number or {axes}")
-    wanted = tuple(asked) * axes if len(asked) == 1 else tuple(asked)
+    sizes = output_size if several(output_size) else (output_size,)
+    if len(sizes) not in (1, axes):
+        raise ProblemError(f"{op}: output_size has {len(sizes)} numbers for {axes} spatial axes; pass one number or {axes}")
+    wanted = tuple(sizes) * axes if len(sizes) == 1 else tuple(sizes)
     out_size = tuple(length if o is None else per_axis(op, "output_size", o, 1)[0] for o, length in zip(wanted, size))
     computed, returned = result_dtypes([x_dtype])
     indices = flag(op, "return_indices", return_indices)

@@ -54,7 +54,7 @@ class VectorBuilder:
         return self.b.gep(pointer, [i64(index) if isinstance(index, int) else index])
 
     def load(self, pointer: ir.Value) -> ir.Value:
-        """One vector; no alignment is asked for beyond the element's."""
+        """One vector; aligned as its elements are, no more."""
         return self.b.load(self.b.bitcast(pointer, self.vector.as_pointer()), align=self.itemsize)
 
     def load_scalar(self, pointer: ir.Value) -> ir.Value:
@@ -132,7 +132,7 @@ class VectorBuilder:
         return rows
 
     def prefetch(self, pointer: ir.Value, write: bool = False, level: int = 1) -> None:
-        """Ask for the cache line of this element, to be read or written, in the cache of this level; any address may be asked for."""
+        """Prefetch the cache line of this element, to be read or written, into the cache of this level; the address may be any."""
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
         function = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
         access, keep, data = (ir.Constant(I32, value) for value in (int(write), 4 - level, 1))

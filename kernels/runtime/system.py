@@ -38,8 +38,8 @@ def cache_bytes() -> dict[int, int]:
 
 @functools.cache
 def tiles_permitted() -> bool:
-    """Whether threads of this process may use AMX's registers: Linux is asked once (`arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`),
-    for threads that there are and that will be, also of forked children."""
+    """Whether threads of this process may use AMX's registers: one system call of Linux permits it
+    (`arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`), for threads that there are and that will be, also of forked children."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
     arch_prctl, request, tile_data = 158, 0x1023, 18

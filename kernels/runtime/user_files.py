@@ -26,10 +26,10 @@ def cache_folder() -> Path:
     That is $XDG_CACHE_HOME or ~/.cache, ~/Library/Caches on macOS, %LOCALAPPDATA% on Windows; for a user without a home a folder among the
     temporary ones with the user's number in its name.
     """
-    asked, caches = os.environ.get("KERNELS_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
-    if given := asked or caches:
+    own, caches = os.environ.get("KERNELS_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
+    if given := own or caches:
         folder = Path(os.path.expanduser(given))
-        return folder if asked else folder / "spectroconv"
+        return folder if own else folder / "spectroconv"
     try:
         home = Path.home()
     except RuntimeError:  # a user without a home, as containers run programs
@@ -64,7 +64,7 @@ def own_folder(path: Path) -> Path | None:
 
 def read_own(file: Path) -> bytes:
     """What is in a file of this user. Raises PermissionError for another user's, or one that others may write to."""
-    with file.open("rb") as opened:  # asked of the opened file: its name may stand for another by now
+    with file.open("rb") as opened:  # of the opened file, not by name: its name may stand for another by now
         if not own(os.fstat(opened.fileno())):
             raise PermissionError(f"it belongs to another user, or others may write to it; copy it, or chmod 600 {file}")
         return opened.read()

@@ -91,8 +91,8 @@ class Windows:
         if not self.pool:
             return self.sliding.section(first, end, n)
         problem = self.sliding.section(*self.pool.bounds(first, end, self.sliding.slide.length(n)), n)
-        assert isinstance(problem, Conv) and isinstance(self.stage, Window) and isinstance(self.stage.asked.problem, Conv)
-        return dataclasses.replace(problem, pool=self.stage.asked.problem.pool)
+        assert isinstance(problem, Conv) and isinstance(self.stage, Window) and isinstance(self.stage.request.problem, Conv)
+        return dataclasses.replace(problem, pool=self.stage.request.problem.pool)
 
     @property
     def taken(self) -> str:
@@ -187,11 +187,11 @@ def parts(
     """The parts of stages as they were read, fused here. axis: that of time, counted from the end. cut: as in `Windows`; then pools are
     computed apart from the convolutions before them. block: the usual number of inputs of a block. Raises RefusedError where a layer cannot
     stream."""
-    return _parts(fuse(stages, Choosing(threads)), _Asked(axis, dtype, threads, cut, block), ())
+    return _parts(fuse(stages, Choosing(threads)), _Settings(axis, dtype, threads, cut, block), ())
 
 
-class _Asked(NamedTuple):
-    """What `parts` was asked for."""
+class _Settings(NamedTuple):
+    """What the parts of all stages are made with."""
 
     axis: int
     dtype: np.dtype
@@ -200,14 +200,14 @@ class _Asked(NamedTuple):
     block: int | None
 
 
-def _parts(stages: Sequence[Stage], asked: _Asked, before: tuple[Part, ...]) -> tuple[Any, ...]:
+def _parts(stages: Sequence[Stage], settings: _Settings, before: tuple[Part, ...]) -> tuple[Any, ...]:
     """before: what the input of the first stage has been through."""
-    axis, dtype, threads, cut, _ = asked
+    axis, dtype, threads, cut, _ = settings
     found: list[Any] = []
     for stage in stages:
         with named(stage.index):
             if isinstance(stage, Window):
-                found += _windows(stage, asked, (*before, *(part.halo for part in found)))
+                found += _windows(stage, settings, (*before, *(part.halo for part in found)))
             elif isinstance(stage, Pointwise):
                 found.append(Elements(stage, _in_place(stage, axis, dtype, threads)))
             elif isinstance(stage, Linear):
@@ -215,7 +215,7 @@ def _parts(stages: Sequence[Stage], asked: _Asked, before: tuple[Part, ...]) -> 
                 found.append(Rows(stage, np.array(stage.weight, dtype, order="C"), bias, threads, cut))
             elif isinstance(stage, Join):
                 here = (*before, *(part.halo for part in found))
-                branches = tuple(_parts(branch, asked, here) for branch in stage.branches)
+                branches = tuple(_parts(branch, settings, here) for branch in stage.branches)
                 found.append(Joined(stage, branches, Fork(tuple(chain(branch) for branch in branches))))
             else:
                 assert isinstance(stage, Flatten)
@@ -228,10 +228,10 @@ def chain(found: Sequence[Any]) -> Chain:
     return Chain(tuple(part.halo for part in found))
 
 
-def _windows(stage: Window, asked: _Asked, before: tuple[Part, ...]) -> list[Windows]:
+def _windows(stage: Window, settings: _Settings, before: tuple[Part, ...]) -> list[Windows]:
     """A convolution or a pool; where blocks are cut anywhere, the pool in a convolution's epilogue apart from it."""
-    axis, _, threads, cut, block = asked
-    problem, operands, name = stage.asked.problem, stage.asked.operands.copy(), stage.implementation
+    axis, _, threads, cut, block = settings
+    problem, operands, name = stage.request.problem, stage.request.operands.copy(), stage.implementation
     pool = Sliding(pool_problem(problem), axis) if isinstance(problem, Conv) and problem.pool else None
     if pool:
         assert isinstance(problem, Conv)

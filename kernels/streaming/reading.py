@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.network.layers import Asked, Stage, read
+from kernels.network.layers import Defaults, Stage, read
 from kernels.problem.arrays import result_dtypes
 from kernels.problem.errors import ProblemError
 
@@ -31,7 +31,7 @@ def read_along(layers: Any, shape: tuple[int | None, ...], implementation: str, 
         for nominal in NOMINAL:
             length = -(-nominal // step) * step + rest
             try:
-                return read(layers, tuple(length if each is None else each for each in shape), dtype, Asked(implementation, "largest"))
+                return read(layers, tuple(length if each is None else each for each in shape), dtype, Defaults(implementation, "largest"))
             except ProblemError:
                 if nominal == NOMINAL[-1]:
                     raise

@@ -41,10 +41,10 @@ def _check(each: Layer, ndim: int, axis: int, endless: bool) -> None:
         raise RefusedError("linear works along the last axis, which is time; use a convolution of one tap, or another axis for time")
     if options.get("output_size") is not None and op.startswith("conv_transpose"):
         raise RefusedError(f"{op}: output_size is the length of a whole signal's result; use output_padding, which adds to it")
-    padding, stride = _asked(each, "padding"), _asked(each, "stride")
+    padding, stride = _argument(each, "padding"), _argument(each, "stride")
     if endless and isinstance(padding, str) and padding.startswith("same") and not op.startswith("conv_transpose"):
         if stride is None:
-            stride = 1 if op.startswith("conv") else _asked(each, "kernel_size")
+            stride = 1 if op.startswith("conv") else _argument(each, "kernel_size")
         along = (stride[axis] if len(stride) > 1 else stride[0]) if several(stride) else stride
         if along > 1:
             raise RefusedError(
@@ -54,7 +54,7 @@ def _check(each: Layer, ndim: int, axis: int, endless: bool) -> None:
         raise RefusedError("batch_norm along time has numbers for the positions of one length only; use it along channels")
 
 
-def _asked(each: Layer, name: str) -> Any:
+def _argument(each: Layer, name: str) -> Any:
     """An argument of a convolution or pool, None if it is not passed."""
     places = _PLACES["conv" if str(each.op).startswith("conv") else "pool"]
     at = places.index(name) if name in places else len(each.args)

@@ -12,7 +12,7 @@ from cases import CONV, POOL, ConvCase, PoolCase
 import kernels
 from kernels.methods import registry
 from kernels.methods.contract import operation
-from kernels.problem.request import request
+from kernels.problem.request import request_of
 
 
 def test_the_table_says_nothing_that_the_code_does_not() -> None:
@@ -28,12 +28,12 @@ def test_nothing_else_is_refused(case: ConvCase | PoolCase) -> None:
     """A sentence made elsewhere than in `refuse` would be missing from the table."""
     if isinstance(case, ConvCase):
         x, weight, _ = case.arrays("float32")
-        asked = request(case.op, x.shape, x.dtype, (weight,), case.options)
+        request = request_of(case.op, x.shape, x.dtype, (weight,), case.options)
     else:
         args = case.kernel, case.stride, case.padding, case.dilation, case.ceil_mode
-        asked = request(f"max_pool{len(case.size)}d", (case.n, case.channels, *case.size), np.dtype(np.float32), args, {})
-    told = {each.name: refusals.sentences(each) for each in refusals.implementations() if each.operation == operation(asked.problem)}
-    for name, sentence in registry.refusals(asked.problem).items():
+        request = request_of(f"max_pool{len(case.size)}d", (case.n, case.channels, *case.size), np.dtype(np.float32), args, {})
+    told = {each.name: refusals.sentences(each) for each in refusals.implementations() if each.operation == operation(request.problem)}
+    for name, sentence in registry.refusals(request.problem).items():
         patterns = [".*".join(map(re.escape, text.split(refusals.VARIES))) for text in told[name]]
         assert sentence is None or any(re.fullmatch(pattern, sentence) for pattern in patterns), f"{name}: {sentence}"
 

@@ -21,7 +21,7 @@ from kernels.problem.conv import Conv
 from kernels.problem.errors import ProblemError
 from kernels.problem.operands import Operands
 from kernels.problem.options import Request
-from kernels.problem.request import request
+from kernels.problem.request import request_of
 from kernels.problem.window import dilated
 
 INT64 = np.dtype(np.int64)
@@ -40,16 +40,16 @@ def window_request(node: Node, weight: Array | None = None, bias: Array | None =
         of_weight, of_bias = (None if each is None else (each.lengths, dtype) for each in (node.inputs[1:] + [None])[:2])
     named = ((name, node.attributes.get(name)) for name in _NAMED)
     attributes = tuple((name, each if isinstance(each, (int, str, bytes)) else tuple(each)) for name, each in named if each is not None)
-    asked = _asked(node.op, shape, dtype, of_weight, of_bias, len(node.outputs), attributes, default_accuracy())
+    request = _request(node.op, shape, dtype, of_weight, of_bias, len(node.outputs), attributes, default_accuracy())
     if weight is None:
-        return asked
-    problem = asked.problem
+        return request
+    problem = request.problem
     assert isinstance(problem, Conv)
     operands = Operands(
         canonical(weight, np.dtype(problem.dtype), problem.weight_shape),
         None if bias is None else canonical(bias, np.dtype(problem.dtype), (problem.c_out,)),
     )
-    return dataclasses.replace(asked, operands=operands)
+    return dataclasses.replace(request, operands=operands)
 
 
 def _described(array: Array | None) -> Any:
@@ -57,7 +57,7 @@ def _described(array: Array | None) -> Any:
 
 
 @functools.lru_cache(maxsize=1024)  # passes and steps ask again and again, and a model has many layers alike
-def _asked(
+def _request(
     operator_: str, shape: tuple[int, ...], dtype: np.dtype, weight: Any, bias: Any, outputs: int, named: tuple[tuple[str, Any], ...],
     accuracy: str,
 ) -> Request:  # fmt: skip
@@ -65,16 +65,16 @@ def _asked(
     which the request asks for itself."""
     attributes, axes = dict(named), len(shape) - 2
     if operator_.startswith("Global"):
-        return request("global_avg_pool" if "Average" in operator_ else "global_max_pool", shape, dtype, (), {})
+        return request_of("global_avg_pool" if "Average" in operator_ else "global_max_pool", shape, dtype, (), {})
     name, options = window_call(operator_, axes, attributes)
     if operator_ in ("Conv", "ConvTranspose"):
         weight, bias = (None if each is None else np.empty(*each) for each in (weight, bias))  # memory that nobody touches is none
         if "output_shape" in attributes:
             options |= cropped_to(attributes, shape[2:], weight.shape[2:])
-        return dataclasses.replace(request(name, shape, dtype, (weight, bias), options), operands=Operands(), given={})
+        return dataclasses.replace(request_of(name, shape, dtype, (weight, bias), options), operands=Operands(), given={})
     if operator_ == "MaxPool" and outputs > 1:
         options["return_indices"] = True
-    return request(name, shape, dtype, (tuple(attributes["kernel_shape"]),), options)
+    return request_of(name, shape, dtype, (tuple(attributes["kernel_shape"]),), options)
 
 
 def window_call(operator_: str, axes: int, attributes: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -121,8 +121,8 @@ def _infer(node: Node) -> list[Meta]:
 
 @operator("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", infer=_infer)
 def _window(node: Node, x: Array, weight: Array | None = None, bias: Array | None = None) -> Any:
-    asked = window_request(node, weight, bias)
-    result = Plan(Descriptor(asked.problem, asked.signature), asked.operands)(x)
+    request = window_request(node, weight, bias)
+    result = Plan(Descriptor(request.problem, request.signature), request.operands)(x)
     if not isinstance(result, tuple):
         return result
     y, places = result

@@ -17,17 +17,17 @@ NEAR = 12  # nodes that are looked back through for the maximum in a denominator
 def accurate_layers(graph: Graph) -> frozenset[Node]:
     """The layers that must be accurate output by output."""
     makers = graph.makers()
-    asked: set[Value] = set()
+    precise: set[Value] = set()
     found: set[Node] = set()
     for node in reversed(graph.nodes):
-        hears = any(value in asked for value in node.outputs)
+        needed = any(value in precise for value in node.outputs)
         if node.op in LAYERS:
-            if hears:
+            if needed:
                 found.add(node)
                 if not node.attributes.get("activation"):
-                    asked.add(node.x)
-        elif hears or _magnifies(node, makers):
-            asked.update(value for value in node.inputs if value is not None)
+                    precise.add(node.x)
+        elif needed or _magnifies(node, makers):
+            precise.update(value for value in node.inputs if value is not None)
     return frozenset(found)
 
 
