@@ -18,7 +18,7 @@ def rate(problem: Problem, share: float) -> float:
 
 
 def threads_that_pay(problem: Problem, threads: int, cycles: Callable[[], float], saved: float = 1.0) -> int:
-    """How many of so many threads to take for a problem of `cycles()` of one core, which are only asked for where the multiply-adds do not
+    """How many of so many threads to take for a problem of `cycles()` of one core, which are only counted where the multiply-adds do not
     tell, `saved` of which are one of the method's."""
     least = problem.flops / (4 * machine().lanes(problem.itemsize)) / saved
     enough = threads_for(least, threads)
@@ -37,7 +37,7 @@ def memory_seconds(problem: Problem) -> float:
 
 def map_seconds(problem: Conv) -> float:
     """Input and output alone, for blockings whose cycles count how weights are read; an output that outgrows the caches is fetched before
-    it is written, which only depthwise rows avoid and asking ahead hides but for a quarter."""
+    it is written, which only depthwise rows avoid and prefetching hides but for a quarter."""
     output = math.prod(problem.conv_shape) * problem.itemsize
     moved = problem.compulsory_bytes - math.prod(problem.weight_shape) * problem.itemsize + (output / 4 if output > machine().l3 else 0)
     return moved / calibration().bandwidth

@@ -58,7 +58,7 @@ class Conversion:
         return self._present(y, out, direct)
 
     def _takes(self, out: Any, x: Array, x_flags: int) -> bool:
-        """Whether `out` can take the result for x as it is. Where not, `check_out` knows why, or that nothing is wrong."""
+        """Whether `out` can take the result for x as it is. Where not, `check_out` says why, or that nothing is wrong."""
         if type(out) is not np.ndarray or out.shape != self._result or out.dtype is not self._dtype:
             return False
         flags = out.flags.num

@@ -57,8 +57,7 @@ def _named(problem: Problem, name: str, threads: int) -> Choice:
 
 
 def _tolerable(problem: Problem) -> float:
-    """The error bound that "auto" asks for: of long sums no method is asked for more than the definition keeps, or what the precision
-    allows."""
+    """The error bound that "auto" requires: of long sums no more than the definition keeps, or what the precision allows."""
     return max(ERROR_BOUND, precision_bound(problem))
 
 

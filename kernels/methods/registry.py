@@ -70,7 +70,7 @@ def refusals(problem: Problem) -> dict[str, str | None]:
 
 
 def refusal(problem: Problem, implementation: Implementation) -> str | None:
-    """None if an implementation can do the problem as accurately as it asks, else the sentence why not."""
+    """None if an implementation can do the problem as accurately as it requires, else the sentence why not."""
     if isinstance(problem, Conv) and problem.precision == "bfloat16" and not machine().bfloat16:
         return 'precision="bfloat16" needs a CPU with AVX512_BF16, which this one, or what Numba compiles for, lacks; use "float32"'
     if not implementation.local and isinstance(problem, Conv) and problem.accuracy == "each":  # known without an enumeration

@@ -22,7 +22,7 @@ from kernels.problem.window import by_x
 
 OPERATIONS = "conv", "conv3d"
 PREPARING = "prepare", "prepare_last", "prepare_unpacked", "prepare_adjoint", "prepare_added"
-ASKING = (
+DESCRIBING = (
     "refuse", "error_bound", "fuses", "sub_problems", "estimate", "lost", "lowering_cycles", "lowering_packing", "packing",
     "packing_unpacked",
 )  # fmt: skip
@@ -48,12 +48,12 @@ def without_unseen_taps(method: Implementation) -> Implementation:
         less, taps = seen(problem)
         return (problem, taps) if less is problem or method.refuse(less) else (less, taps)
 
-    def asking(function: Callable[..., Any]) -> Callable[..., Any]:
+    def describing(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def ask(problem: Conv, *args: Any, **options: Any) -> Any:
+        def describe(problem: Conv, *args: Any, **options: Any) -> Any:
             return function(accepted(problem)[0], *args, **options)
 
-        return ask
+        return describe
 
     def preparing(function: Callable[..., Prepared | None], reverse: bool) -> Callable[..., Prepared | None]:
         @functools.wraps(function)
@@ -71,7 +71,7 @@ def without_unseen_taps(method: Implementation) -> Implementation:
     def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
         return {name: without_unseen_taps(variant) for name, variant in method.variants(accepted(problem)[0], threads).items()}
 
-    changes: dict[str, Any] = {name: asking(function) for name in ASKING if (function := getattr(method, name))}
+    changes: dict[str, Any] = {name: describing(function) for name in DESCRIBING if (function := getattr(method, name))}
     for name in PREPARING:
         if function := getattr(method, name):
             changes[name] = preparing(function, name == "prepare_adjoint")

@@ -23,9 +23,9 @@ from kernels.runtime.micro_kernel import Fixed, address, emitter
 
 FIELDS = 3  # numbers per entry of the table of vectors
 UNROLL = 3  # taps per step of the loop; three of 6x4 gained 5 % over one, more gained nothing
-AHEAD = 18  # taps between asking for input and using it: 18 * 12 cycles outlast the way from the second- and third-level cache. Without it
+AHEAD = 18  # taps between prefetching input and using it: 18 * 12 cycles outlast the way from the second- and third-level cache. Without it
 # a tile fell from 144 to 113 GFLOP/s where its input does not fit the first-level cache, with it it stays at 140
-FAR, FAR_BYTES = 1000, 8192  # cycles between asking for weights and using them, which may come from memory, and at most how far beyond.
+FAR, FAR_BYTES = 1000, 8192  # cycles between prefetching weights and using them, which may come from memory, and at most how far beyond.
 # Weights of 38 and 268 MB were waited for at 18 taps: 4.1 and 9.9 ms, at 80 and 128 taps 3.0 and 5.9
 # bits of `stage`: sums start from the bias; they are finished after these taps; they are added to y all the same; they go on from those in
 # y, in the order in which one tile of all taps sums. With neither start they are added to y: a sum of sums
@@ -47,7 +47,7 @@ def unrolled(w: VectorBuilder, k: ir.Value, add_tap: Callable[[ir.Value], None])
 
 
 def taps_ahead(m: int, n: int, nbytes: int) -> int:
-    """Taps between asking for weights, `nbytes` of them a tap, and their use by m x n multiply-adds a tap."""
+    """Taps between prefetching weights, `nbytes` of them a tap, and their use by m x n multiply-adds a tap."""
     return max(AHEAD, min(2 * FAR // (m * n), FAR_BYTES // nbytes))
 
 
@@ -146,7 +146,7 @@ def emit(w: VectorBuilder, p: GemmTile, at: Moved, packed: bool, multiply_add: C
             w.prefetch(w.at(w.at(start, ahead), in_line))
         offset = w.load_index(offsets, t)
         column: Iterator[ir.Value]
-        if not packed:  # which the machine asks for ahead by itself, rows being read in order
+        if not packed:  # which the hardware prefetches by itself, rows being read in order
             column = (w.splat(w.load_scalar(w.at(row, t))) for row in weight_rows)
         else:
             first = w.at(weights, builder.mul(t, i64(m)))

@@ -28,7 +28,7 @@ TILED_STRIDES = 8  # steps of windows side by side that are picked apart in regi
 UNROLLED = 4  # rows of such windows that are written out; a loop over two costs more than they do
 UNROLL = 4  # independent running values along a line, because each waits four cycles for the one before
 MERGED = 1024  # lines up to this length are combined `lanes` at a time: the steps across lanes outweigh their loads
-AHEAD = 4096  # bytes between asking for input and using it: planes follow one another in memory, and the hardware asks too late by itself
+AHEAD = 4096  # bytes between prefetching input and using it: planes follow one another in memory, and the hardware prefetches too late
 
 
 def code(kind: str) -> int:

@@ -1,4 +1,4 @@
-"""What errors are shares of: the accuracy that a call asks for, else the process's; and what factors may be rounded to."""
+"""What errors are shares of: a call's own accuracy, else the process's; and what factors may be rounded to."""
 
 from __future__ import annotations
 

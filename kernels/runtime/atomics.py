@@ -76,7 +76,7 @@ def replace(typing_context: Any, address: Any, expected: Any, value: Any) -> Any
 
 @intrinsic
 def pause(typing_context: Any) -> Any:
-    """What a CPU wants to hear in a loop that waits: some tens of cycles in which the other thread of the core has all of it."""
+    """The hint that a loop waits: some tens of cycles in which the other thread of the core has all of it."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         triple, none = builder.module.triple, ir.VoidType()
@@ -104,7 +104,7 @@ def ticks(typing_context: Any) -> Any:
 
 
 def _futex(builder: Any, address: Any, operation: int, value: Any) -> None:
-    """The system call, or nothing on other systems, where `workers` never asks for it."""
+    """The system call, or nothing on other systems, where `workers` never makes it."""
     triple = builder.module.triple
     number = _FUTEX.get(triple.split("-")[0])
     if "linux" not in triple or number is None:

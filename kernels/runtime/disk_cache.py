@@ -142,7 +142,7 @@ def unseal(key: str, content: bytes) -> bytes:
 
 
 class DiskCache(_Cache):
-    """What a Numba dispatcher asks of its cache. use: what of the function's compiled forms it makes; counts: see `jit.njit`."""
+    """What a Numba dispatcher calls of its cache. use: what of the function's compiled forms it makes; counts: see `jit.njit`."""
 
     def __init__(self, py_func: Any, use: str, counts: bool) -> None:
         self._use, self._counts = use, counts

@@ -134,6 +134,6 @@ class Typing:
 
 
 def target(context: Any) -> Any:
-    """Numba's context of the machine, which asks LLVM once for the size of a type; Numba asks for each variable, for debuggers."""
+    """Numba's context of the machine, which has LLVM compute the size of a type once; Numba's own does for each variable, for debuggers."""
     context.get_abi_sizeof = functools.cache(context.get_abi_sizeof)
     return context

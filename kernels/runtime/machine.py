@@ -114,7 +114,7 @@ def pretend(**changes: Any) -> Iterator[Machine]:
 
 def memory() -> int:
     """Bytes that this process may use: physical memory or, where it is less, what its control groups allow (read once); where the system
-    tells neither, more than any machine has."""
+    reports neither, more than any machine has."""
     return min(system.physical_memory() or 1 << 62, memory_limit())
 
 
@@ -169,6 +169,6 @@ def cores() -> int:
     with contextlib.suppress(KeyError, ValueError):
         available = max(1, min(available, int(os.environ["NUMBA_NUM_THREADS"])))
     numba_threads = sys.modules.get("numba.np.ufunc.parallel")
-    if numba_threads is not None and numba_threads._is_initialized:  # asking starts Numba's threads, which set_num_threads has done
+    if numba_threads is not None and numba_threads._is_initialized:  # reading it starts Numba's threads, which set_num_threads has done
         available = min(available, numba_threads._get_num_threads())
     return available

@@ -51,7 +51,7 @@ def address(dispatcher: Any, arguments: Any, **fixed: int) -> int:
     return found
 
 
-_addresses: dict[Any, int] = {}  # of what was compiled: a plan asks for several, and Numba takes 0.1 ms to find one again
+_addresses: dict[Any, int] = {}  # of what was compiled: a plan needs several, and Numba takes 0.1 ms to find one again
 
 
 def _compiled(dispatcher: Any, arguments: Any, fixed: dict[str, int]) -> int:
@@ -77,7 +77,7 @@ def emitter(emit: Callable[..., None]) -> Any:
     @intrinsic(prefer_literal=True)
     def emitted(typing_context: Any, p: Any, piece: Any) -> Any:
         if not any(isinstance(kind, types.IntegerLiteral) for kind in p):
-            return None  # Numba asks for literals first, or second
+            return None  # Numba tries literals first, or second
 
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             record, own = (_values(builder, kind, value) for kind, value in zip(signature.args, values))

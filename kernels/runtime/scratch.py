@@ -44,7 +44,7 @@ HEADER = object.__basicsize__  # bytes of CPython's own header, after which NumP
 
 def handle(array: np.ndarray | None) -> int:
     """Where an array keeps its data pointer, which compiled drivers follow (`addresses.pointed`); 0 for None. It serves while the array
-    lives. A tenth of the 1 to 3 us that asking NumPy for the pointer takes, of which a call has six."""
+    lives. A tenth of the 1 to 3 us that getting the pointer from NumPy takes, of which a call has six."""
     return 0 if array is None else id(array) + HEADER
 
 

@@ -1,4 +1,4 @@
-"""What the system tells of the hardware, data caches, memory, fast cores: Linux by its files, macOS by sysctl, Windows by calls."""
+"""What the system reports of the hardware, data caches, memory, fast cores: Linux by its files, macOS by sysctl, Windows by calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CACHE, INSTRUCTIONS = 2, 1  # a relation, a type of cache
 @functools.cache
 def cache_bytes() -> dict[int, int]:
     """Data cache sizes by level, in bytes, of a core (macOS: a fast one, whose second level is shared by its cluster); those that the
-    system tells."""
+    system reports."""
     if sys.platform == "darwin":
         found = {level: _of_fast_core(name) for level, name in ((1, "l1dcachesize"), (2, "l2cachesize"), (3, "l3cachesize"))}
         return {level: size for level, size in found.items() if size}

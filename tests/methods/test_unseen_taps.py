@@ -16,7 +16,7 @@ from kernels import grad
 from kernels.dispatch.measure import checked
 from kernels.methods import load, registry
 from kernels.methods.contract import Implementation
-from kernels.methods.unseen_taps import ASKING, PREPARING
+from kernels.methods.unseen_taps import DESCRIBING, PREPARING
 from kernels.problem.seen_taps import seen
 
 load()
@@ -130,4 +130,4 @@ def test_streams_cut_anywhere(implementation: str) -> None:
 def test_every_function_of_a_method_is_known() -> None:
     """One that a method gains is either handed problems without unseen taps or named here."""
     functions = {field.name for field in dataclasses.fields(Implementation) if "Callable" in str(field.type)}
-    assert functions == {*PREPARING, *ASKING, "variants", "named_variant"}
+    assert functions == {*PREPARING, *DESCRIBING, "variants", "named_variant"}

@@ -69,7 +69,7 @@ def images(problem: ConvTranspose) -> int:
 
 
 def chosen(problem: ConvTranspose, engine: str) -> tuple[SubProblem, ...]:
-    """See `_chosen`; a choice asks for them sixteen times."""
+    """See `_chosen`; a choice needs them sixteen times."""
     return _chosen(problem, engine, images(problem), calibration().clock, calibration().bandwidth)
 
 

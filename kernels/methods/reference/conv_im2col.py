@@ -99,7 +99,7 @@ def unfold_tap(plane, target, position, kh, kw, stride, before, dilation, out_wi
         h = oh * stride[0] - before[0] + kh * dilation[0]
         inside = min(max(low - ow, 0), count)
         beyond = max(min(high - ow, count), inside) if 0 <= h < height else inside
-        # slices of their own, counted from zero: of an index that could be negative Numba asks every time, and copies one by one
+        # slices of their own, counted from zero: of an index that could be negative Numba checks every time, and copies one by one
         target[done : done + inside] = 0
         target[done + beyond : done + count] = 0
         on_it = target[done + inside : done + beyond]

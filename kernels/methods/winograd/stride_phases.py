@@ -55,7 +55,7 @@ def axes(problem: Conv) -> list[Axis] | None:
 
 @functools.lru_cache(maxsize=64)
 def polyphase(problem: Conv) -> Conv | None:
-    """The convolution of the phases; None where there is none. A choice asks for it a dozen times."""
+    """The convolution of the phases; None where there is none. A choice needs it a dozen times."""
     found = axes(problem)
     if found is None:
         return None

@@ -31,7 +31,7 @@ _NAMED = ("auto_pad", "pads", "strides", "dilations", "group", "output_padding",
 
 
 def window_request(node: Node, weight: Array | None = None, bias: Array | None = None) -> Request:
-    """What a node asks of the library; without a weight for its shapes only."""
+    """A node's request; without a weight for its shapes only."""
     shape, dtype, axes = node.x.lengths, node.x.kind, len(node.x.lengths) - 2
     if not 1 <= axes <= 3:
         raise ProblemError(f"{node.op} {node.label!r}: x has shape {shape}, must have 1 to 3 spatial axes behind (N, C)")
@@ -62,7 +62,7 @@ def _request(
     accuracy: str,
 ) -> Request:  # fmt: skip
     """The request of a node with these attributes, for operands of these (shape, dtype), which it does not hold. accuracy: the process's,
-    which the request asks for itself."""
+    on which the request depends too."""
     attributes, axes = dict(named), len(shape) - 2
     if operator_.startswith("Global"):
         return request_of("global_avg_pool" if "Average" in operator_ else "global_max_pool", shape, dtype, (), {})

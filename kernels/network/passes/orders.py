@@ -23,7 +23,7 @@ def wanted_orders(graph: Graph) -> dict[Value, Order]:
     for value in graph.outputs.values():
         found[value] = tuple(range(len(value.lengths)))
     for node in reversed(graph.nodes):
-        _ask(node, found, makers)
+        _orders_of_inputs(node, found, makers)
     return found
 
 
@@ -35,7 +35,7 @@ def _goes_anywhere(value: Value, makers: dict[Value, Node]) -> bool:
     return maker is not None and maker.op == "MatMul"
 
 
-def _ask(node: Node, found: dict[Value, Order], makers: dict[Value, Node]) -> None:
+def _orders_of_inputs(node: Node, found: dict[Value, Order], makers: dict[Value, Node]) -> None:
     if node.op in _CONTIGUOUS or (node.op in RESHAPES and _goes_anywhere(node.x, makers)):
         found.setdefault(node.x, tuple(range(len(node.x.lengths))))
         return
