@@ -18,13 +18,12 @@ onnx = pytest.importorskip("onnx")
 OPERATORS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 
 
-def collect() -> dict[str, Any]:
-    """The cases of one operator by name. Only the operators' own files are imported: generating those of all operators takes 20 s."""
+def cases_of(operator: str) -> list[Any]:
+    """The cases of one operator, which importing its file makes: too slow while tests are collected, and 20 s for all operators of ONNX."""
     node = pytest.importorskip("onnx.backend.test.case.node")
-    for operator in OPERATORS:
-        importlib.import_module(f"{node.__name__}.{operator.lower()}")
+    importlib.import_module(f"{node.__name__}.{operator.lower()}")
     cases = [case for case in node._NodeTestCases if len(case.model.graph.node) == 1]
-    return {case.name.removeprefix("test_"): case for case in cases if case.model.graph.node[0].op_type in OPERATORS}
+    return [case for case in cases if case.model.graph.node[0].op_type == operator]
 
 
 def padding(attributes: dict[str, Any], axes: int) -> Any:
@@ -65,16 +64,16 @@ def answer(operator: str, attributes: dict[str, Any], inputs: list[np.ndarray], 
     return values, positions + planes * math.prod(x.shape[2:])
 
 
-CASES = collect()
-
-
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_node(case: Any) -> None:
-    node = case.model.graph.node[0]
-    attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-    for inputs, outputs in case.data_sets:
-        answers = answer(node.op_type, attributes, inputs, len(outputs))
-        assert len(answers) == len(outputs)
-        for ours, theirs in zip(answers, outputs):
-            assert ours.shape == theirs.shape
-            np.testing.assert_allclose(ours, theirs, rtol=case.rtol, atol=max(case.atol, 1e-5))
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_nodes(operator: str) -> None:
+    cases = cases_of(operator)
+    assert cases
+    for case in cases:
+        node = case.model.graph.node[0]
+        attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        for inputs, outputs in case.data_sets:
+            answers = answer(operator, attributes, inputs, len(outputs))
+            assert len(answers) == len(outputs), case.name
+            for ours, theirs in zip(answers, outputs):
+                assert ours.shape == theirs.shape, case.name
+                np.testing.assert_allclose(ours, theirs, rtol=case.rtol, atol=max(case.atol, 1e-5), err_msg=case.name)

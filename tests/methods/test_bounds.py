@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reference
 
 import kernels
 from kernels import ProblemError, RefusedError
@@ -15,11 +16,11 @@ METHODS = "direct", "im2col", "jit", "depthwise", "winograd", "fft"
 LOCAL = METHODS[:4]
 
 
-def exact(x: np.ndarray, weight: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+def exact(x: np.ndarray, weight: np.ndarray, stride: int = 1, groups: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """(the outputs in float64, the sums of magnitudes of their products)."""
-    function = kernels.conv1d if weight.ndim == 3 else kernels.conv2d
-    double = [each.astype(np.float64) for each in (x, weight)]
-    return function(*double, implementation="naive", **options), function(*map(np.abs, double), implementation="naive", **options)
+    axes = weight.ndim - 2
+    window = (stride,) * axes, ((0, 0),) * axes, (1,) * axes, groups
+    return reference.conv(x, weight, None, *window), reference.conv(np.abs(x), np.abs(weight), None, *window)
 
 
 def each(x: np.ndarray, weight: np.ndarray, names: tuple[str, ...] = METHODS, **options: Any) -> Any:
