@@ -44,6 +44,19 @@ INVALID: dict[str, tuple[Any, ...]] = {
     "an index out of range": ("Gather", {"i": np.array([7])}, "x i", {"axis": 2}),
     "bounds of an odd shape": ("Clip", {"a": np.zeros((5, 1), np.float32)}, "x a", {}),
     "letters that are none": ("Einsum", {"w": ONES}, "x w", {"equation": "[b,cd->"}),
+    # inputs that do not fit the first: compiled code would read past them, NumPy broadcast them
+    "numbers for more channels": ("BatchNormalization", {"w": np.ones(3, np.float32)}, "x w w w w", {}),
+    "numbers for one channel": ("InstanceNormalization", {"w": np.ones(1, np.float32)}, "x w w", {}),
+    "numbers for another row": ("LayerNormalization", {"w": np.ones(3, np.float32)}, "x w", {}),
+    "numbers for no group": ("GroupNormalization", {"w": np.ones(3, np.float32)}, "x w w", {"num_groups": 2}),
+    "channels that do not divide": ("GroupNormalization", {"w": np.ones(2, np.float32)}, "x w w", {"num_groups": 4}),
+    "taps that the node does not say": ("Conv", {"w": ONES}, "x w", {"kernel_shape": [1, 1]}),
+    "repeats of fewer axes": ("Tile", {"r": np.array([2, 2])}, "x r", {}),
+    "pads of fewer axes": ("Pad", {"p": np.array([1, 1])}, "x p", {}),
+    "updates of another shape": ("ScatterND", {"i": np.array([[0]]), "u": ONES[:1]}, "x i u", {}),
+    "an axis twice": ("ReduceMean", {}, "x", {"axes": [2, 3, -1]}),
+    "scales of another axis": ("DequantizeLinear", {"q": np.ones((2, 3), np.uint8), "s": np.ones(2, np.float32)}, "q s", {}),
+    "steps for fewer axes": ("Slice", {"b": np.array([0, 0]), "e": np.array([2, 2]), "s": np.array([1])}, "x b e b s", {}),
     "a mode that there is not": ("Pad", {"p": np.array([0, 0, 9, 9, 0, 0, 9, 9])}, "x p", {"mode": "mirror"}),
 }
 STATED = {"p": np.array([0, 0, 9, 9, 0, 0, 9, 9]), "w": ONES, "s": np.array([1, 1, 2, 2], np.float32)}
@@ -73,6 +86,20 @@ def test_words_that_are_none(name: str) -> None:
 def test_an_empty_word_is_none_given() -> None:
     y = kernels.load(model("Conv", {"w": ONES}, "x w", auto_pad=""))(X)
     np.testing.assert_array_equal(y, kernels.load(model("Conv", {"w": ONES}, "x w"))(X))
+
+
+def test_a_slope_of_more_axes_widens_x() -> None:
+    """Not in the specification, but onnxruntime takes it; the numbers once came in x's own shape."""
+    slope, x = np.arange(6, dtype=np.float32).reshape(3, 1, 2, 1, 1), -X
+    np.testing.assert_array_equal(kernels.load(model("PRelu", {"s": slope}, "x s"))(x), np.where(x < 0, x * slope, x))
+
+
+def test_weights_of_another_width_of_a_recurrence() -> None:
+    w, r = np.ones((1, 16, 5), np.float32), np.ones((1, 16, 4), np.float32)
+    made = model("LSTM", {"w": w, "r": r}, "x w r", hidden_size=4)
+    with pytest.raises(kernels.RefusedError, match=r"LSTM 'node': input 1 has shape \(1, 16, 5\), must have \(1, 16, 6\)"):
+        made.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (2, 6, 6)))
+        kernels.load(made)(X[0])
 
 
 @pytest.mark.parametrize("taken", [True, False, None])

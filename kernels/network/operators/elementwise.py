@@ -152,7 +152,7 @@ def _clip(node: Node, x: Array, low: Array | None = None, high: Array | None = N
     return np.asarray(x if high is None else np.minimum(x, high), x.dtype)
 
 
-@operator("PRelu", infer=same, elementwise=True)
+@operator("PRelu", infer=_infer, elementwise=True)  # a slope of more axes than x widens it, as onnxruntime has it
 def _prelu(node: Node, x: Array, slope: Array) -> Any:
     return np.where(x < 0, x * slope, x)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from kernels.network.graph import Node
 from kernels.network.operators.registry import Array, Meta, axes_of, axis, operator, same, whole
+from kernels.problem.errors import ProblemError
 
 INT64 = np.dtype(np.int64)
 
@@ -46,6 +47,8 @@ def reduced_axes(node: Node) -> tuple[int, ...]:
     axes = axes_of(node, 1, rank)
     if not axes:
         return () if node.attributes.get("noop_with_empty_axes") else tuple(range(rank))
+    if len(set(axes)) < len(axes):
+        raise ProblemError(f"{node.op} {node.label!r}: axes {axes} name one twice")
     return tuple(sorted(axes))
 
 

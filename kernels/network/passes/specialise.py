@@ -18,6 +18,7 @@ import numpy as np
 
 from kernels.network import operators  # noqa: F401  registers them
 from kernels.network.graph import Graph, Node, Value
+from kernels.network.operators.fitting import check_inputs
 from kernels.network.operators.registry import Meta, Naming, computed, of_node
 from kernels.network.operators.shaping import RESHAPES
 from kernels.network.operators.words import check_words
@@ -167,6 +168,7 @@ class _Walk:
             raise ProblemError(UNKNOWN)
         if operator:
             check_words(node)
+            check_inputs(node)
         metas = operator.infer(node) if operator else self.fallback(node)  # type: ignore[misc]
         if foreign := [dtype for _, dtype in metas if np.dtype(dtype).kind not in "fiub"]:
             raise ProblemError(f"{foreign[0]} is not computed; numbers and bools are")
