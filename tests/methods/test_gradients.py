@@ -165,9 +165,9 @@ def test_portions_are_as_few_as_there_is_room_for_whatever_divides_the_images() 
 
 
 def test_sums_of_small_maps_stay_in_cache() -> None:
-    """Where sums outweigh planes, a thread's scratch is a few times the second-level cache."""
+    """Where sums outweigh planes, a thread's scratch is a few times the second-level cache; on Granite Rapids, whose blocking is meant."""
     problem = parse("conv2d_weight n8 c512 12x8 -> c512 k3x3 s1x1 p1+1x1+1 d1x1 g1 float32")
-    with pretend(l2=2 << 20):
+    with pretend(vector_bytes=64, registers=32, l1=48 << 10, l2=2 << 20, l3=128 << 20, mesh=True):
         assert registry.get(problem, "winograd").prepare(problem, 2).workspace_bytes <= 2 * 3 * (2 << 20)
 
 
