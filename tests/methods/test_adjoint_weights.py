@@ -47,7 +47,7 @@ def test_same_bits(line: str, vector_bytes: int) -> None:
         for method in registry.every("conv").values():
             if method.prepare_adjoint is None or method.refuse(problem):
                 continue
-            for threads in (1, 2) if vector_bytes == machine().vector_bytes else (2,):
+            for threads in (1, 2):
                 prepared = method.prepare_adjoint(problem, threads, False)
                 if prepared is None:
                     continue

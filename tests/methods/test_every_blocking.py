@@ -67,7 +67,7 @@ def test_dilated_winograd(line: str, dtype: str, monkeypatch: pytest.MonkeyPatch
     assert isinstance(problem, Conv)
     blockings = distinct(winograd._blockings(problem, 2), "mh", "mw", "oc_lanes", "oc_splits", "rows", "columns")
     assert len(blockings) > 8 and {block.images for block in blockings} == {1}
-    for block in blockings[:: max(1, len(blockings) // (24 if dtype == "float32" else 8))]:
+    for block in blockings[:: max(1, len(blockings) // 24)]:
         monkeypatch.setattr(winograd, "best", lambda *args, block=block: block)
         check(problem, conv_winograd.prepare(problem, 2))
 

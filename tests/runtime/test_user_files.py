@@ -72,8 +72,10 @@ def test_a_folder_that_another_user_planted_is_not_used_and_a_private_one_is(tmp
 def test_compiled_code_of_another_user_is_never_unpickled(tmp_path: Path, planted: str) -> None:
     from kernels.runtime import disk_cache
 
-    code = "import numpy as np, kernels; kernels.conv1d(np.ones((1, 1, 9)), np.ones((1, 1, 3)), implementation='jit')"
-    run(code, KERNELS_CACHE_DIR=str(tmp_path))
+    (tmp_path / "small.py").write_text("from kernels.runtime.jit import njit\n\n\n@njit\ndef more(x):\n    return x + 1\n")  # soon compiled
+    code = "import small; assert small.more(1) == 2"
+    environment = {"KERNELS_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    run(code, **environment)
     files = list(tmp_path.rglob("*.bin"))
     assert files
     for file in files:
@@ -82,13 +84,13 @@ def test_compiled_code_of_another_user_is_never_unpickled(tmp_path: Path, plante
         length = int.from_bytes(content[start : start + 8], "little")
         key = content[start + 8 : start + 8 + length].decode()
         file.write_bytes(disk_cache.seal(key, pickle.dumps(Bomb(tmp_path / "ran"))))
-    run(code, KERNELS_CACHE_DIR=str(tmp_path))
+    run(code, **environment)
     assert (tmp_path / "ran").exists(), "the test's pickle would run if it were the user's own"
     (tmp_path / "ran").unlink()
     for file in files:
         file.write_bytes(disk_cache.seal(key, pickle.dumps(Bomb(tmp_path / "ran"))))
         os.chown(file, STRANGER, STRANGER) if planted == "stranger" else file.chmod(0o666)
-    run(code, KERNELS_CACHE_DIR=str(tmp_path))
+    run(code, **environment)
     assert not (tmp_path / "ran").exists()
 
 
