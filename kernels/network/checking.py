@@ -63,8 +63,8 @@ def shares(got: Mapping[str, Array], wanted: Mapping[str, Array]) -> dict[str, f
 
 
 def check(model: Callable[..., Any], source: Any, given: dict[str, Array], threads: int) -> dict[str, float]:
-    """Errors by output for these inputs of a model that was read from the proto `source`."""
-    running = session(source.SerializeToString(), threads)
+    """Errors by output for these inputs of a model that was read from `source`."""
+    running = session(source.serialised(), threads)
     kinds = {each.name: each.type for each in running.get_inputs()}
     halves = {name: array.astype(np.float16) if kinds.get(name) == "tensor(float16)" else array for name, array in given.items()}
     singles = {name: array.astype(np.float32) if kinds.get(name) == "tensor(float)" else array for name, array in halves.items()}

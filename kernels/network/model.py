@@ -215,7 +215,7 @@ class Model:
         if self._rest == "onnxruntime" and self._budget and self.source is not None and self._made_of["accuracy"] != "each":
             from kernels.network.elsewhere import faster
 
-            running = self._running() or session(self.source.SerializeToString(), self.threads)
+            running = self._running() or session(self.source.serialised(), self.threads)
             self._running = weakref.ref(running)  # plans keep it that run there
             program = faster(program, running, given, self.threads, self._budget)
         return program
@@ -235,7 +235,7 @@ class Model:
                 raise
             from kernels.network.onnx_reader import misfit
 
-            if why := misfit(self.source):
+            if why := misfit(self.source.proto):
                 raise ProblemError(f"load: {why}") from error
             raise
 

@@ -13,6 +13,7 @@ from kernels.network.graph import Graph, Value
 from kernels.network.onnx_opsets import upgraded
 from kernels.network.operators.registry import OPERATORS, Naming
 from kernels.network.outside import Outside
+from kernels.network.source import Source
 from kernels.problem.errors import ProblemError
 from kernels.runtime.constants import hold
 
@@ -28,9 +29,9 @@ def onnx_package() -> Any:
         raise ImportError("reading an ONNX model needs the package onnx: pip install 'spectroconv[onnx]'") from error
 
 
-def opened(model: Any) -> Any:
+def opened(model: Any) -> Source:
     """The model behind a path, bytes or a ModelProto, its local functions inlined. Raises ProblemError for what is no model."""
-    onnx = onnx_package()
+    onnx, given = onnx_package(), model
     try:
         if isinstance(model, str | Path):
             model = onnx.load(str(model))
@@ -42,7 +43,7 @@ def opened(model: Any) -> Any:
             model = importlib.import_module("onnx.inliner").inline_local_functions(model)
         if not model.graph.node and not model.graph.output:
             raise ProblemError("load: the model has no nodes; is it an ONNX model?")
-        return model
+        return Source(model) if model is given else Source.emptied(model)
     except (OSError, ProblemError):
         raise
     except Exception as error:  # what protobuf raises for damaged files has no common class
@@ -75,8 +76,8 @@ def _label(node: Any) -> str:
 class Reader:
     """Reads one model; `computed` is the dtype that its float32 and float16 numbers become."""
 
-    def __init__(self, computed: np.dtype) -> None:
-        self.onnx, self.computed, self.opset = onnx_package(), computed, 0
+    def __init__(self, source: Source, computed: np.dtype) -> None:
+        self.source, self.onnx, self.computed, self.opset = source, onnx_package(), computed, 0
         self.opsets, self.ir_version = list[Any](), 0
 
     def dtype(self, number: int) -> np.dtype:
@@ -91,16 +92,21 @@ class Reader:
 
     def array(self, tensor: Any) -> np.ndarray:
         """The numbers of a tensor, in the dtype that is computed. Raises ProblemError for what does not hold them."""
-        if tensor.data_location == tensor.EXTERNAL:
-            raise ProblemError(f"load: the numbers of {tensor.name!r} lie in another file; give the model's path, which says where")
         try:
-            found = self.onnx.numpy_helper.to_array(tensor)
+            found = self.source.array(tensor)
+            if found is None and tensor.data_location == tensor.EXTERNAL:
+                raise ProblemError(f"load: the numbers of {tensor.name!r} lie in another file; give the model's path, which says where")
+            if found is None:
+                found = self.onnx.numpy_helper.to_array(tensor)
+        except ProblemError:
+            raise
         except Exception as error:  # onnx raises what its parts raise
             raise ProblemError(f"load: the numbers of {tensor.name!r} cannot be read: {error}") from error
         return hold(found.astype(self.dtype(tensor.data_type), copy=False))
 
-    def read(self, model: Any) -> Graph:
-        """The graph of a whole model. What no operator is known for is read all the same."""
+    def read(self) -> Graph:
+        """The graph of the whole model. What no operator is known for is read all the same."""
+        model = self.source.proto
         domains = {each.domain: each.version for each in model.opset_import}
         self.opset = max(domains.get("", 0), domains.get("ai.onnx", 0)) or 1
         self.opsets, self.ir_version = list(model.opset_import), model.ir_version
@@ -189,8 +195,8 @@ class Reader:
 
 
 def read_onnx(model: Any, dtype: Any = "float32") -> Graph:
-    """The graph of an ONNX model: a path, bytes or a ModelProto. Its float32 and float16 numbers become `dtype`."""
-    return Reader(np.dtype(dtype)).read(opened(model))
+    """The graph of an ONNX model: a path, bytes, a ModelProto or what was opened. Its float32 and float16 numbers become `dtype`."""
+    return Reader(model if isinstance(model, Source) else opened(model), np.dtype(dtype)).read()
 
 
 def misfit(model: Any) -> str:
