@@ -26,7 +26,7 @@ class Source:
     @classmethod
     def emptied(cls, model: Any) -> Source:
         """The source of a ModelProto that nobody needs any more."""
-        numbers = []
+        numbers: list[bytes] = []
         for tensor in _constants(model.graph):
             if tensor.HasField("raw_data") and tensor.data_type in _plain() and sys.byteorder == "little":
                 raw = tensor.raw_data

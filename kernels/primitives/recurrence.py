@@ -137,8 +137,8 @@ def _product(d, at, sums):
     call(
         d.product,
         RowProducts(
-            lanes=d.lanes, itemsize=at.size, vectors=0, rows=0, y=sums.y, y_row=d.wide, y_group=d.rows * d.wide, x=sums.x,
-            x_row=d.chunks * d.wide, matrix=sums.matrix, k=d.hidden, groups=sums.gates, blocks=d.blocks, source=sums.source,
+            lanes=d.lanes, itemsize=at.size, vectors=0, rows=0, ahead=0, y=sums.y, y_row=d.wide, y_group=d.rows * d.wide,
+            x=sums.x, x_row=d.chunks * d.wide, matrix=sums.matrix, k=d.hidden, groups=sums.gates, blocks=d.blocks, source=sums.source,
             source_row=sums.source_row, source_group=d.hidden, columns=at.units, present=at.present, from_end=sums.from_end,
         ),
     )  # fmt: skip

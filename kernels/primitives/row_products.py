@@ -12,6 +12,7 @@ import numpy as np
 
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
+from kernels.runtime.lasting import lasting
 from kernels.runtime.machine import machine
 from kernels.runtime.micro_kernel import Fixed, address, emitter
 
@@ -25,6 +26,7 @@ class RowProducts(NamedTuple):
     itemsize: Fixed
     vectors: Fixed  # of a block
     rows: Fixed
+    ahead: Fixed  # bytes that the matrix is prefetched ahead, 0: it lies in the caches
     y: int  # address
     y_row: int  # numbers from row to row
     y_group: int  # numbers from group to group
@@ -62,7 +64,10 @@ def _emit(w: VectorBuilder, p: RowProducts) -> None:
         matrix = w.at(w.pointer(p.matrix), b.mul(b.add(b.mul(group, p.blocks), block), b.mul(p.k, i64(width))))
         with w.loop(p.k) as k:
             row = b.mul(k, i64(width))
-            loaded = [w.load(w.at(matrix, b.add(row, i64(v * p.lanes)))) for v in range(p.vectors)]
+            places = [w.at(matrix, b.add(row, i64(v * p.lanes))) for v in range(p.vectors)]
+            for place in places if p.ahead else ():
+                w.prefetch(w.at(place, p.ahead // p.itemsize))
+            loaded = [w.load(place) for place in places]
             for line, totals in zip(lines, sums):
                 number = w.splat(w.load_scalar(w.at(line, k)))
                 for total, vector in zip(totals, loaded):
@@ -78,9 +83,9 @@ def _row_products(p):
     _emit(p, ())
 
 
-def row_products(vectors: int, rows: int, lanes: int, itemsize: int) -> int:
+def row_products(vectors: int, rows: int, lanes: int, itemsize: int, ahead: int = 0) -> int:
     """Address of the compiled micro-kernel, which takes a RowProducts."""
-    return address(_row_products, RowProducts, lanes=lanes, itemsize=itemsize, vectors=vectors, rows=rows)
+    return address(_row_products, RowProducts, lanes=lanes, itemsize=itemsize, vectors=vectors, rows=rows, ahead=ahead)
 
 
 def packed(matrix: Array, groups: int, chunks: int, blocks: int, vectors: int) -> Array:
@@ -88,6 +93,10 @@ def packed(matrix: Array, groups: int, chunks: int, blocks: int, vectors: int) -
     past the last."""
     rows, k = matrix.shape
     columns, width = rows // groups, vectors * machine().lanes(matrix.itemsize)
-    found = np.zeros((groups, chunks * blocks * width, k), matrix.dtype)
-    found[:, :columns] = matrix.reshape(groups, columns, k)
-    return np.ascontiguousarray(found.reshape(groups, chunks, blocks, width, k).transpose(1, 0, 2, 4, 3))
+    whole = matrix.reshape(groups, columns, k)
+    if chunks * blocks * width > columns:
+        whole = np.zeros((groups, chunks * blocks * width, k), matrix.dtype)
+        whole[:, :columns] = matrix.reshape(groups, columns, k)
+    found = lasting.empty((chunks, groups, blocks, k, width), matrix.dtype)
+    found[...] = whole.reshape(groups, chunks, blocks, width, k).transpose(1, 0, 2, 4, 3)
+    return found

@@ -15,6 +15,7 @@ from kernels.primitives.records import Record, address, integer
 from kernels.primitives.row_products import RowProducts, packed, row_products
 from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.runtime.atomics import add
+from kernels.runtime.constants import made
 from kernels.runtime.ir import call
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
@@ -24,7 +25,8 @@ from kernels.runtime.scratch import handle
 
 Array = np.ndarray
 
-VECTORS = 4  # vectors of a block: more would leave nothing to share out
+VECTORS = 4  # vectors of a block at most: more would leave nothing to share out
+AHEAD = 4096  # bytes that the matrix is prefetched ahead: a page, across whose end the hardware prefetches nothing by itself
 SHARED = 1 << 17  # bytes of a matrix from which another thread is worth waking: in a network it comes from the last-level cache
 # activations by the name of a pass
 PASSES = {"relu": "relu", "leaky_relu": "leaky_relu", "elu": "elu", "gelu": "gelu", "gelu_tanh": "gelu_tanh", "sigmoid": "sigmoid",
@@ -59,6 +61,7 @@ class RowLayerRecord(Record):
     product = address("of the micro-kernel; takes a RowProducts")
     activation = address("of the one that applies it, or copies; takes a VectorPass")
     activation_form = integer("its form")
+    width = integer("numbers of a block: whole vectors")
     lanes = integer("numbers in a vector")
     itemsize = integer("bytes of a number")
     k = integer("inputs")
@@ -71,16 +74,16 @@ class RowLayerRecord(Record):
 def _block(layers, layer, block):
     """A block of outputs of a layer."""
     g = layers[layer]
-    lanes, size, width = g.lanes, g.itemsize, VECTORS * g.lanes
+    lanes, size, width = g.lanes, g.itemsize, g.width
     place, first = pointed(g.work) + block * width * size, block * width
     to, few = pointed(g.y) + first * size, min(width, g.columns - first)
     rows = pointed(g.matrix) + block * g.k * width * size
     call(
         g.product,
         RowProducts(
-            lanes=lanes, itemsize=size, vectors=VECTORS, rows=1, y=place, y_row=0, y_group=0, x=pointed(g.x), x_row=0, matrix=rows, k=g.k,
-            groups=1, blocks=1, source=pointed(g.bias) + first * size, source_row=0, source_group=0, columns=few, present=1,
-            from_end=0,
+            lanes=lanes, itemsize=size, vectors=0, rows=1, ahead=AHEAD, y=place, y_row=0, y_group=0, x=pointed(g.x), x_row=0,
+            matrix=rows, k=g.k, groups=1, blocks=1, source=pointed(g.bias) + first * size, source_row=0, source_group=0, columns=few,
+            present=1, from_end=0,
         ),
     )  # fmt: skip
     call(
@@ -102,10 +105,18 @@ def _run(block, thread, unfinished, layers):
 
 def fits(columns: int, count: int, itemsize: int, activation: tuple[str, float] | None) -> bool:
     """Whether blocks of outputs are not mostly empty, and the activation is a pass."""
-    width = VECTORS * machine().lanes(itemsize)
-    padded = -(-columns // width) * width
+    padded = _blocks(columns, machine().lanes(itemsize)) * _width(columns, machine().lanes(itemsize))
     small = padded * count * itemsize <= 1 << 15
     return (padded <= 1.5 * columns or small) and (activation is None or activation[0] in PASSES)
+
+
+def _width(columns: int, lanes: int) -> int:
+    """Numbers of a block of outputs: few outputs have no more vectors than they fill."""
+    return min(VECTORS, -(-columns // lanes)) * lanes
+
+
+def _blocks(columns: int, lanes: int) -> int:
+    return -(-columns // _width(columns, lanes))
 
 
 class RowLayer(NamedTuple):
@@ -125,14 +136,15 @@ def row_layer(weight: Array, bias: Array | None, activation: tuple[str, float] |
     """A layer for weight (out, in)."""
     columns, count = weight.shape
     size, lanes = weight.itemsize, machine().lanes(weight.itemsize)
-    blocks = -(-columns // (VECTORS * lanes))
+    blocks, width = _blocks(columns, lanes), _width(columns, lanes)
     biases = np.zeros(columns, weight.dtype) if bias is None else np.ascontiguousarray(bias, weight.dtype)
     follow = following(activation, lanes, size)
     if activation is None:
         follow["activation"], follow["activation_form"] = line("copy", lanes, size)
-    product = row_products(VECTORS, 1, lanes, size)
-    fields = {"product": product, "lanes": lanes, "itemsize": size, "k": count, "columns": columns, "blocks": blocks, **follow}
-    return RowLayer(fields, packed(weight, 1, 1, blocks, VECTORS), biases)
+    product = row_products(width // lanes, 1, lanes, size, AHEAD)
+    sizes = {"width": width, "lanes": lanes, "itemsize": size, "k": count, "columns": columns, "blocks": blocks}
+    matrix = made((row_layer, width), lambda weight: packed(weight, 1, 1, blocks, width // lanes), weight)
+    return RowLayer({"product": product, **sizes, **follow}, matrix, biases)
 
 
 class RowLayers:
@@ -148,7 +160,7 @@ class RowLayers:
     @property
     def scratch_bytes(self) -> int:
         """Bytes of scratch that a run uses."""
-        return max(each.fields["blocks"] * VECTORS * each.fields["lanes"] * each.fields["itemsize"] for each in self.layers)
+        return max(each.fields["blocks"] * each.fields["width"] * each.fields["itemsize"] for each in self.layers)
 
     def bind(self, arrays: Sequence[Array], scratch: Array) -> Callable[[], None]:
         """What runs them on x, the last layer's y, and those of the layers before in order."""

@@ -13,6 +13,8 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 
+from kernels.runtime.lasting import lasting
+
 Array = np.ndarray
 
 _held: dict[int, tuple[weakref.ref[Array], int]] = {}  # by the id of what owns the memory: that, and a number that no other ever has
@@ -64,7 +66,8 @@ def made(how: Hashable, make: Callable[..., Array], *arrays: Array) -> Array:
     known = _made.get(key)
     found = known and known[0]()
     if found is None:
-        found = hold(make(*arrays))
+        found = make(*arrays)
+        found = hold(lasting.put(found) if _owner(found).base is None else found)  # unless it has pages of its own
 
         def forget(dead: object) -> None:
             if _made.get(key, (None,))[0] is dead:

@@ -23,7 +23,7 @@ def test_blocks_from_either_end() -> None:
     for from_end in (0, 1):
         y = np.full((GATES, ROWS, wide), np.nan, np.float32)
         invoke(
-            row_products(VECTORS, ROWS, lanes, 4), lanes, 4, VECTORS, ROWS, at(y), wide, ROWS * wide, at(x), DEPTH, at(laid_out), DEPTH,
+            row_products(VECTORS, ROWS, lanes, 4), lanes, 4, VECTORS, ROWS, 0, at(y), wide, ROWS * wide, at(x), DEPTH, at(laid_out), DEPTH,
             GATES, blocks, at(source), GATES * COLUMNS, COLUMNS, COLUMNS, ROWS, from_end,
         )  # fmt: skip
         results.append(y)

@@ -43,7 +43,7 @@ def computed(widths: list[int], threads: int, dtype: type, calls: int = 1, seed:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("widths", [[7, 1], [33, 65, 3], [1000, 70, 64, 1], [5, 200, 1, 17, 130]])
+@pytest.mark.parametrize("widths", [[7, 1], [33, 65, 3], [300, 20, 48], [1000, 70, 64, 1], [5, 200, 1, 17, 130]])
 def test_layers_of_one_row(widths: list[int], dtype: type, threads: int) -> None:
     computed(widths, threads, dtype)
 
