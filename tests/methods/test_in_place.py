@@ -10,6 +10,8 @@ import reference
 from memory import Guarded, given
 
 from kernels.cost.gemm import pooled_size
+from kernels.cost.memory import TASK_COST
+from kernels.cost.rounds import rounds
 from kernels.methods import load
 from kernels.methods.direct import blocking
 from kernels.methods.direct.driver import prepare_blocks, vector_tables
@@ -18,7 +20,7 @@ from kernels.primitives.gemm_tile import tile
 from kernels.primitives.packed_layout import layout
 from kernels.problem.conv import Conv, parse
 from kernels.problem.operands import Operands
-from kernels.runtime.machine import machine
+from kernels.runtime.machine import machine, pretend
 
 load()
 LINES = [
@@ -114,6 +116,16 @@ def test_pooled(size: tuple[int, int]) -> None:
             np.testing.assert_allclose(out.array, wanted, rtol=0, atol=1e-5)
             assert out.zones_untouched()
     assert (True in seen) == (size[1] % 2 == 0)
+
+
+def test_tasks_that_pack_nothing_cost_no_packing() -> None:
+    """However many share the output channels, the estimate counts the same work and what each task costs by itself."""
+    problem = parse("conv2d n1 c1152 7x7 -> c192 k1x1 s1x1 p0+0x0+0 d1x1 g1 bias float32")
+    assert isinstance(problem, Conv)
+    with pretend(vector_bytes=64, registers=32):
+        found = [block for block in blocking.oc_candidates(problem, 2) if (block.rows, block.n) == (7, 2)]
+        work = {block.oc_splits: block.oc_splits * block.cycles / rounds(block.oc_splits, 2) for block in found}
+        assert work[6] - work[2] == pytest.approx(4 * TASK_COST)
 
 
 def test_what_is_packed() -> None:

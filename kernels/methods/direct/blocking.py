@@ -40,7 +40,7 @@ from kernels.cost.rounds import rounds
 from kernels.cost.tables import joined, picked, row
 from kernels.cost.variants import rivals
 from kernels.methods.direct.block import Blocking, keeps_packed, last_of, oc_layout, oc_reads_in_place, one_column, reads_in_place
-from kernels.primitives.packed_layout import VECTOR_COPIED, Layout, extents, packing_cycles, row_counts
+from kernels.primitives.packed_layout import Layout, extents, packing_cycles, row_counts
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import Machine, machine
 
@@ -211,11 +211,8 @@ def oc_candidates(problem: Conv, threads: int, last: bool = False, product: Prod
                 continue
             if packed.as_matrix:
                 pack = TRANSPOSED * packed.size
-            elif problem.taps == 1 and in_place:
-                # a copy that nobody makes: without it 13x1 was taken for 960 channels of 7x7 to 160, in 1.10 to 1.15 of 14x2's time
-                pack = _together(problem.c_in) * VECTOR_COPIED * problem.c_in * rows * ow / lanes
             else:
-                pack = _together(problem.c_in) * packing_cycles(packed, lanes) * problem.c_in
+                pack = 0.0 if in_place else _together(problem.c_in) * packing_cycles(packed, lanes) * problem.c_in
             for oc_splits in _splits(-(-vectors // n), threads):
                 micro_panels = -(-vectors // oc_splits / n)
                 tap, calling = oc_tile_cycles(m, n, last, lanes, product)
