@@ -94,6 +94,7 @@ CASES = [
     Case("depthwise_rows_apart", (9, 5), (2, 3), 2, 2, stride=(5, 1), groups=2, n=2),
     Case("depthwise_taps_beyond_the_input", (3, 2), (4, 7), 2, 2, stride=(2, 3), padding=((3, 2), (3, 4)), groups=2),
     Case("depthwise_1d", (70,), (6,), 3, 3, stride=(4,), padding=((1, 2),), groups=3),
+    Case("depthwise_long", (60,), (19,), 2, 2, stride=(2,), padding=((3, 4),), groups=2),
     Case("batch", (3, 4), (3, 3), n=5, stride=(2, 2)),
     Case("batch_0", (3, 4), (3, 3), n=0, stride=(2, 2)),
     Case("one_number", (1,), (1,), 1, 1, stride=(7,)),

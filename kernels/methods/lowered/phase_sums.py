@@ -28,6 +28,8 @@ from kernels.runtime.regions import region
 Array = np.ndarray
 
 WIDEST = 16  # stride: vectors in registers
+UNROLLED = 16  # columns of a kernel whose taps are written out
+AHEAD = 4096  # bytes from what is stored to what is prefetched: later rows, which the stores so need not wait for
 TOGETHER = 8  # sums that hide what an addition waits for
 LINES = 24 << 10  # bytes of lines with zeros around them, which stay in the first-level cache
 TASKS = 8  # a thread, so that none waits long for the last
@@ -42,8 +44,12 @@ class PhaseSums(NamedTuple):
     together: Fixed  # vectors of a phase that are summed together
     lanes: Fixed  # numbers in a vector
     itemsize: Fixed  # bytes of a number
+    columns: Fixed  # of the kernel where lines are multiplied and its taps are written out, else 0: they are read from tables
+    dilation: Fixed  # of those columns
+    crop: Fixed  # outputs that are cropped before the first, below the stride; `shift` has the rest
     x: int  # address
     a: int  # address of the weights
+    shift: int  # numbers from where lines begin to what the first output sees
     bias: int  # address of what sums begin with, 0 for zero
     y: int  # address of the row
     width: int  # numbers of the row
@@ -63,6 +69,22 @@ def _emit(w: VectorBuilder, p: PhaseSums) -> None:
     start = w.variable(w.zero())
     with w.when(b.icmp_signed("!=", p.bias, i64(0))):
         w.set(start, w.splat(w.load_scalar(w.pointer(p.bias))))
+
+    def written_out(q: ir.Value, count: int) -> list[list[ir.Value]]:
+        """As `sums`, line by line: phases share the weights' columns and what they see."""
+        c = [[w.variable(w.get(start)) for _ in range(count)] for _ in range(stride)]
+        places = [t * p.dilation - p.crop for t in range(p.columns)]
+        with w.loop(p.n_lines) as number:
+            line = b.mul(number, i64(2))
+            source = w.at(w.pointer(p.x, w.load_index(p.lines, line)), b.add(q, p.shift))
+            weights = list(w.splats(w.pointer(p.a, w.load_index(p.lines, b.add(line, i64(1)))), p.columns))
+            for back in sorted({place // stride for place in places}):
+                seen = [w.load(w.at(source, i * lanes - back)) for i in range(count)]
+                for place, weight in zip(places, weights):
+                    if place // stride == back:
+                        for total, value in zip(c[place % stride], seen):
+                            w.set(total, w.fma(weight, value, w.get(total)))
+        return [[w.get(one) for one in row] for row in c]
 
     def sums(q: ir.Value, count: int, masked: bool) -> list[list[ir.Value]]:
         """[phase][vector] of outputs from number q of each phase on."""
@@ -90,6 +112,7 @@ def _emit(w: VectorBuilder, p: PhaseSums) -> None:
             first = b.mul(b.add(q, i64(i * lanes)), i64(stride))
             for v, vector in enumerate(w.interleaved([row[i] for row in found])):
                 column = b.add(first, i64(v * lanes))
+                w.prefetch(w.pointer(p.y, b.add(column, i64(AHEAD // p.itemsize))), write=True)
                 if masked:
                     w.store_first(vector, w.pointer(p.y, column), w.between(column, i64(0), p.width))
                 else:
@@ -102,7 +125,7 @@ def _emit(w: VectorBuilder, p: PhaseSums) -> None:
     if p.weighted:
         with w.loop(p.whole) as block:
             q = b.mul(block, i64(together * lanes))
-            store(q, sums(q, together, False), True)
+            store(q, written_out(q, together) if p.columns else sums(q, together, False), True)
         return
     with w.loop(p.masked) as number:
         edge(number)
@@ -119,10 +142,13 @@ def _row(p):
     _emit(p, ())
 
 
-def row(weighted: bool, stride: int, together: int, lanes: int, itemsize: int) -> int:
-    """Address of the compiled row, which takes a PhaseSums."""
-    fixed = {"weighted": int(weighted), "stride": stride, "together": together, "lanes": lanes, "itemsize": itemsize}
-    return micro_kernel.address(_row, PhaseSums, **fixed)
+def row(together: int, lanes: int, problem: ConvTranspose, weighted: bool) -> tuple[int, dict[str, int]]:
+    """Address of the compiled row, which takes a PhaseSums, and its fields of the kernel's columns."""
+    (*_, columns), (*_, dilation), (*_, stride), (*_, (before, _)) = problem.kernel, problem.dilation, problem.stride, problem.padding
+    few = {"columns": columns, "dilation": dilation, "crop": before % stride} if weighted and columns <= UNROLLED else {}
+    columns_of = {"columns": 0, "dilation": 0, "crop": 0} | few
+    fixed = {"weighted": int(weighted), "stride": stride, "together": together, "lanes": lanes, "itemsize": problem.itemsize}
+    return micro_kernel.address(_row, PhaseSums, **fixed, **columns_of), columns_of
 
 
 class Surround(NamedTuple):
@@ -184,6 +210,10 @@ class RowsOfPhases(Record):
     vectors = integer("of a phase in all")
     together = integer("vectors of a phase that are summed together")
     row = address("of the micro-kernel; takes a PhaseSums")
+    columns = integer("of the kernel where its taps are written out, else 0")
+    dilation = integer("of those columns")
+    crop = integer("outputs before the first that are cropped, below the stride")
+    shift = integer("numbers from where lines begin to what the first output sees")
     h = integer("lines of a plane of x")
     sh = integer("rows of the output from line to line of x")
     pad_h = integer("rows of the sum that are cropped before the first")
@@ -223,10 +253,10 @@ def sum_rows(task, thread, x, weights, bias, out, scratch, geometry):
         call(
             g.row,
             PhaseSums(
-                weighted=g.weights, stride=g.stride, together=g.together, lanes=g.lanes, itemsize=size, x=source, a=a,
-                bias=start, y=pointed(out) + (plane * g.oh + r) * g.ow * size, width=g.ow,
-                length=g.length, lines=g.lines + first * 16, n_lines=end - first, taps=g.taps, ends=g.ends, masked=g.masked,
-                whole=g.whole, vectors=g.vectors,
+                weighted=g.weights, stride=g.stride, together=g.together, lanes=g.lanes, itemsize=size, columns=g.columns,
+                dilation=g.dilation, crop=g.crop, x=source, a=a, shift=g.shift, bias=start,
+                y=pointed(out) + (plane * g.oh + r) * g.ow * size, width=g.ow, length=g.length, lines=g.lines + first * 16,
+                n_lines=end - first, taps=g.taps, ends=g.ends, masked=g.masked, whole=g.whole, vectors=g.vectors,
             ),
         )  # fmt: skip
 
@@ -287,12 +317,13 @@ def rows_of(problem: ConvTranspose, threads: int, *, weighted: bool, summed: boo
         rows = min(rows, max(1, (LINES // (pitch * size) - 2) * sh - reach))
     lines, line_ends = _rows(problem, summed, pitch if weighted else width, 0 if weighted else kw * area)
     scratch_bytes = whole_lines(h, rows, problem) * pitch * size if weighted else 0
+    code, columns_of = row(together, lanes, problem, weighted)
     record = RowsOfPhases.packed(
         itemsize=size, lanes=lanes, c_out=problem.c_out, shared=problem.c_out // problem.groups if weighted else 1,
         plane=h * width if weighted else (kw if summed else kh * kw) * area, weights=kh * kw if weighted else 0,
         biased=problem.bias, stride=stride, oh=oh, ow=ow, length=width, rows=rows, row_blocks=-(-oh // rows), lines=lines.ctypes.data,
         line_ends=line_ends.ctypes.data, taps=taps.ctypes.data, ends=ends.ctypes.data, masked=masked, whole=whole, vectors=vectors,
-        together=together, row=row(weighted, stride, together, lanes, size), h=h, sh=sh, pad_h=problem.padding[0][0],
+        together=together, row=code, **columns_of, shift=problem.padding[1][0] // stride, h=h, sh=sh, pad_h=problem.padding[0][0],
         reach_h=(kh - 1) * problem.dilation[0], pitch=pitch, before=before, scratch_bytes=scratch_bytes, surround=surround(lanes, size),
     )  # fmt: skip
     return Rows(record, planes * -(-oh // rows), scratch_bytes, (lines, line_ends, taps, ends))
