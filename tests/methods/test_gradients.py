@@ -16,7 +16,9 @@ from kernels import methods
 from kernels.dispatch.heuristic import choose
 from kernels.dispatch.preparation import prepare
 from kernels.methods import registry
+from kernels.methods.gradients import blocking as gradient_blocking
 from kernels.methods.gradients import strided, winograd_blocking
+from kernels.methods.gradients.driver import prepare_blocks
 from kernels.methods.gradients.winograd_driver import prepare_tiles
 from kernels.problem.conv import ConvWeight, parse
 from kernels.problem.operands import Operands
@@ -132,6 +134,32 @@ def test_winograd_tasks_share_channels(channels: int, outs: int, splits: int) ->
         prepare_tiles(problem, threads, block).pack(Operands(grad))(x, out.array)
         assert out.zones_untouched()
         assert reference.share(out.array, expected) <= winograd_blocking.error(problem, block) + reference.rounding(problem.summands)
+
+
+TURNED = [
+    "conv2d_weight n3 c1 20x30 -> c33 k7x5 s1x3 p3+3x2+2 d1x1 g1 float32",
+    "conv2d_weight n5 c3 5x7 -> c50 k3x3 s1x1 p1+1x1+0 d1x2 g1 float32",
+    "conv2d_weight n3 c4 9x40 -> c6 k3x2 s2x1 p0+2x1+0 d2x1 g2 float64",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", TURNED)
+@pytest.mark.usefixtures("poisoned_scratch")
+def test_taps_in_rows_of_sums(line: str) -> None:
+    """Output channels along vectors, in one task and in several, of which the last has fewer; blocks of several images and of a few rows;
+    sums of one split and of more."""
+    problem = parse(line)
+    x, grad = made(problem)
+    expected = weight_gradient(problem, x, grad)
+    turned = [block for block in gradient_blocking.blockings(problem, 2) if block.along == gradient_blocking.TURNED]
+    assert turned
+    oh, ow = problem.conv_size
+    for images, rows, outs, splits in ((1, oh, None, 1), (2, oh, 16, 2), (1, 2, 16, 1), (1, 2, None, 3)):
+        block = dataclasses.replace(turned[0], images=images, rows=rows, columns=ow, splits=splits, outs=outs or turned[0].outs)
+        out = Guarded(problem.out_shape, problem.dtype)
+        prepare_blocks(problem, 2, block).pack(Operands(grad))(x, out.array)
+        assert out.zones_untouched()
+        assert reference.share(out.array, expected) <= registry.get(problem, "direct").error_bound(problem)
 
 
 @pytest.mark.parametrize("budget", [1, 20_000, 1 << 20])

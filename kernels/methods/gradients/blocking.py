@@ -21,16 +21,19 @@ FEW_PACKED = 3.0  # the same where a vector holds few channels
 CALL = 60.0  # cycles to call a tile and begin it
 POSITIONS = (128, 192, 256, 384, 512, 768)  # of a block
 UNFOLDED = 2  # every tap of a single channel side by side: runs along one axis of a small kernel hardly fill a vector
-MOVED = 2.0  # cycles to move a vector of taps that lie side by side, or a single one
+TURNED = 3  # the same of few channels as rows of sums, whose vectors are output channels: what fills no vector fills rows
+FEW = 8  # channels of a group up to which that is considered
+TALLEST = 14  # rows of a tile whose factors lie side by side however many they are
+MOVED = 4.0  # cycles to move a vector of taps that lie side by side, or a single one
+L2_READ = 48.0  # bytes a cycle that tiles are brought from the second-level cache
 SHARE = 0.6  # of the second-level cache for what is packed
 
 
 @dataclasses.dataclass(frozen=True)
 class Blocking:
     """images, rows, columns: output positions of a block, whole images if several, whole rows if several. channels, outs: of a group, of a
-    task. splits: parts of the blocks, whose sums are added in order. along: the axis whose taps lie side by side with the
-    channels, or UNFOLDED. m, n:
-    the tile. cycles: the estimate."""
+    task. splits: parts of the blocks, whose sums are added in order. along: the axis whose taps lie side by side with the channels, or
+    UNFOLDED, or TURNED. m, n: the tile. cycles: the estimate."""
 
     images: int
     rows: int
@@ -61,8 +64,8 @@ class Packed:
 
 def packed(problem: ConvWeight, block: Blocking) -> Packed:
     """The layout of one block's input."""
-    if block.along == UNFOLDED:
-        taps, size = problem.taps, (block.rows, block.columns)
+    if block.along in (UNFOLDED, TURNED):
+        taps, size = block.channels * problem.taps, (block.rows, block.columns)
         return Packed(size, (block.columns * taps, taps, block.rows * block.columns * taps), taps, (0,))
     (kh, kw), (dh, dw), c = problem.kernel, problem.dilation, block.channels
     rows = (block.rows - 1) * problem.stride[0] + dilated(kh, dh)
@@ -77,18 +80,23 @@ def packed(problem: ConvWeight, block: Blocking) -> Packed:
     return Packed((rows, columns), (down, across, rows * columns * c), run, starts)
 
 
-def tiles(lanes: int) -> Iterator[tuple[int, int]]:
+def tiles(lanes: int, along: int = 1) -> Iterator[tuple[int, int]]:
     """(m, n) that registers hold beside n vectors and a factor."""
     registers = machine().registers
+    if along == TURNED:
+        yield from ((min(TALLEST, (registers - 2) // n - 1), n) for n in (1, 2, 3, 4, 6) if (registers - 2) // n > 1)
+        return
     for m in (1, 2, 3, 4, 6, 8):
         if m <= lanes:
             yield m, min(12, (registers - 2) // (m + 1))
 
 
-def position_cycles(m: float, n: float, aligned: bool) -> float:
+def position_cycles(m: float, n: float, aligned: bool, far: bool = False) -> float:
     """Cycles to add one position: two multiply-adds a cycle, two loads, of which those across cache lines count twice; a sum waits four
-    cycles for itself."""
-    return max(m * n / 2, (m + n * (1 if aligned else 2) + 1) / 2, 4.0) + 0.4
+    cycles for itself. far: vectors come from the second-level cache."""
+    times = 1 if aligned else 2
+    brought = n * times * machine().vector_bytes / L2_READ if far else 0.0
+    return max(m * n / 2, (m + n * times + 1) / 2, brought, 4.0) + 0.4
 
 
 @remembered
@@ -104,15 +112,17 @@ def blockings(problem: ConvWeight, threads: int) -> Iterator[Blocking]:
     alongs: tuple[int, ...] = (1, 0) if problem.kernel[1] == 1 and problem.dilation[0] == 1 and problem.kernel[0] > 1 else (1,)
     if ins == 1 and min(problem.kernel) > 1:
         alongs += (UNFOLDED,)
+    if ins <= min(FEW, lanes) and problem.taps > 1:
+        alongs += (TURNED,)
     for along in alongs:
-        for channels in _shares(ins, threads, lanes):
+        for channels in _shares(ins, threads, lanes) if along != TURNED else [ins]:
             for share in _shares(outs, threads, lanes):
                 tasks = problem.groups * -(-ins // channels) * -(-outs // share)
-                for images, rows, columns in _positions(problem, channels, share):
+                for images, rows, columns in _positions(problem, channels * (problem.taps if along == TURNED else 1), share):
                     blocks = -(-max(problem.n, 1) // images) * -(-problem.conv_size[0] // rows) * -(-problem.conv_size[1] // columns)
                     for splits in sorted({1, min(blocks, -(-threads // tasks)), min(blocks, -(-2 * threads // tasks))}):
-                        for m, n in tiles(lanes):
-                            if m > tallest(share, m):
+                        for m, n in tiles(lanes, along):
+                            if m > tallest(share, m) and along != TURNED:
                                 continue
                             block = Blocking(
                                 images=images, rows=rows, columns=columns, channels=channels, outs=share, splits=splits, along=along, m=m,
@@ -166,18 +176,19 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     vectors, seen = layout.vectors(lanes), math.prod(layout.size) * block.images * block.channels
     by_input = PACKED if block.channels >= lanes else FEW_PACKED if block.channels > 1 else PACKED
     by_grad = PACKED if block.outs >= lanes else FEW_PACKED
-    if block.along == UNFOLDED:
+    if block.along in (UNFOLDED, TURNED):
         runs = problem.kernel[0] * -(-problem.kernel[1] // lanes) if problem.dilation[1] == 1 else problem.taps
-        seen, by_input = positions * problem.taps, MOVED * runs / problem.taps
+        seen, by_input = positions * layout.run, MOVED * runs / problem.taps
     packing = seen * by_input + positions * block.outs * by_grad + 60 * layout.size[0] * block.images
-    m = block.outs / -(-block.outs // block.m)
-    across = -(-vectors // block.n)
-    n = vectors / across
-    aligned = block.channels * size % spec.vector_bytes == 0
-    sums = block.outs * vectors * lanes * size
+    high, aligned, passed = block.outs, block.channels * size % spec.vector_bytes == 0, seen
+    if block.along == TURNED:
+        high, vectors, aligned, passed = layout.run, -(-block.outs // lanes), True, positions * block.outs
+    down, across = -(-high // block.m), -(-vectors // block.n)
+    m, n = high / down, vectors / across
+    sums = high * vectors * lanes * size
     resumed = 2 * m * n * (1.0 if sums < spec.l2 / 3 else 3.0)
-    each = positions * position_cycles(m, n, aligned) + resumed + CALL
-    computing = -(-block.outs // block.m) * across * each
+    each = positions * position_cycles(m, n, aligned, passed * size > spec.l1 / 2) + resumed + CALL
+    computing = down * across * each
     far = problem.n * (math.prod(problem.x_shape[1:]) + math.prod(problem.conv_shape[1:])) * size
     per_byte = far_cycles(far, MEMORY_BYTES, spec) if far > spec.l2 else 0.0
     bringing = (seen + positions * block.outs) * size * per_byte

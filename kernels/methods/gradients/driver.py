@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.gradients.blocking import UNFOLDED, Blocking, packed
+from kernels.methods.gradients.blocking import TURNED, UNFOLDED, Blocking, packed
 from kernels.methods.gradients.moves import Total
 from kernels.methods.gradients.packing import pack_grad, pack_input, pack_taps
 from kernels.methods.gradients.records import PositionBlocks, PositionSide
@@ -41,22 +41,29 @@ def run_task(task, arrays, sums, geometry, layouts, block):
     rest, split_of = split(task, g.splits)
     rest, oc_split = split(rest, g.oc_splits)
     group, ic_split = split(rest, g.ic_splits)
-    k = layouts[1 if ic_split == g.ic_splits - 1 else 0]
+    k = layouts[1 if (oc_split == g.oc_splits - 1 if g.turned else ic_split == g.ic_splits - 1) else 0]
     first_out = oc_split * g.out_share
     outs = min(g.out_share, g.outs - first_out)
-    own = sums + (((split_of * g.groups + group) * g.ic_splits + ic_split) * g.outs + first_out) * g.pitch * g.itemsize
-    if g.in_place:
+    part = (split_of * g.groups + group) * g.ic_splits + ic_split
+    own = sums + (part * g.outs + first_out) * g.pitch * g.itemsize
+    if g.turned:
+        own = sums + (part * g.panel * g.pitch + first_out) * g.itemsize
+    elif g.in_place:
         own = out + ((group * g.outs + first_out) * g.ins + ic_split * g.share) * g.itemsize
     first, last = split(split_of * g.blocks, g.splits)[0], split((split_of + 1) * g.blocks, g.splits)[0]
     micro_panels = block + g.micro_panels_offset
     for b in range(first, last):
-        at = block_at(g, b, g.oh, g.ow)
+        at, resumed = block_at(g, b, g.oh, g.ow), 1 if b > first else 0
+        positions = at.images * at.rows * at.columns
         if g.unfolded:
-            pack_taps(g, k, x, group, at, block)
+            pack_taps(g, k, x, group * g.ins, at, block)
         else:
             pack_input(g, k, x, group * g.ins + ic_split * g.share, at, block)
-        pack_grad(g, grad, group * g.outs + first_out, outs, at, micro_panels)
-        add_block(g, k, outs, at.images * at.rows * at.columns, block, micro_panels, own, 1 if b > first else 0)
+        pack_grad(g, grad, group * g.outs + first_out, outs, at, micro_panels, g.places if g.turned else positions)
+        if g.turned:
+            add_block(g, k, g.panel, positions, micro_panels, block, own, resumed)
+        else:
+            add_block(g, k, outs, positions, block, micro_panels, own, resumed)
 
 
 @region
@@ -100,10 +107,52 @@ def write_row(task, out, sums, geometry, layouts):
             )  # fmt: skip
 
 
+@njit
+def write_turned(task, out, sums, geometry):
+    """A vector of output channels of a group: their sums, a row for each tap, added over the splits and written as weights."""
+    g = geometry[0]
+    size = g.itemsize
+    group, vector = split(task, split(g.outs + g.lanes - 1, g.lanes)[0])
+    first = vector * g.lanes
+    own = sums + (group * g.panel * g.pitch + first) * size
+    for row in range(g.panel if g.splits > 1 else 0):
+        place = own + row * g.pitch * size
+        call(
+            g.total,
+            Total(lanes=g.lanes, itemsize=size, dst=place, src=place, step=g.rows_of_sums * g.pitch, parts=g.splits, numbers=g.lanes),
+        )
+    call(
+        g.transpose,
+        Transpose(
+            lanes=g.lanes, itemsize=size, dst=out + (group * g.outs + first) * g.panel * size, dst_pitch=g.panel, src=own,
+            src_pitch=g.pitch, rows=g.panel, columns=min(g.lanes, g.outs - first),
+        ),
+    )  # fmt: skip
+
+
 @region
 def write_rows(task, thread, out, scratch, geometry, layouts):
-    """One row of sums; arguments as for `run_tasks`, whose scratch this is."""
-    write_row(task, pointed(out), pointed(scratch) + geometry[0].threads * geometry[0].scratch_bytes, geometry, layouts)
+    """One row of sums, or a vector of output channels; arguments as for `run_tasks`, whose scratch this is."""
+    sums = pointed(scratch) + geometry[0].threads * geometry[0].scratch_bytes
+    if geometry[0].turned:
+        write_turned(task, pointed(out), sums, geometry)
+    else:
+        write_row(task, pointed(out), sums, geometry, layouts)
+
+
+def _turned_side(problem: ConvWeight, block: Blocking, lanes: int) -> tuple[dict[str, int], list[Array]]:
+    """Fields of a PositionSide of block.outs output channels in vectors, and the tables that they point into."""
+    down, across, image = packed(problem, block).pitches
+    places = block.images * block.rows * block.columns
+    vectors = np.arange(-(-block.outs // lanes), dtype=np.int64) * lanes * places
+    offsets = np.arange(places, dtype=np.int64) * lanes
+    n_tiles, n_edge, n_full_tiles = even(len(vectors), block.n)
+    values = {
+        "channels": block.channels, "down": down, "across": across, "image_pitch": image, "vectors": vectors.ctypes.data,
+        "vectors_each": len(vectors), "offsets": offsets.ctypes.data, "n_tiles": n_tiles, "n_edge": n_edge, "n_full_tiles": n_full_tiles,
+        "outer": 0, "outer_from": 0, "outer_to": 0, "inner": 0, "inner_from": 0,
+    }  # fmt: skip
+    return values, [vectors, offsets]
 
 
 def _side(problem: ConvWeight, block: Blocking, lanes: int) -> tuple[dict[str, int], list[Array]]:
@@ -143,34 +192,36 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     (h, w), (oh, ow), (kh, kw), (dh, dw) = problem.size, problem.conv_size, problem.kernel, problem.dilation
     ic_splits, oc_splits = -(-ins // block.channels), -(-outs // block.outs)
-    last = dataclasses.replace(block, channels=ins - (ic_splits - 1) * block.channels)
-    sides = [_side(problem, part, lanes) for part in (block, last)]
+    turned, last_outs = block.along == TURNED, outs - (oc_splits - 1) * block.outs
+    last = dataclasses.replace(block, **({"outs": last_outs} if turned else {"channels": ins - (ic_splits - 1) * block.channels}))
+    sides = [(_turned_side if turned else _side)(problem, part, lanes) for part in (block, last)]
     layouts = np.concatenate([PositionSide.packed(**values) for values, _ in sides])
-    pitch = max(values["vectors_each"] for values, _ in sides) * lanes
+    panel = ins * problem.taps if turned else lanes
     # of one tap, whole vectors of sums are rows of the weights as they lie
     in_place = problem.taps == 1 and block.splits == 1 and ins % lanes == 0 and block.channels % lanes == 0
-    pitch = ins if in_place else pitch
+    pitch = -(-outs // lanes) * lanes if turned else ins if in_place else max(values["vectors_each"] for values, _ in sides) * lanes
     positions = block.images * block.rows * block.columns
     packed_bytes = whole((max(values["image_pitch"] for values, _ in sides) * block.images + 2 * lanes) * size)
     micro_panels_bytes = whole((-(-block.outs // lanes) * lanes * positions + lanes) * size)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     tasks = problem.groups * ic_splits * oc_splits * block.splits
     used = min(threads, tasks)
-    rows_of_sums = problem.groups * ic_splits * outs
+    rows_of_sums = problem.groups * (panel if turned else ic_splits * outs)
+    rows = problem.groups * -(-outs // lanes) if turned else rows_of_sums  # tasks that write
     sums_bytes = 0 if in_place else whole(block.splits * rows_of_sums * pitch * size)
     scratch_bytes = packed_bytes + micro_panels_bytes
     scratch = Scratch(used * scratch_bytes + sums_bytes)
-    shares = {block.outs, outs - (oc_splits - 1) * block.outs}
-    tiles = tile_table(shares, block.m, widths_of(values for values, _ in sides), lanes, size)
+    shares = {panel} if turned else {block.outs, last_outs}
+    tiles = tile_table(shares, block.m, widths_of(values for values, _ in sides), lanes, size, panel)
     geometry = PositionBlocks.packed(
         **moves(problem), groups=problem.groups, c_in=problem.c_in, ins=ins, c_out=problem.c_out, outs=outs, h=h, w=w, oh=oh, ow=ow,
         taps=problem.taps, sh=problem.stride[0], sw=problem.stride[1], pad_h=problem.padding[0][0], pad_w=problem.padding[1][0],
-        reach_h=(kh - 1) * dh + 1, reach_w=(kw - 1) * dw + 1, unfolded=block.along == UNFOLDED, kw=kw, dh=dh, dw=dw, ic_splits=ic_splits,
-        share=block.channels, oc_splits=oc_splits, out_share=block.outs, splits=block.splits, images=block.images, rows=block.rows,
-        columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
-        blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m, tiles=tiles.ctypes.data, tiles_each=tiles.shape[1],
-        pitch=pitch, in_place=in_place, rows_of_sums=rows_of_sums, micro_panels_offset=packed_bytes, scratch_bytes=scratch_bytes,
-        threads=used,
+        reach_h=(kh - 1) * dh + 1, reach_w=(kw - 1) * dw + 1, unfolded=block.along in (UNFOLDED, TURNED), turned=turned, places=positions,
+        kw=kw, dh=dh, dw=dw, ic_splits=ic_splits, share=block.channels, oc_splits=oc_splits, out_share=block.outs, splits=block.splits,
+        images=block.images, rows=block.rows, columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
+        blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m, panel=panel, tiles=tiles.ctypes.data,
+        tiles_each=tiles.shape[1], pitch=pitch, in_place=in_place, rows_of_sums=rows_of_sums, micro_panels_offset=packed_bytes,
+        scratch_bytes=scratch_bytes, threads=used,
     )  # fmt: skip
     launch = run_tasks.ready(0, 0, 0, 0, geometry, layouts)
     write = write_rows.ready(0, 0, geometry, layouts)
@@ -184,13 +235,13 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
             buffer = scratch.take()
             launch(used, tasks, handle(x), grad_handle, handle(out), handle(buffer), geometry, layouts)
             if not in_place:
-                write(used, rows_of_sums, handle(out), handle(buffer), geometry, layouts)
+                write(used, rows, handle(out), handle(buffer), geometry, layouts)
             scratch.give(buffer)
 
         return run
 
     note = (
         f"blocks of {block.images} images, {block.rows} rows, {block.columns} columns; {block.channels} input by {block.outs} output "
-        f"channels a task, positions in {block.splits} splits, tiles {block.m}x{block.n}"
+        f"channels a task, positions in {block.splits} splits, {'taps in rows of ' if turned else ''}tiles {block.m}x{block.n}"
     )
     return Prepared(pack, scratch.nbytes, note)

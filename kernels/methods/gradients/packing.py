@@ -45,40 +45,41 @@ def pack_input(g, k, x, channel, at, block):
 
 @njit
 def pack_taps(g, k, x, channel, at, block):
-    """What every tap sees of one channel under the outputs of `at`, [position][tap], to `block`."""
+    """What every tap sees of k.channels channels from `channel` on under the outputs of `at`, [position][channel][tap], to `block`."""
     size = g.itemsize
     row, column, rows, columns = at.row, at.column, at.rows, at.columns
     for i in range(at.images):
         to = block + i * k.image_pitch * size
-        plane = x + ((at.image + i) * g.c_in + channel) * g.h * g.w * size
         if row * g.sh < g.pad_h or (row + rows - 1) * g.sh - g.pad_h + g.reach_h > g.h:
             call(g.clear, Clear(lanes=g.lanes, itemsize=size, dst=to, numbers=k.image_pitch))
         run, runs = (g.kw, 1) if g.dw == 1 else (1, g.kw)  # taps side by side are moved together
-        for first in range(split(g.taps, run)[0]):
-            kh, kw = split(first, runs)
-            for r in range(rows):
-                h = (row + r) * g.sh - g.pad_h + kh * g.dh
-                if 0 <= h < g.h:
-                    call(
-                        g.unfold,
-                        Unfold(
-                            lanes=g.lanes, itemsize=size, dst=to + (r * k.down + first * run) * size, dst_step=k.across,
-                            line=plane + h * g.w * size, width=g.w, at=column * g.sw - g.pad_w + kw * g.dw, step=g.sw, run=run,
-                            numbers=columns,
-                        ),
-                    )  # fmt: skip
+        for c in range(k.channels):
+            plane = x + ((at.image + i) * g.c_in + channel + c) * g.h * g.w * size
+            for first in range(split(g.taps, run)[0]):
+                kh, kw = split(first, runs)
+                for r in range(rows):
+                    h = (row + r) * g.sh - g.pad_h + kh * g.dh
+                    if 0 <= h < g.h:
+                        call(
+                            g.unfold,
+                            Unfold(
+                                lanes=g.lanes, itemsize=size, dst=to + (r * k.down + c * g.taps + first * run) * size, dst_step=k.across,
+                                line=plane + h * g.w * size, width=g.w, at=column * g.sw - g.pad_w + kw * g.dw, step=g.sw, run=run,
+                                numbers=columns,
+                            ),
+                        )  # fmt: skip
 
 
 @njit
-def pack_grad(g, grad, channel, outs, at, micro_panels):
+def pack_grad(g, grad, channel, outs, at, micro_panels, places):
     """The gradient at the positions of `at`, of `outs` channels from `channel` on, to micro-panels of one vector of channels
-    [position][channel]."""
+    [position][channel], each with room for `places` positions."""
     size, area = g.itemsize, g.oh * g.ow
     place, count = at.row * g.ow + at.column, at.rows * at.columns
     for i in range(at.images):
         for p in range(0, outs, g.lanes):
             source = grad + (((at.image + i) * g.c_out + channel + p) * area + place) * size
-            target = micro_panels + (p * at.images + i * g.lanes) * count * size
+            target = micro_panels + (p * places + i * g.lanes * count) * size
             if outs - p > 1:
                 call(
                     g.transpose,

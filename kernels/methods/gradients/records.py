@@ -60,6 +60,7 @@ class Tasks(Record):
     column_blocks = integer("blocks across an image")
     blocks = integer("in all")
     m = integer("rows of a tile of sums at most")
+    panel = integer("factors of a position that lie side by side: a vector's channels, or all taps of all channels")
     tiles = address("of the compiled tiles, by [rows][vectors]; take a ProductTile")
     tiles_each = integer("entries of a row of that table")
     pitch = integer("numbers from row to row of the sums")
@@ -72,7 +73,9 @@ class PositionBlocks(PackedPlanes, Tasks):
 
     oh = integer("rows of the gradient")
     ow = integer("columns of the gradient")
-    unfolded = integer("whether every tap of one channel lies side by side")
+    unfolded = integer("whether every tap of a channel lies side by side")
+    turned = integer("whether those are rows of sums, and vectors are output channels")
+    places = integer("positions of a block, the last ones too, that a vector's channels of the gradient have room for")
     kw = integer("kernel columns")
     dh = integer("rows from tap to tap")
     dw = integer("columns from tap to tap")

@@ -33,11 +33,11 @@ def block_at(g, b, all_rows, all_columns):
 
 
 @njit
-def add_block(g, k, outs, positions, block, micro_panels, sums, resumed):
-    """Every tile of sums of `outs` channels passes over the block."""
+def add_block(g, k, rows, positions, block, micro_panels, sums, resumed):
+    """Every tile of so many rows of sums passes over the block; micro_panels: the factors, [panel][position][g.panel]."""
     size = g.itemsize
-    for p in range(0, outs, g.lanes):
-        high = min(g.lanes, outs - p)
+    for p in range(0, rows, g.panel):
+        high = min(g.panel, rows - p)
         m_tiles = split(high + g.m - 1, g.m)[0]
         m_edge, m_full_tiles = split(high, m_tiles)
         i = 0
@@ -50,7 +50,7 @@ def add_block(g, k, outs, positions, block, micro_panels, sums, resumed):
                     call(
                         read_index(g.tiles, m * g.tiles_each + n),
                         ProductTile(
-                            m=m, n=n, lanes=g.lanes, itemsize=size, k=positions, a=a, a_pitch=g.lanes, b=block, offsets=k.offsets,
+                            m=m, n=n, lanes=g.lanes, itemsize=size, k=positions, a=a, a_pitch=g.panel, b=block, offsets=k.offsets,
                             vectors=k.vectors + q * 8, y=sums + ((p + i) * g.pitch + q * g.lanes) * size, y_pitch=g.pitch,
                             resumed=resumed, times=times,
                         ),
@@ -59,11 +59,12 @@ def add_block(g, k, outs, positions, block, micro_panels, sums, resumed):
             i += m
 
 
-def tile_table(shares: Iterable[int], m: int, widths: set[int], lanes: int, itemsize: int) -> Array:
-    """Addresses of the tiles, by [m][n], that tasks of so many output channels need whose tiles have these many vectors."""
-    table = np.zeros((lanes + 1, max(widths) + 1), np.int64)
+def tile_table(shares: Iterable[int], m: int, widths: set[int], lanes: int, itemsize: int, panel: int) -> Array:
+    """Addresses of the tiles, by [m][n], that tasks of so many rows of sums need whose tiles have these many vectors; panel: rows whose
+    factors lie side by side."""
+    table = np.zeros((m + 1, max(widths) + 1), np.int64)
     for share in shares:
-        for high in {min(lanes, share), share % lanes or min(lanes, share)}:
+        for high in {min(panel, share), share % panel or min(panel, share)}:
             _, m_edge, m_full_tiles = even(high, m)
             for height in {m_edge, m_edge + (m_full_tiles > 0)}:
                 for width in widths:

@@ -195,7 +195,7 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
     shared_bytes = 0 if block.splits == 1 else block.splits * parts * sums_bytes
     used = max(used, min(threads, rows)) if block.splits > 1 else used
     scratch = Scratch(used * scratch_bytes + whole(shared_bytes))
-    tiles = tile_table((block.outs, last_out), block.m, widths_of(values for values, _ in sides[:2]), lanes, size)
+    tiles = tile_table((block.outs, last_out), block.m, widths_of(values for values, _ in sides[:2]), lanes, size, lanes)
     shape = block.mh, kh, block.mw, kw
     geometry = TileBlocks.packed(
         **moves(problem), sh=1, sw=1, groups=problem.groups, c_in=problem.c_in, ins=ins, c_out=problem.c_out, outs=outs, h=h, w=w,
@@ -203,9 +203,9 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
         mw=block.mw, rw=kw, points=points, ic_splits=ic_splits, share=block.channels, oc_splits=oc_splits, out_share=block.outs,
         splits=block.splits, images=block.images, rows=block.rows, columns=block.columns, tiles_h=tiles_h, tiles_w=tiles_w,
         row_blocks=row_blocks, column_blocks=column_blocks, blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m,
-        tiles=tiles.ctypes.data, tiles_each=tiles.shape[1], pitch=pitch, v_offset=packed_bytes, u_offset=packed_bytes + v_bytes,
-        sums_offset=packed_bytes + v_bytes + u_bytes, sums_step=sums_step, scratch_bytes=scratch_bytes, threads=used,
-        input_points=to_points(shape, False, lanes, size), grad_points=to_points(shape, True, lanes, size),
+        panel=lanes, tiles=tiles.ctypes.data, tiles_each=tiles.shape[1], pitch=pitch, v_offset=packed_bytes,
+        u_offset=packed_bytes + v_bytes, sums_offset=packed_bytes + v_bytes + u_bytes, sums_step=sums_step, scratch_bytes=scratch_bytes,
+        threads=used, input_points=to_points(shape, False, lanes, size), grad_points=to_points(shape, True, lanes, size),
         weights=from_points(shape, lanes, size),
     )  # fmt: skip
     grads = PackedPlanes.packed(**moves(problem), sh=1, sw=1, c_in=problem.c_out, h=oh, w=ow, pad_h=0, pad_w=0, reach_h=1, reach_w=1)
