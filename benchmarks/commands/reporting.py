@@ -66,7 +66,7 @@ def compare_command(
     fail_above: Annotated[str, typer.Option(metavar="N%", help="How much slower a cell may be before the status is 1.")] = "10%",
     other_machine: Annotated[bool, typer.Option("--other-machine", help="Compare although the runs come from different machines.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="List every cell, not only those that changed.")] = False,
-    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="The picture (svg, pdf, png); in B if not given.")] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the changes, too (svg, pdf, png).")] = None,
 ) -> None:
     """Compare two runs cell by cell; status 1 if a cell became slower and its interval excludes 1."""
     from benchmarks.report import changes, forest
@@ -78,11 +78,9 @@ def compare_command(
     except ValueError as error:
         stop(error)
     console.print(forest.terminal(comparison, limit, everything))
-    path = picture or second / f"against-{forest.identity(before)}.svg"
-    try:
-        console.print(f"Picture: {forest.save(comparison, limit, path)}", soft_wrap=True)
-    except (OSError, ValueError) as error:  # a folder that may only be read, an ending that is no picture's
-        if picture or not isinstance(error, OSError):
-            stop(f"no picture at {path}: {error}")
-        console.print(f"No picture: {path} cannot be written; --picture FILE puts it elsewhere", soft_wrap=True)
+    if picture:
+        try:
+            console.print(f"Picture: {forest.save(comparison, limit, picture)}", soft_wrap=True, highlight=False, markup=False)
+        except (OSError, ValueError) as error:  # a folder that may only be read, an ending that is no picture's
+            stop(f"no picture at {picture}: {error}")
     raise typer.Exit(1 if comparison.regressions(limit) else 0)

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.markdown import Markdown
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmarks.commands.shared import console, stop
 from benchmarks.host import environment
+from benchmarks.report import own_files
 from benchmarks.runner.run_options import RUNS
 from benchmarks.streams.live import Played
 from benchmarks.streams.live_networks import NETWORKS
@@ -44,7 +45,8 @@ def live_command(
         stop(f"--block {bad[0]}: from 1 to 65536 samples, or 0 for 10 ms")
     try:
         clip = read_audio(audio) if audio else synthesise()
-    except ValueError as error:
+        own_files.ready(out, "live.json", "live.html")
+    except (OSError, ValueError) as error:
         stop(error)
     played, compared = [], []
     with console.status("") as status:
@@ -79,8 +81,8 @@ def live_command(
 
 
 def _table(played: list[Played]) -> Table:
-    table = Table("network", "player", "block", "lasts", "mean", "99.9 %", "worst", "missed", "difference", title_justify="left",
-                  title="share of a block's duration")  # fmt: skip
+    names = "network", "player", "block", "lasts", "mean", "99.9 %", "worst", "missed", "difference"
+    table = Table(*(Column(name, overflow="fold") for name in names), title="share of a block's duration", title_justify="left")
     for each in played:
         head = each.network, each.player, str(each.block), f"{1e3 * each.lasts:.1f} ms"
         if each.seconds:
@@ -170,6 +172,10 @@ def cluster_command(
         stop(f"--source {min(unknown)!r}: {' or '.join(clusters.SOURCES)}")
     if not all(0 < each < math.inf for each in (*hours, *seconds, threads, workers + 1)):
         stop("--hours, --seconds and --threads must be above 0")
+    try:
+        own_files.ready(out, "cluster.json", "README.md")
+    except (OSError, ValueError) as error:
+        stop(error)
     clip, found = synthesise(), []
     workers = workers or max(1, (environment.usable_cores() or 1) // threads)
     with console.status("") as status:

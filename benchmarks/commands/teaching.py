@@ -25,7 +25,7 @@ def tutorial_command(
         scene = sound.of_clip(read_audio(audio)) if audio else None
         with console.status("Computing and measuring; a minute or two"):
             written = lesson.write(out, scene)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         stop(error)
     console.print(f"Page: {written}", soft_wrap=True)
     if open_:

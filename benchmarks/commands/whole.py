@@ -15,6 +15,7 @@ from rich.table import Table
 
 from benchmarks.commands.shared import console, stop
 from benchmarks.host import environment
+from benchmarks.report import own_files
 from benchmarks.whole import comparison, published, table, torch_runtimes, training_steps
 from benchmarks.whole.comparison import OURS, Whole
 from benchmarks.whole.torch_runtimes import EAGER
@@ -42,6 +43,10 @@ def whole_command(
     number, turns = counts.pop(), 9 if turns is None else turns
     if turns < 1:
         stop(f"--passes {turns}: at least 1")
+    try:
+        own_files.ready(out, "models.json", "README.md")
+    except (OSError, ValueError) as error:
+        stop(error)
     found: list[Whole] = []
     with console.status("") as status:
         def say(line: str) -> None:
@@ -69,7 +74,7 @@ def whole_command(
         "commit": str(collected.get("commit") or "unknown")[:7], "reference": reference,
     }  # fmt: skip
     written = comparison.store(found, out, about)
-    written.with_name("README.md").write_text(table.page(found, about), encoding="utf-8")
+    own_files.write(written.with_name("README.md"), table.page(found, about))
     console.print(_table(found))
     console.print(f"Raw data and page with time lines: {written.parent}", soft_wrap=True)
     if training == STEP:

@@ -23,6 +23,8 @@ def read_audio(path: Path | str) -> Clip:
         raise ValueError(f"--audio: there is no file {path}")
     if path.is_dir():
         raise ValueError(f"--audio: {path} is a folder; name a file in it")
+    if not path.is_file():
+        raise ValueError(f"--audio: {path} is a pipe or a device; name a file, for it is read more than once")
     samples, rate = _decoded(path)
     if rate < 1 or samples.shape[1] < 1:
         raise ValueError(f"--audio: {path} says that it has {samples.shape[1]} channels at {rate} Hz; {CONVERT}")

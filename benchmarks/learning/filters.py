@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,8 +32,8 @@ def tuning(filters: Floats) -> Floats:
     return (sums[:, width:] - sums[:, :-width]).max(1) / power.sum(1)
 
 
-def save(filters: Floats, path: Path) -> None:
-    """Write rate, peak frequencies, filters and spectra (every other frequency up to half the rate), sorted, over their largest."""
+def as_json(filters: Floats) -> str:
+    """Rate, peak frequencies, filters and spectra (every other frequency up to half the rate), sorted, over their largest."""
     ordered, peaks, magnitude = sorted_by_pitch(filters)
     scaled = (ordered / np.abs(ordered).max(1, keepdims=True)).astype(np.float64)
     loud = (magnitude / magnitude.max(1, keepdims=True)).astype(np.float64)
@@ -43,4 +42,4 @@ def save(filters: Floats, path: Path) -> None:
         "rate": RATE, "peak_hertz": peaks.round(1).tolist(), "filters": scaled.round(2).tolist(),
         "spectra": loud[:, :256:2].round(2).tolist(), "spectra_hertz": spectra(ordered)[0][:256:2].round(1).tolist(),
     }  # fmt: skip
-    path.write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
+    return json.dumps(data, separators=(",", ":")) + "\n"

@@ -5,16 +5,9 @@ Every sound is made anew from its seed: harmonics of random weights, vibrato, de
 
 from __future__ import annotations
 
-import csv
-import functools
-import math
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import resample_poly
 
-from benchmarks.inputs.audio_file import read_audio
 from benchmarks.inputs.frontends import mel_filters
 
 Floats = npt.NDArray[np.float32]
@@ -53,51 +46,6 @@ def notes(count: int, seed: int) -> tuple[Floats, Ints]:
         sound += rng.standard_normal(LENGTH) * sound.std() * 10 ** (-rng.uniform(20, 40) / 20)
         x[i, 0] = sound / (sound.std() + 1e-9)
     return x, classes
-
-
-def recordings(folder: Path) -> tuple[Floats, Ints]:
-    """Examples of the user's own: labels.csv has a line "file,start,end,hertz" for each note (seconds); WAV files lie beside it. Raises
-    ValueError for what cannot be read."""
-    table, xs, classes = folder / "labels.csv", [], []
-    if not table.exists():
-        raise ValueError(f"{table} is missing; it has a line for each note: file,start,end,hertz")
-    try:
-        rows = list(csv.reader(table.read_text(encoding="utf-8-sig").splitlines()))  # spreadsheets begin files with a mark
-    except (UnicodeError, csv.Error) as error:
-        raise ValueError(f"{table} is no table of UTF-8 text: {error}") from error
-
-    @functools.lru_cache(1)  # notes of a recording follow each other
-    def heard(name: str) -> tuple[Floats, int]:
-        clip = read_audio(folder / name)
-        return clip.samples.mean(0), clip.rate
-
-    for number, row in enumerate(rows, 1):
-        if not row or row[0].lower() == "file":
-            continue
-        name, start, end, pitch = _note(table, number, row)
-        samples, rate = heard(name)
-        note = round(69 + 12 * np.log2(pitch / 440)) - LOWEST
-        sound = samples[int(start * rate) : int(end * rate)]
-        if 0 <= note < NOTES and len(sound):
-            sound = resample_poly(sound, RATE, rate)
-            for at in range(0, len(sound) - LENGTH + 1, LENGTH // 2):
-                part = sound[at : at + LENGTH]
-                xs.append(part / (part.std() + 1e-9))
-                classes.append(note)
-    if len(xs) < 2 * NOTES:
-        raise ValueError(f"{table}: {len(xs)} examples of {LENGTH / RATE:.2f} s within 65 to 988 Hz; at least {2 * NOTES} are wanted")
-    return np.array(xs, np.float32)[:, None], np.array(classes)
-
-
-def _note(table: Path, number: int, row: list[str]) -> tuple[str, float, float, float]:
-    """(file, start, end, hertz) of a line of the table; ValueError names it where it is none."""
-    try:
-        name, start, end, pitch = row[0], *map(float, row[1:4])
-    except ValueError as error:
-        raise ValueError(f"{table}, line {number}: {row} is not file,start,end,hertz") from error
-    if not (0 <= start < end < math.inf and 0 < pitch < math.inf):
-        raise ValueError(f"{table}, line {number}: {row} is no note: start is at least 0, end after it, hertz above 0")
-    return name, start, end, pitch
 
 
 def bars(count: int, seed: int) -> tuple[Floats, Ints]:

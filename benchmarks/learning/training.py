@@ -14,6 +14,7 @@ from torch import nn
 
 import kernels.torch
 from benchmarks.learning import baselines, listeners, sounds
+from benchmarks.learning.labelled import Labelled
 from benchmarks.learning.sounds import Floats, Ints
 
 BLOCK = 10  # steps of one kind before the other has its turn
@@ -78,17 +79,15 @@ class _Trainer:
 
 def learn(
     task: Task, *, steps: int, batch: int = 32, examples: int = 2000, seed: int = 0, compare: bool = True,
-    told: Callable[[int], None] = lambda step: None, given: tuple[Floats, Ints] | None = None,
+    told: Callable[[int], None] = lambda step: None, given: Labelled | None = None,
 ) -> Outcome:  # fmt: skip
-    """Train for so many steps; with `compare` PyTorch's layers take the same steps, block by block in turns. given: examples and classes of
-    the user's own, of which a fifth is held out."""
+    """Train for so many steps; with `compare` PyTorch's layers take the same steps, block by block in turns. given: the user's own
+    examples, of which a fifth is held out."""
     if given is None:
         x, classes = task.make(examples, seed + 1)
         held, truth = task.make(max(200, examples // 5), seed + 2)
     else:
-        order = np.random.default_rng(seed).permutation(len(given[0]))
-        out = len(order) // 5
-        (x, classes), (held, truth) = ((given[0][part], given[1][part]) for part in (order[out:], order[:out]))
+        (x, classes), (held, truth) = given.parts()
     torch.manual_seed(seed)
     own = task.network(kernels.torch.nn)
     trainers = {"ours": _Trainer(own, torch.from_numpy(x), torch.from_numpy(classes))}

@@ -7,9 +7,10 @@ contender or the library. archive.py keeps them on the disk.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any, get_args, get_type_hints
@@ -221,12 +222,38 @@ class Run:
 
     @classmethod
     def from_json(cls, data: dict[str, Any], cells: tuple[Cell, ...], folder: Path, unreadable: int = 0) -> Run:
+        """The run that run.json tells of. KeyError or TypeError say which field is missing, or holds what it may not."""
+        if wrong := [name for name, right in _MAY_HOLD.items() if name in data and not right(data[name])]:
+            raise TypeError(f"{', '.join(wrong)} of another kind than it should be")
         return cls(
             id=data["id"], created=data["created"], command=tuple(data["command"]), preset=data["preset"], passes=data["passes"],
             threads=tuple(data["threads"]), audio=data["audio"], environment=data["environment"], limits=data["limits"],
             cells=cells, folder=folder, options=data.get("options", {}), stopped=data.get("stopped", ""), unreadable=unreadable,
             about=data.get("about", {}),
         )  # fmt: skip
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _is_limits(value: Any) -> bool:
+    """By number of threads what the machine can do at most, in numbers above 0; spreads may be 0."""
+    return isinstance(value, dict) and all(
+        threads.isdecimal() and isinstance(machine, dict) and {"fma_gflops", "bandwidth_gbs"} <= machine.keys()
+        and all(type(number) in (int, float) and 0 <= number < inf for number in machine.values())
+        and machine["fma_gflops"] > 0 < machine["bandwidth_gbs"]
+        for threads, machine in value.items()
+    )  # fmt: skip
+
+
+_MAY_HOLD: dict[str, Callable[[Any], bool]] = {  # each field of run.json, since people and torn disks write there too
+    **dict.fromkeys(("id", "created", "preset", "audio", "stopped"), lambda value: isinstance(value, str)),
+    **dict.fromkeys(("environment", "options"), lambda value: isinstance(value, dict)),
+    "command": _texts, "passes": lambda value: type(value) is int, "limits": _is_limits,
+    "threads": lambda value: isinstance(value, list) and all(type(each) is int for each in value),
+    "about": lambda value: isinstance(value, dict) and all(isinstance(each, dict) and _texts([*each.values()]) for each in value.values()),
+}  # fmt: skip
 
 
 def merge(found: Iterable[Line]) -> tuple[Cell, ...]:

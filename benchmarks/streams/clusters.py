@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.host.peak_memory import high_water
+from benchmarks.report import own_files
 from benchmarks.streams.live_networks import NETWORKS, Listener
 from benchmarks.streams.local_cluster import local_client
 from benchmarks.workloads.layer import Floats
@@ -157,8 +158,7 @@ def store(found: Sequence[Measured], folder: Path, about: Mapping[str, str]) -> 
     """Keep what was measured; returns the file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "cluster.json"
-    path.write_text(json.dumps({"about": dict(about), "measured": [asdict(each) for each in found]}, indent=1) + "\n", encoding="utf-8")
-    return path
+    return own_files.write(path, json.dumps({"about": dict(about), "measured": [asdict(each) for each in found]}, indent=1) + "\n")
 
 
 def read(path: Path) -> tuple[list[Measured], dict[str, str]]:
@@ -171,8 +171,7 @@ def read(path: Path) -> tuple[list[Measured], dict[str, str]]:
 def write(found: Sequence[Measured], about: Mapping[str, str], folder: Path) -> Path:
     """The table as a page beside the data; returns it."""
     path = folder / "README.md"
-    path.write_text("\n".join(["# Clusters", "", *lines(found, about), ""]), encoding="utf-8")
-    return path
+    return own_files.write(path, "\n".join(["# Clusters", "", *lines(found, about), ""]))
 
 
 def lines(found: Sequence[Measured], about: Mapping[str, str]) -> list[str]:

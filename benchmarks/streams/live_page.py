@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jinja2
 
+from benchmarks.report import own_files
 from benchmarks.streams.live import Played
 from benchmarks.streams.turns import Compared, standing
 
@@ -69,8 +70,7 @@ def store(played: Sequence[Played], compared: Sequence[Compared], about: dict[st
     path = folder / "live.json"
     rows = [asdict(each) | {"seconds": [round(second, 7) for second in each.seconds]} for each in played]
     data = {"about": about, "played": rows, "compared": [asdict(each) for each in compared]}
-    path.write_text(json.dumps(data), encoding="utf-8")
-    return path
+    return own_files.write(path, json.dumps(data))
 
 
 def read(path: Path) -> tuple[list[Played], list[Compared], dict[str, str]]:
@@ -90,5 +90,4 @@ def write(played: Sequence[Played], compared: Sequence[Compared], about: dict[st
     path = folder / "live.html"
     told = [f"{key}: {value}" for key, value in about.items()]
     rows = standing(played, compared)
-    path.write_text(page.render(played=played, pictures=pictures, about=told, standing=rows), encoding="utf-8")
-    return path
+    return own_files.write(path, page.render(played=played, pictures=pictures, about=told, standing=rows))

@@ -13,6 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 import kernels
+from benchmarks.report import own_files
 from benchmarks.tutorial import drawings, snippets, sound
 from benchmarks.tutorial.glossary import GLOSSARY, LINKS
 from benchmarks.tutorial.numbers import capture, fast, flip, kinds, maps, raw, shift
@@ -67,11 +68,9 @@ def render(scene: Scene, data: dict[str, Any]) -> str:
 
 def write(folder: Path, scene: Scene | None = None, measure: bool = True) -> Path:
     """Writes the page into a folder and returns its path. Raises ValueError if it grew too large to send around."""
+    own_files.ready(folder, NAME)
     scene = scene or sound.synthesise()
     text = render(scene, numbers(scene, measure)).encode("utf-8")
     if len(text) > LARGEST:
         raise ValueError(f"the page has {len(text)} bytes, more than {LARGEST}; embed shorter sounds")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / NAME
-    path.write_bytes(text)
-    return path
+    return own_files.write(folder / NAME, text)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.report import own_files
 from benchmarks.whole.own_process import alone
 from benchmarks.whole.runtimes import RUNTIMES, Part, Running
 from kernels.network.checking import shares
@@ -125,8 +126,7 @@ def store(found: Sequence[Whole], folder: Path, about: Mapping[str, str]) -> Pat
         rounded = {name: [float(f"{second:.5g}") for second in times] for name, times in each.seconds.items()}
         rows.append(asdict(each) | {"seconds": rounded})
     path = folder / "models.json"
-    path.write_text(json.dumps({"about": dict(about), "models": rows}, indent=1) + "\n", encoding="utf-8")
-    return path
+    return own_files.write(path, json.dumps({"about": dict(about), "models": rows}, indent=1) + "\n")
 
 
 def read(path: Path) -> tuple[list[Whole], dict[str, str]]:

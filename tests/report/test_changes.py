@@ -46,9 +46,12 @@ def test_the_same_data_is_no_change(tmp_path: Path) -> None:
     first, second = runs(tmp_path)
     found = changes.compare(first, second)
     assert {change.word(0.1) for change in found.changes} == {"even", "no time"} and not found.regressions(0.1)
+    before = sorted(tmp_path.rglob("*"))
     done = command(tmp_path / "first", tmp_path / "second")
     assert done.exit_code == 0 and "No change beyond 10 %" in done.stdout, done.stdout + done.stderr
-    assert "regression" not in done.stdout and (tmp_path / "second" / "against-first.svg").stat().st_size > 5000
+    assert "regression" not in done.stdout and sorted(tmp_path.rglob("*")) == before, "it only reads"
+    assert command(tmp_path / "first", tmp_path / "second", "--picture", tmp_path / "change.svg").exit_code == 0
+    assert (tmp_path / "change.svg").stat().st_size > 5000
 
 
 def test_a_slowed_implementation_is_named_and_fails(tmp_path: Path) -> None:

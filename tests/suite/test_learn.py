@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch")
 
 from benchmarks.__main__ import app  # noqa: E402
-from benchmarks.learning import baselines, filters, sounds, training  # noqa: E402
+from benchmarks.learning import baselines, filters, labelled, sounds, training  # noqa: E402
 
 
 def test_a_tiny_case_learns_notes() -> None:
@@ -52,21 +53,48 @@ def test_baselines_find_what_is_there() -> None:
 def test_recordings_are_read(tmp_path: Path) -> None:
     import soundfile
 
-    lines, rng = ["file,start,end,hertz"], np.random.default_rng(0)
+    lines, seconds = ["file,start,end,hertz"], np.arange(5 * sounds.RATE) / sounds.RATE
     for i, note in enumerate((10, 20, 30)):
-        sound = sounds.tone(float(sounds.hertz(sounds.LOWEST + note)), 5 * sounds.RATE, rng)
+        sound = np.sin(2 * np.pi * float(sounds.hertz(sounds.LOWEST + note)) * seconds)
         soundfile.write(tmp_path / f"{i}.wav", 0.1 * sound, sounds.RATE)
         lines.append(f"{i}.wav,0,5,{float(sounds.hertz(sounds.LOWEST + note))}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
-    x, classes = sounds.recordings(tmp_path)
-    assert x.shape == (len(classes), 1, sounds.LENGTH) and set(classes) == {10, 20, 30}
+    x, classes, _, left_out = labelled.recordings(tmp_path)
+    assert x.shape == (len(classes), 1, sounds.LENGTH) and set(classes) == {10, 20, 30} and not left_out
     (tmp_path / "labels.csv").write_text("\n".join(["0.wav,9,10,100", *lines[1:]]), encoding="utf-8-sig")  # behind the end: no example
-    np.testing.assert_array_equal(sounds.recordings(tmp_path)[0], x)
+    np.testing.assert_array_equal(labelled.recordings(tmp_path).x, x)
+    assert labelled.recordings(tmp_path).left_out == {"behind the recording's end": 1}
     for rest in ("zero,5,100", "0", "0,5,0", "0,5,nan", "0,5,inf", "0,inf,9", "-1,5,9", "5,1,9"):
         (tmp_path / "labels.csv").write_text(f"0.wav,{rest}")
         with pytest.raises(ValueError, match="line 1"):
-            sounds.recordings(tmp_path)
+            labelled.recordings(tmp_path)
     for content in ("ä".encode("latin-1"), b"a" * 200_000):
         (tmp_path / "labels.csv").write_bytes(content)
         with pytest.raises(ValueError, match="no table of UTF-8 text"):
-            sounds.recordings(tmp_path)
+            labelled.recordings(tmp_path)
+
+
+def test_held_out_examples_share_no_samples_with_those_learnt_from() -> None:
+    """Of every pitch that has three: neighbours of one note overlap by half."""
+    notes = np.array([0, 0, 0, 0, 1, 2, 2, 3, 3, 3])
+    classes = np.array([5, 5, 5, 5, 5, 6, 6, 7, 7, 7])
+    given = labelled.Labelled(np.arange(10, dtype=np.float32)[:, None, None], classes, notes, Counter())
+    (learnt, known), (held, truth) = given.parts()
+    assert held.ravel().tolist() == [4, 9] and truth.tolist() == [5, 7]
+    assert sorted(learnt.ravel()) == [0, 1, 2, 3, 5, 6, 7] and known.tolist() == [6, 6, 5, 5, 5, 5, 7]
+
+
+def test_what_others_wrote_stays(tmp_path: Path) -> None:
+    """Said before anything is measured, by every verb that writes a page."""
+    verbs = {
+        "index.html": [["learn", "--steps", "20"], ["tutorial"]], "filters.json": [["learn", "--steps", "20"]], "live.json": [["live"]],
+        "README.md": [["cluster"], ["--preset", "models"]],
+    }  # fmt: skip
+    for name, commands in verbs.items():
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        for command in commands:
+            result = CliRunner().invoke(app, [*(["run"] if command[0].startswith("-") else []), *command, "--out", str(folder)])
+            assert result.exit_code == 2 and "was not written by the suite" in result.output, (command, result.output)
+        assert (folder / name).read_text() == "mine"

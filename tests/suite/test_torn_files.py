@@ -84,6 +84,24 @@ def test_a_field_of_another_kind_spoils_its_line_alone(tmp_path: Path, bad: dict
     assert len(found.lines) == 1 and found.unreadable == 1
 
 
+LIMIT = {"fma_gflops": 100.0, "bandwidth_gbs": 20}
+
+
+@pytest.mark.parametrize("bad", [
+    {"limits": []}, {"limits": {"2": 5}}, {"limits": {"two": LIMIT}}, {"limits": {"2": {"fma_gflops": 1.0}}},
+    {"limits": {"2": LIMIT | {"fma_gflops": "fast"}}}, {"limits": {"2": LIMIT | {"bandwidth_gbs": 0}}}, {"about": {"a": []}},
+    {"about": ["a"]}, {"threads": 2}, {"passes": "2"}, {"command": "run"}, {"environment": []}, {"options": 3}, {"id": None},
+])  # fmt: skip
+def test_a_header_with_a_field_of_another_kind_is_said(tmp_path: Path, bad: dict[str, Any]) -> None:
+    fabricated.write(tmp_path / "run", [])
+    header = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(header | {"limits": {"2": LIMIT | {"fma_spread": 0.0}}}))
+    assert archive.load(tmp_path / "run").limits["2"]["fma_gflops"] == 100
+    (tmp_path / "run" / "run.json").write_text(json.dumps(header | bad))
+    with pytest.raises(ValueError, match=f"spoils a field: {next(iter(bad))} of another kind"):
+        archive.load(tmp_path / "run")
+
+
 @pytest.mark.parametrize("end", ["given back", "killed"])
 def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path, end: str) -> None:
     """Whoever comes second is told; a process that was killed keeps nobody out."""
