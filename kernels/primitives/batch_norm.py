@@ -22,6 +22,7 @@ from llvmlite import ir
 from kernels.cost.calibration import threads_for
 from kernels.primitives.moments import PIECE, Spread, spread
 from kernels.primitives.records import Record, address, integer
+from kernels.primitives.rectifier import positive
 from kernels.primitives.reduction import CHAINS, Row, row
 from kernels.primitives.vector_pass import bits, each_vector
 from kernels.runtime import micro_kernel
@@ -60,16 +61,11 @@ def _number(w: VectorBuilder, by: ir.Value, i: int) -> ir.Value:
     return w.splat(w.load_scalar(w.pointer(by, i)))
 
 
-def _positive(w: VectorBuilder, value: ir.Value, kept: ir.Value) -> ir.Value:
-    """`kept` where value is positive or NaN, else 0."""
-    return w.b.select(w.b.fcmp_unordered(">", value, w.zero()), kept, w.zero())
-
-
 def _open(w: VectorBuilder, by: ir.Value) -> Callable[[ir.Value, ir.Value], ir.Value]:
     """(distance, grad): the gradient where the rectifier was open, that is where the forward's distance * by[4] + by[5] was positive, to
     the bit, or NaN."""
     factor, added = _number(w, by, 4), _number(w, by, 5)
-    return lambda distance, grad: _positive(w, w.fma(distance, factor, added), grad)
+    return lambda distance, grad: positive(w, w.fma(distance, factor, added), grad)
 
 
 @emitter
@@ -82,7 +78,7 @@ def _centred(w: VectorBuilder, p: Centred) -> None:
         value = w.fma(distance, factor, added)
         if p.of_grad:
             return w.fma(opened(distance, loaded[1]) if opened else loaded[1], of_grad, value)
-        return _positive(w, value, value) if p.rectified else value
+        return positive(w, value, value) if p.rectified else value
 
     each_vector(w, [w.pointer(p.x), w.pointer(p.grad)][: 1 + p.of_grad], w.pointer(p.y), p.numbers, made)
 

@@ -38,6 +38,12 @@ def padding_ends(padding: Any, kernel: Sequence[int], stride: Size, dilation: Si
     return tuple(each for p in per_axis(padding, axes) for each in (p, p))
 
 
+def of_conv(axes: int, kernel: Sequence[int], stride: Any, padding: Any, dilation: Any, groups: int) -> tuple[Size, Size, Size, int]:
+    """The numbers of a convolution as the operators take them. Raises ValueError and TypeError for those that make no sense."""
+    step, dilated = per_axis(stride, axes), per_axis(dilation, axes)
+    return step, padding_ends(padding, kernel, step, dilated), dilated, groups
+
+
 def pairs(ends: Sequence[int]) -> tuple[tuple[int, int], ...]:
     """(before, after) per axis of what `padding_ends` gives."""
     return tuple(zip(ends[::2], ends[1::2]))

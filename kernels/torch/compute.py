@@ -226,10 +226,13 @@ def conv_transpose_shape(x: Tensor, weight: Tensor, stride: Any, padding: Any, m
 
 
 def conv(
-    op: str, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, ends: Any, dilation: Any, groups: int, note: Note | None = None
-) -> Tensor:
-    """conv1d, conv2d or conv3d by one of ours. Raises ProblemError and RefusedError as `kernels` does."""
+    op: str, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, ends: Any, dilation: Any, groups: int, note: Note | None = None,
+    rectified: bool = False,
+) -> Tensor:  # fmt: skip
+    """conv1d, conv2d or conv3d by one of ours; rectified: at least 0. Raises ProblemError and RefusedError as `kernels` does."""
     options = {"stride": tuple(stride), "padding": pairs(ends), "dilation": tuple(dilation), "groups": groups}
+    if rectified:
+        options["activation"] = "relu"
     return _convolve(op, x, weight, bias, conv_shape(x, weight, stride, ends, dilation), options, note)
 
 

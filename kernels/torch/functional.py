@@ -72,13 +72,8 @@ def convolve(
     note: Note | None = None,
 ) -> Tensor:  # fmt: skip
     """conv1d, conv2d or conv3d."""
-
-    def numbers() -> tuple[Any, ...]:
-        axes = int(op[-2])
-        step, dilated = read.per_axis(stride, axes), read.per_axis(dilation, axes)
-        return step, read.padding_ends(padding, weight.shape[2:], step, dilated), dilated, groups
-
-    return _convolve(op, input, weight, bias, (stride, padding, dilation, groups), numbers, note)
+    given = stride, padding, dilation, groups
+    return _convolve(op, input, weight, bias, given, lambda: read.of_conv(int(op[-2]), weight.shape[2:], *given), note)
 
 
 def convolve_transposed(

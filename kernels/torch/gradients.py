@@ -26,19 +26,20 @@ def remember_conv(ctx: Any, inputs: Any, output: Tensor) -> None:
     ctx.biased = bias is not None
 
 
-def _needed(ctx: Any) -> tuple[bool, bool, bool]:
+def needed(ctx: Any) -> tuple[bool, bool, bool]:
     """Whether gradients of x, weight and bias are needed."""
     return ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.biased and ctx.needs_input_grad[2]
 
 
-def _convolution_backward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, *arguments: Any) -> tuple[Tensor | None, ...]:
+def _convolution_backward(
+    ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool], *arguments: Any
+) -> tuple[Tensor | None, ...]:
     axes = weight.dim() - 2
     alone = x.dim() == axes + 1
     if alone:
         x, grad = x.unsqueeze(0), grad.unsqueeze(0)
-    needed = list(_needed(ctx))
     sizes = [grad.shape[1]] if ctx.biased else None
-    of_x, of_weight, of_bias = aten.convolution_backward(grad, x, weight, sizes, *arguments, needed)
+    of_x, of_weight, of_bias = aten.convolution_backward(grad, x, weight, sizes, *arguments, list(wanted))
     if alone and of_x is not None:
         of_x = of_x.squeeze(0)
     return of_x, of_weight, of_bias
@@ -47,21 +48,26 @@ def _convolution_backward(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, *ar
 def backward_conv(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """Gradients of x, weight and bias; none of the numbers."""
     x, weight = ctx.saved_tensors
+    return *of_conv(ctx, grad, x, weight, needed(ctx)), *[None] * 4
+
+
+def of_conv(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]) -> tuple[Tensor | None, ...]:
+    """Gradients of x, weight and bias, of those that are wanted; ctx: as `remember_conv` leaves it."""
     stride, ends, dilation, groups = ctx.arguments
     axes = len(stride)
     options = {"stride": tuple(stride), "padding": pairs(ends), "dilation": tuple(dilation), "groups": groups}
-    ours = backward.convolution(f"conv{axes}d", _needed(ctx), grad, x, weight, options)
+    ours = backward.convolution(f"conv{axes}d", wanted, grad, x, weight, options)
     if ours is not None:
-        return *ours, *[None] * 4
+        return ours
     same = even(ends)
     source = x if same else padded(x, ends)
     padding = list(ends[::2]) if same else [0] * axes
-    found = _convolution_backward(ctx, grad, source, weight, stride, padding, dilation, False, [0] * axes, groups)
+    found = _convolution_backward(ctx, grad, source, weight, wanted, stride, padding, dilation, False, [0] * axes, groups)
     of_x = found[0]
     if of_x is not None and not same:
         for axis in range(axes):
             of_x = of_x.narrow(of_x.dim() - axes + axis, ends[2 * axis], x.shape[x.dim() - axes + axis])
-    return of_x, *found[1:], *[None] * 4
+    return of_x, *found[1:]
 
 
 def backward_conv_transpose(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -71,10 +77,10 @@ def backward_conv_transpose(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]
     options = {
         "stride": tuple(stride), "padding": tuple(padding), "output_padding": tuple(more), "groups": groups, "dilation": tuple(dilation),
     }  # fmt: skip
-    ours = backward.convolution(f"conv_transpose{len(stride)}d", _needed(ctx), grad, x, weight, options)
+    ours = backward.convolution(f"conv_transpose{len(stride)}d", needed(ctx), grad, x, weight, options)
     if ours is not None:
         return *ours, *[None] * 5
-    found = _convolution_backward(ctx, grad, x, weight, stride, padding, dilation, True, more, groups)
+    found = _convolution_backward(ctx, grad, x, weight, needed(ctx), stride, padding, dilation, True, more, groups)
     return *found, *[None] * 5
 
 

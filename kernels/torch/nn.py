@@ -13,6 +13,7 @@ from kernels.torch.calls import keep, noted
 from kernels.torch.derived import derived
 from kernels.torch.eligibility import differentiated, undisturbed
 from kernels.torch.functional import convolve, convolve_transposed, pool, pool_adaptively
+from kernels.torch.rectified import convolve as rectified
 from kernels.torch.weight_norm import weight_of
 
 Tensor = torch.Tensor
@@ -23,19 +24,27 @@ class _Conv(nn.modules.conv._ConvNd):
 
     _op = ""
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None, rectify: bool = False) -> Tensor:
         note = noted(self)
         padding: Any = self.padding
         x = input
         if self.padding_mode != "zeros":
             x, padding = functional.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode), 0
-        y = convolve(self._op, x, weight, bias, self.stride, padding, self.dilation, self.groups, note)
+        given = self._op, x, weight, bias, self.stride, padding, self.dilation, self.groups, note
+        y = rectified(*given) if rectify else None
+        if y is None:
+            y = convolve(*given)
+            y = functional.relu(y) if rectify else y
         keep(self, input, note)
         return y
 
     def forward(self, input: Tensor) -> Tensor:
         """The convolution of input, (N, C, *spatial) or (C, *spatial)."""
         return self._conv_forward(input, weight_of(self), self.bias)
+
+    def _rectified(self, input: Tensor) -> Tensor:
+        """What a ReLU makes of the convolution; where gradients may be required it costs nothing here."""
+        return self._conv_forward(input, weight_of(self), self.bias, rectify=True)
 
 
 class Conv1d(_Conv, nn.Conv1d):

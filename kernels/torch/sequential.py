@@ -1,4 +1,4 @@
-"""torch.nn.Sequential, in which a batch norm that trains does the rectifier behind it too.
+"""torch.nn.Sequential, in which a batch norm or a convolution that trains does the rectifier behind it too.
 
 By themselves the two go through memory five times more: the rectifier reads and writes the batch, its gradient reads both and writes.
 """
@@ -12,9 +12,11 @@ import torch
 from torch import nn
 from torch.nn.modules import module as modules_of_pytorch
 
-from kernels.torch.nn import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from kernels.torch.nn import BatchNorm1d, BatchNorm2d, BatchNorm3d, Conv1d, Conv2d, Conv3d
 
 NORMS = BatchNorm1d, BatchNorm2d, BatchNorm3d
+CONVOLUTIONS = Conv1d, Conv2d, Conv3d
+OWN = "forward", "_conv_forward"  # which all of either kind have from one class; a user's subclass may have others
 # private names of PyTorch, without which every module is called by itself
 HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
 _hooked_globally: Any = getattr(modules_of_pytorch, "_has_any_global_hook", lambda: True)
@@ -31,13 +33,21 @@ def _plain(module: nn.Module) -> bool:
     return not any(getattr(module, hooks, True) for hooks in HOOKS)
 
 
+def _computes(module: nn.Module, kinds: tuple[type, ...]) -> bool:
+    """Whether a module is one of these of ours, and computes as they do."""
+    own = type(module)
+    return isinstance(module, kinds) and all(getattr(own, name, None) is getattr(kinds[0], name, None) for name in OWN)
+
+
 def _together(module: nn.Module, follower: nn.Module | None) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """What computes a batch norm of ours and the rectifier behind it; None where each is called by itself."""
-    if type(follower) is not nn.ReLU or not isinstance(module, NORMS) or not module.training:
+    """What computes a batch norm or a convolution of ours and the rectifier behind it; None where each is called by itself."""
+    if type(follower) is not nn.ReLU:
         return None
-    if type(module).forward is not BatchNorm2d.forward:  # which all of ours have, a user's subclass may have another
+    norm = _computes(module, NORMS) and module.training
+    if not norm and not (_computes(module, CONVOLUTIONS) and torch.is_grad_enabled()):
         return None
-    return module._rectified if not _hooked_globally() and _plain(module) and _plain(follower) else None
+    together: Any = module._rectified
+    return together if not _hooked_globally() and _plain(module) and _plain(follower) else None
 
 
 class Sequential(nn.Sequential):
