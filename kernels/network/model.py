@@ -235,7 +235,7 @@ class Model:
                 raise
             from kernels.network.onnx_reader import misfit
 
-            if why := misfit(self.source.proto):
+            if why := misfit(self.source.whole()):
                 raise ProblemError(f"load: {why}") from error
             raise
 

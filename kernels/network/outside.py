@@ -26,6 +26,9 @@ class Outside:
         self.proto, self.opsets, self.ir_version = proto, opsets, ir_version
         self._sessions: dict[Any, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_sessions": {}}  # which cannot be pickled
+
     def session(self, arrays: list[Array | None], threads: int = 1) -> Any:
         """The session for inputs of these types and ranks."""
         onnx: Any = importlib.import_module("onnx")

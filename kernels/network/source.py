@@ -46,8 +46,8 @@ class Source:
             return None
         return np.frombuffer(self.numbers[place], _plain()[tensor.data_type]).reshape(tuple(tensor.dims))
 
-    def serialised(self) -> bytes:
-        """The whole model."""
+    def whole(self) -> Any:
+        """A ModelProto with all its numbers."""
         whole = type(self.proto)()
         whole.CopyFrom(self.proto)
         for tensor in _constants(whole.graph):
@@ -56,7 +56,11 @@ class Source:
                 tensor.ClearField("external_data")
                 tensor.ClearField("data_location")
                 tensor.raw_data = self.numbers[place]
-        return bytes(whole.SerializeToString())
+        return whole
+
+    def serialised(self) -> bytes:
+        """The whole model."""
+        return bytes(self.whole().SerializeToString())
 
 
 def _place(tensor: Any) -> int | None:

@@ -12,9 +12,9 @@ import numpy as np
 
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
-from kernels.runtime.lasting import lasting
 from kernels.runtime.machine import machine
 from kernels.runtime.micro_kernel import Fixed, address, emitter
+from kernels.runtime.scratch import aligned
 
 Array = np.ndarray
 
@@ -97,6 +97,6 @@ def packed(matrix: Array, groups: int, chunks: int, blocks: int, vectors: int) -
     if chunks * blocks * width > columns:
         whole = np.zeros((groups, chunks * blocks * width, k), matrix.dtype)
         whole[:, :columns] = matrix.reshape(groups, columns, k)
-    found = lasting.empty((chunks, groups, blocks, k, width), matrix.dtype)
+    found = aligned(groups * chunks * blocks * k * width * matrix.itemsize).view(matrix.dtype).reshape(chunks, groups, blocks, k, width)
     found[...] = whole.reshape(groups, chunks, blocks, width, k).transpose(1, 0, 2, 4, 3)
     return found

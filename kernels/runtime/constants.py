@@ -13,8 +13,6 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 
-from kernels.runtime.lasting import lasting
-
 Array = np.ndarray
 
 _held: dict[int, tuple[weakref.ref[Array], int]] = {}  # by the id of what owns the memory: that, and a number that no other ever has
@@ -66,8 +64,7 @@ def made(how: Hashable, make: Callable[..., Array], *arrays: Array) -> Array:
     known = _made.get(key)
     found = known and known[0]()
     if found is None:
-        found = make(*arrays)
-        found = hold(lasting.put(found) if _owner(found).base is None else found)  # unless it has pages of its own
+        found = hold(make(*arrays))
 
         def forget(dead: object) -> None:
             if _made.get(key, (None,))[0] is dead:

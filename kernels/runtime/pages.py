@@ -15,13 +15,9 @@ LARGE = 2 << 20  # bytes of a large page
 ALIGNMENT = 64  # a cache line and an AVX-512 vector
 
 
-COLLAPSE = 25  # Linux's MADV_COLLAPSE, which Python does not name
-
-
-def pages(nbytes: int, large: bool = True) -> np.ndarray:
-    """Uninitialised bytes that begin a large page; what fills no large page lies in small ones. large: whether pages are large from the
-    first touch on, or small until they `become_large`. Where the system gives no large pages the bytes begin a cache line. Raises
-    MemoryError."""
+def pages(nbytes: int) -> np.ndarray:
+    """Uninitialised bytes that begin a large page; what fills no large page lies in small ones. Where the system gives no large pages they
+    begin a cache line. Raises MemoryError."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):  # no Linux
         raw = np.empty(nbytes + ALIGNMENT, np.uint8)
         return np.frombuffer(raw.data, np.uint8, nbytes, -raw.ctypes.data % ALIGNMENT)
@@ -32,31 +28,22 @@ def pages(nbytes: int, large: bool = True) -> np.ndarray:
     start = -np.frombuffer(memory, np.uint8).ctypes.data % LARGE
     whole = nbytes // LARGE * LARGE
     with contextlib.suppress(OSError):  # a system without large pages
-        if whole and large:
+        if whole:
             memory.madvise(mmap.MADV_HUGEPAGE, start, whole)
     return np.frombuffer(memory, np.uint8, nbytes, start)
-
-
-def become_large(array: np.ndarray, start: int, stop: int) -> int:
-    """Make large pages of the small ones that lie wholly in these bytes of what `pages` gave, and say how many bytes they are."""
-    return _advise(array, start, stop, COLLAPSE) if hasattr(mmap, "MADV_HUGEPAGE") else 0
 
 
 def give_back(array: np.ndarray, start: int, stop: int) -> int:
     """Let the system have the large pages that lie wholly in these bytes of what `pages` gave, and say how many bytes they are; whoever
     touches them again gets others."""
-    return _advise(array, start, stop, mmap.MADV_DONTNEED) if hasattr(mmap, "MADV_DONTNEED") else 0
-
-
-def _advise(array: np.ndarray, start: int, stop: int, advice: int) -> int:
     view = array.base
     memory = view.obj if isinstance(view, memoryview) else view
     first, end = -(-start // LARGE) * LARGE, stop // LARGE * LARGE  # the array begins a large page
-    if end <= first or not isinstance(memory, mmap.mmap):
+    if end <= first or not isinstance(memory, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
         return 0
     begin = array.ctypes.data - np.frombuffer(memory, np.uint8).ctypes.data
     try:
-        memory.madvise(advice, begin + first, end - first)
-    except OSError:  # memory that is locked, as programs that play audio have it, or a system without such pages
+        memory.madvise(mmap.MADV_DONTNEED, begin + first, end - first)
+    except OSError:  # of memory that is locked, as programs that play audio have it
         return 0
     return end - first

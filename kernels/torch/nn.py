@@ -34,7 +34,7 @@ class _Conv(nn.modules.conv._ConvNd):
         y = rectified(*given) if rectify else None
         if y is None:
             y = convolve(*given)
-            y = functional.relu(y) if rectify else y
+            y = functional.relu(y, inplace=not y.requires_grad) if rectify else y
         keep(self, input, note)
         return y
 

@@ -22,7 +22,7 @@ HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pr
 _hooked_globally: Any = getattr(modules_of_pytorch, "_has_any_global_hook", lambda: True)
 # as PyTorch has them, before anybody puts others there
 CALLS = nn.Module.__call__, getattr(nn.Module, "_call_impl", None), nn.ReLU.forward
-REPLACED = "forward", "_call_impl", "_compiled_call_impl"  # what a module may have of its own in its class's place
+REPLACED = "forward", "_conv_forward", "_call_impl", "_compiled_call_impl"  # what a module may have of its own in its class's place
 
 
 def _plain(module: nn.Module) -> bool:
@@ -55,7 +55,7 @@ class Sequential(nn.Sequential):
 
     def forward(self, input: Any) -> Any:
         """What the modules make of input, one after the other."""
-        if not isinstance(input, torch.Tensor) or torch.compiler.is_compiling():
+        if not isinstance(input, torch.Tensor) or torch.compiler.is_compiling() or torch.jit.is_tracing():
             return super().forward(input)
         modules = list(self)
         x, done = input, False

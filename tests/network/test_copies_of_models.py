@@ -52,6 +52,19 @@ def test_a_copy_of_a_model(how: str, called: bool) -> None:
 
 
 @pytest.mark.parametrize("how", HOW)
+def test_a_copy_of_a_model_with_a_node_that_onnxruntime_runs(how: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    ends = [onnx.helper.make_tensor_value_info("x", 1, [None, 3, 3]), onnx.ValueInfoProto(name="y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Det", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    made = kernels.load(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), rest="onnxruntime")
+    x = DRAW.standard_normal((4, 3, 3), dtype=np.float32)
+    expected = made(x)
+    np.testing.assert_allclose(expected, np.linalg.det(x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(HOW[how](made)(x), expected)
+
+
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("at", [0, 1, 2, 130])
 def test_a_copy_of_a_stream_goes_on_where_it_was(how: str, at: int) -> None:
     whole = stream()

@@ -56,6 +56,17 @@ def test_whole_model_is_given_back() -> None:
         assert onnx.ModelProto.FromString(each.source.serialised()) == given
 
 
+def test_a_fault_in_planning_is_not_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX's checker, which says whether it is, sees the constants too."""
+
+    def fault(*_: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr("kernels.network.planning.plan_graph", fault)
+    with pytest.raises(KeyError, match="ours"):
+        kernels.load(_model().SerializeToString())
+
+
 def test_callers_proto_stays_whole() -> None:
     given = _model()
     before = given.SerializeToString()

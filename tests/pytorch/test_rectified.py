@@ -128,7 +128,13 @@ def test_what_looks_at_either_is_called_by_itself() -> None:
         torch.testing.assert_close(row(x), nn.Sequential.forward(row, x))
         assert kind(row(x)) == APART
     row = kernels.torch.accelerate(nn.Sequential(nn.Conv1d(1, 3, 3), nn.ReLU()))
+    of_class = row[0]._conv_forward
+    row[0]._conv_forward = lambda *given: of_class(*given) - 1
+    assert kind(row(x)) == APART
+    torch.testing.assert_close(row(x), nn.Sequential.forward(row, x))
+    del row[0]._conv_forward
     assert kind(row(x)) == FUSED
+    torch.testing.assert_close(torch.jit.trace(row, x)(x), row(x))  # which compares traces with gradients and without
     seen: list[float] = []
     handle = row[0].register_forward_hook(lambda module, given, y: seen.append(float(y.detach().min())))
     assert kind(row(x)) == APART and seen[0] < 0
