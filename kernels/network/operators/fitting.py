@@ -63,8 +63,7 @@ def _per_group(node: Node) -> Wanted:
 
 
 def _over_rows(node: Node) -> Wanted:
-    at = axis(node, int(node.attributes.get("axis", -1)), len(node.x.lengths))
-    return {i: (Broadcast((*[1] * at, *node.x.lengths[at:])),) for i in (1, 2)}
+    return dict.fromkeys((1, 2), (Broadcast(node.x.lengths),))  # they may differ from row to row
 
 
 def _added(node: Node) -> Wanted:
