@@ -94,6 +94,25 @@ def test_a_slope_of_more_axes_widens_x() -> None:
     np.testing.assert_array_equal(kernels.load(model("PRelu", {"s": slope}, "x s"))(x), np.where(x < 0, x * slope, x))
 
 
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_batch_norm_of_a_row_has_one_channel(constant: bool) -> None:
+    graph, number = Graph(), np.full(1, 2, np.float32)
+    x = graph.input("x", (6,))
+    inputs = [graph.constant(number) if constant else graph.input(name, (1,)) for name in "abmv"]
+    graph.output("y", graph.node("BatchNormalization", x, *inputs, epsilon=2.0))
+    given = {"x": X[0, 0, 0]} | ({} if constant else dict.fromkeys("abmv", number))
+    np.testing.assert_array_equal(Model(graph, threads=1)(given), np.ones(6))  # (1 - 2) * 2 / sqrt(2 + 2) + 2
+
+
+@pytest.mark.parametrize("op, shape", [("BatchNormalization", ()), ("InstanceNormalization", (6,))])
+def test_norms_of_too_few_axes(op: str, shape: tuple[int, ...]) -> None:
+    graph = Graph()
+    numbers = [graph.constant(np.ones(1, np.float32))] * (4 if op == "BatchNormalization" else 2)
+    graph.output("y", graph.node(op, graph.input("x", shape), *numbers, name="node"))
+    with pytest.raises(kernels.RefusedError, match=f"'node': x has {len(shape)} axes, must have"):
+        Model(graph, threads=1)(np.ones(shape, np.float32))
+
+
 def test_weights_of_another_width_of_a_recurrence() -> None:
     w, r = np.ones((1, 16, 5), np.float32), np.ones((1, 16, 4), np.float32)
     made = model("LSTM", {"w": w, "r": r}, "x w r", hidden_size=4)

@@ -52,7 +52,10 @@ def _fits(found: Lengths, wanted: Lengths | Broadcast | Numbers) -> bool:
 
 
 def _per_channel(node: Node) -> Wanted:
-    return dict.fromkeys(range(1, len(node.inputs)), ((node.x.lengths[1],),))
+    shape, least = node.x.lengths, 1 if node.op == "BatchNormalization" else 2
+    if len(shape) < least:
+        raise ProblemError(f"{node.op} {node.label!r}: x has {len(shape)} axes, must have {least} or more")
+    return dict.fromkeys(range(1, len(node.inputs)), ((shape[1] if len(shape) > 1 else 1,),))  # a row alone is one channel
 
 
 def _per_group(node: Node) -> Wanted:
