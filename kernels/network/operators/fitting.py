@@ -122,7 +122,10 @@ def _scattered(node: Node) -> Wanted:
 def _resized(node: Node) -> Wanted:
     axes = node.attributes.get("axes")
     count = len(node.x.lengths if axes is None else axes)
-    return {1: (Numbers(2 * count), (0,)), 2: (Numbers(count), (0,)), 3: (Numbers(count), (0,))}
+    wanted: Wanted = {2: (Numbers(count), (0,)), 3: (Numbers(count), (0,))}
+    if text(node.attributes.get("coordinate_transformation_mode", "half_pixel")) == "tf_crop_and_resize":  # nobody else reads a region
+        wanted[1] = (Numbers(2 * count),)
+    return wanted
 
 
 def _one_each(node: Node) -> Wanted:
