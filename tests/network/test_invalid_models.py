@@ -98,6 +98,13 @@ def test_a_slope_of_more_axes_widens_x() -> None:
     np.testing.assert_array_equal(kernels.load(model("PRelu", {"s": slope}, "x s"))(x), np.where(x < 0, x * slope, x))
 
 
+@pytest.mark.parametrize("mode", ["constant", "reflect", "wrap"])
+def test_a_pad_of_no_axes(mode: str) -> None:
+    made = model("Pad", {"p": np.zeros(0, np.int64)}, "x p  p", mode=mode)
+    made.opset_import[0].version = 19
+    np.testing.assert_array_equal(kernels.load(made)(X), X)
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (4,), (2, 4)])
 def test_a_region_that_a_resize_does_not_read(shape: tuple[int, ...]) -> None:
     x, constants = np.arange(72, dtype=np.float32).reshape(X.shape), {"r": np.ones(shape, np.float32), "s": STATED["s"]}
