@@ -32,6 +32,7 @@ def model(op: str, constants: Mapping[str, Any], order: str, **attributes: Any) 
 
 
 ONES = np.ones((3, 2, 3, 3), np.float32)
+CROP = "tf_crop_and_resize"
 INVALID: dict[str, tuple[Any, ...]] = {
     "no inputs": ("BatchNormalization", {}, "x", {}),
     "strides that are text": ("Conv", {"w": ONES}, "x w", {"strides": "two"}),
@@ -57,6 +58,9 @@ INVALID: dict[str, tuple[Any, ...]] = {
     "an axis twice": ("ReduceMean", {}, "x", {"axes": [2, 3, -1]}),
     "scales of another axis": ("DequantizeLinear", {"q": np.ones((2, 3), np.uint8), "s": np.ones(2, np.float32)}, "q s", {}),
     "steps for fewer axes": ("Slice", {"b": np.array([0, 0]), "e": np.array([2, 2]), "s": np.array([1])}, "x b e b s", {}),
+    "a region of fewer axes": (
+        "Resize", {"r": np.ones(4, np.float32), "s": np.array([1, 1, 2, 2], np.float32)}, "x r s", {"coordinate_transformation_mode": CROP},
+    ),
     "a mode that there is not": ("Pad", {"p": np.array([0, 0, 9, 9, 0, 0, 9, 9])}, "x p", {"mode": "mirror"}),
 }
 STATED = {"p": np.array([0, 0, 9, 9, 0, 0, 9, 9]), "w": ONES, "s": np.array([1, 1, 2, 2], np.float32)}
@@ -92,6 +96,46 @@ def test_a_slope_of_more_axes_widens_x() -> None:
     """Not in the specification, but onnxruntime takes it; the numbers once came in x's own shape."""
     slope, x = np.arange(6, dtype=np.float32).reshape(3, 1, 2, 1, 1), -X
     np.testing.assert_array_equal(kernels.load(model("PRelu", {"s": slope}, "x s"))(x), np.where(x < 0, x * slope, x))
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "wrap"])
+def test_a_pad_of_no_axes(mode: str) -> None:
+    made = model("Pad", {"p": np.zeros(0, np.int64)}, "x p  p", mode=mode)
+    made.opset_import[0].version = 19
+    np.testing.assert_array_equal(kernels.load(made)(X), X)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (4,), (2, 4)])
+def test_a_region_that_a_resize_does_not_read(shape: tuple[int, ...]) -> None:
+    x, constants = np.arange(72, dtype=np.float32).reshape(X.shape), {"r": np.ones(shape, np.float32), "s": STATED["s"]}
+    y = kernels.load(model("Resize", constants, "x r s"))(x)
+    np.testing.assert_array_equal(y, x.repeat(2, 2).repeat(2, 3))
+
+
+def test_a_region_of_any_shape() -> None:
+    region = np.array([[0, 0, 0, 0.2], [1, 1, 1, 0.8]], np.float32)
+    made = [model("Resize", {"r": r, "s": STATED["s"]}, "x r s", coordinate_transformation_mode=CROP) for r in (region, region.ravel())]
+    x = np.arange(72, dtype=np.float32).reshape(X.shape)
+    np.testing.assert_array_equal(*(kernels.load(each)(x) for each in made))
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_batch_norm_of_a_row_has_one_channel(constant: bool) -> None:
+    graph, number = Graph(), np.full(1, 2, np.float32)
+    x = graph.input("x", (6,))
+    inputs = [graph.constant(number) if constant else graph.input(name, (1,)) for name in "abmv"]
+    graph.output("y", graph.node("BatchNormalization", x, *inputs, epsilon=2.0))
+    given = {"x": X[0, 0, 0]} | ({} if constant else dict.fromkeys("abmv", number))
+    np.testing.assert_array_equal(Model(graph, threads=1)(given), np.ones(6))  # (1 - 2) * 2 / sqrt(2 + 2) + 2
+
+
+@pytest.mark.parametrize("op, shape", [("BatchNormalization", ()), ("InstanceNormalization", (6,))])
+def test_norms_of_too_few_axes(op: str, shape: tuple[int, ...]) -> None:
+    graph = Graph()
+    numbers = [graph.constant(np.ones(1, np.float32))] * (4 if op == "BatchNormalization" else 2)
+    graph.output("y", graph.node(op, graph.input("x", shape), *numbers, name="node"))
+    with pytest.raises(kernels.RefusedError, match=f"'node': x has {len(shape)} axes, must have"):
+        Model(graph, threads=1)(np.ones(shape, np.float32))
 
 
 def test_weights_of_another_width_of_a_recurrence() -> None:

@@ -141,6 +141,20 @@ def test_rows_of_products_norms_and_softmax() -> None:
     assert lengths(graph, "MatMul") == [(5, 1, 9), (5, 1, 6)] and lengths(graph, "LayerNormalization") == [(5, 1, 9)]
 
 
+@pytest.mark.parametrize("shape", [(6,), (5, 1, 6), (8, 6), (8, 1), (5, 8, 6)])
+def test_scales_of_a_norm_go_with_its_rows(shape: tuple[int, ...]) -> None:
+    """Constants and computed ones; what reads a part of the scales beside the norm leaves it all that it reads."""
+
+    def make(graph: Graph, x: Value) -> list[Value]:
+        y = graph.node("LayerNormalization", x, numbers(graph, *shape), graph.node("Exp", numbers(graph, *shape)), axis=-1)
+        scale = graph.node("Exp", graph.node("ReduceMax", x, graph.constant([0, 1]), keepdims=0))
+        z = graph.node("LayerNormalization", x, scale, axis=-1)
+        return [part(graph, y, 1, 2, 5), part(graph, z, 1, 3, 5), part(graph, graph.node("Neg", scale), 0, 1, 3)]
+
+    graph, *_ = built(make)
+    assert lengths(graph, "LayerNormalization") == [(5, 3, 6), (5, 2, 6)]
+
+
 @pytest.mark.parametrize("index", [-1, 0, 3])
 def test_products_of_two_values(index: int) -> None:
     def make(graph: Graph, x: Value) -> Value:

@@ -86,6 +86,25 @@ def test_the_operator() -> None:
     assert "RMS norm by rows" in check(graph, graph.node("RMSNormalization", graph.input("x", SHAPE), numbers(graph, 40), axis=-1))
 
 
+@pytest.mark.parametrize("op", ["LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"])
+@pytest.mark.parametrize("constant", [True, False])
+def test_scales_and_biases_that_differ_from_row_to_row(op: str, constant: bool) -> None:
+    """ONNX lets them broadcast to x, whatever the axis; as many numbers as a row has may stand along another axis."""
+    shape, draw = (3, 16, 16), np.random.default_rng(0)
+    for own in ((3, 1, 16), (1, 16, 16), (16, 16), (16, 1), (1, 16, 1), (3, 16, 16)):
+        given = {name: draw.standard_normal(own if name != "x" else shape).astype(np.float32) for name in ("x", "gamma", "beta")}
+        graph = Graph()
+        x = graph.input("x", shape)
+        gamma, beta = (graph.constant(given[name]) if constant else graph.input(name, own) for name in ("gamma", "beta"))
+        graph.output("y", graph.node(op, x, gamma, *[beta] * (op == "LayerNormalization"), axis=-1))
+        middle = given["x"].mean(-1, keepdims=True) if op == "LayerNormalization" else 0
+        distances = given["x"] - middle
+        wanted = distances / np.sqrt((distances**2).mean(-1, keepdims=True) + 1e-5) * given["gamma"]
+        wanted = wanted + given["beta"] * (op == "LayerNormalization")
+        inputs = {value.name: given[value.name] for value in graph.inputs}
+        np.testing.assert_allclose(Model(graph, threads=1)(inputs), wanted, atol=2e-5)
+
+
 def test_others_stay() -> None:
     """Another axis, numbers that are not of a row, distances from another mean."""
     for axis, gamma, other in ((1, (7, 1), False), (-1, (7, 40), False), (-1, (40,), True)):

@@ -52,7 +52,10 @@ def _fits(found: Lengths, wanted: Lengths | Broadcast | Numbers) -> bool:
 
 
 def _per_channel(node: Node) -> Wanted:
-    return dict.fromkeys(range(1, len(node.inputs)), ((node.x.lengths[1],),))
+    shape, least = node.x.lengths, 1 if node.op == "BatchNormalization" else 2
+    if len(shape) < least:
+        raise ProblemError(f"{node.op} {node.label!r}: x has {len(shape)} axes, must have {least} or more")
+    return dict.fromkeys(range(1, len(node.inputs)), ((shape[1] if len(shape) > 1 else 1,),))  # a row alone is one channel
 
 
 def _per_group(node: Node) -> Wanted:
@@ -63,8 +66,7 @@ def _per_group(node: Node) -> Wanted:
 
 
 def _over_rows(node: Node) -> Wanted:
-    at = axis(node, int(node.attributes.get("axis", -1)), len(node.x.lengths))
-    return {i: (Broadcast((*[1] * at, *node.x.lengths[at:])),) for i in (1, 2)}
+    return dict.fromkeys((1, 2), (Broadcast(node.x.lengths),))  # they may differ from row to row
 
 
 def _added(node: Node) -> Wanted:
@@ -120,7 +122,10 @@ def _scattered(node: Node) -> Wanted:
 def _resized(node: Node) -> Wanted:
     axes = node.attributes.get("axes")
     count = len(node.x.lengths if axes is None else axes)
-    return {1: (Numbers(2 * count), (0,)), 2: (Numbers(count), (0,)), 3: (Numbers(count), (0,))}
+    wanted: Wanted = {2: (Numbers(count), (0,)), 3: (Numbers(count), (0,))}
+    if text(node.attributes.get("coordinate_transformation_mode", "half_pixel")) == "tf_crop_and_resize":  # nobody else reads a region
+        wanted[1] = (Numbers(2 * count),)
+    return wanted
 
 
 def _one_each(node: Node) -> Wanted:

@@ -133,8 +133,8 @@ def _soft(node: Node, x: Array, at: int) -> Array:
 
 
 def _channels(numbers: Array, rank: int) -> Array:
-    """Numbers per channel, which is axis 1, so that they broadcast."""
-    return numbers.reshape(1, -1, *[1] * (rank - 2))
+    """Numbers per channel, which is axis 1, so that they broadcast; of a row alone, that of its one channel."""
+    return numbers.reshape(-1, *[1] * (rank - 2))
 
 
 @operator("BatchNormalization", infer=same)

@@ -59,7 +59,7 @@ def coordinates(node: Node, n: int, m: int, scale: float, at: int) -> Array:
     if how == "tf_crop_and_resize":
         roi = numbers(node, 1)
         assert roi is not None
-        axes = axes_of_roi(node)
+        roi, axes = np.ravel(roi), axes_of_roi(node)
         start, end = exact(roi[axes.index(at)]), exact(roi[axes.index(at) + len(axes)])
         return start * (n - 1) + i * (end - start) * (n - 1) / (m - 1) if m > 1 else np.full(m, 0.5 * (start + end) * (n - 1))
     if how == "tf_half_pixel_for_nn":

@@ -134,7 +134,8 @@ def _concat(node: Node, *arrays: Array) -> Any:
 def pad_pairs(node: Node, rank: int) -> list[tuple[int, int]]:
     """(before, after) per axis of a Pad; negative ones crop."""
     pads = whole(node, 1) or []
-    along = axes_of(node, 3, rank) or list(range(rank))
+    given = axes_of(node, 3, rank)
+    along = list(range(rank)) if given is None else given  # axes may be none at all
     pairs = [(0, 0)] * rank
     for i, at in enumerate(along):
         pairs[at] = pads[i], pads[len(along) + i]

@@ -95,7 +95,12 @@ def row_axes(node: Node) -> tuple[int, ...] | None:
     if node.op == "Softmax":
         return axes if axis == rank - 1 or node.attributes.get("flattened") else None
     numbers = [each for each in node.inputs[1:] if each is not None]
-    return axes if length <= LONGEST and all(each.data is not None and each.data.size == length for each in numbers) else None
+    return axes if length <= LONGEST and all(_of_one_row(each, rank - axis, length) for each in numbers) else None
+
+
+def _of_one_row(numbers: Value, axes: int, length: int) -> bool:
+    """Whether they are constants, one for each number of a row that has so many axes: the same for all rows."""
+    return numbers.data is not None and numbers.data.size == length == math.prod(numbers.lengths[-axes:])
 
 
 def _softmax(m: _Maker, node: Node) -> bool:

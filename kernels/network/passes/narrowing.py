@@ -100,7 +100,7 @@ def _back(node: Node, box: Box) -> tuple[Box, list[Box | None]]:
     if node.op in _BY_ROWS:
         first = int(node.attributes.get("axis", -1)) % len(box)
         made = (*box[:first], *((0, n) for n in node.y.lengths[first:]))
-        return made, [made, *[None] * (len(node.inputs) - 1)]
+        return made, [None if value is None else _broadcast(value, made) for value in node.inputs]
     if node.op == "MatMul" and all(len(each.lengths) > 1 for each in node.inputs if each is not None):
         a, b = (each for each in node.inputs if each is not None)
         left = (*_broadcast(a, (*box[:-1], (0, a.lengths[-1])))[:-1], (0, a.lengths[-1]))
