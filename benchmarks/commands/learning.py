@@ -45,6 +45,8 @@ def learn_command(
         stop(error)
     for reason, count in (given.left_out if given else {}).items():
         console.print(f"left out: {count} notes {reason}", highlight=False)
+    if given and (shared := given.shared()):
+        console.print(f"left out: {shared} examples that share samples with held-out ones", highlight=False)
     chosen = training.TASKS[task]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as bar:
