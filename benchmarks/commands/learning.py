@@ -45,6 +45,8 @@ def learn_command(
         stop(error)
     for reason, count in (given.left_out if given else {}).items():
         console.print(f"left out: {count} notes {reason}", highlight=False)
+    if given and (shared := given.shared()):
+        console.print(f"left out: {shared} examples that share samples with held-out ones", highlight=False)
     chosen = training.TASKS[task]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as bar:
@@ -53,11 +55,12 @@ def learn_command(
         outcome = training.learn(chosen, steps=steps, batch=batch, seed=seed, told=told, given=given)
     assert outcome.network is not None
     line = training.melody(outcome.network) if task == "pitch" else None
-    text = learn_page.page(chosen, outcome, batch, cpu_model(), torch.get_num_threads(), line)
+    text = learn_page.page(chosen, outcome, batch, cpu_model(), torch.get_num_threads(), line, own_files.MARK)
     try:
         written = own_files.write(out / "index.html", text)
         if task == "pitch":
-            own_files.write(out / "filters.json", filters.as_json(outcome.network[0].weight.detach().numpy()[:, 0]))
+            learnt = outcome.network[0].weight.detach().numpy()[:, 0]
+            own_files.write(out / "filters.json", filters.as_json(learnt, own_files.MARK))
     except (ValueError, OSError) as error:
         stop(error)
     console.print(f"named right: {outcome.accuracy:.1%} of held-out examples; by {chosen.baseline_name} {outcome.baseline:.1%}")

@@ -32,12 +32,13 @@ def tuning(filters: Floats) -> Floats:
     return (sums[:, width:] - sums[:, :-width]).max(1) / power.sum(1)
 
 
-def as_json(filters: Floats) -> str:
-    """Rate, peak frequencies, filters and spectra (every other frequency up to half the rate), sorted, over their largest."""
+def as_json(filters: Floats, comment: str) -> str:
+    """A comment, rate, peak frequencies, filters and spectra (every other frequency up to half the rate), sorted, over their largest."""
     ordered, peaks, magnitude = sorted_by_pitch(filters)
     scaled = (ordered / np.abs(ordered).max(1, keepdims=True)).astype(np.float64)
     loud = (magnitude / magnitude.max(1, keepdims=True)).astype(np.float64)
     data: dict[str, Any] = {
+        "comment": comment,
         "source": f"{len(filters)} filters of {filters.shape[1]} taps at {RATE} Hz, learnt from notes by python -m benchmarks learn",
         "rate": RATE, "peak_hertz": peaks.round(1).tolist(), "filters": scaled.round(2).tolist(),
         "spectra": loud[:, :256:2].round(2).tolist(), "spectra_hertz": spectra(ordered)[0][:256:2].round(1).tolist(),

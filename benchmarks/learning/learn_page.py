@@ -19,6 +19,7 @@ FILTER_EXAMPLES = 16  # filters drawn one by one
 
 TEMPLATE = Template("""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="{{ generator }}">
 <title>Learning {{ task.name }}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1d1f24; background: #fff; }
@@ -41,7 +42,9 @@ svg { max-width: 100%; height: auto; } figure { margin: 1.5rem 0; } figcaption {
 """)
 
 
-def page(task: Task, outcome: Outcome, batch: int, machine: str, threads: int, line: tuple[Ints, Ints] | None) -> str:
+def page(
+    task: Task, outcome: Outcome, batch: int, machine: str, threads: int, line: tuple[Ints, Ints] | None, generator: str
+) -> str:  # fmt: skip
     """The whole file."""
     pictures = [("Cross-entropy of every step, and its mean over 20.", _losses(outcome.losses))]
     assert outcome.network is not None
@@ -61,6 +64,7 @@ def page(task: Task, outcome: Outcome, batch: int, machine: str, threads: int, l
     when = datetime.now(UTC).strftime("%Y-%m-%d")
     return TEMPLATE.render(
         task=task, outcome=outcome, batch=batch, machine=machine, threads=threads, pictures=pictures, when=when,
+        generator=generator,
     )  # fmt: skip
 
 

@@ -14,10 +14,18 @@ from benchmarks.records.archive import replace_file
 MARK = "written by python -m benchmarks"
 # Older versions marked nothing; this is how their pages, lists and tables begin, and what heads every table of cells.
 OLDER = (b"Written by `python -m benchmarks`", b"<title>spectroconv 20")
-# What begins the pages and data of learn, live, cluster, tutorial and whole models, which need no mark: nobody else's begin so.
-BEGINNINGS = (
-    b"<title>Learning ", b"learnt from notes by python -m benchmarks", b"<title>spectroconv live</title>", b"# Whole models\n\n",
-    b"# Clusters\n\n", b"<title>Convolution, heard: ", b'{"about": {"clip": ', b'{\n "about": {\n  "cpu": ',
+# Pages and data of learn, live, cluster, tutorial and whole models of older versions: how they begin, and what follows soon.
+OLDER_PAIRS = (
+    (b'<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">\n'
+     b"<title>Learning ", b"<tr><th>held-out examples named right</th><td>"),
+    (b'{"source":"64 filters of 512 taps at 8000 Hz, ', b"python -m benchmarks learn"),
+    (b'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>spectroconv live</title>\n', b"<h1>Networks on live blocks</h1>"),
+    (b'{"about": {"clip": "', b'"played": [{"network": "'),
+    (b"# Clusters\n\nHours of audio in an hour, ", b". One process has at most "),
+    (b'{\n "about": {\n  "cpu": "', b'"measured": [\n  {\n   "network": "'),
+    (b"# Whole models\n\nMilliseconds a call, ", " “Error” is the largest against ".encode()),
+    (b'{\n "about": {\n  "cpu": "', b'"models": [\n  {\n   "model": "'),
+    (b'<!doctype html>\n<html lang="en">\n<head>\n', b"\n<title>Convolution, heard: a tutorial for music</title>\n"),
 )  # fmt: skip
 TABLE = b"run,workload,contender,threads,"
 BEGINNING = 4096  # bytes: the mark of text stands there; pictures may have theirs anywhere
@@ -30,7 +38,9 @@ def is_ours(path: Path) -> bool:
         return True
     text = path.suffix in (".md", ".html", ".json", ".csv")
     shown = content[:BEGINNING] if text else content
-    return MARK.encode() in shown or any(mark in shown for mark in (*OLDER, *BEGINNINGS))
+    if any(mark in shown for mark in (MARK.encode(), *OLDER)):
+        return True
+    return any(shown.startswith(beginning) and sentence in shown for beginning, sentence in OLDER_PAIRS)
 
 
 def check(path: Path) -> None:

@@ -158,7 +158,8 @@ def store(found: Sequence[Measured], folder: Path, about: Mapping[str, str]) -> 
     """Keep what was measured; returns the file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "cluster.json"
-    return own_files.write(path, json.dumps({"about": dict(about), "measured": [asdict(each) for each in found]}, indent=1) + "\n")
+    data = {"comment": own_files.MARK, "about": dict(about), "measured": [asdict(each) for each in found]}
+    return own_files.write(path, json.dumps(data, indent=1) + "\n")
 
 
 def read(path: Path) -> tuple[list[Measured], dict[str, str]]:
@@ -171,7 +172,7 @@ def read(path: Path) -> tuple[list[Measured], dict[str, str]]:
 def write(found: Sequence[Measured], about: Mapping[str, str], folder: Path) -> Path:
     """The table as a page beside the data; returns it."""
     path = folder / "README.md"
-    return own_files.write(path, "\n".join(["# Clusters", "", *lines(found, about), ""]))
+    return own_files.write(path, "\n".join([f"<!-- {own_files.MARK} -->", "# Clusters", "", *lines(found, about), ""]))
 
 
 def lines(found: Sequence[Measured], about: Mapping[str, str]) -> list[str]:

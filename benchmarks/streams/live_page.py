@@ -16,7 +16,7 @@ from benchmarks.streams.live import Played
 from benchmarks.streams.turns import Compared, standing
 
 _PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>spectroconv live</title>
+<html lang="en"><meta charset="utf-8"><meta name="generator" content="{{ generator }}"><title>spectroconv live</title>
 <style>body{font:15px/1.5 system-ui;margin:2em auto;max-width:60em;padding:0 1em}table{border-collapse:collapse}
 td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #ccc}td:first-child,td:nth-child(2){text-align:left}
 svg{max-width:100%;height:auto}
@@ -69,7 +69,7 @@ def store(played: Sequence[Played], compared: Sequence[Compared], about: dict[st
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "live.json"
     rows = [asdict(each) | {"seconds": [round(second, 7) for second in each.seconds]} for each in played]
-    data = {"about": about, "played": rows, "compared": [asdict(each) for each in compared]}
+    data = {"comment": own_files.MARK, "about": about, "played": rows, "compared": [asdict(each) for each in compared]}
     return own_files.write(path, json.dumps(data))
 
 
@@ -90,4 +90,5 @@ def write(played: Sequence[Played], compared: Sequence[Compared], about: dict[st
     path = folder / "live.html"
     told = [f"{key}: {value}" for key, value in about.items()]
     rows = standing(played, compared)
-    return own_files.write(path, page.render(played=played, pictures=pictures, about=told, standing=rows))
+    text = page.render(played=played, pictures=pictures, about=told, standing=rows, generator=own_files.MARK)
+    return own_files.write(path, text)

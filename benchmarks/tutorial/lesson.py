@@ -63,6 +63,7 @@ def render(scene: Scene, data: dict[str, Any]) -> str:
         numbers=data, scene=scene, picture=drawings.kind, wiring=drawings.groups_of_four(), code=snippets.examples(), layer=by_id,
         glossary=GLOSSARY, links=LINKS, machine=machine(), version=kernels.__version__,
         date=datetime.now(UTC).strftime("%Y-%m-%d"), measured=data["kinds"]["rows"][0]["ms"] is not None,
+        generator=own_files.MARK,
     )  # fmt: skip
 
 

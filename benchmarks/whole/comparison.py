@@ -126,7 +126,8 @@ def store(found: Sequence[Whole], folder: Path, about: Mapping[str, str]) -> Pat
         rounded = {name: [float(f"{second:.5g}") for second in times] for name, times in each.seconds.items()}
         rows.append(asdict(each) | {"seconds": rounded})
     path = folder / "models.json"
-    return own_files.write(path, json.dumps({"about": dict(about), "models": rows}, indent=1) + "\n")
+    data = {"comment": own_files.MARK, "about": dict(about), "models": rows}
+    return own_files.write(path, json.dumps(data, indent=1) + "\n")
 
 
 def read(path: Path) -> tuple[list[Whole], dict[str, str]]:

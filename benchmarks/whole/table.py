@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.report import own_files
 from benchmarks.report.markers import between
 from benchmarks.report.standing import geometric_mean
 from benchmarks.whole.comparison import OURS, Whole
@@ -67,7 +68,7 @@ def _megabytes(size: float | None) -> str:
 
 def page(found: Sequence[Whole], about: Mapping[str, str]) -> str:
     """The table, and where the time goes: each runtime's parts that take a hundredth or more, the longest first."""
-    text = ["# Whole models", "", *lines(found, about), ""]
+    text = [f"<!-- {own_files.MARK} -->", "# Whole models", "", *lines(found, about), ""]
     for each in found:
         text += [f"## {each.model}", ""]
         text += [f"{name}: {reason}" for name, reason in each.reasons.items()]

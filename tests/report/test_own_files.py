@@ -14,10 +14,14 @@ from typer.testing import CliRunner
 from benchmarks.__main__ import app
 from benchmarks.records import archive
 from benchmarks.records.results import Run
-from benchmarks.report import changes, exports, forest, list_of_runs, page
+from benchmarks.report import changes, exports, forest, list_of_runs, own_files, page
+from benchmarks.streams import clusters, live_page
+from benchmarks.whole import comparison, table
 from tests import fabricated_run as fabricated
 
 MINE = b"my own notes about spectroconv and benchmarks\n"
+REPORTS = Path(__file__).parents[2] / "reports"
+ONES = ("cluster", "learn", "live", "models", "modules", "steps", "tutorial")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,37 @@ def test_lists_pages_and_pictures_alike(run: Run, tmp_path: Path) -> None:
 def test_what_older_versions_wrote_is_the_suite_s(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# Runs\n\nWritten by `python -m benchmarks`; every folder holds …")
     assert list_of_runs.write(tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted(path for path in REPORTS.rglob("*") if path.suffix in (".md", ".html") or path.parent.name in ONES),
+                         ids=lambda path: f"{path.parent.name}-{path.name}")  # fmt: skip
+def test_what_is_committed_may_be_written_anew(path: Path) -> None:
+    own_files.check(path)
+
+
+@pytest.mark.parametrize("name, content", [
+    ("index.html", "<!doctype html>\n<html><head><title>Learning German in 30 days</title></head><body>mine</body></html>"),
+    ("index.html", "<!doctype html>\n<html lang=\"en\">\n<head>\n<title>Convolution, heard: my talk</title>"),
+    ("index.html", "<title>spectroconv live</title><h1>Networks on live blocks</h1> is what I want to call my page"),
+    ("README.md", "# Clusters\n\nMy notes on our clusters\n"),
+    ("README.md", "# Whole models\n\nMy notes, “Error” is the largest against me\n"),
+    ("models.json", '{\n "about": {\n  "cpu": "mine"\n }\n}'), ("live.json", '{"about": {"clip": "mine"}}'),
+])  # fmt: skip
+def test_what_begins_alike_is_somebody_else_s(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match="stays as it is"):
+        own_files.ready(tmp_path, name)
+
+
+def test_pages_and_data_of_other_verbs_have_the_mark(tmp_path: Path) -> None:
+    """For sentences change."""
+    about = dict.fromkeys(("cpu", "day", "commit", "graph", "threads", "turns"), "1")
+    written = [
+        comparison.store([], tmp_path, about), live_page.store([], [], about, tmp_path), live_page.write([], [], about, tmp_path),
+        clusters.store([], tmp_path, about), clusters.write([], about, tmp_path),
+    ]  # fmt: skip
+    shown = [path.read_text() for path in written] + [table.page([], about)]
+    assert all(own_files.MARK in text[: own_files.BEGINNING] for text in shown)
 
 
 def test_a_run_into_a_folder_with_a_readme_leaves_it(run: Run, tmp_path: Path) -> None:

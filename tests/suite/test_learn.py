@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 
 from benchmarks.__main__ import app  # noqa: E402
 from benchmarks.learning import baselines, filters, labelled, sounds, training  # noqa: E402
+from benchmarks.report import own_files  # noqa: E402
 
 
 def test_a_tiny_case_learns_notes() -> None:
@@ -32,8 +33,10 @@ def test_the_command_writes_its_page(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         assert "steps a second" in result.output
         page = (tmp_path / task / "index.html").read_text()
+        assert own_files.MARK in page[: own_files.BEGINNING]
         assert page.count("<svg") >= 2 and "src=" not in page and "http" not in page.replace("http://www.w3.org", "")
     found = json.loads((tmp_path / "pitch" / "filters.json").read_text())
+    assert found["comment"] == own_files.MARK
     assert len(found["filters"]) == len(found["peak_hertz"]) == len(found["spectra"]) == 64
     assert found["peak_hertz"] == sorted(found["peak_hertz"])
     assert CliRunner().invoke(app, ["learn", "--task", "nothing"]).exit_code == 2
@@ -75,13 +78,38 @@ def test_recordings_are_read(tmp_path: Path) -> None:
 
 
 def test_held_out_examples_share_no_samples_with_those_learnt_from() -> None:
-    """Of every pitch that has three: neighbours of one note overlap by half."""
-    notes = np.array([0, 0, 0, 0, 1, 2, 2, 3, 3, 3])
-    classes = np.array([5, 5, 5, 5, 5, 6, 6, 7, 7, 7])
-    given = labelled.Labelled(np.arange(10, dtype=np.float32)[:, None, None], classes, notes, Counter())
+    """Of every pitch that has three: neighbours of one note overlap by half, and notes may overlap each other."""
+    half, far = sounds.LENGTH // 2, labelled.FAR
+    starts = np.array([0, half, 2 * half, 3 * half, far, 9 * half, far + 2 * half - 1, far + 2 * half, 20 * half, 21 * half, 22 * half])
+    classes = np.array([5, 5, 5, 5, 5, 6, 6, 8, 7, 7, 7])
+    given = labelled.Labelled(np.arange(11, dtype=np.float32)[:, None, None], classes, starts, Counter())
     (learnt, known), (held, truth) = given.parts()
-    assert held.ravel().tolist() == [4, 9] and truth.tolist() == [5, 7]
-    assert sorted(learnt.ravel()) == [0, 1, 2, 3, 5, 6, 7] and known.tolist() == [6, 6, 5, 5, 5, 5, 7]
+    assert held.ravel().tolist() == [4, 10] and truth.tolist() == [5, 7]
+    assert learnt.ravel().tolist() == [0, 1, 2, 3, 5, 7, 8] and known.tolist() == [5, 5, 5, 5, 6, 8, 7] and given.shared() == 2
+
+
+def test_what_is_labelled_twice_is_not_learnt_where_it_is_held_out(tmp_path: Path) -> None:
+    import soundfile
+
+    noise = np.random.default_rng(0).standard_normal(10 * sounds.RATE)
+    soundfile.write(tmp_path / "a.wav", 0.1 * noise, sounds.RATE)
+    rows = [f"{name},{at},{at + 1},{hertz}" for hertz, name in ((440, "a.wav"), (220, "./a.wav")) for at in range(10)]  # a chord
+    again = [f"a.wav,{at + 0.1},{at + 1},440" for at in range(9)]
+    (tmp_path / "labels.csv").write_text("\n".join(rows + again))
+    given = labelled.recordings(tmp_path)
+    (learnt, _), (held, _) = given.parts()
+    assert len(learnt) > len(held) > 0 and len(learnt) + len(held) + given.shared() == len(given.x)
+    pieces = np.lib.stride_tricks.sliding_window_view(noise, 64)
+    norm = (pieces**2).sum(1) ** 0.5
+
+    def begins(examples: labelled.Floats) -> labelled.Ints:
+        """Where in the recording each is, by what it begins with."""
+        return np.array([(pieces @ each[0, :64] / norm).argmax() for each in examples])
+
+    assert np.abs(begins(learnt)[:, None] - begins(held)).min() >= sounds.LENGTH
+    (tmp_path / "labels.csv").write_text("\n".join(["a.wav,0,1,440"] * 40))
+    with pytest.raises(ValueError, match="every example shares samples"):
+        labelled.recordings(tmp_path)
 
 
 def test_what_others_wrote_stays(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import lesson_page
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.report import own_files
 from benchmarks.tutorial import lesson
 from benchmarks.tutorial.glossary import LINKS
 
@@ -66,6 +67,7 @@ def test_a_section_has_all_its_parts(name: str) -> None:
 
 def test_one_file_of_bounded_size() -> None:
     text = lesson_page.text()
+    assert own_files.MARK in text[: own_files.BEGINNING]
     assert len(text.encode()) <= lesson.LARGEST and len(lesson.script().encode()) < 60_000
     assert not re.search(r'(src|href)="(?!data:|#|https://)', text) and "@import" not in text and "default-src 'none'" in text
     for _, address, _ in LINKS:
