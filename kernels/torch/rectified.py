@@ -22,7 +22,7 @@ from kernels.torch.memory import array_of, empty
 Tensor = torch.Tensor
 
 
-class Rectified(torch.autograd.Function):
+class ConvReLU(torch.autograd.Function):
     """max(0, convolution) of x, weight and bias; further arguments as those of `compute.conv`."""
 
     @staticmethod
@@ -77,4 +77,4 @@ def convolve(
         numbers = arguments.of_conv(int(op[-2]), weight.shape[2:], stride, padding, dilation, groups)
     except (TypeError, ValueError):
         return None
-    return Rectified.apply(x, weight, bias, op, note, *numbers)  # type: ignore[no-any-return, no-untyped-call]
+    return ConvReLU.apply(x, weight, bias, op, note, *numbers)  # type: ignore[no-any-return, no-untyped-call]

@@ -14,7 +14,7 @@ from kernels.torch import nn as ours  # noqa: E402
 from kernels.torch.calls import calls_of  # noqa: E402
 
 nn = torch.nn
-FUSED, APART = "RectifiedBackward", "ReluBackward0"
+FUSED, APART = "ConvReLUBackward", "ReluBackward0"
 
 
 def twins(row: Any, *shape: int) -> tuple[Any, Any, Any, Any]:

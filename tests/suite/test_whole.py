@@ -166,7 +166,7 @@ def test_steps_of_modules_are_timed_against_pytorch(factories: None, tmp_path: P
     assert found.error_of_reference is not None and 0 < found.error_of_reference < 1e-5
     page = (tmp_path / "o" / "README.md").read_text(encoding="utf-8")
     assert "largest against float64 (in brackets pytorch's own)" in page
-    assert any("conv1d" in part for part, _ in found.timelines["spectroconv"])
+    assert any("ConvReLU" in part for part, _ in found.timelines["spectroconv"])
 
 
 def test_wrong_steps_are_told_from_rectifiers_that_turn() -> None:
