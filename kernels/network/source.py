@@ -85,8 +85,7 @@ def _constants(graph: Any) -> Iterator[Any]:
 @functools.cache
 def _plain() -> dict[int, Any]:
     """The dtypes of numbers that lie in a proto as NumPy has them, by their numbers there."""
-    from onnx import TensorProto
+    from onnx import TensorProto, helper
 
     names = "FLOAT", "FLOAT16", "DOUBLE", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL"
-    of_name = {"FLOAT": "float32", "DOUBLE": "float64"}
-    return {getattr(TensorProto, name): np.dtype(of_name.get(name, name.lower())) for name in names}
+    return {number: helper.tensor_dtype_to_np_dtype(number) for number in map(TensorProto.DataType.Value, names)}

@@ -20,8 +20,8 @@ import numpy as np
 from llvmlite import ir
 
 from kernels.cost.calibration import threads_for
-from kernels.primitives.moments import PIECE, Spread, spread
-from kernels.primitives.records import Record, address, integer
+from kernels.primitives.moments import PIECE, ChannelPieces, Spread, spread
+from kernels.primitives.records import address, integer
 from kernels.primitives.rectifier import positive
 from kernels.primitives.reduction import CHAINS, Row, row
 from kernels.primitives.vector_pass import bits, each_vector
@@ -149,19 +149,13 @@ def grad_sums(rectified: bool, lanes: int, itemsize: int) -> int:
     return micro_kernel.address(_sums_of, GradSums, lanes=lanes, itemsize=itemsize, rectified=int(rectified))
 
 
-class Channels(Record):
-    """A task: a channel of (n, channels, length)."""
+class Channels(ChannelPieces):
+    """How batch norms go through a channel, forward and backward."""
 
     row = address("of the micro-kernel that sums; takes a Row")
     spread = address("of the one that sums squared distances; takes a Spread")
     sums = address("of the one that sums gradients; takes a GradSums")
     centred = address("of the one that writes; takes a Centred")
-    lanes = integer("numbers in a vector")
-    itemsize = integer("bytes of a number")
-    n = integer("images")
-    channels = integer("how many")
-    length = integer("numbers of a channel of an image")
-    piece = integer("numbers that are summed at a time")
     one = integer("bits of 1")
 
 

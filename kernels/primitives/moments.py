@@ -34,6 +34,17 @@ PIECE = 4096  # numbers of a piece: 16 KB of float32
 LINES = 1 << 18  # bytes of the lines that a task sums twice
 
 
+class ChannelPieces(Record):
+    """A task: a channel of (n, channels, length), a piece at a time."""
+
+    lanes = integer("numbers in a vector")
+    itemsize = integer("bytes of a number")
+    n = integer("images")
+    channels = integer("how many")
+    length = integer("numbers of a channel of an image")
+    piece = integer("numbers that are summed at a time")
+
+
 class Spread(NamedTuple):
     """to[0] = sum of (x[i] - mean[0])^2 over i < numbers."""
 

@@ -15,8 +15,8 @@ import numpy as np
 from llvmlite import ir
 
 from kernels.cost.calibration import threads_for
-from kernels.primitives.moments import PIECE
-from kernels.primitives.records import Record, address, integer
+from kernels.primitives.moments import PIECE, ChannelPieces
+from kernels.primitives.records import address
 from kernels.primitives.vector_pass import each_vector
 from kernels.runtime import micro_kernel
 from kernels.runtime.ir import VectorBuilder, call
@@ -67,21 +67,15 @@ def _opened(p):
     _emit(p, ())
 
 
-class Planes(Record):
-    """A task: a channel of (n, channels, length)."""
+class Opening(ChannelPieces):
+    """How gradients go back through a channel's rectifier."""
 
     opened = address("of the micro-kernel; takes an Opened")
-    lanes = integer("numbers in a vector")
-    itemsize = integer("bytes of a number")
-    n = integer("images")
-    channels = integer("how many")
-    length = integer("numbers of a channel of an image")
-    piece = integer("numbers that are summed at a time")
 
 
 @region
 def _through(channel, thread, grad, y, out, sums, geometry, zero):
-    """out and the channel's sum; all handles, geometry: Planes."""
+    """out and the channel's sum; all handles, geometry: Opening."""
     g = geometry[0]
     to, total = pointed(sums) + channel * g.itemsize, 0.0
     for i in range(g.n):
@@ -102,7 +96,7 @@ def _through(channel, thread, grad, y, out, sums, geometry, zero):
 def _ready(shape: tuple[int, int, int], dtype: np.dtype, threads: int, spec: Machine) -> Callable[..., None]:
     (n, channels, length), size, zero = shape, dtype.itemsize, dtype.type(0)
     lanes = spec.lanes(size)
-    geometry = Planes.packed(
+    geometry = Opening.packed(
         opened=micro_kernel.address(_opened, Opened, lanes=lanes, itemsize=size), lanes=lanes, itemsize=size, n=n, channels=channels,
         length=length, piece=PIECE,
     )  # fmt: skip

@@ -105,18 +105,16 @@ def _run(block, thread, unfinished, layers):
 
 def fits(columns: int, count: int, itemsize: int, activation: tuple[str, float] | None) -> bool:
     """Whether blocks of outputs are not mostly empty, and the activation is a pass."""
-    padded = _blocks(columns, machine().lanes(itemsize)) * _width(columns, machine().lanes(itemsize))
+    blocks, width = _blocks(columns, machine().lanes(itemsize))
+    padded = blocks * width
     small = padded * count * itemsize <= 1 << 15
     return (padded <= 1.5 * columns or small) and (activation is None or activation[0] in PASSES)
 
 
-def _width(columns: int, lanes: int) -> int:
-    """Numbers of a block of outputs: few outputs have no more vectors than they fill."""
-    return min(VECTORS, -(-columns // lanes)) * lanes
-
-
-def _blocks(columns: int, lanes: int) -> int:
-    return -(-columns // _width(columns, lanes))
+def _blocks(columns: int, lanes: int) -> tuple[int, int]:
+    """How many blocks of outputs, and numbers of a block: few outputs have no more vectors than they fill."""
+    width = min(VECTORS, -(-columns // lanes)) * lanes
+    return -(-columns // width), width
 
 
 class RowLayer(NamedTuple):
@@ -136,7 +134,7 @@ def row_layer(weight: Array, bias: Array | None, activation: tuple[str, float] |
     """A layer for weight (out, in)."""
     columns, count = weight.shape
     size, lanes = weight.itemsize, machine().lanes(weight.itemsize)
-    blocks, width = _blocks(columns, lanes), _width(columns, lanes)
+    blocks, width = _blocks(columns, lanes)
     biases = np.zeros(columns, weight.dtype) if bias is None else np.ascontiguousarray(bias, weight.dtype)
     follow = following(activation, lanes, size)
     if activation is None:

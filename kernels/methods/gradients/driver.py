@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.gradients.blocking import TURNED, UNFOLDED, Blocking, packed
+from kernels.methods.gradients.blocking import TURNED, UNFOLDED, Blocking, Packed, packed
 from kernels.methods.gradients.moves import Total
 from kernels.methods.gradients.packing import pack_grad, pack_input, pack_taps
 from kernels.methods.gradients.records import PositionBlocks, PositionSide
@@ -140,23 +140,31 @@ def write_rows(task, thread, out, scratch, geometry, layouts):
         write_row(task, pointed(out), sums, geometry, layouts)
 
 
-def _turned_side(problem: ConvWeight, block: Blocking, lanes: int) -> tuple[dict[str, int], list[Array]]:
-    """Fields of a PositionSide of block.outs output channels in vectors, and the tables that they point into."""
-    down, across, image = packed(problem, block).pitches
-    places = block.images * block.rows * block.columns
-    vectors = np.arange(-(-block.outs // lanes), dtype=np.int64) * lanes * places
-    offsets = np.arange(places, dtype=np.int64) * lanes
+Side = tuple[dict[str, int], list[Array]]  # fields of a PositionSide, and the tables that they point into
+
+
+def _fields(block: Blocking, layout: Packed, vectors: Array, offsets: Array, **written: int) -> Side:
+    """vectors, offsets: where in what is packed a tile's vectors and positions begin. written: how sums are written, 0 where nobody reads
+    it."""
+    down, across, image = layout.pitches
     n_tiles, n_edge, n_full_tiles = even(len(vectors), block.n)
     values = {
         "channels": block.channels, "down": down, "across": across, "image_pitch": image, "vectors": vectors.ctypes.data,
         "vectors_each": len(vectors), "offsets": offsets.ctypes.data, "n_tiles": n_tiles, "n_edge": n_edge, "n_full_tiles": n_full_tiles,
-        "outer": 0, "outer_from": 0, "outer_to": 0, "inner": 0, "inner_from": 0,
+        **dict.fromkeys(("outer", "outer_from", "outer_to", "inner", "inner_from"), 0), **written,
     }  # fmt: skip
     return values, [vectors, offsets]
 
 
-def _side(problem: ConvWeight, block: Blocking, lanes: int) -> tuple[dict[str, int], list[Array]]:
-    """Fields of a PositionSide of block.channels input channels, and the tables that they point into."""
+def _turned_side(problem: ConvWeight, block: Blocking, lanes: int) -> Side:
+    """Of block.outs output channels in vectors."""
+    places = block.images * block.rows * block.columns
+    vectors = np.arange(-(-block.outs // lanes), dtype=np.int64) * lanes * places
+    return _fields(block, packed(problem, block), vectors, np.arange(places, dtype=np.int64) * lanes)
+
+
+def _side(problem: ConvWeight, block: Blocking, lanes: int) -> Side:
+    """Of block.channels input channels in vectors."""
     layout = packed(problem, block)
     down, across, image = layout.pitches
     each = -(-layout.run // lanes)
@@ -166,7 +174,6 @@ def _side(problem: ConvWeight, block: Blocking, lanes: int) -> tuple[dict[str, i
     places = (np.arange(n) * step for n, step in zip((block.images, block.rows, block.columns), (image, *steps)))
     first, second, third = places
     offsets = (first[:, None, None] + second[:, None] + third).astype(np.int64).ravel()
-    n_tiles, n_edge, n_full_tiles = even(len(vectors), block.n)
     taps, width = problem.taps, problem.kernel[1]
     runs_of_taps = unfolded or layout.run == block.channels * problem.kernel[block.along]
     if not runs_of_taps:  # a run is one tap's channels
@@ -177,13 +184,9 @@ def _side(problem: ConvWeight, block: Blocking, lanes: int) -> tuple[dict[str, i
         outer, outer_from, outer_to, inner, inner_from = len(layout.starts), each * lanes, width, width, block.channels
     if block.channels == 1 and not runs_of_taps:  # single numbers a vector apart
         outer, outer_from, outer_to, inner = taps, each * lanes, 1, 1
-    values = {
-        "channels": block.channels, "down": down, "across": across, "image_pitch": image, "vectors": vectors.ctypes.data,
-        "vectors_each": len(vectors), "offsets": offsets.ctypes.data, "n_tiles": n_tiles, "n_edge": n_edge,
-        "n_full_tiles": n_full_tiles,
-        "outer": outer, "outer_from": outer_from, "outer_to": outer_to, "inner": inner, "inner_from": inner_from,
-    }  # fmt: skip
-    return values, [vectors, offsets]
+    return _fields(
+        block, layout, vectors, offsets, outer=outer, outer_from=outer_from, outer_to=outer_to, inner=inner, inner_from=inner_from
+    )  # fmt: skip
 
 
 def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepared:

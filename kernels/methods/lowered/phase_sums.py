@@ -145,8 +145,8 @@ def _row(p):
 def row(together: int, lanes: int, problem: ConvTranspose, weighted: bool) -> tuple[int, dict[str, int]]:
     """Address of the compiled row, which takes a PhaseSums, and its fields of the kernel's columns."""
     (*_, columns), (*_, dilation), (*_, stride), (*_, (before, _)) = problem.kernel, problem.dilation, problem.stride, problem.padding
-    few = {"columns": columns, "dilation": dilation, "crop": before % stride} if weighted and columns <= UNROLLED else {}
-    columns_of = {"columns": 0, "dilation": 0, "crop": 0} | few
+    written = weighted and columns <= UNROLLED
+    columns_of = {"columns": columns * written, "dilation": dilation * written, "crop": before % stride * written}
     fixed = {"weighted": int(weighted), "stride": stride, "together": together, "lanes": lanes, "itemsize": problem.itemsize}
     return micro_kernel.address(_row, PhaseSums, **fixed, **columns_of), columns_of
 

@@ -1,7 +1,7 @@
 """Shapes that a node's later inputs must have beside its first (https://onnx.ai/onnx/operators).
 
-Whatever computes a node trusts them: compiled code reads as many numbers as the first input asks for, and NumPy broadcasts what does not
-fit.
+Whatever computes a node trusts them: compiled code reads as many numbers as go with the first input, and NumPy broadcasts what does
+not fit.
 """
 
 from __future__ import annotations
@@ -105,11 +105,11 @@ def _sliced(node: Node) -> Wanted:
 
 def _quantised(node: Node) -> Wanted:
     shape, scale = node.x.lengths, node.inputs[1].lengths  # type: ignore[union-attr]
-    at = axis(node, int(node.attributes.get("axis", 1)), len(shape)) if math.prod(scale) != 1 else 0
-    found: Wanted = {2: (scale,) if math.prod(scale) != 1 else (Numbers(1),)}
-    if block := int(node.attributes.get("block_size", 0)):
-        return found | {1: (Numbers(1), (*shape[:at], -(-shape[at] // block), *shape[at + 1 :]))}
-    return found | {1: (Numbers(1), shape[at : at + 1], shape if len(shape) == 1 else Numbers(1))}
+    if math.prod(scale) == 1:
+        return {2: (Numbers(1),)}
+    at, block = axis(node, int(node.attributes.get("axis", 1)), len(shape)), int(node.attributes.get("block_size", 0))
+    several = (*shape[:at], -(-shape[at] // block), *shape[at + 1 :]) if block else shape[at : at + 1]
+    return {1: (Numbers(1), several), 2: (scale,)}
 
 
 def _scattered(node: Node) -> Wanted:
