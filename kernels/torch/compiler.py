@@ -19,6 +19,7 @@ import kernels.torch.aten  # noqa: F401  registers what is read
 from kernels.torch.aten.reading import refusal
 from kernels.torch.interpolate import keep_whole
 from kernels.torch.lengths import free_symbols, lengths_from_inputs, own_symbols
+from kernels.torch.node_order import sort
 from kernels.torch.regions import Account, Region
 from kernels.torch.shared_memory import REASON, views_last
 
@@ -82,7 +83,6 @@ def _cut_forward(module: fx.GraphModule, example_inputs: Sequence[Any]) -> Calla
 def _cut(module: fx.GraphModule, example_inputs: Sequence[Any], fixed: Iterable[fx.Node] = ()) -> Callable[..., Any]:
     """What computes a functional graph of ATen operators; `fixed`: the placeholders and constants that hardly ever change."""
     from functorch.compile import make_boxed_func
-    from torch.fx.passes.tools_common import legalize_graph
 
     graph = module.graph
     for node in graph.nodes:  # results of ours lie contiguous, whatever the trace says
@@ -92,15 +92,16 @@ def _cut(module: fx.GraphModule, example_inputs: Sequence[Any], fixed: Iterable[
     lengths_from_inputs(module)
     reasons = {node: REASON if node in apart else refusal(node) for node in graph.nodes if node.op == "call_function"}
     regions: list[Region] = []
+    stood = {node: i for i, node in enumerate(graph.nodes)}
     if not any("as_strided" in str(node.target) for node in reasons):
         for partition in _partitions(module, reasons):
-            regions.append(_fuse(module, partition, set(fixed), len(regions)))
+            regions.append(_fuse(module, partition, set(fixed), len(regions), stood))
     rest = tuple(
         (str(node.target), reason or "too few operators together")
         for node, reason in reasons.items()
         if not node._erased and not isinstance(node.meta.get("val"), torch.SymInt)
     )
-    legalize_graph(module)  # what a region reads may have stood behind what it replaced
+    sort(graph, stood)
     RECENT.append(Compiled(tuple(region.account for region in regions), rest))  # no weights are held by what is told
     module.graph.lint()
     module.recompile()
@@ -140,7 +141,7 @@ def _threads_for(nodes: list[fx.Node]) -> bool:
     return any(node.target in _HEAVY for node in nodes) or sum(node.target not in _VIEWS for node in nodes) >= FEW
 
 
-def _fuse(module: fx.GraphModule, nodes: list[fx.Node], fixed: set[fx.Node], number: int) -> Region:
+def _fuse(module: fx.GraphModule, nodes: list[fx.Node], fixed: set[fx.Node], number: int, stood: dict[fx.Node, int]) -> Region:
     """Put a region in the place of its nodes."""
     from torch.fx.passes.utils.fuser_utils import erase_nodes, fuse_as_graphmodule, insert_subgm
 
@@ -160,6 +161,8 @@ def _fuse(module: fx.GraphModule, nodes: list[fx.Node], fixed: set[fx.Node], num
     erase_nodes(module, nodes)
     (call,) = (node for node in module.graph.nodes if node.op == "call_module" and node.target == f"region_{number}")
     region = Region(part, [node in fixed for node in (*inputs, *extra)])
+    made = [call, *(user for user in call.users if user not in stood)]
+    stood |= dict.fromkeys(made, min(stood[node] for node in nodes))
     delattr(module, str(call.target))
     setattr(module, str(call.target), _Call(region))
     return region

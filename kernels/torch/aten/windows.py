@@ -14,6 +14,7 @@ from kernels.network.graph import Value
 from kernels.torch.aten.reading import Reading, argument, reads, tensor
 
 aten = torch.ops.aten
+Array = np.ndarray
 
 
 def _floats(node: fx.Node) -> str | None:
@@ -185,12 +186,42 @@ def _resized(r: Reading, node: fx.Node, x: Any, scales: list[Any], mode: str, ho
     """By the scale that was asked for, which need not be the ratio of the lengths; where there is none, by that."""
     shape, wanted = r.shape(x), r.shape(node)
     ratios = [1.0 if i < 2 else o / n for i, (n, o) in enumerate(zip(shape, wanted))]
-    given = ratios[:2] + [ratio if scale is None else r.number(scale) for ratio, scale in zip(ratios[2:], scales)]
-    exact = all(int(np.floor(n * np.float32(by))) == o for n, by, o in zip(shape, given, wanted))
+    asked = [None if scale is None else r.number(scale) for scale in scales]
+    given = ratios[:2] + [ratio if scale is None else scale for ratio, scale in zip(ratios[2:], asked)]
+    exact = any(scale is not None for scale in asked)
+    exact = exact and all(int(np.floor(n * np.float32(by))) == o for n, by, o in zip(shape, given, wanted))
+    places = [_nearest_places(*each, r.dtype(x), len(asked)) for each in zip(shape[2:], wanted[2:], asked)] if mode == "nearest" else []
+    by = given if exact else ratios
+    if any(each is not None and not np.array_equal(each, _quotients(shape[i], wanted[i], by[i])) for i, each in enumerate(places, 2)):
+        return _gathered(r, node, x, places)
     attributes = {"mode": mode, "coordinate_transformation_mode": how, "nearest_mode": "floor"}
-    if exact and any(scale is not None for scale in scales):
+    if exact:
         return r.graph.node("Resize", r.values[x], None, r.constant(np.array(given, np.float32)), name=node.name, **attributes)
     return r.graph.node("Resize", r.values[x], None, None, r.ints(wanted), name=node.name, **attributes)
+
+
+def _nearest_places(n: int, m: int, scale: float | None, dtype: np.dtype, axes: int) -> Array | None:
+    """Which of n inputs PyTorch takes for each of m outputs along an axis. It multiplies in single precision where ONNX divides, and goes
+    ways of its own to the same length and to twice that, but along one or three axes: so it is asked. None: each its own."""
+    if n == m and scale in (None, 1):
+        return None
+    numbers = torch.arange(n, dtype=torch.float64 if n > 1 << 24 or dtype == np.float64 else torch.float32, device="cpu")
+    alone, resized = [1] * (axes - 1), getattr(aten, f"upsample_nearest{axes}d").default
+    found: Array = resized(numbers.reshape(1, 1, *alone, n), [*alone, m], *[None] * (axes - 1), scale).numpy()
+    return found.ravel().astype(np.int64)
+
+
+def _quotients(n: int, m: int, by: float) -> Array:
+    """The same as Resize takes them."""
+    return np.minimum(np.floor(np.arange(m, dtype=np.float32) / np.float32(by)), n - 1).astype(np.int64)
+
+
+def _gathered(r: Reading, node: fx.Node, x: Any, places: list[Array | None]) -> Value:
+    y = r.values[x]
+    for axis, index in enumerate(places, 2):
+        if index is not None:
+            y = r.graph.node("Gather", y, r.constant(index), name=node.name, axis=axis)
+    return y
 
 
 @reads(torch.ops.spectroconv.interpolate.default)
