@@ -20,7 +20,7 @@ from kernels.dispatch.preparation import forget as forget_problems
 from kernels.methods import load, registry
 from kernels.problem.accuracy import default_accuracy
 from kernels.problem.arrays import PLAIN, intake
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, shown
 from kernels.problem.operands import Operands
 from kernels.problem.options import real, thread_count
 from kernels.problem.request import request_of
@@ -138,7 +138,7 @@ def plan(op: str, x_shape: Sequence[int], *args: Any, dtype: Any = "float32", im
 def measuring(op: str, effort: str, budget: float) -> float:
     """Seconds to measure a problem for, 0 where estimates decide. Raises ProblemError for what is neither."""
     if not isinstance(effort, str) or effort not in ("estimate", "measure"):
-        raise ProblemError(f'{op}: effort is {effort!r}, must be "estimate" or "measure"')
+        raise ProblemError(f'{op}: effort is {shown(effort)}, must be "estimate" or "measure"')
     seconds = real(op, "budget (seconds)", budget, above=0.0)
     return seconds if effort == "measure" else 0.0
 
@@ -164,4 +164,4 @@ def input_dtype(op: str, dtype: Any) -> np.dtype:
     except ProblemError:  # a dtype that NumPy knows: the sentence says what to convert it to
         raise
     except (TypeError, ValueError) as error:
-        raise ProblemError(f"{op}: dtype {dtype!r} is not computed ({error}); use one that NumPy knows, e.g. 'float32'") from None
+        raise ProblemError(f"{op}: dtype {shown(dtype)} is not computed ({error}); use one that NumPy knows, e.g. 'float32'") from None

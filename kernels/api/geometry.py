@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels.problem.conv import Conv, ConvTranspose
 from kernels.problem.conv import same_padding as same_padding_of_axis
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, shown
 from kernels.problem.halo import Field, Slide
 from kernels.problem.options import Ints, check_positive, flag, padding_pairs, per_axis, real, several
 from kernels.problem.pool import Pool
@@ -108,7 +108,7 @@ def _of_layer(layer: Any) -> Iterator[_Window]:
     elif isinstance(layer, Sequence) and not isinstance(layer, str) and 1 <= len(layer) <= 4:
         yield _Window(*layer, *_DEFAULTS[len(layer) : 4])
     else:
-        raise ProblemError(f"receptive_field: layer {layer!r} must be ({', '.join(_FIELDS[:4])}), a dict, a Conv or a Pool")
+        raise ProblemError(f"receptive_field: layer {shown(layer)} must be ({', '.join(_FIELDS[:4])}), a dict, a Conv or a Pool")
 
 
 def _axes_of(windows: list[_Window], size: Ints | None) -> int:

@@ -13,7 +13,7 @@ from kernels.methods import registry
 from kernels.methods.contract import operation
 from kernels.methods.unseen_taps import OPERATIONS
 from kernels.problem.conv import Conv, ConvWeight, Problem
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, shown
 from kernels.problem.seen_taps import seen
 from kernels.runtime.machine import Machine, machine
 
@@ -44,7 +44,7 @@ def choice_for(problem: Problem, name: str, threads: int, *, packs: bool = False
     """What is taken for a problem now, remembered; packs: for calls that pack the operands anew."""
     packs = packs and isinstance(problem, Conv) and not isinstance(problem, ConvWeight)
     if not isinstance(name, str):
-        raise ProblemError(f"{problem.op}: implementation is {name!r}, must be a name")
+        raise ProblemError(f"{problem.op}: implementation is {shown(name)}, must be a name")
     return _choice(problem, name, threads, packs, tuning.generation(), machine())
 
 

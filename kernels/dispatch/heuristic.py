@@ -12,7 +12,7 @@ from kernels.methods import registry
 from kernels.methods.contract import Implementation, operation, precision_bound
 from kernels.methods.estimate import estimate, packing_seconds
 from kernels.problem.conv import Problem
-from kernels.problem.errors import ProblemError, RefusedError
+from kernels.problem.errors import ProblemError, RefusedError, shown
 from kernels.runtime.machine import memory
 
 ERROR_BOUND = 1e-4  # "auto" takes only methods whose error stays below this share of the largest output
@@ -49,7 +49,7 @@ def _named(problem: Problem, name: str, threads: int) -> Choice:
     implementation = (whole.variants(problem, threads).get(variant) or whole.named_variant(problem, variant)) if variant else whole
     if implementation is None:
         known = ", ".join(whole.variants(problem, threads)) or "none"
-        raise ProblemError(f"{problem.op}: implementation {name!r} has no variant {variant!r} for this problem; it has {known}")
+        raise ProblemError(f"{problem.op}: implementation {name!r} has no variant {shown(variant)} for this problem; it has {known}")
     sentence = registry.refusal(problem, implementation)
     if sentence:
         raise RefusedError(f"{problem.op}: implementation {name!r} refuses: {sentence}")

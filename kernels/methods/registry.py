@@ -8,7 +8,7 @@ from collections.abc import Callable
 from kernels.methods import unseen_taps
 from kernels.methods.contract import Implementation, operation
 from kernels.problem.conv import Conv, Problem
-from kernels.problem.errors import ProblemError, meant
+from kernels.problem.errors import ProblemError, meant, shown
 from kernels.runtime.machine import machine
 
 _all: dict[tuple[str, str], Implementation] = {}
@@ -60,7 +60,7 @@ def get(problem: Problem, name: str) -> Implementation:
     if found is None:
         known = every(operation(problem))
         names = ", ".join(known) + meant(name, known)
-        raise ProblemError(f'{problem.op}: implementation {name!r} does not exist; use "auto" or one of {names}')
+        raise ProblemError(f'{problem.op}: implementation {shown(name)} does not exist; use "auto" or one of {names}')
     return found
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from kernels.api.batch_norm import fold_batch_norm
 from kernels.problem.arrays import intake, result_dtypes
 from kernels.problem.conv import Conv, linear_problem
-from kernels.problem.errors import ProblemError, RefusedError
+from kernels.problem.errors import ProblemError, RefusedError, shown
 from kernels.problem.options import Request, activation_pair, per_axis
 from kernels.problem.pool import Pool
 from kernels.problem.request import OPERATIONS, request_of
@@ -196,7 +196,7 @@ def _window(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, defaults: 
         raise ProblemError(f"{each.op}: the layers of a sequence are channels first; move the input's and the weight's axes")
     if each.op not in OPERATIONS:
         names = ", ".join([*OPERATIONS, *_READERS, "concatenate", "add"])
-        raise ProblemError(f"operation {each.op!r} does not exist; use one of {names}")
+        raise ProblemError(f"operation {shown(each.op)} does not exist; use one of {names}")
     if options.get("accuracy") is None:
         options["accuracy"] = defaults.accuracy
     if each.op in ("conv1d", "conv2d", "conv3d") and options.get("precision") is None:

@@ -21,7 +21,7 @@ from kernels.network.operators.registry import INVALID
 from kernels.network.passes.specialise import UnsupportedError, check_known
 from kernels.problem.accuracy import accuracy_of
 from kernels.problem.arrays import PLAIN, too_large
-from kernels.problem.errors import ProblemError, RefusedError
+from kernels.problem.errors import ProblemError, RefusedError, shown
 from kernels.problem.options import thread_count
 from kernels.runtime.locks import lock
 from kernels.runtime.machine import memory
@@ -55,7 +55,7 @@ class Model:
     ) -> None:  # fmt: skip
         self._made_of = {"shapes": shapes, "threads": threads, "rest": rest, "accuracy": accuracy_of("load", accuracy), "source": source}
         if rest not in RESTS:
-            raise ProblemError(f'load: rest is {rest!r}, must be "numpy" or "onnxruntime"')
+            raise ProblemError(f'load: rest is {shown(rest)}, must be "numpy" or "onnxruntime"')
         self._graph, self._rest, self.source = graph, rest, source
         self._budget = measuring("load", effort, budget)
         self.threads = thread_count("load", threads)
@@ -66,7 +66,8 @@ class Model:
             if value.kind.kind not in "fiub":
                 raise ProblemError(f"load: input {value.name!r} has dtype {value.dtype}, which is not computed; numbers and bools are")
         if shapes is not None and not isinstance(shapes, Mapping):
-            raise ProblemError(f"load: shapes is {shapes!r}, must be shapes by name, e.g. {{{(self._names or ['x'])[0]!r}: (1, 16000)}}")
+            example = {(self._names or ["x"])[0]: (1, 16000)}
+            raise ProblemError(f"load: shapes is {shown(shapes)}, must be shapes by name, e.g. {example}")
         if unknown := set(shapes or {}) - set(self._names):
             raise ProblemError(f"load: the model has no input {min(map(str, unknown))!r}; it has {', '.join(self._names)}")
         self._fixed = {value.name: _lengths(value, shapes[value.name]) for value in graph.inputs if shapes and value.name in shapes}
@@ -273,7 +274,7 @@ def _lengths(value: Value, given: Any) -> tuple[int | None, ...]:
     except TypeError:
         lengths = (-1,)
     if any(n is not None and n < 0 for n in lengths):
-        raise ProblemError(f"load: the shape of {value.name!r} is {given!r}, must be a length an axis, None for free ones")
+        raise ProblemError(f"load: the shape of {value.name!r} is {shown(given)}, must be a length an axis, None for free ones")
     if value.shape is not None and len(lengths) != len(value.shape):
         raise ProblemError(f"load: the shape of {value.name!r} is {lengths}, the model takes {len(value.shape)} axes")
     nbytes = math.prod(n or 1 for n in lengths) * value.kind.itemsize

@@ -25,7 +25,7 @@ from kernels.network.onnx_reader import onnx_package
 from kernels.network.operators.windows import window_request
 from kernels.network.passes.epilogues import activation
 from kernels.problem.conv import Conv, ConvTranspose, Problem, parse
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, shown
 from kernels.problem.pool import Pool
 from kernels.problem.request import request_of
 
@@ -106,7 +106,7 @@ def _of_row(row: Mapping[str, Any]) -> Problem:
         return Conv(op, *window, **more)
     if re.fullmatch("conv_transpose[12]d", op):
         return ConvTranspose(op, *window, **more, output_padding=(0, 0))
-    raise ProblemError(f"operation {op!r} does not exist")
+    raise ProblemError(f"operation {shown(op)} does not exist")
 
 
 def from_onnx(

@@ -21,7 +21,7 @@ from kernels.network.fusion import Choosing, fuse
 from kernels.network.layers import Defaults, Layer, owned, read
 from kernels.problem.accuracy import accuracy_of
 from kernels.problem.arrays import canonical, intake, plain, result_dtypes, too_large, warn_if_widened
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, shown
 from kernels.problem.options import Signature, shape, thread_count
 from kernels.runtime.machine import memory
 from kernels.runtime.scratch import aligned
@@ -46,7 +46,7 @@ class Sequence:
         if len(lengths) < 2:
             raise ProblemError(f"sequence: x_shape is {lengths}; must be (N, C, *spatial)")
         if not isinstance(implementation, str):
-            raise ProblemError(f"sequence: implementation is {implementation!r}, must be a name")
+            raise ProblemError(f"sequence: implementation is {shown(implementation)}, must be a name")
         from kernels.network.steps import Steps  # brings Numba, as the methods do
 
         load()

@@ -6,7 +6,7 @@ import functools
 import os
 from typing import Any
 
-from kernels.problem.errors import ProblemError, meant
+from kernels.problem.errors import ProblemError, meant, shown
 
 ACCURACIES = ("largest", "each")
 PRECISIONS = {"bfloat16": 2.0**-8}  # by what share a factor may change that is rounded to the nearest: half of its last place
@@ -49,16 +49,16 @@ def precision_of(op: str, precision: Any, computed: str) -> str | None:
         return None
     known = ("float32", "float64", *PRECISIONS)
     if not isinstance(precision, str) or precision not in known:
-        raise ProblemError(f'{op}: precision is {precision!r}, must be "float32" or "bfloat16"{meant(precision, known)}')
+        raise ProblemError(f'{op}: precision is {shown(precision)}, must be "float32" or "bfloat16"{meant(precision, known)}')
     needed = precision if precision == "float64" else "float32"
     if computed != needed:
         remedy = f"pass x.astype(np.{needed})"
-        raise ProblemError(f"{op}: precision={precision!r} is for {needed} arrays, these are computed in {computed}; {remedy}")
+        raise ProblemError(f"{op}: precision={shown(precision)} is for {needed} arrays, these are computed in {computed}; {remedy}")
     return precision
 
 
 def _known_accuracy(what: str, accuracy: Any) -> str:
     if not isinstance(accuracy, str) or accuracy not in ACCURACIES:
         remedy = 'must be "largest" (errors are shares of the largest output) or "each" (of their own)'
-        raise ProblemError(f"{what} is {accuracy!r}, {remedy}{meant(accuracy, ACCURACIES)}")
+        raise ProblemError(f"{what} is {shown(accuracy)}, {remedy}{meant(accuracy, ACCURACIES)}")
     return accuracy

@@ -12,7 +12,7 @@ import math
 from typing import Any, Self
 
 from kernels.problem.accuracy import ACCURACIES, PRECISIONS
-from kernels.problem.errors import ProblemError, meant
+from kernels.problem.errors import ProblemError, meant, shown
 from kernels.problem.pool import AdaptivePool, Pool, adaptive_window
 from kernels.problem.window import DTYPES, Pairs, Size, Window, by_x, dilated, pads
 from kernels.runtime.locks import cached_property
@@ -73,12 +73,12 @@ class Conv(Window):
         self._check()
         if self.activation and self.activation[0] not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS) + meant(self.activation[0], ACTIVATIONS, {"swish": "silu", "lrelu": "leaky_relu"})
-            raise ProblemError(f"{self.op}: activation {self.activation[0]!r} is not known; use one of {known}")
+            raise ProblemError(f"{self.op}: activation {shown(self.activation[0])} is not known; use one of {known}")
         if self.accuracy not in ACCURACIES:
-            raise ProblemError(f"{self.op}: accuracy is {self.accuracy!r}, must be {' or '.join(map(repr, ACCURACIES))}")
+            raise ProblemError(f"{self.op}: accuracy is {shown(self.accuracy)}, must be {' or '.join(map(repr, ACCURACIES))}")
         if self.precision not in (None, *PRECISIONS) or (self.precision and self.dtype != "float32"):
             known = " or ".join(map(repr, PRECISIONS))
-            raise ProblemError(f"{self.op}: precision is {self.precision!r}, must be None or, of float32, {known}")
+            raise ProblemError(f"{self.op}: precision is {shown(self.precision)}, must be None or, of float32, {known}")
         if self.pool:
             pool_problem(self)  # raises where the window does not fit
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
+import reprlib
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +20,24 @@ class RefusedError(ValueError):
 
 class PrecisionWarning(UserWarning):
     """A float64 operand makes a call with float32 input compute in float64, at half the speed or less."""
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxtuple = 12
+_SHORT.maxstring = _SHORT.maxother = 60
+
+
+def shown(value: Any) -> str:
+    """What was passed, for a message of a line: long arrays and tensors by their shapes, anything else by a short repr.
+
+    >>> import numpy as np
+    >>> shown(np.ones((64, 64, 3, 3))), shown([1, (2, "same")]), shown("x" * 1000)[-5:]
+    ('an array of shape (64, 64, 3, 3)', "[1, (2, 'same')]", "xxxx'")
+    """
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and math.prod(shape) > _SHORT.maxlist:
+        return f"an array of shape {tuple(shape)}"
+    return textwrap.shorten(_SHORT.repr(value), 160, placeholder=" ...")
 
 
 def meant(value: Any, known: Iterable[str], others: Mapping[str, str] | None = None) -> str:

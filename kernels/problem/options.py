@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels.problem.arrays import canonical, intake, plain, too_large
 from kernels.problem.conv import Problem, same_padding
-from kernels.problem.errors import ProblemError, meant
+from kernels.problem.errors import ProblemError, meant, shown
 from kernels.problem.operands import Operands
 from kernels.problem.pool import AdaptivePool
 from kernels.problem.window import Pairs, Size
@@ -81,7 +81,7 @@ def per_axis(op: str, name: str, value: Any, axes: int) -> Size:
     try:
         values = tuple(map(_whole, value)) if several(value) else (_whole(value),)
     except TypeError:
-        raise ProblemError(f"{op}: {name} is {value!r}, must be a whole number or {axes} of them") from None
+        raise ProblemError(f"{op}: {name} is {shown(value)}, must be a whole number or {axes} of them") from None
     if len(values) not in (1, axes):
         raise ProblemError(f"{op}: {name} has {len(values)} numbers for {axes} spatial axes; pass one number or {axes}")
     return values * axes if len(values) == 1 else values
@@ -94,15 +94,14 @@ def real(op: str, name: str, value: Any, *, above: float = -math.inf) -> float:
         with contextlib.suppress(OverflowError):
             found = float(value)
     if not math.isfinite(found) or found <= above:
-        shown = repr(value) if len(repr(value)) < 40 else f"{repr(value)[:36]}..."
-        raise ProblemError(f"{op}: {name} is {shown}, must be a finite number{'' if above == -math.inf else f' above {above:g}'}")
+        raise ProblemError(f"{op}: {name} is {shown(value)}, must be a finite number{'' if above == -math.inf else f' above {above:g}'}")
     return found
 
 
 def flag(op: str, name: str, value: Any) -> bool:
     """True or False, or 1 or 0 as ONNX writes them; anything else is a mistake that its truth would hide."""
     if not isinstance(value, bool | np.bool | int) or value not in (0, 1):
-        raise ProblemError(f"{op}: {name} is {value!r}, must be True or False")
+        raise ProblemError(f"{op}: {name} is {shown(value)}, must be True or False")
     return bool(value)
 
 
@@ -111,7 +110,7 @@ def shape(op: str, x_shape: Any) -> tuple[int, ...]:
     try:
         return tuple(map(_whole, x_shape))
     except TypeError:
-        raise ProblemError(f"{op}: x_shape is {x_shape!r}, must be a sequence of whole numbers") from None
+        raise ProblemError(f"{op}: x_shape is {shown(x_shape)}, must be a sequence of whole numbers") from None
 
 
 LAYOUTS = "channels_first", "channels_last"
@@ -141,14 +140,15 @@ def padding_pairs(op: str, padding: Any, size: Size, kernel: Size, stride: Size,
         if padding in ("same", "same_lower"):
             return tuple(same_padding(n, k, s, d, lower=padding == "same_lower") for n, k, s, d in zip(size, kernel, stride, dilation))
         hint = _meant_by(padding, kernel, dilation)
-        raise ProblemError(f'{op}: padding is {padding!r}, must be "valid", "same", "same_lower", a number or (before, after) pairs{hint}')
+        remedy = f'must be "valid", "same", "same_lower", a number or (before, after) pairs{hint}'
+        raise ProblemError(f"{op}: padding is {shown(padding)}, {remedy}")
     if listed(padding) and padding and all(several(pair) and not isinstance(pair, str) for pair in padding):
         if len(padding) != axes or any(len(pair) != 2 for pair in padding):
-            raise ProblemError(f"{op}: padding is {padding!r}; pass {axes} (before, after) pairs, one per spatial axis")
+            raise ProblemError(f"{op}: padding is {shown(padding)}; pass {axes} (before, after) pairs, one per spatial axis")
         return tuple((per_axis(op, "padding", pair, 2)[0], per_axis(op, "padding", pair, 2)[1]) for pair in padding)
     if listed(padding) and len(padding) == 2 * axes:
         raise ProblemError(
-            f"{op}: padding {padding!r} is a flat list of {2 * axes} numbers, which PyTorch and ONNX read in different orders; "
+            f"{op}: padding {shown(padding)} is a flat list of {2 * axes} numbers, which PyTorch and ONNX read in different orders; "
             f"pass {axes} (before, after) pairs"
         )
     return tuple((p, p) for p in per_axis(op, "padding", padding, axes))
@@ -157,7 +157,7 @@ def padding_pairs(op: str, padding: Any, size: Size, kernel: Size, stride: Size,
 def is_channels_last(op: str, layout: str) -> bool:
     """Whether channels come last."""
     if not isinstance(layout, str) or layout not in ("channels_first", "channels_last"):
-        raise ProblemError(f'{op}: layout is {layout!r}, must be "channels_first" or "channels_last"{meant(layout, LAYOUTS, ORDERS)}')
+        raise ProblemError(f'{op}: layout is {shown(layout)}, must be "channels_first" or "channels_last"{meant(layout, LAYOUTS, ORDERS)}')
     return layout == "channels_last"
 
 
@@ -192,7 +192,7 @@ def activation_pair(op: str, activation: Any) -> tuple[str, float] | None:
     if isinstance(activation, Sequence) and len(activation) == 2 and isinstance(activation[0], str) and activation[0] in SLOPES:
         name, slope = activation
         return name, real(op, f"the slope of activation {name!r}", slope)
-    raise ProblemError(f'{op}: activation is {activation!r}, must be None, a name, or ("leaky_relu", slope)')
+    raise ProblemError(f'{op}: activation is {shown(activation)}, must be None, a name, or ("leaky_relu", slope)')
 
 
 def pool_triple(op: str, pool: Any, axes: int) -> tuple[str, Size, Size] | None:
@@ -200,7 +200,7 @@ def pool_triple(op: str, pool: Any, axes: int) -> tuple[str, Size, Size] | None:
     if pool is None:
         return None
     if not isinstance(pool, Sequence) or len(pool) not in (2, 3) or not isinstance(pool[0], str) or pool[0] not in ("max", "avg"):
-        raise ProblemError(f'{op}: pool is {pool!r}, must be ("max" or "avg", kernel_size) or with a stride as third')
+        raise ProblemError(f'{op}: pool is {shown(pool)}, must be ("max" or "avg", kernel_size) or with a stride as third')
     kernel = per_axis(op, "pool kernel_size", pool[1], axes)
     stride = kernel if len(pool) == 2 or pool[2] is None else per_axis(op, "pool stride", pool[2], axes)
     return pool[0], flat(kernel, 1), flat(stride, 1)
@@ -243,5 +243,5 @@ def thread_count(op: str, threads: int | None) -> int:
     if threads is None:
         return cores()
     if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
-        raise ProblemError(f"{op}: threads is {threads!r}, must be a whole number of at least 1, or None for every core")
+        raise ProblemError(f"{op}: threads is {shown(threads)}, must be a whole number of at least 1, or None for every core")
     return min(int(threads), cores())

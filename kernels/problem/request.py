@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kernels.problem.accuracy import accuracy_of
-from kernels.problem.errors import ProblemError, meant
+from kernels.problem.errors import ProblemError, meant, shown
 from kernels.problem.options import Ints, Request, Signature, shape
 from kernels.problem.request_conv import conv, conv_transpose
 from kernels.problem.request_pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, global_pool, max_pool
@@ -32,7 +32,7 @@ OPERATIONS: dict[str, Callable[..., Request]] = {
 def request_of(op: str, x_shape: Sequence[int], x_dtype: np.dtype, args: tuple[Any, ...], options: dict[str, Any]) -> Request:
     """The canonical form of operation `op` on an input of this shape and dtype, with the operation's own arguments."""
     if not isinstance(op, str) or op not in OPERATIONS:
-        raise ProblemError(f"operation {op!r} does not exist; use one of {', '.join(OPERATIONS)}{meant(op, OPERATIONS)}")
+        raise ProblemError(f"operation {shown(op)} does not exist; use one of {', '.join(OPERATIONS)}{meant(op, OPERATIONS)}")
     if "pool" in op:  # which is as accurate as any output can be by every method
         accuracy_of(op, options.get("accuracy"))
         options = {name: value for name, value in options.items() if name != "accuracy"}

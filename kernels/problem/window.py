@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, shown
 from kernels.runtime.locks import cached_property
 
 Size = tuple[int, ...]
@@ -44,7 +44,7 @@ class Planes:
         self._at_least("batch", self.n, 0)
         self._at_least("channels", self.c_in, 1)
         if self.dtype not in DTYPES:
-            raise ProblemError(f"{self.op}: dtype {self.dtype!r} is not computed; use one of {', '.join(DTYPES)}")
+            raise ProblemError(f"{self.op}: dtype {shown(self.dtype)} is not computed; use one of {', '.join(DTYPES)}")
         for axis, length in zip(self.axes, self.size):
             self._at_least(f"axis {axis}: input", length, 1)
 

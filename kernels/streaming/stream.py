@@ -17,7 +17,7 @@ from kernels.methods import load
 from kernels.network.layers import Layer, owned
 from kernels.problem import halo
 from kernels.problem.arrays import canonical, intake, too_large
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, shown
 from kernels.problem.options import per_axis, several, thread_count
 from kernels.runtime.machine import memory
 from kernels.streaming.models import layers_of
@@ -236,7 +236,7 @@ def _restored(made_of: tuple[Any, ...], state: dict[str, Any]) -> Stream:
 def _axis(given: Any, axis: int) -> tuple[int, list[Any]]:
     """(axis of time counted from the end, shape as a list)."""
     if not several(given) or len(given) < 3:
-        raise ProblemError(f"stream: shape is {given!r}; must be (N, C, *spatial) with None for time, e.g. (1, 1, None)")
+        raise ProblemError(f"stream: shape is {shown(given)}; must be (N, C, *spatial) with None for time, e.g. (1, 1, None)")
     shape = list(given)
     along = per_axis("stream", "axis", axis, 1)[0]
     if not -len(shape) <= along < len(shape) or along % len(shape) < 2:
@@ -289,7 +289,7 @@ def stream(
     (array([[[3.]]], dtype=float32), array([[[3.]]], dtype=float32), array([], shape=(1, 1, 0), dtype=float32))
     """
     if not isinstance(implementation, str):
-        raise ProblemError(f"stream: implementation is {implementation!r}, must be a name")
+        raise ProblemError(f"stream: implementation is {shown(implementation)}, must be a name")
     if block is not None and (block := per_axis("stream", "block", block, 1)[0]) < 1:
         raise ProblemError(f"stream: block is {block}, must be at least 1: the usual number of inputs")
     made = Stream(_Made(layers, shape, axis, implementation, threads, dtype, block))
