@@ -1,16 +1,16 @@
 """The answer in float64, by a route the library does not take, and how far a float32 answer may be from it.
 
 Convolution is summed by kernel taps: a few taps at a time, the matrix product of their weights with strided views of the padded input is
-added to the output, all in float64 (NumPy). Nothing is rounded to float32 on the way, and nothing transformed up to TAPS taps. A 2 s
-impulse response has 88,200 of them, which would take minutes a channel; longer kernels go through float64 transforms (scipy.fft). Their
-error grows with the logarithm of the length, to some 1e-15 of the largest output, nine digits below what is allowed; a test holds both
-ways to each other.
+added to the output; in a transposed layer that with the input is added to strided views of the output. All is float64 (NumPy). Nothing is
+rounded to float32 on the way, and nothing transformed up to TAPS taps. A 2 s impulse response has 88,200 of them, which would take minutes
+a channel; longer kernels go through float64 transforms (scipy.fft). Their error grows with the logarithm of the length, to some 1e-15 of
+the largest output, nine digits below what is allowed; a test holds both ways to each other.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod, sqrt
 
 import numpy as np
@@ -132,20 +132,29 @@ def transformed(workload: Workload, x: Doubles, given: Tensors) -> Doubles:
 
 
 def _transposed(workload: Workload, x: Doubles, given: Tensors) -> Doubles:
-    """As the convolution that it is: of the input with stride - 1 zeros between its values, by kernels turned round. Padding crops."""
+    """By its definition: each value of the input adds its multiple of the kernel to the output, whose ends the padding crops."""
     assert given.weight is not None
-    (sh, sw), groups = workload.stride, workload.groups
-    stuffed = np.zeros((*x.shape[:2], (workload.h - 1) * sh + 1, (workload.w - 1) * sw + 1))
-    stuffed[:, :, ::sh, ::sw] = x
-    reach = (workload.kh - 1) * workload.dilation[0], (workload.kw - 1) * workload.dilation[1]
-    around = [(most - before, most - after) for most, (before, after) in zip(reach, workload.padding)]
-    (top, bottom), (left, right) = ((max(-before, 0), max(-after, 0)) for before, after in around)
-    stuffed = stuffed[:, :, top : stuffed.shape[2] - bottom, left : stuffed.shape[3] - right]
-    padding = tuple((max(before, 0), max(after, 0)) for before, after in around)
-    weight = given.weight.reshape(groups, workload.c_in // groups, workload.c_out // groups, workload.kh, workload.kw)
-    turned = np.ascontiguousarray(weight.swapaxes(1, 2)[..., ::-1, ::-1])
-    plain = replace(workload, op="conv2d", h=stuffed.shape[2], w=stuffed.shape[3], stride=(1, 1), padding=padding)
-    return _convolve(plain, stuffed, replace(given, weight=turned))
+    n, groups, outs, ins = workload.n, workload.groups, workload.c_out // workload.groups, workload.c_in // workload.groups
+    (h, w), (sh, sw), (dh, dw) = (workload.h, workload.w), workload.stride, workload.dilation
+    weight = given.weight.astype(np.float64).reshape(groups, ins, outs, workload.kh, workload.kw).transpose(0, 3, 2, 4, 1)
+    spans = (h - 1) * sh + (workload.kh - 1) * dh + 1, (w - 1) * sw + (workload.kw - 1) * dw + 1
+    whole = np.zeros((n, groups, outs, *spans))
+    values = x.reshape(n, groups, ins, h * w)
+    taps = max(1, 64 // workload.c_out)  # so many at once that a product is worth its call
+    for a in range(workload.kh):
+        rows = whole[..., a * dh : a * dh + (h - 1) * sh + 1 : sh, :]
+        for b in range(0, workload.kw, taps):
+            some = weight[:, a, :, b : b + taps]
+            products = (some.reshape(groups, -1, ins) @ values).reshape(n, groups, outs, -1, h, w)
+            for tap in range(products.shape[3]):
+                start = (b + tap) * dw
+                rows[..., start : start + (w - 1) * sw + 1 : sw] += products[:, :, :, tap]
+    crop = (slice(max(before, 0), span - max(after, 0)) for span, (before, after) in zip(spans, workload.padding))
+    beyond = ((max(-before, 0), max(-after, 0)) for before, after in workload.padding)  # an output padding, which no kernel reaches
+    out = np.pad(whole[(..., *crop)], ((0, 0), (0, 0), (0, 0), *beyond))
+    if given.bias is not None:
+        out += given.bias.astype(np.float64).reshape(groups, outs, 1, 1)
+    return out
 
 
 def _chain(nodes: tuple[Node, ...], x: Doubles) -> Doubles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -62,6 +63,19 @@ def test_the_reference_is_the_derivative(kind: str, part: str) -> None:
     assert isinstance(workload, Training)
     got = expected.answer(workload, tensors(workload, CLIP))
     np.testing.assert_allclose(got, by_differences(workload, part), rtol=1e-9, atol=1e-9)
+
+
+def test_the_reference_of_far_strides_takes_no_memory_for_what_lies_between() -> None:
+    layer = replace(workloads.by_id("panns.stft"), input=None, w=16000)
+    workload = of(layer, INPUT)
+    given = tensors(workload, CLIP)
+    assert given.weight is not None and given.grad is not None
+    operands = given.weight.size + given.grad.size + given.x.size
+    tracemalloc.start()
+    expected.answer(workload, given)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 8 * operands < layer.c_out * layer.w * 8, "a number of every output channel at every position"
 
 
 @pytest.mark.parametrize("part", PARTS)
