@@ -73,7 +73,7 @@ class Model:
         self.window = 0
         self._sections: dict[int, Sections] = {}
         try:
-            self._network = Network(tuple(layers_of(self.model)), (1, *channels, None), -1, "auto", "float32", 0, 1)
+            self._network = Network(tuple(layers_of(self.model, (1, *channels, None))), (1, *channels, None), -1, "auto", "float32", 0, 1)
             Sections(self._network, threads)
         except ValueError as error:  # it does not stream
             fixed = [length for length in shape[-1:] if isinstance(length, int)]

@@ -53,7 +53,9 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     >>> y.chunks
     ((1,), (4,), (150, 150, 150, 50))
     """
-    along, stack = _checked(x, axis), layers_of(layers)
+    along = _checked(x, axis)
+    shape = tuple(None if i == x.ndim + along else max(length, 1) for i, length in enumerate(x.shape))
+    stack = layers_of(layers, shape)
     if not isinstance(stack, Sequence) or isinstance(stack, str):
         raise ProblemError(f"dask.apply: layers is a {type(stack).__name__}, must be a list of kernels.layer(...) or a model")
     if not x.shape[0]:  # shaped and chunked as a batch of one would be
@@ -64,7 +66,6 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     if any(0 in sizes for sizes in x.chunks):  # dask allows empty chunks, which have no outputs
         x = x.rechunk(tuple(tuple(filter(None, sizes)) for sizes in x.chunks))
     check(stack, x.ndim, along, endless=False)
-    shape = tuple(None if i == x.ndim + along else length for i, length in enumerate(x.shape))
     n = x.shape[along]
     dtype = input_dtype("dask.apply", x.dtype).name
     network = Network(tuple(stack), (x.chunks[0][0], *shape[1:]), along, implementation, dtype, 0, 1)

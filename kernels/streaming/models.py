@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,25 +12,53 @@ from kernels.network.graph import Graph, Node, Value
 from kernels.network.layers import Layer, layer
 from kernels.network.model import Model
 from kernels.network.operators.windows import window_call
+from kernels.network.passes.activations import named_activations
 from kernels.network.passes.epilogues import ACTIVATIONS, activation
-from kernels.problem.errors import RefusedError
+from kernels.network.passes.padding import into_convolutions
+from kernels.network.passes.specialise import specialise
+from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.options import SLOPES
+from kernels.streaming.reading import NOMINAL
 
 _NOTHING = {"Identity", "Dropout"}
 
 
-def layers_of(given: Any) -> Any:
-    """The layers of a model of one input and one output; anything else as it is. Raises RefusedError with the nodes that are no layers."""
+def layers_of(given: Any, shape: Sequence[int | None]) -> Any:
+    """The layers of a model of one input and one output, whose shape has None for time; anything else as it is. Raises RefusedError with
+    the nodes that are no layers."""
     if not isinstance(given, Model):
         return given
-    graph: Graph = given._graph
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise RefusedError(f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; a stream takes one of each")
+    if len(given._graph.inputs) != 1 or len(given._graph.outputs) != 1:
+        counts = f"{len(given._graph.inputs)} inputs and {len(given._graph.outputs)} outputs"
+        raise RefusedError(f"the model has {counts}; a stream takes one of each")
+    graph = _simplified(given._graph, shape)
     made = {value: node for node in graph.nodes for value in node.outputs}
     unknown = [f"{node.name or node.y.name} ({node.op})" for node in graph.nodes if node.op not in _KNOWN]
     if unknown:
         raise RefusedError(f"these nodes do not stream: {', '.join(unknown)}; there are {', '.join(sorted(_KNOWN))}")
     return _between(graph.inputs[0], next(iter(graph.outputs.values())), made)
+
+
+def _simplified(graph: Graph, shape: Sequence[int | None]) -> Graph:
+    """The graph without what exporters write around layers: numbers that are computed of constants, Pads with zeros before convolutions,
+    activations in several operators. Of all that, padding alone could differ from length to length."""
+    moving = set(graph.inputs)  # what depends on the signal
+    for node in graph.nodes:
+        if node.op == "Pad" and not moving.isdisjoint(node.inputs[1:]):
+            raise RefusedError(f"{node.name or node.op} pads as the signal's length says, which no stream knows; pad by fixed numbers")
+        if not moving.isdisjoint(node.inputs):
+            moving.update(node.outputs)
+    for nominal in NOMINAL:
+        try:
+            found = specialise(graph, {graph.inputs[0].name: tuple(nominal if each is None else each for each in shape)})
+        except ProblemError:
+            if nominal == NOMINAL[-1]:
+                raise
+        else:
+            break
+    into_convolutions(found)
+    named_activations(found)
+    return found
 
 
 def _between(first: Value, last: Value, made: dict[Value, Node]) -> list[Layer]:

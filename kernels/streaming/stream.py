@@ -205,7 +205,7 @@ class _Made:
         self.threads = thread_count("stream", threads)
         self.axis, shape = _axis(given, axis)
         self.shape = tuple(shape)
-        layers = layers_of(layers)
+        layers = layers_of(layers, shape)
         check(layers, len(shape), self.axis)
         read = read_along(layers, self.shape, implementation, input_dtype("stream", dtype))
         stages, self.computed, self.returned = read.stages, read.computed, read.returned

@@ -46,6 +46,41 @@ def test_a_model_streams(tmp_path: Path) -> None:
     np.testing.assert_allclose(lazy.compute(), expected, atol=1e-5)
 
 
+class Causal(torch.nn.Conv1d):
+    """As live models are written: nothing but the past is seen, since zeros are put before the signal."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.nn.functional.pad(x, ((self.kernel_size[0] - 1) * self.dilation[0], 0)))
+
+
+class Halved(torch.nn.Module):
+    """Padded by half of its length, whatever that is."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.conv1d(torch.nn.functional.pad(x, (x.shape[-1] // 2, 0)), torch.ones(1, 1, 3))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_exporters_write_around_layers_streams(tmp_path: Path) -> None:
+    """Pads before convolutions, by lengths that are computed of constants; SiLU, GELU and PReLU as they are exported."""
+    module = torch.nn.Sequential(
+        Causal(1, 4, 5), torch.nn.SiLU(), Causal(4, 4, 3, dilation=4), torch.nn.GELU(), torch.nn.ConstantPad1d((1, 2), 0.0),
+        torch.nn.Conv1d(4, 2, 6, stride=2, padding=1), torch.nn.PReLU(),
+    )  # fmt: skip
+    model = exported(module, tmp_path / "net.onnx")
+    x = np.random.default_rng(0).standard_normal((1, 1, 300)).astype(np.float32)
+    s = kernels.stream(model, shape=(1, 1, None))
+    y = np.concatenate([*(s(x[..., i : i + 37]) for i in range(0, 300, 37)), s.finish()], -1)
+    np.testing.assert_allclose(y, module(torch.from_numpy(x)).detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_padding_that_the_length_decides_is_refused(tmp_path: Path) -> None:
+    model = exported(Halved(), tmp_path / "net.onnx")
+    with pytest.raises(kernels.RefusedError, match="pads as the signal's length says"):
+        kernels.stream(model, shape=(1, 1, None))
+
+
 def of_activation(op: str, limits: list[float], attributes: dict[str, float]) -> kernels.network.model.Model:
     """A convolution and an activation."""
     onnx = pytest.importorskip("onnx")
