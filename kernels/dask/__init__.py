@@ -9,12 +9,16 @@ from kernels.dask.apply import apply
 from kernels.dask.functions import (
     avg_pool1d,
     avg_pool2d,
+    avg_pool3d,
     conv1d,
     conv2d,
+    conv3d,
     conv_transpose1d,
     conv_transpose2d,
+    conv_transpose3d,
     max_pool1d,
     max_pool2d,
+    max_pool3d,
 )
 from kernels.dask.recordings import from_audio
 
@@ -22,11 +26,15 @@ __all__ = [
     "apply",
     "avg_pool1d",
     "avg_pool2d",
+    "avg_pool3d",
     "conv1d",
     "conv2d",
+    "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
+    "conv_transpose3d",
     "from_audio",
     "max_pool1d",
     "max_pool2d",
+    "max_pool3d",
 ]

@@ -66,6 +66,11 @@ def conv2d(x: Any, weight: Any, *args: Any, **options: Any) -> Any:
     return _call("conv2d", x, (weight, *args), options)
 
 
+def conv3d(x: Any, weight: Any, *args: Any, **options: Any) -> Any:
+    """`kernels.conv3d` on a dask array; see `conv2d`."""
+    return _call("conv3d", x, (weight, *args), options)
+
+
 def conv_transpose1d(x: Any, weight: Any, *args: Any, **options: Any) -> Any:
     """`kernels.conv_transpose1d` on a dask array; see `conv1d`."""
     return _call("conv_transpose1d", x, (weight, *args), options)
@@ -74,6 +79,11 @@ def conv_transpose1d(x: Any, weight: Any, *args: Any, **options: Any) -> Any:
 def conv_transpose2d(x: Any, weight: Any, *args: Any, **options: Any) -> Any:
     """`kernels.conv_transpose2d` on a dask array; see `conv2d`."""
     return _call("conv_transpose2d", x, (weight, *args), options)
+
+
+def conv_transpose3d(x: Any, weight: Any, *args: Any, **options: Any) -> Any:
+    """`kernels.conv_transpose3d` on a dask array; see `conv2d`."""
+    return _call("conv_transpose3d", x, (weight, *args), options)
 
 
 def max_pool1d(x: Any, kernel_size: Any, *args: Any, **options: Any) -> Any:
@@ -86,6 +96,11 @@ def max_pool2d(x: Any, kernel_size: Any, *args: Any, **options: Any) -> Any:
     return _call("max_pool2d", x, (kernel_size, *args), options)
 
 
+def max_pool3d(x: Any, kernel_size: Any, *args: Any, **options: Any) -> Any:
+    """`kernels.max_pool3d` on a dask array; see `conv2d`."""
+    return _call("max_pool3d", x, (kernel_size, *args), options)
+
+
 def avg_pool1d(x: Any, kernel_size: Any, *args: Any, **options: Any) -> Any:
     """`kernels.avg_pool1d` on a dask array; see `conv1d`."""
     return _call("avg_pool1d", x, (kernel_size, *args), options)
@@ -94,3 +109,8 @@ def avg_pool1d(x: Any, kernel_size: Any, *args: Any, **options: Any) -> Any:
 def avg_pool2d(x: Any, kernel_size: Any, *args: Any, **options: Any) -> Any:
     """`kernels.avg_pool2d` on a dask array; see `conv2d`."""
     return _call("avg_pool2d", x, (kernel_size, *args), options)
+
+
+def avg_pool3d(x: Any, kernel_size: Any, *args: Any, **options: Any) -> Any:
+    """`kernels.avg_pool3d` on a dask array; see `conv2d`."""
+    return _call("avg_pool3d", x, (kernel_size, *args), options)

@@ -102,6 +102,17 @@ def test_two_axes_share_out_one(chunks: tuple[int, ...]) -> None:
     )
 
 
+@pytest.mark.parametrize("chunks", [(1, -1, -1, -1, 7), (2, -1, 3, -1, -1)], ids=["last", "first"])
+def test_volumes(chunks: tuple[int, ...]) -> None:
+    x = drawn(0, 2, 3, 8, 4, 20)
+    chunked = da.from_array(x, chunks=chunks)
+    for op, *arguments in (("conv3d", drawn(1, 4, 3, 2, 2, 3)), ("conv_transpose3d", drawn(2, 3, 2, 2, 1, 2), None, 2), ("max_pool3d", 2),
+                           ("avg_pool3d", 2)):  # fmt: skip
+        y = getattr(lazy, op)(chunked, *arguments)
+        assert max(y.numblocks) > 1
+        np.testing.assert_allclose(y.compute(), getattr(kernels, op)(x, *arguments), rtol=1e-4, atol=1e-5)
+
+
 def test_chunks_too_short_are_joined_and_said() -> None:
     x = drawn(0, 1, 2, 500)
     y = lazy.apply(LAYERS, da.from_array(x, chunks=(1, 2, 5)), implementation="direct")
