@@ -15,21 +15,24 @@ from kernels.primitives import interleave as interleave
 @pytest.mark.parametrize("stride", [1, 2, 3, 5, 16, 17])
 @pytest.mark.parametrize("width", [1, 4, 37, 100])
 def test_interleave(stride: int, width: int, lanes: int, dtype: str) -> None:
-    """Lines that begin before the row and end past it, one that is too short, one that is not there; the second of several channels."""
+    """Lines that begin before the row and end past it, one that is too short, one that is not there; the second of several channels; a
+    row without lines between two others."""
     size, few = np.dtype(dtype).itemsize, stride if stride <= interleave.WIDEST else 0
     count, channel = width // stride + 4, 1
     y = given(numbers(3 * stride * count, dtype=dtype))
     lines = np.array([[r * count, stride * count, -(r % 3), count] for r in range(stride)])
     lines[-1, interleave.COUNT] = 0 if stride > 2 else count
     lines[0, interleave.COUNT] = min(count, 3)
-    missing, out = given(numbers(1, dtype=dtype, seed=1)), Guarded((width,), dtype)
-    place = at(out.array), width, stride, at(y.array), at(lines), channel, at(missing.array)
+    lines = np.stack([lines, lines * [1, 1, 1, 0], lines[::-1].copy()])
+    missing, out = given(numbers(1, dtype=dtype, seed=1)), Guarded((len(lines), width), dtype)
+    place = at(out.array), len(lines), width, stride, at(y.array), at(lines), channel, at(missing.array)
     invoke(interleave.interleave(few, lanes, size), few, lanes, size, *place)
-    expected = np.full(width, missing.array[0])
-    for r, (offset, each, shift, numbers_of) in enumerate(lines.tolist()):
-        for q in range(numbers_of):
-            if 0 <= (column := (shift + q) * stride + r) < width:
-                expected[column] = y.array[offset + channel * each + q]
+    expected = np.full((len(lines), width), missing.array[0])
+    for row, phases in zip(expected, lines.tolist()):
+        for r, (offset, each, shift, numbers_of) in enumerate(phases):
+            for q in range(numbers_of):
+                if 0 <= (column := (shift + q) * stride + r) < width:
+                    row[column] = y.array[offset + channel * each + q]
     np.testing.assert_array_equal(out.array, expected)
     assert out.zones_untouched()
 

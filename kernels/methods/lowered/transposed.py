@@ -20,18 +20,16 @@ from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.estimate import estimate
 from kernels.methods.lowered import phase_sums, transposed_overlap
+from kernels.methods.lowered.phase_weights import operands_of, packing_cycles, taps_of
 from kernels.methods.lowered.transposed_overlap import Overlap
 from kernels.methods.lowered.transposed_phases import SubProblem, sub_problems
 from kernels.primitives import elementwise as epilogue
 from kernels.primitives.interleave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST, Interleave
 from kernels.primitives.interleave import interleave as kernel
 from kernels.primitives.prepared import Prepared, Run
-from kernels.primitives.transpose import Transpose, transpose
-from kernels.problem.arrays import frozen
 from kernels.problem.conv import ConvTranspose
 from kernels.problem.operands import Operands
-from kernels.runtime.ir import call
-from kernels.runtime.leases import packed_weights
+from kernels.runtime.ir import call, split
 from kernels.runtime.machine import machine, remembered
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
@@ -39,25 +37,25 @@ from kernels.runtime.scratch import Scratch, handle
 
 Array = np.ndarray
 
-TRANSPOSED = 32  # channels of a block that is transposed: whole cache lines on both sides
-TAKEN = 4.0  # cycles to find the tap of a phase and place, and move it
+TASKS = 8  # a thread, at least, that interleave rows, where there are as many
 BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
 
 
 @region
-def interleave(channel, thread, out, y, lines, missing, kernel, few, lanes, size, width):
-    """A channel's rows of `width` outputs; out and y are handles, lines [row][phase] as `primitives.interleave` says, missing one
-    number a channel, which images repeat."""
-    rows, stride = lines.shape[:2]
-    for r in range(rows):
-        call(
-            kernel,
-            Interleave(
-                few=few, lanes=lanes, itemsize=size, out=pointed(out) + (channel * rows + r) * width * size, width=width, stride=stride,
-                y=pointed(y), lines=lines[r].ctypes.data, channel=channel,
-                missing=missing.ctypes.data + channel % len(missing) * size,
-            ),
-        )  # fmt: skip
+def interleave(task, thread, out, y, lines, missing, kernel, few, lanes, size, width, rows):
+    """Some rows of a channel's, of `width` outputs each; out and y are handles, lines [row][phase] as `primitives.interleave` says, missing
+    one number a channel, which images repeat."""
+    height, stride = lines.shape[:2]
+    channel, block = split(task, (height + rows - 1) // rows)
+    first = block * rows
+    call(
+        kernel,
+        Interleave(
+            few=few, lanes=lanes, itemsize=size, out=pointed(out) + (channel * height + first) * width * size,
+            rows=min(rows, height - first), width=width, stride=stride, y=pointed(y), lines=lines[first].ctypes.data, channel=channel,
+            missing=missing.ctypes.data + channel % len(missing) * size,
+        ),
+    )  # fmt: skip
 
 
 def images(problem: ConvTranspose) -> int:
@@ -114,52 +112,9 @@ def _lines(problem: ConvTranspose, subs: tuple[SubProblem, ...]) -> Array:
     return lines.reshape(-1, stride, FIELDS)
 
 
-@region
-def take_taps(task, thread, weight, taps, out):
-    """Some output channels of a group of out (groups, outs, phases, ins, places) from weight (groups, ins, outs, taps): the tap of each
-    phase and place, -1 for none."""
-    _, outs, phases, ins, places = out.shape
-    blocks = (outs + TRANSPOSED - 1) // TRANSPOSED
-    g, first = task // blocks, task % blocks * TRANSPOSED
-    for start in range(0, ins, TRANSPOSED):  # what is read lies side by side by output channel, what is written by input channel
-        for o in range(first, min(first + TRANSPOSED, outs)):
-            for phase in range(phases):
-                for i in range(start, min(start + TRANSPOSED, ins)):
-                    for place in range(places):
-                        tap = taps[phase, place]
-                        out[g, o, phase, i, place] = weight[g, i, o, tap] if tap >= 0 else 0
-
-
-@functools.lru_cache(maxsize=512)
-def _taps(problem: ConvTranspose, sub: SubProblem) -> Array:
-    """[phase][position in the window] of a sub-problem: flat kernel taps, -1 where a phase has none."""
-    flat = np.zeros((1, 1), np.int64)
-    for axis, k in zip(sub.axes, problem.kernel):
-        own = np.array(axis.taps)
-        joined = flat[:, None, :, None] * k + own[None, :, None, :]
-        absent = (flat[:, None, :, None] < 0) | (own[None, :, None, :] < 0)
-        flat = np.where(absent, -1, joined).reshape(len(flat) * len(own), -1)
-    return flat
-
-
-@region
-def transpose_weights(task, thread, weight, out, kernel, lanes, size, ins, outs):
-    """A block of output channels of a group of out (groups, outs, ins) from weight (groups, ins, outs), both handles."""
-    blocks = (outs + TRANSPOSED - 1) // TRANSPOSED
-    g, first = task // blocks, task % blocks * TRANSPOSED
-    place = g * ins * outs
-    source, to = pointed(weight) + (place + first) * size, pointed(out) + (place + first * ins) * size
-    call(
-        kernel,
-        Transpose(
-            lanes=lanes, itemsize=size, dst=to, dst_pitch=ins, src=source, src_pitch=outs, rows=ins, columns=min(TRANSPOSED, outs - first),
-        ),
-    )  # fmt: skip
-
-
 def _adjoint(problem: ConvTranspose, sub: SubProblem) -> bool:
     """Whether the sub-problem is the whole adjoint of a convolution of stride 1: one phase, whose window has the taps in reverse."""
-    return sub.conv.c_out == problem.c_out and bool(np.array_equal(_taps(problem, sub), [range(problem.taps - 1, -1, -1)]))
+    return sub.conv.c_out == problem.c_out and bool(np.array_equal(taps_of(problem, sub), [range(problem.taps - 1, -1, -1)]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,32 +127,13 @@ class Ready:
 
     def pack(self, problem: ConvTranspose, operands: Operands, threads: int) -> Run:
         """What runs it with the layer's operands."""
-        return self.prepared.pack(operands if self.adjoint else _operands(problem, self.sub, operands, threads))
+        return self.prepared.pack(operands if self.adjoint else operands_of(problem, self.sub, operands, threads))
 
 
 def _ready(problem: ConvTranspose, sub: SubProblem, engine: str, threads: int, once: bool) -> Ready:
     method = registry.get(sub.conv, engine)
     prepared = method.prepare_adjoint(sub.conv, threads, once) if method.prepare_adjoint and _adjoint(problem, sub) else None
     return Ready(sub, prepared or method.prepare(sub.conv, threads), prepared is not None)
-
-
-def _operands(problem: ConvTranspose, sub: SubProblem | Overlap, operands: Operands, threads: int) -> Operands:
-    """Weights (c_out, phases; c_in/groups, *window) of a sub-problem, and what there is per output channel repeated for its phases."""
-    assert operands.weight is not None
-    groups, outs = problem.groups, problem.c_out // problem.groups
-    subs = frozen(operands.weight.reshape(groups, problem.c_in // groups, outs, problem.taps))
-    weight = packed_weights.take(sub.conv.weight_shape, subs.dtype)
-    taps = _taps(problem, sub) if isinstance(sub, SubProblem) else sub.taps(problem)
-    used = threads_for(TAKEN * weight.size, threads)
-    if problem.taps == 1 and taps.shape == (1, 1):
-        size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
-        form = transpose(lanes, size), lanes, size, problem.c_in // groups, outs
-        transpose_weights(used, groups * -(-outs // TRANSPOSED), handle(subs), handle(weight), *form)
-    else:
-        take_taps(used, groups * -(-outs // TRANSPOSED), subs, taps, weight.reshape(groups, outs, len(taps), problem.c_in // groups, -1))
-    each = sub.conv.c_out // problem.c_out
-    others = (operands.bias, operands.scale, operands.shift)
-    return Operands(weight, *(None if value is None else np.repeat(value, each) for value in others))
 
 
 def _missing(problem: ConvTranspose, operands: Operands) -> Array:
@@ -218,7 +154,8 @@ def _interleaved(problem: ConvTranspose, ready: list[Ready], threads: int) -> Pr
     few = stride if stride <= WIDEST else 0
     channels, width = images(problem) * problem.c_out, problem.conv_size[-1]
     used = threads_for(2 * channels * math.prod(problem.conv_size), threads)  # cycles: a load and a store each, not all in cache
-    rest = kernel(few, lanes, size), few, lanes, size, width
+    rows = max(1, min(len(lines), -(-channels * len(lines) // (TASKS * used))))  # few channels are divided
+    tasks, rest = channels * -(-len(lines) // rows), (kernel(few, lanes, size), few, lanes, size, width, rows)
     launch = interleave.ready(0, 0, lines, np.empty(0, problem.dtype), *rest)
 
     def pack(operands: Operands) -> Run:
@@ -232,7 +169,7 @@ def _interleaved(problem: ConvTranspose, ready: list[Ready], threads: int) -> Pr
                 count = math.prod(sub.conv.conv_shape)
                 convolve(x, y[begin : begin + count].reshape(sub.conv.conv_shape))
                 begin += count
-            launch(used, channels, handle(out), handle(y), lines, missing, *rest)
+            launch(used, tasks, handle(out), handle(y), lines, missing, *rest)
             scratch.give(buffer)
 
         return run
@@ -265,7 +202,7 @@ def _overlapped(problem: ConvTranspose, found: Overlap, engine: str, threads: in
 
     def operands(given: Operands) -> Operands:
         if adjoint is None:
-            return _operands(problem, found, Operands(given.weight), threads)
+            return operands_of(problem, found, Operands(given.weight), threads)
         assert given.weight is not None
         return Operands(given.weight.reshape(problem.c_in, -1, 1, 1))
 
@@ -298,9 +235,9 @@ def lowered(engine: str, gathers: bool = False) -> Implementation:
         """Cycles to lay out weights of sub-problems that are not the whole adjoint, and of methods that do not read that."""
         reads = registry.every("conv")[engine].prepare_adjoint is not None
         if found := overlapping(problem):
-            return 0.0 if reads and found.conv.taps == 1 else TAKEN * math.prod(found.conv.weight_shape)
+            return 0.0 if reads and found.conv.taps == 1 else packing_cycles(found.conv)
         apart = [sub for sub in chosen(problem, engine) if not (reads and _adjoint(problem, sub))]
-        return TAKEN * sum(math.prod(sub.conv.weight_shape) for sub in apart)
+        return sum(packing_cycles(sub.conv) for sub in apart)
 
     def adding(problem: ConvTranspose) -> float:
         found = overlapping(problem)
