@@ -1,9 +1,10 @@
 """Weights' gradient of layers with one input channel a group: every tap is a dot product of two planes, lanes along their rows.
 
 One channel leaves nothing that a register tile could share, so the gradient's plane and the input's, moved by the tap, are read as they lie
-in memory, each in whole vectors; where padding is met no number is read. Four running sums hide what an addition waits for. It loses
-where taps or output channels are many, which then share what direct packs once, and where a stride of more than one leaves gaps in the
-vectors. Reference: P. Zhang et al., "High performance depthwise and pointwise convolutions on mobile devices", arXiv 2001.02504.
+in memory, each in whole vectors; where padding is met no number is read. Four running sums hide what an addition waits for. Short rows are
+read once for all columns of the kernel, each of which has a sum of its own (`depthwise_columns`). It loses where taps or output channels
+are many, which then share what direct packs once, and where a stride of more than one leaves gaps in the vectors. Reference: P. Zhang et
+al., "High performance depthwise and pointwise convolutions on mobile devices", arXiv 2001.02504.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import memory_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
+from kernels.methods.gradients.depthwise_columns import Columns, columns, columns_cycles, short
 from kernels.methods.gradients.records import DotPlanes
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import ConvWeight
@@ -134,6 +136,26 @@ def taps_of_channel(task, thread, x, grad, out, geometry, down, across):
                 )  # fmt: skip
 
 
+@region
+def rows_of_taps(task, thread, x, grad, out, geometry, down, across):
+    """The same, a row of the kernel at a time."""
+    g = geometry[0]
+    size = g.itemsize
+    plane = task // g.outs
+    for n in range(g.n):
+        a = pointed(grad) + (n * g.c_out + task) * g.oh * g.ow * size
+        b = pointed(x) + (n * g.c_in + plane) * g.h * g.w * size
+        for kh in range(down.shape[0]):
+            call(
+                g.dot,
+                Columns(
+                    lanes=g.lanes, itemsize=size, stride=g.sw, columns=across.shape[0], a=a + down[kh, 0] * g.ow * size, a_pitch=g.ow,
+                    b=b + down[kh, 1] * g.w * size, b_pitch=g.sh * g.w, rows=down[kh, 2], width=g.ow, met=across.ctypes.data,
+                    to=pointed(out) + (task * g.taps + kh * across.shape[0]) * size, resumed=n,
+                ),
+            )  # fmt: skip
+
+
 def _met(problem: ConvWeight, axis: int) -> Array:
     """[tap] of (first output, first input, how many) that meet under it along an axis."""
     stride, before, found = problem.stride[axis], problem.padding[axis][0], []
@@ -157,6 +179,8 @@ def refuse(problem: ConvWeight) -> str | None:
 def cycles(problem: ConvWeight) -> float:
     """Of one core."""
     lanes, (oh, ow) = machine().lanes(problem.itemsize), problem.conv_size
+    if short(problem):
+        return columns_cycles(problem)
     each = DOT + (PICKED * problem.stride[1] if problem.stride[1] > 1 else 0.0)
     return problem.n * problem.c_out * problem.taps * (oh * (math.ceil(ow / lanes) * each + LINE) + 40)
 
@@ -167,11 +191,12 @@ def prepare(problem: ConvWeight, threads: int) -> Prepared:
     (h, w), (oh, ow) = problem.size, problem.conv_size
     geometry = DotPlanes.packed(
         itemsize=size, lanes=lanes, n=problem.n, c_in=problem.c_in, c_out=problem.c_out, outs=problem.c_out // problem.groups, h=h, w=w,
-        oh=oh, ow=ow, sh=problem.stride[0], sw=problem.stride[1], taps=problem.taps, dot=dot(problem.stride[1], lanes, size),
+        oh=oh, ow=ow, sh=problem.stride[0], sw=problem.stride[1], taps=problem.taps,
+        dot=columns(problem, lanes) if short(problem) else dot(problem.stride[1], lanes, size),
     )  # fmt: skip
     down, across = _met(problem, 0), _met(problem, 1)
     used = min(threads_for(cycles(problem), threads), problem.c_out)
-    launch = taps_of_channel.ready(0, 0, 0, geometry, down, across)
+    launch = (rows_of_taps if short(problem) else taps_of_channel).ready(0, 0, 0, geometry, down, across)
 
     def pack(operands: Operands) -> Run:
         grad = operands.weight
