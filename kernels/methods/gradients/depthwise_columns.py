@@ -82,7 +82,7 @@ def columns(problem: ConvWeight, lanes: int) -> int:
 
 
 def short(problem: ConvWeight) -> bool:
-    """Whether rows are so short that all columns are summed at once. AVX2 has no registers for masks: it took 0.4 to 1.6 times as long so."""
+    """Whether rows are so short that all columns are summed at once. AVX2 has no registers for masks: 0.4 to 1.6 times as long so."""
     lanes, stride, columns = machine().lanes(problem.itemsize), problem.stride[1], problem.kernel[1]
     masks = 1 + columns * (1 if stride == 1 else 1 + stride)
     return machine().vector_bytes == 64 and problem.conv_size[1] <= VECTORS * lanes and columns > 1 and masks <= MASKS
