@@ -9,6 +9,8 @@ from typing import Any
 from kernels.cost.roofline import seconds
 from kernels.methods.depthwise.bottleneck_blocking import Bottleneck, best_bottleneck
 from kernels.methods.depthwise.driver_bottleneck import prepare_bottleneck
+from kernels.methods.depthwise.driver_stacked import prepare_stacked
+from kernels.methods.depthwise.stacked_blocking import Stacked
 from kernels.network.graph import Node
 from kernels.network.lower_layers import channels_last_order
 from kernels.network.lowering import LOWERERS, Lowering, lowers
@@ -53,7 +55,8 @@ def _bottleneck(lowering: Lowering, node: Node) -> None:
     assert block is not None
     reads = [lowering.ordered(node, x), *(lowering.ordered(node, lowering.view(value)) for value in node.inputs[1:] if value)]
     y = lowering.new(node.y, range(rank), anywhere=False)
-    prepared = prepare_bottleneck(problems, block, operands)
+    prepare: Any = prepare_stacked if isinstance(block, Stacked) else prepare_bottleneck
+    prepared = prepare(problems, block, operands)
 
     def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
         x, *added, y = arrays

@@ -100,11 +100,10 @@ def test_shorter_vectors(vector_bytes: int, poisoned_scratch: None) -> None:
         check(layers_of("strided, padded at one end", project=True), 2)
 
 
-def test_wide_planes_are_one_step_and_tiny_ones_are_not() -> None:
+def test_wide_planes_are_one_step() -> None:
     size = {"n": 1, "size": (32, 250)}
     layers = Bottleneck(*(dataclasses.replace(layer, **size) for layer in (EXPAND, DEPTHWISE, PROJECT)))
-    assert best_bottleneck(layers, 2)
-    assert not best_bottleneck(Bottleneck(*(dataclasses.replace(layer, n=1, size=(2, 3)) for layer in (EXPAND, DEPTHWISE, PROJECT))), 2)
+    assert isinstance(best_bottleneck(layers, 2), blocking.Blocking)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from kernels.cost.gemm import NUMBERS, even, tap_cycles, tile_cycles
 from kernels.cost.memory import L2_BYTES, L3_BYTES, TASK_COST
 from kernels.methods.depthwise.blocking import cycles, layouts
 from kernels.methods.depthwise.plane_blocking import TALL, plane_cycles, refused
+from kernels.methods.depthwise.stacked_blocking import Stacked, fitting, stacked_blockings
 from kernels.methods.direct.blocking import RESUMED, TALLEST, best, tiles
 from kernels.primitives.packed_layout import row_counts
 from kernels.problem.conv import Conv
@@ -55,15 +56,15 @@ class Blocking:
 
 
 def fits(layers: Bottleneck) -> bool:
-    """Whether the layers are one: plain pointwise ones around a depthwise one that planes can do, without anything that sums of parts of
-    the wide channels could not be added through."""
+    """Whether the layers are one: plain pointwise ones around a depthwise one that planes can do, or channels in lanes, without anything
+    that sums of parts of the wide channels could not be added through."""
     expand, depthwise, project = layers
     pointwise = [each for each in (expand, project) if each is not None]
     plain = all(each.taps == each.groups == max(each.stride) == 1 and not any(map(any, each.padding)) for each in pointwise)
     followed = any(each.pool or each.scale for each in (*pointwise, depthwise))
     one_each = depthwise.groups == depthwise.c_in == depthwise.c_out == expand.c_out
     linear = project is None or (project.activation is None and project.c_in == depthwise.c_out)
-    return plain and one_each and linear and not followed and not refused(depthwise)
+    return plain and one_each and linear and not followed and (not refused(depthwise) or fitting(depthwise))
 
 
 def _tile(outs: int, k: int, vectors: int, added: float) -> tuple[tuple[int, int], float]:
@@ -89,6 +90,8 @@ def _blockings(layers: Bottleneck, threads: int) -> Iterator[Blocking]:
     spec, (oh, ow), wide = machine(), depthwise.conv_size, expand.c_out
     lanes, size = spec.lanes(depthwise.itemsize), depthwise.itemsize
     narrow = project.c_out if project else 0
+    if refused(depthwise):
+        return
     weights = wide * (expand.c_in + depthwise.taps + narrow) * size
     for parts in sorted({1, min(threads, wide)}):
         channels = -(-wide // parts)
@@ -122,9 +125,9 @@ def _blockings(layers: Bottleneck, threads: int) -> Iterator[Blocking]:
 
 
 @remembered
-def best_bottleneck(layers: Bottleneck, threads: int) -> Blocking | None:
-    """The blocking with the lowest estimate; None where the layers do not fit each other, or where they are estimated faster one by one, as
-    those of small maps are with channels in lanes."""
+def best_bottleneck(layers: Bottleneck, threads: int) -> Blocking | Stacked | None:
+    """The blocking with the lowest estimate, with lanes along positions or along channels; None where the layers do not fit each other, or
+    where they are estimated faster one by one."""
     if not fits(layers):
         return None
     pointwise = [each for each in (layers.expand, layers.project) if each is not None]
@@ -134,5 +137,7 @@ def best_bottleneck(layers: Bottleneck, threads: int) -> Blocking | None:
     between = math.prod(layers.depthwise.x_shape) + (math.prod(layers.depthwise.conv_shape) if layers.project else 0)
     moved = 2 * between + sum(math.prod(each.weight_shape) for each in layers if each is not None)  # written by one, read by another
     apart += moved * layers.expand.itemsize / threads / L3_BYTES[machine().mesh]
-    found = min(_blockings(layers, threads), key=lambda block: block.cycles, default=None)
+    stacked = (dataclasses.replace(block, cycles=block.cycles + LAUNCH) for block in stacked_blockings(layers, threads, DEPTHWISE))
+    blocks: list[Blocking | Stacked] = [*_blockings(layers, threads), *stacked]
+    found = min(blocks, key=lambda block: block.cycles, default=None)
     return found if found and found.cycles < apart + LAUNCH else None

@@ -119,7 +119,7 @@ def run_task(task, x, out, operands, geometry, block):
 run_tasks = every_task(run_task)
 
 
-def _in_lanes(array: Array | None, multiplier: int, lanes: int) -> Array | None:
+def in_lanes(array: Array | None, multiplier: int, lanes: int) -> Array | None:
     """What belongs to output channels as [lanes of channels][multiplier][…][lane], zero past the last channel."""
     if array is None:
         return None
@@ -140,7 +140,7 @@ def _run(columns: int, step: int) -> int:
     return min(fitting, key=lambda run: -(-columns // run) * (run + 1), default=1)  # each costs about one more
 
 
-def _tables(problem: Conv, block: ChannelBlocking, bed_w: int, lanes: int, last: bool) -> tuple[Array, Array]:
+def run_tables(problem: Conv, block: ChannelBlocking, bed_w: int, lanes: int, last: bool) -> tuple[Array, Array]:
     """For blocks of full and of last columns: (run, runs in a row); and for every run the place of its first window in the bed and of its
     first position in the output."""
     (sh, sw), ow = problem.stride, problem.conv_size[1]
@@ -169,7 +169,7 @@ def prepare_channels(problem: Conv, threads: int, block: ChannelBlocking, *, las
     scratch = Scratch(used * scratch_bytes)
     side = taps_beside(problem)
     offsets = np.array([(y * dh * bed_w + x * dw) * lanes for y, x in itertools.product(range(kh), range(0, kw, side))])
-    shapes, tables = _tables(problem, block, bed_w, lanes, last)
+    shapes, tables = run_tables(problem, block, bed_w, lanes, last)
     step = sw if sw in RUNS else 1  # of runs of one position it says nothing
     runs = np.array([[sums(run, step, side, lanes, size), run, count] for run, count in shapes.tolist()])
     seen = np.arange(min(bed_w, problem.size[1]))  # of one row where a block does not see all columns, which are filled row by row
@@ -185,7 +185,7 @@ def prepare_channels(problem: Conv, threads: int, block: ChannelBlocking, *, las
     )  # fmt: skip
 
     def packed_operands(operands: Operands) -> Packed:
-        return tuple(_in_lanes(array, multiplier, lanes) for array in operands)
+        return tuple(in_lanes(array, multiplier, lanes) for array in operands)
 
     note = f"{lanes} channels at a time, {block.rows} rows of {block.columns}{NOTE * last}"
     keep_alive = offsets, tables, runs, fill_offsets
