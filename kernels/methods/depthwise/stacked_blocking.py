@@ -13,6 +13,7 @@ from typing import Any
 
 from kernels.cost.gemm import most_rows, oc_tile_cycles, tallest
 from kernels.cost.memory import L2_BYTES, L3_BYTES, TASK_COST
+from kernels.cost.rounds import rounds
 from kernels.methods.depthwise.blocking import COPIED, SUM, SUM_ALONE, SUM_TAP, TRANSPOSED, TRANSPOSED_LINES, reach, taps_beside
 from kernels.runtime.machine import machine
 
@@ -37,8 +38,9 @@ def _tile(positions: int, vectors: int, k: int, lanes: int, *, last: bool) -> tu
     found = []
     for n in range(1, min(4, vectors) + 1):
         m = tallest(positions, min(most_rows(n, machine()), TALLEST))
-        tap, calling = oc_tile_cycles(m, n, last, lanes)
-        found.append((-(-positions // m) * -(-vectors // n) * (k * tap + calling), (m, n)))
+        passes, (tap, calling) = -(-positions // m), oc_tile_cycles(m, n, last, lanes)
+        again = (passes - 1) * k * vectors * machine().vector_bytes / (4 * L2_BYTES)  # weights come back for every tile of positions
+        found.append((passes * -(-vectors // n) * (k * tap + calling) + again, (m, n)))
     cycles, tile = min(found)
     return tile, cycles
 
@@ -61,7 +63,7 @@ def stacked_blockings(layers: Any, threads: int, share: float) -> Iterator[Stack
     weights = wide * (expand.c_in + depthwise.taps + narrow) * size
     tap = SUM_TAP if taps_beside(depthwise) > 1 else SUM_ALONE
     each = COPIED * seen + made * (depthwise.taps * tap + SUM) + TRANSPOSED_LINES + TRANSPOSED * lanes * -(-made // lanes)
-    for parts in sorted({1, min(threads, vectors)}):
+    for parts in sorted({1, *(min(times * threads, vectors) for times in (1, 2, 4))} if threads > 1 else {1}):
         own = -(-vectors // parts)
         expanding, cycles = _tile(seen, own, expand.c_in, lanes, last=True)
         if (bed + expanding[1] * seen + (own + 1) * made) * lanes * size > spec.l2 // 2:
@@ -70,6 +72,6 @@ def stacked_blockings(layers: Any, threads: int, share: float) -> Iterator[Stack
         projecting = 1, 1
         if project:
             projecting, cycles = _tile(made, -(-narrow // lanes), own * lanes, lanes, last=False)
-            task += cycles + 3 * (parts - 1) * narrow * made * size / L2_BYTES
-        spent = -(-depthwise.n * parts // threads) * task
+            task += cycles
+        spent = rounds(depthwise.n * parts, threads) * task + 3 * (parts - 1) * narrow * made * size / L2_BYTES
         yield Stacked(expanding, projecting, parts, threads, spent)
