@@ -18,7 +18,7 @@ FEW = 8  # more rows than these of no more numbers than these are taken apart: o
 LONGEST = 4096  # numbers of a layer norm's row: sums of more are those of pieces, which moments take
 
 
-class _Maker:
+class Maker:
     """Makes the nodes that stand for one."""
 
     def __init__(self, graph: Graph, node: Node) -> None:
@@ -74,7 +74,7 @@ def decompose(graph: Graph) -> int:
     changed = 0
     for node in graph.nodes:
         write = _WRITERS.get(node.op)
-        maker = _Maker(graph, node)
+        maker = Maker(graph, node)
         if write is None or len(node.outputs) != 1 or node.x.kind.kind != "f" or not math.prod(node.x.lengths) or not write(maker, node):
             nodes.append(node)
             continue
@@ -103,7 +103,7 @@ def _of_one_row(numbers: Value, axes: int, length: int) -> bool:
     return numbers.data is not None and numbers.data.size == length == math.prod(numbers.lengths[-axes:])
 
 
-def _softmax(m: _Maker, node: Node) -> bool:
+def _softmax(m: Maker, node: Node) -> bool:
     if row_axes(node) is not None:
         return False
     x, rank = node.x, len(node.x.lengths)
@@ -114,7 +114,7 @@ def _softmax(m: _Maker, node: Node) -> bool:
     return True
 
 
-def _log_softmax(m: _Maker, node: Node) -> bool:
+def _log_softmax(m: Maker, node: Node) -> bool:
     x, rank = node.x, len(node.x.lengths)
     axis = int(node.attributes.get("axis", -1)) % rank
     axes = list(range(axis, rank)) if node.attributes.get("flattened") else [axis]
@@ -123,13 +123,13 @@ def _log_softmax(m: _Maker, node: Node) -> bool:
     return True
 
 
-def _normal(m: _Maker, x: Value, axes: list[int], epsilon: float, factors: Any = None) -> Value:
+def _normal(m: Maker, x: Value, axes: list[int], epsilon: float, factors: Any = None) -> Value:
     """(x - mean) / deviation over some axes; factors: numbers along the first two axes to multiply by."""
     mean, scale = m.moments(x, axes, epsilon, factors)
     return m.do("Mul", m.do("Sub", x, mean), scale)
 
 
-def _layer_norm(m: _Maker, node: Node) -> bool:
+def _layer_norm(m: Maker, node: Node) -> bool:
     if row_axes(node) is not None:
         return False
     rank = len(node.x.lengths)
@@ -141,7 +141,7 @@ def _layer_norm(m: _Maker, node: Node) -> bool:
     return True
 
 
-def _rms_norm(m: _Maker, node: Node) -> bool:
+def _rms_norm(m: Maker, node: Node) -> bool:
     if row_axes(node) is not None:
         return False
     x, rank, gamma = node.x, len(node.x.lengths), node.inputs[1]
@@ -153,7 +153,7 @@ def _rms_norm(m: _Maker, node: Node) -> bool:
     return True
 
 
-def _instance_norm(m: _Maker, node: Node) -> bool:
+def _instance_norm(m: Maker, node: Node) -> bool:
     rank = len(node.x.lengths)
     _, gamma, beta = node.inputs
     assert gamma is not None and beta is not None
@@ -165,7 +165,7 @@ def _instance_norm(m: _Maker, node: Node) -> bool:
     return True
 
 
-def _group_norm(m: _Maker, node: Node) -> bool:
+def _group_norm(m: Maker, node: Node) -> bool:
     """Moments are taken of groups and written for each channel, so that all else sees the shape that neighbours see."""
     shape, groups = node.x.lengths, int(node.attributes["num_groups"])
     _, gamma, beta = node.inputs
@@ -179,7 +179,7 @@ def _group_norm(m: _Maker, node: Node) -> bool:
     return True
 
 
-def _reduce_l2(m: _Maker, node: Node) -> bool:
+def _reduce_l2(m: Maker, node: Node) -> bool:
     """Norms and sums of squares: the squares in a chain, the sum after it."""
     x = node.x
     first = m.do("Abs", x) if node.op == "ReduceL1" else m.do("Mul", x, x)

@@ -13,6 +13,7 @@ from kernels.network.passes.bottlenecks import Joins, join_bottlenecks
 from kernels.network.passes.chaining import chain_nodes
 from kernels.network.passes.decompose import decompose
 from kernels.network.passes.duplicates import merge_duplicates
+from kernels.network.passes.einsums import products_of_einsums
 from kernels.network.passes.epilogues import into_epilogues
 from kernels.network.passes.identities import drop_identities
 from kernels.network.passes.joins import flatten_joins
@@ -40,6 +41,7 @@ def optimise(
     adds: `residuals.into_layers`; joins: `bottlenecks.join_bottlenecks`."""
     drop_identities(graph)
     merge_duplicates(graph)
+    products_of_einsums(graph)
     written_transforms(graph)
     into_convolutions(graph)
     batch_norms(graph)
