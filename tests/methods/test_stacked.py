@@ -12,6 +12,7 @@ from methods import test_bottleneck
 from methods.test_bottleneck import CASES, DEPTHWISE, EXPAND, PROJECT, layers_of
 
 from kernels.methods import load
+from kernels.methods.depthwise import stacked_blocking
 from kernels.methods.depthwise.bottleneck_blocking import DEPTHWISE as SHARE
 from kernels.methods.depthwise.bottleneck_blocking import Bottleneck, best_bottleneck, fits
 from kernels.methods.depthwise.driver_stacked import prepare_stacked
@@ -40,6 +41,12 @@ def small_layers(name: str, *, project: bool, wide: int = 37) -> Bottleneck:
     assert last is not None
     last = dataclasses.replace(last, c_in=wide, size=depthwise.conv_size) if project else None
     return Bottleneck(expand, depthwise, last)
+
+
+@pytest.fixture(autouse=True)
+def any_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of these maps are small, on machines of shorter vectors too."""
+    monkeypatch.setattr(stacked_blocking, "FEW", 16)
 
 
 @pytest.fixture
