@@ -13,7 +13,8 @@ from kernels.problem.conv import Conv, Problem
 def packing_seconds(problem: Problem, implementation: Implementation, *, unpacked: bool = True) -> float:
     """To pack the operands of all sub-problems; unpacked: as `prepare_unpacked` does it, which they do not."""
     found = implementation.sub_problems(problem)
-    if found is not None:  # which may have some of their own: a transposed volume is volumes, a volume is images
+    another = unpacked and implementation.lowered and implementation.packing_unpacked  # a way that weights of one call take, as a whole
+    if found is not None and not another:  # which may have some of their own: a transposed volume is volumes, a volume is images
         of_parts = sum(packing_seconds(part, registry.get(part, implementation.name), unpacked=False) for part, _ in found)
         return of_parts + seconds_of(implementation.lowering_packing(problem))
     cycles = (unpacked and implementation.packing_unpacked) or implementation.packing

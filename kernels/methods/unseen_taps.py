@@ -11,8 +11,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from kernels.methods.contract import Implementation
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
@@ -28,13 +26,15 @@ DESCRIBING = (
 )  # fmt: skip
 
 
-def _weights_of(prepared: Prepared, problem: Conv, taps: tuple[tuple[int, int], ...]) -> Prepared:
+def _weights_of(prepared: Prepared, problem: Conv, taps: tuple[tuple[int, int], ...], threads: int) -> Prepared:
     """The same for weights with all taps of the problem, of which these are taken."""
-    some: tuple[Any, ...] = (..., *(slice(*pair) for pair in taps))
+    from kernels.methods.seen_weights import copier  # compiles, which importing the library must not
+
+    copy = copier(problem, taps, threads)
 
     def pack(operands: Operands) -> Run:
         assert operands.weight is not None
-        return prepared.pack(operands._replace(weight=np.ascontiguousarray(operands.weight[some])))
+        return prepared.pack(operands._replace(weight=copy(operands.weight)))
 
     kept = by_x(tuple(stop - start for start, stop in taps))
     return dataclasses.replace(prepared, pack=pack, note=f"{kept} of {by_x(problem.kernel)} taps, others see only padding: {prepared.note}")
@@ -64,7 +64,7 @@ def without_unseen_taps(method: Implementation) -> Implementation:
                 return prepared
             if reverse:  # weights of the layer that this is the adjoint of
                 taps = tuple((k - stop, k - start) for k, (start, stop) in zip(problem.kernel, taps))
-            return _weights_of(prepared, problem, taps)
+            return _weights_of(prepared, problem, taps, args[0])
 
         return prepare
 

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.calibration import calibration, threads_for
+from kernels.cost.roofline import memory_seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
-from kernels.methods.estimate import estimate
-from kernels.methods.lowered import phase_sums, transposed_overlap
+from kernels.methods.estimate import estimate, packing_seconds
+from kernels.methods.lowered import phase_sums, transposed_exchanged, transposed_overlap
 from kernels.methods.lowered.phase_weights import operands_of, packing_cycles, taps_of
+from kernels.methods.lowered.transposed_exchanged import Exchanged
 from kernels.methods.lowered.transposed_overlap import Overlap
 from kernels.methods.lowered.transposed_phases import SubProblem, sub_problems
 from kernels.primitives import elementwise as epilogue
@@ -38,6 +40,7 @@ from kernels.runtime.scratch import Scratch, handle
 Array = np.ndarray
 
 TASKS = 8  # a thread, at least, that interleave rows, where there are as many
+BY_VECTOR, BY_NUMBER = 0.3, 4.0  # cycles for an output to be interleaved: where phases take turns in registers, and where they do not
 BUDGET = 16 << 20  # bytes of phases at a time, as for unfolded input
 
 
@@ -195,6 +198,28 @@ def _overlapping(problem: ConvTranspose, engine: str, together: int, *numbers: f
     return transposed_overlap.best(problem, engine, -(-problem.n // together) * sum(one or 0.0 for one in each))
 
 
+def _interleaving(problem: ConvTranspose) -> float:
+    """Estimated cycles of one core to interleave phases."""
+    stride = problem.stride[-1]
+    each = 0.0 if max(problem.stride) == 1 else BY_NUMBER if stride > WIDEST else BY_VECTOR
+    return each * math.prod(problem.conv_shape)
+
+
+@remembered
+def _exchanged(problem: ConvTranspose, engine: str, clock: float, bandwidth: float) -> Exchanged | None:
+    """The products with exchanged roles that weights of one call had better be given to, if any."""
+    lowered_method = registry.get(problem, engine)
+    found = transposed_exchanged.exchanged(problem, registry.every("conv")[engine])
+    if found is None or lowered_method.refuse(problem):
+        return None
+    instead = estimate(problem, lowered_method)
+    if instead is None:
+        return None
+    instead += packing_seconds(problem, lowered_method, unpacked=False) - memory_seconds(problem)
+    better = transposed_exchanged.BETTER_ONCE if max(problem.stride) == 1 else transposed_exchanged.BETTER
+    return found if found.seconds < better * instead else None
+
+
 def _overlapped(problem: ConvTranspose, found: Overlap, engine: str, threads: int, once: bool) -> Prepared:
     """Products by `engine`, added where they overlap. Products of single taps are those of the adjoint of a convolution with one."""
     method = registry.get(found.conv, engine)
@@ -241,7 +266,17 @@ def lowered(engine: str, gathers: bool = False) -> Implementation:
 
     def adding(problem: ConvTranspose) -> float:
         found = overlapping(problem)
-        return phase_sums.cycles(problem, summed=found.summed) if found else 0.0
+        return phase_sums.cycles(problem, summed=found.summed) if found else _interleaving(problem)
+
+    def exchanging(problem: ConvTranspose) -> Exchanged | None:
+        return None if gathers else _exchanged(problem, engine, calibration().clock, calibration().bandwidth)
+
+    def packing_once(problem: ConvTranspose) -> float:
+        """Cycles that weights of one call take besides the estimate; fewer than none where another way is taken for them."""
+        method = registry.get(problem, engine)
+        if found := exchanging(problem):
+            return (found.seconds + memory_seconds(problem) - (estimate(problem, method) or 0.0)) * calibration().clock
+        return packing_seconds(problem, method, unpacked=False) * calibration().clock
 
     def fuses(problem: ConvTranspose) -> bool:
         if overlapping(problem):
@@ -249,6 +284,10 @@ def lowered(engine: str, gathers: bool = False) -> Implementation:
         return problem.pool is None and all(registry.get(conv, engine).fuses(conv) for conv, _ in own_sub_problems(problem))
 
     def prepare(problem: ConvTranspose, threads: int, once: bool = False) -> Prepared:
+        if once and (other := exchanging(problem)):
+            prepared = transposed_exchanged.prepare(problem, other, registry.every("conv")[engine], threads)
+            if prepared:
+                return prepared
         if found := overlapping(problem):
             return _overlapped(problem, found, engine, threads, once)
         together, subs = images(problem), chosen(problem, engine)
@@ -275,7 +314,7 @@ def lowered(engine: str, gathers: bool = False) -> Implementation:
     local = registry.every("conv")[engine].local
     return Implementation(
         engine, "conv_transpose", refuse, prepare, error_bound, fuses, own_sub_problems, lowering_cycles=adding,
-        lowering_packing=packing, prepare_unpacked=functools.partial(prepare, once=True), local=local,
+        lowering_packing=packing, packing_unpacked=packing_once, prepare_unpacked=functools.partial(prepare, once=True), local=local,
         named_variant=lambda problem, name: lowered(engine, gathers=True) if name == PHASES else None, steady=PHASES,
     )  # fmt: skip
 
