@@ -16,9 +16,9 @@ from kernels.network.passes.activations import named_activations
 from kernels.network.passes.epilogues import ACTIVATIONS, activation
 from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.specialise import specialise
-from kernels.problem.errors import ProblemError, RefusedError
+from kernels.problem.errors import RefusedError
 from kernels.problem.options import SLOPES
-from kernels.streaming.reading import NOMINAL
+from kernels.streaming.reading import for_any_length
 
 _NOTHING = {"Identity", "Dropout"}
 
@@ -48,14 +48,8 @@ def _simplified(graph: Graph, shape: Sequence[int | None]) -> Graph:
             raise RefusedError(f"{node.name or node.op} pads as the signal's length says, which no stream knows; pad by fixed numbers")
         if not moving.isdisjoint(node.inputs):
             moving.update(node.outputs)
-    for nominal in NOMINAL:
-        try:
-            found = specialise(graph, {graph.inputs[0].name: tuple(nominal if each is None else each for each in shape)})
-        except ProblemError:
-            if nominal == NOMINAL[-1]:
-                raise
-        else:
-            break
+    name = graph.inputs[0].name
+    found = for_any_length(lambda length: specialise(graph, {name: tuple(length if each is None else each for each in shape)}))
     into_convolutions(found)
     named_activations(found)
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,19 @@ from kernels.problem.errors import ProblemError
 
 # lengths that layers are read for, until one is long enough: multiples of many strides, so that branches of any stride meet
 NOMINAL = 240, 5040, 110880, 1441440, 7207200
+
+
+T = TypeVar("T")
+
+
+def for_any_length(read: Callable[[int], T]) -> T:
+    """What `read` makes of the first of these lengths that it takes; its error where it takes none."""
+    for nominal in NOMINAL[:-1]:
+        try:
+            return read(nominal)
+        except ProblemError:
+            pass
+    return read(NOMINAL[-1])
 
 
 class Reading(NamedTuple):
@@ -28,14 +42,12 @@ def read_along(layers: Any, shape: tuple[int | None, ...], implementation: str, 
 
     def stages(dtype: np.dtype) -> tuple[Stage, ...]:
         rest, step = like
-        for nominal in NOMINAL:
+
+        def of(nominal: int) -> tuple[Stage, ...]:
             length = -(-nominal // step) * step + rest
-            try:
-                return read(layers, tuple(length if each is None else each for each in shape), dtype, Defaults(implementation, "largest"))
-            except ProblemError:
-                if nominal == NOMINAL[-1]:
-                    raise
-        raise AssertionError("unreachable")
+            return read(layers, tuple(length if each is None else each for each in shape), dtype, Defaults(implementation, "largest"))
+
+        return for_any_length(of)
 
     found = stages(dtype)
     computed = np.dtype(np.result_type(*(result_dtypes([stage.dtype])[0] for stage in found)) if found else result_dtypes([dtype])[0])

@@ -24,7 +24,8 @@ def sort(graph: fx.Graph, stood: dict[fx.Node, int]) -> None:
     """
     (output,) = (node for node in graph.nodes if node.op == "output")
     last = sorted((node for node in graph.nodes if _writes(node)), key=stood.__getitem__)
-    missing = {node: len(node.all_input_nodes) for node in graph.nodes if node is not output and node not in set(last)}
+    behind = {output, *last}
+    missing = {node: len(node.all_input_nodes) for node in graph.nodes if node not in behind}
     ready = [(stood[node], i, node) for i, node in enumerate(missing) if not missing[node]]
     heapq.heapify(ready)
     ordered: list[fx.Node] = []

@@ -17,15 +17,20 @@ import numpy as np
 
 from kernels.cost.gemm import even
 from kernels.methods.depthwise.bottleneck_blocking import Blocking, Bottleneck
+from kernels.methods.depthwise.bottleneck_layers import (
+    PreparedBottleneck,
+    activate_wide,
+    add_to,
+    layer_operands,
+    operand_handles,
+    shared_fields,
+)
 from kernels.methods.depthwise.driver_planes import Plane, planes, sum_plane
 from kernels.methods.depthwise.records import BottleneckBlocks
 from kernels.methods.direct.pack_weights import packer
-from kernels.primitives.activations import codes, lines
 from kernels.primitives.driver import share, task_at, tile_table
 from kernels.primitives.gemm_tile import ADDED, AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile
 from kernels.primitives.post_ops import apply_activation
-from kernels.primitives.prepared import Run
-from kernels.primitives.vector_pass import VectorPass, line
 from kernels.problem.operands import Array, Operands
 from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.ir import call, read_index
@@ -34,16 +39,6 @@ from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
 from kernels.runtime.scratch import HEADER, Scratch, handle, whole
-
-
-class Activation(NamedTuple):
-    """One that tiles do not know, as `apply_activation` reads it."""
-
-    activation_pass: int
-    form: int
-    lanes: int
-    itemsize: int
-    slope: int
 
 
 class Product(NamedTuple):
@@ -89,10 +84,7 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
     the handles of weights and biases of the three layers."""
     g = geometry[0]
     size = g.itemsize
-    given = pointed(operands)
-    expand, expand_bias = pointed(read_index(given, 0)), pointed(read_index(given, 1))
-    windows, window_bias = pointed(read_index(given, 2)), pointed(read_index(given, 3))
-    project, project_bias = pointed(read_index(given, 4)), pointed(read_index(given, 5))
+    o = layer_operands(operands)
     mine = task_at(task, g.tasks, 1, g.parts, g.row_blocks, 1)
     part, row = mine.group, mine.row_block * g.rows
     rows, first_row = min(g.rows, g.oh - row), row * g.sh - g.pad_h
@@ -101,7 +93,7 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
     summed = wide + g.summed_offset
     source = pointed(x) + (mine.image * g.k * g.h + top) * g.w * size
     to = pointed(y)
-    if part and project:
+    if part and o.project:
         to = pointed(scratch) + g.parts_offset + (part - 1) * g.part_bytes
     plane, place = g.oh * g.ow, (mine.image * g.out_channels * g.oh + row) * g.ow * size
     to += place
@@ -117,29 +109,25 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
         done = 0
         for t in range(first, min(first + g.together, last_tile)):
             j, m = channel + done, g.m_edge + (t < g.m_full_tiles)
-            bias = expand_bias + j * size if expand_bias else 0
+            bias = o.expand_bias + j * size if o.expand_bias else 0
             multiply(
                 g,
                 Product(
                     tiles=g.tiles + m * g.tiles_each * 8, counts=g.counts + 24 * mine.row_block,
-                    vectors=g.vectors + mine.row_block * g.vectors_each, m=m, k=g.k, a=expand + j * g.k * size, x=source,
+                    vectors=g.vectors + mine.row_block * g.vectors_each, m=m, k=g.k, a=o.expand + j * g.k * size, x=source,
                     offsets=g.offsets, y=wide, y_row=g.plane, stage=FROM_BIAS | LAST, bias=bias, activation=g.expand_activation,
                     slope=g.expand_slope,
                 ),
             )  # fmt: skip
-            if g.expand_form:
-                between = Activation(
-                    activation_pass=g.expand_pass, form=g.expand_form, lanes=g.lanes, itemsize=size, slope=g.expand_slope
-                )
-                apply_activation(between, m, wide, g.plane, g.w, end - top, g.w)
-            made, pitch = (summed + done * g.summed_plane * size, g.summed_plane) if project else (to + j * plane * size, plane)
+            activate_wide(g, m, wide, g.plane, end - top, g.w)
+            made, pitch = (summed + done * g.summed_plane * size, g.summed_plane) if o.project else (to + j * plane * size, plane)
             for i in range(m):
-                bias = window_bias + (j + i) * size if window_bias else 0
+                bias = o.window_bias + (j + i) * size if o.window_bias else 0
                 sum_plane(
                     g,
                     Plane(
-                        x=wide + i * g.plane * size, h=end - top, first_row=first_row - top, rows=rows, a=windows + (j + i) * g.taps * size,
-                        y=made + i * pitch * size, bias=bias, scale=0, shift=0,
+                        x=wide + i * g.plane * size, h=end - top, first_row=first_row - top, rows=rows,
+                        a=o.windows + (j + i) * g.taps * size, y=made + i * pitch * size, bias=bias, scale=0, shift=0,
                     ),
                 )  # fmt: skip
             if g.form:
@@ -147,13 +135,13 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
             done += m
         for t in range(g.narrow_tiles):
             j, m = t * g.narrow_edge + min(t, g.narrow_full_tiles), g.narrow_edge + (t < g.narrow_full_tiles)
-            bias = project_bias + j * size if project_bias and not part else 0
+            bias = o.project_bias + j * size if o.project_bias and not part else 0
             multiply(
                 g,
                 Product(
                     tiles=g.narrow + m * g.narrow_each * 8, counts=g.narrow_counts + 24 * mine.row_block,
                     vectors=g.narrow_vectors + mine.row_block * g.narrow_vectors_each, m=m, k=done,
-                    a=project + (j * g.c_in + channel * m) * size, x=summed, offsets=g.narrow_offsets, y=to + j * plane * size,
+                    a=o.project + (j * g.c_in + channel * m) * size, x=summed, offsets=g.narrow_offsets, y=to + j * plane * size,
                     y_row=plane, stage=stage if first == first_tile else 0, bias=bias, activation=0, slope=0,
                 ),
             )  # fmt: skip
@@ -168,10 +156,7 @@ def _add_parts(task, thread, y, scratch, geometry):
     numbers = min(last * 64, g.part_numbers * g.itemsize) // g.itemsize - first * 64 // g.itemsize
     for part in range(1, g.parts):
         other = pointed(scratch) + g.parts_offset + (part - 1) * g.part_bytes + first * 64
-        call(
-            g.add,
-            VectorPass(form=g.add_form, lanes=g.lanes, itemsize=g.itemsize, y=at, a=at, b=other, c=at, numbers=numbers, p=0, q=0),
-        )
+        add_to(g, at, other, numbers)
 
 
 def _vectors(lengths: list[int], n: int, lanes: int, whole_lines: bool) -> tuple[Array, Array]:
@@ -187,14 +172,6 @@ def _vectors(lengths: list[int], n: int, lanes: int, whole_lines: bool) -> tuple
     for to, each in zip(vectors, found):
         to[: len(each)] = each
     return np.array([even(len(each), n) for each in found]), vectors
-
-
-class PreparedBottleneck(NamedTuple):
-    """`run(x, y)`, or `run(x, y, r)` where r, of y's shape, is added; scratch bytes of a call; what was decided."""
-
-    run: Run
-    workspace_bytes: int
-    note: str
 
 
 def prepare_bottleneck(layers: Bottleneck, block: Blocking, operands: tuple[Operands, ...]) -> PreparedBottleneck:
@@ -221,19 +198,16 @@ def prepare_bottleneck(layers: Bottleneck, block: Blocking, operands: tuple[Oper
     scratch = Scratch(parts_offset + (block.parts - 1) * part_bytes)
     offsets = np.append(np.arange(expand.c_in) * (h * w), np.zeros(AHEAD)).astype(np.int64)
     narrow_offsets = np.append(np.arange(chunk) * summed_plane, np.zeros(AHEAD)).astype(np.int64)
-    form, activation, slope = codes(expand.activation)
-    add, add_form = line("add", lanes, size)
     fields, keep_alive = planes(depthwise, block.tile_rows, oh, ow)
     geometry = BottleneckBlocks.packed(
-        **fields, rows=block.rows, row_blocks=row_blocks, kh=depthwise.kernel[0], k=expand.c_in, parts=block.parts, together=block.together,
-        m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles, tiles=expand_tiles.ctypes.data, tiles_each=expand_tiles.shape[1],
+        **fields, **shared_fields(layers, block.parts), rows=block.rows, row_blocks=row_blocks, kh=depthwise.kernel[0],
+        together=block.together, m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles, tiles=expand_tiles.ctypes.data,
+        tiles_each=expand_tiles.shape[1],
         counts=counts.ctypes.data, vectors=vectors.ctypes.data, vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, plane=plane,
-        expand_activation=activation, expand_slope=slope, expand_form=form, expand_pass=lines(form, lanes, size) if form else 0,
         narrow_tiles=narrow_tiles, narrow_edge=narrow_edge, narrow_full_tiles=narrow_full_tiles, narrow=project_tiles.ctypes.data,
         narrow_each=project_tiles.shape[1], narrow_counts=narrow_counts.ctypes.data, narrow_vectors=narrow_vectors.ctypes.data,
         narrow_vectors_each=narrow_vectors[0].nbytes, narrow_offsets=narrow_offsets.ctypes.data, summed_offset=summed_offset,
-        summed_plane=summed_plane, out_channels=project.c_out if project else depthwise.c_out,
-        parts_offset=parts_offset, part_bytes=part_bytes, part_numbers=numbers, add=add, add_form=add_form, add_tasks=block.threads,
+        summed_plane=summed_plane, parts_offset=parts_offset, part_bytes=part_bytes, part_numbers=numbers, add_tasks=block.threads,
         tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
     first, between, *last = operands
@@ -242,7 +216,7 @@ def prepare_bottleneck(layers: Bottleneck, block: Blocking, operands: tuple[Oper
     packed += [between.weight.copy(), between.bias]
     if project:
         packed += [packer(project.c_out, project.c_in, 1, block.project[0], project.dtype, block.threads)(last[0].weight), last[0].bias]
-    handles = np.array([handle(array) for array in packed] + [0] * (6 - len(packed)), np.int64)
+    handles = operand_handles(packed)
     addresses = handle(handles)
     launch, add_up = _tasks.ready(0, 0, 0, 0, geometry, 0), _add_parts.ready(0, 0, geometry)
     several, threads = block.parts > 1 and project is not None, block.threads

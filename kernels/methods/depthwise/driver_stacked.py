@@ -16,19 +16,24 @@ import numpy as np
 
 from kernels.methods.depthwise.blocking import ChannelBlocking, reach, taps_beside
 from kernels.methods.depthwise.bottleneck_blocking import Bottleneck
+from kernels.methods.depthwise.bottleneck_layers import (
+    PreparedBottleneck,
+    activate_wide,
+    add_to,
+    layer_operands,
+    operand_handles,
+    shared_fields,
+)
 from kernels.methods.depthwise.channel_tile import RUNS, Border, Spread, Sums, border, spread, sums
-from kernels.methods.depthwise.driver_bottleneck import Activation, PreparedBottleneck
 from kernels.methods.depthwise.driver_channels import in_lanes, run_tables
 from kernels.methods.depthwise.records import StackedBlocks
 from kernels.methods.depthwise.stacked_blocking import Stacked
 from kernels.methods.direct.pack_weights import packer
-from kernels.primitives.activations import codes, lines
 from kernels.primitives.driver import common, padded, share
 from kernels.primitives.gemm_tile import AHEAD
 from kernels.primitives.gemm_tile_oc import GemmTileOc, tile
 from kernels.primitives.post_ops import apply_activation
 from kernels.primitives.transpose import Transpose, transpose
-from kernels.primitives.vector_pass import VectorPass, line
 from kernels.problem.operands import Array, Operands
 from kernels.runtime.atomics import add
 from kernels.runtime.ir import call, read_index, split
@@ -77,22 +82,13 @@ def _multiply(g, p, n):
         )  # fmt: skip
 
 
-@njit
-def _add(g, y, other, numbers):
-    """y += other."""
-    call(g.add, VectorPass(form=g.add_form, lanes=g.lanes, itemsize=g.itemsize, y=y, a=y, b=other, c=y, numbers=numbers, p=0, q=0))
-
-
 @region
 def _tasks(task, thread, x, y, r, scratch, geometry, operands):
     """One task: a part of the wide channels of an image. x, y, r (what is added, or 0) and scratch are handles, operands that of the
     handles of weights and biases of the three layers."""
     g = geometry[0]
     size, lanes = g.itemsize, g.lanes
-    given = pointed(operands)
-    expand, expand_bias = pointed(read_index(given, 0)), pointed(read_index(given, 1))
-    windows, window_bias = pointed(read_index(given, 2)), pointed(read_index(given, 3))
-    project, project_bias = pointed(read_index(given, 4)), pointed(read_index(given, 5))
+    o = layer_operands(operands)
     part, image = split(task, g.images)
     first, last = share(g.channel_vectors, g.parts, part)
     seen, made = g.h * g.w, g.oh * g.ow
@@ -108,19 +104,17 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
     for v in range(first, last, g.n):
         n = min(g.n, last - v)
         row = n * lanes
-        bias = expand_bias + v * lanes * size if expand_bias else 0
+        bias = o.expand_bias + v * lanes * size if o.expand_bias else 0
         _multiply(
             g,
             Layer(
-                tiles=g.tiles, m=g.m, k=g.k, a=expand + v * g.k * lanes * size, a_vector=g.k * lanes, x=source, offsets=g.offsets,
+                tiles=g.tiles, m=g.m, k=g.k, a=o.expand + v * g.k * lanes * size, a_vector=g.k * lanes, x=source, offsets=g.offsets,
                 latest=seen - g.m, positions=seen, y=stage, y_row=row, step=row, channels=row, last=1, bias=bias,
                 activation=g.expand_activation, slope=g.expand_slope,
             ),
             n,
         )  # fmt: skip
-        if g.expand_form:
-            between = Activation(activation_pass=g.expand_pass, form=g.expand_form, lanes=lanes, itemsize=size, slope=g.expand_slope)
-            apply_activation(between, 1, stage, 0, 0, 1, seen * row)
+        activate_wide(g, 1, stage, 0, 1, seen * row)
         for q in range(n):
             j = (v + q) * lanes
             live = min(lanes, g.c_in - j)
@@ -131,33 +125,33 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
                     live=lanes, h=g.seen_h, w=g.seen_w,
                 ),
             )  # fmt: skip
-            bias = window_bias + j * size if window_bias else 0
+            bias = o.window_bias + j * size if o.window_bias else 0
             call(
                 g.sums,
                 Sums(
-                    run=0, step=g.step, columns=g.side, lanes=lanes, itemsize=size, k=g.window_rows, a=windows + j * g.taps * size, x=bed,
+                    run=0, step=g.step, columns=g.side, lanes=lanes, itemsize=size, k=g.window_rows, a=o.windows + j * g.taps * size, x=bed,
                     offsets=g.window_offsets, y=rows, y_step=lanes, spacing=1, table=g.table, runs=g.runs, live=lanes, bias=bias, scale=0,
                     shift=0, activation=g.activation, slope=g.slope,
                 ),
             )  # fmt: skip
             if g.form:
                 apply_activation(g, 1, rows, 0, 0, 1, made * lanes)
-            dst, pitch = (planes + (j - first * lanes) * g.plane * size, g.plane) if project else (to + j * made * size, made)
+            dst = planes + (j - first * lanes) * made * size if o.project else to + j * made * size
             call(
                 g.transpose,
-                Transpose(lanes=lanes, itemsize=size, dst=dst, dst_pitch=pitch, src=rows, src_pitch=lanes, rows=made, columns=live),
+                Transpose(lanes=lanes, itemsize=size, dst=dst, dst_pitch=made, src=rows, src_pitch=lanes, rows=made, columns=live),
             )
-    if project:
+    if o.project:
         numbers = g.out_channels * made
         k = min(last * lanes, g.c_in) - first * lanes
         sums_of = all_scratch + g.parts_offset + (image * (g.parts - 1) + part - 1) * g.part_bytes if part else to
         for v in range(0, g.narrow_vectors, g.narrow_n):
             n, j = min(g.narrow_n, g.narrow_vectors - v), v * lanes
-            bias = project_bias + j * size if project_bias and not part else 0
+            bias = o.project_bias + j * size if o.project_bias and not part else 0
             _multiply(
                 g,
                 Layer(
-                    tiles=g.narrow, m=g.narrow_m, k=k, a=project + (v * g.c_in + first * lanes) * lanes * size, a_vector=g.c_in * lanes,
+                    tiles=g.narrow, m=g.narrow_m, k=k, a=o.project + (v * g.c_in + first * lanes) * lanes * size, a_vector=g.c_in * lanes,
                     x=planes, offsets=g.narrow_offsets, latest=made, positions=made, y=sums_of + j * made * size, y_row=made, step=1,
                     channels=min(n * lanes, g.out_channels - j), last=0, bias=bias, activation=0, slope=0,
                 ),
@@ -165,9 +159,9 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
             )  # fmt: skip
         if g.parts == 1 or add(all_scratch + image * 8, 1) == g.parts - 1:
             for other in range(g.parts - 1):
-                _add(g, to, all_scratch + g.parts_offset + (image * (g.parts - 1) + other) * g.part_bytes, numbers)
+                add_to(g, to, all_scratch + g.parts_offset + (image * (g.parts - 1) + other) * g.part_bytes, numbers)
             if r:
-                _add(g, to, pointed(r) + image * numbers * size, numbers)
+                add_to(g, to, pointed(r) + image * numbers * size, numbers)
 
 
 def _tile_addresses(vectors: int, m: int, n: int, parts: int, lanes: int, size: int) -> Array:
@@ -188,11 +182,11 @@ def prepare_stacked(layers: Bottleneck, block: Stacked, operands: tuple[Operands
     (m, n), (narrow_m, narrow_n) = block.expand, block.project
     bed_h, bed_w = reach(depthwise, oh, ow)
     (pad_h, _), (pad_w, _) = depthwise.padding
-    plane, own = made, -(-vectors // block.parts) * lanes
+    own = -(-vectors // block.parts) * lanes
     stage_offset = whole(bed_h * bed_w * lanes * size)
     rows_offset = stage_offset + whole(n * seen * lanes * size)
     planes_offset = rows_offset + whole(made * lanes * size)
-    scratch_bytes = planes_offset + whole((own * plane + narrow_m) * size if project else 0)
+    scratch_bytes = planes_offset + whole((own * made + narrow_m) * size if project else 0)
     tasks = depthwise.n * block.parts
     used = min(block.threads, tasks)
     counts_bytes = whole(8 * depthwise.n)
@@ -200,7 +194,7 @@ def prepare_stacked(layers: Bottleneck, block: Stacked, operands: tuple[Operands
     parts_offset, part_bytes = counts_bytes + used * scratch_bytes, whole(numbers * size)
     scratch = Scratch(parts_offset + depthwise.n * (block.parts - 1) * part_bytes)
     offsets = np.append(np.arange(expand.c_in) * seen, np.zeros(AHEAD)).astype(np.int64)
-    narrow_offsets = np.append(np.arange(own) * plane, np.zeros(AHEAD)).astype(np.int64)
+    narrow_offsets = np.append(np.arange(own) * made, np.zeros(AHEAD)).astype(np.int64)
     tiles = _tile_addresses(vectors, m, n, block.parts, lanes, size)
     narrow = _tile_addresses(narrow_vectors, narrow_m, narrow_n, 1, lanes, size) if project else tiles
     side, (dh, dw), step = taps_beside(depthwise), depthwise.dilation, depthwise.stride[1]
@@ -209,19 +203,15 @@ def prepare_stacked(layers: Bottleneck, block: Stacked, operands: tuple[Operands
     shapes, tables = run_tables(depthwise, ChannelBlocking(oh, ow, 0.0), bed_w, lanes, False)
     run, runs = shapes[0].tolist()
     step = step if step in RUNS else 1
-    form, activation, slope = codes(expand.activation)
-    add_pass, add_form = line("add", lanes, size)
     geometry = StackedBlocks.packed(
-        **common(depthwise, oh, ow), images=depthwise.n, parts=block.parts, channel_vectors=vectors, k=expand.c_in, m=m, n=n,
-        tiles=tiles.ctypes.data, offsets=offsets.ctypes.data, expand_activation=activation, expand_slope=slope, expand_form=form,
-        expand_pass=lines(form, lanes, size) if form else 0, bed_h=bed_h, bed_w=bed_w, seen_h=min(depthwise.size[0], bed_h - pad_h),
+        **common(depthwise, oh, ow), **shared_fields(layers, block.parts), images=depthwise.n, channel_vectors=vectors, m=m, n=n,
+        tiles=tiles.ctypes.data, offsets=offsets.ctypes.data, bed_h=bed_h, bed_w=bed_w, seen_h=min(depthwise.size[0], bed_h - pad_h),
         seen_w=min(depthwise.size[1], bed_w - pad_w), border=border(lanes, size), spread=spread(lanes, size),
         sums=sums(run, step, side, lanes, size), transpose=transpose(lanes, size), step=step, side=side, window_rows=len(window_offsets),
-        taps=depthwise.taps, window_offsets=window_offsets.ctypes.data, table=tables.ctypes.data, runs=oh * runs, plane=plane,
+        taps=depthwise.taps, window_offsets=window_offsets.ctypes.data, table=tables.ctypes.data, runs=oh * runs,
         narrow_vectors=narrow_vectors, narrow_m=narrow_m, narrow_n=narrow_n, narrow=narrow.ctypes.data,
-        narrow_offsets=narrow_offsets.ctypes.data, out_channels=project.c_out if project else wide, add=add_pass, add_form=add_form,
-        stage_offset=stage_offset, rows_offset=rows_offset, planes_offset=planes_offset, counts_bytes=counts_bytes,
-        parts_offset=parts_offset, part_bytes=part_bytes, tasks=tasks, scratch_bytes=scratch_bytes,
+        narrow_offsets=narrow_offsets.ctypes.data, stage_offset=stage_offset, rows_offset=rows_offset, planes_offset=planes_offset,
+        counts_bytes=counts_bytes, parts_offset=parts_offset, part_bytes=part_bytes, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
     packed: list[Array | None] = []
     for layer, given in zip(layers, operands):
@@ -231,7 +221,7 @@ def prepare_stacked(layers: Bottleneck, block: Stacked, operands: tuple[Operands
         else:
             pack = packer(layer.c_out, layer.c_in, 1, 1, layer.dtype, block.threads, lanes)
             packed += [pack(given.weight), padded(given.bias, -(-layer.c_out // lanes) * lanes)]
-    handles = np.array([handle(array) for array in packed] + [0] * (6 - len(packed)), np.int64)
+    handles = operand_handles(packed)
     addresses, launch = handle(handles), _tasks.ready(0, 0, 0, 0, geometry, 0)
     counted = counts_bytes if block.parts > 1 and project else 0
     kept = offsets, narrow_offsets, tiles, narrow, window_offsets, tables, packed, handles

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernels.primitives.driver import Convolution, OutputBlocks
-from kernels.primitives.records import address, integer
+from kernels.primitives.records import Record, address, integer
 
 
 class ChannelBlocks(Convolution, OutputBlocks):
@@ -51,13 +51,27 @@ class PlaneBlocks(Planes):
     channel_blocks = integer("tasks of an image's channels")
 
 
-class BottleneckBlocks(Planes):
+class BottleneckLayers(Record):
+    """What drivers of bottlenecks know of the layers around the depthwise one, and of the parts of the wide channels."""
+
+    parts = integer("tasks that divide the wide channels")
+    k = integer("input channels")
+    expand_activation = integer("of the wide channels, a code of ACTIVATIONS, applied in registers")
+    expand_slope = integer("bits of a float64")
+    expand_form = integer("one of FORMS, an activation that tiles do not know; 0: none")
+    expand_pass = address("of the micro-kernel that applies it; takes an ActivationPass")
+    out_channels = integer("of y")
+    parts_offset = address("of the sums of all parts but the first, in the scratch of all threads")
+    part_bytes = address("from one part's to the next")
+    add = address("of the micro-kernel that adds them; takes a VectorPass")
+    add_form = integer("its form")
+
+
+class BottleneckBlocks(Planes, BottleneckLayers):
     """A task of `driver_bottleneck`, whose planes a pointwise layer makes, and another one reads."""
 
     kh = integer("kernel rows")
-    parts = integer("tasks that divide the wide channels")
     together = integer("tiles of wide channels that are added to the narrow ones at a time")
-    k = integer("input channels")
     m_tiles = integer("tiles of wide channels")
     m_edge = integer("channels of an edge tile; full tiles, which come first, have one more")
     m_full_tiles = integer("full tiles")
@@ -68,10 +82,6 @@ class BottleneckBlocks(Planes):
     vectors_each = address("from one block's to the next")
     offsets = address("of each input channel's place, in numbers")
     plane = integer("numbers from wide plane to wide plane in a thread's scratch")
-    expand_activation = integer("of the wide planes, a code of ACTIVATIONS, applied in registers")
-    expand_slope = integer("bits of a float64")
-    expand_form = integer("one of FORMS, an activation that tiles do not know; 0: none")
-    expand_pass = address("of the micro-kernel that applies it; takes an ActivationPass")
     narrow_tiles = integer("tiles of the last layer's channels; 0: there is no last layer")
     narrow_edge = integer("channels of an edge tile")
     narrow_full_tiles = integer("full tiles")
@@ -83,30 +93,19 @@ class BottleneckBlocks(Planes):
     narrow_offsets = address("of the place of each channel of summed windows, in numbers")
     summed_offset = address("of summed windows in a thread's scratch")
     summed_plane = integer("numbers from channel to channel of them")
-    out_channels = integer("of y")
-    parts_offset = address("of the sums of all parts but the first, in the scratch of all threads")
-    part_bytes = address("from one part's to the next")
     part_numbers = integer("of a part")
-    add = address("of the micro-kernel that adds them; takes a VectorPass")
-    add_form = integer("its form")
     add_tasks = integer("tasks that this is divided into")
 
 
-class StackedBlocks(Convolution):
+class StackedBlocks(Convolution, BottleneckLayers):
     """A task of `driver_stacked`: the layers of a bottleneck over a small map, channels in lanes."""
 
     images = integer("of the batch")
-    parts = integer("tasks that divide the wide channels of an image")
     channel_vectors = integer("vectors of wide channels")
-    k = integer("input channels")
     m = integer("positions of a tile of the first layer")
     n = integer("vectors of wide channels of its largest tile")
     tiles = address("of the compiled tiles, by vectors; take a GemmTileOc")
     offsets = address("of each input channel's place, in numbers")
-    expand_activation = integer("of the wide channels, a code of ACTIVATIONS, applied in registers")
-    expand_slope = integer("bits of a float64")
-    expand_form = integer("one of FORMS, an activation that tiles do not know; 0: none")
-    expand_pass = address("of the micro-kernel that applies it; takes an ActivationPass")
     bed_h = integer("rows that windows read, padding included")
     bed_w = integer("columns that they read")
     seen_h = integer("rows of them that are not padding")
@@ -122,18 +121,12 @@ class StackedBlocks(Convolution):
     window_offsets = address("of their places in the bed, in numbers")
     table = address("of the runs of windows")
     runs = integer("of them")
-    plane = integer("numbers from channel to channel of the summed windows")
     narrow_vectors = integer("vectors of output channels of the last layer; 0: there is none")
     narrow_m = integer("positions of a tile of it")
     narrow_n = integer("vectors of its largest tile")
     narrow = address("of its compiled tiles")
     narrow_offsets = address("of the place of each channel of summed windows")
-    out_channels = integer("of y")
-    add = address("of the micro-kernel that adds parts; takes a VectorPass")
-    add_form = integer("its form")
     stage_offset = address("of wide channels in a thread's scratch, as tiles write them")
     rows_offset = address("of a vector of channels' summed windows, before they are transposed")
     planes_offset = address("of all of a part's summed windows")
     counts_bytes = address("that counts of finished parts take before the threads' scratch")
-    parts_offset = address("of the sums of all parts but the first, behind it")
-    part_bytes = address("from one part's to the next")

@@ -19,7 +19,7 @@ from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import memory_seconds, seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
-from kernels.methods.gradients.depthwise_columns import Columns, columns, columns_cycles, short
+from kernels.methods.gradients.depthwise_columns import Columns, columns, columns_cycles, short, store_sum
 from kernels.methods.gradients.records import DotPlanes
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import ConvWeight
@@ -93,11 +93,7 @@ def _dot(w: VectorBuilder, p: Dot) -> None:
     total = w.get(sums[0])
     for other in sums[1:]:
         total = w.add(total, w.get(other))
-    result = w.variable(w.across(total, w.b.fadd))
-    target = w.pointer(p.to)
-    with w.when(b.icmp_signed("!=", p.resumed, i64(0))):
-        w.set(result, b.fadd(w.get(result), w.load_scalar(target)))
-    b.store(w.get(result), target, align=p.itemsize)
+    store_sum(w, total, w.pointer(p.to), p.resumed)
 
 
 @njit

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels.methods.lowered.phase_sums import ROW, TASKS
+from kernels.methods.lowered.phase_sums import ROW, TASKS, met_inputs
 from kernels.primitives.records import Record, address, integer
 from kernels.problem.conv import ConvTranspose
 from kernels.runtime import micro_kernel
@@ -125,11 +125,8 @@ def gather_rows(task, thread, y, bias, out, geometry):
 
 def _met(problem: ConvTranspose, axis: int, along: int, across: int) -> list[Array]:
     """Of each output along an axis where in y what it sees lies: `along` numbers from position to position, `across` from tap to tap."""
-    taps = np.arange(problem.kernel[axis])
-    reached = np.arange(problem.conv_size[axis])[:, None] + problem.padding[axis][0] - taps * problem.dilation[axis]
-    place = reached // problem.stride[axis]
-    met = (reached % problem.stride[axis] == 0) & (place >= 0) & (place < problem.size[axis])
-    return [(place[o] * along + taps * across)[met[o]] for o in range(len(met))]
+    place, met = met_inputs(problem, axis)
+    return [(place[o] * along + np.arange(problem.kernel[axis]) * across)[met[o]] for o in range(len(met))]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -271,16 +271,22 @@ def _phases(problem: ConvTranspose, places: Array, weights: Array) -> tuple[Arra
     return np.ascontiguousarray(table), np.searchsorted(phase[order], np.arange(stride + 1)).astype(np.int64)
 
 
+def met_inputs(problem: ConvTranspose, axis: int) -> tuple[Array, Array]:
+    """(place along the input, whether there is one) of what each output along an axis meets at each tap."""
+    reached = np.arange(problem.conv_size[axis])[:, None] + problem.padding[axis][0]
+    reached = reached - np.arange(problem.kernel[axis]) * problem.dilation[axis]
+    place = reached // problem.stride[axis]
+    return place, (reached % problem.stride[axis] == 0) & (place >= 0) & (place < problem.size[axis])
+
+
 def _rows(problem: ConvTranspose, summed: bool, pitch: int, step: int) -> tuple[Array, Array]:
     """(place in x, place in the weights) of the lines that each output row sums, row after row, and where each row begins. summed: rows of
     x are the output's already; pitch: numbers of x from line to line, step: from kernel row to kernel row."""
-    oh, (h, w) = problem.conv_size[0], problem.size
+    oh, w = problem.conv_size[0], problem.size[1]
     if summed:
         return np.stack([np.arange(oh) * w, np.zeros(oh)], 1).astype(np.int64), np.arange(oh + 1, dtype=np.int64)
+    line, met = met_inputs(problem, 0)
     taps = np.arange(problem.kernel[0])
-    reached = np.arange(oh)[:, None] + problem.padding[0][0] - taps * problem.dilation[0]
-    line = reached // problem.stride[0]
-    met = (reached % problem.stride[0] == 0) & (line >= 0) & (line < h)
     places = np.stack(np.broadcast_arrays(line * pitch + taps * step, taps * problem.kernel[1]), -1)[met]
     return places.astype(np.int64).reshape(-1, 2), np.concatenate([[0], met.sum(1).cumsum()]).astype(np.int64)
 

@@ -7,6 +7,7 @@ Softmax(x) = e / sum(e), e = exp(x - max(x)); a layer, instance or group norm is
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
@@ -68,20 +69,30 @@ class Maker:
         return self.do("Reshape", numbers, self.whole(-1, *[1] * (rank - 2)))
 
 
-def decompose(graph: Graph) -> int:
-    """How many nodes became others."""
+def rewritten(graph: Graph, ops: Container[str], write: Callable[[Maker, Node], bool]) -> int:
+    """How many nodes of these operators became others. write: makes those that stand for one, or returns False."""
     nodes: list[Node] = []
     changed = 0
     for node in graph.nodes:
-        write = _WRITERS.get(node.op)
         maker = Maker(graph, node)
-        if write is None or len(node.outputs) != 1 or node.x.kind.kind != "f" or not math.prod(node.x.lengths) or not write(maker, node):
+        if node.op in ops and write(maker, node):
+            nodes += maker.nodes
+            changed += 1
+        else:
             nodes.append(node)
-            continue
-        changed += 1
-        nodes += maker.nodes
     graph.nodes = nodes
     return changed
+
+
+def decompose(graph: Graph) -> int:
+    """How many nodes became others."""
+
+    def write(maker: Maker, node: Node) -> bool:
+        if len(node.outputs) != 1 or node.x.kind.kind != "f" or not math.prod(node.x.lengths):
+            return False
+        return _WRITERS[node.op](maker, node)
+
+    return rewritten(graph, _WRITERS, write)
 
 
 def row_axes(node: Node) -> tuple[int, ...] | None:

@@ -8,22 +8,12 @@ import numpy as np
 
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.operators.shaping import text
-from kernels.network.passes.decompose import Maker
+from kernels.network.passes.decompose import Maker, rewritten
 
 
 def products_of_einsums(graph: Graph) -> int:
     """How many became products."""
-    nodes: list[Node] = []
-    changed = 0
-    for node in graph.nodes:
-        maker = Maker(graph, node)
-        if node.op == "Einsum" and _write(maker, node):
-            nodes += maker.nodes
-            changed += 1
-        else:
-            nodes.append(node)
-    graph.nodes = nodes
-    return changed
+    return rewritten(graph, {"Einsum"}, _write)
 
 
 def _write(maker: Maker, node: Node) -> bool:

@@ -10,7 +10,8 @@ import torch
 from torch import fx
 
 import kernels.torch.interpolate  # noqa: F401  registers it
-from kernels.network.graph import Value
+from kernels.network.graph import Node, Value
+from kernels.network.operators.resizing import taps
 from kernels.torch.aten.reading import Reading, argument, reads, tensor
 
 aten = torch.ops.aten
@@ -191,10 +192,12 @@ def _resized(r: Reading, node: fx.Node, x: Any, scales: list[Any], mode: str, ho
     exact = any(scale is not None for scale in asked)
     exact = exact and all(int(np.floor(n * np.float32(by))) == o for n, by, o in zip(shape, given, wanted))
     places = [_nearest_places(*each, r.dtype(x), len(asked)) for each in zip(shape[2:], wanted[2:], asked)] if mode == "nearest" else []
-    by = given if exact else ratios
-    if any(each is not None and not np.array_equal(each, _quotients(shape[i], wanted[i], by[i])) for i, each in enumerate(places, 2)):
-        return _gathered(r, node, x, places)
     attributes = {"mode": mode, "coordinate_transformation_mode": how, "nearest_mode": "floor"}
+    resize = Node("Resize", [r.values[x]], [], attributes)
+    for i, each in enumerate(places, 2):
+        inputs, _ = taps(resize, shape[i], wanted[i], given[i] if exact else ratios[i], i)
+        if each is not None and not np.array_equal(each, inputs[:, 0]):
+            return _gathered(r, node, x, places)
     if exact:
         return r.graph.node("Resize", r.values[x], None, r.constant(np.array(given, np.float32)), name=node.name, **attributes)
     return r.graph.node("Resize", r.values[x], None, None, r.ints(wanted), name=node.name, **attributes)
@@ -209,11 +212,6 @@ def _nearest_places(n: int, m: int, scale: float | None, dtype: np.dtype, axes: 
     alone, resized = [1] * (axes - 1), getattr(aten, f"upsample_nearest{axes}d").default
     found: Array = resized(numbers.reshape(1, 1, *alone, n), [*alone, m], *[None] * (axes - 1), scale).numpy()
     return found.ravel().astype(np.int64)
-
-
-def _quotients(n: int, m: int, by: float) -> Array:
-    """The same as Resize takes them."""
-    return np.minimum(np.floor(np.arange(m, dtype=np.float32) / np.float32(by)), n - 1).astype(np.int64)
 
 
 def _gathered(r: Reading, node: fx.Node, x: Any, places: list[Array | None]) -> Value:
