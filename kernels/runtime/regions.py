@@ -122,7 +122,7 @@ _tuples: dict[tuple[Any, ...], Any] = {}
 
 def kind_of(value: Any) -> Any:
     """The type that Numba compiles for, told sooner than Numba tells it: numbers by their dtype, arrays and tuples remembered."""
-    if type(value) is int and -(1 << 31) <= value < 1 << 31:
+    if type(value) is int and -(1 << 63) < value < 1 << 63:  # handles too
         return types.int64
     if isinstance(value, np.generic):
         return numpy_support.from_dtype(value.dtype)  # type: ignore[arg-type]

@@ -44,7 +44,7 @@ def test_taps_are_taken(
             for threads in (1, 2):
                 target = Guarded(sub.conv.weight_shape, dtype)
                 monkeypatch.setattr(phase_weights.packed_weights, "take", lambda shape, kind, target=target: target.array)
-                phase_weights.operands_of(problem, sub, Operands(weight), threads)
+                phase_weights.taking(problem, sub, threads)(Operands(weight))
                 picked = np.where(taps >= 0, by_channel[..., taps], 0)  # (groups, ins, outs, phases, places)
                 np.testing.assert_array_equal(target.array, picked.transpose(0, 2, 3, 1, 4).reshape(sub.conv.weight_shape))
                 assert target.zones_untouched()

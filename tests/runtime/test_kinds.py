@@ -31,7 +31,9 @@ def test_tuples_have_the_type_that_numba_tells(make: Any) -> None:
         assert kind_of(value) == numba.typeof(value) and kind_of(value) is kind_of(value)
 
 
-@pytest.mark.parametrize("value", [0, -7, (1 << 31) - 1, 1 << 31, -(1 << 31) - 1, 1 << 40, True, 1.5, np.float32(2)])
+@pytest.mark.parametrize(
+    "value", [0, -7, (1 << 31) - 1, 1 << 31, -(1 << 31) - 1, 1 << 40, (1 << 63) - 1, 1 - (1 << 63), True, 1.5, np.float32(2)]
+)
 def test_numbers_have_the_type_that_numba_tells(value: Any) -> None:
     assert kind_of(value) == numba.typeof(value)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from kernels.runtime import micro_kernel
 from kernels.runtime.ir import VectorBuilder, call, i64, split
 from kernels.runtime.jit import njit
 from kernels.runtime.leases import packed_weights
-from kernels.runtime.machine import machine, remembered
+from kernels.runtime.machine import machine
 from kernels.runtime.micro_kernel import Fixed, emitter
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
@@ -131,10 +132,8 @@ def taps_of(problem: ConvTranspose, sub: SubProblem) -> Array:
     return flat
 
 
-@remembered
-def _taken(problem: ConvTranspose, sub: SubProblem | Overlap) -> tuple[Array, Array]:
+def _taken(problem: ConvTranspose, taps: Array) -> tuple[Array, Array]:
     """The record of `take_taps`, and the table that it points into."""
-    taps = taps_of(problem, sub) if isinstance(sub, SubProblem) else sub.taps(problem)
     lanes, ins, outs = machine().lanes(problem.itemsize), problem.c_in // problem.groups, problem.c_out // problem.groups
     table = np.where(taps[:, None] < 0, -1, taps[:, None] + np.arange(lanes)[:, None] * outs * problem.taps).astype(np.int64)
     table = np.ascontiguousarray(table)  # [phase][input channel][place]
@@ -146,22 +145,37 @@ def _taken(problem: ConvTranspose, sub: SubProblem | Overlap) -> tuple[Array, Ar
     return record, table
 
 
-def operands_of(problem: ConvTranspose, sub: SubProblem | Overlap, operands: Operands, threads: int) -> Operands:
-    """Weights (c_out, phases; c_in/groups, *window) of a sub-problem, and what there is per output channel repeated for its phases."""
-    assert operands.weight is not None
-    groups, outs = problem.groups, problem.c_out // problem.groups
-    weight = packed_weights.take(sub.conv.weight_shape, operands.weight.dtype)
-    given, tasks = operands.weight, groups * -(-outs // BLOCK)
-    used = threads_for(TAKEN * weight.size, threads)
-    if problem.taps == 1 and weight.size == given.size:
+def _taker(problem: ConvTranspose, sub: SubProblem | Overlap, threads: int) -> Callable[[Array, Array], None]:
+    """What writes a sub-problem's weights from the layer's."""
+    groups, ins, outs, numbers = problem.groups, problem.c_in // problem.groups, problem.c_out // problem.groups, sub.conv.weight_shape
+    used, tasks = threads_for(TAKEN * math.prod(numbers), threads), groups * -(-outs // BLOCK)
+    if problem.taps == 1 and math.prod(numbers) == math.prod(problem.weight_shape):
         size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
-        rest = transpose(lanes, size), lanes, size, problem.c_in // groups, outs
-        transpose_weights(used, tasks, handle(given), handle(weight), *rest)
-    else:
-        take_taps(used, tasks, handle(given), handle(weight), _taken(problem, sub)[0])
-    each = sub.conv.c_out // problem.c_out
-    others = (operands.bias, operands.scale, operands.shift)
-    return Operands(weight, *(None if value is None else np.repeat(value, each) for value in others))
+        rest = transpose(lanes, size), lanes, size, ins, outs
+        launch = transpose_weights.ready(0, 0, *rest)
+        return lambda given, weight: launch(used, tasks, handle(given), handle(weight), *rest)
+    record, table = _taken(problem, taps_of(problem, sub) if isinstance(sub, SubProblem) else sub.taps(problem))
+    launch = take_taps.ready(0, 0, record)
+
+    def take(given: Array, weight: Array, keep_alive: Array = table) -> None:
+        launch(used, tasks, handle(given), handle(weight), record)
+
+    return take
+
+
+def taking(problem: ConvTranspose, sub: SubProblem | Overlap, threads: int) -> Callable[[Operands], Operands]:
+    """What makes of the layer's operands those of a sub-problem: weights (c_out, phases; c_in/groups, *window), and what there is
+    per output channel repeated for its phases."""
+    take, shape, each = _taker(problem, sub, threads), sub.conv.weight_shape, sub.conv.c_out // problem.c_out
+
+    def operands_of(operands: Operands) -> Operands:
+        assert operands.weight is not None
+        weight = packed_weights.take(shape, operands.weight.dtype)
+        take(operands.weight, weight)
+        others = operands[1:] if each == 1 else (None if value is None else np.repeat(value, each) for value in operands[1:])
+        return Operands(weight, *others)
+
+    return operands_of
 
 
 def packing_cycles(conv: Conv) -> float:

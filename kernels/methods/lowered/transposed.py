@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.estimate import estimate, packing_seconds
 from kernels.methods.lowered import phase_sums, transposed_exchanged, transposed_overlap
-from kernels.methods.lowered.phase_weights import operands_of, packing_cycles, taps_of
+from kernels.methods.lowered.phase_weights import packing_cycles, taking, taps_of
 from kernels.methods.lowered.transposed_exchanged import Exchanged
 from kernels.methods.lowered.transposed_overlap import Overlap
 from kernels.methods.lowered.transposed_phases import SubProblem, sub_problems
@@ -122,21 +123,21 @@ def _adjoint(problem: ConvTranspose, sub: SubProblem) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Ready:
-    """A sub-problem that is prepared. adjoint: for the layer's weights as they are."""
+    """A sub-problem that is prepared. taking: what makes its operands of the layer's; None where it takes those as they are."""
 
     sub: SubProblem
     prepared: Prepared
-    adjoint: bool
+    taking: Callable[[Operands], Operands] | None
 
-    def pack(self, problem: ConvTranspose, operands: Operands, threads: int) -> Run:
+    def pack(self, operands: Operands) -> Run:
         """What runs it with the layer's operands."""
-        return self.prepared.pack(operands if self.adjoint else operands_of(problem, self.sub, operands, threads))
+        return self.prepared.pack(self.taking(operands) if self.taking else operands)
 
 
 def _ready(problem: ConvTranspose, sub: SubProblem, engine: str, threads: int, once: bool) -> Ready:
     method = registry.get(sub.conv, engine)
     prepared = method.prepare_adjoint(sub.conv, threads, once) if method.prepare_adjoint and _adjoint(problem, sub) else None
-    return Ready(sub, prepared or method.prepare(sub.conv, threads), prepared is not None)
+    return Ready(sub, prepared, None) if prepared else Ready(sub, method.prepare(sub.conv, threads), taking(problem, sub, threads))
 
 
 def _missing(problem: ConvTranspose, operands: Operands) -> Array:
@@ -162,7 +163,7 @@ def _interleaved(problem: ConvTranspose, ready: list[Ready], threads: int) -> Pr
     launch = interleave.ready(0, 0, lines, np.empty(0, problem.dtype), *rest)
 
     def pack(operands: Operands) -> Run:
-        runs = [one.pack(problem, operands, threads) for one in ready]
+        runs = [one.pack(operands) for one in ready]
         missing = _missing(problem, operands)
 
         def run(x: Array, out: Array) -> None:
@@ -224,10 +225,11 @@ def _overlapped(problem: ConvTranspose, found: Overlap, engine: str, threads: in
     """Products by `engine`, added where they overlap. Products of single taps are those of the adjoint of a convolution with one."""
     method = registry.get(found.conv, engine)
     adjoint = method.prepare_adjoint(found.conv, threads, once) if method.prepare_adjoint and found.conv.taps == 1 else None
+    take = None if adjoint else taking(problem, found, threads)
 
     def operands(given: Operands) -> Operands:
-        if adjoint is None:
-            return operands_of(problem, found, Operands(given.weight), threads)
+        if take:
+            return take(Operands(given.weight))  # what sums begin with is added in the end
         assert given.weight is not None
         return Operands(given.weight.reshape(problem.c_in, -1, 1, 1))
 
@@ -297,7 +299,7 @@ def lowered(engine: str, gathers: bool = False) -> Implementation:
         whole = ready[0].prepared if plain else _interleaved(problem, ready, threads)
 
         def pack(operands: Operands) -> Run:
-            some = ready[0].pack(problem, operands, threads) if plain else whole.pack(operands)
+            some = ready[0].pack(operands) if plain else whole.pack(operands)
 
             def run(x: Array, out: Array) -> None:
                 for first in range(0, problem.n, together):
