@@ -119,18 +119,20 @@ def run_task(task, x, out, operands, geometry, block):
 run_tasks = every_task(run_task)
 
 
-def in_lanes(array: Array | None, multiplier: int, lanes: int) -> Array | None:
-    """What belongs to output channels as [lanes of channels][multiplier][…][lane], zero past the last channel."""
+def in_lanes(array: Array | None, multiplier: int, lanes: int, adjoint: bool = False) -> Array | None:
+    """What belongs to output channels as [lanes of channels][multiplier][…][lane], zero past the last channel. adjoint: the last axis,
+    which is taps of the layer that this is the adjoint of, in reverse."""
     if array is None:
         return None
     channels, each = len(array) // multiplier, array.size // len(array)
-    vectors = -(-channels // lanes)
+    vectors, full = -(-channels // lanes), channels // lanes
     result = aligned(vectors * multiplier * each * lanes * array.itemsize).view(array.dtype).reshape(vectors, multiplier, each, lanes)
-    by_channel = array.reshape(channels, multiplier, each)
-    for vector, vector_of in enumerate(result):
-        live = by_channel[vector * lanes : (vector + 1) * lanes]
-        vector_of[:, :, : len(live)] = live.transpose(1, 2, 0)
-        vector_of[:, :, len(live) :] = 0
+    by_channel = array.reshape(channels, multiplier, each)[:, :, :: -1 if adjoint else 1]
+    result[:full] = by_channel[: full * lanes].reshape(full, lanes, multiplier, each).transpose(0, 2, 3, 1)
+    if full < vectors:
+        last, live = result[-1], channels - full * lanes
+        last[:, :, :live] = by_channel[full * lanes :].transpose(1, 2, 0)
+        last[:, :, live:] = 0
     return result
 
 
@@ -155,8 +157,9 @@ def run_tables(problem: Conv, block: ChannelBlocking, bed_w: int, lanes: int, la
     return shapes, tables
 
 
-def prepare_channels(problem: Conv, threads: int, block: ChannelBlocking, *, last: bool = False) -> Prepared:
-    """Lay out weights and scratch; `last`: channels are the last axis of x and of the output."""
+def prepare_channels(problem: Conv, threads: int, block: ChannelBlocking, *, last: bool = False, adjoint: bool = False) -> Prepared:
+    """Lay out weights and scratch; `last`: channels are the last axis of x and of the output; adjoint: weights are those of the layer that
+    this is the adjoint of."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     (kh, kw), (dh, dw), (_, sw), (oh, ow) = problem.kernel, problem.dilation, problem.stride, problem.conv_size
     bed_h, bed_w = reach(problem, block.rows, block.columns)
@@ -185,7 +188,7 @@ def prepare_channels(problem: Conv, threads: int, block: ChannelBlocking, *, las
     )  # fmt: skip
 
     def packed_operands(operands: Operands) -> Packed:
-        return tuple(in_lanes(array, multiplier, lanes) for array in operands)
+        return tuple(in_lanes(array, multiplier, lanes, adjoint) for array in operands)
 
     note = f"{lanes} channels at a time, {block.rows} rows of {block.columns}{NOTE * last}"
     keep_alive = offsets, tables, runs, fill_offsets

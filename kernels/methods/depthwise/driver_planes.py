@@ -89,8 +89,8 @@ def planes(problem: Conv, tile_rows: int, oh: int, ow: int) -> tuple[dict[str, i
     }, zeros  # fmt: skip
 
 
-def prepare_planes(problem: Conv, threads: int, block: PlaneBlocking) -> Prepared:
-    """Compile the tile for a blocking."""
+def prepare_planes(problem: Conv, threads: int, block: PlaneBlocking, adjoint: bool = False) -> Prepared:
+    """Compile the tile for a blocking. adjoint: weights are those of the layer that this is the adjoint of, whose taps count in reverse."""
     oh, ow = problem.conv_size
     channel_blocks, row_blocks = -(-problem.c_in // block.channels), -(-oh // block.rows)
     tasks = problem.n * channel_blocks * row_blocks
@@ -103,7 +103,8 @@ def prepare_planes(problem: Conv, threads: int, block: PlaneBlocking) -> Prepare
 
     def packed_operands(operands: Operands) -> Packed:
         assert operands.weight is not None
-        return operands.weight.copy(), *operands[1:]
+        weight = operands.weight.reshape(-1, problem.taps)
+        return weight[:, :: -1 if adjoint else 1].copy(), *operands[1:]
 
     note = f"planes where they lie, {block.tile_rows} rows at a time, tasks of {block.channels} channels by {block.rows} rows"
     return Prepared(launcher(run_tasks, packed_operands, used, geometry, Scratch(0), keep_alive), 0, note)

@@ -71,23 +71,23 @@ def _layout(problem: Conv, threads: int, variant: str) -> str:
     return variant if variant in known else min(known, key=known.__getitem__)
 
 
-def prepare(problem: Conv, threads: int, variant: str = "") -> Prepared:
-    """In one layout (or one variant only), compiled."""
+def prepare(problem: Conv, threads: int, variant: str = "", *, adjoint: bool = False) -> Prepared:
+    """In one layout (or one variant only), compiled; adjoint: for weights of the layer that this is the adjoint of."""
     threads = _threads_for(problem, threads)
     found = _layout(problem, threads, variant)
     if found == STACKS:
         channels = best_channels(problem, threads)
         assert channels
-        return prepare_channels(problem, threads, channels)
+        return prepare_channels(problem, threads, channels, adjoint=adjoint)
     if found == PLANES:
         planes = best_planes(problem, threads)
         assert planes
-        return prepare_planes(problem, threads, planes)
+        return prepare_planes(problem, threads, planes, adjoint)
     # results that another pass reads must stay in cache
     stream = math.prod(problem.conv_shape) * problem.itemsize > machine().l3 and not codes(problem.activation)[0]
     block = best(problem)
     line = block.rows * block.columns
-    return prepare_blocks(problem, threads, block, lambda m, n, lanes, itemsize: row(stream, lanes, itemsize), line)
+    return prepare_blocks(problem, threads, block, lambda m, n, lanes, itemsize: row(stream, lanes, itemsize), line, adjoint=adjoint)
 
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
@@ -95,6 +95,11 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
     block = _channels_last(problem, _threads_for(problem, threads))
     threads = threads_for(block.cycles if block else cycles(problem), threads)
     return prepare_channels(problem, threads, block, last=True) if block else channels_last(prepare(problem, threads), problem, threads)
+
+
+def prepare_adjoint(problem: Conv, threads: int, once: bool = False) -> Prepared:
+    """The same for weights of the layer that this is the adjoint of; they are laid out alike if they serve one call."""
+    return prepare(problem, threads, adjoint=True)
 
 
 def fuses(problem: Conv) -> bool:
@@ -115,7 +120,7 @@ def estimate(problem: Conv) -> float:
 
 
 DEPTHWISE = Implementation(
-    "depthwise", "conv", refuse, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last, estimate=estimate,
-    packing=weight_cycles, sum_order="taps",
+    "depthwise", "conv", refuse, prepare, rounding_bound, fuses, variants=variants, prepare_last=prepare_last,
+    prepare_adjoint=prepare_adjoint, estimate=estimate, packing=weight_cycles, sum_order="taps",
 )  # fmt: skip
 registry.add(DEPTHWISE)
