@@ -155,6 +155,10 @@ def test_classes() -> None:
     assert of[0] != of[1] and of[2] == of[3] != of[4], "batches to half an octave too"
     other = kernels.plan("conv1d", (1, 1, 300), np.ones((1, 1, 3), np.float32), activation="relu").problem
     assert classes.class_of(other) != classes.class_of(one)
+    high = [kernels.parse(f"conv2d n1 c2 {rows}x20 -> c2 k1x1 s1x1 p0+0x0+0 d1x1 g1 float32") for rows in (16, 40, 41)]
+    assert len({classes.class_of(problem) for problem in high}) == 3
+    assert len({classes.class_of(problem, classes.ROWS) for problem in high}) == 2
+    assert classes.class_of((high[0], None)) == (classes.class_of(high[0]), None), "several problems are one"
     held: classes.Classes[int] = classes.Classes()
     for i in range(classes.CLASSES + 10):
         held.put(i, None, i)

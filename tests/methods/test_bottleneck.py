@@ -9,6 +9,7 @@ import pytest
 import reference
 from memory import Guarded, given
 
+from kernels.cost.classes import ROWS, Anew, class_of
 from kernels.methods import load
 from kernels.methods.depthwise import bottleneck_blocking as blocking
 from kernels.methods.depthwise.bottleneck_blocking import Bottleneck, best_bottleneck
@@ -104,6 +105,32 @@ def test_wide_planes_are_one_step() -> None:
     size = {"n": 1, "size": (32, 250)}
     layers = Bottleneck(*(dataclasses.replace(layer, **size) for layer in (EXPAND, DEPTHWISE, PROJECT)))
     assert isinstance(best_bottleneck(layers, 2), blocking.Blocking)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("width", "heights"), [(250, (33, 45, 40)), (64, (17, 22, 20)), (30, (200, 250))])
+def test_another_length_of_the_class_is_cut_nearly_as_well(threads: int, width: int, heights: tuple[int, ...]) -> None:
+    """By a blocking of its own, of as many parts of the channels, as if all had been looked at."""
+    sizes = [{"n": 1, "size": (height, width)} for height in heights]
+    first, *others = (Bottleneck(*(dataclasses.replace(layer, **size) for layer in (EXPAND, DEPTHWISE, PROJECT))) for size in sizes)
+    block = best_bottleneck.__wrapped__(first, threads)
+    for layers in others:
+        assert class_of(layers, ROWS) == class_of(first, ROWS)
+        resized, anew = blocking._resized(first, block, layers, threads), best_bottleneck.__wrapped__(layers, threads)
+        assert isinstance(resized, blocking.Blocking) and resized.parts == block.parts
+        assert resized == blocking._blocking(layers, resized.threads, resized.parts, resized.rows)
+        assert resized.cycles <= 1.1 * anew.cycles
+
+
+def test_another_length_that_pays_fewer_threads_is_cut_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, other = (
+        Bottleneck(*(dataclasses.replace(layer, n=1, size=(height, 250)) for layer in (EXPAND, DEPTHWISE, PROJECT))) for height in (33, 34)
+    )
+    block = best_bottleneck.__wrapped__(first, 2)
+    assert block.threads == 2
+    monkeypatch.setattr(blocking, "threads_for", lambda cycles, threads: 1)
+    with pytest.raises(Anew):
+        blocking._resized(first, block, other, 2)
 
 
 @pytest.mark.parametrize(

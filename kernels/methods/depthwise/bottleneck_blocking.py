@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kernels.cost.calibration import threads_for
+from kernels.cost.classes import Anew, by_class
 from kernels.cost.gemm import NUMBERS, even, tap_cycles, tile_cycles
 from kernels.cost.memory import L2_BYTES, L3_BYTES, TASK_COST
 from kernels.methods.depthwise.blocking import cycles, layouts
@@ -21,7 +22,7 @@ from kernels.methods.depthwise.stacked_blocking import Stacked, fitting, stacked
 from kernels.methods.direct.blocking import RESUMED, TALLEST, best, tiles
 from kernels.primitives.packed_layout import row_counts
 from kernels.problem.conv import Conv
-from kernels.runtime.machine import machine, remembered
+from kernels.runtime.machine import machine
 
 SHARE = 2  # a task's planes may take this part of the second-level cache
 DEPTHWISE = 0.55  # cycles of those that estimates of depthwise layers count, see `plane_blocking.tile_cycles`
@@ -85,53 +86,83 @@ def seen_rows(depthwise: Conv, first: int, rows: int) -> tuple[int, int]:
     return max(top, 0), min(top + (rows - 1) * depthwise.stride[0] + depthwise.kernel[0], depthwise.size[0])
 
 
-def _blockings(layers: Bottleneck, threads: int) -> Iterator[Blocking]:
+def _blocking(layers: Bottleneck, threads: int, parts: int, rows: int) -> Blocking | None:
+    """The one of so many parts of the channels and rows of a task; None where lines, tiles or the cache do not allow it."""
     expand, depthwise, project = layers
     spec, (oh, ow), wide = machine(), depthwise.conv_size, expand.c_out
     lanes, size = spec.lanes(depthwise.itemsize), depthwise.itemsize
     narrow = project.c_out if project else 0
-    if refused(depthwise):
-        return
+    channels, blocks = -(-wide // parts), -(-oh // rows)
+    spans = [seen_rows(depthwise, first, min(rows, oh - first)) for first in range(0, oh, rows)]
+    lines = tuple((end - top) * depthwise.size[1] for top, end in spans)
+    if min(lines) < lanes:
+        return None
+    expanding, expand_cycles = _tile(channels, expand.c_in, -(-max(lines) // lanes), 0.0)
+    if even(wide, expanding[0])[0] < parts:  # parts share out tiles, and each must have one
+        return None
+    together = max(1, TOGETHER // expanding[0]) if project else 1
+    chunk = min(channels, together * expanding[0])
+    if (expanding[0] * max(lines) + (chunk + narrow) * rows * ow) * size > spec.l2 // SHARE and rows > 1:
+        return None
+    tile_rows = next(count for count in (TALL, 2, 1) if count <= (oh % rows or rows))
     weights = wide * (expand.c_in + depthwise.taps + narrow) * size
-    for parts in sorted({1, min(threads, wide)}):
-        channels = -(-wide // parts)
-        for rows in row_counts(oh, threads):
-            blocks = -(-oh // rows)
-            spans = [seen_rows(depthwise, first, min(rows, oh - first)) for first in range(0, oh, rows)]
-            lines = tuple((end - top) * depthwise.size[1] for top, end in spans)
-            if min(lines) < lanes:
-                continue
-            expanding, expand_cycles = _tile(channels, expand.c_in, -(-max(lines) // lanes), 0.0)
-            if even(wide, expanding[0])[0] < parts:  # parts share out tiles, and each must have one
-                continue
-            together = max(1, TOGETHER // expanding[0]) if project else 1
-            chunk = min(channels, together * expanding[0])
-            if (expanding[0] * max(lines) + (chunk + narrow) * rows * ow) * size > spec.l2 // SHARE and rows > 1:
-                continue
-            tile_rows = next(count for count in (TALL, 2, 1) if count <= (oh % rows or rows))
-            task = expand_cycles * sum(lines) / blocks / max(lines) + TASK_COST + weights / parts / L3_BYTES[spec.mesh]
-            task += channels * DEPTHWISE * plane_cycles(depthwise, oh / blocks, tile_rows)
-            projecting = 1, 1
-            if project:
-                projecting, project_cycles = _tile(narrow, chunk, -(-rows * ow // lanes), RESUMED)
-                task += project_cycles * -(-channels // chunk) * oh / blocks / rows
-            spent = -(-depthwise.n * parts * blocks // threads) * task + LAUNCH
-            if parts > 1 and project:
-                spent += AWAKE + 3 * parts * math.prod(project.conv_shape) * size / threads / L2_BYTES
-            yield Blocking(
-                rows=rows, lines=lines, tile_rows=tile_rows, expand=expanding, project=projecting, parts=parts, together=together,
-                threads=threads, cycles=spent,
-            )  # fmt: skip
+    task = expand_cycles * sum(lines) / blocks / max(lines) + TASK_COST + weights / parts / L3_BYTES[spec.mesh]
+    task += channels * DEPTHWISE * plane_cycles(depthwise, oh / blocks, tile_rows)
+    projecting = 1, 1
+    if project:
+        projecting, project_cycles = _tile(narrow, chunk, -(-rows * ow // lanes), RESUMED)
+        task += project_cycles * -(-channels // chunk) * oh / blocks / rows
+    spent = -(-depthwise.n * parts * blocks // threads) * task + LAUNCH
+    if parts > 1 and project:
+        spent += AWAKE + 3 * parts * math.prod(project.conv_shape) * size / threads / L2_BYTES
+    return Blocking(
+        rows=rows, lines=lines, tile_rows=tile_rows, expand=expanding, project=projecting, parts=parts, together=together,
+        threads=threads, cycles=spent,
+    )  # fmt: skip
 
 
-@remembered
+def _blockings(layers: Bottleneck, threads: int) -> Iterator[Blocking]:
+    if refused(layers.depthwise):
+        return
+    for parts in sorted({1, min(threads, layers.expand.c_out)}):
+        for rows in row_counts(layers.depthwise.conv_size[0], threads):
+            found = _blocking(layers, threads, parts, rows)
+            if found:
+                yield found
+
+
+def _resized(old: Bottleneck, block: Blocking | Stacked | None, layers: Bottleneck, threads: int) -> Blocking | Stacked | None:
+    """The blocking of other layers of the class for these: as many parts of channels, and of rows those with the lowest estimate."""
+    if block is None:
+        return None
+    larger = math.prod(layers.depthwise.conv_shape) / math.prod(old.depthwise.conv_shape)
+    if isinstance(block, Stacked) or threads_for(_cycles_apart(old) * larger, threads) != block.threads:
+        raise Anew
+    oh, other = layers.depthwise.conv_size[0], old.depthwise.conv_size[0]
+    before = -(-other // block.rows)
+    after = max(1, round(before * oh / other))
+    counts = {before, after, after + 1, after + block.threads}
+    found = [_blocking(layers, block.threads, block.parts, rows) for rows in {-(-oh // count) for count in counts}]
+    least = min((each for each in found if each), key=lambda each: each.cycles, default=None)
+    if least is None:
+        raise Anew
+    return least
+
+
+def _cycles_apart(layers: Bottleneck) -> float:
+    """Of one core, for layers one by one."""
+    pointwise = [each for each in (layers.expand, layers.project) if each is not None]
+    return sum(best(each, 1).cycles for each in pointwise) + cycles(layers.depthwise)
+
+
+@by_class(_resized)
 def best_bottleneck(layers: Bottleneck, threads: int) -> Blocking | Stacked | None:
     """The blocking with the lowest estimate, with lanes along positions or along channels; None where the layers do not fit each other, or
     where they are estimated faster one by one."""
     if not fits(layers):
         return None
     pointwise = [each for each in (layers.expand, layers.project) if each is not None]
-    threads = threads_for(sum(best(each, 1).cycles for each in pointwise) + cycles(layers.depthwise), threads)
+    threads = threads_for(_cycles_apart(layers), threads)
     apart = sum(best(each, threads).cycles + LAUNCH for each in pointwise)
     apart += DEPTHWISE * min(layouts(layers.depthwise, threads).values()) / threads
     between = math.prod(layers.depthwise.x_shape) + (math.prod(layers.depthwise.conv_shape) if layers.project else 0)
