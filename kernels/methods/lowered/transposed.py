@@ -78,7 +78,8 @@ def chosen(problem: ConvTranspose, engine: str) -> tuple[SubProblem, ...]:
 @remembered
 def _chosen(problem: ConvTranspose, engine: str, together: int, *_: float) -> tuple[SubProblem, ...]:
     """The convolutions that the method called `engine` gets: all phases in one, where it packs once and has more channels, or one for
-    each window, without zero taps; what it does not refuse, and of both what is estimated to cost less."""
+    each window, without zero taps; what it does not refuse, and of both what is estimated to cost less. Zero times NaN or inf is NaN,
+    which outputs that see neither must not get where each has to be as accurate as its own window."""
 
     def cost(some: tuple[SubProblem, ...]) -> float:
         seconds = [estimate(sub.conv, registry.get(sub.conv, engine)) for sub in some]
@@ -87,7 +88,7 @@ def _chosen(problem: ConvTranspose, engine: str, together: int, *_: float) -> tu
     def refused(some: tuple[SubProblem, ...]) -> bool:
         return any(registry.get(sub.conv, engine).refuse(sub.conv) for sub in some)
 
-    choices = [sub_problems(problem, together, joined) for joined in (True, False)]
+    choices = [sub_problems(problem, together, joined) for joined in ((False,) if problem.accuracy == "each" else (True, False))]
     accepted = [some for some in choices if not refused(some)] or choices[:1]
     return min(accepted, key=cost) if len(accepted) > 1 else accepted[0]
 
