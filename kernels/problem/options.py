@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import math
 import numbers
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -222,10 +223,23 @@ def per_channel(op: str, name: str, value: Any, c_out: int, dtype: np.dtype) -> 
     return canonical(array, dtype, (c_out,))
 
 
+_any_size = contextvars.ContextVar("any_size", default=False)
+
+
+@contextlib.contextmanager
+def any_size() -> Iterator[None]:
+    """Inside, what memory cannot hold is a problem too: for shapes that are only looked at."""
+    token = _any_size.set(True)
+    try:
+        yield
+    finally:
+        _any_size.reset(token)
+
+
 def check_size(problem: Problem) -> None:
     """Refuse what memory cannot hold. No method keeps the whole padded input, but what it keeps, and every offset in it, is no larger."""
     needed = problem.compulsory_bytes - problem.in_bytes + problem.padded_bytes
-    if needed > memory():
+    if needed > memory() and not _any_size.get():
         padding = "" if isinstance(problem, AdaptivePool) else f" with padding {problem.padding}"
         shapes = f"input {problem.x_shape}{padding}, weights and output {problem.out_shape}"
         raise too_large(problem.op, f"{shapes} of {problem.dtype}", needed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,10 +17,12 @@ from kernels.network.operators.windows import window_call
 from kernels.network.passes.activations import named_activations
 from kernels.network.passes.epilogues import ACTIVATIONS, activation
 from kernels.network.passes.padding import into_convolutions
-from kernels.network.passes.specialise import specialise
-from kernels.problem.errors import RefusedError
-from kernels.problem.options import SLOPES
-from kernels.streaming.reading import for_any_length
+from kernels.network.passes.specialise import UnsupportedError, specialise
+from kernels.problem.errors import ProblemError, RefusedError
+from kernels.problem.options import SLOPES, any_size
+from kernels.streaming.reading import NOMINAL, for_any_length
+
+LONG = (1 << 30) // NOMINAL[-1] * NOMINAL[-1]  # six hours at 48 kHz: longer than what models cut signals to, shorter than "to the end"
 
 _NOTHING = {"Identity", "Dropout"}
 
@@ -41,18 +45,41 @@ def layers_of(given: Any, shape: Sequence[int | None]) -> Any:
 
 def _simplified(graph: Graph, shape: Sequence[int | None]) -> Graph:
     """The graph without what exporters write around layers: numbers that are computed of constants, Pads with zeros before convolutions,
-    activations in several operators. Of all that, padding alone could differ from length to length."""
-    moving = set(graph.inputs)  # what depends on the signal
-    for node in graph.nodes:
-        if node.op == "Pad" and not moving.isdisjoint(node.inputs[1:]):
-            raise RefusedError(f"{node.name or node.op} pads as the signal's length says, which no stream knows; pad by fixed numbers")
-        if not moving.isdisjoint(node.inputs):
-            moving.update(node.outputs)
+    activations in several operators. Raises RefusedError where a longer signal, or one of an odd length, would leave another."""
     name = graph.inputs[0].name
-    found = for_any_length(lambda length: specialise(graph, {name: tuple(length if each is None else each for each in shape)}))
+
+    def of(length: int) -> Graph:
+        return specialise(graph, {name: tuple(length if each is None else each for each in shape)})
+
+    found = for_any_length(of)
+    with any_size():
+        _compare(found, of(LONG))
+        with contextlib.suppress(ProblemError, UnsupportedError):  # branches may meet at multiples of a stride only
+            _compare(found, of(LONG - 1))
     into_convolutions(found)
     named_activations(found)
     return found
+
+
+def _compare(graph: Graph, other: Graph) -> None:
+    """Raises RefusedError that names the first node in which graphs for signals of two lengths differ: cut or padded to a length, chosen or
+    scaled by it."""
+    for mine, others in itertools.zip_longest(graph.nodes, other.nodes):
+        if mine is None or others is None or mine.attributes is not others.attributes or not all(map(_alike, mine.inputs, others.inputs)):
+            node = others or mine
+            raise RefusedError(
+                f"{node.label} ({node.op}) depends on how long the signal is, which no stream knows; export the model without it, or with"
+                " numbers that are the same for any length"
+            )
+
+
+def _alike(one: Value | None, other: Value | None) -> bool:
+    """Whether two inputs are the same: the results of the same nodes, or equal numbers."""
+    if one is None or other is None:
+        return one is other
+    if one.data is None or other.data is None:
+        return one.data is other.data and one.name == other.name
+    return one.data is other.data or np.array_equal(one.data, other.data, equal_nan=one.kind.kind == "f")
 
 
 def _between(first: Value, last: Value, made: dict[Value, Node]) -> list[Layer]:
@@ -60,6 +87,10 @@ def _between(first: Value, last: Value, made: dict[Value, Node]) -> list[Layer]:
     found: list[Layer] = []
     while last is not first:
         node = made[last]
+        if last is not node.outputs[0]:
+            raise RefusedError(f"{node.label} ({node.op}): its result {last.name} does not stream, only its first one does")
+        if node.op == "Concat" and node.attributes["axis"] % len(node.y.lengths) != 1:
+            raise RefusedError(f"{node.label} (Concat) joins along axis {node.attributes['axis']}; what streams is joined along channels")
         if node.op in _JOINS:
             sources = [value for value in node.inputs if value is not None]
             common = _common([_ways(value, made) for value in sources])

@@ -9,7 +9,7 @@ import numpy as np
 
 from kernels.network.layers import Defaults, Stage, read
 from kernels.problem.arrays import result_dtypes
-from kernels.problem.errors import ProblemError
+from kernels.problem.errors import ProblemError, RefusedError
 
 # lengths that layers are read for, until one is long enough: multiples of many strides, so that branches of any stride meet
 NOMINAL = 240, 5040, 110880, 1441440, 7207200
@@ -23,7 +23,7 @@ def for_any_length(read: Callable[[int], T]) -> T:
     for nominal in NOMINAL[:-1]:
         try:
             return read(nominal)
-        except ProblemError:
+        except (ProblemError, RefusedError):  # a model's nodes that a short signal does not fill are refused
             pass
     return read(NOMINAL[-1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,8 +78,49 @@ def test_what_exporters_write_around_layers_streams(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_padding_that_the_length_decides_is_refused(tmp_path: Path) -> None:
     model = exported(Halved(), tmp_path / "net.onnx")
-    with pytest.raises(kernels.RefusedError, match="pads as the signal's length says"):
+    with pytest.raises(kernels.RefusedError, match="depends on how long the signal is"):
         kernels.stream(model, shape=(1, 1, None))
+
+
+def of_nodes(nodes: list[Any], constants: dict[str, Any], result: str = "y") -> kernels.network.model.Model:
+    """Nodes between x of four channels and a result."""
+    onnx = pytest.importorskip("onnx")
+    value, array = onnx.helper.make_tensor_value_info, onnx.numpy_helper.from_array
+    made = [onnx.helper.make_node(op, inputs, outputs, **attributes) for op, inputs, outputs, attributes in nodes]
+    held = [array(np.asarray(each), name) for name, each in constants.items()]
+    graph = onnx.helper.make_graph(made, "test", [value("x", 1, [1, 4, "t"])], [value(result, 7 if result == "places" else 1, None)], held)
+    return kernels.load(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8))
+
+
+LENGTH = [("Shape", ["x"], ["shape"], {}), ("Gather", ["shape", "two"], ["length"], {}), ("Cast", ["length"], ["number"], {"to": 1})]
+CONV = ("Conv", ["x", "w"], ["a"], {"pads": [1, 1]})
+AWAY = ("Slice", ["a", "zero", "end", "two"], ["y"], {})
+ALONE = {"w": np.ones((4, 4, 3), np.float32), "zero": [0], "two": [2]}
+
+
+@pytest.mark.parametrize("nodes, constants, result, said", [
+    ([CONV, AWAY], {"end": [1 << 20]}, "y", "y .Slice. depends on how long"),
+    ([CONV, *LENGTH, ("Div", ["length", "by"], ["n"], {}), ("Mul", ["n", "by"], ["end"], {}), AWAY], {"by": [16]}, "y",
+     "y .Slice. depends on how long"),
+    ([*LENGTH, ("Mul", ["w", "number"], ["scaled"], {}), ("Conv", ["x", "scaled"], ["y"], {})], {}, "y", "y .Conv. depends on how long"),
+    ([*LENGTH, ("PRelu", ["x", "number"], ["y"], {})], {}, "y", "y .PRelu. depends on how long"),
+    ([CONV, ("Concat", ["a", "x"], ["y"], {"axis": -1})], {}, "y", "joins along axis -1"),
+    ([("MaxPool", ["x"], ["a", "places"], {"kernel_shape": [2]})], {}, "places", "its result places does not stream"),
+], ids=["cut", "trimmed", "weights", "slope", "joined", "places"])  # fmt: skip
+def test_what_the_length_decides_is_refused(nodes: list[Any], constants: dict[str, Any], result: str, said: str) -> None:
+    """Read for one length only, such nodes did nothing, or the same for every length: wrong numbers."""
+    with pytest.raises(kernels.RefusedError, match=said):
+        kernels.stream(of_nodes(nodes, ALONE | constants, result), shape=(1, 4, None))
+
+
+def test_what_no_length_changes_streams() -> None:
+    """Cut to the end, reshaped to the shape that is there, and taps that a short signal does not fill."""
+    wide = np.random.default_rng(1).standard_normal((4, 4, 300)).astype(np.float32)
+    reshape = ("Reshape", ["y", "shape"], ["z"], {})
+    model = of_nodes([*LENGTH, CONV, AWAY, reshape, ("Conv", ["z", "wide"], ["q"], {})], ALONE | {"end": [2**31 - 1], "wide": wide}, "q")
+    x = np.random.default_rng(0).standard_normal((1, 4, 700)).astype(np.float32)
+    s = kernels.stream(model, shape=(1, 4, None))
+    np.testing.assert_allclose(np.concatenate([s(x[..., :333]), s(x[..., 333:]), s.finish()], -1), model(x), atol=1e-3)
 
 
 def of_activation(op: str, limits: list[float], attributes: dict[str, float]) -> kernels.network.model.Model:
