@@ -113,7 +113,8 @@ def test_weights_as_they_are_given(line: str, poisoned_scratch: None) -> None:
 @pytest.mark.parametrize("stride", [(1, 2), (2, 2), (3, 1), (5, 4)])
 @pytest.mark.parametrize(
     "rest",
-    ["c4 9x23 -> c6 k3x5 {} p1+2x0+3 d1x1 g2", "c3 12x30 -> c5 k4x2 {} p3+0x1+1 d2x3 g1", "c2 7x8 -> c3 k1x7 {} p0+0x6+6 d1x1 g1"],
+    ["c4 9x23 -> c6 k3x5 {} p1+2x0+3 d1x1 g2", "c3 12x30 -> c5 k4x2 {} p3+0x1+1 d2x3 g1", "c2 7x8 -> c3 k1x7 {} p0+0x6+6 d1x1 g1",
+     "c3 11x21 -> c4 k10x8 {} p3+2x2+3 d1x1 g1"],
 )
 def test_phases_of_a_stride(rest: str, stride: tuple[int, int], poisoned_scratch: None) -> None:
     """Rows and columns left over, taps that few phases have, padding that a phase has alone."""
@@ -122,6 +123,18 @@ def test_phases_of_a_stride(rest: str, stride: tuple[int, int], poisoned_scratch
     slides = polyphase(problem)
     assert slides and slides.conv_shape == problem.conv_shape and slides.stride == slides.dilation == (1, 1)
     check(problem, prepare_polyphase(problem, 2, conv_direct.prepare))
+
+
+@pytest.mark.parametrize(
+    ("line", "kernel"),
+    [("k4x8 s2x4 p1+1x2+2 d1x1", (2, 2)), ("k11x3 s4x2 p2+2x1+1 d1x1", (3, 2)), ("k5x6 s2x3 p2+0x0+0 d1x1", (3, 2)),
+     ("k3x2 s4x3 p1+1x1+1 d3x4", (2, 2))],
+)
+def test_windows_see_the_fewest_bins(line: str, kernel: tuple[int, int]) -> None:
+    problem = parse(f"conv2d n1 c8 40x40 -> c8 {line} g1 float32")
+    assert isinstance(problem, Conv)
+    slides = polyphase(problem)
+    assert slides and slides.kernel == kernel and slides.conv_shape == problem.conv_shape
 
 
 def test_no_phases_where_a_window_may_see_padding_only() -> None:

@@ -41,14 +41,15 @@ def test_interleave(stride: int, width: int, lanes: int, dtype: str) -> None:
 @pytest.mark.parametrize("stride", [1, 2, 3, 5, 16, 17])
 @pytest.mark.parametrize(("width", "columns"), [(1, 1), (0, 3), (37, 9), (100, 40), (100, 2)])
 def test_deinterleave(stride: int, width: int, columns: int, lanes: int, dtype: str) -> None:
-    """Rows that end before the last column and after it, a phase that is not wanted, a row that is not there."""
+    """Rows that begin after the first column, end before the last and after it, a phase that is not wanted, a row that is not there."""
+    before = stride // 2
     size, few = np.dtype(dtype).itemsize, stride if stride <= interleave.WIDEST else 0
     row, out = given(numbers(max(width, 1), dtype=dtype)), Guarded((stride, columns), dtype)
     targets = np.arange(stride) * columns
     targets[-1] = -1 if stride > 2 else targets[-1]
-    place = at(out.array), columns, at(targets), at(row.array), width, stride
+    place = at(out.array), columns, at(targets), at(row.array), before, width, stride
     invoke(deinterleave.deinterleave(few, lanes, size), few, lanes, size, *place)
-    padded = np.append(row.array[:width], np.zeros(stride * columns, dtype))
+    padded = np.concatenate([np.zeros(before, dtype), row.array[:width], np.zeros(stride * columns, dtype)])
     expected = padded[: stride * columns].reshape(columns, stride).T
     wanted = targets >= 0
     np.testing.assert_array_equal(out.array[wanted], expected[wanted])

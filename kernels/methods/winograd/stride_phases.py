@@ -2,7 +2,10 @@
 
     stride 2, kernel 5, padding 1:   taps at -1 0 1 2 3  =  even 0 2 and odd -1 1 3  ->  two channels, a kernel of 3 at bins -1 0 1
 
-Taps that a phase does not have are zero: 36 for 25 here, which is little beside what fast methods save.
+Taps that a phase does not have are zero: 36 for 25 here, which is little beside what fast methods save. Where the first tap is the first of
+a bin, windows see fewest bins; if that makes the kernel shorter, bins begin in the zeros before the input:
+
+    stride 2, kernel 4, padding 1:   taps at -1 0 1 2  =  bins -1 0 0 1;  bins from -1 on: 0 0 1 1, a kernel of 2
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ NUMBER, ROW = 0.8, 45.0  # cycles to set a number apart, and to begin a row: 128
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """taps: the phase and the place of each tap in the window. starts: of each phase, its first input position. size, kernel, padding:
-    of the convolution that slides by one."""
+    """taps: the phase and the place of each tap in the window. starts: of each phase, its first input position. before: zeros with which
+    bins begin, so that a start may be one of them. size, kernel, padding: of the convolution that slides by one."""
 
     taps: tuple[tuple[int, int], ...]
     starts: tuple[int, ...]
+    before: int
     size: int
     kernel: int
     padding: tuple[int, int]
@@ -39,12 +43,14 @@ def _axis(problem: Conv, axis: int) -> Axis | None:
     before, after = problem.padding[axis]
     if max(before, after) > reach:
         return None
-    bins = [divmod(tap * problem.dilation[axis] - before, stride) for tap in range(problem.kernel[axis])]
-    starts = tuple(sorted({start for _, start in bins}))
+    zeros = before % stride if -before % stride + reach % stride >= stride else 0
+    bins = [divmod(tap * problem.dilation[axis] - before + zeros, stride) for tap in range(problem.kernel[axis])]
+    phases = sorted({phase for _, phase in bins})
     low, high = bins[0][0], bins[-1][0]
     last = problem.conv_size[axis] - 1 + high  # the last bin that an output sees
-    size = min(-(-problem.size[axis] // stride), last + 1)
-    return Axis(tuple((starts.index(start), place - low) for place, start in bins), starts, size, high - low + 1, (-low, last + 1 - size))
+    size = min(-(-(problem.size[axis] + zeros) // stride), last + 1)
+    taps, starts = tuple((phases.index(phase), place - low) for place, phase in bins), tuple(phase - zeros for phase in phases)
+    return Axis(taps, starts, zeros, size, high - low + 1, (-low, last + 1 - size))
 
 
 def axes(problem: Conv) -> list[Axis] | None:

@@ -52,7 +52,8 @@ class PhasePlanes(Record):
     sw = integer("columns that a window moves by")
     row_phases = integer("phases of rows")
     column_phases = integer("phases of columns that have taps")
-    starts = address("of the first row of each phase of rows")
+    starts = address("of the first row of each phase of rows, below 0 of zeros before the input")
+    before = integer("zeros before the first column")
     targets = address("of where each phase of columns goes, as a Deinterleave reads it")
 
 
@@ -65,12 +66,12 @@ def _phase(plane, thread, x, planes, geometry):
     start = read_index(g.starts, phase)
     for i in range(g.rows):
         row = start + i * g.sh
-        source = pointed(x) + (channel * g.h + min(row, g.h - 1)) * g.w * g.itemsize
+        source = pointed(x) + (channel * g.h + max(0, min(row, g.h - 1))) * g.w * g.itemsize
         call(
             g.deinterleave,
             Deinterleave(
                 few=g.few, lanes=g.lanes, itemsize=g.itemsize, out=to + i * g.columns * g.itemsize, columns=g.columns, targets=g.targets,
-                row=source, width=g.w if row < g.h else 0, stride=g.sw,
+                row=source, before=g.before, width=g.w if 0 <= row < g.h else 0, stride=g.sw,
             ),
         )  # fmt: skip
 
@@ -82,13 +83,14 @@ def phases_apart(problem: Conv, threads: int) -> Callable[[Array, Array], None]:
     down, across = found
     size, lanes, (stride, step) = problem.itemsize, machine().lanes(problem.itemsize), problem.stride
     targets = np.full(step, -1, np.int64)
-    targets[list(across.starts)] = np.arange(len(across.starts)) * math.prod(slides.size)
+    targets[[start + across.before for start in across.starts]] = np.arange(len(across.starts)) * math.prod(slides.size)
     few = step if step <= WIDEST else 0
     starts = np.array(down.starts, np.int64)
     (h, w), (rows, columns) = problem.size, slides.size
     geometry = PhasePlanes.packed(
         deinterleave=deinterleave(few, lanes, size), few=few, lanes=lanes, itemsize=size, h=h, w=w, rows=rows, columns=columns, sh=stride,
-        sw=step, row_phases=len(starts), column_phases=len(across.starts), starts=starts.ctypes.data, targets=targets.ctypes.data,
+        sw=step, row_phases=len(starts), column_phases=len(across.starts), starts=starts.ctypes.data, before=across.before,
+        targets=targets.ctypes.data,
     )  # fmt: skip
     launch = _phase.ready(0, 0, geometry)
     helpers = threads_for(2 * math.prod(slides.x_shape), threads)  # cycles: a load and a store each
