@@ -91,6 +91,12 @@ def tiles(lanes: int, along: int = 1) -> Iterator[tuple[int, int]]:
             yield m, min(12, (registers - 2) // (m + 1))
 
 
+def brought_cycles(problem: ConvWeight) -> float:
+    """Cycles a byte of input and gradient, to bring them into the second-level cache."""
+    far = problem.n * (math.prod(problem.x_shape[1:]) + math.prod(problem.conv_shape[1:])) * problem.itemsize
+    return float(far_cycles(far, MEMORY_BYTES, machine())) if far > machine().l2 else 0.0
+
+
 def position_cycles(m: float, n: float, aligned: bool, far: bool = False) -> float:
     """Cycles to add one position: two multiply-adds a cycle, two loads, of which those across cache lines count twice; a sum waits four
     cycles for itself. far: vectors come from the second-level cache."""
@@ -189,9 +195,7 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     resumed = 2 * m * n * (1.0 if sums < spec.l2 / 3 else 3.0)
     each = positions * position_cycles(m, n, aligned, passed * size > spec.l1 / 2) + resumed + CALL
     computing = down * across * each
-    far = problem.n * (math.prod(problem.x_shape[1:]) + math.prod(problem.conv_shape[1:])) * size
-    per_byte = far_cycles(far, MEMORY_BYTES, spec) if far > spec.l2 else 0.0
-    bringing = (seen + positions * block.outs) * size * per_byte
+    bringing = (seen + positions * block.outs) * size * brought_cycles(problem)
     tasks = problem.groups * -(-ins // block.channels) * -(-outs // block.outs) * block.splits
     tasks_each = -(-tasks // threads)
     share = blocks / block.splits

@@ -16,9 +16,10 @@ import numpy as np
 from llvmlite import ir
 
 from kernels.cost.calibration import threads_for
-from kernels.cost.roofline import memory_seconds, seconds
+from kernels.cost.roofline import seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
+from kernels.methods.gradients.blocking import L2_READ, brought_cycles
 from kernels.methods.gradients.depthwise_columns import Columns, columns, columns_cycles, short, store_sum
 from kernels.methods.gradients.records import DotPlanes
 from kernels.primitives.prepared import Prepared, Run
@@ -207,7 +208,9 @@ def prepare(problem: ConvWeight, threads: int) -> Prepared:
 
 def estimate(problem: ConvWeight) -> float:
     """Of one core."""
-    return seconds(cycles(problem)) + memory_seconds(problem)
+    planes = (math.prod(problem.size) + math.prod(problem.conv_size) * (problem.c_out // problem.groups)) * problem.itemsize
+    passes = problem.kernel[0] / L2_READ if short(problem) and planes > machine().l1 / 2 else 0.0  # rows are read once for each row of taps
+    return seconds(cycles(problem) + problem.n * problem.groups * planes * (brought_cycles(problem) + passes))
 
 
 DEPTHWISE = Implementation("depthwise", "conv_weight", refuse, prepare, rounding_bound, estimate=estimate)

@@ -16,6 +16,7 @@ from kernels.methods import registry
 from kernels.methods.contract import Implementation
 from kernels.methods.gradients.depthwise import DEPTHWISE
 from kernels.methods.gradients.direct import DIRECT
+from kernels.methods.gradients.dots import DOTS
 from kernels.methods.gradients.reference import met
 from kernels.methods.gradients.winograd import WINOGRAD
 from kernels.primitives.prepared import Prepared, Run
@@ -75,5 +76,5 @@ def lowered(method: Implementation) -> Implementation:
     )  # fmt: skip
 
 
-for _method in (DIRECT, WINOGRAD, DEPTHWISE):
+for _method in (DIRECT, WINOGRAD, DEPTHWISE, DOTS):
     registry.add(lowered(_method))

@@ -1,0 +1,80 @@
+"""Rows with their padding, a stride's phases apart: what `dots` reads of the input.
+
+    dst[phase][row][j] = src[row][at + j*stride + phase], 0 where the row has none
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llvmlite import ir
+
+from kernels.primitives.interleave import WIDEST, columns
+from kernels.runtime.ir import VectorBuilder, i64
+from kernels.runtime.jit import njit
+from kernels.runtime.micro_kernel import Fixed, address, emitter
+
+
+class PhaseRows(NamedTuple):
+    """What setting apart takes."""
+
+    few: Fixed  # the stride where it is at most WIDEST, else 0
+    lanes: Fixed  # of a vector
+    itemsize: Fixed
+    dst: int  # address
+    pitch: int  # numbers of a row of dst
+    targets: int  # address of each phase's element offset from dst on, negative where it is not wanted
+    src: int  # address of the first row
+    src_step: int  # elements from row to row
+    rows: int
+    at: int  # the first column, which may lie before the row
+    width: int  # numbers of a row; 0: none, dst is zeros
+    stride: int
+
+
+@emitter
+def _emit(w: VectorBuilder, p: PhaseRows) -> None:
+    b, lanes = w.b, p.lanes
+    blocks = b.sdiv(b.add(p.pitch, i64(lanes - 1)), i64(lanes))
+    offsets = [w.load_index(p.targets, i64(phase)) for phase in range(p.few)]
+
+    def apart(source: ir.Value, to: ir.Value, j: ir.Value, mask: ir.Value) -> None:
+        vectors = []
+        for v in range(p.few):
+            column = b.add(p.at, b.add(b.mul(j, i64(p.few)), i64(v * lanes)))
+            vectors.append(w.load_first(w.at(source, column), w.between(column, i64(0), p.width)))
+        for phase, offset in enumerate(offsets):
+            with w.when(b.icmp_signed(">=", offset, i64(0))):
+                w.store_first(w.every(vectors, phase) if p.few > 1 else vectors[0], w.at(to, b.add(offset, j)), mask)
+
+    def gathered(source: ir.Value, to: ir.Value, j: ir.Value, mask: ir.Value) -> None:
+        with w.loop(p.stride) as phase:
+            offset = w.load_index(p.targets, phase)
+            with w.when(b.icmp_signed(">=", offset, i64(0))):
+                places = b.add(columns(w, j, p.stride, phase), w.splat_index(p.at))
+                zero, end = w.splat_index(i64(0)), w.splat_index(p.width)
+                there = b.and_(b.icmp_signed(">=", places, zero), b.icmp_signed("<", places, end))
+                numbers = w.gather(w.addresses(b.ptrtoint(source, j.type), places), there)
+                w.store_first(numbers, w.at(to, b.add(offset, j)), mask)
+
+    with w.loop(p.rows) as row:
+        source = w.pointer(p.src, b.mul(row, p.src_step))
+        to = w.pointer(p.dst, b.mul(row, p.pitch))
+        with w.loop(blocks) as block:
+            j = b.mul(block, i64(lanes))
+            (apart if p.few else gathered)(source, to, j, w.between(j, i64(0), p.pitch))
+
+
+@njit
+def _phase_rows(p):
+    _emit(p, ())
+
+
+def phase_rows(stride: int, lanes: int, itemsize: int) -> int:
+    """Address of the compiled `PhaseRows`."""
+    return address(_phase_rows, PhaseRows, lanes=lanes, itemsize=itemsize, few=few(stride))
+
+
+def few(stride: int) -> int:
+    """`few` of a PhaseRows."""
+    return stride if stride <= WIDEST else 0
