@@ -55,7 +55,7 @@ def post_ops(
             for q, value in enumerate(sums):
                 w.set(value, w.fma(w.get(value), of(w, scale, i, q), of(w, shift, i, q)))
     every = [value for sums in c for value in sums]
-    with w.when(b.icmp_signed("==", activation, i64(ACTIVATIONS["relu"]))):  # one instruction a vector, where all three take six
+    with w.when(b.icmp_signed("==", activation, i64(ACTIVATIONS["relu"]))):  # one instruction a vector
         for value in every:
             number = w.get(value)
             w.set(value, b.select(b.fcmp_ordered(">", w.zero(), number), w.zero(), number))
@@ -65,13 +65,11 @@ def post_ops(
             number = w.get(value)
             gate = hardsigmoid(w, number, slope)
             w.set(value, b.select(swish, b.fmul(number, gate), gate))
-    bounded = b.icmp_unsigned("<", b.sub(activation, i64(ACTIVATIONS["relu6"])), i64(2))  # relu6 and leaky_relu
-    with w.when(bounded):
-        six, below = w.constant(6.0), w.splat(slope_of(w, slope))
-        capped, leaky = (w.splat_bit(b.icmp_signed("==", activation, i64(ACTIVATIONS[name]))) for name in ("relu6", "leaky_relu"))
+    with w.when(b.icmp_signed("==", activation, i64(ACTIVATIONS["relu6"]))):  # two
+        for value in every:
+            w.set(value, at_least(w, at_most(w, w.get(value), 6.0), 0.0))
+    with w.when(b.icmp_signed("==", activation, i64(ACTIVATIONS["leaky_relu"]))):
+        below = w.splat(slope_of(w, slope))
         for value in every:
             number = w.get(value)
-            # not number * slope for relu6: -inf * 0 is NaN
-            low = b.select(leaky, b.fmul(number, below), w.zero())
-            number = b.select(b.fcmp_ordered("<", number, w.zero()), low, number)
-            w.set(value, b.select(b.and_(b.fcmp_ordered(">", number, six), capped), six, number))
+            w.set(value, b.select(b.fcmp_ordered("<", number, w.zero()), b.fmul(number, below), number))
