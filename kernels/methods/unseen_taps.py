@@ -1,29 +1,59 @@
 """Methods get convolutions without the kernel taps that see only padding: see `problem.seen_taps`.
 
 Done where methods are registered, so that plans, functions, gradients of inputs, streams, networks and the parts of what is lowered
-share it.
+share it. Gradients of weights are computed for the taps that see something.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 from kernels.methods.contract import Implementation
 from kernels.primitives.prepared import Prepared, Run
-from kernels.problem.conv import Conv
-from kernels.problem.operands import Operands
+from kernels.problem.conv import Conv, ConvWeight
+from kernels.problem.operands import Array, Operands
 from kernels.problem.seen_taps import seen
 from kernels.problem.window import by_x
+from kernels.runtime.scratch import Scratch
 
-OPERATIONS = "conv", "conv3d"
+OPERATIONS = "conv", "conv3d", "conv_weight", "conv_weight3d"
 PREPARING = "prepare", "prepare_last", "prepare_unpacked", "prepare_adjoint", "prepare_added"
 DESCRIBING = (
     "refuse", "error_bound", "fuses", "sub_problems", "estimate", "lost", "lowering_cycles", "lowering_packing", "packing",
     "packing_unpacked",
 )  # fmt: skip
+
+
+def _note(prepared: Prepared, problem: Conv, taps: tuple[tuple[int, int], ...]) -> str:
+    kept = by_x(tuple(stop - start for start, stop in taps))
+    return f"{kept} of {by_x(problem.kernel)} taps, others see only padding: {prepared.note}"
+
+
+def _gradient_of(prepared: Prepared, problem: ConvWeight, taps: tuple[tuple[int, int], ...], threads: int) -> Prepared:
+    """The gradient of all weights from that of these taps."""
+    from kernels.methods.seen_weights import spreader  # compiles, which importing the library must not
+
+    spread = spreader(problem, taps, threads)
+    shape = (*problem.out_shape[:2], *(stop - start for start, stop in taps))
+    scratch = Scratch(math.prod(shape) * problem.itemsize)
+
+    def pack(operands: Operands) -> Run:
+        add_up = prepared.pack(operands)
+
+        def run(x: Array, out: Array) -> None:
+            buffer = scratch.take()
+            some = buffer.view(problem.dtype).reshape(shape)
+            add_up(x, some)
+            spread(some, out)
+            scratch.give(buffer)
+
+        return run
+
+    return Prepared(pack, prepared.workspace_bytes + scratch.nbytes, _note(prepared, problem, taps))
 
 
 def _weights_of(prepared: Prepared, problem: Conv, taps: tuple[tuple[int, int], ...], threads: int) -> Prepared:
@@ -36,8 +66,7 @@ def _weights_of(prepared: Prepared, problem: Conv, taps: tuple[tuple[int, int], 
         assert operands.weight is not None
         return prepared.pack(operands._replace(weight=copy(operands.weight)))
 
-    kept = by_x(tuple(stop - start for start, stop in taps))
-    return dataclasses.replace(prepared, pack=pack, note=f"{kept} of {by_x(problem.kernel)} taps, others see only padding: {prepared.note}")
+    return dataclasses.replace(prepared, pack=pack, note=_note(prepared, problem, taps))
 
 
 def without_unseen_taps(method: Implementation) -> Implementation:
@@ -62,6 +91,8 @@ def without_unseen_taps(method: Implementation) -> Implementation:
             prepared = function(less, *args, **options)
             if prepared is None or less.kernel == problem.kernel:
                 return prepared
+            if isinstance(problem, ConvWeight):
+                return _gradient_of(prepared, problem, taps, args[0])
             if reverse:  # weights of the layer that this is the adjoint of
                 taps = tuple((k - stop, k - start) for k, (start, stop) in zip(problem.kernel, taps))
             return _weights_of(prepared, problem, taps, args[0])

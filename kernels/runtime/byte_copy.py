@@ -20,3 +20,14 @@ def copy_bytes(typing_context: Any, to: Any, source: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def clear_bytes(typing_context: Any, to: Any, count: Any) -> Any:
+    """Set so many bytes from an address on to zero."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        cgutils.memset(builder, builder.inttoptr(values[0], ir.IntType(8).as_pointer()), values[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen

@@ -17,6 +17,8 @@ from kernels.dispatch.measure import checked
 from kernels.methods import load, registry
 from kernels.methods.contract import Implementation
 from kernels.methods.unseen_taps import DESCRIBING, PREPARING
+from kernels.problem.conv import ConvWeight
+from kernels.problem.operands import Operands
 from kernels.problem.seen_taps import seen
 
 load()
@@ -104,6 +106,36 @@ def test_gradients(name: str) -> None:
         others = [array + move * step if one is array else one for one in (x, weight, bias)]
         change = ((wanted(others, options) - wanted([x, weight, bias], options)) * g).sum() / move
         np.testing.assert_allclose((gradient * step).sum(), change, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("name", ["two columns, tall kernel", "dilated past both ends", "uneven", "shallow volume"])
+@pytest.mark.usefixtures("poisoned_scratch")
+def test_every_method_of_weights_gradients(name: str, asked: str) -> None:
+    """They sum for the taps that see something and write zeros for the others, and nothing else."""
+    op, (x, weight, _), options, left = made(name, asked)
+    problem = ConvWeight(
+        op=f"{op}_weight", n=x.shape[0], c_in=x.shape[1], size=x.shape[2:], kernel=weight.shape[2:], c_out=weight.shape[0],
+        dtype="float32", **options,
+    )  # fmt: skip
+    less, taps = seen(problem)
+    assert less.kernel == left
+    grad = np.random.default_rng(5).standard_normal(problem.conv_shape).astype(np.float32)
+    expected = np.full(problem.out_shape, np.nan, np.float32)
+    registry.get(problem, "reference").prepare(problem, 1).pack(Operands(grad))(x, expected)
+    unseen = np.ones(problem.kernel, bool)
+    unseen[tuple(slice(*some) for some in taps)] = False
+    assert not expected[..., unseen].any()
+    for method, refusal in registry.refusals(problem).items():
+        if refusal or method == "reference":
+            continue
+        for threads in (1, 2):
+            implementation = registry.get(problem, method)
+            prepared, out = implementation.prepare(problem, threads), Guarded(problem.out_shape, "float32")
+            prepared.pack(Operands(grad))(x, out.array)
+            assert out.zones_untouched() and "others see only padding" in prepared.note
+            assert reference.share(out.array, expected) <= implementation.error_bound(problem) + reference.rounding(problem.summands)
+            assert not out.array[..., unseen].any()
 
 
 def test_measured_ways_agree_with_sums_of_all_taps() -> None:
