@@ -199,6 +199,19 @@ def test_sums_of_small_maps_stay_in_cache() -> None:
         assert registry.get(problem, "winograd").prepare(problem, 2).workspace_bytes <= 2 * 3 * (2 << 20)
 
 
+@pytest.mark.parametrize("line", [
+    "conv2d_weight n1 c512 6x172 -> c256 k1x1 s1x1 p0+0x0+0 d1x1 g1 float32",
+    "conv2d_weight n1 c8 200x16 -> c64 k5x7 s1x1 p2+2x3+3 d1x1 g1 float32",
+])  # fmt: skip
+def test_threads_have_as_many_blocks_each(line: str) -> None:
+    """Three blocks in two splits take as long as four; on Granite Rapids, whose blockings are meant."""
+    problem = parse(line)
+    with pretend(vector_bytes=64, registers=32, l1=48 << 10, l2=2 << 20, l3=128 << 20, mesh=True):
+        block = gradient_blocking.best(problem, 2)
+    blocks = -(-problem.n // block.images) * math.prod(-(-n // own) for n, own in zip(problem.conv_size, (block.rows, block.columns)))
+    assert blocks % block.splits == 0
+
+
 def numeric(function: object, array: np.ndarray, grad: np.ndarray) -> np.ndarray:
     """d(sum of grad * function(array)) by finite differences of float64."""
     result, step = np.zeros(array.shape), 1e-5

@@ -198,6 +198,6 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     bringing = (seen + positions * block.outs) * size * brought_cycles(problem)
     tasks = problem.groups * -(-ins // block.channels) * -(-outs // block.outs) * block.splits
     tasks_each = -(-tasks // threads)
-    share = blocks / block.splits
+    share = -(-blocks // block.splits)  # of the longest split
     storing = block.splits * sums / size * (0.6 if block.channels >= lanes else 1.5)
     return tasks_each * (share * (packing + computing + bringing) + TASK_COST) + storing * tasks / block.splits / min(threads, tasks)

@@ -144,6 +144,6 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     computing = down * across * (vectors * each + begin + m * n * ADDED + CALL)
     bringing = (inputs + block.rows * block.columns * block.outs * size) * brought_cycles(problem)
     tasks = problem.groups * -(-outs // block.outs) * block.splits
-    share = blocks / block.splits
+    share = -(-blocks // block.splits)  # of the longest split
     storing = block.splits * outs * lines * problem.groups / lanes * 2 if block.splits > 1 else 0.0
     return -(-tasks // threads) * (share * (packing + computing + bringing) + TASK_COST) + storing / min(threads, tasks)

@@ -15,7 +15,7 @@ import numpy as np
 
 from kernels.cost.gemm import tallest
 from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, TASK_COST, far_cycles
-from kernels.methods.gradients.blocking import CALL, PACKED, position_cycles, tiles
+from kernels.methods.gradients.blocking import CALL, PACKED, brought_cycles, position_cycles, tiles
 from kernels.problem.conv import ConvWeight
 from kernels.runtime.machine import machine, remembered
 
@@ -150,15 +150,12 @@ def _cycles(problem: ConvWeight, block: TileBlocking, blocks: int, threads: int)
     computing = points * -(-block.outs // block.m) * across * each
     stored = points * count * (in_vectors + out_vectors) * lanes * size
     streamed = stored * 2 / L3_BYTES[spec.mesh] if stored > spec.l2 / 2 else 0.0
-    far = problem.n * (math.prod(problem.x_shape[1:]) + math.prod(problem.conv_shape[1:])) * size
-    bringing = (patches * block.channels + count * block.mh * block.mw * block.outs) * size * (
-        far_cycles(far, MEMORY_BYTES, spec) if far > spec.l2 else 0.0
-    )
+    bringing = (patches * block.channels + count * block.mh * block.mw * block.outs) * size * brought_cycles(problem)
     parts = problem.groups * -(-ins // block.channels) * -(-outs // block.outs)
     tasks = parts * block.splits
     writers = min(threads, parts if block.splits == 1 else parts * block.outs)
     # of BACK_CYCLES one loads a vector of sums, as it takes where they lie near
     writing = parts * block.outs * in_vectors * points * (BACK_CYCLES - 1 + moved) / writers
     adding = block.splits * parts * sums / size / lanes * 2 / threads if block.splits > 1 else 0.0
-    share = blocks / block.splits
+    share = -(-blocks // block.splits)  # of the longest split
     return -(-tasks // threads) * (share * (packing + transforming + computing + streamed + bringing) + TASK_COST) + writing + adding
