@@ -2,9 +2,10 @@
 
 One channel leaves nothing that a register tile could share, so the gradient's plane and the input's, moved by the tap, are read as they lie
 in memory, each in whole vectors; where padding is met no number is read. Four running sums hide what an addition waits for. Short rows are
-read once for all columns of the kernel, each of which has a sum of its own (`depthwise_columns`). It loses where taps or output channels
-are many, which then share what direct packs once, and where a stride of more than one leaves gaps in the vectors. Reference: P. Zhang et
-al., "High performance depthwise and pointwise convolutions on mobile devices", arXiv 2001.02504.
+read once for all columns of the kernel, each of which has a sum of its own (`depthwise_columns`); of small maps channels lie along vectors
+(`depthwise_channels`). It loses where taps or output channels are many, which then share what direct packs once, and where a stride of more
+than one leaves gaps in the vectors. Reference: P. Zhang et al., "High performance depthwise and pointwise convolutions on mobile devices",
+arXiv 2001.02504.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from kernels.cost.roofline import seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
 from kernels.methods.gradients.blocking import L2_READ, brought_cycles
+from kernels.methods.gradients.depthwise_channels import channels_cycles, prepare_channels, together
 from kernels.methods.gradients.depthwise_columns import Columns, columns, columns_cycles, short, store_sum
 from kernels.methods.gradients.records import DotPlanes
 from kernels.primitives.prepared import Prepared, Run
@@ -38,6 +40,7 @@ Array = np.ndarray
 SUMS = 4  # running sums: a multiply-add waits four cycles for itself
 WIDEST = 4  # stride that vectors are loaded with
 DOT, LINE = 1.6, 14.0  # cycles to load, and multiply and add, two vectors; to begin a row
+EXPOSED = 0.4  # of bringing planes near, what arithmetic does not hide, or the other way round
 PICKED = 1.5  # cycles more for each vector that a stride spreads one over
 
 
@@ -174,7 +177,7 @@ def refuse(problem: ConvWeight) -> str | None:
 
 
 def cycles(problem: ConvWeight) -> float:
-    """Of one core."""
+    """Of one core, rows along vectors."""
     lanes, (oh, ow) = machine().lanes(problem.itemsize), problem.conv_size
     if short(problem):
         return columns_cycles(problem)
@@ -183,7 +186,9 @@ def cycles(problem: ConvWeight) -> float:
 
 
 def prepare(problem: ConvWeight, threads: int) -> Prepared:
-    """Compile the dot product, and find what meets under each tap."""
+    """Compile the dot product, and find what meets under each tap; or take channels along vectors."""
+    if by_channels(problem):
+        return prepare_channels(problem, threads)
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     (h, w), (oh, ow) = problem.size, problem.conv_size
     geometry = DotPlanes.packed(
@@ -206,11 +211,24 @@ def prepare(problem: ConvWeight, threads: int) -> Prepared:
     return Prepared(pack)
 
 
+def by_rows(problem: ConvWeight) -> float:
+    """Cycles of one core with rows along vectors. Planes are read again for every tap; short rows for each row of taps, masked."""
+    planes = (math.prod(problem.size) + math.prod(problem.conv_size) * (problem.c_out // problem.groups)) * problem.itemsize
+    passes = (2 * problem.kernel[0] if short(problem) else problem.taps - 1) if planes > machine().l1 / 2 else 0
+    return cycles(problem) + problem.n * problem.groups * planes * passes / L2_READ
+
+
+def by_channels(problem: ConvWeight) -> bool:
+    """Whether channels lie along vectors."""
+    return together(problem) and channels_cycles(problem) < by_rows(problem)
+
+
 def estimate(problem: ConvWeight) -> float:
     """Of one core."""
-    planes = (math.prod(problem.size) + math.prod(problem.conv_size) * (problem.c_out // problem.groups)) * problem.itemsize
-    passes = problem.kernel[0] / L2_READ if short(problem) and planes > machine().l1 / 2 else 0.0  # rows are read once for each row of taps
-    return seconds(cycles(problem) + problem.n * problem.groups * planes * (brought_cycles(problem) + passes))
+    planes = math.prod(problem.x_shape[1:]) + math.prod(problem.conv_shape[1:])
+    bringing = problem.n * planes * problem.itemsize * brought_cycles(problem)
+    arithmetic = channels_cycles(problem) if by_channels(problem) else by_rows(problem)
+    return seconds(max(arithmetic, bringing) + EXPOSED * min(arithmetic, bringing))
 
 
 DEPTHWISE = Implementation("depthwise", "conv_weight", refuse, prepare, rounding_bound, estimate=estimate)

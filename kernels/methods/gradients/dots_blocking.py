@@ -18,7 +18,7 @@ from kernels.runtime.machine import machine, remembered
 
 POSITIONS = (512, 1024, 2048, 4096)  # of a block
 ROW, TAIL, PACKED_ROW = 8.0, 6.0, 12.0  # cycles to begin a row, more where its last vector is not whole; to begin a row of the input
-EXPOSED = 0.4  # of reading from the second-level cache, what arithmetic does not hide, or the other way round
+EXPOSED = 0.4  # of reading from further away, what arithmetic does not hide, or the other way round
 ADDED = 3.0  # cycles to add up a sum's lanes
 MOVED, PICKED = 2.0, 1.5  # cycles to move a vector of the input, more for each vector that a stride spreads one over
 TALLEST, WIDEST, SINGLE = 12, 8, 10  # channels and taps of a tile, taps of a single channel; where more begin is kept in no register
@@ -121,6 +121,11 @@ def tile_cycles(m: float, n: float, aligned: bool) -> float:
     return max(m * n / 2, (m * (1 if aligned else 2) + 2 * n) / 2, 4.0) + 1.4
 
 
+def _hidden(arithmetic: float, reading: float) -> float:
+    """Cycles of both, most of the shorter behind the longer."""
+    return max(arithmetic, reading) + EXPOSED * min(arithmetic, reading)
+
+
 def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> float:
     """Estimated cycles of the slowest thread."""
     spec, size = machine(), problem.itemsize
@@ -139,11 +144,13 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     grads = block.rows * block.columns * m * size  # of a tile, which passes over all taps
     brought = (n / min(n, problem.kernel[1]) if inputs > spec.l1 / 2 else 0.0) + (m if grads > spec.l1 / 2 else 0.0)
     brought *= spec.vector_bytes / L2_READ
-    each = max(each, brought) + EXPOSED * min(each, brought)
+    each = _hidden(each, brought)
     begin = rows * (ROW + (TAIL if width % lanes else 0.0))
     computing = down * across * (vectors * each + begin + m * n * ADDED + CALL)
-    bringing = (inputs + block.rows * block.columns * block.outs * size) * brought_cycles(problem)
+    per_byte = brought_cycles(problem)
+    packing = _hidden(packing, inputs * per_byte)
+    computing = _hidden(computing, block.rows * block.columns * block.outs * size * per_byte)
     tasks = problem.groups * -(-outs // block.outs) * block.splits
     share = -(-blocks // block.splits)  # of the longest split
     storing = block.splits * outs * lines * problem.groups / lanes * 2 if block.splits > 1 else 0.0
-    return -(-tasks // threads) * (share * (packing + computing + bringing) + TASK_COST) + storing / min(threads, tasks)
+    return -(-tasks // threads) * (share * (packing + computing) + TASK_COST) + storing / min(threads, tasks)

@@ -35,28 +35,20 @@ CHUNK = 4096  # sums that a task adds over the splits
 
 @njit
 def pack_phases(g, x, channel, at, block):
-    """The rows under the outputs of `at`, Positions, of a group's channels from `channel` on, to `block`:
+    """What windows of `at`, Positions, see of a group's channels from `channel` on, to `block`:
     [channel][phase of rows][phase of columns][row][column]."""
     size = g.itemsize
+    phase = g.plane * g.column_phases
     for c in range(g.ins):
-        source = x + ((at.image * g.c_in + channel + c) * g.h) * g.w * size
-        for phase in range(g.row_phases):
-            to = block + (c * g.row_phases + phase) * g.plane * g.column_phases * size
-            first = at.row * g.sh - g.pad_h + read_index(g.starts, phase)
-            high = at.rows + g.reach_h
-            above = min(high, max(0, split(g.sh - 1 - first, g.sh)[0] if first < 0 else 0))  # rows before the map
-            inside = 0 if first + above * g.sh >= g.h else split(g.h - 1 - first - above * g.sh, g.sh)[0] + 1
-            last = min(high, above + inside)
-            for begin, end, width in ((0, above, 0), (above, last, g.w), (last, high, 0)):
-                if end > begin:
-                    call(
-                        g.phase_rows,
-                        PhaseRows(
-                            few=g.few, lanes=g.lanes, itemsize=size, dst=to + begin * g.pitch * size, pitch=g.pitch, targets=g.targets,
-                            src=source + (first + begin * g.sh) * g.w * size, src_step=g.sh * g.w, rows=end - begin,
-                            at=at.column * g.sw - g.pad_w, width=width, stride=g.sw,
-                        ),
-                    )  # fmt: skip
+        call(
+            g.phase_rows,
+            PhaseRows(
+                few=g.few, lanes=g.lanes, itemsize=size, dst=block + c * g.row_phases * phase * size, pitch=g.pitch, targets=g.targets,
+                rows=at.rows + g.reach_h, starts=g.starts, row_phases=g.row_phases, row_phase_step=phase,
+                src=x + (at.image * g.c_in + channel + c) * g.h * g.w * size, height=g.h, width=g.w, row=at.row * g.sh - g.pad_h,
+                row_step=g.sh, column=at.column * g.sw - g.pad_w, stride=g.sw,
+            ),
+        )  # fmt: skip
 
 
 @njit

@@ -1,6 +1,9 @@
-"""Rows with their padding, a stride's phases apart: what `dots` reads of the input.
+"""A plane with its padding, a stride's phases apart: what `dots` reads of the input.
 
-    dst[phase][row][j] = src[row][at + j*stride + phase], 0 where the row has none
+    dst[phase of rows][phase of columns][i][j] = src[row + i*row_step + start][column + j*stride + phase], 0 where the plane has none
+
+Phases of rows are filled by turns, so that memory is read in order: of one phase after the other, rows of 2 kB with as much between them,
+64 planes of 64x500 took 1.15 times as long.
 """
 
 from __future__ import annotations
@@ -23,12 +26,17 @@ class PhaseRows(NamedTuple):
     itemsize: Fixed
     dst: int  # address
     pitch: int  # numbers of a row of dst
-    targets: int  # address of each phase's element offset from dst on, negative where it is not wanted
-    src: int  # address of the first row
-    src_step: int  # elements from row to row
-    rows: int
-    at: int  # the first column, which may lie before the row
-    width: int  # numbers of a row; 0: none, dst is zeros
+    targets: int  # address of the element offset of each phase of columns, negative where it is not wanted
+    rows: int  # of each phase
+    starts: int  # address of the first row of each phase of rows that is wanted
+    row_phases: int  # how many those are
+    row_phase_step: int  # elements from one to the next
+    src: int  # address of the plane
+    height: int  # rows of it
+    width: int  # columns of it
+    row: int  # the first row, which may lie before the plane, and so may the column
+    row_step: int  # rows from i to i
+    column: int
     stride: int
 
 
@@ -38,31 +46,34 @@ def _emit(w: VectorBuilder, p: PhaseRows) -> None:
     blocks = b.sdiv(b.add(p.pitch, i64(lanes - 1)), i64(lanes))
     offsets = [w.load_index(p.targets, i64(phase)) for phase in range(p.few)]
 
-    def apart(source: ir.Value, to: ir.Value, j: ir.Value, mask: ir.Value) -> None:
+    def apart(source: ir.Value, width: ir.Value, to: ir.Value, j: ir.Value, mask: ir.Value) -> None:
         vectors = []
         for v in range(p.few):
-            column = b.add(p.at, b.add(b.mul(j, i64(p.few)), i64(v * lanes)))
-            vectors.append(w.load_first(w.at(source, column), w.between(column, i64(0), p.width)))
+            column = b.add(p.column, b.add(b.mul(j, i64(p.few)), i64(v * lanes)))
+            vectors.append(w.load_first(w.at(source, column), w.between(column, i64(0), width)))
         for phase, offset in enumerate(offsets):
             with w.when(b.icmp_signed(">=", offset, i64(0))):
                 w.store_first(w.every(vectors, phase) if p.few > 1 else vectors[0], w.at(to, b.add(offset, j)), mask)
 
-    def gathered(source: ir.Value, to: ir.Value, j: ir.Value, mask: ir.Value) -> None:
+    def gathered(source: ir.Value, width: ir.Value, to: ir.Value, j: ir.Value, mask: ir.Value) -> None:
         with w.loop(p.stride) as phase:
             offset = w.load_index(p.targets, phase)
             with w.when(b.icmp_signed(">=", offset, i64(0))):
-                places = b.add(columns(w, j, p.stride, phase), w.splat_index(p.at))
-                zero, end = w.splat_index(i64(0)), w.splat_index(p.width)
+                places = b.add(columns(w, j, p.stride, phase), w.splat_index(p.column))
+                zero, end = w.splat_index(i64(0)), w.splat_index(width)
                 there = b.and_(b.icmp_signed(">=", places, zero), b.icmp_signed("<", places, end))
                 numbers = w.gather(w.addresses(b.ptrtoint(source, j.type), places), there)
                 w.store_first(numbers, w.at(to, b.add(offset, j)), mask)
 
-    with w.loop(p.rows) as row:
-        source = w.pointer(p.src, b.mul(row, p.src_step))
-        to = w.pointer(p.dst, b.mul(row, p.pitch))
+    with w.loop(p.rows) as i, w.loop(p.row_phases) as turn:
+        row = b.add(b.add(p.row, b.mul(i, p.row_step)), w.load_index(p.starts, turn))
+        there = b.and_(b.icmp_signed(">=", row, i64(0)), b.icmp_signed("<", row, p.height))
+        width = b.select(there, p.width, i64(0))
+        source = w.pointer(p.src, b.mul(row, p.width))
+        to = w.pointer(p.dst, b.add(b.mul(turn, p.row_phase_step), b.mul(i, p.pitch)))
         with w.loop(blocks) as block:
             j = b.mul(block, i64(lanes))
-            (apart if p.few else gathered)(source, to, j, w.between(j, i64(0), p.pitch))
+            (apart if p.few else gathered)(source, width, to, j, w.between(j, i64(0), p.pitch))
 
 
 @njit
