@@ -30,8 +30,10 @@ def _problems(layers: Sequence[Node]) -> tuple[Bottleneck | None, tuple[Operands
             return None, ()
         problems.append(dataclasses.replace(problem, activation=node.attributes.get("activation"), pool=node.attributes.get("pool")))
         operands.append(request.operands)
-    expand, depthwise, *project = problems
-    return Bottleneck(expand, depthwise, project[0] if project else None), tuple(operands)
+    first, second, *third = problems
+    if first.groups > 1:
+        return (None if third else Bottleneck(None, first, second)), tuple(operands)
+    return Bottleneck(first, second, third[0] if third else None), tuple(operands)
 
 
 def joins(layers: Sequence[Node], threads: int) -> bool:

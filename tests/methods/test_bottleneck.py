@@ -42,6 +42,19 @@ CASES = {
 }
 
 
+BARE = {
+    "two layers": (DEPTHWISE, dataclasses.replace(PROJECT, c_out=19)),
+    "an activation behind": (
+        dataclasses.replace(DEPTHWISE, stride=(2, 1), padding=((0, 1), (1, 1)), activation=("silu", 0.0)),
+        dataclasses.replace(PROJECT, size=(4, 21), activation=("relu", 0.0)),
+    ),
+    "narrow": (
+        dataclasses.replace(DEPTHWISE, c_in=3, c_out=3, groups=3, size=(12, 5), dtype="float64"),
+        dataclasses.replace(PROJECT, c_in=3, size=(12, 5), dtype="float64", bias=False),
+    ),
+}
+
+
 def layers_of(name: str, *, project: bool) -> Bottleneck:
     expand, depthwise = CASES[name]
     shape = {"n": expand.n, "size": depthwise.conv_size, "dtype": expand.dtype, "bias": expand.bias}
@@ -66,22 +79,23 @@ def blockings(layers: Bottleneck, threads: int) -> list[blocking.Blocking]:
 def check(layers: Bottleneck, threads: int) -> None:
     draw = np.random.default_rng(3)
     present = [layer for layer in layers if layer is not None]
-    x = draw.standard_normal(layers.expand.x_shape).astype(layers.expand.dtype)
-    operands, wanted = [], x
+    x = draw.standard_normal(present[0].x_shape).astype(present[0].dtype)
+    operands, wanted, sums = [], x, x
     for layer in present:
         weight = draw.standard_normal(layer.weight_shape).astype(layer.dtype)
         bias = draw.standard_normal(layer.c_out).astype(layer.dtype) if layer.bias else None
         operands.append(Operands(weight, bias))
-        wanted = reference.conv(wanted, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        wanted = activated(wanted, layer)
+        sums = reference.conv(wanted, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        wanted = activated(sums, layer)
     residual = given(draw.standard_normal(wanted.shape).astype(x.dtype))
+    both = activated(sums + residual.array, present[-1])
     atol = 60 * np.finfo(x.dtype).eps * np.abs(wanted).max()
     for block in blockings(layers, threads):
         prepared = prepare_bottleneck(layers, block, tuple(operands))
         for added in (None, residual.array) if layers.project else (None,):
             held, out = given(x), Guarded(wanted.shape, x.dtype.name)
             prepared.run(held.array, out.array, added)
-            np.testing.assert_allclose(out.array, wanted if added is None else wanted + added, rtol=0, atol=atol)
+            np.testing.assert_allclose(out.array, wanted if added is None else both, rtol=0, atol=atol)
             assert out.zones_untouched() and held.unchanged()
     assert residual.unchanged()
 
@@ -91,6 +105,12 @@ def check(layers: Bottleneck, threads: int) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_right(name: str, project: bool, threads: int, poisoned_scratch: None) -> None:
     check(layers_of(name, project=project), threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", BARE)
+def test_without_the_first(name: str, threads: int, poisoned_scratch: None) -> None:
+    check(Bottleneck(None, *BARE[name]), threads)
 
 
 @pytest.mark.parametrize("vector_bytes", [16, 32])
@@ -143,3 +163,13 @@ def test_what_does_not_fit(changed: dict[str, dict[str, object]]) -> None:
     assert blocking.fits(layers)
     changes = {name: dataclasses.replace(getattr(layers, name), **fields) for name, fields in changed.items()}
     assert not blocking.fits(layers._replace(**changes))
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_what_may_follow_without_the_first(name: str) -> None:
+    depthwise, project = BARE[name]
+    assert blocking.fits(Bottleneck(None, depthwise, project))
+    assert not blocking.fits(Bottleneck(None, depthwise, None))
+    assert not blocking.fits(Bottleneck(None, depthwise, dataclasses.replace(project, activation=("silu", 0.0))))
+    parts = {block.parts for block in blocking._blockings(Bottleneck(None, depthwise, project), 2)}
+    assert parts == ({1, 2} if project.activation is None else {1})

@@ -60,7 +60,7 @@ def test_a_wide_value_that_others_read(which: int) -> None:
     values = wide(graph, graph.input("x", SHAPE))
     graph.output("y", convolution(graph, values[1], 96, 16))
     graph.output("wide", graph.node("Neg", values[which]))
-    assert check(graph, SHAPE).count("bottleneck") == which
+    assert check(graph, SHAPE).count("bottleneck") == 1  # of the two layers before it, or behind it
 
 
 def test_an_activation_behind() -> None:
@@ -80,10 +80,28 @@ def test_channels_last() -> None:
 def test_a_constant_weight_is_needed() -> None:
     graph = Graph()
     x, weight = graph.input("x", SHAPE), graph.input("w", (96, 16, 1, 1))
-    y = convolution(graph, graph.node("Conv", x, weight), 96, 96, 3, 96)
-    graph.output("y", convolution(graph, y, 96, 16))
+    graph.output("y", convolution(graph, graph.node("Conv", x, weight), 96, 96, 3, 96))
     draw = np.random.default_rng(1)
     given = {"x": draw.standard_normal(SHAPE).astype(np.float32), "w": draw.standard_normal((96, 16, 1, 1)).astype(np.float32)}
     model, wanted = Model(graph, threads=2), evaluate(graph, given)["y"]
     np.testing.assert_allclose(model(given), wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
     assert "bottleneck" not in model.explain()
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_without_the_first(residual: bool) -> None:
+    graph = Graph()
+    x = graph.node("Exp", graph.input("x", SHAPE))
+    y = convolution(graph, graph.node("Relu", convolution(graph, x, 16, 16, 3, 16)), 16, 16)
+    graph.output("y", graph.node("Relu", graph.node("Add", y, x) if residual else y))
+    explained = check(graph, SHAPE)
+    assert explained.count("bottleneck") == 1
+    assert explained.count("vector pass") == 1  # the Exp
+
+
+def test_a_layer_that_makes_wide_planes_is_left_to_what_sees_them() -> None:
+    graph = Graph()
+    y = graph.node("Relu", convolution(graph, graph.input("x", SHAPE), 16, 16, 3, 16))
+    graph.output("y", convolution(graph, wide(graph, y)[1], 96, 24))
+    explained = check(graph, SHAPE)
+    assert explained.count("bottleneck") == explained.count("depthwise") == 1

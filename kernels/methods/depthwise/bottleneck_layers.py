@@ -74,10 +74,10 @@ def shared_fields(layers: Bottleneck, parts: int) -> dict[str, int]:
     """Fields of a BottleneckLayers that no scratch decides."""
     expand, depthwise, project = layers
     lanes, size = machine().lanes(depthwise.itemsize), depthwise.itemsize
-    form, activation, slope = codes(expand.activation)
+    form, activation, slope = codes(expand.activation if expand else None)
     add, add_form = line("add", lanes, size)
     return {
-        "parts": parts, "k": expand.c_in, "expand_activation": activation, "expand_slope": slope, "expand_form": form,
+        "parts": parts, "k": expand.c_in if expand else 0, "expand_activation": activation, "expand_slope": slope, "expand_form": form,
         "expand_pass": lines(form, lanes, size) if form else 0, "add": add, "add_form": add_form,
         "out_channels": project.c_out if project else depthwise.c_out,
     }  # fmt: skip

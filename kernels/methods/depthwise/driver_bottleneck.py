@@ -5,8 +5,8 @@
 
 A network's widest maps lie between these layers. One layer after the other, they are written to the last-level cache or to another
 thread's second-level cache and come back from there, which takes as long as the arithmetic; here they stay with the thread that makes them.
-Without the last layer windows are summed straight to y. The layers are those of M. Sandler et al., "MobileNetV2: inverted residuals and
-linear bottlenecks", CVPR 2018, arXiv 1801.04381.
+Without the last layer windows are summed straight to y, without the first they see x where it lies. The layers are those of M. Sandler et
+al., "MobileNetV2: inverted residuals and linear bottlenecks", CVPR 2018, arXiv 1801.04381.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kernels.methods.depthwise.bottleneck_layers import (
 from kernels.methods.depthwise.driver_planes import Plane, planes, sum_plane
 from kernels.methods.depthwise.records import BottleneckBlocks
 from kernels.methods.direct.pack_weights import packer
+from kernels.primitives.activations import codes
 from kernels.primitives.driver import share, task_at, tile_table
 from kernels.primitives.gemm_tile import ADDED, AHEAD, FIELDS, FROM_BIAS, LAST, GemmTile, tile
 from kernels.primitives.post_ops import apply_activation
@@ -109,30 +110,36 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
         done = 0
         for t in range(first, min(first + g.together, last_tile)):
             j, m = channel + done, g.m_edge + (t < g.m_full_tiles)
-            bias = o.expand_bias + j * size if o.expand_bias else 0
-            multiply(
-                g,
-                Product(
-                    tiles=g.tiles + m * g.tiles_each * 8, counts=g.counts + 24 * mine.row_block,
-                    vectors=g.vectors + mine.row_block * g.vectors_each, m=m, k=g.k, a=o.expand + j * g.k * size, x=source,
-                    offsets=g.offsets, y=wide, y_row=g.plane, stage=FROM_BIAS | LAST, bias=bias, activation=g.expand_activation,
-                    slope=g.expand_slope,
-                ),
-            )  # fmt: skip
-            activate_wide(g, m, wide, g.plane, end - top, g.w)
+            seen, seen_plane, above, below = wide, g.plane, top, end
+            if o.expand:
+                bias = o.expand_bias + j * size if o.expand_bias else 0
+                multiply(
+                    g,
+                    Product(
+                        tiles=g.tiles + m * g.tiles_each * 8, counts=g.counts + 24 * mine.row_block,
+                        vectors=g.vectors + mine.row_block * g.vectors_each, m=m, k=g.k, a=o.expand + j * g.k * size, x=source,
+                        offsets=g.offsets, y=wide, y_row=g.plane, stage=FROM_BIAS | LAST, bias=bias, activation=g.expand_activation,
+                        slope=g.expand_slope,
+                    ),
+                )  # fmt: skip
+                activate_wide(g, m, wide, g.plane, end - top, g.w)
+            else:
+                seen_plane, above, below = g.h * g.w, 0, g.h
+                seen = pointed(x) + (mine.image * g.c_in + j) * seen_plane * size
             made, pitch = (summed + done * g.summed_plane * size, g.summed_plane) if o.project else (to + j * plane * size, plane)
             for i in range(m):
                 bias = o.window_bias + (j + i) * size if o.window_bias else 0
                 sum_plane(
                     g,
                     Plane(
-                        x=wide + i * g.plane * size, h=end - top, first_row=first_row - top, rows=rows,
+                        x=seen + i * seen_plane * size, h=below - above, first_row=first_row - above, rows=rows,
                         a=o.windows + (j + i) * g.taps * size, y=made + i * pitch * size, bias=bias, scale=0, shift=0,
                     ),
                 )  # fmt: skip
             if g.form:
                 apply_activation(g, m, made, pitch, g.ow, rows, g.ow)
             done += m
+        finished = LAST if first + g.together >= last_tile else 0
         for t in range(g.narrow_tiles):
             j, m = t * g.narrow_edge + min(t, g.narrow_full_tiles), g.narrow_edge + (t < g.narrow_full_tiles)
             bias = o.project_bias + j * size if o.project_bias and not part else 0
@@ -142,7 +149,8 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
                     tiles=g.narrow + m * g.narrow_each * 8, counts=g.narrow_counts + 24 * mine.row_block,
                     vectors=g.narrow_vectors + mine.row_block * g.narrow_vectors_each, m=m, k=done,
                     a=o.project + (j * g.c_in + channel * m) * size, x=summed, offsets=g.narrow_offsets, y=to + j * plane * size,
-                    y_row=plane, stage=stage if first == first_tile else 0, bias=bias, activation=0, slope=0,
+                    y_row=plane, stage=(stage if first == first_tile else 0) | finished, bias=bias, activation=g.narrow_activation,
+                    slope=g.narrow_slope,
                 ),
             )  # fmt: skip
 
@@ -178,17 +186,18 @@ def prepare_bottleneck(layers: Bottleneck, block: Blocking, operands: tuple[Oper
     """Compile the tiles for a blocking and pack the operands of its layers."""
     expand, depthwise, project = layers
     lanes, size, (oh, ow), (h, w) = machine().lanes(depthwise.itemsize), depthwise.itemsize, depthwise.conv_size, depthwise.size
-    counts, vectors = _vectors(list(block.lines), block.expand[1], lanes, True)
     row_blocks = len(block.lines)
     narrow_counts, narrow_vectors = _vectors(
         [min(block.rows, oh - row) * ow for row in range(0, oh, block.rows)], block.project[1], lanes, False
     )  # fmt: skip
-    m_tiles, m_edge, m_full_tiles = even(expand.c_out, block.expand[0])
+    counts, vectors = _vectors(list(block.lines), block.expand[1], lanes, True) if expand else (narrow_counts, narrow_vectors)
+    m_tiles, m_edge, m_full_tiles = even(depthwise.c_in, block.expand[0])
     narrow_tiles, narrow_edge, narrow_full_tiles = even(project.c_out, block.project[0]) if project else (0, 0, 0)
-    expand_tiles = tile_table(expand.c_out, block.expand[0], counts, lanes, size, tile)
-    project_tiles = tile_table(project.c_out, block.project[0], narrow_counts, lanes, size, tile) if project else expand_tiles
+    none = np.zeros((0, 0), np.int64)
+    expand_tiles = tile_table(expand.c_out, block.expand[0], counts, lanes, size, tile) if expand else none
+    project_tiles = tile_table(project.c_out, block.project[0], narrow_counts, lanes, size, tile) if project else none
     plane, summed_plane = ((-(-numbers // lanes) | 1) * lanes for numbers in (max(block.lines), block.rows * ow))  # odd numbers of vectors
-    summed_offset = whole(block.expand[0] * plane * size)
+    summed_offset = whole(block.expand[0] * plane * size) if expand else 0
     chunk = block.together * block.expand[0]
     scratch_bytes = summed_offset + (whole((chunk * summed_plane + block.project[1] * lanes) * size) if project else 0)
     tasks = depthwise.n * block.parts * row_blocks
@@ -196,26 +205,31 @@ def prepare_bottleneck(layers: Bottleneck, block: Blocking, operands: tuple[Oper
     numbers = depthwise.n * project.c_out * oh * ow if project else 0
     parts_offset, part_bytes = used * scratch_bytes, whole(numbers * size)
     scratch = Scratch(parts_offset + (block.parts - 1) * part_bytes)
-    offsets = np.append(np.arange(expand.c_in) * (h * w), np.zeros(AHEAD)).astype(np.int64)
+    offsets = np.append(np.arange(expand.c_in if expand else 0) * (h * w), np.zeros(AHEAD)).astype(np.int64)
     narrow_offsets = np.append(np.arange(chunk) * summed_plane, np.zeros(AHEAD)).astype(np.int64)
     fields, keep_alive = planes(depthwise, block.tile_rows, oh, ow)
+    _, activation, slope = codes(project.activation if project else None)
     geometry = BottleneckBlocks.packed(
         **fields, **shared_fields(layers, block.parts), rows=block.rows, row_blocks=row_blocks, kh=depthwise.kernel[0],
         together=block.together, m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles, tiles=expand_tiles.ctypes.data,
         tiles_each=expand_tiles.shape[1],
         counts=counts.ctypes.data, vectors=vectors.ctypes.data, vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, plane=plane,
+        narrow_activation=activation, narrow_slope=slope,
         narrow_tiles=narrow_tiles, narrow_edge=narrow_edge, narrow_full_tiles=narrow_full_tiles, narrow=project_tiles.ctypes.data,
         narrow_each=project_tiles.shape[1], narrow_counts=narrow_counts.ctypes.data, narrow_vectors=narrow_vectors.ctypes.data,
         narrow_vectors_each=narrow_vectors[0].nbytes, narrow_offsets=narrow_offsets.ctypes.data, summed_offset=summed_offset,
         summed_plane=summed_plane, parts_offset=parts_offset, part_bytes=part_bytes, part_numbers=numbers, add_tasks=block.threads,
         tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
-    first, between, *last = operands
-    assert between.weight is not None
-    packed = [packer(expand.c_out, expand.c_in, 1, block.expand[0], expand.dtype, block.threads)(first.weight), first.bias]
-    packed += [between.weight.copy(), between.bias]
-    if project:
-        packed += [packer(project.c_out, project.c_in, 1, block.project[0], project.dtype, block.threads)(last[0].weight), last[0].bias]
+    packed: list[Array | None] = []
+    present = iter(operands)
+    for layer, height in zip(layers, (block.expand[0], 1, block.project[0])):
+        given = next(present) if layer else Operands(None)
+        if layer and layer is not depthwise:
+            pack = packer(layer.c_out, layer.c_in, 1, height, layer.dtype, block.threads)
+            packed += [pack(given.weight), given.bias]
+        else:
+            packed += [None if given.weight is None else given.weight.copy(), given.bias]
     handles = operand_handles(packed)
     addresses = handle(handles)
     launch, add_up = _tasks.ready(0, 0, 0, 0, geometry, 0), _add_parts.ready(0, 0, geometry)

@@ -176,6 +176,7 @@ def _tile_addresses(vectors: int, m: int, n: int, parts: int, lanes: int, size: 
 def prepare_stacked(layers: Bottleneck, block: Stacked, operands: tuple[Operands, ...]) -> PreparedBottleneck:
     """Compile the tiles for a blocking and pack the operands of its layers."""
     expand, depthwise, project = layers
+    assert expand is not None
     size, (oh, ow) = depthwise.itemsize, depthwise.conv_size
     lanes, made, seen, wide = machine().lanes(size), oh * ow, depthwise.size[0] * depthwise.size[1], depthwise.c_in
     vectors, narrow_vectors = -(-wide // lanes), -(-project.c_out // lanes) if project else 0

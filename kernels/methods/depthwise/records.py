@@ -68,7 +68,7 @@ class BottleneckLayers(Record):
 
 
 class BottleneckBlocks(Planes, BottleneckLayers):
-    """A task of `driver_bottleneck`, whose planes a pointwise layer makes, and another one reads."""
+    """A task of `driver_bottleneck`, whose planes a pointwise layer makes, unless they are the input's, and another one reads."""
 
     kh = integer("kernel rows")
     together = integer("tiles of wide channels that are added to the narrow ones at a time")
@@ -82,6 +82,8 @@ class BottleneckBlocks(Planes, BottleneckLayers):
     vectors_each = address("from one block's to the next")
     offsets = address("of each input channel's place, in numbers")
     plane = integer("numbers from wide plane to wide plane in a thread's scratch")
+    narrow_activation = integer("of the last layer, a code of ACTIVATIONS, where one part has all wide channels")
+    narrow_slope = integer("bits of a float64")
     narrow_tiles = integer("tiles of the last layer's channels; 0: there is no last layer")
     narrow_edge = integer("channels of an edge tile")
     narrow_full_tiles = integer("full tiles")

@@ -54,7 +54,7 @@ def fitting(depthwise: Any) -> bool:
 def stacked_blockings(layers: Any, threads: int, share: float) -> Iterator[Stacked]:
     """Every one that is considered, of a Bottleneck that `fits`; share: cycles of those that estimates of depthwise layers count."""
     expand, depthwise, project = layers
-    if not fitting(depthwise):
+    if expand is None or not fitting(depthwise):
         return
     spec, size, (oh, ow) = machine(), depthwise.itemsize, depthwise.conv_size
     lanes, wide, narrow = spec.lanes(size), expand.c_out, project.c_out if project else 0

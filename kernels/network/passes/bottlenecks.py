@@ -1,6 +1,7 @@
 """A pointwise convolution, the depthwise one that alone reads it, and the pointwise one behind that are one node: a mobile network's block.
 
-Without the last, where sums of squeezed channels lie between, or where an activation follows it, the first two are one node.
+Without the last, where sums of squeezed channels lie between, or where an activation follows it, the first two are one node; without the
+first, the last two, unless what they make is another's wide value.
 """
 
 from __future__ import annotations
@@ -27,12 +28,16 @@ def join_bottlenecks(graph: Graph, joins: Joins) -> int:
     for node in graph.nodes:
         if node in inside or node in joined or not _layer(node) or len(node.inputs) > 1:
             continue
-        depthwise = behind(node)
-        if depthwise is None or len(depthwise.inputs) > 1:
+        second = behind(node)
+        if second is None:
             continue
-        project = behind(depthwise)
-        choices = [(node, depthwise, project)] if project else []
-        layers = next((each for each in [*choices, (node, depthwise)] if joins(each)), None)
+        third = behind(second)
+        choices: list[tuple[Node, ...]] = []
+        if node.attributes.get("group", 1) > 1:
+            choices = [] if third and third.attributes.get("group", 1) > 1 else [(node, second)]
+        elif len(second.inputs) == 1:
+            choices = [(node, second, third), (node, second)] if third else [(node, second)]
+        layers = next((each for each in choices if joins(each)), None)
         if layers is not None:
             last = layers[-1]
             joined[last] = Node("Bottleneck", [node.x, *last.inputs[1:]], [last.y], {"layers": layers}, last.name)
