@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.gemm import NUMBERS, Product, pooled_size
+from kernels.cost.memory import L3_BYTES
 from kernels.primitives.packed_layout import Layout, layout
 from kernels.problem.conv import Conv
-from kernels.runtime.machine import machine
+from kernels.runtime.machine import Machine, machine
+
+LINE, WAYS = 64, 16  # bytes of a cache line; lines of a set of the second-level cache, of which half are a block's
+PAGES = 96  # that are looked up at once
+LATE = 2.0  # cycles for a vector of more channels of maps that lie beyond the second-level cache, measured 0.3 to 2.6; of 64 channels 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +39,26 @@ class Blocking:
 
 def reads_in_place(problem: Conv, block: Any, lanes: int) -> Any:
     """Whether tiles read the input where it lies, of one blocking or of many of one layout: blocks of whole rows of all channels of a
-    layer with windows of one column. No vector reaches over the end of a block's line, because the last one ends with it."""
+    layer with windows of one column, or parts of single rows with windows of one number. No vector reaches over the end of a block's line,
+    because the last one ends with it."""
     oh, ow = pooled_size(problem)
-    whole = block.mec & (block.channels == problem.c_in // problem.groups) & (ow == problem.size[1])
-    return whole & (last_of(oh, block.rows) * ow >= lanes) & one_column(problem, block.product)
+    rows = block.mec & (last_of(oh, block.rows) * ow >= lanes)
+    parts = np.logical_not(block.mec) & (block.rows == 1) & (last_of(ow, block.columns) >= lanes) & (problem.kernel[0] == 1)
+    all_of_them = (block.channels == problem.c_in // problem.groups) & (ow == problem.size[1])
+    return (rows | parts) & all_of_them & one_column(problem, block.product)
+
+
+def apart(problem: Conv, numbers: Any, spec: Machine) -> Any:
+    """Cycles to read a vector where it lies, above those in a packed block, of blocks with so many numbers of every channel. Channels a
+    multiple of a power of two apart meet in few sets of the second-level cache, and what finds no room comes from the third level anew
+    for each tile; those of large maps come from there late, each on a page of its own."""
+    pitch, sets = math.prod(problem.size) * problem.itemsize, spec.l2 // (LINE * WAYS)
+    shared = math.gcd(pitch // LINE, sets) if pitch % LINE == 0 else 1
+    lines = np.maximum(1, numbers * problem.itemsize // LINE)
+    each = problem.c_in // problem.groups * lines / np.minimum(sets, sets // shared * lines)  # lines that meet in a set
+    lost = np.maximum(0.0, 1 - WAYS / 2 / each)
+    far = LATE if pitch * problem.c_in > spec.l2 and problem.c_in // problem.groups > PAGES else 0.0
+    return far + lost * spec.vector_bytes / L3_BYTES[spec.mesh]
 
 
 def keeps_packed(problem: Conv, block: Any, in_place: Any) -> Any:

@@ -39,7 +39,7 @@ from kernels.cost.roofline import BIND
 from kernels.cost.rounds import rounds
 from kernels.cost.tables import joined, picked, row
 from kernels.cost.variants import rivals
-from kernels.methods.direct.block import Blocking, keeps_packed, last_of, oc_layout, oc_reads_in_place, one_column, reads_in_place
+from kernels.methods.direct.block import Blocking, apart, keeps_packed, last_of, oc_layout, oc_reads_in_place, one_column, reads_in_place
 from kernels.primitives.packed_layout import Layout, extents, packing_cycles, row_counts
 from kernels.problem.conv import Conv
 from kernels.runtime.machine import Machine, machine
@@ -123,6 +123,8 @@ def _cycles(problem: Conv, block: Any, packed: Layout, threads: int, spec: Machi
     pack = _together(ins) * ins * packing_cycles(packed, lanes)
     in_place = reads_in_place(problem, block, lanes)
     pack = np.where(in_place, 0.0, pack)
+    numbers = rows * ow if mec else columns
+    compute = compute + np.where(in_place, m_tiles * vectors * summed * apart(problem, numbers, spec), 0.0)
     packed_each = _packed_each(problem.n * problem.groups * row_blocks * column_blocks, threads)
     kept = np.where(keeps_packed(problem, block, in_place), packed_each, 0.0)
     channels = outs * np.minimum(1.0, tasks_each / block.oc_splits)  # of one thread

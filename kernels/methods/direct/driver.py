@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from kernels.cost.gemm import even, pooled_size, tallest
-from kernels.methods.direct.block import Blocking, keeps_packed, reads_in_place
+from kernels.methods.direct.block import Blocking, keeps_packed, last_of, reads_in_place
 from kernels.methods.direct.pack_input import PackInput, pack, row_numbers
 from kernels.methods.direct.pack_weights import packer
 from kernels.methods.direct.records import Blocks
@@ -87,7 +87,7 @@ def run_task(task, x, out, operands, geometry, block):
         channels = min(g.channels, g.ins - channel)
         read = block
         if g.in_place:
-            read = x + (((image * g.groups + group) * g.ins * g.h + row) * g.w) * size
+            read = x + (((image * g.groups + group) * g.ins * g.h + row) * g.w + column) * size
         elif not g.keeps or not kept(block + g.keeps, task, g.oc_splits):
             pack_channels(
                 g,
@@ -222,7 +222,8 @@ def prepare_blocks(
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     in_place = segment is None and not last and bool(reads_in_place(problem, block, lanes))
     if added and in_place:  # an output that is summed twice must be read twice before it is written: by one tile
-        lines = {block.rows * ow, (oh % block.rows or block.rows) * ow}
+        heights, widths = {block.rows, last_of(oh, block.rows)}, {block.columns, last_of(ow, block.columns)}
+        lines = [height * width for height in heights for width in widths]
         in_place = all(line % lanes == 0 or even(-(-line // lanes), block.n)[1] > 1 for line in lines)
     tasks = problem.n * problem.groups * row_blocks * column_blocks * block.oc_splits
     # whole vectors are read past a packed line's end; a row walks several at a time
