@@ -162,6 +162,29 @@ def test_taps_in_rows_of_sums(line: str) -> None:
         assert reference.share(out.array, expected) <= registry.get(problem, "direct").error_bound(problem)
 
 
+@pytest.mark.parametrize("line", [
+    "conv1d_weight n1 c32 1x9 -> c21 k1x8 s1x4 p0+0x3+3 d1x1 g1 float32",
+    "conv2d_weight n2 c48 3x4 -> c18 k3x3 s1x1 p1+1x1+1 d1x2 g1 float32",
+    "conv2d_weight n3 c10 2x5 -> c6 k2x3 s1x1 p1+0x1+1 d1x1 g2 float64",
+])  # fmt: skip
+@pytest.mark.usefixtures("poisoned_scratch")
+def test_sums_lie_as_weights_do(line: str) -> None:
+    """Every tap of many channels side by side: in place, in tasks of some input channels; copied where rows are no whole vectors and where
+    there are several splits."""
+    problem = parse(line)
+    x, grad = made(problem)
+    expected = weight_gradient(problem, x, grad)
+    unfolded = [block for block in gradient_blocking.blockings(problem, 2) if block.along == gradient_blocking.UNFOLDED]
+    assert unfolded
+    ins = problem.c_in // problem.groups
+    for channels, splits in ((ins, 1), (-(-ins // 32) * 16, 1), (ins, problem.n)):
+        block = dataclasses.replace(unfolded[0], images=1, channels=min(channels, ins), splits=splits)
+        out = Guarded(problem.out_shape, problem.dtype)
+        prepare_blocks(problem, 2, block).pack(Operands(grad))(x, out.array)
+        assert out.zones_untouched()
+        assert reference.share(out.array, expected) <= registry.get(problem, "direct").error_bound(problem)
+
+
 @pytest.mark.parametrize("budget", [1, 20_000, 1 << 20])
 @pytest.mark.usefixtures("poisoned_scratch")
 def test_phases_of_few_images_at_a_time(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:

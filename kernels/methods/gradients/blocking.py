@@ -20,11 +20,14 @@ PACKED = 0.5  # cycles to bring a number and lay it out anew, by whole vectors
 FEW_PACKED = 3.0  # the same where a vector holds few channels
 CALL = 60.0  # cycles to call a tile and begin it
 POSITIONS = (128, 192, 256, 384, 512, 768)  # of a block
-UNFOLDED = 2  # every tap of a single channel side by side: runs along one axis of a small kernel hardly fill a vector
+UNFOLDED = 2  # every tap side by side, channel after channel: of a single channel runs along one axis hardly fill a vector; of many
+# channels rows of sums then lie as the weights do, which counts where there are few positions
+SPARSE = 128  # positions of all images up to which that is considered of many channels
 TURNED = 3  # the same of few channels as rows of sums, whose vectors are output channels: what fills no vector fills rows
 FEW = 8  # channels of a group up to which that is considered
 TALLEST = 14  # rows of a tile whose factors lie side by side however many they are
-MOVED = 4.0  # cycles to move a vector of taps that lie side by side, or a single one
+MOVED, MOVES = 4.0, 40.0  # cycles to move a vector of taps that lie side by side, or a single one; to begin to do so for a row of positions
+PLACED = 0.6  # cycles to write a number of the weights
 L2_READ = 48.0  # bytes a cycle that tiles are brought from the second-level cache
 SHARE = 0.6  # of the second-level cache for what is packed
 
@@ -97,6 +100,13 @@ def brought_cycles(problem: ConvWeight) -> float:
     return float(far_cycles(far, MEMORY_BYTES, machine())) if far > machine().l2 else 0.0
 
 
+def in_place(problem: ConvWeight, block: Blocking) -> bool:
+    """Whether sums are made where the weights lie: rows of them are whole vectors, of one tap or of every tap side by side."""
+    lanes, ins = machine().lanes(problem.itemsize), problem.c_in // problem.groups
+    lie = (problem.taps == 1 and block.along != TURNED) or block.along == UNFOLDED
+    return lie and block.splits == 1 and ins * problem.taps % lanes == 0 and block.channels * problem.taps % lanes == 0
+
+
 def position_cycles(m: float, n: float, aligned: bool, far: bool = False) -> float:
     """Cycles to add one position: two multiply-adds a cycle, two loads, of which those across cache lines count twice; a sum waits four
     cycles for itself. far: vectors come from the second-level cache."""
@@ -116,7 +126,7 @@ def blockings(problem: ConvWeight, threads: int) -> Iterator[Blocking]:
     lanes = machine().lanes(problem.itemsize)
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     alongs: tuple[int, ...] = (1, 0) if problem.kernel[1] == 1 and problem.dilation[0] == 1 and problem.kernel[0] > 1 else (1,)
-    if ins == 1 and min(problem.kernel) > 1:
+    if min(problem.kernel) > 1 if ins == 1 else problem.taps > 1 and problem.n * math.prod(problem.conv_size) <= SPARSE:
         alongs += (UNFOLDED,)
     if ins <= min(FEW, lanes) and problem.taps > 1:
         alongs += (TURNED,)
@@ -184,7 +194,7 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     by_grad = PACKED if block.outs >= lanes else FEW_PACKED
     if block.along in (UNFOLDED, TURNED):
         runs = problem.kernel[0] * -(-problem.kernel[1] // lanes) if problem.dilation[1] == 1 else problem.taps
-        seen, by_input = positions * layout.run, MOVED * runs / problem.taps
+        seen, by_input = positions * layout.run, (MOVED + MOVES / block.columns) * runs / problem.taps
     packing = seen * by_input + positions * block.outs * by_grad + 60 * layout.size[0] * block.images
     high, aligned, passed = block.outs, block.channels * size % spec.vector_bytes == 0, seen
     if block.along == TURNED:
@@ -199,5 +209,6 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     tasks = problem.groups * -(-ins // block.channels) * -(-outs // block.outs) * block.splits
     tasks_each = -(-tasks // threads)
     share = -(-blocks // block.splits)  # of the longest split
-    storing = block.splits * sums / size * (0.6 if block.channels >= lanes else 1.5)
+    moved = 0.0 if in_place(problem, block) else 0.6 if block.channels >= lanes else 1.5
+    storing = sums / size * (block.splits * moved + PLACED)
     return tasks_each * (share * (packing + computing + bringing) + TASK_COST) + storing * tasks / block.splits / min(threads, tasks)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.gradients.blocking import TURNED, UNFOLDED, Blocking, Packed, packed
+from kernels.methods.gradients.blocking import TURNED, UNFOLDED, Blocking, Packed, in_place, packed
 from kernels.methods.gradients.moves import Total
 from kernels.methods.gradients.packing import pack_grad, pack_input, pack_taps
 from kernels.methods.gradients.records import PositionBlocks, PositionSide
@@ -49,14 +49,14 @@ def run_task(task, arrays, sums, geometry, layouts, block):
     if g.turned:
         own = sums + (part * g.panel * g.pitch + first_out) * g.itemsize
     elif g.in_place:
-        own = out + ((group * g.outs + first_out) * g.ins + ic_split * g.share) * g.itemsize
+        own = out + ((group * g.outs + first_out) * g.ins + ic_split * g.share) * g.taps * g.itemsize
     first, last = split(split_of * g.blocks, g.splits)[0], split((split_of + 1) * g.blocks, g.splits)[0]
     micro_panels = block + g.micro_panels_offset
     for b in range(first, last):
         at, resumed = block_at(g, b, g.oh, g.ow), 1 if b > first else 0
         positions = at.images * at.rows * at.columns
         if g.unfolded:
-            pack_taps(g, k, x, group * g.ins, at, block)
+            pack_taps(g, k, x, group * g.ins + ic_split * g.share, at, block)
         else:
             pack_input(g, k, x, group * g.ins + ic_split * g.share, at, block)
         pack_grad(g, grad, group * g.outs + first_out, outs, at, micro_panels, g.places if g.turned else positions)
@@ -95,7 +95,7 @@ def write_row(task, out, sums, geometry, layouts):
     to = out + ((group * g.outs + j) * g.ins + ic_split * g.share) * g.taps * size
     for o in range(k.outer):
         source, target = row + o * k.outer_from * size, to + o * k.outer_to * size
-        if k.channels == 1 or g.taps == 1:
+        if k.channels == 1 or g.taps == 1 or g.unfolded:
             call(g.total, Total(lanes=g.lanes, itemsize=size, dst=target, src=source, step=0, parts=1, numbers=k.inner * k.channels))
         else:
             call(
@@ -200,9 +200,9 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     sides = [(_turned_side if turned else _side)(problem, part, lanes) for part in (block, last)]
     layouts = np.concatenate([PositionSide.packed(**values) for values, _ in sides])
     panel = ins * problem.taps if turned else lanes
-    # of one tap, whole vectors of sums are rows of the weights as they lie
-    in_place = problem.taps == 1 and block.splits == 1 and ins % lanes == 0 and block.channels % lanes == 0
-    pitch = -(-outs // lanes) * lanes if turned else ins if in_place else max(values["vectors_each"] for values, _ in sides) * lanes
+    placed = in_place(problem, block)
+    apart = ins * problem.taps if placed else max(values["vectors_each"] for values, _ in sides) * lanes
+    pitch = -(-outs // lanes) * lanes if turned else apart
     positions = block.images * block.rows * block.columns
     packed_bytes = whole((max(values["image_pitch"] for values, _ in sides) * block.images + 2 * lanes) * size)
     micro_panels_bytes = whole((-(-block.outs // lanes) * lanes * positions + lanes) * size)
@@ -211,7 +211,7 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     used = min(threads, tasks)
     rows_of_sums = problem.groups * (panel if turned else ic_splits * outs)
     rows = problem.groups * -(-outs // lanes) if turned else rows_of_sums  # tasks that write
-    sums_bytes = 0 if in_place else whole(block.splits * rows_of_sums * pitch * size)
+    sums_bytes = 0 if placed else whole(block.splits * rows_of_sums * pitch * size)
     scratch_bytes = packed_bytes + micro_panels_bytes
     scratch = Scratch(used * scratch_bytes + sums_bytes)
     shares = {panel} if turned else {block.outs, last_outs}
@@ -223,7 +223,7 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
         kw=kw, dh=dh, dw=dw, ic_splits=ic_splits, share=block.channels, oc_splits=oc_splits, out_share=block.outs, splits=block.splits,
         images=block.images, rows=block.rows, columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
         blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m, panel=panel, tiles=tiles.ctypes.data,
-        tiles_each=tiles.shape[1], pitch=pitch, in_place=in_place, rows_of_sums=rows_of_sums, micro_panels_offset=packed_bytes,
+        tiles_each=tiles.shape[1], pitch=pitch, in_place=placed, rows_of_sums=rows_of_sums, micro_panels_offset=packed_bytes,
         scratch_bytes=scratch_bytes, threads=used,
     )  # fmt: skip
     launch = run_tasks.ready(0, 0, 0, 0, geometry, layouts)
@@ -237,7 +237,7 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
         def run(x: Array, out: Array, keep_alive: Any = (grad, keep_alive)) -> None:
             buffer = scratch.take()
             launch(used, tasks, handle(x), grad_handle, handle(out), handle(buffer), geometry, layouts)
-            if not in_place:
+            if not placed:
                 write(used, rows, handle(out), handle(buffer), geometry, layouts)
             scratch.give(buffer)
 

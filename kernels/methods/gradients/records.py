@@ -73,7 +73,7 @@ class PositionBlocks(PackedPlanes, Tasks):
 
     oh = integer("rows of the gradient")
     ow = integer("columns of the gradient")
-    unfolded = integer("whether every tap of a channel lies side by side")
+    unfolded = integer("whether every tap lies side by side, channel after channel")
     turned = integer("whether those are rows of sums, and vectors are output channels")
     places = integer("positions of a block, the last ones too, that a vector's channels of the gradient have room for")
     kw = integer("kernel columns")

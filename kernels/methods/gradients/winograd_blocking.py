@@ -28,6 +28,7 @@ ALONE = {1: (1,), 2: (3, 2), 3: (6, 4, 2), 4: (5, 3), 5: (4, 2)}
 GROWTH = {(1, 1): 1.0, (2, 2): 1.5, (2, 3): 2.0, (3, 2): 1.2, (3, 4): 2.0, (3, 6): 2.5, (4, 3): 2.0, (4, 5): 2.5, (5, 2): 2.0, (5, 4): 2.5}
 BLOCK_TILES = (24, 32, 48, 64, 96, 128, 192)
 SUMS = 0.5  # of the second-level cache, for the sums of a task
+WRITTEN = 2.0  # cycles to transpose a number of the weights and write it
 BACK_CYCLES = 6.0  # cycles a point to transform a vector of weights back and write it
 POINT_CYCLES, LINE_CYCLES = 2.5, 8.0  # cycles to load and store a point of a vector's tile, and to transform a line of them
 
@@ -155,7 +156,7 @@ def _cycles(problem: ConvWeight, block: TileBlocking, blocks: int, threads: int)
     tasks = parts * block.splits
     writers = min(threads, parts if block.splits == 1 else parts * block.outs)
     # of BACK_CYCLES one loads a vector of sums, as it takes where they lie near
-    writing = parts * block.outs * in_vectors * points * (BACK_CYCLES - 1 + moved) / writers
+    writing = (parts * block.outs * in_vectors * points * (BACK_CYCLES - 1 + moved) + WRITTEN * math.prod(problem.out_shape)) / writers
     adding = block.splits * parts * sums / size / lanes * 2 / threads if block.splits > 1 else 0.0
     share = -(-blocks // block.splits)  # of the longest split
     return -(-tasks // threads) * (share * (packing + transforming + computing + streamed + bringing) + TASK_COST) + writing + adding
