@@ -61,6 +61,11 @@ APART = [
     ConvCase(f"apart {step} {dilation}", (39 * step + 4 * dilation + 1 + spare,), (5,), 1, 4, 16, (step,), ((0, 0),), (dilation,), 1)
     for step, dilation in ((100, 25), (50, 33), (11, 7)) for spare in (0, 36, 44) if spare < step
 ]
+# patches, of which half a vector's columns of a vector's positions are read at once
+APART += [
+    ConvCase(f"patches {size} {kernel} {step}", (size, size), (kernel, kernel), 2, 3, 16, (step, step), ((0, 0), (0, 0)), (1, 1), 1)
+    for size, kernel, step in ((56, 8, 8), (28, 4, 4), (46, 16, 10), (33, 11, 12))
+]
 
 done = 0
 for case in CONV + (APART if name == "direct" else []) if kind == "conv" else POOL:

@@ -12,7 +12,10 @@ from kernels.problem.conv import Conv
 from kernels.problem.window import dilated
 
 LINE_COST, VECTOR_COPIED, VECTOR_PICKED = 30, 6, 3  # cycles per input row packed, per vector copied, per vector picked out and its step
-NUMBER_PICKED, VECTOR_TRANSPOSED = 2, 5.4  # cycles per number picked by itself, per vector transposed (5 transposed where it took 1.4)
+NUMBER_PICKED = 2  # cycles per number picked by itself
+VECTOR_TRANSPOSED = 5.5  # cycles per vector transposed
+PANEL_LOADED = {True: 5, False: 12}  # and to load what a vector of positions has of some columns, by whether it has 16: shuffles of those
+# take longer; htsat.patch 0.94 of the time that shuffles take, 4x4 by four of three channels 0.98
 SHORT, SEVERAL = 2, 4  # vectors of a line, at most, and rows, at least, that are picked apart as they are loaded
 SHORT_COST, SHORT_STEP = 8, 2  # cycles for a vector of them, and for each vector that it is picked from
 PLANE_COST, VECTOR_MOVED = 90, 5  # cycles per plane and per vector where lines are as long as the input's rows
@@ -109,8 +112,13 @@ def _picking(starts: tuple[int, ...], step: int, lanes: int) -> int:
     copied = VECTOR_COPIED * step / len(starts)
     ways: dict[int, float] = {step: VECTOR_PICKED + step} if step <= PICKED else {ONE_BY_ONE: NUMBER_PICKED * lanes + copied}
     if step > 1 and starts == tuple(range(len(starts))):
-        ways[TRANSPOSED] = VECTOR_TRANSPOSED * -(-len(starts) // lanes) * lanes / len(starts)
+        ways[TRANSPOSED] = VECTOR_TRANSPOSED + PANEL_LOADED[lanes >= 16] * -(-len(starts) // panel_of(lanes)) / len(starts)
     return min(ways, key=ways.__getitem__)
+
+
+def panel_of(lanes: int) -> int:
+    """Columns that are transposed together: half a vector, of which shuffles join two."""
+    return lanes // 2 if lanes >= 8 else lanes
 
 
 def line_cycles(packed: Layout, lanes: int) -> Any:
@@ -118,7 +126,9 @@ def line_cycles(packed: Layout, lanes: int) -> Any:
     it is loaded; of many `extents` at once an array."""
     planes, step, vectors = len(packed.columns), packed.picking, -(-packed.count // lanes)
     if step == TRANSPOSED:
-        return LINE_COST + -(-planes // lanes) * lanes * vectors * VECTOR_TRANSPOSED
+        columns = panel_of(lanes)
+        of_line = -(-packed.count // columns) * columns / lanes  # half a vector of positions may be the last
+        return LINE_COST + of_line * (planes * VECTOR_TRANSPOSED + -(-planes // columns) * PANEL_LOADED[lanes >= 16])
     copied = LINE_COST + VECTOR_COPIED * -(-packed.span // lanes)
     if step == ONE_BY_ONE:
         return copied + planes * (8 + NUMBER_PICKED * packed.count + vectors * VECTOR_PICKED)

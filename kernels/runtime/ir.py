@@ -49,6 +49,10 @@ class VectorBuilder:
         index = i64(index) if isinstance(index, int) else index
         return self.b.gep(self.b.inttoptr(address, self.scalar.as_pointer()), [index])
 
+    def address(self, array: ir.Value, index: ir.Value) -> ir.Value:
+        """Address of element `index` of the array at an int64 address."""
+        return self.b.add(array, self.b.mul(index, i64(self.itemsize)))
+
     def at(self, pointer: ir.Value, index: ir.Value | int) -> ir.Value:
         """Pointer `index` elements further."""
         return self.b.gep(pointer, [i64(index) if isinstance(index, int) else index])
@@ -141,6 +145,10 @@ class VectorBuilder:
     def barrier(self) -> None:
         """No load or store is moved across this point by the compiler; it costs nothing."""
         self.b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], side_effect=True)
+
+    def opaque(self, number: ir.Value) -> ir.Value:
+        """The same int64, of which the compiler knows nothing: what is computed from it is computed where it is used."""
+        return self.b.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [number], side_effect=False)
 
     def copy(self, to: ir.Value, source: ir.Value, count: ir.Value) -> None:
         """`count` numbers from one place to another that does not overlap it."""

@@ -81,7 +81,7 @@ def test_what_lies_between_windows_is_not_packed() -> None:
 
 @pytest.mark.parametrize("kernel,step,lanes,picking", [
     (3, 2, 4, 2), (3, 2, 8, 2), (3, 2, 16, 2), (5, 5, 8, 5), (8, 8, 16, TRANSPOSED), (16, 10, 16, TRANSPOSED),
-    (44, 441, 16, TRANSPOSED), (1, 64, 4, TRANSPOSED),
+    (44, 441, 16, TRANSPOSED), (1, 64, 4, TRANSPOSED), (4, 4, 8, 4), (4, 4, 16, TRANSPOSED), (2, 2, 16, 2), (4, 2, 16, 2),
 ])  # fmt: skip
 def test_how_columns_are_picked_apart(kernel: int, step: int, lanes: int, picking: int) -> None:
     """Few planes of a small step by shuffles, of vectors of every width; what is measured there says so."""

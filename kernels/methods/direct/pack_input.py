@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
-from kernels.primitives.packed_layout import SEVERAL, SHORT, TRANSPOSED
-from kernels.runtime.ir import VectorBuilder, i64
+from kernels.primitives.packed_layout import SEVERAL, SHORT, TRANSPOSED, panel_of
+from kernels.runtime.ir import I32, VectorBuilder, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
 
@@ -93,6 +93,7 @@ class _Lines(NamedTuple):
     dst: int
     src: int  # address of the plane
     row: int  # of the plane, of the first
+    rows: int  # from the plane on that may be read
 
 
 @emitter
@@ -142,36 +143,87 @@ def _pick(w: VectorBuilder, p: PackInput, line: ir.Value, dst: ir.Value) -> None
                 b.store(w.load_scalar(w.at(source, b.mul(j, p.column_step))), w.at(to, j))
 
 
+def _columns(w: VectorBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+    """Of as many rows as w has lanes, each of half as many numbers: every column in a vector."""
+    count = len(rows) // 2
+    together = ir.Constant(ir.VectorType(I32, w.lanes), list(range(w.lanes)))
+    pairs = [w.b.shuffle_vector(*pair, together) for pair in zip(rows[:count], rows[count:])]
+    orders = ([half + start + i // 2 + w.lanes * (i % 2) for half in (0, count) for i in range(count)] for start in (0, count // 2))
+    low, high = (ir.Constant(ir.VectorType(I32, w.lanes), order) for order in orders)
+    for _ in range(count.bit_length() - 1):  # as `interleaved` does, in either half
+        pairs = [w.b.shuffle_vector(*pair, order) for pair in zip(pairs[: count // 2], pairs[count // 2 :]) for order in (low, high)]
+    return pairs
+
+
+class _Positions(NamedTuple):
+    """Positions of a line that fill a vector."""
+
+    to: ir.Value  # address of the first plane's
+    line: ir.Value  # address of the plane's row
+    first: ir.Value  # of these positions
+    column: ir.Value  # of the row, where the first begins
+    width: ir.Value  # columns of the row, 0 outside the plane
+    rest: ir.Value  # numbers from the row on that may be read
+
+
+def _panels(w: VectorBuilder, p: PackInput, at: _Positions, lanes: int) -> None:
+    """All columns of `lanes` positions, a vector or half of one: loaded so many at a time as `panel_of` says, and transposed."""
+    b, step = w.b, p.column_step
+    reader, writer = (VectorBuilder(b, count, w.itemsize) for count in (panel_of(w.lanes), lanes))
+
+    def at_most(count: ir.Value, limit: int) -> ir.Value:
+        return b.select(b.icmp_signed("<", count, i64(limit)), count, i64(limit))
+
+    with w.loop(_whole(b, p.columns, reader.lanes)) as panel:
+        u = b.mul(panel, i64(reader.lanes))
+        # every position's and every plane's place from the first one's: LLVM would keep a pointer for each, on the stack
+        first, to = w.opaque(b.add(at.column, u)), w.pointer(w.opaque(w.address(at.to, b.mul(u, p.column_stride))))
+        source = w.pointer(at.line, first)
+        positions, wanted = at_most(b.sub(p.numbers, at.first), lanes), at_most(b.sub(p.columns, u), reader.lanes)
+        end = b.add(b.add(first, b.mul(step, b.sub(positions, i64(1)))), wanted)
+        readable = b.icmp_signed("<=", b.add(b.add(first, b.mul(step, i64(lanes - 1))), i64(reader.lanes)), at.rest)
+        inside = b.and_(b.and_(b.icmp_signed(">=", first, i64(0)), b.icmp_signed("<=", end, at.width)), readable)
+        steps = [b.mul(step, i64(position)) for position in range(lanes)]
+        rows = [w.variable(reader.zero()) for _ in steps]
+        with b.if_else(inside, likely=True) as (within, across):
+            with within:
+                for slot, by in zip(rows, steps):
+                    w.set(slot, reader.load(w.at(source, by)))
+            with across:
+                for slot, by in zip(rows, steps):
+                    w.set(slot, reader.load_first(w.at(source, by), reader.between(b.add(first, by), i64(0), at.width)))
+        loaded = [w.get(slot) for slot in rows]
+        for plane, numbers in enumerate(writer.interleaved(loaded) if lanes == reader.lanes else _columns(w, loaded)):
+            with w.when(b.icmp_signed(">", wanted, i64(plane)), likely=True):
+                writer.store(numbers, w.at(to, b.mul(p.column_stride, i64(plane))))
+
+
 @emitter
 def _transposed_lines(w: VectorBuilder, p: PackInput, lines: _Lines) -> None:
     """dst[u][i][j] = src[row + i*row_step][first_column + offsets[0] + u + j*step], or 0 outside the plane, for planes that begin at
-    neighbouring columns: of `lanes` positions `lanes` columns each are loaded and transposed. The step is more than 1:
-    `packed_layout` chooses this way for no other."""
-    b, lanes, step = w.b, p.lanes, p.column_step
+    neighbouring columns: what some positions have of some columns is loaded where it lies and transposed. Positions past a line's end
+    may be read as well, where memory goes on. The step is more than 1: `packed_layout` chooses this way for no other."""
+    b = w.b
     if p.step != TRANSPOSED:
         return
     start = b.add(p.first_column, w.load_index(p.offsets, i64(0)))
     with w.loop(p.positions) as i:
         row = b.add(lines.row, b.mul(i, p.row_step))
         width = b.select(b.icmp_unsigned("<", row, p.height), p.width, i64(0))  # a row outside the plane has no columns
-        line, to = w.pointer(lines.src, b.mul(row, p.width)), w.pointer(lines.dst, b.mul(i, p.pitch))
-        with w.loop(_whole(b, p.numbers, lanes)) as vector, w.loop(_whole(b, p.columns, lanes)) as panel:
-            j, u = b.mul(vector, i64(lanes)), b.mul(panel, i64(lanes))
-            first = b.add(b.add(start, u), b.mul(j, step))
-            columns = [b.add(first, b.mul(step, i64(position))) for position in range(lanes)]
-            rows = [w.variable(w.zero()) for _ in columns]
-            inside = b.and_(b.icmp_signed(">=", first, i64(0)), b.icmp_signed("<=", b.add(columns[-1], i64(lanes)), width))
-            with b.if_else(inside, likely=True) as (within, across):
-                with within:
-                    for slot, column in zip(rows, columns):
-                        w.set(slot, w.load(w.at(line, column)))
-                with across:
-                    for slot, column in zip(rows, columns):
-                        w.set(slot, w.load_first(w.at(line, column), w.between(column, i64(0), width)))
-            place = w.at(to, b.add(b.mul(u, p.column_stride), j))
-            for plane, numbers in enumerate(w.interleaved([w.get(slot) for slot in rows])):
-                with w.when(b.icmp_signed("<", b.add(u, i64(plane)), p.columns)):
-                    w.store(numbers, w.at(place, b.mul(p.column_stride, i64(plane))))
+        line, rest = w.address(lines.src, b.mul(row, p.width)), b.mul(b.sub(lines.rows, row), p.width)
+        with w.loop(_whole(b, p.numbers, p.lanes)) as vector:
+            j = b.mul(vector, i64(p.lanes))
+            to = w.address(lines.dst, b.add(b.mul(i, p.pitch), j))
+            at = _Positions(to, line, j, b.add(start, b.mul(j, p.column_step)), width, rest)
+            fewer = panel_of(p.lanes)
+            if fewer == p.lanes:
+                _panels(w, p, at, p.lanes)
+            else:
+                with b.if_else(b.icmp_signed(">", b.sub(p.numbers, j), i64(fewer))) as (many, few):
+                    with many:
+                        _panels(w, p, at, p.lanes)
+                    with few:
+                        _panels(w, p, at, fewer)
 
 
 @emitter
@@ -222,11 +274,12 @@ def _pack(p):
             continue
         for v in range(p.phases):
             to = own + v * p.phase_stride * size
+            lines = _Lines(to, plane, p.first_row + v, (p.times - c) * p.height)
             if p.step == TRANSPOSED:
-                _transposed_lines(p, _Lines(to, plane, p.first_row + v))
+                _transposed_lines(p, lines)
                 continue
             if short:
-                _short_lines(p, _Lines(to, plane, p.first_row + v))
+                _short_lines(p, lines)
                 continue
             for position in range(p.positions):
                 row = p.first_row + v + position * p.row_step
