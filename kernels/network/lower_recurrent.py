@@ -50,35 +50,42 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
         part = y.part(1, d, 1)
         writes.append(View(part.buffer, part.offset, (steps, batch, hidden), (y.strides[0], y.strides[2], y.strides[3]), dtype))
         writes += [View(s.buffer, s.offset + d * s.strides[0], (batch, hidden), s.strides[1:], dtype) for s in states]
-    bind = _bind(recurrence, len(states))
+    lengths = inputs[4] if inputs[4] is not None and not _all_steps(inputs[4], steps) else None
+    bind = _bind(recurrence, len(states), lengths is not None)
     method = "compiled recurrence" + (f", state in {recurrence.chunks} parts" if recurrence.chunks > 1 else "")
-    lowering.step(node, [before], writes, bind, method, scratch=recurrence.scratch_bytes)
+    reads = [before, *([lowering.ordered(node, lowering.view(lengths))] if lengths else [])]
+    lowering.step(node, reads, writes, bind, method, scratch=recurrence.scratch_bytes)
     for value, state in zip(node.outputs[1:], states):
         if lowering.views.get(value) != state:
             lowering.copy(node, state, lowering.new(value))
 
 
-def _bind(recurrence: Recurrence, states: int) -> Callable[[list[Array], Array], Callable[[], Any]]:
-    """Arrays are the products, then for each direction y and its states."""
+def _all_steps(lengths: Value, steps: int) -> bool:
+    """Whether it is known that every row has all steps."""
+    return lengths.data is not None and bool((lengths.data >= steps).all())
+
+
+def _bind(recurrence: Recurrence, states: int, some: bool) -> Callable[[list[Array], Array], Callable[[], Any]]:
+    """Arrays are the products, `some` the rows' lengths, then for each direction y and its states."""
 
     def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
-        before, ends = arrays[0], []
-        for i in range(1, len(arrays), 1 + states):
+        before, lengths, ends = arrays[0], arrays[1] if some else None, []
+        for i in range(1 + some, len(arrays), 1 + states):
             y, h, *c = arrays[i : i + 1 + states]
             ends.append(Ends(y, y.strides[0] // y.itemsize, y.strides[1] // y.itemsize, h, c[0] if c else None))
-        return recurrence.bind(before, ends, scratch)
+        return recurrence.bind(before, ends, scratch, lengths)
 
     return bind
 
 
 def _plain(node: Node, inputs: list[Value | None]) -> bool:
-    """Whether a layer has nothing that only NumPy does here: lengths of sequences, peepholes, other activations, limits."""
+    """Whether a layer has nothing that only NumPy does here: peepholes, other activations, limits."""
     directions = inputs[2].lengths[0] if inputs[2] is not None else 1
     names = activation_names(node, directions)
     return (
-        inputs[4] is None and inputs[7] is None and all(each == _USUAL[node.op] for each in names) and not node.attributes.get("layout")
-        and not node.attributes.get("clip") and not node.attributes.get("input_forget") and node.x.kind in (np.float32, np.float64)
-        and (inputs[3] is None or inputs[3].data is not None)
+        (inputs[4] is None or inputs[4].kind == np.int32) and inputs[7] is None and all(each == _USUAL[node.op] for each in names)
+        and not node.attributes.get("layout") and not node.attributes.get("clip") and not node.attributes.get("input_forget")
+        and node.x.kind in (np.float32, np.float64) and (inputs[3] is None or inputs[3].data is not None)
     )  # fmt: skip
 
 

@@ -19,11 +19,11 @@ from kernels.cost.calibration import threads_for
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.row_products import RowProducts, packed, row_products
 from kernels.primitives.vector_pass import VectorPass, line
-from kernels.runtime.byte_copy import copy_bytes
+from kernels.runtime.byte_copy import clear_bytes, copy_bytes
 from kernels.runtime.ir import call, split
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
-from kernels.runtime.pointers import pointed
+from kernels.runtime.pointers import pointed, read_number
 from kernels.runtime.regions import region
 from kernels.runtime.scratch import handle, whole
 
@@ -58,6 +58,7 @@ class Steps(Record):
     matrix = address("handle of the packed matrix; of a GRU without its last third")
     last = address("handle of that third; 0 for an LSTM")
     inner = address("handle of the bias that a GRU adds to R h, if it is linear before its reset")
+    lengths = address("handle of how many steps each row has, int32; 0: all")
     work = address("handle of the scratch")
     own = address("of the first task's own scratch, behind the states")
     own_bytes = integer("of one task's own scratch")
@@ -88,6 +89,7 @@ class Task(NamedTuple):
     state_bytes: int
     c: int  # address of an LSTM's cells, or what a GRU resets
     gates: int  # address of the gates, and behind them what is made of them
+    c_before: int  # address of an LSTM's cells before a step, where rows may have no such step
 
 
 @njit
@@ -98,7 +100,23 @@ def _task(d, number, rest, group, chunk, size):
     return Task(
         row=row, present=min(d.rows, d.batch - row), unit=unit, units=min(d.wide, d.hidden - unit), size=size,
         state=pointed(d.work) + 2 * rest * state_bytes, state_bytes=state_bytes, c=own, gates=own + line,
+        c_before=own + d.own_bytes - line,
     )  # fmt: skip
+
+
+@njit
+def _alive(d, at, t, i):
+    """Whether a task's row i has a step t."""
+    return not d.lengths or t < read_number(pointed(d.lengths) + (at.row + i) * 4, np.int32(0))
+
+
+@njit
+def _kept(d, at, t, part, before):
+    """The numbers of rows that have no step t are those before it."""
+    if d.lengths:
+        for i in range(at.present):
+            if not _alive(d, at, t, i):
+                copy_bytes(part + i * d.wide * at.size, before + i * d.wide * at.size, at.units * at.size)
 
 
 class Line(NamedTuple):
@@ -161,9 +179,13 @@ def _copied(d, at, part, state, outwards):
 
 @njit
 def _handed_out(d, at, t, part):
+    """The new state; zeros of rows that have no step t."""
     for i in range(at.present):
         to = pointed(d.y) + (t * d.by_step + (at.row + i) * d.by_row + at.unit) * at.size
-        copy_bytes(to, part + i * d.wide * at.size, at.units * at.size)
+        if _alive(d, at, t, i):
+            copy_bytes(to, part + i * d.wide * at.size, at.units * at.size)
+        else:
+            clear_bytes(to, at.units * at.size)
 
 
 @region
@@ -187,11 +209,15 @@ def _lstm(task, thread, directions, size, first, end):
         _product(d, at, Sums(y=work, x=old, matrix=matrix, gates=4, source=source, source_row=d.before_row, from_end=step % 2))
         _pass(d, d.sigmoid, d.sigmoid_form, size, Line(work, work, work, work, 3 * numbers))
         i, o, f, g = work, work + gate, work + 2 * gate, work + 3 * gate
+        if d.lengths:
+            copy_bytes(at.c_before, c, gate)
         _pass(d, d.tanh, d.tanh_form, size, Line(g, g, g, g, numbers))
         _pass(d, d.mul, d.mul_form, size, Line(c, c, f, c, numbers))
         _pass(d, d.fma, d.fma_form, size, Line(c, i, g, c, numbers))
         _pass(d, d.tanh, d.tanh_form, size, Line(g, c, c, c, numbers))
         _pass(d, d.mul, d.mul_form, size, Line(new, o, g, o, numbers))
+        _kept(d, at, t, c, at.c_before)
+        _kept(d, at, t, new, old + part)
         _handed_out(d, at, t, new)
     if end == d.steps:
         _copied(d, at, at.state + end % 2 * at.state_bytes + part, d.h, True)
@@ -230,6 +256,7 @@ def _gru(task, thread, directions, size, first, end):
         _pass(d, d.tanh, d.tanh_form, size, Line(n, n, n, n, numbers))
         _pass(d, d.sub, d.sub_form, size, Line(new, old + part, n, n, numbers))
         _pass(d, d.fma, d.fma_form, size, Line(new, z, new, n, numbers))
+        _kept(d, at, t, new, old + part)
         _handed_out(d, at, t, new)
     if end == d.steps:
         _copied(d, at, at.state + end % 2 * at.state_bytes + part, d.h, True)
@@ -279,7 +306,7 @@ class Recurrence:
         groups = -(-batch // max(1, min(ROWS, most, -(-alone // self._threads))))
         rows, wide = -(-batch // groups), blocks * vectors * lanes
         line_bytes, states = rows * wide * size, len(directions) * groups * 2
-        self._own, self._own_bytes = whole(states * chunks * line_bytes), whole((1 + gates) * line_bytes)
+        self._own, self._own_bytes = whole(states * chunks * line_bytes), whole((1 + gates) * line_bytes) + whole(line_bytes)
         self._tasks, self._steps, self._gru = len(directions) * groups * chunks, steps, gru
         self._turns = [(-1, steps)] if chunks == 1 else [(-1, 0), *((i, i + 1) for i in range(steps))]
         passes = {name: line(name, lanes, size) for name in PASSES}
@@ -294,7 +321,7 @@ class Recurrence:
             self._packed.append((matrix, last, inner))
             records.append(Steps.packed(
                 steps=steps, hidden=hidden, backwards=each.backwards, batch=batch, rows=rows, groups=groups, chunks=chunks, wide=wide,
-                blocks=blocks, lanes=lanes, before_row=len(directions) * columns, by_step=0, by_row=0, before=0, y=0, h=0, c=0,
+                blocks=blocks, lanes=lanes, before_row=len(directions) * columns, by_step=0, by_row=0, before=0, y=0, h=0, c=0, lengths=0,
                 matrix=handle(matrix), last=handle(last), inner=handle(inner), work=0, own=self._own, own_bytes=self._own_bytes,
                 product=product, **forms,
             ))  # fmt: skip
@@ -307,17 +334,17 @@ class Recurrence:
         """Bytes of scratch that a run uses."""
         return self._own + self._own_bytes * self._tasks
 
-    def bind(self, before: Array, ends: Sequence[Ends], scratch: Array) -> Callable[[], None]:
-        """What runs it on these arrays, an `Ends` for each direction."""
+    def bind(self, before: Array, ends: Sequence[Ends], scratch: Array, lengths: Array | None = None) -> Callable[[], None]:
+        """What runs it on these arrays, an `Ends` for each direction. lengths (batch): steps of each row, int32; behind them y is zero."""
         records, products_of = self._records.copy(), []
         for i, end in enumerate(ends):
             products_of.append(before[..., i * self._width :])
             records["before"][i], records["y"][i], records["h"][i] = handle(products_of[-1]), handle(end.y), handle(end.h)
             records["c"][i], records["work"][i] = 0 if self._gru else handle(end.c), handle(scratch)
-            records["by_step"][i], records["by_row"][i] = end.by_step, end.by_row
+            records["by_step"][i], records["by_row"][i], records["lengths"][i] = end.by_step, end.by_row, handle(lengths)
         launch, threads, tasks, size, turns = self._launch, self._threads, self._tasks, self._size, self._turns
 
-        def run(keep_alive: Any = (products_of, ends, scratch, self)) -> None:
+        def run(keep_alive: Any = (products_of, ends, scratch, lengths, self)) -> None:
             for first, end in turns:
                 launch(threads, tasks, records, size, first, end)
 

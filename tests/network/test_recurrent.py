@@ -47,6 +47,29 @@ def test_against_the_twin(op: str, gates: int, linear_first: int, direction: str
 
 
 @pytest.mark.parametrize("op, gates, linear_first", LAYERS)
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("steps, hidden, of_rows", [(6, 13, [6, 3, 1, 0, 5]), (4, 350, [2]), (5, 40, [5, 5]), (3, 9, [1] * 19)])
+def test_rows_of_other_lengths(op: str, gates: int, linear_first: int, direction: str, steps: int, hidden: int, of_rows: list[int]) -> None:
+    """Their states stay as they are behind their last step, or before their first from the end; outputs are zero there."""
+    rng, graph, batch = np.random.default_rng(0), Graph(), len(of_rows)
+    directions = 2 if direction == "bidirectional" else 1
+    x, lengths = graph.input("x", (steps, batch, 5), np.float32), graph.input("lengths", (batch,), np.int32)
+    shapes = (gates * hidden, 5), (gates * hidden, hidden), (2 * gates * hidden,)
+    held = [graph.constant((rng.standard_normal((directions, *shape)) / 4).astype(np.float32)) for shape in shapes]
+    states = [graph.input(name, (directions, batch, hidden), np.float32) for name in ("h", "c")[: 1 + (op == "LSTM")]]
+    more = {"hidden_size": hidden, "direction": direction, "linear_before_reset": linear_first}
+    for i, value in enumerate(graph.several(op, x, *held, lengths, *states, outputs=1 + len(states), **more)):
+        graph.output(f"y{i}", value)
+    model = Model(graph, threads=2)
+    for numbers in (of_rows, [steps + 1] * batch, of_rows[::-1]):  # one plan serves all
+        given = {value.name: rng.standard_normal(value.shape).astype(np.float32) for value in graph.inputs}
+        given["lengths"] = np.array(numbers, np.int32)
+        for name, wanted in evaluate(graph, given).items():
+            np.testing.assert_allclose(model(given)[name], wanted, atol=1e-5)
+    assert "compiled recurrence" in model.explain()
+
+
+@pytest.mark.parametrize("op, gates, linear_first", LAYERS)
 @pytest.mark.parametrize("perm", [(1, 3, 0, 2), (2, 3, 0, 1), (0, 1, 3, 2), (2, 0, 1, 3)])
 def test_states_that_are_handed_out_in_another_order(op: str, gates: int, linear_first: int, perm: tuple[int, ...]) -> None:
     """An output that is only seen in another order of axes lies in that of the caller's array: the numbers of a state apart there."""

@@ -202,9 +202,9 @@ def _gelu(node: Node, x: Array) -> Any:
     return half * x * (one + _erf(x * x.dtype.type(math.sqrt(0.5))))
 
 
-@operator("QuantizeLinear", infer=lambda node: [(node.x.lengths, _quantized(node))])
+@operator("QuantizeLinear", infer=lambda node: [(node.x.lengths, quantized(node))])
 def _quantize(node: Node, x: Array, scale: Array, zero: Array | None = None) -> Any:
-    zero = np.zeros((), _quantized(node)) if zero is None else zero
+    zero = np.zeros((), quantized(node)) if zero is None else zero
     limits = np.iinfo(zero.dtype)
     shaped = (_along(node, x, scale), _along(node, x, zero.astype(np.float32)))
     return np.clip(np.rint(x / shaped[0]) + shaped[1], limits.min, limits.max).astype(zero.dtype)
@@ -216,19 +216,27 @@ def _dequantize(node: Node, x: Array, scale: Array, zero: Array | None = None) -
     return shifted * _along(node, x, scale)
 
 
-def _quantized(node: Node) -> np.dtype:
+def quantized(node: Node) -> np.dtype:
     """The dtype of the zero point; without one, what the node says, else bytes."""
     value = node.inputs[2] if len(node.inputs) > 2 else None
     return np.dtype(node.attributes.get("output_dtype") or np.uint8) if value is None else value.kind
+
+
+def along(node: Node, rank: int, numbers: Array) -> Array:
+    """One number, or one per index of the node's axis, so that they broadcast to what has so many axes."""
+    if numbers.size == 1:
+        return numbers.reshape(())
+    axis = node.attributes.get("axis", 1) % rank
+    return numbers.reshape([-1 if i == axis else 1 for i in range(rank)])
 
 
 def _along(node: Node, x: Array, numbers: Array) -> Array:
     """Numbers per index of the node's axis (or one number, or one a block of that axis), so that they broadcast to x."""
     if numbers.ndim == 0 or numbers.size == 1:
         return numbers.reshape(())
-    axis = node.attributes.get("axis", 1) % x.ndim
     if numbers.ndim == 1 and x.ndim > 1:
-        return numbers.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+        return along(node, x.ndim, numbers)
+    axis = node.attributes.get("axis", 1) % x.ndim
     if numbers.shape != x.shape and node.attributes.get("block_size"):
         return np.repeat(numbers, node.attributes["block_size"], axis)[tuple(slice(n) for n in x.shape)]
     return numbers

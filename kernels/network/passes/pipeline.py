@@ -24,6 +24,7 @@ from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.pairs import sums_of_pairs
 from kernels.network.passes.pools import Pool, pools_first
 from kernels.network.passes.pools import into_convolutions as pools_into_convolutions
+from kernels.network.passes.quantised import rounded_floats
 from kernels.network.passes.reductions import join_reductions
 from kernels.network.passes.residuals import Adds, into_layers
 from kernels.network.passes.row_norms import row_norms
@@ -41,6 +42,7 @@ def optimise(
     adds: `residuals.into_layers`; joins: `bottlenecks.join_bottlenecks`."""
     drop_identities(graph)
     merge_duplicates(graph)
+    rounded_floats(graph)
     products_of_einsums(graph)
     written_transforms(graph)
     into_convolutions(graph)
