@@ -150,6 +150,8 @@ class Reader:
             if value == b"" and each.name != "value_string":  # a word that is left empty is not given
                 continue
             if each.type == each.GRAPH:
+                if node.op_type != "If":  # a body that only onnxruntime runs
+                    continue
                 value = self._graph(value, known)
             elif each.type == each.TENSOR:
                 value = self.array(value)
@@ -179,7 +181,9 @@ class Reader:
         while len(names) > 1 and not names[-1]:
             names.pop()
         if op not in OPERATORS:
-            attributes = {**attributes, "onnx": Outside(node, self.opsets, self.ir_version)}
+            seen = [name for name in _seen_inside(node) if name in known]
+            attributes = {**attributes, "onnx": Outside(node, [*node.input[: len(inputs)], *seen], self.opsets, self.ir_version)}
+            inputs += [known[name] for name in seen]
         values = graph.append(op, inputs, attributes, len(names), node.name)
         for name, value in zip(names, values):
             if name:
@@ -192,6 +196,18 @@ class Reader:
         if key not in ("value", *dtypes):
             raise ProblemError(f"load: a constant is given by {key}, which is not read")
         return graph.constant(value, dtypes.get(key))
+
+
+def _seen_inside(node: Any) -> list[str]:
+    """Names that the bodies of a node read and do not make themselves, as those of Loop and Scan may."""
+    found: dict[str, None] = {}
+    for graph in [each.g for each in node.attribute if each.type == each.GRAPH]:
+        made = {each.name for each in (*graph.input, *graph.initializer)}
+        for inner in graph.node:
+            found |= dict.fromkeys(name for name in (*inner.input, *_seen_inside(inner)) if name and name not in made)
+            made.update(inner.output)
+        found |= dict.fromkeys(each.name for each in graph.output if each.name not in made)
+    return list(found)
 
 
 def read_onnx(model: Any, dtype: Any = "float32") -> Graph:

@@ -18,12 +18,12 @@ Array = np.ndarray
 
 
 class Outside:
-    """A node as the model holds it: its proto, and the operator sets that the model imports."""
+    """A node as the model holds it: its proto, the names of what it reads, in a body too, and the operator sets that the model imports."""
 
     method = "onnxruntime"
 
-    def __init__(self, proto: Any, opsets: list[Any], ir_version: int) -> None:
-        self.proto, self.opsets, self.ir_version = proto, opsets, ir_version
+    def __init__(self, proto: Any, names: list[str], opsets: list[Any], ir_version: int) -> None:
+        self.proto, self.names, self.opsets, self.ir_version = proto, names, opsets, ir_version
         self._sessions: dict[Any, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class Outside:
         if key not in self._sessions:
             inputs = [
                 onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim)
-                for name, array in {n: a for n, a in zip(self.proto.input, arrays) if a is not None}.items()
+                for name, array in {n: a for n, a in zip(self.names, arrays) if a is not None}.items()
             ]
             outputs = [onnx.ValueInfoProto(name=name) for name in self.proto.output if name]
             graph = onnx.helper.make_graph([self.proto], "node", inputs, outputs)
@@ -51,7 +51,7 @@ class Outside:
 
     def __call__(self, arrays: list[Array | None], threads: int = 1) -> list[Array]:
         """The outputs."""
-        given = {name: array for name, array in zip(self.proto.input, arrays) if array is not None}
+        given = {name: array for name, array in zip(self.names, arrays) if array is not None}
         found: list[Array] = self.session(arrays, threads).run(None, given)
         return found
 

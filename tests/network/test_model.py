@@ -201,6 +201,24 @@ def test_rest_goes_to_onnxruntime() -> None:
     assert model.explain().count("onnxruntime") == 2
 
 
+def test_bodies_that_see_what_is_around_them_go_to_onnxruntime() -> None:
+    """A Loop whose body adds a computed value and a number of the model around it, three times."""
+    pytest.importorskip("onnxruntime")
+    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    inner = [make("Add", ["state", "r"], ["more"]), make("Mul", ["more", "half"], ["next"]), make("Identity", ["going"], ["on"])]
+    ends = [info("i", 7, []), info("going", 9, []), info("state", 1, None)], [info("on", 9, []), info("next", 1, None)]
+    nodes = [make("Relu", ["x"], ["r"]), make("Loop", ["times", "", "x"], ["l"], body=onnx.helper.make_graph(inner, "body", *ends))]
+    numbers = {"half": np.array(0.5, np.float32), "times": np.array(3, np.int64)}
+    net = onnx_model([*nodes, make("Neg", ["l"], ["y"])], {"x": (1, ["n", 4])}, ["y"], numbers)
+    with pytest.raises(kernels.RefusedError, match=r"Loop .*rest=\"onnxruntime\""):
+        kernels.load(net)
+    x = np.random.default_rng(3).standard_normal((2, 4)).astype(np.float32)
+    model, wanted = kernels.load(net, rest="onnxruntime"), x
+    for _ in range(3):
+        wanted = (wanted + np.maximum(x, 0)) / 2
+    np.testing.assert_allclose(model(x), -wanted, atol=1e-6)
+
+
 @pytest.mark.parametrize("there, taken", [(0.5e-3, True), (0.99e-3, False), (2e-3, False)])
 def test_all_of_a_model_goes_to_onnxruntime_where_measuring_finds_it_faster(
     there: float, taken: bool, monkeypatch: pytest.MonkeyPatch
