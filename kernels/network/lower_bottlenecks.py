@@ -45,10 +45,10 @@ def joins(layers: Sequence[Node], threads: int) -> bool:
 @lowers("Bottleneck")
 def _bottleneck(lowering: Lowering, node: Node) -> None:
     """One step; layers by themselves where channels lie last."""
-    layers, x = node.attributes["layers"], lowering.view(node.x)
+    layers, x, means = node.attributes["layers"], lowering.view(node.x), [node.attributes["mean"]] if len(node.outputs) > 1 else []
     rank = len(node.x.lengths)
     if not x.contiguous() and x.contiguous(channels_last_order(rank)):
-        for each in layers:
+        for each in [*layers, *means]:
             LOWERERS[each.op](lowering, each)
         return
     problems, operands = _problems(layers)
@@ -59,10 +59,14 @@ def _bottleneck(lowering: Lowering, node: Node) -> None:
     y = lowering.new(node.y, range(rank), anywhere=False)
     prepare: Any = prepare_stacked if isinstance(block, Stacked) else prepare_bottleneck
     prepared = prepare(problems, block, operands)
+    writes = [y, *(lowering.new(mean.y, range(len(mean.y.lengths)), anywhere=False) for mean in means if prepared.averages)]
 
     def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
-        x, *added, y = arrays
-        run = prepared.run
-        return lambda: run(x, y, *added)
+        run, (x, *added), (y, *means) = prepared.run, arrays[: len(reads)], arrays[len(reads) :]
+        r, mean = added[0] if added else None, means[0] if means else None
+        return lambda: run(x, y, r, mean)
 
-    lowering.step(node, reads, [y], bind, prepared.note, seconds(block.cycles * block.threads), own=prepared.workspace_bytes)
+    lowering.step(node, reads, writes, bind, prepared.note, seconds(block.cycles * block.threads), own=prepared.workspace_bytes)
+    if not prepared.averages:
+        for mean in means:
+            LOWERERS[mean.op](lowering, mean)

@@ -93,8 +93,11 @@ def check(layers: Bottleneck, threads: int) -> None:
     for block in blockings(layers, threads):
         prepared = prepare_bottleneck(layers, block, tuple(operands))
         for added in (None, residual.array) if layers.project else (None,):
-            held, out = given(x), Guarded(wanted.shape, x.dtype.name)
-            prepared.run(held.array, out.array, added)
+            held, out, means = given(x), Guarded(wanted.shape, x.dtype.name), Guarded(wanted.shape[:2], x.dtype.name)
+            prepared.run(held.array, out.array, added, means.array if prepared.averages else None)
+            if prepared.averages:
+                np.testing.assert_allclose(means.array, wanted.mean((2, 3)), rtol=0, atol=atol)
+            assert means.zones_untouched() and prepared.averages == (layers.project is None and len(getattr(block, "lines", "1")) == 1)
             np.testing.assert_allclose(out.array, wanted if added is None else both, rtol=0, atol=atol)
             assert out.zones_untouched() and held.unchanged()
     assert residual.unchanged()

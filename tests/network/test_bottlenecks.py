@@ -45,13 +45,22 @@ def test_residual(read: bool) -> None:
     assert "vector pass" not in explained.replace("1 vector passes", "", 1)
 
 
-def test_squeezed_channels_lie_between() -> None:
+@pytest.mark.parametrize("keepdims", [None, 0, 1])
+@pytest.mark.parametrize("shape", [SHAPE, (2, 16, 5, 7)])
+def test_squeezed_channels_lie_between(shape: tuple[int, ...], keepdims: int | None) -> None:
+    """Their means are the first layers' second output."""
     graph = Graph()
-    _, y = wide(graph, graph.input("x", SHAPE))
-    squeezed = graph.node("Sigmoid", convolution(graph, graph.node("GlobalAveragePool", y), 96, 96))
+    _, y = wide(graph, graph.input("x", shape))
+    if keepdims is None:
+        means = graph.node("GlobalAveragePool", y)
+    else:
+        means = graph.node("ReduceMean", y, graph.constant(np.array([2, 3], np.int64)), keepdims=keepdims)
+        means = means if keepdims else graph.node("Reshape", means, graph.constant(np.array([shape[0], 96, 1, 1], np.int64)))
+    squeezed = graph.node("Sigmoid", convolution(graph, means, 96, 96))
     graph.output("y", convolution(graph, graph.node("Mul", y, squeezed), 96, 16))
-    explained = check(graph, SHAPE)
-    assert explained.count("bottleneck") == explained.count("row times matrix") == 1
+    explained = check(graph, shape)
+    assert explained.count("bottleneck") == 1
+    assert "reduction" not in explained and "window" not in explained
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -1,7 +1,8 @@
-"""What both drivers of bottlenecks share: operands, the activation behind the first layer, sums of parts."""
+"""What both drivers of bottlenecks share: operands, the activation behind the first layer, sums of parts, means of what windows gave."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ from kernels.methods.depthwise.bottleneck_blocking import Bottleneck
 from kernels.primitives.activations import codes, lines
 from kernels.primitives.post_ops import apply_activation
 from kernels.primitives.prepared import Run
-from kernels.primitives.vector_pass import VectorPass, line
+from kernels.primitives.reduction import Row, row
+from kernels.primitives.vector_pass import VectorPass, bits, line
 from kernels.problem.operands import Array
 from kernels.runtime.ir import call, read_index
 from kernels.runtime.jit import njit
@@ -70,6 +72,14 @@ def add_to(g, y, other, numbers):
     call(g.add, VectorPass(form=g.add_form, lanes=g.lanes, itemsize=g.itemsize, y=y, a=y, b=other, c=y, numbers=numbers, p=0, q=0))
 
 
+@njit
+def average(g, to, x, planes, plane):
+    """Means of so many planes of y, which lie at x and have `plane` numbers each."""
+    for i in range(planes):
+        source = x + i * plane * g.itemsize
+        call(g.mean, Row(kind=0, lanes=g.lanes, itemsize=g.itemsize, to=to + i * g.itemsize, x=source, numbers=plane, p=g.share))
+
+
 def shared_fields(layers: Bottleneck, parts: int) -> dict[str, int]:
     """Fields of a BottleneckLayers that no scratch decides."""
     expand, depthwise, project = layers
@@ -79,13 +89,16 @@ def shared_fields(layers: Bottleneck, parts: int) -> dict[str, int]:
     return {
         "parts": parts, "k": expand.c_in if expand else 0, "expand_activation": activation, "expand_slope": slope, "expand_form": form,
         "expand_pass": lines(form, lanes, size) if form else 0, "add": add, "add_form": add_form,
-        "out_channels": project.c_out if project else depthwise.c_out,
+        "out_channels": project.c_out if project else depthwise.c_out, "mean": row("sum", lanes, size),
+        "share": bits(1 / math.prod(depthwise.conv_size)),
     }  # fmt: skip
 
 
 class PreparedBottleneck(NamedTuple):
-    """`run(x, y)`, or `run(x, y, r)` where r, of y's shape, is added; scratch bytes of a call; what was decided."""
+    """`run(x, y)`, or `run(x, y, r)` where r, of y's shape, is added; `run(x, y, None, means)` writes the mean of each plane of y too where
+    it `averages`; scratch bytes of a call; what was decided."""
 
     run: Run
     workspace_bytes: int
     note: str
+    averages: bool

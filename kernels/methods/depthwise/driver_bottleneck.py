@@ -21,6 +21,7 @@ from kernels.methods.depthwise.bottleneck_layers import (
     PreparedBottleneck,
     activate_wide,
     add_to,
+    average,
     layer_operands,
     operand_handles,
     shared_fields,
@@ -80,9 +81,9 @@ def multiply(g, p):
 
 
 @region
-def _tasks(task, thread, x, y, r, scratch, geometry, operands):
-    """One task: an image, a part of the wide channels, some rows. x, y, r (what is added, or 0) and scratch are handles, operands that of
-    the handles of weights and biases of the three layers."""
+def _tasks(task, thread, x, y, r, means, scratch, geometry, operands):
+    """One task: an image, a part of the wide channels, some rows. x, y, r (what is added, or 0), means (of whole planes, or 0) and scratch
+    are handles, operands that of the handles of weights and biases of the three layers."""
     g = geometry[0]
     size = g.itemsize
     o = layer_operands(operands)
@@ -138,6 +139,8 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
                 )  # fmt: skip
             if g.form:
                 apply_activation(g, m, made, pitch, g.ow, rows, g.ow)
+            if means:
+                average(g, pointed(means) + (mine.image * g.c_in + j) * size, made, m, pitch)
             done += m
         finished = LAST if first + g.together >= last_tile else 0
         for t in range(g.narrow_tiles):
@@ -232,18 +235,18 @@ def prepare_bottleneck(layers: Bottleneck, block: Blocking, operands: tuple[Oper
             packed += [None if given.weight is None else given.weight.copy(), given.bias]
     handles = operand_handles(packed)
     addresses = handle(handles)
-    launch, add_up = _tasks.ready(0, 0, 0, 0, geometry, 0), _add_parts.ready(0, 0, geometry)
+    launch, add_up = _tasks.ready(0, 0, 0, 0, 0, geometry, 0), _add_parts.ready(0, 0, geometry)
     several, threads = block.parts > 1 and project is not None, block.threads
     kept = (
         counts, vectors, narrow_counts, narrow_vectors, expand_tiles, project_tiles, offsets, narrow_offsets, packed, handles, keep_alive
     )  # fmt: skip
 
-    def run(x: Array, y: Array, r: Array | None = None, keep_alive: object = kept) -> None:
+    def run(x: Array, y: Array, r: Array | None = None, means: Array | None = None, keep_alive: object = kept) -> None:
         buffer = scratch.take()
-        launch(used, tasks, id(x) + HEADER, id(y) + HEADER, handle(r), id(buffer) + HEADER, geometry, addresses)
+        launch(used, tasks, id(x) + HEADER, id(y) + HEADER, handle(r), handle(means), id(buffer) + HEADER, geometry, addresses)
         if several:
             add_up(threads, threads, id(y) + HEADER, id(buffer) + HEADER, geometry)
         scratch.give(buffer)
 
     note = f"bottleneck, tasks of {block.rows} rows" + f", {block.parts} parts of the channels" * (block.parts > 1)
-    return PreparedBottleneck(run, scratch.nbytes, note)
+    return PreparedBottleneck(run, scratch.nbytes, note, averages=row_blocks == 1 and project is None)

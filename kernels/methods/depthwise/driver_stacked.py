@@ -20,6 +20,7 @@ from kernels.methods.depthwise.bottleneck_layers import (
     PreparedBottleneck,
     activate_wide,
     add_to,
+    average,
     layer_operands,
     operand_handles,
     shared_fields,
@@ -83,9 +84,9 @@ def _multiply(g, p, n):
 
 
 @region
-def _tasks(task, thread, x, y, r, scratch, geometry, operands):
-    """One task: a part of the wide channels of an image. x, y, r (what is added, or 0) and scratch are handles, operands that of the
-    handles of weights and biases of the three layers."""
+def _tasks(task, thread, x, y, r, means, scratch, geometry, operands):
+    """One task: a part of the wide channels of an image. x, y, r (what is added, or 0), means (or 0) and scratch are handles, operands that
+    of the handles of weights and biases of the three layers."""
     g = geometry[0]
     size, lanes = g.itemsize, g.lanes
     o = layer_operands(operands)
@@ -141,6 +142,8 @@ def _tasks(task, thread, x, y, r, scratch, geometry, operands):
                 g.transpose,
                 Transpose(lanes=lanes, itemsize=size, dst=dst, dst_pitch=made, src=rows, src_pitch=lanes, rows=made, columns=live),
             )
+            if means:
+                average(g, pointed(means) + (image * g.c_in + j) * size, dst, live, made)
     if o.project:
         numbers = g.out_channels * made
         k = min(last * lanes, g.c_in) - first * lanes
@@ -223,16 +226,16 @@ def prepare_stacked(layers: Bottleneck, block: Stacked, operands: tuple[Operands
             pack = packer(layer.c_out, layer.c_in, 1, 1, layer.dtype, block.threads, lanes)
             packed += [pack(given.weight), padded(given.bias, -(-layer.c_out // lanes) * lanes)]
     handles = operand_handles(packed)
-    addresses, launch = handle(handles), _tasks.ready(0, 0, 0, 0, geometry, 0)
+    addresses, launch = handle(handles), _tasks.ready(0, 0, 0, 0, 0, geometry, 0)
     counted = counts_bytes if block.parts > 1 and project else 0
     kept = offsets, narrow_offsets, tiles, narrow, window_offsets, tables, packed, handles
 
-    def run_all(x: Array, y: Array, r: Array | None = None, keep_alive: object = kept) -> None:
+    def run_all(x: Array, y: Array, r: Array | None = None, means: Array | None = None, keep_alive: object = kept) -> None:
         buffer = scratch.take()
         if counted:
             buffer[:counted] = 0  # parts of each image that are done
-        launch(used, tasks, id(x) + HEADER, id(y) + HEADER, handle(r), id(buffer) + HEADER, geometry, addresses)
+        launch(used, tasks, id(x) + HEADER, id(y) + HEADER, handle(r), handle(means), id(buffer) + HEADER, geometry, addresses)
         scratch.give(buffer)
 
     note = f"bottleneck, {lanes} channels at a time" + f", {block.parts} parts of the channels" * (block.parts > 1)
-    return PreparedBottleneck(run_all, scratch.nbytes, note)
+    return PreparedBottleneck(run_all, scratch.nbytes, note, averages=project is None)

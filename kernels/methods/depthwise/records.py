@@ -61,6 +61,8 @@ class BottleneckLayers(Record):
     expand_form = integer("one of FORMS, an activation that tiles do not know; 0: none")
     expand_pass = address("of the micro-kernel that applies it; takes an ActivationPass")
     out_channels = integer("of y")
+    mean = address("of the micro-kernel that sums a plane; takes a Row")
+    share = integer("bits of one over the positions of a plane")
     parts_offset = address("of the sums of all parts but the first, in the scratch of all threads")
     part_bytes = address("from one part's to the next")
     add = address("of the micro-kernel that adds them; takes a VectorPass")

@@ -1,7 +1,8 @@
 """A pointwise convolution, the depthwise one that alone reads it, and the pointwise one behind that are one node: a mobile network's block.
 
 Without the last, where sums of squeezed channels lie between, or where an activation follows it, the first two are one node; without the
-first, the last two, unless what they make is another's wide value.
+first, the last two, unless what they make is another's wide value. Means of the wide channels, which squeezed ones are made of, are a
+second output.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kernels.network.graph import Graph, Node
+from kernels.network.operators.reducing import reduced_axes
 
 Joins = Callable[[tuple[Node, ...]], bool]
 
@@ -42,9 +44,20 @@ def join_bottlenecks(graph: Graph, joins: Joins) -> int:
             last = layers[-1]
             joined[last] = Node("Bottleneck", [node.x, *last.inputs[1:]], [last.y], {"layers": layers}, last.name)
             inside.update(layers[:-1])
+            mean = next((each for each in readers.get(last.y, ()) if _averages(each)), None)
+            if mean is not None and last is second and last.attributes.get("group", 1) > 1:
+                joined[last].outputs.append(mean.y)
+                joined[last].attributes["mean"] = mean
+                inside.add(mean)
     if joined:
         graph.nodes = [joined.get(node, node) for node in graph.nodes if node not in inside]
     return len(joined)
+
+
+def _averages(node: Node) -> bool:
+    """Whether a node is the mean of each plane of a value."""
+    over_space = node.op == "ReduceMean" and tuple(reduced_axes(node)) == tuple(range(2, len(node.x.lengths)))
+    return (over_space or node.op == "GlobalAveragePool") and len(node.x.lengths) == 4
 
 
 def _layer(node: Node) -> bool:
