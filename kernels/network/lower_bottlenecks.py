@@ -63,8 +63,7 @@ def _bottleneck(lowering: Lowering, node: Node) -> None:
 
     def bind(arrays: list[Array], scratch: Array) -> Callable[[], Any]:
         run, (x, *added), (y, *means) = prepared.run, arrays[: len(reads)], arrays[len(reads) :]
-        r, mean = added[0] if added else None, means[0] if means else None
-        return lambda: run(x, y, r, mean)
+        return lambda: run(x, y, *added, *means)  # one of both at most
 
     lowering.step(node, reads, writes, bind, prepared.note, seconds(block.cycles * block.threads), own=prepared.workspace_bytes)
     if not prepared.averages:

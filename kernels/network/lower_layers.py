@@ -116,7 +116,7 @@ def _added(lowering: Lowering, node: Node) -> bool:
     prepared = method.prepare_added(problem, settings.threads)
     if prepared is None:
         return False
-    y = _over(lowering, node, value, other, x)
+    y = over(lowering, node, value, other, x)
     if y is not other:
         lowering.copy(node, other, y)
     dtype = np.dtype(problem.dtype)
@@ -180,10 +180,10 @@ def _added_to(lowering: Lowering, node: Node, rows: View) -> None:
     other = lowering.view(value)
     added = rows_of(other) or rows_of(lowering.ordered(node, other))
     assert added is not None, "rows in order are a matrix"
-    rows_step(lowering, node, rows, _over(lowering, node, value, other, rows), added)
+    rows_step(lowering, node, rows, over(lowering, node, value, other, rows), added)
 
 
-def _over(lowering: Lowering, node: Node, value: Value, added: View, x: View) -> View:
+def over(lowering: Lowering, node: Node, value: Value, added: View, x: View) -> View:
     """Where a node puts its output: over what is added to it where nobody needs that any more and it is not x, which tasks still read."""
     natural = tuple(range(len(node.y.lengths)))
     free = added.buffer is not x.buffer and lowering.spare(value) and lowering.home(node.y) is None

@@ -22,6 +22,7 @@ from kernels.network import (  # noqa: F401  they register what they lower
 )
 from kernels.network.graph import Graph
 from kernels.network.lower_bottlenecks import joins
+from kernels.network.lower_gates import gated
 from kernels.network.lower_layers import adds, fuses_pool
 from kernels.network.lowering import Lowering, Settings
 from kernels.network.outside import infer_outside
@@ -37,8 +38,9 @@ def plan_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], threads: int
     runs nodes that no operator here is known for; accuracy "each": all layers are accurate output by output."""
     planned = specialise(graph, shapes, constants, infer_outside if rest == "onnxruntime" else None)
     accurate = optimise(
-        planned, lambda node, pool: fuses_pool(node, pool, threads), lambda node: adds(node, threads), lambda layers: joins(layers, threads)
-    )
+        planned, lambda node, pool: fuses_pool(node, pool, threads), lambda node: adds(node, threads),
+        lambda layers: joins(layers, threads), lambda node: gated(node, threads),
+    )  # fmt: skip
     if accuracy == "each":
         accurate = frozenset(each for node in planned.nodes for each in (node, *node.attributes.get("layers", ())))
     return Program(Lowering(planned, Settings(threads, budget, accurate), wanted_orders(planned)))

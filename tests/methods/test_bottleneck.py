@@ -94,7 +94,7 @@ def check(layers: Bottleneck, threads: int) -> None:
         prepared = prepare_bottleneck(layers, block, tuple(operands))
         for added in (None, residual.array) if layers.project else (None,):
             held, out, means = given(x), Guarded(wanted.shape, x.dtype.name), Guarded(wanted.shape[:2], x.dtype.name)
-            prepared.run(held.array, out.array, added, means.array if prepared.averages else None)
+            prepared.run(held.array, out.array, means.array if prepared.averages else added)
             if prepared.averages:
                 np.testing.assert_allclose(means.array, wanted.mean((2, 3)), rtol=0, atol=atol)
             assert means.zones_untouched() and prepared.averages == (layers.project is None and len(getattr(block, "lines", "1")) == 1)

@@ -95,8 +95,8 @@ def shared_fields(layers: Bottleneck, parts: int) -> dict[str, int]:
 
 
 class PreparedBottleneck(NamedTuple):
-    """`run(x, y)`, or `run(x, y, r)` where r, of y's shape, is added; `run(x, y, None, means)` writes the mean of each plane of y too where
-    it `averages`; scratch bytes of a call; what was decided."""
+    """`run(x, y)`, or `run(x, y, r)` where r, of y's shape, is added, or where it `averages` `run(x, y, means)`, which writes the mean of
+    each plane of y too; scratch bytes of a call; what was decided."""
 
     run: Run
     workspace_bytes: int

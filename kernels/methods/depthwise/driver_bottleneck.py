@@ -81,9 +81,9 @@ def multiply(g, p):
 
 
 @region
-def _tasks(task, thread, x, y, r, means, scratch, geometry, operands):
-    """One task: an image, a part of the wide channels, some rows. x, y, r (what is added, or 0), means (of whole planes, or 0) and scratch
-    are handles, operands that of the handles of weights and biases of the three layers."""
+def _tasks(task, thread, x, y, more, scratch, geometry, operands):
+    """One task: an image, a part of the wide channels, some rows. x, y, more (what is added; without the last layer where means of planes
+    go; or 0) and scratch are handles, operands that of the handles of weights and biases of the three layers."""
     g = geometry[0]
     size = g.itemsize
     o = layer_operands(operands)
@@ -101,11 +101,11 @@ def _tasks(task, thread, x, y, r, means, scratch, geometry, operands):
     to += place
     first_tile, last_tile = share(g.m_tiles, g.parts, part)
     stage = FROM_BIAS
-    if r and not part:
+    if more and o.project and not part:
         stage |= ADDED
         for j in range(g.out_channels):
             at = j * plane * size
-            copy_bytes(to + at, pointed(r) + place + at, rows * g.ow * size)
+            copy_bytes(to + at, pointed(more) + place + at, rows * g.ow * size)
     for first in range(first_tile, last_tile, g.together):
         channel = first * g.m_edge + min(first, g.m_full_tiles)
         done = 0
@@ -139,8 +139,8 @@ def _tasks(task, thread, x, y, r, means, scratch, geometry, operands):
                 )  # fmt: skip
             if g.form:
                 apply_activation(g, m, made, pitch, g.ow, rows, g.ow)
-            if means:
-                average(g, pointed(means) + (mine.image * g.c_in + j) * size, made, m, pitch)
+            if more and not o.project:
+                average(g, pointed(more) + (mine.image * g.c_in + j) * size, made, m, pitch)
             done += m
         finished = LAST if first + g.together >= last_tile else 0
         for t in range(g.narrow_tiles):
@@ -235,15 +235,15 @@ def prepare_bottleneck(layers: Bottleneck, block: Blocking, operands: tuple[Oper
             packed += [None if given.weight is None else given.weight.copy(), given.bias]
     handles = operand_handles(packed)
     addresses = handle(handles)
-    launch, add_up = _tasks.ready(0, 0, 0, 0, 0, geometry, 0), _add_parts.ready(0, 0, geometry)
+    launch, add_up = _tasks.ready(0, 0, 0, 0, geometry, 0), _add_parts.ready(0, 0, geometry)
     several, threads = block.parts > 1 and project is not None, block.threads
     kept = (
         counts, vectors, narrow_counts, narrow_vectors, expand_tiles, project_tiles, offsets, narrow_offsets, packed, handles, keep_alive
     )  # fmt: skip
 
-    def run(x: Array, y: Array, r: Array | None = None, means: Array | None = None, keep_alive: object = kept) -> None:
+    def run(x: Array, y: Array, more: Array | None = None, keep_alive: object = kept) -> None:
         buffer = scratch.take()
-        launch(used, tasks, id(x) + HEADER, id(y) + HEADER, handle(r), handle(means), id(buffer) + HEADER, geometry, addresses)
+        launch(used, tasks, id(x) + HEADER, id(y) + HEADER, handle(more), id(buffer) + HEADER, geometry, addresses)
         if several:
             add_up(threads, threads, id(y) + HEADER, id(buffer) + HEADER, geometry)
         scratch.give(buffer)

@@ -84,9 +84,9 @@ def _multiply(g, p, n):
 
 
 @region
-def _tasks(task, thread, x, y, r, means, scratch, geometry, operands):
-    """One task: a part of the wide channels of an image. x, y, r (what is added, or 0), means (or 0) and scratch are handles, operands that
-    of the handles of weights and biases of the three layers."""
+def _tasks(task, thread, x, y, more, scratch, geometry, operands):
+    """One task: a part of the wide channels of an image. x, y, more (what is added; without the last layer where means of planes go; or 0)
+    and scratch are handles, operands that of the handles of weights and biases of the three layers."""
     g = geometry[0]
     size, lanes = g.itemsize, g.lanes
     o = layer_operands(operands)
@@ -142,8 +142,8 @@ def _tasks(task, thread, x, y, r, means, scratch, geometry, operands):
                 g.transpose,
                 Transpose(lanes=lanes, itemsize=size, dst=dst, dst_pitch=made, src=rows, src_pitch=lanes, rows=made, columns=live),
             )
-            if means:
-                average(g, pointed(means) + (image * g.c_in + j) * size, dst, live, made)
+            if more and not o.project:
+                average(g, pointed(more) + (image * g.c_in + j) * size, dst, live, made)
     if o.project:
         numbers = g.out_channels * made
         k = min(last * lanes, g.c_in) - first * lanes
@@ -163,8 +163,8 @@ def _tasks(task, thread, x, y, r, means, scratch, geometry, operands):
         if g.parts == 1 or add(all_scratch + image * 8, 1) == g.parts - 1:
             for other in range(g.parts - 1):
                 add_to(g, to, all_scratch + g.parts_offset + (image * (g.parts - 1) + other) * g.part_bytes, numbers)
-            if r:
-                add_to(g, to, pointed(r) + image * numbers * size, numbers)
+            if more:
+                add_to(g, to, pointed(more) + image * numbers * size, numbers)
 
 
 def _tile_addresses(vectors: int, m: int, n: int, parts: int, lanes: int, size: int) -> Array:
@@ -226,15 +226,15 @@ def prepare_stacked(layers: Bottleneck, block: Stacked, operands: tuple[Operands
             pack = packer(layer.c_out, layer.c_in, 1, 1, layer.dtype, block.threads, lanes)
             packed += [pack(given.weight), padded(given.bias, -(-layer.c_out // lanes) * lanes)]
     handles = operand_handles(packed)
-    addresses, launch = handle(handles), _tasks.ready(0, 0, 0, 0, 0, geometry, 0)
+    addresses, launch = handle(handles), _tasks.ready(0, 0, 0, 0, geometry, 0)
     counted = counts_bytes if block.parts > 1 and project else 0
     kept = offsets, narrow_offsets, tiles, narrow, window_offsets, tables, packed, handles
 
-    def run_all(x: Array, y: Array, r: Array | None = None, means: Array | None = None, keep_alive: object = kept) -> None:
+    def run_all(x: Array, y: Array, more: Array | None = None, keep_alive: object = kept) -> None:
         buffer = scratch.take()
         if counted:
             buffer[:counted] = 0  # parts of each image that are done
-        launch(used, tasks, id(x) + HEADER, id(y) + HEADER, handle(r), handle(means), id(buffer) + HEADER, geometry, addresses)
+        launch(used, tasks, id(x) + HEADER, id(y) + HEADER, handle(more), id(buffer) + HEADER, geometry, addresses)
         scratch.give(buffer)
 
     note = f"bottleneck, {lanes} channels at a time" + f", {block.parts} parts of the channels" * (block.parts > 1)

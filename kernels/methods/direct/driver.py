@@ -210,12 +210,13 @@ def _tap_order(problem: Conv, packed: Layout, depth: int) -> Array:
 
 def prepare_blocks(
     problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None, *, last: bool = False,
-    unpacked: bool = False, adjoint: bool = False, added: bool = False,
+    unpacked: bool = False, adjoint: bool = False, added: bool = False, prepacked: bool = False,
 ) -> Prepared:  # fmt: skip
     """Lay out weights and scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
     that is called as `primitives.gemm_tile.tile` is, with vectors of at most `segment` outputs (None: one register). `last`: channels are
     the last axis of x and of the output. unpacked: weights are not packed, the micro-kernel takes rows of them. adjoint: they
-    are those of the layer that this is the adjoint of. added: sums are added to what the output holds, channels first, no pool."""
+    are those of the layer that this is the adjoint of. added: sums are added to what the output holds, channels first, no pool.
+    prepacked: weights come as `packer` makes them."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     packed = layout(problem, block.mec, block.rows, block.columns, lanes, block.channels)
     oh, ow = pooled_size(problem)
@@ -255,7 +256,7 @@ def prepare_blocks(
         vectors_each=vectors[0].nbytes, offsets=offsets.ctypes.data, row_offset=row_offset, conv_offset=conv_offset,
         a_row=problem.summands * size if unpacked else 0, added=ADDED * added, in_place=in_place, tasks=tasks, scratch_bytes=scratch_bytes,
     )  # fmt: skip
-    packed_weights = None if unpacked else packer(
+    packed_weights = None if unpacked or prepacked else packer(
         problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads, adjoint=problem.taps * adjoint,
         steps=(problem.taps if together > 1 else 1, depth) if depth > 1 else None,
     )  # fmt: skip

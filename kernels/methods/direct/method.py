@@ -23,7 +23,7 @@ from kernels.problem.conv import Conv
 from kernels.runtime.machine import cores
 
 
-def _threads_for(problem: Conv, threads: int) -> int:
+def threads_of(problem: Conv, threads: int) -> int:
     """How many of so many threads to take for the problem."""
     return threads_that_pay(problem, threads, lambda: best(problem, 1).cycles)
 
@@ -31,7 +31,7 @@ def _threads_for(problem: Conv, threads: int) -> int:
 def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = False, adjoint: bool = False) -> Prepared:
     """Choose a blocking (of one variant only), compile its tiles."""
     problem = as_one_line(problem)
-    threads = _threads_for(problem, threads)
+    threads = threads_of(problem, threads)
     block = best_pooled(problem, threads, variant) if problem.pool else best(problem, threads, variant, last)
     assert block is not None
     if block.oc_lanes:
@@ -47,7 +47,7 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
 def prepare_added(problem: Conv, threads: int) -> Prepared | None:
     """The same for outputs that hold what is added to the sums; None where lanes run along channels, or maxima are written."""
     problem = as_one_line(problem)
-    threads = _threads_for(problem, threads)
+    threads = threads_of(problem, threads)
     block = best(problem, threads)
     if problem.pool or block.oc_lanes:
         return None
@@ -62,7 +62,7 @@ def prepare_adjoint(problem: Conv, threads: int, once: bool = False) -> Prepared
 def prepare_unpacked(problem: Conv, threads: int) -> Prepared:
     """The same for weights that serve one call, read where they lie if that costs less than packing them."""
     problem = as_one_line(problem)
-    threads = _threads_for(problem, threads)
+    threads = threads_of(problem, threads)
     block = best_unpacked(problem, threads)
     return prepare_blocks(problem, threads, block, tile_of_rows, unpacked=True) if block else prepare(problem, threads)
 
@@ -76,7 +76,7 @@ def fuses(problem: Conv) -> bool:
 def variants(problem: Conv, threads: int) -> dict[str, Implementation]:
     """Other layouts and tiles."""
     problem = as_one_line(problem)
-    names = variant_names(problem, _threads_for(problem, threads))
+    names = variant_names(problem, threads_of(problem, threads))
     return {name: DIRECT.as_variant(name, "prepare") for name in names}
 
 

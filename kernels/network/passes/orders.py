@@ -12,7 +12,7 @@ from kernels.network.operators.shaping import RESHAPES
 
 Order = tuple[int, ...]
 
-_CONTIGUOUS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Bottleneck")
+_CONTIGUOUS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Bottleneck", "Gated")
 _KEEP = ("Chain", "Slice", "Pad", "Concat", "Split", "Copy")
 
 

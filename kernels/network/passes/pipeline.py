@@ -15,6 +15,8 @@ from kernels.network.passes.decompose import decompose
 from kernels.network.passes.duplicates import merge_duplicates
 from kernels.network.passes.einsums import products_of_einsums
 from kernels.network.passes.epilogues import into_epilogues
+from kernels.network.passes.gates import Gates
+from kernels.network.passes.gates import into_layers as gates_into_layers
 from kernels.network.passes.identities import drop_identities
 from kernels.network.passes.joins import flatten_joins
 from kernels.network.passes.moves import moves_last
@@ -36,10 +38,11 @@ from kernels.network.passes.weights import hold_weights
 
 
 def optimise(
-    graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None, adds: Adds | None = None, joins: Joins | None = None
-) -> frozenset[Node]:
+    graph: Graph, fuses: Callable[[Node, Pool], bool] | None = None, adds: Adds | None = None, joins: Joins | None = None,
+    gates: Gates | None = None,
+) -> frozenset[Node]:  # fmt: skip
     """Rewrite a specialised graph in place; the layers that must be accurate output by output. `fuses`: see `pools.into_convolutions`;
-    adds: `residuals.into_layers`; joins: `bottlenecks.join_bottlenecks`."""
+    adds: `residuals.into_layers`; joins: `bottlenecks.join_bottlenecks`; gates: `gates.into_layers`."""
     drop_identities(graph)
     merge_duplicates(graph)
     rounded_floats(graph)
@@ -70,6 +73,8 @@ def optimise(
     into_layers(graph, adds)
     if joins is not None:
         join_bottlenecks(graph, joins)
+    if gates is not None:
+        gates_into_layers(graph, gates)
     moves_last(graph)
     chain_nodes(graph)
     return accurate
