@@ -7,10 +7,12 @@ import pytest
 from memory import Guarded, given
 from micro_kernels import at, invoke, numbers, words
 
+from kernels.methods.depthwise.blocking import PLANES, STACKS, layouts
 from kernels.methods.depthwise.plane_blocking import inner_vectors
 from kernels.methods.depthwise.plane_tile import plane_rows
 from kernels.primitives.register_post_ops import ACTIVATIONS
 from kernels.problem.conv import parse
+from kernels.runtime.machine import pretend
 
 
 @words
@@ -51,3 +53,12 @@ def test_inner_vectors_reach_over_no_end() -> None:
         for q in range(first, first + inner):
             low, high = q * 16 * step - pad, q * 16 * step - pad + 15 * step + kw
             assert low >= 0 and high <= w and (q + 1) * 16 <= problem.conv_size[1]
+
+
+def test_rows_that_fill_no_vectors_are_read_where_they_lie() -> None:
+    """Where masks cost little: of 56 numbers half the vectors have them, of 7 all, and those are transposed."""
+    with pretend(vector_bytes=64, registers=32, l1=48 << 10, l2=2 << 20, mesh=True):
+        wide, narrow = (
+            layouts(parse(f"conv2d n1 c144 {side}x{side} -> c144 k3x3 s1x1 p1+1x1+1 d1x1 g144 float32"), 2) for side in (56, 7)
+        )  # fmt: skip
+    assert wide[PLANES] < 0.9 * wide[STACKS] and narrow[STACKS] < 0.9 * narrow[PLANES]
