@@ -45,7 +45,8 @@ def test_gemm_tile_with_output_channels_in_lanes(m: int, n: int, cpu: str) -> No
 @cpus
 @pytest.mark.parametrize(("m", "n"), [(6, 4), (8, 3)])
 def test_product_tile(m: int, n: int, cpu: str) -> None:
-    loop = aarch64.hot(aarch64.assembly(product_tile._emit, product_tile.ProductTile, product_tile._Moved, cpu=cpu, m=m, n=n, **LANES))
+    form = {"m": m, "n": n, "apart": 0, **LANES}
+    loop = aarch64.hot(aarch64.assembly(product_tile._emit, product_tile.ProductTile, product_tile._Moved, cpu=cpu, **form))
     assert loop.multiply_adds == loop.by_element == product_tile.UNROLL * m * n
     assert loop.spills == 0 and len(loop.lines) <= 1.5 * loop.multiply_adds
 

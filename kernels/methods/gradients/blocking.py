@@ -107,6 +107,11 @@ def in_place(problem: ConvWeight, block: Blocking) -> bool:
     return lie and block.splits == 1 and ins * problem.taps % lanes == 0 and block.channels * problem.taps % lanes == 0
 
 
+def lies(problem: ConvWeight, block: Blocking) -> bool:
+    """Whether tiles read the gradient's channels where they lie, as they do where a block's positions follow one another."""
+    return block.along != TURNED and block.images == 1 and (block.columns == problem.conv_size[1] or block.rows == 1)
+
+
 def position_cycles(m: float, n: float, aligned: bool, far: bool = False) -> float:
     """Cycles to add one position: two multiply-adds a cycle, two loads, of which those across cache lines count twice; a sum waits four
     cycles for itself. far: vectors come from the second-level cache."""
@@ -191,7 +196,7 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     positions = block.images * block.rows * block.columns
     vectors, seen = layout.vectors(lanes), math.prod(layout.size) * block.images * block.channels
     by_input = PACKED if block.channels >= lanes else FEW_PACKED if block.channels > 1 else PACKED
-    by_grad = PACKED if block.outs >= lanes else FEW_PACKED
+    by_grad = 0.0 if lies(problem, block) else PACKED if block.outs >= lanes else FEW_PACKED
     if block.along in (UNFOLDED, TURNED):
         runs = problem.kernel[0] * -(-problem.kernel[1] // lanes) if problem.dilation[1] == 1 else problem.taps
         seen, by_input = positions * layout.run, (MOVED + MOVES / block.columns) * runs / problem.taps

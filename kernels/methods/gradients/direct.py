@@ -2,10 +2,10 @@
 
 The gradient of the weights is grad_output (c_out, positions) times the unfolded input (positions, c_in * kh * kw). Nothing is unfolded:
 input packed channels last has under every position whole runs of channels and taps, which are the vectors of the product, and packed
-gradients are its factors. Sums of a tile stay in registers over a block of positions and are resumed block after block. It does the
-definition's multiply-adds, so it loses where a transform needs fewer: 3x3 over many channels (Winograd) and long kernels (FFT), and where
-one channel a group leaves nothing for tiles (depthwise). References: E. Georganas et al., "Anatomy of high-performance deep learning
-convolutions on SIMD architectures", SC 2018, arXiv 1808.05567, section II-G.
+gradients are its factors, or the gradient as it lies where a block is of one image. Sums of a tile stay in registers over a block of
+positions and are resumed block after block. It does the definition's multiply-adds, so it loses where a transform needs fewer: 3x3 over
+many channels (Winograd) and long kernels (FFT), and where one channel a group leaves nothing for tiles (depthwise). References: E.
+Georganas et al., "Anatomy of high-performance deep learning convolutions on SIMD architectures", SC 2018, arXiv 1808.05567, section II-G.
 """
 
 from __future__ import annotations

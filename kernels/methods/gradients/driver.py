@@ -1,8 +1,9 @@
 """Driver of the direct weights' gradient: tasks sum blocks of positions, then each row of sums is added over the splits and written.
 
-A task packs the input of a block channels last, so that what lies under one position is contiguous, and the gradient in micro-panels of a
-vector's channels by positions; every tile of sums then passes over the block's positions. Partition and order of every sum depend on
-the plan alone, so the same arrays give the same bits whichever thread does what.
+A task packs the input of a block channels last, so that what lies under one position is contiguous, and of several images' blocks the
+gradient in micro-panels of a vector's channels by positions, which of one image is read where it lies; every tile of sums then passes over
+the block's positions. Partition and order of every sum depend on the plan alone, so the same arrays give the same bits whichever thread
+does what.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.gradients.blocking import TURNED, UNFOLDED, Blocking, Packed, in_place, packed
+from kernels.methods.gradients.blocking import TURNED, UNFOLDED, Blocking, Packed, in_place, lies, packed
 from kernels.methods.gradients.moves import Total
 from kernels.methods.gradients.packing import pack_grad, pack_input, pack_taps
 from kernels.methods.gradients.records import PositionBlocks, PositionSide
@@ -59,7 +60,11 @@ def run_task(task, arrays, sums, geometry, layouts, block):
             pack_taps(g, k, x, group * g.ins + ic_split * g.share, at, block)
         else:
             pack_input(g, k, x, group * g.ins + ic_split * g.share, at, block)
-        pack_grad(g, grad, group * g.outs + first_out, outs, at, micro_panels, g.places if g.turned else positions)
+        if g.lying:
+            channel = at.image * g.c_out + group * g.outs + first_out
+            micro_panels = grad + (channel * g.lying + at.row * g.ow + at.column) * g.itemsize
+        else:
+            pack_grad(g, grad, group * g.outs + first_out, outs, at, micro_panels, g.places if g.turned else positions)
         if g.turned:
             add_block(g, k, g.panel, positions, micro_panels, block, own, resumed)
         else:
@@ -205,7 +210,8 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     pitch = -(-outs // lanes) * lanes if turned else apart
     positions = block.images * block.rows * block.columns
     packed_bytes = whole((max(values["image_pitch"] for values, _ in sides) * block.images + 2 * lanes) * size)
-    micro_panels_bytes = whole((-(-block.outs // lanes) * lanes * positions + lanes) * size)
+    lying = lies(problem, block)
+    micro_panels_bytes = 0 if lying else whole((-(-block.outs // lanes) * lanes * positions + lanes) * size)
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     tasks = problem.groups * ic_splits * oc_splits * block.splits
     used = min(threads, tasks)
@@ -215,16 +221,16 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     scratch_bytes = packed_bytes + micro_panels_bytes
     scratch = Scratch(used * scratch_bytes + sums_bytes)
     shares = {panel} if turned else {block.outs, last_outs}
-    tiles = tile_table(shares, block.m, widths_of(values for values, _ in sides), lanes, size, panel)
+    tiles = tile_table(shares, block.m, widths_of(values for values, _ in sides), lanes, size, panel, lying)
     geometry = PositionBlocks.packed(
         **moves(problem), groups=problem.groups, c_in=problem.c_in, ins=ins, c_out=problem.c_out, outs=outs, h=h, w=w, oh=oh, ow=ow,
         taps=problem.taps, sh=problem.stride[0], sw=problem.stride[1], pad_h=problem.padding[0][0], pad_w=problem.padding[1][0],
         reach_h=(kh - 1) * dh + 1, reach_w=(kw - 1) * dw + 1, unfolded=block.along in (UNFOLDED, TURNED), turned=turned, places=positions,
         kw=kw, dh=dh, dw=dw, ic_splits=ic_splits, share=block.channels, oc_splits=oc_splits, out_share=block.outs, splits=block.splits,
         images=block.images, rows=block.rows, columns=block.columns, row_blocks=row_blocks, column_blocks=column_blocks,
-        blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m, panel=panel, tiles=tiles.ctypes.data,
-        tiles_each=tiles.shape[1], pitch=pitch, in_place=placed, rows_of_sums=rows_of_sums, micro_panels_offset=packed_bytes,
-        scratch_bytes=scratch_bytes, threads=used,
+        blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m, panel=panel, lying=oh * ow if lying else 0,
+        tiles=tiles.ctypes.data, tiles_each=tiles.shape[1], pitch=pitch, in_place=placed, rows_of_sums=rows_of_sums,
+        micro_panels_offset=packed_bytes, scratch_bytes=scratch_bytes, threads=used,
     )  # fmt: skip
     launch = run_tasks.ready(0, 0, 0, 0, geometry, layouts)
     write = write_rows.ready(0, 0, geometry, layouts)

@@ -1,6 +1,6 @@
 """The outer-product tile: m rows by n vectors of sums in registers, to which every position adds m numbers times n vectors.
 
-    c[i][q] += a[t][i] * b[vectors[q] + offsets[t]]        for t < k positions, i < m, q < n vectors
+    c[i][q] += a[t*a_pitch + i*a_row] * b[vectors[q] + offsets[t]]        for t < k positions, i < m, q < n vectors
 
 It is `primitives.gemm_tile` for sums over positions rather than over taps: a block's sums are added to those of the blocks before, so it
 has no bias and nothing follows; a row of `a` lies in a micro-panel wider than the tile, which packing in whole vectors makes.
@@ -8,6 +8,7 @@ has no bias and nothing follows; a row of `a` lies in a micro-panel wider than t
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -26,9 +27,11 @@ class ProductTile(NamedTuple):
     n: Fixed  # vectors of a row
     lanes: Fixed  # numbers in a vector
     itemsize: Fixed  # bytes of a number
+    apart: Fixed  # whether a_row is not 1; a_pitch is 1 then
     k: int  # positions
     a: int  # address of the first row's first number
     a_pitch: int  # elements from position to position
+    a_row: int  # elements from row to row
     b: int  # address of the vectors
     offsets: int  # address of k element offsets into b
     vectors: int  # address of n element offsets into b
@@ -51,13 +54,14 @@ def _emit(w: VectorBuilder, p: ProductTile, at: _Moved) -> None:
     inputs = [w.at(w.pointer(p.b), w.load_index(at.vectors, i64(q))) for q in range(n)]
     rows = [w.at(w.pointer(at.y), builder.mul(i64(i), p.y_pitch)) for i in range(m)]
     c = [[w.variable(w.zero()) for _ in range(n)] for _ in range(m)]
-    weights = w.pointer(p.a)
+    weights = [w.pointer(p.a, builder.mul(i64(i), p.a_row)) for i in range(m if p.apart else 1)]
 
     def add_position(t: ir.Value) -> None:
         offset = w.load_index(p.offsets, t)
-        column = w.at(weights, builder.mul(t, p.a_pitch))
         values = [w.load(w.at(start, offset)) for start in inputs]
-        for i, factor in enumerate(w.splats(column, m)):
+        side_by_side = w.splats(w.at(weights[0], builder.mul(t, p.a_pitch)), 0 if p.apart else m)
+        apart = (w.splat(w.load_scalar(w.at(row, t))) for row in weights) if p.apart else ()
+        for i, factor in enumerate(itertools.chain(side_by_side, apart)):
             for q in range(n):
                 w.set(c[i][q], w.fma(factor, values[q], w.get(c[i][q])))
 
@@ -85,6 +89,6 @@ def _tiles(p):
         _emit(p, _Moved(p.vectors + i * p.n * 8, p.y + i * p.n * p.lanes * p.itemsize))
 
 
-def tile(m: int, n: int, lanes: int, itemsize: int) -> int:
+def tile(m: int, n: int, lanes: int, itemsize: int, apart: bool = False) -> int:
     """Address of the compiled tile of m rows by n vectors, which takes a ProductTile."""
-    return address(_tiles, ProductTile, m=m, n=n, lanes=lanes, itemsize=itemsize)
+    return address(_tiles, ProductTile, m=m, n=n, lanes=lanes, itemsize=itemsize, apart=int(apart))

@@ -61,6 +61,7 @@ class Tasks(Record):
     blocks = integer("in all")
     m = integer("rows of a tile of sums at most")
     panel = integer("factors of a position that lie side by side: a vector's channels, or all taps of all channels")
+    lying = integer("numbers from row to row of factors that are read where they lie; 0: they are packed")
     tiles = address("of the compiled tiles, by [rows][vectors]; take a ProductTile")
     tiles_each = integer("entries of a row of that table")
     pitch = integer("numbers from row to row of the sums")

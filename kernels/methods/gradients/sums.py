@@ -34,8 +34,8 @@ def block_at(g, b, all_rows, all_columns):
 
 @njit
 def add_block(g, k, rows, positions, block, micro_panels, sums, resumed):
-    """Every tile of so many rows of sums passes over the block; micro_panels: the factors, [panel][position][g.panel]."""
-    size = g.itemsize
+    """Every tile of so many rows of sums passes over the block; micro_panels: the factors, [panel][position][g.panel], or row by row."""
+    size, a_row = g.itemsize, max(1, g.lying)
     for p in range(0, rows, g.panel):
         high = min(g.panel, rows - p)
         m_tiles = split(high + g.m - 1, g.m)[0]
@@ -43,32 +43,33 @@ def add_block(g, k, rows, positions, block, micro_panels, sums, resumed):
         i = 0
         for t in range(m_tiles):
             m = m_edge + (t < m_full_tiles)
-            a = micro_panels + (p * positions + i) * size
+            place = (p + i) * g.lying if g.lying else p * positions + i
+            a = micro_panels + place * size
             q = 0
             for n, times in ((k.n_edge + 1, k.n_full_tiles), (k.n_edge, k.n_tiles - k.n_full_tiles)):
                 if times:
                     call(
                         read_index(g.tiles, m * g.tiles_each + n),
                         ProductTile(
-                            m=m, n=n, lanes=g.lanes, itemsize=size, k=positions, a=a, a_pitch=g.panel, b=block, offsets=k.offsets,
-                            vectors=k.vectors + q * 8, y=sums + ((p + i) * g.pitch + q * g.lanes) * size, y_pitch=g.pitch,
-                            resumed=resumed, times=times,
+                            m=m, n=n, lanes=g.lanes, itemsize=size, apart=g.lying, k=positions, a=a, a_pitch=g.panel,
+                            a_row=a_row, b=block, offsets=k.offsets, vectors=k.vectors + q * 8,
+                            y=sums + ((p + i) * g.pitch + q * g.lanes) * size, y_pitch=g.pitch, resumed=resumed, times=times,
                         ),
                     )  # fmt: skip
                     q += n * times
             i += m
 
 
-def tile_table(shares: Iterable[int], m: int, widths: set[int], lanes: int, itemsize: int, panel: int) -> Array:
-    """Addresses of the tiles, by [m][n], that tasks of so many rows of sums need whose tiles have these many vectors; panel: rows whose
-    factors lie side by side."""
+def tile_table(shares: Iterable[int], m: int, widths: set[int], lanes: int, itemsize: int, panel: int, apart: bool = False) -> Array:
+    """Addresses of the tiles, by [m][n], that tasks of so many rows of sums need whose tiles have these many vectors; panel: rows that are
+    divided into tiles together; apart: whether their factors lie apart."""
     table = np.zeros((m + 1, max(widths) + 1), np.int64)
     for share in shares:
         for high in {min(panel, share), share % panel or min(panel, share)}:
             _, m_edge, m_full_tiles = even(high, m)
             for height in {m_edge, m_edge + (m_full_tiles > 0)}:
                 for width in widths:
-                    table[height, width] = tile(height, width, lanes, itemsize)
+                    table[height, width] = tile(height, width, lanes, itemsize, apart)
     return table
 
 

@@ -203,7 +203,7 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
         mw=block.mw, rw=kw, points=points, ic_splits=ic_splits, share=block.channels, oc_splits=oc_splits, out_share=block.outs,
         splits=block.splits, images=block.images, rows=block.rows, columns=block.columns, tiles_h=tiles_h, tiles_w=tiles_w,
         row_blocks=row_blocks, column_blocks=column_blocks, blocks=-(-problem.n // block.images) * row_blocks * column_blocks, m=block.m,
-        panel=lanes, tiles=tiles.ctypes.data, tiles_each=tiles.shape[1], pitch=pitch, v_offset=packed_bytes,
+        panel=lanes, lying=0, tiles=tiles.ctypes.data, tiles_each=tiles.shape[1], pitch=pitch, v_offset=packed_bytes,
         u_offset=packed_bytes + v_bytes, sums_offset=packed_bytes + v_bytes + u_bytes, sums_step=sums_step, scratch_bytes=scratch_bytes,
         threads=used, input_points=to_points(shape, False, lanes, size), grad_points=to_points(shape, True, lanes, size),
         weights=from_points(shape, lanes, size),
