@@ -100,6 +100,11 @@ def brought_cycles(problem: ConvWeight) -> float:
     return float(far_cycles(far, MEMORY_BYTES, machine())) if far > machine().l2 else 0.0
 
 
+def seen_rows(problem: ConvWeight) -> set[int]:
+    """Which of every `stride` rows some tap sees."""
+    return {tap * problem.dilation[0] % problem.stride[0] for tap in range(problem.kernel[0])}
+
+
 def in_place(problem: ConvWeight, block: Blocking) -> bool:
     """Whether sums are made where the weights lie: rows of them are whole vectors, of one tap or of every tap side by side."""
     lanes, ins = machine().lanes(problem.itemsize), problem.c_in // problem.groups
@@ -194,7 +199,8 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     ins, outs = problem.c_in // problem.groups, problem.c_out // problem.groups
     layout = packed(problem, block)
     positions = block.images * block.rows * block.columns
-    vectors, seen = layout.vectors(lanes), math.prod(layout.size) * block.images * block.channels
+    vectors = layout.vectors(lanes)
+    seen = math.prod(layout.size) * block.images * block.channels * (len(seen_rows(problem)) / problem.stride[0] if block.rows > 1 else 1.0)
     by_input = PACKED if block.channels >= lanes else FEW_PACKED if block.channels > 1 else PACKED
     by_grad = 0.0 if lies(problem, block) else PACKED if block.outs >= lanes else FEW_PACKED
     if block.along in (UNFOLDED, TURNED):

@@ -24,9 +24,11 @@ def pack_input(g, k, x, channel, at, block):
             continue
         plane = x + ((at.image + i) * g.c_in + channel) * g.h * g.w * size
         lines, count = below - above, last - first
-        if count == g.w and k.down == g.w * k.across:  # rows lie one behind the other, there and here
+        if g.row_period == 1 and count == g.w and k.down == g.w * k.across:  # rows lie one behind the other, there and here
             lines, count = 1, lines * count
         for r in range(above, above + lines):
+            if g.row_period > 1 and not (g.seen_rows >> split(r, g.row_period)[1]) & 1:
+                continue
             source = plane + ((top + r) * g.w + left + first) * size
             target = to + (r * k.down + first * k.across) * size
             if k.channels > 1:

@@ -32,6 +32,8 @@ class PackedPlanes(Record):
     pad_h = integer("rows of zeros before the first")
     pad_w = integer("columns of zeros before the first")
     reach_h = integer("rows that a window covers")
+    row_period = integer("rows after which those that a tap sees repeat; 1: taps see them all")
+    seen_rows = integer("of each row of a period, a bit: whether a tap sees it")
     reach_w = integer("columns that a window covers")
     transpose = address("of the micro-kernel; takes a Transpose")
     total = address("of the micro-kernel; takes a Total")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cost.gemm import even
+from kernels.methods.gradients.blocking import seen_rows
 from kernels.methods.gradients.moves import clear, spread, total, unfold
 from kernels.methods.gradients.product_tile import ProductTile, tile
 from kernels.methods.gradients.records import Positions
@@ -18,6 +19,8 @@ from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 
 Array = np.ndarray
+
+PERIOD = 62  # rows of a period at most: bits of an integer
 
 
 @njit
@@ -81,7 +84,11 @@ def widths_of(sides: Iterable[dict[str, int]]) -> set[int]:
 def moves(problem: ConvWeight) -> dict[str, Any]:
     """Fields of PackedPlanes that every packing of the problem has alike."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
+    rows, period = seen_rows(problem), problem.stride[0]
+    if len(rows) == period or period > PERIOD:
+        rows, period = {0}, 1
     return {
+        "row_period": period, "seen_rows": sum(1 << row for row in rows),
         "itemsize": size, "lanes": lanes, "n": problem.n, "transpose": transpose(lanes, size), "total": total(lanes, size),
         "spread": spread(lanes, size), "clear": clear(lanes, size),
         "unfold": unfold(lanes, size),
