@@ -28,9 +28,10 @@ class Implementation:
     runs; None where it is done as it stands. prepare_last: prepare for x (n, *size, c_in) and out (n, *out_size, c_out) where the method
     reads and writes these itself; None where the plan transposes them. prepare_unpacked: prepare for operands that serve one call, which
     need not be packed, or not in the same way; None where they are packed all the same.
-    prepare_adjoint(problem, threads, once): prepare for the weights of the layer that the problem is the adjoint of, (c_in, c_out/groups,
-    *kernel), whose taps count in reverse, of stride 1; None, or what it gives is, where they must be laid out anew first. once: they serve
-    one call.
+    prepare_adjoint(problem, threads, once, within): prepare for the weights of the layer that the problem is the adjoint of, (c_in,
+    c_out/groups, *kernel), whose taps count in reverse, of stride 1; None, or what it gives is, where they must be laid out anew first.
+    once: they serve one call. within: the larger kernels that the problem's taps are part of, in that layer's own order; None: they have
+    no others.
     prepare_added: prepare for outputs (channels first) that hold what is added to the sums and the bias, before the rest of the epilogue;
     None, or what it gives is, where somebody else adds.
     variants(problem, threads): by name, the method told to do it in another way than the one that it estimates best,
@@ -67,7 +68,7 @@ class Implementation:
     sub_problems: Callable[[Any], tuple[tuple[Any, int], ...] | None] = lambda problem: None
     prepare_last: Callable[[Any, int], Prepared] | None = None
     prepare_unpacked: Callable[[Any, int], Prepared] | None = None
-    prepare_adjoint: Callable[[Any, int, bool], Prepared | None] | None = None
+    prepare_adjoint: Callable[..., Prepared | None] | None = None
     prepare_added: Callable[[Any, int], Prepared | None] | None = None
     variants: Callable[[Any, int], dict[str, Implementation]] = lambda problem, threads: {}
     named_variant: Callable[[Any, str], Implementation | None] = lambda problem, variant: None

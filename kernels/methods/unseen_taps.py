@@ -16,7 +16,7 @@ from kernels.methods.contract import Implementation
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv, ConvWeight
 from kernels.problem.operands import Array, Operands
-from kernels.problem.seen_taps import seen
+from kernels.problem.seen_taps import Within, seen
 from kernels.problem.window import by_x
 from kernels.runtime.scratch import Scratch
 
@@ -88,13 +88,17 @@ def without_unseen_taps(method: Implementation) -> Implementation:
         @functools.wraps(function)
         def prepare(problem: Conv, *args: Any, **options: Any) -> Prepared | None:
             less, taps = accepted(problem)
+            fewer = less.kernel != problem.kernel
+            if fewer and reverse:  # weights of the layer that this is the adjoint of
+                taps = tuple((k - stop, k - start) for k, (start, stop) in zip(problem.kernel, taps))
+                read = function(less, *args, within=Within.of(problem.kernel, taps), **options) if len(taps) == 2 else None
+                if read:
+                    return dataclasses.replace(read, note=_note(read, problem, taps))
             prepared = function(less, *args, **options)
-            if prepared is None or less.kernel == problem.kernel:
+            if prepared is None or not fewer:
                 return prepared
             if isinstance(problem, ConvWeight):
                 return _gradient_of(prepared, problem, taps, args[0])
-            if reverse:  # weights of the layer that this is the adjoint of
-                taps = tuple((k - stop, k - start) for k, (start, stop) in zip(problem.kernel, taps))
             return _weights_of(prepared, problem, taps, args[0])
 
         return prepare

@@ -9,9 +9,32 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
+from typing import NamedTuple
 
 from kernels.problem.conv import Conv
 from kernels.problem.window import dilated
+
+
+class Within(NamedTuple):
+    """Taps that are part of a larger kernel: numbers of that from its start to the first, rows of taps, from row to row, taps of a row."""
+
+    kernel: int
+    begin: int
+    rows: int
+    row: int
+    line: int
+
+    @classmethod
+    def whole(cls, taps: int) -> Within:
+        """All taps of a kernel."""
+        return cls(taps, 0, 1, 0, taps)
+
+    @classmethod
+    def of(cls, kernel: tuple[int, ...], taps: tuple[tuple[int, int], ...]) -> Within:
+        """The taps (first, one behind the last) of each axis, of two."""
+        (top, bottom), (left, right) = taps
+        return cls(math.prod(kernel), top * kernel[1] + left, bottom - top, kernel[1], right - left)
 
 
 def _axis(n: int, k: int, s: int, before: int, after: int, d: int) -> tuple[int, int]:

@@ -26,6 +26,9 @@ LINES = [
     "conv1d n1 c6 1x300 -> c20 k1x64 s1x1 p0+0x31+32 d1x1 g1 float32",
     "conv1d n2 c4 1x900 -> c6 k1x33 s1x1 p0+0x32+32 d1x2 g2 float32",
     "conv2d n1 c3 40x20 -> c17 k9x2 s1x1 p4+4x1+0 d1x1 g1 float32",
+    "conv1d n2 c70 1x7 -> c24 k1x40 s1x1 p0+0x20+20 d1x1 g2 float32",  # taps that see only padding, of lines and of rows
+    "conv2d n1 c19 9x2 -> c53 k4x7 s1x1 p2+1x3+3 d1x1 g1 float32",
+    "conv2d n1 c9 1x30 -> c21 k3x2 s1x1 p1+1x1+0 d1x1 g1 float32",
     "conv2d n2 c19 6x5 -> c19 k3x5 s1x1 p1+1x2+2 d1x1 g19 float32",  # channels in lanes, planes where they lie, lines
     "conv2d n1 c6 20x70 -> c12 k3x2 s1x1 p1+1x1+0 d1x1 g6 float32",
     "conv2d n1 c3 5x80 -> c3 k2x9 s1x1 p0+1x4+4 d1x1 g3 float32",

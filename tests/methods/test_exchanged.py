@@ -48,7 +48,7 @@ CASES = {
     "stride_is_kernel": {"size": (1, 9), "kernel": (1, 25), "stride": (1, 25), "padding": ((0, 0), (3, 7)), "n": 2},
     "gaps": {"size": (3, 4), "kernel": (2, 1), "stride": (4, 3), "more": (1, 2)},
     "overlap": {"size": (5, 6), "kernel": (4, 5), "stride": (2, 2), "padding": ((1, 2), (2, 0)), "dilation": (1, 2), "n": 3, "bias": True},
-    "one_position": {"size": (7, 1), "kernel": (3, 41), "padding": ((1, 1), (0, 2)), "n": 2},
+    "one_position": {"size": (7, 1), "kernel": (3, 41), "padding": ((1, 1), (0, 2)), "n": 2, "c_in": 45},
     "one_channel": {"size": (2, 33), "kernel": (1, 70), "stride": (1, 64), "c_out": 1, "c_in": 19},
     "many_channels": {"size": (2, 2), "kernel": (3, 3), "stride": (2, 1), "padding": ((1, 1), (1, 1)), "c_out": 37},
 }

@@ -31,6 +31,7 @@ from kernels.primitives.activations import codes
 from kernels.primitives.channels_last import channels_last
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv, Problem
+from kernels.problem.seen_taps import Within
 from kernels.runtime.machine import machine
 
 
@@ -97,9 +98,9 @@ def prepare_last(problem: Conv, threads: int) -> Prepared:
     return prepare_channels(problem, threads, block, last=True) if block else channels_last(prepare(problem, threads), problem, threads)
 
 
-def prepare_adjoint(problem: Conv, threads: int, once: bool = False) -> Prepared:
+def prepare_adjoint(problem: Conv, threads: int, once: bool = False, within: Within | None = None) -> Prepared | None:
     """The same for weights of the layer that this is the adjoint of; they are laid out alike if they serve one call."""
-    return prepare(problem, threads, adjoint=True)
+    return None if within else prepare(problem, threads, adjoint=True)
 
 
 def fuses(problem: Conv) -> bool:

@@ -35,6 +35,7 @@ from kernels.primitives.post_ops import Sums, apply_activation, block_post_ops, 
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
+from kernels.problem.seen_taps import Within
 from kernels.problem.window import Size
 from kernels.runtime.ir import call, read_index
 from kernels.runtime.jit import njit
@@ -210,13 +211,13 @@ def _tap_order(problem: Conv, packed: Layout, depth: int) -> Array:
 
 def prepare_blocks(
     problem: Conv, threads: int, block: Blocking, tile_of: TileOf, segment: int | None = None, *, last: bool = False,
-    unpacked: bool = False, adjoint: bool = False, added: bool = False, prepacked: bool = False,
+    unpacked: bool = False, adjoint: bool = False, within: Within | None = None, added: bool = False, prepacked: bool = False,
 ) -> Prepared:  # fmt: skip
     """Lay out weights and scratch for a blocking; `tile_of(m, n, lanes, itemsize)` gives the address of a micro-kernel
     that is called as `primitives.gemm_tile.tile` is, with vectors of at most `segment` outputs (None: one register). `last`: channels are
     the last axis of x and of the output. unpacked: weights are not packed, the micro-kernel takes rows of them. adjoint: they
-    are those of the layer that this is the adjoint of. added: sums are added to what the output holds, channels first, no pool.
-    prepacked: weights come as `packer` makes them."""
+    are those of the layer that this is the adjoint of; within: which has these taps within larger kernels. added: sums are added to what
+    the output holds, channels first, no pool. prepacked: weights come as `packer` makes them."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     packed = layout(problem, block.mec, block.rows, block.columns, lanes, block.channels)
     oh, ow = pooled_size(problem)
@@ -258,7 +259,7 @@ def prepare_blocks(
     )  # fmt: skip
     packed_weights = None if unpacked or prepacked else packer(
         problem.c_out, problem.summands, problem.groups, block.m, problem.dtype, threads, adjoint=problem.taps * adjoint,
-        steps=(problem.taps if together > 1 else 1, depth) if depth > 1 else None,
+        steps=(problem.taps if together > 1 else 1, depth) if depth > 1 else None, within=within,
     )  # fmt: skip
 
     def packed_operands(operands: Operands) -> Packed:

@@ -24,6 +24,7 @@ from kernels.primitives.prepared import Prepared
 from kernels.primitives.transpose import Transpose
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
+from kernels.problem.seen_taps import Within
 from kernels.runtime.ir import call, read_index
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
@@ -94,11 +95,13 @@ run_tasks = every_task(run_task)
 
 
 def prepare_oc_blocks(
-    problem: Conv, threads: int, block: Blocking, tile_of: TileOf = tile, *, last: bool = False, adjoint: bool = False
-) -> Prepared:
+    problem: Conv, threads: int, block: Blocking, tile_of: TileOf = tile, *, last: bool = False, adjoint: bool = False,
+    within: Within | None = None,
+) -> Prepared:  # fmt: skip
     """Lay out weights and scratch for a blocking with lanes along output channels; `tile_of(m, n, lanes, itemsize)` gives the address of a
     micro-kernel that is called as `primitives.gemm_tile_oc.tile` is; `last`: channels are the last axis of x and of the output, which is
-    then written as it is summed; adjoint: weights are those of the layer that this is the adjoint of."""
+    then written as it is summed; adjoint: weights are those of the layer that this is the adjoint of; within: which has these taps within
+    larger kernels."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
     oh = problem.conv_size[0]
     in_place = oc_reads_in_place(problem, block.rows, block.m, last)
@@ -113,7 +116,7 @@ def prepare_oc_blocks(
     vectors = -(-problem.c_out // lanes)
     # of one tap, the adjoint's channels lie side by side as tiles read them, in whole vectors, but those of two summands far apart
     passes = problem.n * row_blocks * -(-min(block.rows, oh) * problem.conv_size[1] // block.m)
-    as_given = adjoint and problem.taps == 1 and problem.c_out % lanes == 0 and passes <= FEW
+    as_given = adjoint and not within and problem.taps == 1 and problem.c_out % lanes == 0 and passes <= FEW
     n_tiles, n_edge, n_full_tiles = even(vectors, block.n)
     starts = np.array(packed.columns)
     offsets = (np.arange(problem.c_in)[:, None] * packed.channel_stride + np.array(packed.taps)).ravel()
@@ -129,7 +132,7 @@ def prepare_oc_blocks(
         a_tap=problem.c_out if as_given else lanes, a_channel=1 if as_given else problem.summands,
     )  # fmt: skip
     packed_weights = None if as_given else packer(
-        problem.c_out, problem.summands, 1, 1, problem.dtype, threads, lanes, adjoint=problem.taps * adjoint
+        problem.c_out, problem.summands, 1, 1, problem.dtype, threads, lanes, adjoint=problem.taps * adjoint, within=within
     )
 
     def packed_operands(operands: Operands) -> Packed:

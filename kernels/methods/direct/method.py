@@ -20,6 +20,7 @@ from kernels.methods.direct.one_line import as_one_line
 from kernels.primitives.gemm_tile import tile, tile_of_rows
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv
+from kernels.problem.seen_taps import Within
 from kernels.runtime.machine import cores
 
 
@@ -28,15 +29,17 @@ def threads_of(problem: Conv, threads: int) -> int:
     return threads_that_pay(problem, threads, lambda: best(problem, 1).cycles)
 
 
-def prepare(problem: Conv, threads: int, variant: str = "", *, last: bool = False, adjoint: bool = False) -> Prepared:
+def prepare(
+    problem: Conv, threads: int, variant: str = "", *, last: bool = False, adjoint: bool = False, within: Within | None = None
+) -> Prepared:
     """Choose a blocking (of one variant only), compile its tiles."""
     problem = as_one_line(problem)
     threads = threads_of(problem, threads)
     block = best_pooled(problem, threads, variant) if problem.pool else best(problem, threads, variant, last)
     assert block is not None
     if block.oc_lanes:
-        return prepare_oc_blocks(problem, threads, block, last=last, adjoint=adjoint)
-    return prepare_blocks(problem, threads, block, tile, last=last, adjoint=adjoint)
+        return prepare_oc_blocks(problem, threads, block, last=last, adjoint=adjoint, within=within)
+    return prepare_blocks(problem, threads, block, tile, last=last, adjoint=adjoint, within=within)
 
 
 def prepare_last(problem: Conv, threads: int) -> Prepared:
@@ -54,9 +57,9 @@ def prepare_added(problem: Conv, threads: int) -> Prepared | None:
     return prepare_blocks(problem, threads, block, tile, added=True)
 
 
-def prepare_adjoint(problem: Conv, threads: int, once: bool = False) -> Prepared:
+def prepare_adjoint(problem: Conv, threads: int, once: bool = False, within: Within | None = None) -> Prepared:
     """The same for weights of the layer that this is the adjoint of; they are packed alike if they serve one call."""
-    return prepare(problem, threads, adjoint=True)
+    return prepare(problem, threads, adjoint=True, within=within)
 
 
 def prepare_unpacked(problem: Conv, threads: int) -> Prepared:

@@ -12,6 +12,7 @@ from kernels.cost.calibration import threads_for
 from kernels.cost.gemm import even
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
+from kernels.problem.seen_taps import Within
 from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.constants import made
 from kernels.runtime.ir import call, split
@@ -24,7 +25,8 @@ from kernels.runtime.scratch import handle
 Array = np.ndarray
 
 CYCLES = 1  # to move one number
-LINE = 32  # input channels of an adjoint's task: tile after tile reads on in each one's line of weights
+LINE = 32  # input channels of an adjoint's task of one tap: tile after tile reads on in each one's line of weights
+SOME, TASKS = 8, 4  # input channels of one of several; tasks a thread, at least, if there are as many
 
 
 class WeightTiles(Record):
@@ -42,8 +44,13 @@ class WeightTiles(Record):
     ins = integer("input channels of a group")
     outs = integer("output channels of a group")
     taps = integer("of a kernel")
+    kernel = integer("numbers from a kernel of an adjoint to the next")
+    begin = integer("numbers from its start to the first tap that is taken")
+    rows = integer("of taps that are taken")
+    row = integer("numbers from row to row of it")
+    line = integer("taps of a row that are taken")
+    parts = integer("of an adjoint's tiles, for tasks of their own")
     depth = integer("input channels of a product of matrices, where there are some")
-    tiles = integer("of all groups")
 
 
 @region
@@ -66,25 +73,28 @@ def _pack_tile(t, thread, weights, packed, geometry):
 
 @region
 def _pack_adjoint_tile(t, thread, weights, packed, geometry):
-    """Some input channels of a tile, from weights (c_in, outs, taps) of the adjoint, whose taps count in reverse: each input channel's are
-    a matrix transposed line by line from the last."""
+    """Some input channels of some tiles, from weights (c_in, outs, kernel) of the adjoint, whose taps count in reverse: each input
+    channel's are a matrix transposed line by line from the last. Tile after tile, as weights lie in memory."""
     g = geometry[0]
     size, taps = g.itemsize, g.taps
-    first, t = split(t, g.tiles)
-    group, tile = split(t, g.m_tiles)
-    j = (tile * g.m_edge + min(tile, g.m_full_tiles)) * g.unit  # of the group
+    t, part = split(t, g.parts)
+    group, first = split(t, (g.ins + SOME - 1) // SOME)
     units = g.m_tiles * g.m_edge + g.m_full_tiles
-    m = (g.m_edge + (tile < g.m_full_tiles)) * g.unit
-    to = pointed(packed) + (group * units * g.unit + j) * g.k * size
-    source = pointed(weights) + (group * g.ins * g.outs + j) * taps * size
-    for i in range(first * LINE, min(first * LINE + LINE, g.ins)):
-        call(
-            g.transpose,
-            Transpose(
-                lanes=g.lanes, itemsize=size, dst=to + ((i + 1) * taps - 1) * m * size, dst_pitch=-m, src=source + i * g.outs * taps * size,
-                src_pitch=taps, rows=min(m, g.outs - j), columns=taps,
-            ),
-        )  # fmt: skip
+    first_tile, last_tile = split(part * g.m_tiles, g.parts)[0], split((part + 1) * g.m_tiles, g.parts)[0]
+    for i in range(first * SOME, min(first * SOME + SOME, g.ins)):
+        for tile in range(first_tile, last_tile):
+            j = (tile * g.m_edge + min(tile, g.m_full_tiles)) * g.unit  # of the group
+            m = (g.m_edge + (tile < g.m_full_tiles)) * g.unit
+            to = pointed(packed) + ((group * units * g.unit + j) * g.k + (i + 1) * taps * m) * size
+            source = pointed(weights) + (((group * g.ins + i) * g.outs + j) * g.kernel + g.begin) * size
+            for row in range(g.rows):
+                call(
+                    g.transpose,
+                    Transpose(
+                        lanes=g.lanes, itemsize=size, dst=to - (row * g.line + 1) * m * size, dst_pitch=-m, src=source + row * g.row * size,
+                        src_pitch=g.kernel, rows=min(m, g.outs - j), columns=g.line,
+                    ),
+                )  # fmt: skip
 
 
 @region
@@ -131,24 +141,31 @@ def _pack_matrices(t, thread, weights, packed, geometry):
 
 def packer(
     c_out: int, k: int, groups: int, m: int, dtype: str, threads: int, unit: int = 1, *, adjoint: int = 0,
-    steps: tuple[int, int] | None = None,
+    steps: tuple[int, int] | None = None, within: Within | None = None,
 ) -> Callable[[Any], Array]:  # fmt: skip
     """What packs contiguous weights of shape (c_out, k), or any other of as many elements, into tiles of even heights of at most m units
     of channels, the last filled up with zeros. adjoint: taps of a kernel, where the weights are (c_in, c_out/groups, taps) of the adjoint,
-    taps in reverse; 0: they are not. steps: (taps of a kernel, input channels of a product of matrices), where tiles are made of those."""
+    taps in reverse; 0: they are not; within: the larger kernels that these taps are part of. steps: (taps of a kernel, input channels of a
+    product of matrices), where tiles are made of those."""
     units = -(-(c_out // groups) // unit)
     m_tiles, m_edge, m_full_tiles = even(units, m)
     threads = threads_for(CYCLES * c_out * k, threads)
     number_type, numbers = np.dtype(dtype), groups * units * unit * k
     lanes = machine().lanes(number_type.itemsize)
+    if adjoint == 1 and not within:
+        of_tile, tasks, parts = _copy_adjoint_lines, groups * -(-k // LINE), 1
+    elif adjoint:
+        blocks = groups * -(-(k // adjoint) // SOME)
+        parts = min(m_tiles, -(-TASKS * threads // blocks))
+        of_tile, tasks = _pack_adjoint_tile, blocks * parts
+    else:
+        of_tile, tasks, parts = _pack_matrices if steps else _pack_tile, groups * m_tiles, 1
     geometry = WeightTiles.packed(
         transpose=transpose(lanes, number_type.itemsize), lanes=lanes, itemsize=number_type.itemsize, c_out=c_out, k=k,
-        m_tiles=m_tiles, m_edge=m_edge,
-        m_full_tiles=m_full_tiles, unit=unit, ins=k // max(adjoint, 1), outs=c_out // groups, taps=steps[0] if steps else adjoint,
-        depth=steps[1] if steps else 1, tiles=groups * m_tiles,
+        m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles, unit=unit, ins=k // max(adjoint, 1), outs=c_out // groups,
+        taps=steps[0] if steps else adjoint,
+        depth=steps[1] if steps else 1, parts=parts, **(within or Within.whole(adjoint))._asdict(),
     )  # fmt: skip
-    tasks = groups * (1 if adjoint == 1 else m_tiles) * (-(-(k // adjoint) // LINE) if adjoint else 1)
-    of_tile = _pack_matrices if steps else _copy_adjoint_lines if adjoint == 1 else _pack_adjoint_tile if adjoint else _pack_tile
     launch, how = of_tile.ready(0, 0, geometry), (of_tile, geometry.tobytes())
 
     def packed_anew(weight: Array) -> Array:

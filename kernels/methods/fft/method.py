@@ -36,6 +36,7 @@ from kernels.primitives.activations import codes
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
+from kernels.problem.seen_taps import Within
 from kernels.runtime.machine import machine
 from kernels.runtime.scratch import Scratch
 
@@ -82,10 +83,10 @@ def error_bound(problem: Conv, variant: str = "") -> float:
     return float(np.finfo(problem.dtype).eps) * (2 * math.log2(length) + 2 * products**0.5)
 
 
-def prepare_adjoint(problem: Conv, threads: int, once: bool = False) -> Prepared | None:
+def prepare_adjoint(problem: Conv, threads: int, once: bool = False, within: Within | None = None) -> Prepared | None:
     """The same for weights of the layer that this is the adjoint of, by the codelets' route; alike if they serve one call."""
     threads, block = best_shared(problem, threads) if by_lines(problem) else (1, None)
-    if block is None or (block.partitions and problem.groups > 1):
+    if block is None or within or (block.partitions and problem.groups > 1):
         return None
     return prepare_spectra(problem, threads, block, adjoint=True)
 

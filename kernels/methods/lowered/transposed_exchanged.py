@@ -24,7 +24,6 @@ from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import Conv, ConvTranspose
 from kernels.problem.operands import Operands
 from kernels.runtime.byte_copy import copy_bytes
-from kernels.runtime.ir import split
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
 from kernels.runtime.scratch import Scratch, handle
@@ -32,6 +31,7 @@ from kernels.runtime.scratch import Scratch, handle
 Array = np.ndarray
 
 BUDGET = 8 << 20  # bytes of products at a time
+TOGETHER, LINE = 32, 20.0  # channels of a task; cycles for a line besides its numbers
 BETTER = 0.9  # of what the other ways are estimated at
 BETTER_ONCE = 0.6  # of that where stride is 1: weights are laid out once only, which took half of its estimate
 
@@ -47,9 +47,11 @@ class Exchanged:
 
 @region
 def lay_beside(task, thread, x, out, images, channels, line):
-    """A line of `line` bytes from x (images, channels, line) to out (channels, images, line), both handles."""
-    channel, image = split(task, images)
-    copy_bytes(pointed(out) + task * line, pointed(x) + (image * channels + channel) * line, line)
+    """Lines of `line` bytes of some channels from x (images, channels, line) to out (channels, images, line), both handles."""
+    first = task * TOGETHER
+    for channel in range(first, min(first + TOGETHER, channels)):
+        for image in range(images):
+            copy_bytes(pointed(out) + (channel * images + image) * line, pointed(x) + (image * channels + channel) * line, line)
 
 
 def exchanged(problem: ConvTranspose, method: Implementation) -> Exchanged | None:
@@ -86,7 +88,7 @@ def prepare(problem: ConvTranspose, found: Exchanged, method: Implementation, th
     used, rows = threads_for(cycles(some), threads), gathered(some, threads)
     count, line = math.prod(some.x_shape), math.prod(problem.size) * size
     scratch = Scratch((math.prod(found.conv.conv_shape) + count) * size)
-    beside = lay_beside.ready(0, 0, 1, 1, 0)
+    beside, laying = lay_beside.ready(0, 0, 1, 1, 0), threads_for(images * problem.c_in * LINE + count, threads)
     launch = gather_rows.ready(0, 0, 0, rows.record)
 
     def pack(operands: Operands) -> Run:
@@ -101,7 +103,7 @@ def prepare(problem: ConvTranspose, found: Exchanged, method: Implementation, th
                 begin = min(first, problem.n - images)
                 block, part = x[begin : begin + images], out[begin : begin + images]  # live as long as their handles
                 if images > 1:
-                    beside(threads_for(count, threads), images * problem.c_in, handle(block), handle(turned), images, problem.c_in, line)
+                    beside(laying, -(-problem.c_in // TOGETHER), handle(block), handle(turned), images, problem.c_in, line)
                 lines = turned if images > 1 else block
                 products.pack(Operands(lines.reshape(problem.c_in, -1, 1, 1)))(weight, y)
                 launch(used, rows.tasks, handle(y), handle(bias), handle(part), rows.record)

@@ -22,6 +22,7 @@ from kernels.primitives.activations import codes
 from kernels.primitives.channels_last import channels_last
 from kernels.primitives.prepared import Prepared
 from kernels.problem.conv import Conv, Problem
+from kernels.problem.seen_taps import Within
 from kernels.runtime.machine import cores
 
 LEAST_CHANNELS = 8  # below this on either side the transforms cost more than they save
@@ -72,9 +73,9 @@ def prepare_unpacked(problem: Conv, threads: int) -> Prepared:
     return prepare(problem, threads, once=problem.pool is None)
 
 
-def prepare_adjoint(problem: Conv, threads: int, once: bool = False) -> Prepared:
+def prepare_adjoint(problem: Conv, threads: int, once: bool = False, within: Within | None = None) -> Prepared | None:
     """The same for weights of the layer that this, of stride 1, is the adjoint of."""
-    return prepare(problem, threads, adjoint=True, once=once)
+    return None if within else prepare(problem, threads, adjoint=True, once=once)
 
 
 def fuses(problem: Conv, variant: str = "") -> bool:
