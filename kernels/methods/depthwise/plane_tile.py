@@ -19,7 +19,8 @@ from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
 
-HELD = 9  # weights that stay in registers; more are read where they are used
+HELD = 9  # weights that stay in registers; more are read where they are used,
+WIDE = 64  # for two vectors at a time where these have so many bytes: there are 32 registers then, of which 4 rows of 7 taps take 23
 
 
 class PlaneRows(NamedTuple):
@@ -78,34 +79,45 @@ def _emit(w: VectorBuilder, p: PlaneRows, first_row: ir.Value, y: ir.Value) -> N
     with w.when(b.icmp_signed("!=", p.bias, i64(0))):
         w.set(start, w.splat(w.load_scalar(w.pointer(p.bias))))
 
-    def vector(number: ir.Value, edge: bool) -> None:
-        """Vector `number` of each output row; edge: it may reach over the ends."""
+    def vectors(number: ir.Value, edge: bool, count: int = 1) -> None:
+        """So many vectors of each output row, from `number` on; edge: they may reach over the ends."""
         q = b.mul(number, i64(p.lanes))
         column = b.sub(b.mul(q, i64(p.step)), p.pad)
         masks = [w.between(b.add(column, i64(at)), i64(0), p.w) if edge else None for at in places]
-        c = [w.get(start)] * p.rows
+        c = [[w.get(start)] * count for _ in range(p.rows)]
         for i, line in enumerate(lines):
-            source = w.at(line, column)
-            loaded = [w.load_first(w.at(source, at), mask) if edge else w.load(w.at(source, at)) for at, mask in zip(places, masks)]
-            if p.step == 2:
-                loaded = [w.every(loaded[j // 2 * 2 : j // 2 * 2 + 2], j % 2) for j in range(p.kw)]
+            windows = []
+            for each in range(count):
+                source = w.at(w.at(line, column), each * p.lanes * p.step)
+                loaded = [w.load_first(w.at(source, at), mask) if edge else w.load(w.at(source, at)) for at, mask in zip(places, masks)]
+                if p.step == 2:
+                    loaded = [w.every(loaded[j // 2 * 2 : j // 2 * 2 + 2], j % 2) for j in range(p.kw)]
+                windows.append(loaded)
             for r in range(p.rows):
                 t = i - r * p.sh
                 for j in range(p.kw if 0 <= t < p.kh else 0):
-                    c[r] = w.fma(held.get((t, j)) or weight(t, j), loaded[j], c[r])
-        sums = [w.variable(each) for each in c]
-        post_ops(w, [sums], p.scale, p.shift, p.activation, p.slope)  # of one channel
-        for r, each in enumerate(sums):
+                    factor = held.get((t, j)) or weight(t, j)
+                    c[r] = [w.fma(factor, window[j], sums) for window, sums in zip(windows, c[r])]
+        slots = [[w.variable(sums) for sums in row] for row in c]
+        post_ops(w, [[slot for row in slots for slot in row]], p.scale, p.shift, p.activation, p.slope)  # of one channel
+        for r, row in enumerate(slots):
             to = w.pointer(y, b.add(b.mul(p.columns, i64(r)), q))
-            if edge:
-                w.store_first(w.get(each), to, w.first(b.sub(p.columns, q)))
-            else:
-                w.store(w.get(each), to)
+            for each, slot in enumerate(row):
+                if edge:
+                    w.store_first(w.get(slot), to, w.first(b.sub(p.columns, q)))
+                else:
+                    w.store(w.get(slot), w.at(to, each * p.lanes))
 
     with w.loop(b.sub(p.vectors, p.inner)) as k:
-        vector(b.select(b.icmp_signed("<", k, p.first), k, b.add(k, p.inner)), True)
-    with w.loop(p.inner) as k:
-        vector(b.add(p.first, k), False)
+        vectors(b.select(b.icmp_signed("<", k, p.first), k, b.add(k, p.inner)), True)
+    pairs = i64(0)
+    if not held and p.lanes * p.itemsize == WIDE:
+        pairs = b.sdiv(p.inner, i64(2))
+        with w.loop(pairs) as k:
+            vectors(b.add(p.first, b.mul(k, i64(2))), False, 2)
+    done = b.mul(pairs, i64(2))
+    with w.loop(b.sub(p.inner, done)) as k:
+        vectors(b.add(b.add(p.first, done), k), False)
 
 
 @njit
