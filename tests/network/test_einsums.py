@@ -8,7 +8,7 @@ import pytest
 from kernels.network.graph import Graph
 from kernels.network.model import Model
 from kernels.network.passes.einsums import products_of_einsums
-from kernels.network.passes.specialise import specialise
+from kernels.network.passes.specialise import UnsupportedError, specialise
 
 LENGTHS = {"b": 2, "t": 5, "g": 3, "i": 4, "h": 6, "k": 7}
 
@@ -38,3 +38,22 @@ def test_numbers_stay(equation: str, product: bool, held: bool) -> None:
     y = Model(graph())(given)
     assert y.shape == wanted.shape
     np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(("equation", "shapes"), [
+    ("bi,bik->bk", ((1, 4), (2, 4, 7))), ("bik,bi->bk", ((2, 4, 7), (1, 4))), ("i,gi->ig", ((4,), (3, 1))), ("bi,ik->bk", ((2, 0), (0, 7))),
+    ("...bi,...ik->...bk", ((3, 2, 4), (1, 4, 7))),
+])  # fmt: skip
+def test_axes_of_length_one_repeat_and_empty_ones_are_summed_to_zero(equation: str, shapes: tuple[tuple[int, ...], ...]) -> None:
+    draw = np.random.default_rng(1)
+    arrays = [draw.standard_normal(shape).astype(np.float32) for shape in shapes]
+    made = Graph()
+    made.output("y", made.node("Einsum", *(made.input(name, array.shape) for name, array in zip("xz", arrays)), equation=equation))
+    np.testing.assert_allclose(Model(made)(*arrays), np.einsum(equation, *arrays), atol=1e-5)
+
+
+def test_axes_of_other_lengths_are_refused() -> None:
+    made = Graph()
+    made.output("y", made.node("Einsum", made.input("x", (2, 4)), made.input("z", (3, 7)), equation="bi,ik->bk"))
+    with pytest.raises(UnsupportedError, match=r"shapes \(4,\), \(3,\) do not broadcast"):
+        Model(made)(np.zeros((2, 4), np.float32), np.zeros((3, 7), np.float32))

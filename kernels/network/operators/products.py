@@ -45,7 +45,11 @@ def _gemm(node: Node, a: Array, b: Array, c: Array | None = None) -> Any:
 def _einsum_infer(node: Node) -> list[Meta]:
     hollow = [np.broadcast_to(np.zeros((), np.float32), each.lengths) for each in node.inputs if each is not None]
     equation = text(node.attributes["equation"]).replace(" ", "")
-    lengths = {letter: n for term, array in zip(equation.split("->")[0].split(","), hollow) for letter, n in _letters(term, array.shape)}
+    found: dict[Any, list[tuple[int, ...]]] = {}
+    for term, array in zip(equation.split("->")[0].split(","), hollow):
+        for letter, n in _letters(term, array.shape):
+            found.setdefault(letter, []).append((n,))
+    lengths = {letter: broadcast(node, each)[0] for letter, each in found.items()}  # axes of length 1 repeat
     if "->" in equation:
         term = equation.split("->")[1]
     else:

@@ -24,11 +24,11 @@ def _write(maker: Maker, node: Node) -> bool:
     if not arrow or len(letters) != 2 or len(inputs) != 2 or node.x.kind.kind != "f" or "." in terms + out:
         return False
     a, b = letters
-    if any(len(set(term)) < len(term) for term in (a, b, out)) or set(out) - set(a + b) or not math.prod(node.y.lengths):
+    if any(len(set(term)) < len(term) for term in (a, b, out)) or set(out) - set(a + b):
         return False
     lengths = {letter: n for term, value in zip(letters, inputs) for letter, n in zip(term, value.lengths)}
-    if any(lengths[letter] != n for term, value in zip(letters, inputs) for letter, n in zip(term, value.lengths)):
-        return False  # axes of length 1 that repeat
+    if 0 in lengths.values() or any(lengths[letter] != n for term, value in zip(letters, inputs) for letter, n in zip(term, value.lengths)):
+        return False  # 0 is not a length in a Reshape; axes of length 1 repeat
     shared = [each for each in a if each in b]
     batch, summed = [each for each in out if each in shared], [each for each in shared if each not in out]
     left, right = ([each for each in out if each in term and each not in shared] for term in (a, b))
