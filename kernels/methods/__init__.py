@@ -5,9 +5,11 @@ import importlib
 import pkgutil
 
 from kernels.problem.errors import ProblemError
+from kernels.runtime.completing import completed
 
 
 @functools.cache  # to list files takes 1 ms, which every plan would
+@completed
 def load() -> None:
     """Import every method, which registers itself: a room's `method`, or all modules of a room of several. Done at the first plan, because
     Numba alone takes 0.4 s to import."""

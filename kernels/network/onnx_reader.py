@@ -15,6 +15,7 @@ from kernels.network.operators.registry import OPERATORS, Naming
 from kernels.network.outside import Outside
 from kernels.network.source import Source
 from kernels.problem.errors import ProblemError
+from kernels.runtime.completing import completed
 from kernels.runtime.constants import hold
 
 DOMAINS = {"", "ai.onnx", "com.microsoft"}
@@ -24,7 +25,7 @@ _DTYPES = ("to", "dtype", "output_datatype", "output_dtype")  # attributes that 
 def onnx_package() -> Any:
     """The package onnx. Raises ImportError that names the extra."""
     try:
-        return importlib.import_module("onnx")
+        return completed(importlib.import_module)("onnx")
     except ImportError as error:
         raise ImportError("reading an ONNX model needs the package onnx: pip install 'spectroconv[onnx]'") from error
 

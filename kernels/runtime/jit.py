@@ -8,7 +8,6 @@ and every index is derived from a validated problem.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,13 +16,13 @@ from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 
 from kernels.runtime.code_library import IntoCode, IntoPart
+from kernels.runtime.completing import completed
 from kernels.runtime.disk_cache import DiskCache
 from kernels.runtime.locks import waits_for
 
 _FLAGS = {"nogil": True, "error_model": "numpy"}
 
-compiling = threading.RLock()  # Numba's compiler serves one thread at a time
-waits_for(compiling, global_compiler_lock)
+waits_for(global_compiler_lock)
 
 
 def njit(function: Callable[..., Any], *, apart: bool = False, counts: bool = False) -> Any:
@@ -48,6 +47,8 @@ def _dispatcher(function: Callable[..., Any], apart: bool, counts: bool, use: st
     dispatcher = numba.njit(pipeline_class=IntoPart if use == "compiled" else IntoCode, **_FLAGS)(function)
     dispatcher._cache = DiskCache(function, use, counts)
     dispatcher._compiler._customize_flags = functools.partial(_customised, apart, counts, use)
+    if use == "python":
+        dispatcher.compile = completed(dispatcher.compile)  # a call that finds nothing compiled for its arguments comes here
     return dispatcher
 
 
@@ -71,6 +72,7 @@ def inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(inline="always", **_FLAGS)(function)
 
 
+@completed
 def address(dispatcher: Any, literals: tuple[int, ...], signature: tuple[Any, ...]) -> int:
     """Address of the C function that `dispatcher` becomes for these leading literal integers and the given types of the rest.
 
@@ -78,25 +80,28 @@ def address(dispatcher: Any, literals: tuple[int, ...], signature: tuple[Any, ..
     """
     full = (*(types.literal(value) for value in literals), *signature)
     dispatcher = dispatcher.of_use("c")
-    with compiling:
-        dispatcher.compile(full)
-        result = dispatcher.overloads[full]
-        return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
+    dispatcher.compile(full)
+    result = dispatcher.overloads[full]
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
 
 
 def entry(dispatcher: Any, *args: Any) -> Callable[..., Any]:
     """Compile for arguments of the types of these; the result skips the look-up by type. **Warning**: arguments of other types are
     misread."""
-    signature = tuple(map(numba.typeof, args))
-    with compiling:
-        dispatcher.compile(signature)
-        return dispatcher.overloads[signature].entry_point  # type: ignore[no-any-return]
+    return entry_of(dispatcher, tuple(map(numba.typeof, args)))
 
 
+@completed
+def entry_of(dispatcher: Any, signature: tuple[Any, ...]) -> Callable[..., Any]:
+    """The same for types."""
+    dispatcher.compile(signature)
+    return dispatcher.overloads[signature].entry_point  # type: ignore[no-any-return]
+
+
+@completed
 def code(dispatcher: Any, signature: tuple[Any, ...]) -> int:
     """Address of what `dispatcher` becomes for these types, by Numba's own calling convention."""
     dispatcher = dispatcher.of_use("native")
-    with compiling:
-        dispatcher.compile(signature)
-        result = dispatcher.overloads[signature]
-        return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+    dispatcher.compile(signature)
+    result = dispatcher.overloads[signature]
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))

@@ -38,22 +38,24 @@ class cached_property(functools.cached_property[Value]):
 
 
 def waits_for(*locks: Any) -> None:
-    """Let a fork take these, in this order, and both processes give them back."""
-    if hasattr(os, "register_at_fork"):  # not on Windows
+    """Let a fork take these, behind those that were named before, and both processes give them back."""
+    _waited.extend(locks)
 
-        taken = threading.local()  # several threads may fork at once
 
-        def take() -> None:
-            taken.locks = []  # so far, should an interrupt come between two
-            for each in locks:
-                each.acquire()
-                taken.locks.append(each)
+_waited: list[Any] = []
+_taken = threading.local()  # several threads may fork at once
 
-        def give() -> None:
-            while taken.locks:
-                taken.locks.pop().release()
 
-        os.register_at_fork(before=take, after_in_parent=give, after_in_child=give)
+def _take() -> None:
+    _taken.locks = []  # so far, should an interrupt come between two
+    for each in _waited:
+        each.acquire()
+        _taken.locks.append(each)
+
+
+def _give() -> None:
+    while _taken.locks:
+        _taken.locks.pop().release()
 
 
 def _open() -> None:
@@ -69,3 +71,5 @@ def in_children(function: Callable[[], None]) -> None:
 
 
 in_children(_open)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=_take, after_in_parent=_give, after_in_child=_give)

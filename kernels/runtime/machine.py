@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from kernels.runtime import system
+from kernels.runtime.completing import completed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class Machine:
         return self.vector_bytes // itemsize
 
 
+@completed
 def cpu() -> tuple[str, str]:
     """Name and feature string of the CPU that Numba compiles for."""
     import llvmlite.binding as llvm  # 0.1 s; nothing at import of the library needs it

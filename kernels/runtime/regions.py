@@ -33,7 +33,7 @@ from numba.np import numpy_support
 from kernels.runtime import workers
 from kernels.runtime.denormals import without_denormals
 from kernels.runtime.ir import I64, i64
-from kernels.runtime.jit import code, compiling, inlined, njit
+from kernels.runtime.jit import code, entry_of, inlined, njit
 from kernels.runtime.locks import cached_property
 from kernels.runtime.pool import RAISED, RUN, leave, pool_of
 from kernels.runtime.tasks import FAILED, next_task, slot_bytes
@@ -171,10 +171,8 @@ class Region:
     def _compiled(self, kinds: tuple[Any, ...]) -> Callable[..., None]:
         """What runs the region on arguments of these types."""
         workers.link()
-        with compiling:
-            launcher, full = _launcher(len(kinds)), (*[types.int64] * 4, types.boolean, *kinds)
-            launcher.compile(full)
-            tasks_of, launch = code(self._body, (*_FIRST, *kinds)), launcher.overloads[full].entry_point
+        launch = entry_of(_launcher(len(kinds)), (*[types.int64] * 4, types.boolean, *kinds))
+        tasks_of = code(self._body, (*_FIRST, *kinds))
         denormals, state = self._denormals, workers.STATE
 
         def run(threads: int, tasks: int, *values: Any) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kernels.runtime.completing import completed
 from kernels.runtime.machine import cpu
 from kernels.runtime.user_files import cache_folder, read_own, write_own
 
@@ -45,6 +46,7 @@ def exists(file: Path | None) -> bool:
 
 
 @functools.cache
+@completed
 def environment() -> str:
     """What measurements hold for, as people can read it."""
     import numba

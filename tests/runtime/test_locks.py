@@ -80,13 +80,14 @@ def test_a_fork_waits_until_nobody_compiles() -> None:
         import numpy as np
         import kernels
         from numba.core.compiler_lock import global_compiler_lock
-        from kernels.runtime.jit import compiling
-        for each in compiling, global_compiler_lock:
+        import kernels.runtime.jit
+        from kernels.runtime.completing import completing
+        for each in completing, global_compiler_lock:
             end = held(each)
             timer = threading.Timer(0.2, end.set)
             timer.start()
             forked(lambda: end.is_set() and kernels.global_max_pool(np.ones((1, 1, 4, 4)), implementation="jit").item() == 1)
-            assert compiling.acquire(timeout=PATIENCE) and not compiling.release()
+            assert completing.acquire(timeout=PATIENCE) and not completing.release()
     """)
 
 
@@ -103,14 +104,11 @@ def test_bounds_of_other_threads_products_end_in_a_child() -> None:
 
 
 def test_two_threads_that_fork_at_once_give_back_what_each_took(monkeypatch: pytest.MonkeyPatch) -> None:
-    hooks: dict[str, Callable[[], None]] = {}
-    monkeypatch.setattr(os, "register_at_fork", lambda **given: hooks.update(given))
-
     class Lock:
         """Another thread takes it before the one that releases it goes on."""
 
         def __init__(self) -> None:
-            self.real, self.other = threading.Lock(), threading.Thread(target=lambda: (hooks["before"](), hooks["after_in_parent"]()))
+            self.real, self.other = threading.Lock(), threading.Thread(target=lambda: (locks._take(), locks._give()))
 
         def acquire(self) -> None:
             self.real.acquire()
@@ -124,9 +122,10 @@ def test_two_threads_that_fork_at_once_give_back_what_each_took(monkeypatch: pyt
                 self.other.join(1)
 
     one = Lock()
+    monkeypatch.setattr(locks, "_waited", [])
     locks.waits_for(one)
-    hooks["before"]()
-    hooks["after_in_parent"]()
+    locks._take()
+    locks._give()
     one.other.join()
     assert one.owner is one.other and not one.real.locked()
 
