@@ -28,6 +28,7 @@ FEW = 8  # channels of a group up to which that is considered
 TALLEST = 14  # rows of a tile whose factors lie side by side however many they are
 MOVED, MOVES = 4.0, 40.0  # cycles to move a vector of taps that lie side by side, or a single one; to begin to do so for a row of positions
 PLACED = 0.6  # cycles to write a number of the weights
+EXPOSED = 0.4  # of bringing planes near, what arithmetic does not hide, or the other way round
 L2_READ = 48.0  # bytes a cycle that tiles are brought from the second-level cache
 SHARE = 0.6  # of the second-level cache for what is packed
 
@@ -115,6 +116,12 @@ def in_place(problem: ConvWeight, block: Blocking) -> bool:
 def lies(problem: ConvWeight, block: Blocking) -> bool:
     """Whether tiles read the gradient's channels where they lie, as they do where a block's positions follow one another."""
     return block.along != TURNED and block.images == 1 and (block.columns == problem.conv_size[1] or block.rows == 1)
+
+
+def written_cycles(problem: ConvWeight) -> float:
+    """Cycles a number of the weights, where they leave the second-level cache, to fetch its place from further away and write it back."""
+    nbytes = math.prod(problem.out_shape) * problem.itemsize
+    return 2 * problem.itemsize * float(far_cycles(nbytes, MEMORY_BYTES, machine())) if nbytes > machine().l2 else 0.0
 
 
 def position_cycles(m: float, n: float, aligned: bool, far: bool = False) -> float:
@@ -217,9 +224,12 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     each = positions * position_cycles(m, n, aligned, passed * size > spec.l1 / 2) + resumed + CALL
     computing = down * across * each
     bringing = (seen + positions * block.outs) * size * brought_cycles(problem)
+    arithmetic = packing + computing
+    block_cycles = max(arithmetic, bringing) + EXPOSED * min(arithmetic, bringing)
     tasks = problem.groups * -(-ins // block.channels) * -(-outs // block.outs) * block.splits
     tasks_each = -(-tasks // threads)
     share = -(-blocks // block.splits)  # of the longest split
-    moved = 0.0 if in_place(problem, block) else 0.6 if block.channels >= lanes else 1.5
-    storing = sums / size * (block.splits * moved + PLACED)
-    return tasks_each * (share * (packing + computing + bringing) + TASK_COST) + storing * tasks / block.splits / min(threads, tasks)
+    placed, written = in_place(problem, block), written_cycles(problem)
+    moved = 0.0 if placed else 0.6 if block.channels >= lanes else 1.5
+    storing = sums / size * (block.splits * moved + PLACED + written * (1.0 if placed else 2.5))  # sums are written, read and written again
+    return tasks_each * (share * block_cycles + TASK_COST) + storing * tasks / block.splits / min(threads, tasks)

@@ -20,7 +20,7 @@ from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
-from kernels.methods.gradients.blocking import L2_READ, brought_cycles
+from kernels.methods.gradients.blocking import EXPOSED, L2_READ, brought_cycles
 from kernels.methods.gradients.depthwise_channels import channels_cycles, prepare_channels, together
 from kernels.methods.gradients.depthwise_columns import Columns, columns, columns_cycles, short, store_sum
 from kernels.methods.gradients.records import DotPlanes
@@ -40,7 +40,6 @@ Array = np.ndarray
 SUMS = 4  # running sums: a multiply-add waits four cycles for itself
 WIDEST = 4  # stride that vectors are loaded with
 DOT, LINE = 1.6, 14.0  # cycles to load, and multiply and add, two vectors; to begin a row
-EXPOSED = 0.4  # of bringing planes near, what arithmetic does not hide, or the other way round
 PICKED = 1.5  # cycles more for each vector that a stride spreads one over
 
 

@@ -18,7 +18,7 @@ from kernels.runtime.machine import machine, remembered
 
 POSITIONS = (512, 1024, 2048, 4096)  # of a block
 ROW, TAIL, PACKED_ROW = 8.0, 6.0, 12.0  # cycles to begin a row, more where its last vector is not whole; to begin a row of the input
-EXPOSED = 0.4  # of reading from further away, what arithmetic does not hide, or the other way round
+EXPOSED = 0.6  # of reading from further away, what arithmetic does not hide, or the other way round
 ADDED = 3.0  # cycles to add up a sum's lanes
 MOVED, PICKED = 2.0, 1.5  # cycles to move a vector of the input, more for each vector that a stride spreads one over
 TALLEST, WIDEST, SINGLE = 12, 8, 10  # channels and taps of a tile, taps of a single channel; where more begin is kept in no register
@@ -118,7 +118,7 @@ def flat(problem: ConvWeight, block: Blocking) -> bool:
 def tile_cycles(m: float, n: float, aligned: bool) -> float:
     """To add one vector: two multiply-adds a cycle, two loads, of which those across cache lines count twice; a sum waits four cycles for
     itself."""
-    return max(m * n / 2, (m * (1 if aligned else 2) + 2 * n) / 2, 4.0) + 1.4
+    return max(m * n / 2, (m * (1 if aligned else 2) + 2 * n) / 2, 4.0) + 2.0
 
 
 def _hidden(arithmetic: float, reading: float) -> float:
@@ -142,7 +142,7 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     each = tile_cycles(m, n, aligned)
     inputs = ins * packed_numbers(problem, block) * size
     grads = block.rows * block.columns * m * size  # of a tile, which passes over all taps
-    brought = (n / min(n, problem.kernel[1]) if inputs > spec.l1 / 2 else 0.0) + (m if grads > spec.l1 / 2 else 0.0)
+    brought = (1 + n / problem.kernel[1] if inputs > spec.l1 / 2 else 0.0) + (m if grads > spec.l1 / 2 else 0.0)
     brought *= spec.vector_bytes / L2_READ
     each = _hidden(each, brought)
     begin = rows * (ROW + (TAIL if width % lanes else 0.0))

@@ -15,7 +15,7 @@ import numpy as np
 
 from kernels.cost.gemm import tallest
 from kernels.cost.memory import L3_BYTES, MEMORY_BYTES, TASK_COST, far_cycles
-from kernels.methods.gradients.blocking import CALL, PACKED, brought_cycles, position_cycles, tiles
+from kernels.methods.gradients.blocking import CALL, PACKED, brought_cycles, position_cycles, tiles, written_cycles
 from kernels.problem.conv import ConvWeight
 from kernels.runtime.machine import machine, remembered
 
@@ -155,8 +155,9 @@ def _cycles(problem: ConvWeight, block: TileBlocking, blocks: int, threads: int)
     parts = problem.groups * -(-ins // block.channels) * -(-outs // block.outs)
     tasks = parts * block.splits
     writers = min(threads, parts if block.splits == 1 else parts * block.outs)
+    placed = max(WRITTEN, written_cycles(problem)) * math.prod(problem.out_shape)
     # of BACK_CYCLES one loads a vector of sums, as it takes where they lie near
-    writing = (parts * block.outs * in_vectors * points * (BACK_CYCLES - 1 + moved) + WRITTEN * math.prod(problem.out_shape)) / writers
+    writing = (parts * block.outs * in_vectors * points * (BACK_CYCLES - 1 + moved) + placed) / writers
     adding = block.splits * parts * sums / size / lanes * 2 / threads if block.splits > 1 else 0.0
     share = -(-blocks // block.splits)  # of the longest split
     return -(-tasks // threads) * (share * (packing + transforming + computing + streamed + bringing) + TASK_COST) + writing + adding
