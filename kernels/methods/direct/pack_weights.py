@@ -10,6 +10,7 @@ import numpy as np
 
 from kernels.cost.calibration import threads_for
 from kernels.cost.gemm import even
+from kernels.methods.direct.copy_tiles import CopyTiles, copy_tiles
 from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.problem.seen_taps import Within
@@ -33,6 +34,7 @@ class WeightTiles(Record):
     """A task: the weights of one tile."""
 
     transpose = address("of the micro-kernel; takes a Transpose")
+    copy = address("of the micro-kernel; takes a CopyTiles")
     lanes = integer("numbers in a vector")
     itemsize = integer("bytes of a number")
     c_out = integer("output channels")
@@ -107,12 +109,14 @@ def _copy_adjoint_lines(t, thread, weights, packed, geometry):
     group, first = split(t, pieces)
     units = g.m_tiles * g.m_edge + g.m_full_tiles
     to = pointed(packed) + group * units * g.unit * g.k * size
-    for i in range(first * LINE, min(first * LINE + LINE, g.ins)):
-        source = pointed(weights) + (group * g.ins + i) * g.outs * size
-        for tile in range(g.m_tiles):
-            j = (tile * g.m_edge + min(tile, g.m_full_tiles)) * g.unit
-            m = (g.m_edge + (tile < g.m_full_tiles)) * g.unit
-            copy_bytes(to + (j * g.k + i * m) * size, source + j * size, min(m, g.outs - j) * size)
+    call(
+        g.copy,
+        CopyTiles(
+            lanes=g.lanes, itemsize=size, dst=to, k=g.k, first=first * LINE, src=pointed(weights) + group * g.ins * g.outs * size,
+            src_pitch=g.outs, stop=min(first * LINE + LINE, g.ins), channels=g.outs, tiles=g.m_tiles, edge=g.m_edge, full=g.m_full_tiles,
+            unit=g.unit,
+        ),
+    )  # fmt: skip
 
 
 @region
@@ -151,7 +155,8 @@ def packer(
     m_tiles, m_edge, m_full_tiles = even(units, m)
     threads = threads_for(CYCLES * c_out * k, threads)
     number_type, numbers = np.dtype(dtype), groups * units * unit * k
-    lanes = machine().lanes(number_type.itemsize)
+    size = number_type.itemsize
+    lanes = machine().lanes(size)
     if adjoint == 1 and not within:
         of_tile, tasks, parts = _copy_adjoint_lines, groups * -(-k // LINE), 1
     elif adjoint:
@@ -161,9 +166,9 @@ def packer(
     else:
         of_tile, tasks, parts = _pack_matrices if steps else _pack_tile, groups * m_tiles, 1
     geometry = WeightTiles.packed(
-        transpose=transpose(lanes, number_type.itemsize), lanes=lanes, itemsize=number_type.itemsize, c_out=c_out, k=k,
-        m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles, unit=unit, ins=k // max(adjoint, 1), outs=c_out // groups,
-        taps=steps[0] if steps else adjoint,
+        transpose=transpose(lanes, size), copy=copy_tiles(lanes, size) if of_tile is _copy_adjoint_lines else 0, lanes=lanes, itemsize=size,
+        c_out=c_out, k=k, m_tiles=m_tiles, m_edge=m_edge, m_full_tiles=m_full_tiles, unit=unit, ins=k // max(adjoint, 1),
+        outs=c_out // groups, taps=steps[0] if steps else adjoint,
         depth=steps[1] if steps else 1, parts=parts, **(within or Within.whole(adjoint))._asdict(),
     )  # fmt: skip
     launch, how = of_tile.ready(0, 0, geometry), (of_tile, geometry.tobytes())
