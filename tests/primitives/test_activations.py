@@ -52,7 +52,7 @@ DEFINITIONS: dict[str, Callable[[Array], Array]] = {
 }
 # (for x > 0, for x < 0): in units of the result's last place, but GELU's for x < 0 in those of x
 UNITS = {
-    "elu": (0.1, 1.5), "tanh": (3, 3), "sigmoid": (3, 3), "hardsigmoid": (1.5, 1.5), "hardswish": (3, 3), "silu": (4, 4), "gelu": (5, 2),
+    "elu": (0.1, 1.5), "tanh": (3, 3), "sigmoid": (3, 3), "hardsigmoid": (1.5, 1.5), "hardswish": (3, 3), "silu": (4, 4), "gelu": (5, 2.2),
     "gelu_tanh": (3, 1),
 }  # fmt: skip
 
