@@ -16,6 +16,7 @@ from typing import ParamSpec, TypeVar
 
 from kernels.runtime.locks import waits_for
 
+LOOKS = 0.1  # seconds: a signal that comes as a wait is about to begin does not end it, and is seen once it is over
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -51,7 +52,8 @@ def completed(function: Callable[P, T]) -> Callable[P, T]:
             threading.Thread(target=contextvars.copy_context().run, args=(work,), name="spectroconv-completing").start()
         except RuntimeError:  # no further thread, or an interpreter that is about to end
             return guarded(*args, **options)
-        ended.wait()
+        while not ended.wait(LOOKS):
+            pass
         if errors:
             raise errors.pop()
         return results.pop()

@@ -112,7 +112,7 @@ def test_threads_are_those_of_the_estimate(name: str) -> None:
         (op, shape, weight), options = LAYERS[name](length)
         problem = kernels.plan(op, shape, weight, **options).problem
         ways = [(depthwise_method._threads_for, depthwise.cycles)] if problem.groups > 1 else [
-            (direct_method._threads_for, lambda problem: direct.best(problem, 1).cycles),
+            (direct_method.threads_of, lambda problem: direct.best(problem, 1).cycles),
             (winograd.threads_of, lambda problem: winograd.best(problem, 1).cycles),
         ]  # fmt: skip
         for threads_of, cycles in ways:
