@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,11 +11,9 @@ from kernels.methods.depthwise.driver_bottleneck import prepare_bottleneck
 from kernels.methods.depthwise.driver_stacked import prepare_stacked
 from kernels.methods.depthwise.stacked_blocking import Stacked
 from kernels.network.graph import Node
-from kernels.network.lower_layers import channels_last_order
+from kernels.network.lower_layers import channels_last_order, convolution
 from kernels.network.lowering import LOWERERS, Lowering, lowers
-from kernels.network.operators.windows import window_request
 from kernels.network.views import Array
-from kernels.problem.conv import Conv, ConvTranspose
 from kernels.problem.operands import Operands
 
 
@@ -24,12 +21,11 @@ def _problems(layers: Sequence[Node]) -> tuple[Bottleneck | None, tuple[Operands
     """What layers in a row compute, None where these are no convolutions over two axes, and their operands."""
     problems, operands = [], []
     for node in layers:
-        request = window_request(node, node.attributes["weight"], node.attributes.get("bias"))
-        problem = request.problem
-        if not isinstance(problem, Conv) or isinstance(problem, ConvTranspose) or len(problem.size) != 2 or not problem.n:
+        problem, given = convolution(node)
+        if problem is None:
             return None, ()
-        problems.append(dataclasses.replace(problem, activation=node.attributes.get("activation"), pool=node.attributes.get("pool")))
-        operands.append(request.operands)
+        problems.append(problem)
+        operands.append(given)
     first, second, *third = problems
     if first.groups > 1:
         return (None if third else Bottleneck(None, first, second)), tuple(operands)

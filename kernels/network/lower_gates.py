@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,27 +11,15 @@ from kernels.cost.roofline import seconds
 from kernels.dispatch.choices import choice_for
 from kernels.methods.direct.gated import gates, prepare_gated
 from kernels.network.graph import Node
-from kernels.network.lower_layers import over
+from kernels.network.lower_layers import convolution, over
 from kernels.network.lowering import Lowering, lowers
-from kernels.network.operators.windows import window_request
 from kernels.network.views import Array
-from kernels.problem.conv import Conv, ConvTranspose
 from kernels.problem.operands import Operands
-
-
-def _problem(node: Node) -> tuple[Conv | None, Operands]:
-    """What a convolution of maps computes, None where it is none, and its operands."""
-    request = window_request(node, node.attributes["weight"], node.attributes.get("bias"))
-    problem = request.problem
-    if not isinstance(problem, Conv) or isinstance(problem, ConvTranspose) or not problem.n:
-        return None, request.operands
-    attributes = node.attributes
-    return dataclasses.replace(problem, activation=attributes.get("activation"), pool=attributes.get("pool")), request.operands
 
 
 def gated(node: Node, threads: int) -> bool:
     """Whether a convolution takes a gate into its weights."""
-    problem, _ = _problem(node)
+    problem, _ = convolution(node)
     return problem is not None and choice_for(problem, "auto", threads).implementation.name == "direct" and gates(problem, threads)
 
 
@@ -40,7 +27,7 @@ def gated(node: Node, threads: int) -> bool:
 def _gated(lowering: Lowering, node: Node) -> None:
     """One step."""
     (layer,), threads = node.attributes["layers"], lowering.settings.threads
-    problem, operands = _problem(layer)
+    problem, operands = convolution(layer)
     assert problem is not None
     x, gate = (lowering.ordered(node, lowering.view(value)) for value in node.inputs[:2] if value is not None)
     added = node.inputs[2] if len(node.inputs) > 2 else None

@@ -95,12 +95,19 @@ def _whole(lowering: Lowering, node: Node, problem: Conv) -> Conv:
     return dataclasses.replace(problem, accuracy=accuracy, activation=node.attributes.get("activation"), pool=node.attributes.get("pool"))
 
 
+def convolution(node: Node) -> tuple[Conv | None, Operands]:
+    """What a convolution of maps and what follows it compute, None where it is of volumes, transposed or of no images, and its operands."""
+    request, attributes = window_request(node, node.attributes["weight"], node.attributes.get("bias")), node.attributes
+    problem = request.problem
+    if not isinstance(problem, Conv) or isinstance(problem, ConvTranspose) or len(problem.size) != 2 or not problem.n:
+        return None, request.operands
+    return dataclasses.replace(problem, activation=attributes.get("activation"), pool=attributes.get("pool")), request.operands
+
+
 def adds(node: Node, threads: int) -> bool:
     """Whether the method that is taken for a convolution adds to what its output holds."""
-    problem = window_request(node, node.attributes["weight"], node.attributes["bias"]).problem
-    if not isinstance(problem, Conv) or isinstance(problem, ConvTranspose) or len(problem.size) != 2 or not problem.n:
-        return False
-    return choice_for(problem, "auto", threads).implementation.prepare_added is not None
+    problem, _ = convolution(node)
+    return problem is not None and choice_for(problem, "auto", threads).implementation.prepare_added is not None
 
 
 def _added(lowering: Lowering, node: Node) -> bool:

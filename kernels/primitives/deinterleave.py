@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from llvmlite import ir
+
 from kernels.primitives.interleave import columns
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
@@ -28,34 +30,51 @@ class Deinterleave(NamedTuple):
     stride: int
 
 
-@emitter
-def _emit(w: VectorBuilder, p: Deinterleave) -> None:
-    """See `deinterleave`."""
+class Apart(NamedTuple):
+    """What setting a row's phases apart takes, in emitted code."""
+
+    few: int  # as that of Deinterleave
+    stride: ir.Value
+    targets: ir.Value  # address of each phase's element offset from `to` on, negative where it is not wanted
+    source: ir.Value  # pointer to a row
+    width: ir.Value  # of so many numbers
+    column: ir.Value  # of the row, where number 0 of phase 0 lies; outside of it are zeros
+    to: ir.Value  # pointer
+    numbers: ir.Value  # of each phase
+
+
+def set_apart(w: VectorBuilder, p: Apart) -> None:
+    """Write a row's phases."""
     b = w.b
-    begins = b.sub(p.row, b.mul(p.before, i64(p.itemsize)))  # where column 0 would be
-    to, source, end = w.pointer(p.out), w.pointer(begins), b.add(p.before, p.width)
-    blocks = b.sdiv(b.add(p.columns, i64(p.lanes - 1)), i64(p.lanes))
+    blocks = b.sdiv(b.add(p.numbers, i64(w.lanes - 1)), i64(w.lanes))
     if p.few:
         offsets = [w.load_index(p.targets, i64(phase)) for phase in range(p.few)]
         with w.loop(blocks) as block:
-            j = b.mul(block, i64(p.lanes))
-            mask, first = w.between(j, i64(0), p.columns), b.mul(j, i64(p.few))
+            j = b.mul(block, i64(w.lanes))
+            mask, first = w.between(j, i64(0), p.numbers), b.add(p.column, b.mul(j, i64(p.few)))
             vectors = []
             for v in range(p.few):
-                column = b.add(first, i64(v * p.lanes))
-                vectors.append(w.load_first(w.at(source, column), w.between(column, p.before, end)))
+                column = b.add(first, i64(v * w.lanes))
+                vectors.append(w.load_first(w.at(p.source, column), w.between(column, i64(0), p.width)))
             for phase, offset in enumerate(offsets):
                 with w.when(b.icmp_signed(">=", offset, i64(0))):
-                    w.store_first(w.every(vectors, phase), w.at(to, b.add(offset, j)), mask)
+                    w.store_first(w.every(vectors, phase) if p.few > 1 else vectors[0], w.at(p.to, b.add(offset, j)), mask)
         return
     with w.loop(p.stride) as phase:
         offset = w.load_index(p.targets, phase)
         with w.when(b.icmp_signed(">=", offset, i64(0))), w.loop(blocks) as block:
-            j = b.mul(block, i64(p.lanes))
-            positions = columns(w, j, p.stride, phase)
-            inside = b.icmp_unsigned("<", b.sub(positions, w.splat_index(p.before)), w.splat_index(p.width))
-            numbers = w.gather(w.addresses(begins, positions), inside)
-            w.store_first(numbers, w.at(to, b.add(offset, j)), w.between(j, i64(0), p.columns))
+            j = b.mul(block, i64(w.lanes))
+            positions = b.add(columns(w, j, p.stride, phase), w.splat_index(p.column))
+            inside = b.icmp_unsigned("<", positions, w.splat_index(p.width))
+            numbers = w.gather(w.addresses(b.ptrtoint(p.source, j.type), positions), inside)
+            w.store_first(numbers, w.at(p.to, b.add(offset, j)), w.between(j, i64(0), p.numbers))
+
+
+@emitter
+def _emit(w: VectorBuilder, p: Deinterleave) -> None:
+    """See `deinterleave`."""
+    column = w.b.sub(i64(0), p.before)
+    set_apart(w, Apart(p.few, p.stride, p.targets, w.pointer(p.row), p.width, column, w.pointer(p.out), p.columns))
 
 
 @njit

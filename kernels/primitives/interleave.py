@@ -121,3 +121,8 @@ def _interleave(p):
 def interleave(few: int, lanes: int, itemsize: int) -> int:
     """Address of compiled interleaving, which takes an Interleave."""
     return address(_interleave, Interleave, few=few, lanes=lanes, itemsize=itemsize)
+
+
+def few_of(stride: int) -> int:
+    """`few` of an Interleave, a Deinterleave and others that pick numbers apart by shuffles."""
+    return stride if stride <= WIDEST else 0

@@ -131,3 +131,10 @@ class Window(Planes):
     def padded_bytes(self) -> int:
         """Bytes of the input with its padding, which windows slide over."""
         return self.n * self.c_in * math.prod(n + sum(pair) for n, pair in zip(self.size, self.padding)) * self.itemsize
+
+
+def reach(problem: Window, rows: int, columns: int) -> tuple[int, int]:
+    """Input rows and columns, padding included, that a block of outputs reads."""
+    axes = zip((rows, columns), problem.stride, problem.kernel, problem.dilation)
+    bed_h, bed_w = ((count - 1) * step + dilated(kernel, dilation) for count, step, kernel, dilation in axes)
+    return bed_h, bed_w

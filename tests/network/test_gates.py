@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from network.test_bottlenecks import convolution
 from network.test_residuals import check
@@ -49,3 +50,13 @@ def test_what_stays(kind: str) -> None:
     if "read" in kind:
         graph.output("product", product)
     assert "gated" not in check(graph, shape)
+
+
+@pytest.mark.parametrize(("shape", "taken"), [((1, 8, 400), True), ((1, 8, 6, 20, 30), False)])
+def test_signals_are_maps_and_volumes_stay(shape: tuple[int, ...], taken: bool) -> None:
+    rng, graph = np.random.default_rng(0), Graph()
+    x, ones = graph.node("Exp", graph.input("x", shape)), [1] * (len(shape) - 2)
+    factors = graph.node("Sigmoid", graph.node("GlobalMaxPool", x))
+    weight = graph.constant(rng.standard_normal((4, 8, *ones)).astype(np.float32))
+    graph.output("y", graph.node("Conv", graph.node("Mul", x, factors), weight))
+    assert ("gated" in check(graph, shape)) is taken

@@ -17,7 +17,7 @@ from kernels.methods.depthwise.plane_blocking import best_planes
 from kernels.methods.direct.block import Blocking
 from kernels.primitives.packed_layout import layout, packing_cycles, row_counts
 from kernels.problem.conv import Conv
-from kernels.problem.window import Size, dilated
+from kernels.problem.window import Size, dilated, reach
 from kernels.runtime.machine import machine, remembered
 
 FLAT = 0.6  # of what `line_cycles` says: short rows whose copies overlap in time; 62x4 took 39 cycles a row, not 72
@@ -77,13 +77,6 @@ def _cycles(problem: Conv, block: Blocking) -> float:
 def taps_beside(problem: Conv) -> int:
     """Taps of a kernel row that are summed together: all of a dense one of some lengths, else one."""
     return problem.kernel[1] if problem.kernel[1] in SIDES and problem.dilation[1] == 1 else 1
-
-
-def reach(problem: Conv, rows: int, columns: int) -> tuple[int, int]:
-    """Input rows and columns, padding included, that a block of outputs reads."""
-    axes = zip((rows, columns), problem.stride, problem.kernel, problem.dilation)
-    bed_h, bed_w = ((count - 1) * step + dilated(kernel, dilation) for count, step, kernel, dilation in axes)
-    return bed_h, bed_w
 
 
 def _transposing(rows: int, columns: int, size: Size, lanes: int) -> float:

@@ -12,7 +12,7 @@ import itertools
 
 import numpy as np
 
-from kernels.methods.depthwise.blocking import ChannelBlocking, reach, taps_beside
+from kernels.methods.depthwise.blocking import ChannelBlocking, taps_beside
 from kernels.methods.depthwise.channel_tile import FIELDS, RUNS, Border, Fill, Spread, Sums, border, fill, spread, sums
 from kernels.methods.depthwise.records import ChannelBlocks
 from kernels.primitives.channels_last_blocks import inside
@@ -22,6 +22,7 @@ from kernels.primitives.prepared import Prepared
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Operands
+from kernels.problem.window import reach
 from kernels.runtime.ir import call, read_index
 from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels.methods.depthwise.blocking import ChannelBlocking, reach, taps_beside
+from kernels.methods.depthwise.blocking import ChannelBlocking, taps_beside
 from kernels.methods.depthwise.bottleneck_blocking import Bottleneck
 from kernels.methods.depthwise.bottleneck_layers import (
     PreparedBottleneck,
@@ -36,6 +36,7 @@ from kernels.primitives.gemm_tile_oc import GemmTileOc, tile
 from kernels.primitives.post_ops import apply_activation
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.problem.operands import Array, Operands
+from kernels.problem.window import reach
 from kernels.runtime.atomics import add
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.jit import njit

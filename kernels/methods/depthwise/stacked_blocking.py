@@ -14,7 +14,8 @@ from typing import Any
 from kernels.cost.gemm import most_rows, oc_tile_cycles, tallest
 from kernels.cost.memory import L2_BYTES, L3_BYTES, TASK_COST
 from kernels.cost.rounds import rounds
-from kernels.methods.depthwise.blocking import COPIED, SUM, SUM_ALONE, SUM_TAP, TRANSPOSED, TRANSPOSED_LINES, reach, taps_beside
+from kernels.methods.depthwise.blocking import COPIED, SUM, SUM_ALONE, SUM_TAP, TRANSPOSED, TRANSPOSED_LINES, taps_beside
+from kernels.problem.window import reach
 from kernels.runtime.machine import machine
 
 FEW = 4  # vectors that a map may fill: 12x8 positions of YAMNet took 49 us so and 41 with lanes along positions

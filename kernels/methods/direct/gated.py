@@ -25,7 +25,6 @@ from kernels.primitives.row_scale import RowScale, row_scale
 from kernels.problem.conv import Conv
 from kernels.problem.operands import Array, Operands
 from kernels.runtime.ir import call
-from kernels.runtime.jit import njit
 from kernels.runtime.machine import machine
 from kernels.runtime.pointers import pointed
 from kernels.runtime.regions import region
@@ -46,17 +45,11 @@ class WeightRows(Record):
     m_full_tiles = integer("full tiles")
 
 
-@njit
-def first_channel(g, tile):
-    """Of a tile."""
-    return tile * g.m_edge + min(tile, g.m_full_tiles)
-
-
 @region
 def _scale_tile(tile, thread, packed, gate, own, geometry):
     """Weights of a tile times the gate; packed, gate and own (the result) are handles, geometry: WeightRows."""
     g = geometry[0]
-    first = first_channel(g, tile) * g.k * g.itemsize
+    first = (tile * g.m_edge + min(tile, g.m_full_tiles)) * g.k * g.itemsize
     call(
         g.scale,
         RowScale(

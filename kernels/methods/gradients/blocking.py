@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from kernels.cost.gemm import tallest
 from kernels.cost.memory import MEMORY_BYTES, TASK_COST, far_cycles
 from kernels.problem.conv import ConvWeight
-from kernels.problem.window import dilated
+from kernels.problem.window import reach
 from kernels.runtime.machine import machine, remembered
 
 PACKED = 0.5  # cycles to bring a number and lay it out anew, by whole vectors
@@ -72,8 +72,7 @@ def packed(problem: ConvWeight, block: Blocking) -> Packed:
         taps, size = block.channels * problem.taps, (block.rows, block.columns)
         return Packed(size, (block.columns * taps, taps, block.rows * block.columns * taps), taps, (0,))
     (kh, kw), (dh, dw), c = problem.kernel, problem.dilation, block.channels
-    rows = (block.rows - 1) * problem.stride[0] + dilated(kh, dh)
-    columns = (block.columns - 1) * problem.stride[1] + dilated(kw, dw)
+    rows, columns = reach(problem, block.rows, block.columns)
     down, across = (columns * c, c) if block.along else (c, rows * c)
     offsets = [[i * down * dh for i in range(kh)], [i * across * dw for i in range(kw)]]
     side_by_side = problem.dilation[block.along] == 1 or problem.kernel[block.along] == 1
@@ -101,9 +100,14 @@ def brought_cycles(problem: ConvWeight) -> float:
     return float(far_cycles(far, MEMORY_BYTES, machine())) if far > machine().l2 else 0.0
 
 
-def seen_rows(problem: ConvWeight) -> set[int]:
-    """Which of every `stride` rows some tap sees."""
-    return {tap * problem.dilation[0] % problem.stride[0] for tap in range(problem.kernel[0])}
+def hidden(arithmetic: float, reading: float, exposed: float = EXPOSED) -> float:
+    """Cycles of both, where one does not hide behind the other what is exposed of the shorter."""
+    return max(arithmetic, reading) + exposed * min(arithmetic, reading)
+
+
+def seen_phases(problem: ConvWeight, axis: int) -> set[int]:
+    """Which of every `stride` positions along an axis some tap sees."""
+    return {tap * problem.dilation[axis] % problem.stride[axis] for tap in range(problem.kernel[axis])}
 
 
 def in_place(problem: ConvWeight, block: Blocking) -> bool:
@@ -190,9 +194,7 @@ def _positions(problem: ConvWeight, channels: int, outs: int) -> set[tuple[int, 
 
     def takes(block: tuple[int, int, int]) -> int:
         images, rows, columns = block
-        seen = ((rows - 1) * problem.stride[0] + dilated(problem.kernel[0], problem.dilation[0])) * (
-            (columns - 1) * problem.stride[1] + dilated(problem.kernel[1], problem.dilation[1])
-        )
+        seen = math.prod(reach(problem, rows, columns))
         return images * (seen * channels + rows * columns * outs) * size
 
     fitting = {block for block in found if takes(block) <= room}
@@ -207,7 +209,8 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     layout = packed(problem, block)
     positions = block.images * block.rows * block.columns
     vectors = layout.vectors(lanes)
-    seen = math.prod(layout.size) * block.images * block.channels * (len(seen_rows(problem)) / problem.stride[0] if block.rows > 1 else 1.0)
+    share = len(seen_phases(problem, 0)) / problem.stride[0] if block.rows > 1 else 1.0  # of rows
+    seen = math.prod(layout.size) * block.images * block.channels * share
     by_input = PACKED if block.channels >= lanes else FEW_PACKED if block.channels > 1 else PACKED
     by_grad = 0.0 if lies(problem, block) else PACKED if block.outs >= lanes else FEW_PACKED
     if block.along in (UNFOLDED, TURNED):
@@ -225,7 +228,7 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     computing = down * across * each
     bringing = (seen + positions * block.outs) * size * brought_cycles(problem)
     arithmetic = packing + computing
-    block_cycles = max(arithmetic, bringing) + EXPOSED * min(arithmetic, bringing)
+    block_cycles = hidden(arithmetic, bringing)
     tasks = problem.groups * -(-ins // block.channels) * -(-outs // block.outs) * block.splits
     tasks_each = -(-tasks // threads)
     share = -(-blocks // block.splits)  # of the longest split

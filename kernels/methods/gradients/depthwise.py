@@ -20,7 +20,7 @@ from kernels.cost.calibration import threads_for
 from kernels.cost.roofline import seconds
 from kernels.methods import registry
 from kernels.methods.contract import Implementation, rounding_bound
-from kernels.methods.gradients.blocking import EXPOSED, L2_READ, brought_cycles
+from kernels.methods.gradients.blocking import L2_READ, brought_cycles, hidden
 from kernels.methods.gradients.depthwise_channels import channels_cycles, prepare_channels, together
 from kernels.methods.gradients.depthwise_columns import Columns, columns, columns_cycles, short, store_sum
 from kernels.methods.gradients.records import DotPlanes
@@ -227,7 +227,7 @@ def estimate(problem: ConvWeight) -> float:
     planes = math.prod(problem.x_shape[1:]) + math.prod(problem.conv_shape[1:])
     bringing = problem.n * planes * problem.itemsize * brought_cycles(problem)
     arithmetic = channels_cycles(problem) if by_channels(problem) else by_rows(problem)
-    return seconds(max(arithmetic, bringing) + EXPOSED * min(arithmetic, bringing))
+    return seconds(hidden(arithmetic, bringing))
 
 
 DEPTHWISE = Implementation("depthwise", "conv_weight", refuse, prepare, rounding_bound, estimate=estimate)

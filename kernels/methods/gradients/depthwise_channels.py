@@ -22,7 +22,7 @@ from kernels.primitives.records import Record, address, integer
 from kernels.primitives.transpose import Transpose, transpose
 from kernels.problem.conv import ConvWeight
 from kernels.problem.operands import Operands
-from kernels.problem.window import dilated
+from kernels.problem.window import reach
 from kernels.runtime.byte_copy import copy_bytes
 from kernels.runtime.ir import call, read_index, split
 from kernels.runtime.machine import machine
@@ -140,15 +140,9 @@ def write_channels(vector, thread, out, scratch, geometry):
     )  # fmt: skip
 
 
-def _wide(problem: ConvWeight) -> list[int]:
-    """Rows and columns that windows see, with their zeros."""
-    axes = zip(problem.conv_size, problem.stride, problem.kernel, problem.dilation)
-    return [(n - 1) * s + dilated(k, d) for n, s, k, d in axes]
-
-
 def _room(problem: ConvWeight) -> int:
     """Bytes of a thread's scratch: padded input, gradient, input."""
-    wide, grads, lines = math.prod(_wide(problem)), math.prod(problem.conv_size), math.prod(problem.size)
+    wide, grads, lines = math.prod(reach(problem, *problem.conv_size)), math.prod(problem.conv_size), math.prod(problem.size)
     return (wide + grads + lines) * machine().vector_bytes
 
 
@@ -173,7 +167,7 @@ def channels_cycles(problem: ConvWeight) -> float:
 def prepare_channels(problem: ConvWeight, threads: int) -> Prepared:
     """Size scratch, compile tiles."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
-    (h, w), (oh, ow), (kh, kw), (wide_h, wide_w) = problem.size, problem.conv_size, problem.kernel, _wide(problem)
+    (h, w), (oh, ow), (kh, kw), (wide_h, wide_w) = problem.size, problem.conv_size, problem.kernel, reach(problem, *problem.conv_size)
     top, left = problem.padding[0][0], problem.padding[1][0]
     vectors = -(-problem.c_in // lanes)
     used = threads_for(channels_cycles(problem), threads)

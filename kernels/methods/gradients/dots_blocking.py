@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from kernels.cost.gemm import even
 from kernels.cost.memory import TASK_COST
-from kernels.methods.gradients.blocking import CALL, L2_READ, SHARE, brought_cycles
+from kernels.methods.gradients.blocking import CALL, L2_READ, SHARE, brought_cycles, hidden, seen_phases
 from kernels.problem.conv import ConvWeight
 from kernels.runtime.machine import machine, remembered
 
@@ -52,7 +52,7 @@ def axis(problem: ConvWeight, which: int) -> Axis:
     """Rows or columns."""
     stride, dilation = problem.stride[which], problem.dilation[which]
     found = [divmod(tap * dilation, stride) for tap in range(problem.kernel[which])]
-    phases = tuple(sorted({phase for _, phase in found}))
+    phases = tuple(sorted(seen_phases(problem, which)))
     return Axis(phases, tuple((phases.index(phase), place) for place, phase in found), max(place for place, _ in found))
 
 
@@ -121,11 +121,6 @@ def tile_cycles(m: float, n: float, aligned: bool) -> float:
     return max(m * n / 2, (m * (1 if aligned else 2) + 2 * n) / 2, 4.0) + 2.0
 
 
-def _hidden(arithmetic: float, reading: float) -> float:
-    """Cycles of both, most of the shorter behind the longer."""
-    return max(arithmetic, reading) + EXPOSED * min(arithmetic, reading)
-
-
 def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> float:
     """Estimated cycles of the slowest thread."""
     spec, size = machine(), problem.itemsize
@@ -144,12 +139,12 @@ def _cycles(problem: ConvWeight, block: Blocking, blocks: int, threads: int) -> 
     grads = block.rows * block.columns * m * size  # of a tile, which passes over all taps
     brought = (1 + n / problem.kernel[1] if inputs > spec.l1 / 2 else 0.0) + (m if grads > spec.l1 / 2 else 0.0)
     brought *= spec.vector_bytes / L2_READ
-    each = _hidden(each, brought)
+    each = hidden(each, brought, EXPOSED)
     begin = rows * (ROW + (TAIL if width % lanes else 0.0))
     computing = down * across * (vectors * each + begin + m * n * ADDED + CALL)
     per_byte = brought_cycles(problem)
-    packing = _hidden(packing, inputs * per_byte)
-    computing = _hidden(computing, block.rows * block.columns * block.outs * size * per_byte)
+    packing = hidden(packing, inputs * per_byte, EXPOSED)
+    computing = hidden(computing, block.rows * block.columns * block.outs * size * per_byte, EXPOSED)
     tasks = problem.groups * -(-outs // block.outs) * block.splits
     share = -(-blocks // block.splits)  # of the longest split
     storing = block.splits * outs * lines * problem.groups / lanes * 2 if block.splits > 1 else 0.0

@@ -5,7 +5,6 @@ The sums of a split lie as the weights do. Their order depends on the plan alone
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -15,9 +14,10 @@ from kernels.cost.gemm import even
 from kernels.methods.gradients.dot_tile import DotTile, tile
 from kernels.methods.gradients.dots_blocking import Blocking, axis, flat, plane
 from kernels.methods.gradients.moves import Total, total
-from kernels.methods.gradients.phase_rows import PhaseRows, few, phase_rows
+from kernels.methods.gradients.phase_rows import PhaseRows, phase_rows
 from kernels.methods.gradients.records import DotBlocks
-from kernels.methods.gradients.sums import block_at
+from kernels.methods.gradients.sums import block_at, tile_table
+from kernels.primitives.interleave import few_of
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import ConvWeight
 from kernels.problem.operands import Operands
@@ -133,11 +133,8 @@ def prepare_dots(problem: ConvWeight, threads: int, block: Blocking) -> Prepared
     starts, offsets = np.array(down.phases, np.int64), _offsets(problem, block)
     n_tiles, n_edge, n_full = even(lines, block.n)
     oc_splits = -(-outs // block.outs)
-    table = np.zeros((block.m + 1, n_edge + 2), np.int64)
-    for share in {block.outs, outs - (oc_splits - 1) * block.outs}:
-        _, m_edge, m_full = even(share, block.m)
-        for m, n in itertools.product({m_edge, m_edge + (m_full > 0)}, {n_edge, n_edge + (n_full > 0)}):
-            table[m, n] = tile(m, n, lanes, size)
+    shares, widths = {block.outs, outs - (oc_splits - 1) * block.outs}, {n_edge, n_edge + (n_full > 0)}
+    table = tile_table(shares, block.m, widths, block.outs, lambda m, n: tile(m, n, lanes, size))
     row_blocks, column_blocks = -(-oh // block.rows), -(-ow // block.columns)
     tasks = problem.groups * oc_splits * block.splits
     used = min(threads, tasks)
@@ -148,7 +145,7 @@ def prepare_dots(problem: ConvWeight, threads: int, block: Blocking) -> Prepared
         itemsize=size, lanes=lanes, n=problem.n, groups=problem.groups, c_in=problem.c_in, ins=ins, c_out=problem.c_out, outs=outs, h=h,
         w=w, oh=oh, ow=ow, sh=sh, sw=sw, pad_h=problem.padding[0][0], pad_w=problem.padding[1][0], reach_h=down.reach,
         row_phases=len(down.phases), column_phases=len(across.phases), starts=starts.ctypes.data, targets=targets.ctypes.data,
-        few=few(sw), phase_rows=phase_rows(sw, lanes, size), total=total(lanes, size), plane=high * broad, pitch=broad, lines=lines,
+        few=few_of(sw), phase_rows=phase_rows(sw, lanes, size), total=total(lanes, size), plane=high * broad, pitch=broad, lines=lines,
         flat=flat(problem, block), offsets=offsets.ctypes.data, images=1, rows=block.rows, columns=block.columns, row_blocks=row_blocks,
         column_blocks=column_blocks, blocks=problem.n * row_blocks * column_blocks, oc_splits=oc_splits, out_share=block.outs,
         splits=block.splits, m=block.m, n_tiles=n_tiles, n_edge=n_edge, n_full_tiles=n_full, tiles=table.ctypes.data,

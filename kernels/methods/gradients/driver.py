@@ -17,6 +17,7 @@ from kernels.cost.gemm import even
 from kernels.methods.gradients.blocking import TURNED, UNFOLDED, Blocking, Packed, in_place, lies, packed
 from kernels.methods.gradients.moves import Total
 from kernels.methods.gradients.packing import pack_grad, pack_input, pack_taps
+from kernels.methods.gradients.product_tile import tile
 from kernels.methods.gradients.records import PositionBlocks, PositionSide
 from kernels.methods.gradients.sums import add_block, block_at, moves, tile_table, widths_of
 from kernels.primitives.prepared import Prepared, Run
@@ -221,7 +222,7 @@ def prepare_blocks(problem: ConvWeight, threads: int, block: Blocking) -> Prepar
     scratch_bytes = packed_bytes + micro_panels_bytes
     scratch = Scratch(used * scratch_bytes + sums_bytes)
     shares = {panel} if turned else {block.outs, last_outs}
-    tiles = tile_table(shares, block.m, widths_of(values for values, _ in sides), lanes, size, panel, lying)
+    tiles = tile_table(shares, block.m, widths_of(values for values, _ in sides), panel, lambda m, n: tile(m, n, lanes, size, lying))
     geometry = PositionBlocks.packed(
         **moves(problem), groups=problem.groups, c_in=problem.c_in, ins=ins, c_out=problem.c_out, outs=outs, h=h, w=w, oh=oh, ow=ow,
         taps=problem.taps, sh=problem.stride[0], sw=problem.stride[1], pad_h=problem.padding[0][0], pad_w=problem.padding[1][0],

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llvmlite import ir
-
-from kernels.primitives.interleave import WIDEST, columns
+from kernels.primitives.deinterleave import Apart, set_apart
+from kernels.primitives.interleave import few_of
 from kernels.runtime.ir import VectorBuilder, i64
 from kernels.runtime.jit import njit
 from kernels.runtime.micro_kernel import Fixed, address, emitter
@@ -42,38 +41,14 @@ class PhaseRows(NamedTuple):
 
 @emitter
 def _emit(w: VectorBuilder, p: PhaseRows) -> None:
-    b, lanes = w.b, p.lanes
-    blocks = b.sdiv(b.add(p.pitch, i64(lanes - 1)), i64(lanes))
-    offsets = [w.load_index(p.targets, i64(phase)) for phase in range(p.few)]
-
-    def apart(source: ir.Value, width: ir.Value, to: ir.Value, j: ir.Value, mask: ir.Value) -> None:
-        vectors = []
-        for v in range(p.few):
-            column = b.add(p.column, b.add(b.mul(j, i64(p.few)), i64(v * lanes)))
-            vectors.append(w.load_first(w.at(source, column), w.between(column, i64(0), width)))
-        for phase, offset in enumerate(offsets):
-            with w.when(b.icmp_signed(">=", offset, i64(0))):
-                w.store_first(w.every(vectors, phase) if p.few > 1 else vectors[0], w.at(to, b.add(offset, j)), mask)
-
-    def gathered(source: ir.Value, width: ir.Value, to: ir.Value, j: ir.Value, mask: ir.Value) -> None:
-        with w.loop(p.stride) as phase:
-            offset = w.load_index(p.targets, phase)
-            with w.when(b.icmp_signed(">=", offset, i64(0))):
-                places = b.add(columns(w, j, p.stride, phase), w.splat_index(p.column))
-                zero, end = w.splat_index(i64(0)), w.splat_index(width)
-                there = b.and_(b.icmp_signed(">=", places, zero), b.icmp_signed("<", places, end))
-                numbers = w.gather(w.addresses(b.ptrtoint(source, j.type), places), there)
-                w.store_first(numbers, w.at(to, b.add(offset, j)), mask)
-
+    b = w.b
     with w.loop(p.rows) as i, w.loop(p.row_phases) as turn:
         row = b.add(b.add(p.row, b.mul(i, p.row_step)), w.load_index(p.starts, turn))
         there = b.and_(b.icmp_signed(">=", row, i64(0)), b.icmp_signed("<", row, p.height))
         width = b.select(there, p.width, i64(0))
         source = w.pointer(p.src, b.mul(row, p.width))
         to = w.pointer(p.dst, b.add(b.mul(turn, p.row_phase_step), b.mul(i, p.pitch)))
-        with w.loop(blocks) as block:
-            j = b.mul(block, i64(lanes))
-            (apart if p.few else gathered)(source, width, to, j, w.between(j, i64(0), p.pitch))
+        set_apart(w, Apart(p.few, p.stride, p.targets, source, width, p.column, to, p.pitch))
 
 
 @njit
@@ -83,9 +58,4 @@ def _phase_rows(p):
 
 def phase_rows(stride: int, lanes: int, itemsize: int) -> int:
     """Address of the compiled `PhaseRows`."""
-    return address(_phase_rows, PhaseRows, lanes=lanes, itemsize=itemsize, few=few(stride))
-
-
-def few(stride: int) -> int:
-    """`few` of a PhaseRows."""
-    return stride if stride <= WIDEST else 0
+    return address(_phase_rows, PhaseRows, lanes=lanes, itemsize=itemsize, few=few_of(stride))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from kernels.cost.gemm import even
-from kernels.methods.gradients.blocking import seen_rows
+from kernels.methods.gradients.blocking import seen_phases
 from kernels.methods.gradients.moves import clear, spread, total, unfold
-from kernels.methods.gradients.product_tile import ProductTile, tile
+from kernels.methods.gradients.product_tile import ProductTile
 from kernels.methods.gradients.records import Positions
 from kernels.primitives.transpose import transpose
 from kernels.problem.conv import ConvWeight
@@ -63,16 +63,16 @@ def add_block(g, k, rows, positions, block, micro_panels, sums, resumed):
             i += m
 
 
-def tile_table(shares: Iterable[int], m: int, widths: set[int], lanes: int, itemsize: int, panel: int, apart: bool = False) -> Array:
-    """Addresses of the tiles, by [m][n], that tasks of so many rows of sums need whose tiles have these many vectors; panel: rows that are
-    divided into tiles together; apart: whether their factors lie apart."""
+def tile_table(shares: Iterable[int], m: int, widths: set[int], panel: int, tile_of: Callable[[int, int], int]) -> Array:
+    """Addresses of the tiles, by [m][n], that tasks of so many rows of sums need whose tiles are so wide; panel: rows that are divided into
+    tiles together; tile_of(m, n): such a tile's address."""
     table = np.zeros((m + 1, max(widths) + 1), np.int64)
     for share in shares:
         for high in {min(panel, share), share % panel or min(panel, share)}:
             _, m_edge, m_full_tiles = even(high, m)
             for height in {m_edge, m_edge + (m_full_tiles > 0)}:
                 for width in widths:
-                    table[height, width] = tile(height, width, lanes, itemsize, apart)
+                    table[height, width] = tile_of(height, width)
     return table
 
 
@@ -84,7 +84,7 @@ def widths_of(sides: Iterable[dict[str, int]]) -> set[int]:
 def moves(problem: ConvWeight) -> dict[str, Any]:
     """Fields of PackedPlanes that every packing of the problem has alike."""
     lanes, size = machine().lanes(problem.itemsize), problem.itemsize
-    rows, period = seen_rows(problem), problem.stride[0]
+    rows, period = seen_phases(problem, 0), problem.stride[0]
     if len(rows) == period or period > PERIOD:
         rows, period = {0}, 1
     return {

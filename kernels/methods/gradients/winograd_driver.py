@@ -14,6 +14,7 @@ import numpy as np
 from kernels.cost.gemm import even
 from kernels.methods.gradients.moves import Total
 from kernels.methods.gradients.packing import pack_input
+from kernels.methods.gradients.product_tile import tile
 from kernels.methods.gradients.records import PackedPlanes, Positions, TileBlocks, TileSide
 from kernels.methods.gradients.sums import add_block, block_at, moves, tile_table, widths_of
 from kernels.methods.gradients.winograd_blocking import TileBlocking
@@ -195,7 +196,8 @@ def prepare_tiles(problem: ConvWeight, threads: int, block: TileBlocking) -> Pre
     shared_bytes = 0 if block.splits == 1 else block.splits * parts * sums_bytes
     used = max(used, min(threads, rows)) if block.splits > 1 else used
     scratch = Scratch(used * scratch_bytes + whole(shared_bytes))
-    tiles = tile_table((block.outs, last_out), block.m, widths_of(values for values, _ in sides[:2]), lanes, size, lanes)
+    widths = widths_of(values for values, _ in sides[:2])
+    tiles = tile_table((block.outs, last_out), block.m, widths, lanes, lambda m, n: tile(m, n, lanes, size))
     shape = block.mh, kh, block.mw, kw
     geometry = TileBlocks.packed(
         **moves(problem), sh=1, sw=1, groups=problem.groups, c_in=problem.c_in, ins=ins, c_out=problem.c_out, outs=outs, h=h, w=w,

@@ -27,7 +27,7 @@ from kernels.methods.lowered.transposed_exchanged import Exchanged
 from kernels.methods.lowered.transposed_overlap import Overlap
 from kernels.methods.lowered.transposed_phases import SubProblem, sub_problems
 from kernels.primitives import elementwise as epilogue
-from kernels.primitives.interleave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST, Interleave
+from kernels.primitives.interleave import COUNT, EACH, FIELDS, OFFSET, SHIFT, WIDEST, Interleave, few_of
 from kernels.primitives.interleave import interleave as kernel
 from kernels.primitives.prepared import Prepared, Run
 from kernels.problem.conv import ConvTranspose
@@ -156,7 +156,7 @@ def _interleaved(problem: ConvTranspose, ready: list[Ready], threads: int) -> Pr
     size, lanes = problem.itemsize, machine().lanes(problem.itemsize)
     scratch = Scratch(sum(math.prod(sub.conv.conv_shape) for sub in subs) * size)
     lines, stride = _lines(problem, subs), problem.stride[-1]
-    few = stride if stride <= WIDEST else 0
+    few = few_of(stride)
     channels, width = images(problem) * problem.c_out, problem.conv_size[-1]
     used = threads_for(2 * channels * math.prod(problem.conv_size), threads)  # cycles: a load and a store each, not all in cache
     rows = max(1, min(len(lines), -(-channels * len(lines) // (TASKS * used))))  # few channels are divided

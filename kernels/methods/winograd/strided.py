@@ -12,7 +12,7 @@ import numpy as np
 from kernels.cost.calibration import threads_for
 from kernels.methods.winograd.stride_phases import axes, polyphase
 from kernels.primitives.deinterleave import Deinterleave, deinterleave
-from kernels.primitives.interleave import WIDEST
+from kernels.primitives.interleave import few_of
 from kernels.primitives.prepared import Prepared, Run
 from kernels.primitives.records import Record, address, integer
 from kernels.problem.conv import Conv
@@ -84,7 +84,7 @@ def phases_apart(problem: Conv, threads: int) -> Callable[[Array, Array], None]:
     size, lanes, (stride, step) = problem.itemsize, machine().lanes(problem.itemsize), problem.stride
     targets = np.full(step, -1, np.int64)
     targets[[start + across.before for start in across.starts]] = np.arange(len(across.starts)) * math.prod(slides.size)
-    few = step if step <= WIDEST else 0
+    few = few_of(step)
     starts = np.array(down.starts, np.int64)
     (h, w), (rows, columns) = problem.size, slides.size
     geometry = PhasePlanes.packed(

@@ -232,9 +232,7 @@ def along(node: Node, rank: int, numbers: Array) -> Array:
 
 def _along(node: Node, x: Array, numbers: Array) -> Array:
     """Numbers per index of the node's axis (or one number, or one a block of that axis), so that they broadcast to x."""
-    if numbers.ndim == 0 or numbers.size == 1:
-        return numbers.reshape(())
-    if numbers.ndim == 1 and x.ndim > 1:
+    if numbers.size == 1 or (numbers.ndim == 1 and x.ndim > 1):
         return along(node, x.ndim, numbers)
     axis = node.attributes.get("axis", 1) % x.ndim
     if numbers.shape != x.shape and node.attributes.get("block_size"):

@@ -13,29 +13,25 @@ import numpy as np
 from kernels.network.chains import FLOATS
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.operators.elementwise import along, quantized
-from kernels.network.passes.decompose import Maker
+from kernels.network.passes.decompose import Maker, rewritten
 
 
 def rounded_floats(graph: Graph) -> int:
     """How many QuantizeLinears are gone: those that only DequantizeLinears of the same zero point read."""
     readers, handed = graph.readers(), set(graph.outputs.values())
-    nodes: list[Node] = []
-    undone: set[Node] = set()
-    changed = 0
-    for node in graph.nodes:
+    undone: set[Node] = set()  # in whose place nothing stands any more
+
+    def write(maker: Maker, node: Node) -> bool:
         pairs = readers.get(node.y, []) if node.op == "QuantizeLinear" and node.y not in handed else []
         if pairs and all(_undoes(each, node) for each in pairs):
-            maker = Maker(graph, node)
             rounded = _rounded(maker, node)
             for each in pairs:
                 maker.do("Mul", rounded, _scales(maker, each), y=each.y)
-            nodes += maker.nodes
             undone.update(pairs)
-            changed += 1
-        elif node not in undone:
-            nodes.append(node)
-    graph.nodes = nodes
-    return changed
+            return True
+        return node in undone
+
+    return rewritten(graph, {"QuantizeLinear", "DequantizeLinear"}, write) - len(undone)
 
 
 def _undoes(reader: Node, node: Node) -> bool:

@@ -195,8 +195,8 @@ def _resized(r: Reading, node: fx.Node, x: Any, scales: list[Any], mode: str, ho
     attributes = {"mode": mode, "coordinate_transformation_mode": how, "nearest_mode": "floor"}
     resize = Node("Resize", [r.values[x]], [], attributes)
     for i, each in enumerate(places, 2):
-        inputs, _ = taps(resize, shape[i], wanted[i], given[i] if exact else ratios[i], i)
-        if each is not None and not np.array_equal(each, inputs[:, 0]):
+        by = given[i] if exact else ratios[i]
+        if each is not None and not np.array_equal(each, taps(resize, shape[i], wanted[i], by, i)[0][:, 0]):
             return _gathered(r, node, x, places)
     if exact:
         return r.graph.node("Resize", r.values[x], None, r.constant(np.array(given, np.float32)), name=node.name, **attributes)
