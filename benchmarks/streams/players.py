@@ -12,12 +12,12 @@ import numpy as np
 import kernels
 from benchmarks.streams.live_networks import Listener, options_of
 from benchmarks.workloads.layer import Floats
-from kernels.problem.halo import Chain, Slide
+from kernels.problem.halo import Net, Slide
 
 Play = Callable[[Floats], Floats]
 
 
-def chain(listener: Listener) -> Chain:
+def net_of(listener: Listener) -> Net:
     """The arithmetic of a listener's layers along time, which is the last axis."""
     slides = []
     for layer in listener.layers:
@@ -28,7 +28,7 @@ def chain(listener: Listener) -> Chain:
         else:
             kernel = layer.args[0] if isinstance(layer.args[0], int) else layer.args[0][-1]
             slides.append(Slide(kernel, kernel))
-    return Chain(tuple(slides))
+    return Net.row(*slides)
 
 
 def ours(listener: Listener, block: int) -> Play:
@@ -71,7 +71,7 @@ def torch_again(listener: Listener, block: int) -> Play:
     """PyTorch as it is used where nothing keeps state: for the outputs that a block completes, their receptive field is run anew."""
     torch = importlib.import_module("torch")
     torch.set_num_threads(1)
-    run, halo = _torch_layers(torch, listener), chain(listener)
+    run, halo = _torch_layers(torch, listener), net_of(listener)
     past = np.zeros([0 if each is None else each for each in listener.shape], np.float32)
     first, heard, done = 0, 0, 0
 
@@ -103,7 +103,7 @@ def cached(listener: Listener, block: int) -> Play:
         raise ValueError("cached_conv has 1-D convolutions only")
     if any(options_of(layer)["padding"] and options_of(layer)["padding"][-1][1] for layer in listener.layers):
         raise ValueError("its delays of layers that look ahead are not those of the network; it plays causal ones")
-    step = math.prod(int(1 / part.ratio) for part in chain(listener).parts)
+    step = math.prod(int(1 / part.ratio) for part in net_of(listener).parts)
     if block % step:
         raise ValueError(f"it takes blocks that are multiples of {step}, this is {block}")
     torch, library = importlib.import_module("torch"), importlib.import_module("cached_conv")

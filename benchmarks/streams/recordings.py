@@ -22,7 +22,7 @@ from benchmarks.inputs.frontends import mel_filters
 from benchmarks.workloads.layer import Floats
 from kernels.dask.recordings import Recording
 from kernels.dask.worker import threads_here
-from kernels.streaming.models import layers_of
+from kernels.streaming.models import lines_of_model
 from kernels.streaming.sections import Network, Sections
 
 SUFFIXES = ".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3"
@@ -73,7 +73,7 @@ class Model:
         self.window = 0
         self._sections: dict[int, Sections] = {}
         try:
-            self._network = Network(tuple(layers_of(self.model, (1, *channels, None))), (1, *channels, None), -1, "auto", "float32", 0, 1)
+            self._network = Network(lines_of_model(self.model, (1, *channels, None)), (1, *channels, None), -1, "auto", "float32", 0, 1)
             Sections(self._network, threads)
         except ValueError as error:  # it does not stream
             fixed = [length for length in shape[-1:] if isinstance(length, int)]
@@ -90,11 +90,11 @@ class Model:
 
     def length(self, n: int) -> int:
         """Outputs of n inputs."""
-        return max(0, n // self.window) if self.window else self._of(n).chain.length(n)
+        return max(0, n // self.window) if self.window else self._of(n).net.length(n)
 
     def spacing(self, n: int) -> float:
         """Inputs from one output to the next."""
-        return self.window or float(1 / self._of(n).chain.ratio)
+        return self.window or float(1 / self._of(n).net.ratio)
 
     def needs(self, first: int, end: int, n: int) -> tuple[int, int]:
         """The inputs of outputs [first, end)."""

@@ -28,7 +28,8 @@ from kernels.network.model import Model
 from kernels.problem import halo
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import per_axis
-from kernels.streaming.models import layers_of
+from kernels.streaming.lines import lines_of
+from kernels.streaming.models import lines_of_model
 from kernels.streaming.refusals import check
 from kernels.streaming.sections import Network, Sections
 
@@ -55,9 +56,9 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     """
     along = _checked(x, axis)
     shape = tuple(None if i == x.ndim + along else max(length, 1) for i, length in enumerate(x.shape))
-    stack = layers_of(layers, shape)
-    if not isinstance(stack, Sequence) or isinstance(stack, str):
-        raise ProblemError(f"dask.apply: layers is a {type(stack).__name__}, must be a list of kernels.layer(...) or a model")
+    if not isinstance(layers, Model | Sequence) or isinstance(layers, str):
+        raise ProblemError(f"dask.apply: layers is a {type(layers).__name__}, must be a list of kernels.layer(...) or a model")
+    lines = lines_of_model(layers, shape) if isinstance(layers, Model) else lines_of(layers)
     if not x.shape[0]:  # shaped and chunked as a batch of one would be
         one = dask.array.zeros((1, *x.shape[1:]), chunks=((1,), *x.chunks[1:]), dtype=x.dtype)
         y = apply(layers, one, axis=axis, implementation=implementation)
@@ -65,15 +66,15 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     recording = recording_of(x)
     if any(0 in sizes for sizes in x.chunks):  # dask allows empty chunks, which have no outputs
         x = x.rechunk(tuple(tuple(filter(None, sizes)) for sizes in x.chunks))
-    check(stack, x.ndim, along, endless=False)
+    check(lines, x.ndim, along, endless=False)
     n = x.shape[along]
     dtype = input_dtype("dask.apply", x.dtype).name
-    network = Network(tuple(stack), (x.chunks[0][0], *shape[1:]), along, implementation, dtype, 0, 1)
+    network = Network(lines, (x.chunks[0][0], *shape[1:]), along, implementation, dtype, 0, 1)
     found = Sections.of(network, n)
     network = found.network
-    outputs = found.chain.length(n)
+    outputs = found.net.length(n)
     if outputs < 1:
-        least = bisect.bisect_left(range(found.chain.needs(0, 1)[1]), 1, key=found.chain.length)
+        least = bisect.bisect_left(range(found.net.needs(0, 1)[1]), 1, key=found.net.length)
         raise ProblemError(f"dask.apply: x has {n} inputs along time, its first output needs {least}; pass more")
     x, edges, note = _chunked(x, along, found, outputs)
     sizes = tuple(end - first for first, end in itertools.pairwise(edges))
@@ -108,7 +109,7 @@ def _checked(x: Any, axis: int) -> int:
 
 def _edges(lengths: Sequence[int], found: Sections, outputs: int) -> list[int]:
     """Where chunks of outputs end, for chunks of inputs of these lengths: where their contemporaries do."""
-    ratio = found.chain.ratio
+    ratio = found.net.ratio
     ends = [min(outputs, math.ceil(end * ratio)) for end in itertools.accumulate(lengths)]
     return [0, *ends[:-1], outputs]
 
@@ -120,8 +121,8 @@ def _chunked(x: Array, axis: int, found: Sections, outputs: int) -> tuple[Array,
     if whole:
         notes.append(f"axes {sorted(whole)} joined to one chunk each: only batch and time are shared out")
         x = x.rechunk(whole)
-    left, right = halo.context(found.chain)
-    least = max(found.chain.grid, left + right + 1)
+    left, right = halo.context(found.net)
+    least = max(found.net.grid, left + right + 1)
     lengths = x.chunks[axis]
     if len(lengths) > 1 and min(lengths[:-1]) < least:
         size = max(least, *lengths)
@@ -203,8 +204,8 @@ def _reading(recording: Recording, name: str, n: int, edges: tuple[int, ...]) ->
 
 def _far(found: Sections, n: int) -> Callable[[int, int], tuple[int, int]]:
     """`found.needs` of a signal of n inputs, which away from both ends is the same for all chunks but for where they lie."""
-    grid, steps = found.chain.grid, int(found.chain.grid * found.chain.ratio)
-    margin = 2 * (sum(halo.context(found.chain)) + 1) + grid  # inputs beyond which no layer meets an end
+    grid, steps = found.net.grid, int(found.net.grid * found.net.ratio)
+    margin = 2 * (sum(halo.context(found.net)) + 1) + grid  # inputs beyond which no layer meets an end
     known: dict[tuple[int, int], tuple[int, int]] = {}
 
     def needs(first: int, end: int) -> tuple[int, int]:

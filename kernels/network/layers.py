@@ -25,6 +25,9 @@ from kernels.problem.request import OPERATIONS, request_of
 Array = np.ndarray
 Shape = tuple[int, ...]
 
+# how branches are joined, and what numbers of two of them become: None where they keep channels of their own
+JOINS: dict[str, np.ufunc | None] = {"concatenate": None, "add": np.add, "multiply": np.multiply}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layer:
@@ -54,6 +57,7 @@ def layer(op: str, *args: Any, **options: Any) -> Layer:
       tap whose positions are the rows
     - "concatenate", branch, branch, …: lists of layers that all get the same input; their outputs, joined along channels
     - "add", branch, branch, …: their sum; an empty list is the input itself, so layer("add", [...], []) is a residual block
+    - "multiply", branch, branch, …: their product, as gates have it
 
     >>> layer("conv2d", np.ones((64, 1, 3, 3)), padding=1, activation="relu")
     layer('conv2d', <float64 (64, 1, 3, 3)>, padding=1, activation='relu')
@@ -144,9 +148,14 @@ class Flatten(Stage):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Join(Stage):
-    """Branches that get the same input, and how their outputs are joined: "concatenate" or "add"."""
+    """Branches that get the same input, and how their outputs are joined: a word of JOINS."""
 
     branches: tuple[tuple[Stage, ...], ...]
+
+    @property
+    def ufunc(self) -> np.ufunc | None:
+        """See JOINS."""
+        return JOINS[self.words[0]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,22 +179,32 @@ def named(where: str) -> Iterator[None]:
 
 def read(layers: Sequence[Layer], x_shape: Shape, dtype: np.dtype, defaults: Defaults, prefix: str = "") -> tuple[Stage, ...]:
     """The stages of layers, none fused, for an input of this shape and dtype."""
-    if not isinstance(layers, Sequence) or isinstance(layers, str):
-        raise ProblemError(f"sequence: layers is a {type(layers).__name__}, must be a list of kernels.layer(...)")
     stages: list[Stage] = []
-    for i, each in enumerate(layers):
-        where = f"{prefix}{i}"
-        if not isinstance(each, Layer):
-            raise ProblemError(f"layer {where}: is a {type(each).__name__}, must be made by kernels.layer(op, ...)")
-        if each.op in ("concatenate", "add"):
-            branches = tuple(read(branch, x_shape, dtype, defaults, f"{where}.{b}.") for b, branch in enumerate(each.args))
-            with named(where):
-                stages.append(_join(each, where, x_shape, dtype, branches))
+    for where, each in places(layers, prefix):
+        if each.op in JOINS:
+            branches = tuple(read(branch, x_shape, dtype, defaults, f"{where}.{b}.") for b, branch in enumerate(branches_of(each, where)))
+            ends = [(branch[-1].out_shape, branch[-1].dtype) if branch else (x_shape, dtype) for branch in branches]
+            stages.append(joined(each.op, where, x_shape, ends, branches))
         else:
-            with named(where):
-                stages += _READERS.get(each.op, _window)(each, where, x_shape, dtype, defaults)
+            stages += read_one(each, where, x_shape, dtype, defaults)
         x_shape, dtype = stages[-1].out_shape, stages[-1].dtype
     return tuple(stages)
+
+
+def places(layers: Any, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+    """Layers as a user gave them, each with where it stands, for errors. Raises ProblemError for what is no layer."""
+    if not isinstance(layers, Sequence) or isinstance(layers, str):
+        raise ProblemError(f"sequence: layers is a {type(layers).__name__}, must be a list of kernels.layer(...)")
+    for i, each in enumerate(layers):
+        if not isinstance(each, Layer):
+            raise ProblemError(f"layer {prefix}{i}: is a {type(each).__name__}, must be made by kernels.layer(op, ...)")
+        yield f"{prefix}{i}", each
+
+
+def read_one(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, defaults: Defaults) -> list[Stage]:
+    """The stages of a layer that is no join."""
+    with named(where):
+        return _READERS.get(each.op, _window)(each, where, x_shape, dtype, defaults)
 
 
 def _window(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, defaults: Defaults) -> list[Stage]:
@@ -195,7 +214,7 @@ def _window(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, defaults: 
     if options.pop("layout", "channels_first") != "channels_first":
         raise ProblemError(f"{each.op}: the layers of a sequence are channels first; move the input's and the weight's axes")
     if each.op not in OPERATIONS:
-        names = ", ".join([*OPERATIONS, *_READERS, "concatenate", "add"])
+        names = ", ".join([*OPERATIONS, *_READERS, *JOINS])
         raise ProblemError(f"operation {shown(each.op)} does not exist; use one of {names}")
     if options.get("accuracy") is None:
         options["accuracy"] = defaults.accuracy
@@ -281,17 +300,27 @@ def _linear(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, defaults: 
 _READERS = {"batch_norm": _batch_norm, "activation": _activation, "flatten": _flatten, "linear": _linear}
 
 
-def _join(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, branches: tuple[tuple[Stage, ...], ...]) -> Stage:
-    if each.options:
-        raise TypeError(f"{each.op} takes branches only, not {', '.join(each.options)}")
-    if not branches:
-        raise ProblemError(f"{each.op}: there are no branches; pass lists of layers")
-    shapes = [branch[-1].out_shape if branch else x_shape for branch in branches]
-    joined = each.op == "concatenate"
-    for b, shape in enumerate(shapes):
-        if (shape[:1] + shape[2:], len(shape)) != (shapes[0][:1] + shapes[0][2:], len(shapes[0])) or not (joined or shape == shapes[0]):
-            but = " but for channels" if joined else ""
-            raise ProblemError(f"{each.op}: branch {b} gives shape {shape}, branch 0 {shapes[0]}; they must be equal{but}")
-    out = (shapes[0][0], sum(shape[1] for shape in shapes), *shapes[0][2:]) if joined else shapes[0]
-    returned = np.result_type(*(branch[-1].dtype if branch else result_dtypes([dtype])[1] for branch in branches))
-    return Join((where,), (each.op,), x_shape, out, returned, branches)
+def branches_of(each: Layer, where: str) -> tuple[Any, ...]:
+    """The branches of a join, not looked at yet."""
+    with named(where):
+        if each.options:
+            raise TypeError(f"{each.op} takes branches only, not {', '.join(each.options)}")
+        if not each.args:
+            raise ProblemError(f"{each.op}: there are no branches; pass lists of layers")
+        return each.args
+
+
+def joined(
+    op: str, where: str, x_shape: Shape, ends: Sequence[tuple[Shape, np.dtype]], branches: tuple[tuple[Stage, ...], ...] = ()
+) -> Join:  # fmt: skip
+    """The stage of a join; ends: shape and dtype that each branch gives."""
+    concatenates = JOINS[op] is None
+    first = ends[0][0]
+    for b, (shape, _) in enumerate(ends):
+        if (shape[:1] + shape[2:], len(shape)) != (first[:1] + first[2:], len(first)) or not (concatenates or shape == first):
+            but = " but for channels" if concatenates else ""
+            with named(where):
+                raise ProblemError(f"{op}: branch {b} gives shape {shape}, branch 0 {first}; they must be equal{but}")
+    out = (first[0], sum(shape[1] for shape, _ in ends), *first[2:]) if concatenates else first
+    returned = np.result_type(*(result_dtypes([dtype])[1] for _, dtype in ends))
+    return Join((where,), (op,), x_shape, out, np.dtype(returned), branches)

@@ -233,14 +233,12 @@ class Steps:
         ends, channel = [], 0
         for branch in stage.branches:
             end = self._chain(branch, value)
-            if "concatenate" in stage.words:
+            if stage.ufunc is None:
                 self._place(stage, end, whole, channel)
                 channel += end.shape[1]
             ends.append(end)
         self._held.pop()
-        if "concatenate" in stage.words:
-            return whole
-        return self._sum(stage, ends)
+        return whole if stage.ufunc is None else self._met(stage, stage.ufunc, ends)
 
     def _place(self, stage: Join, end: View, whole: View, channel: int) -> None:
         """A branch's result among the channels of the whole: written there at once where they lie together, else copied."""
@@ -253,12 +251,13 @@ class Steps:
 
         self._step(stage, place, [end], whole, "copy", self._moved(end.shape, end.shape))
 
-    def _sum(self, stage: Join, ends: list[View]) -> View:
-        """The first branch's memory takes the sum, unless others need what it holds."""
+    def _met(self, stage: Join, ufunc: np.ufunc, ends: list[View]) -> View:
+        """The first branch's memory takes the sum or product, unless others need what it holds."""
         first = ends[0]
         others = [end.memory for end in ends[1:]]
         write = first if self._mine(first) and first.memory not in others else self._new(first.shape)
         for end in ends[1:]:
-            self._step(stage, np.add, [View(first.memory, first.shape), end], write, "add", self._moved(*[first.shape] * 3))
+            moved = self._moved(*[first.shape] * 3)
+            self._step(stage, ufunc, [View(first.memory, first.shape), end], write, ufunc.__name__, moved)
             first = write
         return first

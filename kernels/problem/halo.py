@@ -1,6 +1,6 @@
 """What of the past and the future an output needs, along one axis: the arithmetic of windows that slide, once for all.
 
-A layer is a `Slide`, a stack a `Chain`, branches of one input a `Fork`; all answer the same questions in whole numbers:
+A layer is a `Slide`, several are a `Net`, in a row or with branches; both answer the same questions in whole numbers:
 
 - `length(n)`: outputs of n inputs.
 - `ready(n)`: outputs that the first n inputs decide, whatever follows; never more than `length` of any longer input.
@@ -15,8 +15,9 @@ Distill, 2019.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from kernels.problem.errors import ProblemError
@@ -113,106 +114,114 @@ class Slide:
 
 
 @dataclasses.dataclass(frozen=True)
-class Chain:
-    """Layers one after the other; without any it is the input itself.
+class Net:
+    """Parts of which each reads what the input or earlier parts give. sources: for each part the places that it reads, 0 for the input,
+    i + 1 for part i; values from several places are joined one to one. The net's outputs are the last part's, or the input.
 
-    >>> Chain((Slide(3, before=1, after=1), Slide(2, stride=2))).needs(0, 1)
+    >>> Net.row(Slide(3, before=1, after=1), Slide(2, stride=2)).needs(0, 1)
     (-1, 3)
+    >>> Net().then(Slide(5, before=2, after=2)).then(Slide(), 0, 1).delays(1)  # a residual connection
+    (2, 0)
     """
 
     parts: tuple[Part, ...] = ()
+    sources: tuple[tuple[int, ...], ...] = ()
+
+    @classmethod
+    def row(cls, *parts: Part) -> Net:
+        """Parts one after the other."""
+        return cls(parts, tuple((i,) for i in range(len(parts))))
+
+    def then(self, part: Part, *sources: int) -> Net:
+        """With one part more, behind the last one unless sources are given."""
+        return Net((*self.parts, part), (*self.sources, sources or (len(self.parts),)))
+
+    def check(self) -> None:
+        """Raise ProblemError where places are joined whose ratios differ."""
+        assert self.ratios
+
+    def upto(self, place: int) -> Net:
+        """The net whose outputs are what lies at a place."""
+        return Net(self.parts[:place], self.sources[:place])
+
+    @functools.cached_property
+    def ratios(self) -> tuple[Fraction, ...]:
+        """Of every place."""
+        found = [Fraction(1)]
+        for part, sources in zip(self.parts, self.sources):
+            ratios = list(dict.fromkeys(found[place] for place in sources))
+            if len(ratios) > 1:
+                raise ProblemError(f"its branches give {' and '.join(map(str, ratios))} outputs per input; they must be equal to be joined")
+            found.append(ratios[0] * part.ratio)
+        return tuple(found)
 
     @property
     def ratio(self) -> Fraction:
         """Outputs per input."""
-        return math.prod((part.ratio for part in self.parts), start=Fraction(1))
+        return self.ratios[-1]
 
-    @property
+    @functools.cached_property
     def grid(self) -> int:
-        """Inputs by which all can be moved so that every layer moves by whole numbers."""
-        ratio, grid = Fraction(1), 1
-        for part in self.parts:
-            grid = math.lcm(grid, (ratio / part.grid).denominator)
-            ratio *= part.ratio
-        return grid
+        """Inputs by which all can be moved so that every part moves by whole numbers."""
+        return math.lcm(1, *((self.ratios[places[0]] / part.grid).denominator for part, places in zip(self.parts, self.sources)))
+
+    def lengths(self, n: int) -> list[int]:
+        """Of n inputs, how many lie at every place; of what is joined, as many as the shortest has."""
+        found = [n]
+        for part, sources in zip(self.parts, self.sources):
+            found.append(part.length(min(found[place] for place in sources)))
+        return found
 
     def length(self, n: int) -> int:
         """Outputs of n inputs."""
-        for part in self.parts:
-            n = part.length(n)
-        return n
+        return self.lengths(n)[-1]
+
+    def decided(self, n: int) -> list[int]:
+        """How many the first n inputs decide at every place."""
+        found = [n]
+        for part, sources in zip(self.parts, self.sources):
+            found.append(part.ready(min(found[place] for place in sources)))
+        return found
 
     def ready(self, n: int) -> int:
         """Outputs that the first n inputs decide."""
-        for part in self.parts:
-            n = part.ready(n)
-        return n
+        return self.decided(n)[-1]
 
     def until(self, output: int) -> int:
         """How many inputs decide this output."""
-        n = output + 1
-        for part in reversed(self.parts):
-            n = part.until(n - 1)
-        return n
+        wanted: dict[int, int] = {len(self.parts): output + 1}  # how many at a place
+        for i in range(len(self.parts) - 1, -1, -1):
+            if i + 1 in wanted:
+                count = self.parts[i].until(wanted[i + 1] - 1)
+                for place in self.sources[i]:
+                    wanted[place] = max(wanted.get(place, count), count)
+        return wanted[0]
 
     def needs(self, first: int, end: int) -> Interval:
         """The inputs that the outputs [first, end) see."""
-        for part in reversed(self.parts):
-            first, end = part.needs(first, end)
-        return first, end
+        return self.spans(first, end, lambda i, low, high: self.parts[i].needs(low, high)).get(0, (0, 0))
 
+    def spans(self, first: int, end: int, needs: Callable[[int, int, int], Interval]) -> dict[int, Interval]:
+        """Of every place what the outputs [first, end) need, where that is anything. needs(i, low, high): what part i's outputs do."""
+        found = {len(self.parts): (first, end)}
+        for i in range(len(self.parts) - 1, -1, -1):
+            low, high = needs(i, *found[i + 1]) if i + 1 in found else (0, 0)
+            if low < high:
+                for place in self.sources[i]:
+                    others = found.get(place, (low, high))
+                    found[place] = min(low, others[0]), max(high, others[1])
+        return found
 
-@dataclasses.dataclass(frozen=True)
-class Fork:
-    """Branches that get the same input and whose outputs are joined one to one. Raises ProblemError where their ratios differ.
-
-    >>> Fork((Chain((Slide(5, before=2, after=2),)), Chain())).delays
-    (0, 2)
-    """
-
-    branches: tuple[Chain, ...]
-
-    def __post_init__(self) -> None:
-        ratios = list(dict.fromkeys(branch.ratio for branch in self.branches))
-        if len(ratios) > 1:
-            raise ProblemError(f"its branches give {' and '.join(map(str, ratios))} outputs per input; they must be equal to be joined")
-
-    @property
-    def ratio(self) -> Fraction:
-        """Outputs per input."""
-        return self.branches[0].ratio
-
-    @property
-    def grid(self) -> int:
-        """Inputs by which all branches can be moved so that every layer moves by whole numbers."""
-        return math.lcm(*(branch.grid for branch in self.branches))
-
-    def length(self, n: int) -> int:
-        """Outputs of n inputs: of the shortest branch."""
-        return min(branch.length(n) for branch in self.branches)
-
-    def ready(self, n: int) -> int:
-        """Outputs that the first n inputs decide, in all branches."""
-        return min(branch.ready(n) for branch in self.branches)
-
-    def until(self, output: int) -> int:
-        """How many inputs decide this output in all branches."""
-        return max(branch.until(output) for branch in self.branches)
-
-    def needs(self, first: int, end: int) -> Interval:
-        """The inputs that the outputs [first, end) of any branch see."""
-        found = [(low, high) for low, high in (branch.needs(first, end) for branch in self.branches) if low < high]
-        return (min(low for low, _ in found), max(high for _, high in found)) if found else (0, 0)
-
-    @property
-    def delays(self) -> tuple[int, ...]:
-        """For each branch, outputs that wait for the slowest one, at most, where inputs come one by one."""
-        begun = (max(branch.until(0) for branch in self.branches) // self.grid + 2) * self.grid  # nothing there is a beginning any more
-        counts = [[branch.ready(n) for branch in self.branches] for n in range(begun, begun + self.grid)]
+    def delays(self, i: int) -> tuple[int, ...]:
+        """For each source of a part, how many there wait for the slowest one, at most, where inputs come one by one."""
+        sources = self.sources[i]
+        slowest = max(self.upto(place).until(0) for place in sources)
+        begun = (slowest // self.grid + 2) * self.grid  # nothing there is a beginning any more
+        counts = [[found[place] for place in sources] for found in map(self.decided, range(begun, begun + self.grid))]
         return tuple(max(column) for column in zip(*([count - min(row) for count in row] for row in counts)))
 
 
-Part = Slide | Chain | Fork
+Part = Slide | Net
 
 
 def _period(part: Part) -> range:
@@ -233,7 +242,7 @@ def context(part: Part) -> tuple[int, int]:
     """(left, right): inputs before and after the contemporary of an output that it sees, at most; negative where it sees only later or
     earlier ones.
 
-    >>> context(Chain((Slide(3, stride=2, before=1), Slide(3))))
+    >>> context(Net.row(Slide(3, stride=2, before=1), Slide(3)))
     (1, 5)
     """
     left, right = [], []

@@ -1,4 +1,4 @@
-"""Parts one after the other, and branches whose outputs wait for one another."""
+"""Values from several places, which wait for one another and become one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from kernels.problem.errors import ProblemError
 from kernels.runtime.jit import entry
 from kernels.runtime.scratch import handle
 from kernels.streaming.moving import append
-from kernels.streaming.parts import Elements, Joined, Rows, Windows
-from kernels.streaming.runners import STEPS, Next, Pointwise, Positions, Sliding, layout, numbers
+from kernels.streaming.parts import Joined
+from kernels.streaming.runners import STEPS, Next, layout, numbers
 
 Array = np.ndarray
 
 
 class _Waiting:
-    """Outputs of one branch that wait for those of the others."""
+    """Values from one place that wait for those from the others."""
 
     def __init__(self, shape: tuple[int, ...], axis: int, dtype: np.dtype) -> None:
         self._layout, self.dtype = layout(shape, axis), dtype
@@ -31,7 +31,7 @@ class _Waiting:
         self.count = self._held = self._taken = 0  # of `_held`, the first `_taken` are gone
 
     def push(self, y: Array, m: int) -> None:
-        """Take outputs behind those that wait."""
+        """Take m values behind those that wait."""
         rows, inner, _ = self._layout
         held = self.count + m
         if rows * held * inner > self._memory.size:
@@ -69,67 +69,58 @@ class _Waiting:
 
 
 class Joining:
-    """Runs branches, and joins their outputs once all have them."""
+    """Joins values, once all places have them."""
 
     def __init__(self, part: Joined, axis: int, dtype: np.dtype, after: Next) -> None:
-        self.part, self._next, self.dtype = part, after, dtype
-        stage = part.stage
-        shapes = [branch[-1].out_shape if branch else stage.x_shape for branch in stage.branches]
-        self._waiting = [_Waiting(shape, axis, dtype) for shape in shapes]
-        self._branches = [chained(branch, axis, dtype, queue.push, mine=False) for branch, queue in zip(part.branches, self._waiting)]
-        self._out, self._n = layout(stage.out_shape, axis), stage.out_shape[0]
+        self.part, self._next, self.dtype, self._ufunc = part, after, dtype, part.stage.ufunc
+        self._waiting = [_Waiting(shape, axis, dtype) for shape in part.shapes]
+        self._out, self._n = layout(part.stage.out_shape, axis), part.stage.out_shape[0]
         self._ys: dict[int, tuple[Array, list[Array]]] = {}
-        self._channels = [0, *np.cumsum([shape[1] for shape in shapes]).tolist()]
+        self._channels = [0, *np.cumsum([shape[1] for shape in part.shapes]).tolist()]
 
     def reset(self) -> None:
         """To before the first block."""
-        for queue, branch in zip(self._waiting, self._branches):
+        for queue in self._waiting:
             queue.reset()
-            branch.reset()
 
-    def feed(self, x: Array, m: int) -> None:
-        """Take a block of m inputs."""
-        for branch in self._branches:
-            branch.feed(x, m)
-        self._join()
+    def feed(self, source: int, y: Array, m: int) -> None:
+        """Take m values of one source."""
+        self._waiting[source].push(y, m)
+        count = min([queue.count for queue in self._waiting])
+        if count:
+            self._join(count)
 
     def finish(self) -> None:
-        """Hand on what the end completes. Raises ProblemError where branches differ in length."""
-        for branch in self._branches:
-            branch.finish()
-        self._join()
+        """Raises ProblemError where sources differ in length."""
         if rest := [queue.count for queue in self._waiting if queue.count]:
             raise ProblemError(
                 f"layer {self.part.stage.index}: at the end a branch has {max(rest)} outputs more than another; a signal of "
                 "this length cannot be joined; feed zeros until its length divides into all strides"
             )
 
-    def _join(self) -> None:
-        count = min(queue.count for queue in self._waiting)
-        if not count:
-            return
+    def _join(self, count: int) -> None:
         found = self._ys.get(count)
         if found is None:
             found = self._ys[count] = self._arrays(count)
         y, places = found
-        first, *others = (queue.take(count) for queue in self._waiting)
-        if self.part.adds:
+        first, *others = [queue.take(count) for queue in self._waiting]
+        if self._ufunc:
             whole = places[0]
             np.copyto(whole, first)
             for each in others:
-                np.add(whole, each, out=whole)
+                self._ufunc(whole, each, out=whole)
         else:
             for place, each in zip(places, (first, *others)):
                 np.copyto(place, each.reshape(place.shape) if self._n > 1 else each)
         self._next(y, count)
 
     def _arrays(self, count: int) -> tuple[Array, list[Array]]:
-        """The joined block and where in it the branches' outputs lie."""
+        """The joined block and where in it the values of each source lie."""
         if len(self._ys) >= STEPS // 8:
             self._ys.clear()
         rows, inner, shape = self._out
         y = np.empty(shape(count), self.dtype)
-        if self.part.adds:
+        if self._ufunc:
             return y, [y.reshape(rows, count, inner)]
         by_channel = y.reshape(self._n, self._channels[-1], -1, count, inner)
         places = [by_channel[:, first:end] for first, end in zip(self._channels, self._channels[1:])]
@@ -137,58 +128,9 @@ class Joining:
 
     def state(self) -> Any:
         """What `restore` needs."""
-        return [queue.state() for queue in self._waiting], [branch.state() for branch in self._branches]
+        return [queue.state() for queue in self._waiting]
 
     def restore(self, state: Any) -> None:
         """Go on from a state."""
-        for queue, kept in zip(self._waiting, state[0]):
+        for queue, kept in zip(self._waiting, state):
             queue.restore(kept)
-        for branch, kept in zip(self._branches, state[1]):
-            branch.restore(kept)
-
-
-class Chained:
-    """Parts one after the other."""
-
-    def __init__(self, runners: list[Any], after: Next) -> None:
-        self._runners = runners
-        self.feed: Next = runners[0].feed if runners else after
-
-    def reset(self) -> None:
-        """To before the first block."""
-        for runner in self._runners:
-            runner.reset()
-
-    def finish(self) -> None:
-        """Hand on what the end completes, first to last."""
-        for runner in self._runners:
-            runner.finish()
-
-    def state(self) -> Any:
-        """What `restore` needs."""
-        return [runner.state() for runner in self._runners]
-
-    def restore(self, state: Any) -> None:
-        """Go on from a state."""
-        for runner, kept in zip(self._runners, state):
-            runner.restore(kept)
-
-
-def chained(parts: tuple[Any, ...], axis: int, dtype: np.dtype, after: Next, *, mine: bool) -> Chained:
-    """Runners of parts; after: what takes the last one's blocks; mine: whether the first may write into what it gets."""
-    runners: list[Any] = []
-    feed = after
-    for i in range(len(parts) - 1, -1, -1):
-        part = parts[i]
-        if isinstance(part, Windows):
-            runner: Any = Sliding(part, dtype, feed)
-        elif isinstance(part, Rows):
-            runner = Positions(part, axis, dtype, feed)
-        elif isinstance(part, Elements):
-            runner = Pointwise(part, mine or i > 0, feed)
-        else:
-            runner = Joining(part, axis, dtype, feed)
-        runners.insert(0, runner)
-        feed = runner.feed
-    return Chained(runners, after)
-

@@ -1,4 +1,4 @@
-"""A model's graph as layers, where it is series and parallel: what `kernels.stream` and `kernels.dask.apply` take of `kernels.load`."""
+"""A model's graph as lines of layers: what `kernels.stream` and `kernels.dask.apply` take of `kernels.load`."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.specialise import UnsupportedError, specialise
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.options import SLOPES, any_size
+from kernels.streaming.channels import parts_of_convolutions
+from kernels.streaming.lines import Line
 from kernels.streaming.reading import NOMINAL, for_any_length
 
 LONG = (1 << 30) // NOMINAL[-1] * NOMINAL[-1]  # six hours at 48 kHz: longer than what models cut signals to, shorter than "to the end"
 
-_NOTHING = {"Identity", "Dropout"}
-
-
-def layers_of(given: Any, shape: Sequence[int | None]) -> Any:
-    """The layers of a model of one input and one output, whose shape has None for time; anything else as it is. Raises RefusedError with
-    the nodes that are no layers."""
-    if not isinstance(given, Model):
-        return given
-    if len(given._graph.inputs) != 1 or len(given._graph.outputs) != 1:
-        counts = f"{len(given._graph.inputs)} inputs and {len(given._graph.outputs)} outputs"
+def lines_of_model(model: Model, shape: Sequence[int | None]) -> tuple[Line, ...]:
+    """The lines of a model of one input and one output, whose shape has None for time. Raises RefusedError with the nodes that are no
+    layers."""
+    if len(model._graph.inputs) != 1 or len(model._graph.outputs) != 1:
+        counts = f"{len(model._graph.inputs)} inputs and {len(model._graph.outputs)} outputs"
         raise RefusedError(f"the model has {counts}; a stream takes one of each")
-    graph = _simplified(given._graph, shape)
-    made = {value: node for node in graph.nodes for value in node.outputs}
-    unknown = [f"{node.name or node.y.name} ({node.op})" for node in graph.nodes if node.op not in _KNOWN]
+    graph = _simplified(model._graph, shape)
+    known = [*_KNOWN, *_JOINS, "PRelu", "Sub", "Div"]
+    unknown = [f"{node.name or node.y.name} ({node.op})" for node in graph.nodes if node.op not in known]
     if unknown:
-        raise RefusedError(f"these nodes do not stream: {', '.join(unknown)}; there are {', '.join(sorted(_KNOWN))}")
-    return _between(graph.inputs[0], next(iter(graph.outputs.values())), made)
+        raise RefusedError(f"these nodes do not stream: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    laid = _Laid(graph)
+    for node in graph.nodes:
+        laid.take(node)
+    return tuple(laid.lines)
 
 
 def _simplified(graph: Graph, shape: Sequence[int | None]) -> Graph:
@@ -58,6 +58,7 @@ def _simplified(graph: Graph, shape: Sequence[int | None]) -> Graph:
             _compare(found, of(LONG - 1))
     into_convolutions(found)
     named_activations(found)
+    parts_of_convolutions(found)
     return found
 
 
@@ -82,45 +83,106 @@ def _alike(one: Value | None, other: Value | None) -> bool:
     return one.data is other.data or np.array_equal(one.data, other.data, equal_nan=one.kind.kind == "f")
 
 
-def _between(first: Value, last: Value, made: dict[Value, Node]) -> list[Layer]:
-    """Layers from one value to another that all ways to it pass."""
-    found: list[Layer] = []
-    while last is not first:
-        node = made[last]
-        if last is not node.outputs[0]:
-            raise RefusedError(f"{node.label} ({node.op}): its result {last.name} does not stream, only its first one does")
+class _Laid:
+    """Nodes laid into lines, in the graph's order: the last one makes the output, since all lead to it."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.lines: list[Line] = []
+        self._places = {graph.inputs[0]: 0}
+        self._readers = {value: len(nodes) for value, nodes in graph.readers().items()} | dict.fromkeys(graph.outputs.values(), 0)
+        self._open: set[int] = set()  # places that one layer reads, which the line may go on with
+
+    def take(self, node: Node) -> None:
+        """Lay one node."""
         if node.op == "Concat" and node.attributes["axis"] % len(node.y.lengths) != 1:
             raise RefusedError(f"{node.label} (Concat) joins along axis {node.attributes['axis']}; what streams is joined along channels")
-        if node.op in _JOINS:
-            sources = [value for value in node.inputs if value is not None]
-            common = _common([_ways(value, made) for value in sources])
-            found.insert(0, layer(_JOINS[node.op], *(_between(common, value, made) for value in sources)))
-            last = common
-            continue
-        if node.op not in _NOTHING:
-            found.insert(0, _KNOWN[node.op](node))
-        last = node.x
-    return found
+        if others := [each.name for each in node.outputs[1:] if each in self._readers]:
+            raise RefusedError(f"{node.label} ({node.op}): its result {others[0]} does not stream, only its first one does")
+        signals = [each for each in node.inputs if each is not None and each.data is None]
+        if node.op in ("Identity", "Dropout"):
+            self._places[node.y] = self._place(node.x)
+            self._open.discard(self._places[node.y])
+        elif node.op == "PRelu" and len(signals) == 1:
+            self._prelu(node)
+        elif node.op in _AFFINE and len(signals) == 1:
+            self._add(node.y, node.label, [_affine(node, signals[0])], self._place(signals[0]))
+        elif node.op in _JOINS or node.op == "Sub":
+            if len(signals) < len(node.inputs):
+                raise RefusedError(f"{node.label} ({node.op}) joins a constant with signals; only branches of one input are joined here")
+            places = [self._place(each) for each in signals]
+            if node.op == "Sub":
+                places[1] = self._add(None, node.label, [_scaled(signals[1], -1.0)], places[1])
+            self._join(node, _JOINS.get(node.op, "add"), places)
+        elif node.op in _KNOWN:
+            self._add(node.y, node.label, [_KNOWN[node.op](node)], self._place(node.x))
+        else:
+            raise RefusedError(f"{node.label} ({node.op}) of two signals does not stream")
+
+    def _place(self, value: Value) -> int:
+        if value not in self._places:
+            raise RefusedError(f"{value.name} is computed of constants alone; what streams is computed of the input")
+        return self._places[value]
+
+    def _add(self, made: Value | None, where: str, layers: Sequence[Layer], source: int) -> int:
+        """Where layers end that begin at a place; made: the graph's value there, None for one of ours, which one layer reads."""
+        named = tuple((where, each) for each in layers)
+        if source in self._open:
+            self._open.discard(source)
+            self.lines[source - 1] = Line((*self.lines[source - 1].layers, *named), self.lines[source - 1].sources)
+        else:
+            self.lines.append(Line(named, (source,)))
+            source = len(self.lines)
+        if made is not None:
+            self._made(made, source)
+        return source
+
+    def _join(self, node: Node, op: str, places: Sequence[int]) -> None:
+        self.lines.append(Line(((node.label, layer(op)),), tuple(places)))
+        self._made(node.y, len(self.lines))
+
+    def _made(self, value: Value, place: int) -> None:
+        self._places[value] = place
+        if self._readers.get(value) == 1:
+            self._open.add(place)
+
+    def _prelu(self, node: Node) -> None:
+        """One slope a channel: relu(x) - slope relu(-x)."""
+        slopes, place = _by_channel(node, node.constant(1), node.x), self._place(node.x)
+        self._open.discard(place)
+        relu = layer("activation", "relu")
+        above = self._add(None, node.label, [relu], place)
+        below = self._add(None, node.label, [_scaled(node.x, -1.0), relu, _scaled(node.x, -slopes)], place)
+        self._join(node, "add", (above, below))
 
 
-def _ways(value: Value, made: dict[Value, Node]) -> list[Value]:
-    """The values that every way from the input to this one passes, in order."""
-    node = made.get(value)
-    if node is None:
-        return [value]
-    ways = [_ways(each, made) for each in node.inputs if each is not None and each.data is None]
-    return [*_prefix(ways), value] if ways else [value]
+def _by_channel(node: Node, numbers: np.ndarray | None, x: Value) -> np.ndarray:
+    """One number a channel of x. Raises RefusedError for any other numbers."""
+    assert numbers is not None
+    shape = (1,) * (len(x.lengths) - numbers.ndim) + numbers.shape
+    if len(shape) != len(x.lengths) or any(n != 1 for axis, n in enumerate(shape) if axis != 1) or shape[1] not in (1, x.lengths[1]):
+        raise RefusedError(f"{node.label} ({node.op}) takes numbers of shape {numbers.shape}; one number, or one a channel, streams")
+    return np.broadcast_to(numbers.reshape(-1).astype(np.float64), (x.lengths[1],))
 
 
-def _prefix(ways: list[list[Value]]) -> list[Value]:
-    return [value for value in ways[0] if all(value in other for other in ways[1:])]
+def _scaled(x: Value, scale: Any, shift: Any = 0.0) -> Layer:
+    """x scale + shift, channel by channel."""
+    ones = np.ones(x.lengths[1], x.kind)
+    return layer("batch_norm", 0 * ones, ones, scale * ones, shift * ones, eps=0.0)
 
 
-def _common(ways: list[list[Value]]) -> Value:
-    shared = _prefix(ways)
-    if not shared:
-        raise RefusedError("the model joins a constant with its signal; only branches of one input are joined here")
-    return shared[-1]
+def _affine(node: Node, x: Value) -> Layer:
+    """A sum, difference, product or quotient with numbers."""
+    first = node.inputs[0] is x
+    numbers = _by_channel(node, node.constant(1 if first else 0), x)
+    if node.op == "Add":
+        return _scaled(x, 1.0, numbers)
+    if node.op == "Sub":
+        return _scaled(x, 1.0, -numbers) if first else _scaled(x, -1.0, numbers)
+    if node.op == "Mul":
+        return _scaled(x, numbers)
+    if not first:
+        raise RefusedError(f"{node.label} (Div) divides by a signal, which does not stream")
+    return _scaled(x, 1.0 / numbers)
 
 
 def _weights(node: Node) -> list[np.ndarray]:
@@ -160,8 +222,9 @@ def _activation(node: Node) -> Layer:
     return layer("activation", found if found[0] in SLOPES else found[0])
 
 
-_JOINS = {"Add": "add", "Sum": "add", "Concat": "concatenate"}
+_JOINS = {"Add": "add", "Sum": "add", "Mul": "multiply", "Concat": "concatenate"}
+_AFFINE = "Add", "Sub", "Mul", "Div"
 _KNOWN: dict[str, Any] = {
     "Conv": _conv, "ConvTranspose": _conv, "MaxPool": _pool, "AveragePool": _pool, "BatchNormalization": _norm,
-    **dict.fromkeys(ACTIVATIONS, _activation), **dict.fromkeys((*_JOINS, *_NOTHING), None),
+    **dict.fromkeys(ACTIVATIONS, _activation), **dict.fromkeys(("Identity", "Dropout")),
 }  # fmt: skip

@@ -25,10 +25,11 @@ from kernels.primitives import elementwise
 from kernels.problem.arrays import canonical
 from kernels.problem.conv import Conv, Problem, linear_problem, pool_problem
 from kernels.problem.errors import RefusedError
-from kernels.problem.halo import Chain, Fork, Part, Slide
+from kernels.problem.halo import Net, Part, Slide
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
 from kernels.runtime.locks import cached_property, lock
+from kernels.streaming.reading import Stages
 from kernels.streaming.segmenting import segments_for
 from kernels.streaming.sliding import Sliding
 
@@ -78,7 +79,7 @@ class Windows:
     @cached_property
     def halo(self) -> Part:
         """Its arithmetic along time."""
-        return Chain((self.sliding.slide, self.pool.slide)) if self.pool else self.sliding.slide
+        return Net.row(self.sliding.slide, self.pool.slide) if self.pool else self.sliding.slide
 
     def bounds(self, first: int, end: int, n: int) -> tuple[int, int]:
         """The inputs [low, high) of n from which the outputs [first, end) are computed."""
@@ -168,30 +169,24 @@ class Elements:
 
 @dataclasses.dataclass(eq=False)
 class Joined:
-    """Branches of one input whose outputs are concatenated along channels or added, once all of them have one."""
+    """Values that are concatenated along channels, added or multiplied, once all are there; shapes: those of the values."""
 
     stage: Join
-    branches: tuple[tuple[Any, ...], ...]  # of parts
-    halo: Fork
+    shapes: tuple[Shape, ...]
+    halo: Part = POINT
     taken: str = "copy"
 
-    @property
-    def adds(self) -> bool:
-        """Whether outputs are added."""
-        return "add" in self.stage.words
 
+@dataclasses.dataclass(eq=False)
+class Wired:
+    """Parts of which each reads what earlier ones give; net: their halos, and the places that each reads."""
 
-def parts(
-    stages: Sequence[Stage], axis: int, dtype: np.dtype, threads: int, *, cut: bool = True, block: int | None = None
-) -> tuple[Any, ...]:
-    """The parts of stages as they were read, fused here. axis: that of time, counted from the end. cut: as in `Windows`; then pools are
-    computed apart from the convolutions before them. block: the usual number of inputs of a block. Raises RefusedError where a layer cannot
-    stream."""
-    return _parts(fuse(stages, Choosing(threads)), _Settings(axis, dtype, threads, cut, block), ())
+    parts: tuple[Any, ...]
+    net: Net
 
 
 class _Settings(NamedTuple):
-    """What the parts of all stages are made with."""
+    """What all parts are made with."""
 
     axis: int
     dtype: np.dtype
@@ -200,35 +195,46 @@ class _Settings(NamedTuple):
     block: int | None
 
 
-def _parts(stages: Sequence[Stage], settings: _Settings, before: tuple[Part, ...]) -> tuple[Any, ...]:
-    """before: what the input of the first stage has been through."""
-    axis, dtype, threads, cut, _ = settings
+def wire(
+    lines: Sequence[Stages], axis: int, dtype: np.dtype, threads: int, *, cut: bool = True, block: int | None = None
+) -> Wired:
+    """The parts of lines as they were read, each fused here. axis: that of time, counted from the end. cut: as in `Windows`; then pools are
+    computed apart from the convolutions before them. block: the usual number of inputs of a block. Raises RefusedError where a layer cannot
+    stream."""
+    settings, choosing = _Settings(axis, dtype, threads, cut, block), Choosing(threads)
     found: list[Any] = []
-    for stage in stages:
-        with named(stage.index):
-            if isinstance(stage, Window):
-                found += _windows(stage, settings, (*before, *(part.halo for part in found)))
-            elif isinstance(stage, Pointwise):
-                found.append(Elements(stage, _in_place(stage, axis, dtype, threads)))
-            elif isinstance(stage, Linear):
-                bias = None if stage.bias is None else np.array(stage.bias, dtype)
-                found.append(Rows(stage, np.array(stage.weight, dtype, order="C"), bias, threads, cut))
-            elif isinstance(stage, Join):
-                here = (*before, *(part.halo for part in found))
-                branches = tuple(_parts(branch, settings, here) for branch in stage.branches)
-                found.append(Joined(stage, branches, Fork(tuple(chain(branch) for branch in branches))))
-            else:
-                assert isinstance(stage, Flatten)
-                raise RefusedError("flatten mixes time with other axes; leave it out and use a convolution as long as what it flattened")
-    return tuple(found)
+    net = Net()
+    ends = [0]  # of every line, after how many parts
+    for line in lines:
+        places = tuple(ends[place] for place in line.sources)
+        for stage in fuse(line.stages, choosing):
+            with named(stage.index):
+                for part in _parts(stage, line, settings, net.upto(places[0])):
+                    net, places = net.then(part.halo, *places), (len(found) + 1,)
+                    found.append(part)
+                if isinstance(stage, Join):
+                    net.check()
+        ends.append(len(found))
+    return Wired(tuple(found), net)
 
 
-def chain(found: Sequence[Any]) -> Chain:
-    """The arithmetic of parts one after the other."""
-    return Chain(tuple(part.halo for part in found))
+def _parts(stage: Stage, line: Stages, settings: _Settings, before: Net) -> list[Any]:
+    """before: what the stage's input has been through."""
+    axis, dtype, threads, cut, _ = settings
+    if isinstance(stage, Window):
+        return _windows(stage, settings, before)
+    if isinstance(stage, Pointwise):
+        return [Elements(stage, _in_place(stage, axis, dtype, threads))]
+    if isinstance(stage, Linear):
+        bias = None if stage.bias is None else np.array(stage.bias, dtype)
+        return [Rows(stage, np.array(stage.weight, dtype, order="C"), bias, threads, cut)]
+    if isinstance(stage, Join):
+        return [Joined(stage, line.shapes)]
+    assert isinstance(stage, Flatten)
+    raise RefusedError("flatten mixes time with other axes; leave it out and use a convolution as long as what it flattened")
 
 
-def _windows(stage: Window, settings: _Settings, before: tuple[Part, ...]) -> list[Windows]:
+def _windows(stage: Window, settings: _Settings, before: Net) -> list[Windows]:
     """A convolution or a pool; where blocks are cut anywhere, the pool in a convolution's epilogue apart from it."""
     axis, _, threads, cut, block = settings
     problem, operands, name = stage.request.problem, stage.request.operands.copy(), stage.implementation
@@ -237,7 +243,7 @@ def _windows(stage: Window, settings: _Settings, before: tuple[Part, ...]) -> li
         assert isinstance(problem, Conv)
         problem = dataclasses.replace(problem, pool=None)
     sliding = Sliding(problem, axis)
-    segments = segments_for(sliding, name, before, block, threads) if cut else None
+    segments = segments_for(sliding, name, before.then(sliding.slide), block, threads) if cut else None
     if segments:
         sliding = Sliding(problem, axis, segments)
     elif cut:

@@ -8,23 +8,19 @@ from typing import Any
 from kernels.network.layers import Layer, named
 from kernels.problem.errors import RefusedError
 from kernels.problem.options import several
+from kernels.streaming.lines import Line
 
 # where arguments stand that are passed by position, after the input
 _PLACES = {"conv": ("weight", "bias", "stride", "padding"), "pool": ("kernel_size", "stride", "padding")}
 
 
-def check(layers: Any, ndim: int, axis: int, prefix: str = "", *, endless: bool = True) -> None:
-    """Raise RefusedError, with its index, for a layer that needs the whole signal. axis: that of time, counted from the end; endless:
+def check(lines: Sequence[Line], ndim: int, axis: int, *, endless: bool = True) -> None:
+    """Raise RefusedError, with its place, for a layer that needs the whole signal. axis: that of time, counted from the end; endless:
     nobody knows how long the signal will be."""
-    for i, each in enumerate(layers if isinstance(layers, Sequence) else ()):
-        if not isinstance(each, Layer):
-            continue  # which reading it will say
-        if each.op in ("concatenate", "add"):
-            for b, branch in enumerate(each.args):
-                check(branch, ndim, axis, f"{prefix}{i}.{b}.", endless=endless)
-            continue
-        with named(f"{prefix}{i}"):
-            _check(each, ndim, axis, endless)
+    for line in lines:
+        for where, each in line.layers:
+            with named(where):
+                _check(each, ndim, axis, endless)
 
 
 def _check(each: Layer, ndim: int, axis: int, endless: bool) -> None:

@@ -12,22 +12,22 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kernels.methods import load
-from kernels.problem.halo import Chain, context
+from kernels.problem.halo import Interval, context
 from kernels.runtime.leases import Leases
 from kernels.runtime.machine import cores
 from kernels.streaming.buffers import Buffers
-from kernels.streaming.parts import Elements, Joined, Rows, Windows, chain, parts
+from kernels.streaming.lines import Line
+from kernels.streaming.parts import Elements, Joined, Rows, Windows, Wired, wire
 from kernels.streaming.reading import read_along
 
 Array = np.ndarray
-Interval = tuple[int, int]
 Source = Callable[[int, int], Array]  # inputs [low, high) of the signal
-Step = Callable[[Array, bool, Buffers], Array]  # takes the inputs that it needs, whether it may write into them, and memory for its outputs
+Step = Callable[[list[Array], bool, Buffers], Array]  # takes what it reads, whether it may write into the first, memory for its outputs
 
 TILE_BYTES = 8 << 20  # input and output of the widest layer: 2 to 32 MB take the same time; see kernels/dask/README.md
 HALO_SHARE = 16  # a tile is so many times its halo, or larger
@@ -35,9 +35,9 @@ HALO_SHARE = 16  # a tile is so many times its halo, or larger
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Layers for signals of a shape whose length along time (`axis`, counted from the end) is None: a value that processes can share."""
+    """Lines for signals of a shape whose length along time (`axis`, counted from the end) is None: a value that processes can share."""
 
-    layers: tuple[Any, ...]
+    lines: tuple[Line, ...]
     shape: tuple[int | None, ...]
     axis: int
     implementation: str
@@ -60,13 +60,12 @@ class Sections:
     def __init__(self, network: Network, threads: int = 1) -> None:
         load()
         self.network, self.threads, self.axis = network, threads, network.axis
-        found = read_along(network.layers, network.shape, network.implementation, np.dtype(network.dtype), (network.rest, network.step))
-        self.computed, self.returned = found.computed, found.returned
-        self._parts = parts(found.stages, network.axis, found.computed, threads, cut=False)
-        self.chain: Chain = chain(self._parts)
-        last = found.stages[-1].out_shape if found.stages else network.shape
+        found = read_along(network.lines, network.shape, network.implementation, np.dtype(network.dtype), (network.rest, network.step))
+        self.computed, self.returned, last = found.computed, found.returned, found.out_shape
+        self._wired = wire(found.lines, network.axis, found.computed, threads, cut=False)
+        self.net = self._wired.net
         self._before, self._behind = last[: network.axis], last[len(last) + network.axis + 1 :]
-        self._tile = _tile(self._parts, self.chain, found.stages, network.axis, found.computed) if found.stages else 0
+        self._tile = _tile(self._wired, network.axis, found.computed) if found.lines else 0
         self._kept: deque[Buffers] = deque(maxlen=cores())
         self._results = Leases()
 
@@ -74,7 +73,7 @@ class Sections:
     def of(cls, network: Network, length: int, threads: int = 1) -> Sections:
         """Of a signal of this length, which "same" padding of strides depends on."""
         found = cls(network, threads)
-        step = found.chain.grid
+        step = found.net.grid
         return found if length % step == 0 else cls(network.of_length(length, step), threads)
 
     def out_shape(self, count: int | float) -> tuple[Any, ...]:
@@ -83,7 +82,7 @@ class Sections:
 
     def needs(self, first: int, end: int, n: int) -> Interval:
         """The inputs that the outputs [first, end) of a signal of n inputs are computed from."""
-        return _bounds(self._parts, first, end, n)
+        return _spans(self._wired, first, end, self.net.lengths(n))[0]
 
     def __call__(self, x: Array, first: int, end: int, n: int) -> Array:
         """Outputs [first, end) of a signal of n inputs; x: those that `needs` says."""
@@ -97,8 +96,8 @@ class Sections:
         for begin, stop in self._tiles(first, end):
             x = source(*self.needs(begin, stop, n))
             copied = x.dtype != self.computed or not x.flags.c_contiguous
-            steps = _prepared(self._parts, self.axis, begin, stop, n)
-            y = _run(steps, buffers.copy(x, self.computed) if copied else x, copied, buffers)
+            tasks = _prepared(self._wired, self.axis, begin, stop, n)
+            y = _run(tasks, self.axis, buffers.copy(x, self.computed) if copied else x, copied, buffers)
             with np.errstate(over="ignore"):  # float16 overflows to infinity, as its own arithmetic does
                 whole[_along(self.axis, whole.ndim, begin - first, stop - first)] = y.reshape(self.out_shape(stop - begin))
             buffers.give(y)
@@ -111,113 +110,128 @@ class Sections:
         return itertools.pairwise(edges)
 
 
-def _tile(found: Sequence[Any], whole: Chain, stages: Sequence[Any], axis: int, dtype: np.dtype) -> int:
+def _tile(wired: Wired, axis: int, dtype: np.dtype) -> int:
     """Outputs of a tile: as many as keep the widest layer in TILE_BYTES and the halo a small share, in steps of the common stride."""
-    stages = [part.stage for part in found] or stages
+    stages, net = [part.stage for part in wired.parts], wired.net
     widest = max(math.prod(stage.x_shape) + math.prod(stage.out_shape) for stage in stages) * dtype.itemsize / stages[0].x_shape[axis]
-    inputs = max(TILE_BYTES / widest, HALO_SHARE * sum(context(whole)))
-    return int(max(inputs // whole.grid, 1) * whole.grid * whole.ratio)
+    inputs = max(TILE_BYTES / widest, HALO_SHARE * sum(context(net)))
+    return int(max(inputs // net.grid, 1) * net.grid * net.ratio)
 
 
 def _along(axis: int, ndim: int, low: int, high: int) -> Any:
     return (*(slice(None),) * (ndim + axis), slice(low, high))
 
 
-def _run(steps: Sequence[Step], x: Array, mine: bool, buffers: Buffers) -> Array:
-    for step in steps:
-        y = step(x, mine, buffers)
-        if mine and y is not x:
-            buffers.give(x)
-        x, mine = y, True
-    return x if mine else buffers.copy(x)
+class _Task(NamedTuple):
+    """One part: what it computes, the places that it reads with the cut of what lies there (None: all), the places that nobody reads behind
+    it, and the shape of its outputs."""
+
+    step: Step
+    reads: tuple[tuple[int, Interval | None], ...]
+    last: tuple[int, ...]
+    shape: tuple[int, ...]
 
 
-def _lengths(found: Sequence[Any], n: int) -> list[int]:
-    """How many inputs every part gets, last to first."""
-    lengths = [n]
-    for part in found:
-        lengths.append(part.halo.length(lengths[-1]))
-    return lengths[-2::-1]
+def _run(tasks: Sequence[_Task], axis: int, x: Array, copied: bool, buffers: Buffers) -> Array:
+    """The last task's outputs, in an array of the buffers. copied: whether x is one of them."""
+    values, owned = {0: x}, {0} if copied else set()
+    for i, task in enumerate(tasks, 1):
+        xs, copies = [], []
+        for place, cut in task.reads:
+            value = values[place]
+            if cut:
+                value = value[_along(axis, value.ndim, *cut)]
+                if not value.flags.c_contiguous:
+                    value = buffers.copy(value)
+                    copies.append(value)
+            xs.append(value)
+        place, cut = task.reads[0]
+        mine = (bool(copies) and copies[0] is xs[0]) or (place in owned and place in task.last and not cut and len(task.reads) == 1)
+        y = values[i] = task.step(xs, mine, buffers).reshape(task.shape)
+        owned.add(i)
+        for each in (*copies, *(values.pop(place) for place in task.last if place in owned)):
+            if each.ctypes.data != y.ctypes.data:
+                buffers.give(each)
+    found = values[len(tasks)]
+    return found if len(tasks) in owned else buffers.copy(found)
 
 
-def _bounds(found: Sequence[Any], first: int, end: int, n: int) -> Interval:
-    """The inputs [low, high) of n from which parts one after the other compute the outputs [first, end)."""
-    for part, count in zip(reversed(found), _lengths(found, n)):
-        if isinstance(part, Windows):
-            first, end = part.bounds(first, end, count)
-        elif isinstance(part, Joined):
-            branches = [_bounds(branch, first, end, count) for branch in part.branches]
-            first, end = min(low for low, _ in branches), max(high for _, high in branches)
-    return first, end
+def _spans(wired: Wired, first: int, end: int, counts: Sequence[int]) -> dict[int, Interval]:
+    """What lies at every place, of so many, that the outputs [first, end) are computed from."""
+    return wired.net.spans(first, end, lambda i, low, high: _bounds(wired, i, low, high, counts))
 
 
-def _prepared(found: Sequence[Any], axis: int, first: int, end: int, n: int) -> list[Step]:
-    """What computes the outputs [first, end) of parts one after the other, from the inputs that `_bounds` says."""
-    steps: list[Step] = []
-    for part, count in zip(reversed(found), _lengths(found, n)):
-        steps.insert(0, _MAKERS[type(part)](part, axis, first, end, count))
-        first, end = _bounds([part], first, end, count)
-    return steps
+def _bounds(wired: Wired, i: int, first: int, end: int, counts: Sequence[int]) -> Interval:
+    """What a part's outputs [first, end) are computed from."""
+    part = wired.parts[i]
+    return part.bounds(first, end, counts[wired.net.sources[i][0]]) if isinstance(part, Windows) else (first, end)
 
 
-def _windows(part: Windows, axis: int, first: int, end: int, n: int) -> Step:
+def _prepared(wired: Wired, axis: int, first: int, end: int, n: int) -> list[_Task]:
+    """What computes the outputs [first, end) of a signal of n inputs, from those that its span says."""
+    counts, sources = wired.net.lengths(n), wired.net.sources
+    spans = _spans(wired, first, end, counts)
+    last = {place: i for i, places in enumerate(sources) for place in places}  # who reads it last
+    tasks = []
+    for i, (part, places) in enumerate(zip(wired.parts, sources)):
+        low, high = spans[i + 1]
+        begin, stop = _bounds(wired, i, low, high, counts)
+        reads = tuple((place, None if spans[place] == (begin, stop) else _within(spans[place], begin, stop)) for place in places)
+        shape = tuple(high - low if j == len(part.stage.out_shape) + axis else each for j, each in enumerate(part.stage.out_shape))
+        step = _MAKERS[type(part)](part, shape, low, high, counts[places[0]])
+        tasks.append(_Task(step, reads, tuple(place for place in dict.fromkeys(places) if last[place] == i), shape))
+    return tasks
+
+
+def _within(span: Interval, begin: int, stop: int) -> Interval:
+    return begin - span[0], stop - span[0]
+
+
+def _windows(part: Windows, shape: tuple[int, ...], first: int, end: int, n: int) -> Step:
     problem = part.section(first, end, n)
     plan = part.plan(problem)
 
-    def step(x: Array, mine: bool, buffers: Buffers) -> Array:
-        y = buffers.take(problem.out_shape, x.dtype)
-        plan.run(x.reshape(problem.x_shape), y)
+    def step(xs: list[Array], mine: bool, buffers: Buffers) -> Array:
+        y = buffers.take(problem.out_shape, xs[0].dtype)
+        plan.run(xs[0].reshape(problem.x_shape), y)
         return y
 
     return step
 
 
-def _rows(part: Rows, axis: int, first: int, end: int, n: int) -> Step:
-    stage = part.stage
-
-    def step(x: Array, mine: bool, buffers: Buffers) -> Array:
-        x = x.reshape(1, 1, -1, stage.x_shape[-1])
-        shape = [end - first if i == len(stage.out_shape) + axis else each for i, each in enumerate(stage.out_shape)]
-        y = buffers.take((1, 1, x.shape[2], stage.out_shape[-1]), x.dtype)
+def _rows(part: Rows, shape: tuple[int, ...], first: int, end: int, n: int) -> Step:
+    def step(xs: list[Array], mine: bool, buffers: Buffers) -> Array:
+        x = xs[0].reshape(1, 1, -1, part.stage.x_shape[-1])
+        y = buffers.take((1, 1, x.shape[2], part.stage.out_shape[-1]), x.dtype)
         part.plan(x.shape[2]).run(x, y)
-        return y.reshape(shape)
+        return y
 
     return step
 
 
-def _elements(part: Elements, axis: int, first: int, end: int, n: int) -> Step:
-    def step(x: Array, mine: bool, buffers: Buffers) -> Array:
-        y = x if mine else buffers.copy(x)
+def _elements(part: Elements, shape: tuple[int, ...], first: int, end: int, n: int) -> Step:
+    def step(xs: list[Array], mine: bool, buffers: Buffers) -> Array:
+        y = xs[0] if mine else buffers.copy(xs[0])
         part.run(y)
         return y
 
     return step
 
 
-def _joined(part: Joined, axis: int, first: int, end: int, n: int) -> Step:
-    branches = [(*_bounds(branch, first, end, n), _prepared(branch, axis, first, end, n)) for branch in part.branches]
-    (low, high), stage = _bounds([part], first, end, n), part.stage
+def _joined(part: Joined, shape: tuple[int, ...], first: int, end: int, n: int) -> Step:
+    ufunc = part.stage.ufunc
 
-    def step(x: Array, mine: bool, buffers: Buffers) -> Array:
-        shape = [high - low if i == len(stage.x_shape) + axis else each for i, each in enumerate(stage.x_shape)]
-        x = x.reshape(shape)
-        ends = []
-        for begin, stop, steps in branches:
-            inputs = x[_along(axis, x.ndim, begin - low, stop - low)]
-            direct = inputs.flags.c_contiguous
-            y = _run(steps, inputs if direct else buffers.copy(inputs), not direct, buffers)
-            ends.append(y.reshape(len(y), y.shape[1], *(y.shape[-(len(shape) - 2) :])))
-        if part.adds:
-            for each in ends[1:]:
-                np.add(ends[0], each, out=ends[0])
-                buffers.give(each)
-            return ends[0]
-        channels = sum(each.shape[1] for each in ends)
-        joined = buffers.take((len(ends[0]), channels, *ends[0].shape[2:]), x.dtype)
-        np.concatenate(ends, 1, out=joined)
-        for each in ends:
-            buffers.give(each)
-        return joined
+    def step(xs: list[Array], mine: bool, buffers: Buffers) -> Array:
+        y = xs[0] if mine and len(xs) == 1 else buffers.take(shape, xs[0].dtype)
+        if ufunc is None:
+            np.concatenate(xs, 1, out=y)
+        elif len(xs) > 1:
+            ufunc(xs[0], xs[1], out=y)
+            for each in xs[2:]:
+                ufunc(y, each, out=y)
+        elif not mine:
+            np.copyto(y, xs[0])
+        return y
 
     return step
 

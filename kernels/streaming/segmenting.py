@@ -7,7 +7,7 @@ that it decides are among them. Blocks of other lengths give the same outputs to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from kernels.dispatch.heuristic import ERROR_BOUND
 from kernels.methods import registry
@@ -18,7 +18,7 @@ from kernels.methods.fft.method import segment_seconds
 from kernels.methods.fft.segments import Segments
 from kernels.problem.conv import Conv, ConvTranspose, Problem
 from kernels.problem.errors import RefusedError
-from kernels.problem.halo import Chain, Part
+from kernels.problem.halo import Net
 from kernels.streaming.sliding import Sliding
 
 LEAST = 8  # outputs of a segment: below, all of a transform is overlap
@@ -26,8 +26,8 @@ LONGER = 3  # lengths of transforms that are considered for each segment: the sh
 GAIN = 0.9  # of the time of direct sums, from which on transforms are taken: estimates of a few microseconds are not better than that
 
 
-def segments_for(sliding: Sliding, name: str, before: Sequence[Part], block: int | None, threads: int) -> Segments | None:
-    """The segments of a convolution behind parts that are streamed in blocks, or None: direct sums. name: as the user gave it.
+def segments_for(sliding: Sliding, name: str, net: Net, block: int | None, threads: int) -> Segments | None:
+    """The segments of a convolution, the last part of a net that is streamed in blocks, or None: direct sums. name: as the user gave it.
 
     Raises RefusedError for "fft" where blocks have no usual length, or none that ends with an output of this layer.
     """
@@ -43,7 +43,7 @@ def segments_for(sliding: Sliding, name: str, before: Sequence[Part], block: int
         return fixed
     if variant:
         return None
-    rate = Chain((*before, sliding.slide)).ratio
+    rate = net.ratio
     if block is None or (block * rate).denominator > 1:
         if method == "auto":
             return None
@@ -52,14 +52,13 @@ def segments_for(sliding: Sliding, name: str, before: Sequence[Part], block: int
             f"{problem.op}: the sums of implementation 'fft' depend on where the signal is cut, unless its segments end where blocks do; "
             f'{remedy}, name segments as in "fft:w columns 128, segments of 64", or use "auto"'
         )
-    return _fastest(sliding, int(block * rate), _lead(sliding, before, block), method == "fft", threads)
+    return _fastest(sliding, int(block * rate), _lead(net, block), method == "fft", threads)
 
 
-def _lead(sliding: Sliding, before: Sequence[Part], block: int) -> int:
+def _lead(net: Net, block: int) -> int:
     """How many outputs are decided when a block ends, of blocks that are no longer the first; below zero, to be taken modulo a segment."""
-    chain = Chain((*before, sliding.slide))
-    many = -(-max(chain.until(0), 1) // block) + 2
-    return -chain.ready(many * block)
+    many = -(-max(net.until(0), 1) // block) + 2
+    return -net.ready(many * block)
 
 
 def _fastest(sliding: Sliding, count: int, lead: int, named: bool, threads: int) -> Segments | None:

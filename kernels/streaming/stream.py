@@ -8,23 +8,29 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence as List
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kernels.api.call import input_dtype
 from kernels.methods import load
 from kernels.network.layers import Layer, owned
+from kernels.network.model import Model
 from kernels.problem import halo
 from kernels.problem.arrays import canonical, intake, too_large
 from kernels.problem.errors import ProblemError, shown
 from kernels.problem.options import per_axis, several, thread_count
 from kernels.runtime.machine import memory
-from kernels.streaming.models import layers_of
+from kernels.streaming.lines import lines_of
+from kernels.streaming.models import lines_of_model
 from kernels.streaming.reading import read_along
 from kernels.streaming.refusals import check
 
+if TYPE_CHECKING:
+    from kernels.streaming.parts import Wired
+
 Array = np.ndarray
+
 
 class Stream:
     """`s(block)` gives the outputs that the block completes; see `kernels.stream`. It serves one signal and one thread at a time.
@@ -33,29 +39,29 @@ class Stream:
     """
 
     def __init__(self, made: _Made) -> None:
-        from kernels.streaming.joining import chained  # brings Numba
+        from kernels.streaming.running import Running  # brings Numba
 
         self._made = made
         self._given: list[Array] = []  # what came and was not handed out yet
         self._into: Array | None = None
         self._filled = 0
-        self._runner = chained(made.parts, made.axis, made.computed, self._take, mine=False)
+        self._runner = Running(made.wired, made.axis, made.computed, self._take)
         self._fed = self._finished = self._inside = False
 
     @property
     def latency(self) -> int:
         """Inputs that must follow the contemporary of an output (input o / ratio of output o) until the output comes, at most."""
-        return halo.latency(self._made.chain)
+        return halo.latency(self._made.net)
 
     @property
     def ratio(self) -> Fraction:
         """Outputs per input."""
-        return self._made.chain.ratio
+        return self._made.net.ratio
 
     @property
     def receptive_field(self) -> int:
         """Inputs that one output sees, at most."""
-        left, right = halo.context(self._made.chain)
+        left, right = halo.context(self._made.net)
         return left + right + 1
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
@@ -129,7 +135,7 @@ class Stream:
         twin, made = Stream(self._made), self._made
         zeros = np.zeros((*made.before, block, *made.behind), made.computed)
         field = self.receptive_field + self.latency
-        repeats = made.chain.grid // math.gcd(made.chain.grid, block)  # blocks after which all states come back
+        repeats = made.net.grid // math.gcd(made.net.grid, block)  # blocks after which all states come back
         for _ in range(2 * repeats + -(-field // block) + 1):
             twin(zeros)
         twin.finish()
@@ -138,7 +144,7 @@ class Stream:
         """A line a layer: what it does, shape, implementations, latency; and what was not taken because its sums depend on the cut."""
         made = self._made
         head = f"{made.shape} {made.computed}, {made.threads} thread{'s' * (made.threads > 1)}, latency {self.latency}, ratio {self.ratio}"
-        rows = [head, *_lines(made.parts)]
+        rows = [head, *_rows(made.wired)]
         why = "fft in other segments, winograd, im2col, averages by window are not taken: their sums depend on where the signal is cut"
         return "\n".join([*rows, why])
 
@@ -198,28 +204,27 @@ class _Made:
     def __init__(
         self, layers: Any, given: Any, axis: int, implementation: str, threads: int | None, dtype: Any, block: int | None = None
     ) -> None:
-        from kernels.streaming import parts  # brings Numba
+        from kernels.streaming.parts import wire  # brings Numba
 
         load()
         self.made_of = owned(layers), given, axis, implementation, threads, np.dtype(input_dtype("stream", dtype)).str, block
         self.threads = thread_count("stream", threads)
         self.axis, shape = _axis(given, axis)
         self.shape = tuple(shape)
-        layers = layers_of(layers, shape)
-        check(layers, len(shape), self.axis)
-        read = read_along(layers, self.shape, implementation, input_dtype("stream", dtype))
-        stages, self.computed, self.returned = read.stages, read.computed, read.returned
+        lines = lines_of_model(layers, shape) if isinstance(layers, Model) else lines_of(layers)
+        check(lines, len(shape), self.axis)
+        read = read_along(lines, self.shape, implementation, input_dtype("stream", dtype))
+        self.computed, self.returned, last = read.computed, read.returned, read.out_shape
         self.before, self.behind = self.shape[: self.axis], self.shape[len(shape) + self.axis + 1 :]
         nbytes = math.prod((*self.before, block or 0, *self.behind)) * self.computed.itemsize
         if nbytes > memory():
             raise too_large("stream", f"a block of {block:,} inputs", nbytes)
-        self.parts = parts.parts(stages, self.axis, self.computed, self.threads, block=block)
-        self.chain = parts.chain(self.parts)
-        last = stages[-1].out_shape if stages else shape
+        self.wired = wire(read.lines, self.axis, self.computed, self.threads, block=block)
+        self.net = self.wired.net
         self.whole = (slice(None),) * (len(last) + self.axis)  # of the axes before time
         self._last = last[: self.axis], last[len(last) + self.axis + 1 :]
-        layers = tuple((*stage.where, *stage.words) for stage in stages)
-        self.signature = (self.shape, self.axis, str(self.computed), layers, str(self.chain))
+        known = tuple((*stage.where, *stage.words) for line in read.lines for stage in line.stages)
+        self.signature = (self.shape, self.axis, str(self.computed), known, str(self.net))
 
     def out(self, count: int) -> tuple[int, ...]:
         """The shape of so many outputs."""
@@ -250,14 +255,14 @@ def _axis(given: Any, axis: int) -> tuple[int, list[Any]]:
     return along, shape
 
 
-def _lines(parts: Any, prefix: str = "  ") -> list[str]:
+def _rows(wired: Wired) -> list[str]:
     rows = []
-    for part in parts:
+    for i, part in enumerate(wired.parts):
         words = " ".join(part.stage.words)
-        rows.append(f"{prefix}{part.stage.index}  {words}  {part.taken}  latency {halo.latency(part.halo)}, ratio {part.halo.ratio}")
-        for delay, branch in zip(getattr(part.halo, "delays", ()), getattr(part, "branches", ())):
-            rows.append(f"{prefix}  branch, {delay} outputs wait:")
-            rows += _lines(branch, prefix + "    ")
+        row = f"  {part.stage.index}  {words}  {part.taken}  latency {halo.latency(part.halo)}, ratio {part.halo.ratio}"
+        if len(wired.net.sources[i]) > 1:
+            row += f", of its branches {', '.join(map(str, wired.net.delays(i)))} outputs wait"
+        rows.append(row)
     return rows
 
 

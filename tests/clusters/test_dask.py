@@ -159,7 +159,7 @@ def test_weights_are_in_the_graph_once_and_plans_are_made_once() -> None:
     y.compute(scheduler="threads", num_workers=2)
     assert len(worker._known) == 1
     found = next(iter(worker._known.values()))
-    assert all(len(part.plans) <= 4 for part in found._parts if hasattr(part, "plans")), "first, middle, last chunks"
+    assert all(len(part.plans) <= 4 for part in found._wired.parts if hasattr(part, "plans")), "first, middle, last chunks"
 
 
 def test_a_hundred_thousand_chunks() -> None:

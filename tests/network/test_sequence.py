@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from processes import at_once
 import kernels
 from kernels import Layer, ProblemError, RefusedError, layer
 from kernels.network.arena import offsets
+from kernels.network.layers import JOINS
 
 DRAW = np.random.default_rng(8)
 Array = np.ndarray
@@ -33,7 +35,7 @@ def norm(count: int, lowest: float = 0.5) -> tuple[Array, ...]:
 def one_by_one(layers: Sequence[Layer], x: Array) -> Array:
     """The layers in float64, by definition: this library's plain loops for those it has."""
     for each in layers:
-        args: Any = [[one_by_one(branch, x) for branch in each.args]] if each.op in ("concatenate", "add") else each.args
+        args: Any = [[one_by_one(branch, x) for branch in each.args]] if each.op in JOINS else each.args
         if each.op == "batch_norm":
             axis = each.options.get("axis", 1)
             mean, var, gamma, beta = (array.reshape([-1 if i == axis else 1 for i in range(x.ndim)]) for array in args)
@@ -44,7 +46,7 @@ def one_by_one(layers: Sequence[Layer], x: Array) -> Array:
             x = kernels.conv1d(x.reshape(1, 1, -1), np.ones((1, 1, 1)), activation=args[0], implementation="naive").reshape(x.shape)
         else:
             own = {"flatten": lambda x: x.reshape(len(x), -1), "concatenate": lambda _, ys: np.concatenate(ys, 1)}
-            own["add"] = lambda _, ys: sum(ys)
+            own |= {"add": lambda _, ys: sum(ys), "multiply": lambda _, ys: math.prod(ys)}
             x = own[each.op](x, *args) if each.op in own else getattr(kernels, each.op)(x, *args, **each.options, implementation="naive")
     return x
 
@@ -61,7 +63,7 @@ MIXED = [
           [layer("conv2d", normal(2, 4, 5, 5), padding=2, pool=("max", (1, 15))), layer("batch_norm", *norm(2, -2))],
           [layer("avg_pool2d", (1, 15))]),
     layer("add", [layer("conv2d", normal(14, 14, 3, 1), padding=(1, 0), activation="relu")], [], []),
-    layer("concatenate", [], [layer("activation", "sigmoid")]),
+    layer("concatenate", [], [layer("multiply", [layer("activation", "sigmoid")], [])]),
     layer("add", [layer("global_max_pool")], [layer("global_avg_pool")]),
     layer("flatten"),
     layer("batch_norm", *norm(28)),

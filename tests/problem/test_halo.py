@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kernels import ProblemError
 from kernels.problem import halo
-from kernels.problem.halo import Chain, Fork, Part, Slide
+from kernels.problem.halo import Net, Part, Slide
 
 slides = st.builds(
     Slide, st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), before=st.integers(0, 4), after=st.integers(0, 4), ceil=st.booleans()
@@ -25,18 +25,41 @@ scattered = st.builds(
 )  # fmt: skip
 same = st.builds(lambda k, d, b: Slide(k, 1, d, min(b, (k - 1) * d), (k - 1) * d - min(b, (k - 1) * d)), st.integers(1, 4),
                  st.integers(1, 3), st.integers(0, 9))  # fmt: skip
-forks = st.lists(st.lists(same, max_size=2).map(lambda parts: Chain(tuple(parts))), min_size=1, max_size=3).map(lambda b: Fork(tuple(b)))
-stacks = st.lists(st.one_of(slides, scattered, forks), min_size=1, max_size=4).map(lambda parts: Chain(tuple(parts)))
+forks = st.lists(st.lists(same, max_size=2), min_size=1, max_size=3).map(lambda branches: fork(*branches))
+dense = st.lists(st.tuples(same, st.booleans(), st.booleans()), min_size=1, max_size=4).map(lambda layers: skipping(layers))
+stacks = st.lists(st.one_of(slides, scattered, forks, dense), min_size=1, max_size=4).map(lambda parts: Net.row(*parts))
+
+
+def fork(*branches: list[Slide]) -> Net:
+    """Branches of one input, joined."""
+    net, ends = Net(), []
+    for branch in branches:
+        end = 0
+        for part in branch:
+            net, end = net.then(part, end), len(net.parts) + 1
+        ends.append(end)
+    return net.then(Slide(), *ends)
+
+
+def skipping(layers: list[tuple[Slide, bool, bool]]) -> Net:
+    """Layers of which each may get its input added, and all may be added at the end: not series and parallel."""
+    net, end, skips = Net(), 0, []
+    for part, residual, skips_on in layers:
+        net = net.then(part, end)
+        made = len(net.parts)
+        if skips_on:
+            skips.append(made)
+        net, end = (net.then(Slide(), made, end), made + 1) if residual else (net, made)
+    return net.then(Slide(), end, *skips)
 
 
 def seen(part: Part, sets: list[frozenset[int]]) -> list[frozenset[int]]:
     """What every output sees, by the definition: sets of the positions that each of its inputs sees."""
-    if isinstance(part, Chain):
-        for each in part.parts:
-            sets = seen(each, sets)
-        return sets
-    if isinstance(part, Fork):
-        return [frozenset().union(*found) for found in zip(*(seen(branch, sets) for branch in part.branches))]
+    if isinstance(part, Net):
+        values = [sets]
+        for each, places in zip(part.parts, part.sources):
+            values.append(seen(each, [frozenset().union(*found) for found in zip(*(values[place] for place in places))]))
+        return values[-1]
     n, nothing = len(sets), frozenset[int]()
     outputs = [nothing] * part.length(n)
     for o, tap in itertools.product(range(len(outputs)), range(part.kernel)):
@@ -52,13 +75,12 @@ def probe(part: Part, n: int) -> list[frozenset[int]]:
 
 
 def windows_only(part: Part) -> bool:
-    parts = part.parts if isinstance(part, Chain) else part.branches if isinstance(part, Fork) else ()
-    return not (isinstance(part, Slide) and part.transposed) and all(map(windows_only, parts))
+    return all(map(windows_only, part.parts)) if isinstance(part, Net) else not part.transposed
 
 
 @settings(max_examples=300, deadline=None)
 @given(stacks, st.integers(1, 40))
-def test_an_output_changes_with_what_it_needs(stack: Chain, n: int) -> None:
+def test_an_output_changes_with_what_it_needs(stack: Net, n: int) -> None:
     found = probe(stack, n)
     assert len(found) == stack.length(n)
     for o, inputs in enumerate(found):
@@ -70,8 +92,8 @@ def test_an_output_changes_with_what_it_needs(stack: Chain, n: int) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(slides, min_size=1, max_size=4).map(lambda parts: Chain(tuple(parts))))
-def test_what_is_needed_is_seen(stack: Chain) -> None:
+@given(st.lists(slides, min_size=1, max_size=4).map(lambda parts: Net.row(*parts)))
+def test_what_is_needed_is_seen(stack: Net) -> None:
     """Far from the ends, both ends of the interval change the output, where layers only slide."""
     n = stack.grid * 8 + sum(halo.context(stack)) + 60
     found = probe(stack, n)
@@ -83,7 +105,7 @@ def test_what_is_needed_is_seen(stack: Chain) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(stacks, st.integers(0, 40), st.integers(0, 30))
-def test_what_is_ready_does_not_change(stack: Chain, n: int, more: int) -> None:
+def test_what_is_ready_does_not_change(stack: Net, n: int, more: int) -> None:
     """What the first inputs decide sees no later ones and exists however the input goes on; the next output is not decided."""
     count = stack.ready(n)
     assert count <= stack.ready(n + more)
@@ -95,7 +117,7 @@ def test_what_is_ready_does_not_change(stack: Chain, n: int, more: int) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(stacks)
-def test_until_is_when_it_gets_ready(stack: Chain) -> None:
+def test_until_is_when_it_gets_ready(stack: Net) -> None:
     at = {}
     for n in range(200):
         for o in range(len(at), stack.ready(n)):
@@ -109,7 +131,7 @@ def test_until_is_when_it_gets_ready(stack: Chain) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(stacks)
-def test_everything_repeats_on_the_grid(stack: Chain) -> None:
+def test_everything_repeats_on_the_grid(stack: Net) -> None:
     grid, ratio = stack.grid, stack.ratio
     assert (grid * ratio).denominator == 1
     low, high = stack.needs(0, 3)
@@ -119,23 +141,29 @@ def test_everything_repeats_on_the_grid(stack: Chain) -> None:
 
 
 def test_branches_wait_for_the_slowest() -> None:
-    fork = Fork((Chain((Slide(5, before=2, after=2),)), Chain(), Chain((Slide(9, before=8),))))
-    assert fork.delays == (0, 2, 2)
-    assert halo.latency(fork) == 2 and halo.context(fork) == (8, 2)
-    down = Fork((Chain((Slide(2, 2),)), Chain((Slide(4, 2, before=1, after=1),))))
-    assert (down.ratio, down.grid, down.delays) == (Fraction(1, 2), 2, (1, 0))
+    three = fork([Slide(5, before=2, after=2)], [], [Slide(9, before=8)])
+    assert three.delays(2) == (0, 2, 2)
+    assert halo.latency(three) == 2 and halo.context(three) == (8, 2)
+    down = fork([Slide(2, 2)], [Slide(4, 2, before=1, after=1)])
+    assert (down.ratio, down.grid, down.delays(2)) == (Fraction(1, 2), 2, (1, 0))
 
 
 def test_branches_of_unequal_ratios_are_refused() -> None:
     with pytest.raises(ProblemError, match="1/2 and 1 outputs per input"):
-        Fork((Chain((Slide(2, 2),)), Chain()))
+        fork([Slide(2, 2)], []).check()
+
+
+def test_many_residual_connections_take_time_by_their_number() -> None:
+    """Each walk over branches by themselves took twice as long with every connection more."""
+    net = skipping([(Slide(3, before=1, after=1), True, True)] * 200)
+    assert net.ready(1000) == 800 and net.needs(500, 501) == (300, 701) and net.until(500) == 701
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(slides, min_size=1, max_size=4))
 def test_fields_are_what_needs_says(parts: list[Slide]) -> None:
     for count, field in enumerate(halo.fields(tuple(parts)), 1):
-        stack = Chain(tuple(parts[:count]))
+        stack = Net.row(*parts[:count])
         low, high = stack.needs(0, 1)
         assert (field.start, field.size, field.stride) == (low, high - low, 1 / stack.ratio)
 
@@ -144,7 +172,7 @@ def test_crepe_as_published() -> None:
     """Six layers of stride 4·2^6 on frames of 1024: J. W. Kim et al., ICASSP 2018, arXiv 1802.06182; taps as in marl/crepe's core.py."""
     taps = (512, 64, 64, 64, 64, 64)
     layers = [part for i, k in enumerate(taps) for part in (Slide(k, 4 if i == 0 else 1), Slide(2, 2))]
-    stack = Chain(tuple(layers))
+    stack = Net.row(*layers)
     assert stack.ratio == Fraction(1, 256)
     assert np.diff(stack.needs(0, 1))[0] == list(halo.fields(tuple(layers)))[-1].size
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import kernels
 from kernels import ProblemError, layer
 from kernels.streaming import sections
+from kernels.streaming.lines import lines_of
 from kernels.streaming.sections import Network, Sections
 from tests.streaming.test_stream import drawn, filled, stacks, whole
 
@@ -20,7 +21,7 @@ slow = settings(max_examples=60, deadline=None, suppress_health_check=list(Healt
 
 
 def sections_of(layers: list[kernels.Layer], shape: Any, axis: int, length: int, implementation: str = "direct") -> Sections:
-    network = Network(tuple(layers), shape, axis if axis < 0 else axis - len(shape), implementation, "float32", 0, 1)
+    network = Network(lines_of(layers), shape, axis if axis < 0 else axis - len(shape), implementation, "float32", 0, 1)
     return Sections.of(network, length)
 
 
@@ -39,7 +40,7 @@ def test_sections_joined_are_the_whole(stack: Any, length: int, cuts: list[float
     pieces = []
     for first, end in itertools.pairwise(edges):
         low, high = found.needs(first, end, length)
-        least, most = found.chain.needs(first, end)
+        least, most = found.net.needs(first, end)
         assert low <= max(least, 0) or least >= most
         pieces.append(found(np.take(x, range(low, high), axis), first, end, length))
     np.testing.assert_array_equal(np.concatenate(pieces, axis), expected)

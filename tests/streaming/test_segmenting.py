@@ -57,7 +57,7 @@ def test_segments_end_where_blocks_do(transforms: None) -> None:
     s.reset()
     named = [
         kernels.network.layers.Layer(each.op, each.args, {**each.options, "implementation": part.taken}) if part.sliding.segments else each
-        for each, part in zip(layers, s._made.parts)
+        for each, part in zip(layers, s._made.wired.parts)
     ]
     expected = kernels.sequence(named, x.shape, threads=1)(x)
     y = np.concatenate([*(s(block) for block in blocks(x, -1, [256, 100, 1])), s.finish()], -1)

@@ -86,7 +86,7 @@ def stacks(draw: Any) -> tuple[list[kernels.Layer], tuple[int | None, ...], int]
     for _ in range(draw(st.integers(1, 4))):
         if draw(st.integers(0, 3)) == 0:
             branches = [draw(keeping(channels, axes, axis)) for _ in range(draw(st.integers(1, 3)))]
-            op = draw(st.sampled_from(("add", "concatenate")))
+            op = draw(st.sampled_from(("add", "multiply", "concatenate")))
             layers.append(layer(op, *branches))
             channels *= len(branches) if op == "concatenate" else 1
         else:
@@ -128,7 +128,7 @@ def test_any_cut_gives_the_whole_signals_bits(stack: Any, length: int, cuts: lis
     except ProblemError:  # too short for a layer
         return
     given_blocks = [s(block) for block in blocks(x, axis, cuts)]
-    assert [y.shape[axis] for y in given_blocks] == np.diff([0, *(s._made.chain.ready(n) for n in np.cumsum(
+    assert [y.shape[axis] for y in given_blocks] == np.diff([0, *(s._made.net.ready(n) for n in np.cumsum(
         [b.shape[axis] for b in blocks(x, axis, cuts)]))]).tolist()  # fmt: skip
     y = np.concatenate([*given_blocks, s.finish()], axis)
     assert y.shape == expected.shape

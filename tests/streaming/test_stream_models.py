@@ -82,6 +82,73 @@ def test_padding_that_the_length_decides_is_refused(tmp_path: Path) -> None:
         kernels.stream(model, shape=(1, 1, None))
 
 
+class WaveNet(torch.nn.Module):
+    """Halves of one convolution that gate each other, sums of skips that are no branches of one input, scales, slopes by channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv1d(1, 6, 1)
+        self.gates = torch.nn.ModuleList([Causal(6, 12, 2, dilation=1 << i) for i in range(3)])
+        self.norm = torch.nn.BatchNorm1d(12)
+        self.out, self.skip = (torch.nn.ModuleList([torch.nn.Conv1d(6, 6, 1) for _ in range(3)]) for _ in range(2))
+        self.head = torch.nn.Sequential(torch.nn.PReLU(6), torch.nn.Conv1d(6, 8, 1), torch.nn.GLU(1))
+        self.head[0].weight.data[:] = torch.linspace(-0.5, 1.5, 6)
+        self.norm.running_mean[:] = torch.linspace(-1, 1, 12)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x, skips = self.first(x) * 3 - 1, 0.0
+        for gate, out, skip in zip(self.gates, self.out, self.skip):
+            halves = self.norm(gate(x))
+            z = torch.tanh(halves[:, :6]) * torch.sigmoid(halves[:, 6:])
+            skips = skip(z) + skips
+            x = (x + out(z)) / 1.5
+        return 1 - self.head(skips - x)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_gates_and_skips_stream(tmp_path: Path) -> None:
+    module = WaveNet()
+    model = exported(module, tmp_path / "net.onnx")
+    x = np.random.default_rng(0).standard_normal((1, 1, 400)).astype(np.float32)
+    expected = module(torch.from_numpy(x)).detach().numpy()
+    s = kernels.stream(model, shape=(1, 1, None))
+    assert s.latency == 0
+    assert sum(part.stage.words[0] == "conv1d" for part in s._made.wired.parts) == 1 + 3 * (2 + 2) + 2  # none twice
+    first = s(x[..., :150])
+    other = kernels.stream(model, shape=(1, 1, None))
+    other.restore(s.state())
+    for each in (s, other):
+        y = np.concatenate([first, *(each(x[..., i : i + 33]) for i in range(150, 400, 33)), each.finish()], -1)
+        np.testing.assert_allclose(y, expected, atol=1e-5)
+    da = pytest.importorskip("dask.array")
+    from kernels.dask import apply
+
+    np.testing.assert_allclose(apply(model, da.from_array(x, chunks=(1, 1, 90))).compute(), expected, atol=1e-5)
+
+
+def test_many_residual_connections_stream(tmp_path: Path) -> None:
+    """Reading them took twice as long with every one more: 30 were never read."""
+    nodes, before = [], "x"
+    for i in range(60):
+        nodes += [("Conv", [before, "w"], [f"c{i}"], {"pads": [1, 1]}), ("Add", [f"c{i}", before], [f"x{i}"], {})]
+        before = f"x{i}"
+    model = of_nodes(nodes, {"w": np.full((4, 4, 3), 0.01, np.float32)}, before)
+    s, x = kernels.stream(model, shape=(1, 4, None)), np.ones((1, 4, 200), np.float32)
+    np.testing.assert_allclose(np.concatenate([s(x[..., :99]), s(x[..., 99:]), s.finish()], -1), model(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("nodes, said", [
+    ([("Mul", ["x", "row"], ["y"], {})], "takes numbers of shape .2, 4, 1.; one number, or one a channel"),
+    ([("Div", ["one", "x"], ["y"], {})], "divides by a signal"),
+    ([("Relu", ["x"], ["a"], {}), ("Sum", ["x", "a", "one"], ["y"], {})], "joins a constant with signals"),
+    ([("Conv", ["x", "w"], ["a"], {"group": 4}), ("Split", ["a"], ["y", "b"], {"axis": 1})], r"do not stream: y .Split"),
+])  # fmt: skip
+def test_numbers_that_do_not_stream_are_said(nodes: list[Any], said: str) -> None:
+    with pytest.raises(kernels.RefusedError, match=said):
+        constants = {"row": np.ones((2, 4, 1), np.float32), "one": np.float32(1), "w": np.ones((4, 1, 3), np.float32)}
+        kernels.stream(of_nodes(nodes, constants), shape=(1, 4, None))
+
+
 def of_nodes(nodes: list[Any], constants: dict[str, Any], result: str = "y") -> kernels.network.model.Model:
     """Nodes between x of four channels and a result."""
     onnx = pytest.importorskip("onnx")

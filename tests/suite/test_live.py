@@ -24,7 +24,7 @@ def test_frames_are_the_same_whatever_the_blocks() -> None:
 
 @pytest.mark.parametrize("name", live_networks.NETWORKS)
 def test_networks_are_those_of_the_papers(name: str) -> None:
-    halo = players.chain(live_networks.NETWORKS[name]())
+    halo = players.net_of(live_networks.NETWORKS[name]())
     ratio, frames = {"crepe": (256, 1024), "onset": (1, 15), "encoder": (64, 1)}[name]
     low, high = halo.needs(1000, 1001)
     assert 1 / halo.ratio == ratio and high - low >= frames
