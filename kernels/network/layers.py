@@ -57,6 +57,7 @@ def layer(op: str, *args: Any, **options: Any) -> Layer:
       tap whose positions are the rows
     - "concatenate", branch, branch, …: lists of layers that all get the same input; their outputs, joined along channels
     - "add", branch, branch, …: their sum; an empty list is the input itself, so layer("add", [...], []) is a residual block
+    - "channels", first, end: the input's channels from `first` up to `end`, which is not among them
     - "multiply", branch, branch, …: their product, as gates have it
 
     >>> layer("conv2d", np.ones((64, 1, 3, 3)), padding=1, activation="relu")
@@ -144,6 +145,17 @@ class Linear(Stage):
 @dataclasses.dataclass(frozen=True, eq=False)
 class Flatten(Stage):
     """The same numbers in another shape."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Channels(Stage):
+    """Some of the input's channels, from `first` on."""
+
+    first: int
+
+    def of(self, x: Array) -> Array:
+        """The channels of an array, as they lie in it."""
+        return x[:, self.first : self.first + self.out_shape[1]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -297,7 +309,18 @@ def _linear(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, defaults: 
     return [arguments(*each.args, **each.options)]
 
 
-_READERS = {"batch_norm": _batch_norm, "activation": _activation, "flatten": _flatten, "linear": _linear}
+def _channels(each: Layer, where: str, x_shape: Shape, dtype: np.dtype, defaults: Defaults) -> list[Stage]:
+    def arguments(first: Any, end: Any) -> Stage:
+        low, high = (per_axis("channels", name, value, 1)[0] for name, value in (("first", first), ("end", end)))
+        if not 0 <= low < high <= x_shape[1]:
+            raise ProblemError(f"channels: first is {low}, end {high}; must be 0 <= first < end <= {x_shape[1]}, the input's channels")
+        out = (x_shape[0], high - low, *x_shape[2:])
+        return Channels((where,), ("channels",), x_shape, out, result_dtypes([dtype])[1], low)
+
+    return [arguments(*each.args, **each.options)]
+
+
+_READERS = {"batch_norm": _batch_norm, "activation": _activation, "flatten": _flatten, "linear": _linear, "channels": _channels}
 
 
 def branches_of(each: Layer, where: str) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from kernels.dispatch.plan import Plan
 from kernels.methods.contract import rounding_bound
 from kernels.network.arena import offsets
 from kernels.network.fusion import Choosing
-from kernels.network.layers import Flatten, Join, Linear, Pointwise, Shape, Stage, Window, named
+from kernels.network.layers import Channels, Flatten, Join, Linear, Pointwise, Shape, Stage, Window, named
 from kernels.primitives import elementwise as epilogue
 from kernels.problem.arrays import canonical
 from kernels.problem.conv import Conv, Problem, linear_problem
@@ -159,6 +159,8 @@ class Steps:
                 value = self._linear(stage, value)
             elif isinstance(stage, Flatten):
                 value = self._step(stage, None, [], View(value.memory, stage.out_shape), "view")
+            elif isinstance(stage, Channels):
+                value = self._channels(stage, value)
             elif isinstance(stage, Join):
                 value = self._join(stage, value)
         return value
@@ -226,6 +228,11 @@ class Steps:
         )  # fmt: skip
         signature = Signature((1, 1, rows, c_in), (1, 1, rows, c_out), self.dtype, 2, channels_last=True)
         return self._plan(problem, signature, stage.implementation, operands)
+
+    def _channels(self, stage: Channels, value: View) -> View:
+        seconds = self._moved(stage.out_shape, stage.out_shape)
+        whole = View(value.memory, stage.x_shape)
+        return self._step(stage, lambda x, y: np.copyto(y, stage.of(x)), [whole], self._new(stage.out_shape), "copy", seconds)
 
     def _join(self, stage: Join, value: View) -> View:
         self._held.append(value.memory.root()[0])

@@ -13,6 +13,7 @@ from kernels.network.chains import scalar
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.layers import Layer, layer
 from kernels.network.model import Model
+from kernels.network.operators.shaping import slices
 from kernels.network.operators.windows import window_call
 from kernels.network.passes.activations import named_activations
 from kernels.network.passes.epilogues import ACTIVATIONS, activation
@@ -20,7 +21,6 @@ from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.specialise import UnsupportedError, specialise
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.options import SLOPES, any_size
-from kernels.streaming.channels import parts_of_convolutions
 from kernels.streaming.lines import Line
 from kernels.streaming.reading import NOMINAL, for_any_length
 
@@ -33,7 +33,7 @@ def lines_of_model(model: Model, shape: Sequence[int | None]) -> tuple[Line, ...
         counts = f"{len(model._graph.inputs)} inputs and {len(model._graph.outputs)} outputs"
         raise RefusedError(f"the model has {counts}; a stream takes one of each")
     graph = _simplified(model._graph, shape)
-    known = [*_KNOWN, *_JOINS, "PRelu", "Sub", "Div"]
+    known = [*_KNOWN, *_JOINS, "PRelu", "Sub", "Div", "Slice", "Split"]
     unknown = [f"{node.name or node.y.name} ({node.op})" for node in graph.nodes if node.op not in known]
     if unknown:
         raise RefusedError(f"these nodes do not stream: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
@@ -58,7 +58,6 @@ def _simplified(graph: Graph, shape: Sequence[int | None]) -> Graph:
             _compare(found, of(LONG - 1))
     into_convolutions(found)
     named_activations(found)
-    parts_of_convolutions(found)
     return found
 
 
@@ -96,6 +95,9 @@ class _Laid:
         """Lay one node."""
         if node.op == "Concat" and node.attributes["axis"] % len(node.y.lengths) != 1:
             raise RefusedError(f"{node.label} (Concat) joins along axis {node.attributes['axis']}; what streams is joined along channels")
+        if node.op in ("Slice", "Split"):
+            self._cut(node)
+            return
         if others := [each.name for each in node.outputs[1:] if each in self._readers]:
             raise RefusedError(f"{node.label} ({node.op}): its result {others[0]} does not stream, only its first one does")
         signals = [each for each in node.inputs if each is not None and each.data is None]
@@ -145,6 +147,16 @@ class _Laid:
         if self._readers.get(value) == 1:
             self._open.add(place)
 
+    def _cut(self, node: Node) -> None:
+        ranges, place = _ranges(node), self._place(node.x)
+        if not ranges:
+            raise RefusedError(f"{node.label} ({node.op}) cuts along another axis than channels, which does not stream")
+        ranges = [each for each in ranges if each[0] in self._readers]  # of a Split, what is read
+        if len(ranges) > 1:
+            self._open.discard(place)
+        for value, first, end in ranges:
+            self._add(value, node.label, [layer("channels", first, end)], place)
+
     def _prelu(self, node: Node) -> None:
         """One slope a channel: relu(x) - slope relu(-x)."""
         slopes, place = _by_channel(node, node.constant(1), node.x), self._place(node.x)
@@ -183,6 +195,18 @@ def _affine(node: Node, x: Value) -> Layer:
     if not first:
         raise RefusedError(f"{node.label} (Div) divides by a signal, which does not stream")
     return _scaled(x, 1.0 / numbers)
+
+
+def _ranges(node: Node) -> list[tuple[Value, int, int]]:
+    """The channels that each result of a node has of what it reads, where it cuts those and nothing else."""
+    if node.op == "Split" and node.attributes.get("axis", 0) % len(node.x.lengths) == 1:
+        ends = np.cumsum([0, *(value.lengths[1] for value in node.outputs)]).tolist()
+        return list(zip(node.outputs, ends, ends[1:]))
+    if node.op == "Slice":
+        cuts = slices(node, node.x.lengths, [node.constant(i) for i in range(1, 5)])
+        away = [cut for cut, whole in ((cut, node.x.lengths[cut[0]]) for cut in cuts) if cut[1:3] != (0, whole)]
+        return [(node.y, away[0][1], away[0][2])] if len(away) == 1 and away[0][0] == 1 and away[0][3] == 1 else []
+    return []
 
 
 def _weights(node: Node) -> list[np.ndarray]:

@@ -20,7 +20,7 @@ from kernels.methods import registry
 from kernels.methods.contract import SUM_ORDERS, operation
 from kernels.methods.estimate import estimate
 from kernels.network.fusion import Choosing, fuse
-from kernels.network.layers import Flatten, Join, Linear, Pointwise, Stage, Window, named
+from kernels.network.layers import Channels, Flatten, Join, Linear, Pointwise, Stage, Window, named
 from kernels.primitives import elementwise
 from kernels.problem.arrays import canonical
 from kernels.problem.conv import Conv, Problem, linear_problem, pool_problem
@@ -168,6 +168,15 @@ class Elements:
 
 
 @dataclasses.dataclass(eq=False)
+class Cut:
+    """Some channels."""
+
+    stage: Channels
+    halo: Part = POINT
+    taken: str = "copy"
+
+
+@dataclasses.dataclass(eq=False)
 class Joined:
     """Values that are concatenated along channels, added or multiplied, once all are there; shapes: those of the values."""
 
@@ -228,6 +237,8 @@ def _parts(stage: Stage, line: Stages, settings: _Settings, before: Net) -> list
     if isinstance(stage, Linear):
         bias = None if stage.bias is None else np.array(stage.bias, dtype)
         return [Rows(stage, np.array(stage.weight, dtype, order="C"), bias, threads, cut)]
+    if isinstance(stage, Channels):
+        return [Cut(stage)]
     if isinstance(stage, Join):
         return [Joined(stage, line.shapes)]
     assert isinstance(stage, Flatten)

@@ -16,7 +16,7 @@ import numpy as np
 from kernels.runtime.jit import entry
 from kernels.runtime.scratch import aligned, handle
 from kernels.streaming.moving import append
-from kernels.streaming.parts import Elements, Rows, Windows
+from kernels.streaming.parts import Cut, Elements, Rows, Windows
 from kernels.streaming.sliding import At, Move
 
 Array = np.ndarray
@@ -260,6 +260,36 @@ class Pointwise:
             x = y
         self.part.run(x)
         self._next(x, m)
+
+    def state(self) -> Any:
+        """Nothing."""
+
+    def restore(self, state: Any) -> None:
+        """Nothing is kept."""
+
+
+class Cutting:
+    """Runs what hands on some channels."""
+
+    def __init__(self, part: Cut, axis: int, dtype: np.dtype, after: Next) -> None:
+        self.part, self._next, self.dtype = part, after, dtype
+        self._in, self._out = layout(part.stage.x_shape, axis), layout(part.stage.out_shape, axis)
+        self._ys: dict[int, Array] = {}
+
+    def reset(self) -> None:
+        """Nothing is kept."""
+
+    finish = reset
+
+    def feed(self, x: Array, m: int) -> None:
+        """Take a block of m positions along time."""
+        y = self._ys.get(m)
+        if y is None:
+            if len(self._ys) >= STEPS // 8:
+                self._ys.clear()
+            y = self._ys[m] = np.empty(self._out.shape(m), self.dtype)
+        np.copyto(y, self.part.stage.of(x.reshape(self._in.shape(m))))
+        self._next(y, m)
 
     def state(self) -> Any:
         """Nothing."""

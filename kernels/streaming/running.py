@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from kernels.streaming.joining import Joining
-from kernels.streaming.parts import Elements, Joined, Rows, Windows, Wired
-from kernels.streaming.runners import Next, Pointwise, Positions, Sliding
+from kernels.streaming.parts import Cut, Elements, Joined, Rows, Windows, Wired
+from kernels.streaming.runners import Cutting, Next, Pointwise, Positions, Sliding
 
 Array = np.ndarray
 
@@ -31,6 +31,8 @@ class Running:
                 runner = Positions(part, axis, dtype, after)
             elif isinstance(part, Elements):
                 runner = Pointwise(part, places[0] > 0 and read[places[0]] == 1, after)
+            elif isinstance(part, Cut):
+                runner = Cutting(part, axis, dtype, after)
             else:
                 assert isinstance(part, Joined)
                 runner = Joining(part, axis, dtype, after)

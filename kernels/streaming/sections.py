@@ -22,7 +22,7 @@ from kernels.runtime.leases import Leases
 from kernels.runtime.machine import cores
 from kernels.streaming.buffers import Buffers
 from kernels.streaming.lines import Line
-from kernels.streaming.parts import Elements, Joined, Rows, Windows, Wired, wire
+from kernels.streaming.parts import Cut, Elements, Joined, Rows, Windows, Wired, wire
 from kernels.streaming.reading import read_along
 
 Array = np.ndarray
@@ -218,6 +218,13 @@ def _elements(part: Elements, shape: tuple[int, ...], first: int, end: int, n: i
     return step
 
 
+def _cut(part: Cut, shape: tuple[int, ...], first: int, end: int, n: int) -> Step:
+    def step(xs: list[Array], mine: bool, buffers: Buffers) -> Array:
+        return buffers.copy(part.stage.of(xs[0]))
+
+    return step
+
+
 def _joined(part: Joined, shape: tuple[int, ...], first: int, end: int, n: int) -> Step:
     ufunc = part.stage.ufunc
 
@@ -237,5 +244,5 @@ def _joined(part: Joined, shape: tuple[int, ...], first: int, end: int, n: int) 
 
 
 _MAKERS: dict[type, Callable[..., Step]] = {
-    Windows: _windows, Rows: _rows, Elements: _elements, Joined: _joined,
+    Windows: _windows, Rows: _rows, Elements: _elements, Cut: _cut, Joined: _joined,
 }  # fmt: skip

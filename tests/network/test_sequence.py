@@ -46,6 +46,7 @@ def one_by_one(layers: Sequence[Layer], x: Array) -> Array:
             x = kernels.conv1d(x.reshape(1, 1, -1), np.ones((1, 1, 1)), activation=args[0], implementation="naive").reshape(x.shape)
         else:
             own = {"flatten": lambda x: x.reshape(len(x), -1), "concatenate": lambda _, ys: np.concatenate(ys, 1)}
+            own |= {"channels": lambda x, first, end: x[:, first:end]}
             own |= {"add": lambda _, ys: sum(ys), "multiply": lambda _, ys: math.prod(ys)}
             x = own[each.op](x, *args) if each.op in own else getattr(kernels, each.op)(x, *args, **each.options, implementation="naive")
     return x
@@ -63,7 +64,7 @@ MIXED = [
           [layer("conv2d", normal(2, 4, 5, 5), padding=2, pool=("max", (1, 15))), layer("batch_norm", *norm(2, -2))],
           [layer("avg_pool2d", (1, 15))]),
     layer("add", [layer("conv2d", normal(14, 14, 3, 1), padding=(1, 0), activation="relu")], [], []),
-    layer("concatenate", [], [layer("multiply", [layer("activation", "sigmoid")], [])]),
+    layer("concatenate", [], [layer("multiply", [layer("activation", "sigmoid")], [layer("channels", 0, 14)])]),
     layer("add", [layer("global_max_pool")], [layer("global_avg_pool")]),
     layer("flatten"),
     layer("batch_norm", *norm(28)),

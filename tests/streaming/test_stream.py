@@ -89,6 +89,10 @@ def stacks(draw: Any) -> tuple[list[kernels.Layer], tuple[int | None, ...], int]
             op = draw(st.sampled_from(("add", "multiply", "concatenate")))
             layers.append(layer(op, *branches))
             channels *= len(branches) if op == "concatenate" else 1
+        elif channels > 1 and draw(st.integers(0, 3)) == 0:
+            first = draw(st.integers(0, channels - 1))
+            layers.append(layer("channels", first, channels))
+            channels -= first
         else:
             one, channels = draw(windows(channels, axes, axis))
             layers.append(one)
