@@ -273,12 +273,13 @@ def stream(
     """Plan a stack of layers for a signal that comes in blocks: `s(block)` gives the outputs that a block completes.
 
     layers: a model of `kernels.load` whose nodes are layers like these, connected in any way, or as `kernels.sequence` takes them:
-    convolutions (plain and transposed), pools, batch norms, activations, linear layers along another axis than time, some of the channels,
-    branches that are added, multiplied or concatenated (aligned by delay). shape: (N, C, *spatial) with None for time, which is `axis`.
-    block: the usual number of inputs, for which all plans are made now; blocks of any length may come. implementation: for convolutions whose layer names none; "auto" takes the faster of
-    direct and depthwise, which sum alike wherever blocks are cut, and, where blocks have a usual length, of fft in segments that end where
-    such blocks do: then nothing comes later with them, with shorter blocks up to a segment, which `latency` holds. threads: 1 keeps
-    blocks of a few milliseconds away from thread launches; None: every core.
+    convolutions (plain and transposed), pools, batch norms, activations, linear layers along another axis than time, some of the
+    channels, branches that are added, multiplied or concatenated (aligned by delay). shape: (N, C, *spatial) with None for time, which
+    is `axis`. block: the usual number of inputs, for which all plans are made now; blocks of any length may come. implementation: for
+    convolutions whose layer names none; "auto" takes the faster of direct and depthwise, which sum alike wherever blocks are cut, and,
+    where blocks have a usual length, of fft in segments that end where such blocks do: then nothing comes later with them, with shorter
+    blocks up to a segment, which `latency` holds. threads: 1 keeps blocks of a few milliseconds away from thread launches; None: every
+    core.
 
     The outputs of all blocks and of `finish()`, joined, are those of one call on the whole signal with the same methods, to the bit: of
     `kernels.sequence(..., implementation="direct")` whose average pools name "jit" and whose transposed layers name "direct:phases"; layers
