@@ -169,6 +169,17 @@ class Join(Stage):
         """See JOINS."""
         return JOINS[self.words[0]]
 
+    def meet(self, ends: Sequence[Array], y: Array) -> None:
+        """Write the sum or product of what branches gave into y, which is none of them unless there is one alone."""
+        ufunc = self.ufunc
+        assert ufunc is not None
+        if len(ends) == 1:
+            np.copyto(y, ends[0])
+            return
+        ufunc(ends[0], ends[1], out=y)
+        for each in ends[2:]:
+            ufunc(y, each, out=y)
+
 
 @dataclasses.dataclass(frozen=True)
 class Defaults:

@@ -72,7 +72,7 @@ class Joining:
     """Joins values, once all places have them."""
 
     def __init__(self, part: Joined, axis: int, dtype: np.dtype, after: Next) -> None:
-        self.part, self._next, self.dtype, self._ufunc = part, after, dtype, part.stage.ufunc
+        self.part, self._next, self.dtype = part, after, dtype
         self._waiting = [_Waiting(shape, axis, dtype) for shape in part.shapes]
         self._out, self._n = layout(part.stage.out_shape, axis), part.stage.out_shape[0]
         self._ys: dict[int, tuple[Array, list[Array]]] = {}
@@ -86,9 +86,8 @@ class Joining:
     def feed(self, source: int, y: Array, m: int) -> None:
         """Take m values of one source."""
         self._waiting[source].push(y, m)
-        count = min([queue.count for queue in self._waiting])
-        if count:
-            self._join(count)
+        if count := min([queue.count for queue in self._waiting]):
+            self._join(count, [queue.take(count) for queue in self._waiting])
 
     def finish(self) -> None:
         """Raises ProblemError where sources differ in length."""
@@ -98,19 +97,15 @@ class Joining:
                 "this length cannot be joined; feed zeros until its length divides into all strides"
             )
 
-    def _join(self, count: int) -> None:
+    def _join(self, count: int, ends: list[Array]) -> None:
         found = self._ys.get(count)
         if found is None:
             found = self._ys[count] = self._arrays(count)
         y, places = found
-        first, *others = [queue.take(count) for queue in self._waiting]
-        if self._ufunc:
-            whole = places[0]
-            np.copyto(whole, first)
-            for each in others:
-                self._ufunc(whole, each, out=whole)
+        if self.part.stage.ufunc:
+            self.part.stage.meet(ends, places[0])
         else:
-            for place, each in zip(places, (first, *others)):
+            for place, each in zip(places, ends):
                 np.copyto(place, each.reshape(place.shape) if self._n > 1 else each)
         self._next(y, count)
 
@@ -120,7 +115,7 @@ class Joining:
             self._ys.clear()
         rows, inner, shape = self._out
         y = np.empty(shape(count), self.dtype)
-        if self._ufunc:
+        if self.part.stage.ufunc:
             return y, [y.reshape(rows, count, inner)]
         by_channel = y.reshape(self._n, self._channels[-1], -1, count, inner)
         places = [by_channel[:, first:end] for first, end in zip(self._channels, self._channels[1:])]

@@ -226,18 +226,12 @@ def _cut(part: Cut, shape: tuple[int, ...], first: int, end: int, n: int) -> Ste
 
 
 def _joined(part: Joined, shape: tuple[int, ...], first: int, end: int, n: int) -> Step:
-    ufunc = part.stage.ufunc
-
     def step(xs: list[Array], mine: bool, buffers: Buffers) -> Array:
         y = xs[0] if mine and len(xs) == 1 else buffers.take(shape, xs[0].dtype)
-        if ufunc is None:
+        if part.stage.ufunc is None:
             np.concatenate(xs, 1, out=y)
-        elif len(xs) > 1:
-            ufunc(xs[0], xs[1], out=y)
-            for each in xs[2:]:
-                ufunc(y, each, out=y)
-        elif not mine:
-            np.copyto(y, xs[0])
+        else:
+            part.stage.meet(xs, y)
         return y
 
     return step
