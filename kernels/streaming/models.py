@@ -26,6 +26,7 @@ from kernels.streaming.reading import NOMINAL, for_any_length
 
 LONG = (1 << 30) // NOMINAL[-1] * NOMINAL[-1]  # six hours at 48 kHz: longer than what models cut signals to, shorter than "to the end"
 
+
 def lines_of_model(model: Model, shape: Sequence[int | None]) -> tuple[Line, ...]:
     """The lines of a model of one input and one output, whose shape has None for time. Raises RefusedError with the nodes that are no
     layers."""
@@ -194,7 +195,8 @@ def _affine(node: Node, x: Value) -> Layer:
         return _scaled(x, numbers)
     if not first:
         raise RefusedError(f"{node.label} (Div) divides by a signal, which does not stream")
-    return _scaled(x, 1.0 / numbers)
+    with np.errstate(divide="ignore"):  # by zero is infinity, as the model says
+        return _scaled(x, 1.0 / numbers)
 
 
 def _ranges(node: Node) -> list[tuple[Value, int, int]]:
