@@ -32,6 +32,7 @@ _HEAVY = {
     aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default, aten.addmm.default,
     aten.mm.default, aten.upsample_bilinear2d.default, aten.native_layer_norm.default, aten.native_group_norm.default,
     aten._native_batch_norm_legit_no_training.default, aten._native_batch_norm_legit.no_stats,
+    aten._scaled_dot_product_flash_attention_for_cpu.default,
 }  # fmt: skip
 _VIEWS = {
     aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims,

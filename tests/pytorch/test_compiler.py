@@ -157,6 +157,7 @@ def test_the_rest_is_pytorchs() -> None:
     assert "aten.sort" in kernels.torch.explain()
 
 
+attention = functional.scaled_dot_product_attention
 OPERATORS = {
     "avg_pool": lambda x: functional.avg_pool1d(functional.avg_pool2d(x[:, None], (3, 2), 2, 1, True, False)[:, 0], 2),
     "max_pool": lambda x: functional.max_pool2d(x, 3, 2, 1, 1, True),
@@ -182,6 +183,10 @@ OPERATORS = {
     "padding": lambda x: functional.pad(x, (2, 1), value=3) + functional.pad(x, (1, 2), mode="replicate") + functional.pad(
         x, (3, 0), mode="reflect"),
     "products": lambda x: torch.baddbmm(x, x @ x.transpose(1, 2), x) + torch.einsum("ncl,kl->nck", x, x[0]).sum(),
+    "attention": lambda x: attention(x[:, None], 2 * x[:, None], x[:, None]) + attention(
+        x[:, None], x[:, None, :3], x[:, None, 1:], scale=0.3, is_causal=True),
+    "masked attention": lambda x: attention(x[:, None], x[:, None], x[:, None], x[:, None] @ x[:, None].mT) + attention(
+        x[:, None], x[:, None], x[:, None], torch.arange(16).reshape(4, 4) % 5 > 3) + attention(x, x, x),
     "constants": lambda x: x + torch.arange(x.shape[-1]) * torch.ones_like(x) + torch.zeros(x.shape[-1]) + torch.full((1,), 2.0),
     "comparisons": lambda x: torch.where((x > 0.1) | (x.le(-0.5)), x, torch.maximum(x, x.mean())).masked_fill(x == 0, 1.0),
     "comparisons of dtypes": lambda x: x + (torch.full((1,), 16777217) > 16777216.5) + (
@@ -210,6 +215,23 @@ def test_operators(name: str, dtype: Any) -> None:
             theirs = call(x)
             torch.testing.assert_close(fast(x), theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()), equal_nan=True)
     assert all(compiled.regions and not any(region.reason for region in compiled.regions) for compiled in compiler.RECENT)
+
+
+def test_attention_to_very_many_stays_pytorchs(monkeypatch: Any) -> None:
+    """PyTorch never holds all scores at once."""
+    from kernels.torch.aten import attention as ours
+
+    def call(x: Any) -> Any:
+        return attention(x, x, x) + functional.relu(x).exp().tanh() * 2
+
+    monkeypatch.setattr(ours, "MOST", 4 * 2 * 30 * 30)
+    fast = torch.compile(call, backend="spectroconv")
+    with torch.no_grad():
+        for length in (30, 31):
+            x = torch.randn(1, 2, length, 8)
+            torch.testing.assert_close(fast(x), call(x), rtol=1e-4, atol=1e-5)
+            reasons = [region.reason for compiled in compiler.RECENT for region in compiled.regions]
+            assert any("scores take" in str(reason) for reason in reasons) == (length > 30)
 
 
 def test_numbers_from_lengths_that_no_tensor_of_a_region_has() -> None:

@@ -3,4 +3,4 @@
 Importing the package registers them.
 """
 
-from kernels.torch.aten import own, pointwise, products, reducing, shaping, windows  # noqa: F401
+from kernels.torch.aten import attention, own, pointwise, products, reducing, shaping, windows  # noqa: F401

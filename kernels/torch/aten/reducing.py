@@ -20,7 +20,7 @@ def _floats(node: fx.Node) -> str | None:
     return None if tensor(node.args[0]).dtype.is_floating_point else "it is of integers"
 
 
-def _first_alone(*others: int) -> Any:
+def first_alone(*others: int) -> Any:
     """For operators of several results: those with these numbers must not be read."""
 
     def refuses(node: fx.Node) -> str | None:
@@ -69,7 +69,7 @@ def _amin(r: Reading, node: fx.Node, x: Any, dims: Any = (), keep: bool = False)
     return _reduced(r, node, "ReduceMin", x, list(dims), keep)
 
 
-@reads(aten.max.dim, refuses=_first_alone(1))
+@reads(aten.max.dim, refuses=first_alone(1))
 def _max_along(r: Reading, node: fx.Node, x: Any, dim: int, keep: bool = False) -> Any:
     rank = len(r.shape(x))
     return (r.graph.node("ReduceMax", r.values[x], r.ints([dim % rank]), name=node.name, keepdims=int(keep)),)
@@ -90,7 +90,7 @@ def _norm(r: Reading, node: fx.Node, x: Any, order: Any = 2, dims: Any = None, k
     return _reduced(r, node, "ReduceL1" if order == 1 else "ReduceL2", x, dims, keep)
 
 
-@reads(aten._weight_norm_interface.default, refuses=_first_alone(1))
+@reads(aten._weight_norm_interface.default, refuses=first_alone(1))
 def _weight_norm(r: Reading, node: fx.Node, v: Any, g: Any, dim: int = 0) -> Any:
     axes = [axis for axis in range(len(r.shape(v))) if axis != dim % len(r.shape(v))]
     norm = r.graph.node("ReduceL2", r.values[v], r.ints(axes), keepdims=1)
@@ -135,7 +135,7 @@ def _affine(r: Reading, given: Any, count: int, filler: float, dtype: np.dtype) 
     return r.constant(np.full(count, filler, dtype)) if given is None else r.values[given]
 
 
-@reads(aten._native_batch_norm_legit_no_training.default, refuses=_first_alone(1, 2))
+@reads(aten._native_batch_norm_legit_no_training.default, refuses=first_alone(1, 2))
 def _batch_norm(r: Reading, node: fx.Node, x: Any, scale: Any, shift: Any, mean: Any, var: Any, momentum: float, eps: float) -> Any:
     dtype, c = r.dtype(x), r.shape(x)[1]
     given = _affine(r, scale, c, 1.0, dtype), _affine(r, shift, c, 0.0, dtype), r.values[mean], r.values[var]
@@ -145,7 +145,7 @@ def _batch_norm(r: Reading, node: fx.Node, x: Any, scale: Any, shift: Any, mean:
 def _of_one(node: fx.Node) -> str | None:
     if tensor(node.args[0]).shape[0] != 1:
         return "it normalises by the batch"
-    return _first_alone(1, 2)(node)
+    return first_alone(1, 2)(node)
 
 
 @reads(aten._native_batch_norm_legit.no_stats, refuses=_of_one)
@@ -157,7 +157,7 @@ def _instance_norm(r: Reading, node: fx.Node, x: Any, scale: Any, shift: Any, tr
 
 
 def _last_axes(node: fx.Node) -> str | None:
-    return _first_alone(1, 2)(node)
+    return first_alone(1, 2)(node)
 
 
 @reads(aten.native_layer_norm.default, refuses=_last_axes)
@@ -168,7 +168,7 @@ def _layer_norm(r: Reading, node: fx.Node, x: Any, shape: Any, scale: Any, shift
     return (r.graph.node("LayerNormalization", r.values[x], gamma, beta, name=node.name, axis=axis, epsilon=eps),)
 
 
-@reads(aten.native_group_norm.default, refuses=_first_alone(1, 2))
+@reads(aten.native_group_norm.default, refuses=first_alone(1, 2))
 def _group_norm(r: Reading, node: fx.Node, x: Any, scale: Any, shift: Any, n: Any, c: Any, size: Any, groups: int, eps: float) -> Any:
     dtype, count = r.dtype(x), r.shape(x)[1]
     given = _affine(r, scale, count, 1.0, dtype), _affine(r, shift, count, 0.0, dtype)
