@@ -1,4 +1,4 @@
-"""LSTM and GRU: one product for the inputs of all steps, then the compiled recurrence, the directions side by side."""
+"""LSTM, GRU and RNN: one product for the inputs of all steps, then the compiled recurrence, the directions side by side."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from kernels.network.lowering import Lowering, lower_by_numpy, lowers
 from kernels.network.operators.recurrent import GATES, activation_names
 from kernels.network.operators.shaping import text
 from kernels.network.views import Array, View
-from kernels.primitives.recurrence import Direction, Ends, Recurrence
-
-_USUAL = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
+from kernels.primitives.recurrence import ACTIVATIONS, Direction, Ends, Recurrence
 
 
-@lowers("LSTM", "GRU")
+@lowers("LSTM", "GRU", "RNN")
 def _recurrent(lowering: Lowering, node: Node) -> None:
     inputs: list[Value | None] = [*node.inputs, *[None] * (8 - len(node.inputs))]
-    w, r, b = (node.constant(i) for i in (1, 2, 3))
+    w, r, b, p = (node.constant(i) for i in (1, 2, 3, 7))
     if not _plain(node, inputs) or w is None or r is None or math.prod(node.x.lengths) == 0:
         lower_by_numpy(lowering, node)
         return
@@ -34,7 +32,7 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
     y = lowering.new(node.outputs[0], range(4), anywhere=rows)
     states = _states(lowering, node, inputs, (directions, batch, hidden), dtype)
     halves, each = [], []
-    for d in range(directions):
+    for d, names in enumerate(activation_names(node, directions)):
         bias = np.zeros(2 * gates * hidden, dtype) if b is None else b[d]
         half, inner = bias[: gates * hidden] + bias[gates * hidden :], None
         if node.op == "GRU" and node.attributes.get("linear_before_reset"):
@@ -42,7 +40,8 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
             half = np.concatenate([half[: 2 * hidden], bias[2 * hidden : 3 * hidden]])
         halves.append(half)
         backwards = text(node.attributes.get("direction", "forward")) == "reverse" or d == 1
-        each.append(Direction(np.ascontiguousarray(r[d], dtype), inner, backwards))
+        peepholes = None if p is None else p[d]
+        each.append(Direction(np.ascontiguousarray(r[d], dtype), inner, backwards, [name.lower() for name in names], peepholes))
     before = linear_step(lowering, node, lowering.view(node.x), w.reshape(-1, w.shape[2]), np.concatenate(halves))
     recurrence = Recurrence(node.op, each, steps, batch, lowering.settings.threads)
     writes = []
@@ -79,13 +78,14 @@ def _bind(recurrence: Recurrence, states: int, some: bool) -> Callable[[list[Arr
 
 
 def _plain(node: Node, inputs: list[Value | None]) -> bool:
-    """Whether a layer has nothing that only NumPy does here: peepholes, other activations, limits."""
+    """Whether a layer has nothing that only NumPy does here: other activations, limits."""
     directions = inputs[2].lengths[0] if inputs[2] is not None else 1
-    names = activation_names(node, directions)
+    names = {name.lower() for each in activation_names(node, directions) for name in each}
     return (
-        (inputs[4] is None or inputs[4].kind == np.int32) and inputs[7] is None and all(each == _USUAL[node.op] for each in names)
+        (inputs[4] is None or inputs[4].kind == np.int32) and names <= set(ACTIVATIONS)
+        and all(each is None or each.data is not None for each in (inputs[3], inputs[7]))
         and not node.attributes.get("layout") and not node.attributes.get("clip") and not node.attributes.get("input_forget")
-        and node.x.kind in (np.float32, np.float64) and (inputs[3] is None or inputs[3].data is not None)
+        and node.x.kind in (np.float32, np.float64)
     )  # fmt: skip
 
 
