@@ -104,8 +104,8 @@ class Model:
         """Outputs (channels, end - first) from the inputs that they need."""
         x = x[:, 0] if self._flat else x
         if not self.window:
-            y = self._of(n)(x, first, end, n)
-            return y.reshape(-1, y.shape[-1])
+            found = self._of(n)
+            return np.moveaxis(found(x, first, end, n), found.out_axis, -1).reshape(-1, end - first)
         windows = (np.ascontiguousarray(x[..., i * self.window : (i + 1) * self.window]) for i in range(end - first))
         return np.stack([np.asarray(self.model(window)).reshape(-1) for window in windows], -1)
 

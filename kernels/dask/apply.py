@@ -29,7 +29,7 @@ from kernels.problem import halo
 from kernels.problem.errors import ProblemError
 from kernels.problem.options import per_axis
 from kernels.streaming.lines import lines_of
-from kernels.streaming.models import lines_of_model
+from kernels.streaming.models import check_batch, lines_of_model
 from kernels.streaming.refusals import check
 from kernels.streaming.sections import Network, Sections
 
@@ -40,12 +40,12 @@ Graph = dict[Any, Any]
 def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implementation: str = "auto") -> Array:
     """A stack of layers on a dask array (N, C, *spatial), lazy: chunked like x along batch and along time, which is `axis`.
 
-    layers: as `kernels.stream` takes them, or a model; "same" padding of strides is allowed, since the length is known. Channels and other
-    axes are one chunk each. Every chunk of outputs is computed from the inputs that it needs and no more; the signal is padded at its ends
-    only. With direct sums (`implementation="direct"`, averages by "jit") the result is that of the unchunked call to the bit; with "auto"
-    every chunk takes what is fastest for it, within the error bound. Chunks too short for the layers' context are joined, which the
-    graph's annotation "spectroconv" says. Raises ProblemError for signals too short or of unknown length, RefusedError for layers that
-    need the whole signal.
+    layers: as `kernels.stream` takes them, or a model without recurrences; "same" padding of strides is allowed, since the length is known.
+    Channels and other axes are one chunk each. Every chunk of outputs is computed from the inputs that it needs and no more; the signal is
+    padded at its ends only. With direct sums (`implementation="direct"`, averages by "jit") the result is that of the unchunked call to the
+    bit; with "auto" every chunk takes what is fastest for it, within the error bound. Chunks too short for the layers' context are joined,
+    which the graph's annotation "spectroconv" says. Raises ProblemError for signals too short or of unknown length, RefusedError for layers
+    that need the whole signal.
 
     >>> import dask.array
     >>> from kernels import layer
@@ -54,11 +54,10 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     >>> y.chunks
     ((1,), (4,), (150, 150, 150, 50))
     """
-    along = _checked(x, axis)
+    along = _checked(x, axis, 1 if isinstance(layers, Model) else 2)
     shape = tuple(None if i == x.ndim + along else max(length, 1) for i, length in enumerate(x.shape))
     if not isinstance(layers, Model | Sequence) or isinstance(layers, str):
         raise ProblemError(f"dask.apply: layers is a {type(layers).__name__}, must be a list of kernels.layer(...) or a model")
-    lines = lines_of_model(layers, shape) if isinstance(layers, Model) else lines_of(layers)
     if not x.shape[0]:  # shaped and chunked as a batch of one would be
         one = dask.array.zeros((1, *x.shape[1:]), chunks=((1,), *x.chunks[1:]), dtype=x.dtype)
         y = apply(layers, one, axis=axis, implementation=implementation)
@@ -66,11 +65,18 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     recording = recording_of(x)
     if any(0 in sizes for sizes in x.chunks):  # dask allows empty chunks, which have no outputs
         x = x.rechunk(tuple(tuple(filter(None, sizes)) for sizes in x.chunks))
-    check(lines, x.ndim, along, endless=False)
+    if isinstance(layers, Model) and len(x.chunks[0]) > 1:
+        check_batch(layers, shape)
     n = x.shape[along]
     dtype = input_dtype("dask.apply", x.dtype).name
-    network = Network(lines, (x.chunks[0][0], *shape[1:]), along, implementation, dtype, 0, 1)
-    found = Sections.of(network, n)
+
+    def network_of(size: int) -> Network:
+        taken = (size, *shape[1:])
+        lines = lines_of_model(layers, taken) if isinstance(layers, Model) else lines_of(layers, along)
+        check(lines, x.ndim, endless=False)
+        return Network(lines, taken, along, implementation, dtype, 0, 1)
+
+    found = Sections.of(network_of(x.chunks[0][0]), n)
     network = found.network
     outputs = found.net.length(n)
     if outputs < 1:
@@ -81,9 +87,11 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     token = tokenize(network, x.name, edges)
     name = f"spectroconv-{token}"
     graph = _graph(x, along, name, found, edges) if recording is None else _reading(recording, name, x.shape[along], edges)
-    layer = MaterializedLayer({**graph, **_networks(x, name, network)}, annotations={"spectroconv": note} if note else None)
+    networks = {size: network if size == x.chunks[0][0] else network_of(size).like(network) for size in dict.fromkeys(x.chunks[0])}
+    keys = {(f"{name}-network", size): DataNode((f"{name}-network", size), each) for size, each in networks.items()}
+    layer = MaterializedLayer({**graph, **keys}, annotations={"spectroconv": note} if note else None)
     chunks = tuple(
-        x.chunks[0] if i == 0 else sizes if i == len(found.out_shape(0)) + along else (length,)
+        x.chunks[0] if i == 0 else sizes if i == len(found.out_shape(0)) + found.out_axis else (length,)
         for i, length in enumerate(found.out_shape(0))
     )  # fmt: skip
     meta = np.empty((0,) * len(chunks), found.returned)
@@ -91,15 +99,17 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     return dask.array.Array(whole, name, chunks, meta=meta)
 
 
-def _checked(x: Any, axis: int) -> int:
-    """The axis of time, counted from the end. Raises ProblemError for anything but a dask array of known shape."""
+def _checked(x: Any, axis: int, least: int) -> int:
+    """The axis of time, counted from the end; least: the first that may be it. Raises ProblemError for anything but a dask array of known
+    shape."""
     if not isinstance(x, dask.array.Array):
         raise ProblemError(f"dask.apply: x is a {type(x).__name__}, must be a dask array; dask.array.from_array(x, chunks=...) makes one")
-    if x.ndim < 3:
+    if x.ndim <= least:
         raise ProblemError(f"dask.apply: x has shape {x.shape}; must be (N, C, *spatial)")
     along = per_axis("dask.apply", "axis", axis, 1)[0]
-    if not -x.ndim <= along < x.ndim or along % x.ndim < 2:
-        raise ProblemError(f"dask.apply: axis is {axis}, must be one of the spatial axes of shape {x.shape}: 2 to {x.ndim - 1}")
+    if not -x.ndim <= along < x.ndim or along % x.ndim < least:
+        axes = "spatial axes" if least == 2 else "axes behind the batch"
+        raise ProblemError(f"dask.apply: axis is {axis}, must be one of the {axes} of shape {x.shape}: {least} to {x.ndim - 1}")
     if any(math.isnan(length) for length in x.shape):
         raise ProblemError(f"dask.apply: x has shape {x.shape}; call x.compute_chunk_sizes() first")
     if 0 in x.shape[1:]:
@@ -138,12 +148,6 @@ def _chunked(x: Array, axis: int, found: Sections, outputs: int) -> tuple[Array,
     return x, tuple(edges), "; ".join(notes)
 
 
-def _networks(x: Array, name: str, network: Network) -> Graph:
-    """One key for each length of chunks along the batch: a worker unpickles weights once, not with every task."""
-    keys = {n: (f"{name}-network", n) for n in x.chunks[0]}
-    return {key: DataNode(key, network.of_batch(n)) for n, key in keys.items()}
-
-
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
     """No garbage collection while many objects that stay are made: of 100,000 chunks it takes 6 of 7.5 seconds."""
@@ -160,7 +164,7 @@ def _uncollected() -> Iterator[None]:
 def _graph(x: Array, axis: int, name: str, found: Sections, edges: tuple[int, ...]) -> Graph:
     n, lengths, rank = x.shape[axis], x.chunks[axis], x.ndim + axis
     starts = [0, *itertools.accumulate(lengths)]
-    out_rank = len(found.out_shape(0)) + axis
+    out_rank = len(found.out_shape(0)) + found.out_axis
     zeros, out_zeros = [0] * x.ndim, [0] * len(found.out_shape(0))
     halos = f"{name}-halo"
     shared = {size: TaskRef((f"{name}-network", size)) for size in x.chunks[0]}

@@ -12,14 +12,14 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kernels.network.arena import offsets
 from kernels.network.branches import ALWAYS, Item, When, needed
 from kernels.network.lowering import Lowering, Step
-from kernels.network.views import Buffer, fresh
+from kernels.network.views import Buffer, View, fresh
 from kernels.runtime.scratch import LONG, Long, aligned, whole
 
 Array = np.ndarray
@@ -64,6 +64,14 @@ class _Ready:
         """Bring small inputs there."""
         for name, to in self.inputs.items():
             to[...] = given[name]
+
+
+class Bound(NamedTuple):
+    """A program's steps bound once and for all: numbers go into `inputs`, and lie in `outputs` after all calls, until the next."""
+
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+    calls: list[Callable[[], Any]]
 
 
 _Taken = tuple[_Ready, _Arena | None]  # by a call: the program's steps, and the arena that they are bound to if it is a long one
@@ -171,6 +179,17 @@ class Program:
                 results[name] = np.empty(view.shape, view.dtype)
                 more[view.buffer] = results[name]
         return more
+
+    def alone(self) -> Bound:
+        """Its steps bound to memory that they share with nobody, for one caller at a time."""
+        ready = _Ready(self, aligned(self.nbytes))
+        ready.bases |= {buffer: aligned(max(buffer.nbytes, 1)) for buffer in self.direct}
+        calls = [run or self.bound(step, ready) for step, run in zip(self.steps, ready.calls)]
+
+        def arrays(views: dict[str, View]) -> dict[str, Array]:
+            return {name: view.of(ready.bases[view.buffer]) for name, view in views.items()}
+
+        return Bound(arrays(self.inputs), arrays(self.outputs), calls)
 
     def timeline(self, given: dict[str, Array], turns: int) -> Array:
         """Seconds that each step took in each of so many calls: (turns, steps)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,18 @@ import numpy as np
 from kernels.problem.errors import ProblemError
 from kernels.runtime.jit import entry
 from kernels.runtime.scratch import handle
+from kernels.streaming.blocks import STEPS, Layout, Next, layout, numbers
 from kernels.streaming.moving import append
 from kernels.streaming.parts import Joined
-from kernels.streaming.runners import STEPS, Next, layout, numbers
 
 Array = np.ndarray
 
 
-class _Waiting:
+class Waiting:
     """Values from one place that wait for those from the others."""
 
-    def __init__(self, shape: tuple[int, ...], axis: int, dtype: np.dtype) -> None:
-        self._layout, self.dtype = layout(shape, axis), dtype
+    def __init__(self, layout: Layout, dtype: np.dtype) -> None:
+        self._layout, self.dtype = layout, dtype
         self._append = entry(append, *[0] * 9)
         self._memory = numbers(0, dtype)
         self._address = self._memory.ctypes.data  # 1 us to ask for
@@ -59,6 +60,15 @@ class _Waiting:
         self._taken += m
         return view
 
+    @staticmethod
+    def check(queues: Sequence[Waiting], index: str) -> None:
+        """Raise ProblemError where the signal is over and some still wait."""
+        if rest := [queue.count for queue in queues if queue.count]:
+            raise ProblemError(
+                f"layer {index}: at the end a branch has {max(rest)} outputs more than another; a signal of this length cannot be joined; "
+                "feed zeros until its length divides into all strides"
+            )
+
     def state(self) -> Any:
         rows, inner, _ = self._layout
         return self._memory[: rows * self._held * inner].reshape(rows, self._held, inner)[:, self._taken :].copy()
@@ -73,7 +83,7 @@ class Joining:
 
     def __init__(self, part: Joined, axis: int, dtype: np.dtype, after: Next) -> None:
         self.part, self._next, self.dtype = part, after, dtype
-        self._waiting = [_Waiting(shape, axis, dtype) for shape in part.shapes]
+        self._waiting = [Waiting(layout(shape, axis), dtype) for shape in part.shapes]
         self._out, self._n = layout(part.stage.out_shape, axis), part.stage.out_shape[0]
         self._ys: dict[int, tuple[Array, list[Array]]] = {}
         self._channels = [0, *np.cumsum([shape[1] for shape in part.shapes]).tolist()]
@@ -91,11 +101,7 @@ class Joining:
 
     def finish(self) -> None:
         """Raises ProblemError where sources differ in length."""
-        if rest := [queue.count for queue in self._waiting if queue.count]:
-            raise ProblemError(
-                f"layer {self.part.stage.index}: at the end a branch has {max(rest)} outputs more than another; a signal of "
-                "this length cannot be joined; feed zeros until its length divides into all strides"
-            )
+        Waiting.check(self._waiting, self.part.stage.index)
 
     def _join(self, count: int, ends: list[Array]) -> None:
         found = self._ys.get(count)

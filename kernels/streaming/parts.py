@@ -32,6 +32,7 @@ from kernels.runtime.locks import cached_property, lock
 from kernels.streaming.reading import Stages
 from kernels.streaming.segmenting import segments_for
 from kernels.streaming.sliding import Sliding
+from kernels.streaming.subgraphs import Computation, Computed
 
 Array = np.ndarray
 Run = Callable[..., None]
@@ -188,10 +189,12 @@ class Joined:
 
 @dataclasses.dataclass(eq=False)
 class Wired:
-    """Parts of which each reads what earlier ones give; net: their halos, and the places that each reads."""
+    """Parts of which each reads what earlier ones give; net: their halos, and the places that each reads. axes: that of time at every
+    place, counted from the end."""
 
     parts: tuple[Any, ...]
     net: Net
+    axes: tuple[int, ...]
 
 
 class _Settings(NamedTuple):
@@ -207,24 +210,25 @@ class _Settings(NamedTuple):
 def wire(
     lines: Sequence[Stages], axis: int, dtype: np.dtype, threads: int, *, cut: bool = True, block: int | None = None
 ) -> Wired:
-    """The parts of lines as they were read, each fused here. axis: that of time, counted from the end. cut: as in `Windows`; then pools are
-    computed apart from the convolutions before them. block: the usual number of inputs of a block. Raises RefusedError where a layer cannot
-    stream."""
-    settings, choosing = _Settings(axis, dtype, threads, cut, block), Choosing(threads)
+    """The parts of lines as they were read, each fused here. axis: that of time in the input, counted from the end. cut: as in `Windows`;
+    then pools are computed apart from the convolutions before them. block: the usual number of inputs of a block. Raises RefusedError where
+    a layer cannot stream."""
+    choosing, axes = Choosing(threads), [axis]
     found: list[Any] = []
     net = Net()
     ends = [0]  # of every line, after how many parts
     for line in lines:
-        places = tuple(ends[place] for place in line.sources)
+        places, settings = tuple(ends[place] for place in line.sources), _Settings(line.axis, dtype, threads, cut, block)
         for stage in fuse(line.stages, choosing):
             with named(stage.index):
                 for part in _parts(stage, line, settings, net.upto(places[0])):
                     net, places = net.then(part.halo, *places), (len(found) + 1,)
                     found.append(part)
-                if isinstance(stage, Join):
+                    axes.append(line.axis)
+                if isinstance(stage, Join | Computation):
                     net.check()
         ends.append(len(found))
-    return Wired(tuple(found), net)
+    return Wired(tuple(found), net, tuple(axes))
 
 
 def _parts(stage: Stage, line: Stages, settings: _Settings, before: Net) -> list[Any]:
@@ -241,6 +245,10 @@ def _parts(stage: Stage, line: Stages, settings: _Settings, before: Net) -> list
         return [Cut(stage)]
     if isinstance(stage, Join):
         return [Joined(stage, line.shapes)]
+    if isinstance(stage, Computation):
+        if stage.subgraph.carried and not cut:
+            raise RefusedError(f"{stage.words[0]} needs all of the signal before; only a stream computes it, block after block")
+        return [Computed(stage, threads)]
     assert isinstance(stage, Flatten)
     raise RefusedError("flatten mixes time with other axes; leave it out and use a convolution as long as what it flattened")
 

@@ -11,6 +11,7 @@ from kernels.network.layers import JOINS, Defaults, Stage, joined, read_one
 from kernels.problem.arrays import result_dtypes
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.streaming.lines import Line
+from kernels.streaming.subgraphs import computation
 
 # lengths that layers are read for, until one is long enough: multiples of many strides, so that branches of any stride meet
 NOMINAL = 240, 5040, 110880, 1441440, 7207200
@@ -30,11 +31,12 @@ def for_any_length(read: Callable[[int], T]) -> T:
 
 
 class Stages(NamedTuple):
-    """A line that was read: its stages, the places where it begins, and the shapes that lie there."""
+    """A line that was read: its stages, the places where it begins, the shapes that lie there, and the axis of time as lines have it."""
 
     stages: tuple[Stage, ...]
     sources: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
+    axis: int
 
 
 class Reading(NamedTuple):
@@ -72,9 +74,14 @@ def _read(lines: Sequence[Line], shape: tuple[int, ...], dtype: np.dtype, defaul
         stages: list[Stage] = []
         x_shape, kind = begins[0]
         for where, each in line.layers:
-            stages += [joined(each.op, where, x_shape, begins)] if each.op in JOINS else read_one(each, where, x_shape, kind, defaults)
+            if each.op == "subgraph":
+                stages.append(computation(each.args[0], where, begins))
+            elif each.op in JOINS:
+                stages.append(joined(each.op, where, x_shape, begins))
+            else:
+                stages += read_one(each, where, x_shape, kind, defaults)
             x_shape, kind = stages[-1].out_shape, stages[-1].dtype
-        found.append(Stages(tuple(stages), line.sources, tuple(shape for shape, _ in begins)))
+        found.append(Stages(tuple(stages), line.sources, tuple(shape for shape, _ in begins), line.axis))
         ends.append((x_shape, kind))
     every = [stage.dtype for line in found for stage in line.stages] or [dtype]
     computed = np.result_type(*(result_dtypes([each])[0] for each in every))

@@ -14,13 +14,13 @@ from kernels.streaming.lines import Line
 _PLACES = {"conv": ("weight", "bias", "stride", "padding"), "pool": ("kernel_size", "stride", "padding")}
 
 
-def check(lines: Sequence[Line], ndim: int, axis: int, *, endless: bool = True) -> None:
-    """Raise RefusedError, with its place, for a layer that needs the whole signal. axis: that of time, counted from the end; endless:
-    nobody knows how long the signal will be."""
+def check(lines: Sequence[Line], ndim: int, *, endless: bool = True) -> None:
+    """Raise RefusedError, with its place, for a layer that needs the whole signal. ndim: axes of the input; endless: nobody knows how long
+    the signal will be."""
     for line in lines:
         for where, each in line.layers:
             with named(where):
-                _check(each, ndim, axis, endless)
+                _check(each, ndim, line.axis, endless)
 
 
 def _check(each: Layer, ndim: int, axis: int, endless: bool) -> None:
@@ -37,6 +37,8 @@ def _check(each: Layer, ndim: int, axis: int, endless: bool) -> None:
         raise RefusedError("linear works along the last axis, which is time; use a convolution of one tap, or another axis for time")
     if options.get("output_size") is not None and op.startswith("conv_transpose"):
         raise RefusedError(f"{op}: output_size is the length of a whole signal's result; use output_padding, which adds to it")
+    if op == "batch_norm" and (at := options.get("axis", 1)) - ndim * (at >= 0) == axis:
+        raise RefusedError("batch_norm along time has numbers for the positions of one length only; use it along channels")
     padding, stride = _argument(each, "padding"), _argument(each, "stride")
     if endless and isinstance(padding, str) and padding.startswith("same") and not op.startswith("conv_transpose"):
         if stride is None:
@@ -46,8 +48,6 @@ def _check(each: Layer, ndim: int, axis: int, endless: bool) -> None:
             raise RefusedError(
                 f'{op}: padding="{padding}" with stride {along} along time depends on how long the signal is; use (before, after) pairs'
             )
-    if op == "batch_norm" and options.get("axis", 1) % ndim == axis % ndim:
-        raise RefusedError("batch_norm along time has numbers for the positions of one length only; use it along channels")
 
 
 def _argument(each: Layer, name: str) -> Any:

@@ -14,51 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.runtime.jit import entry
-from kernels.runtime.scratch import aligned, handle
+from kernels.runtime.scratch import handle
+from kernels.streaming.blocks import STEPS, Lengths, Next, layout, numbers
 from kernels.streaming.moving import append
 from kernels.streaming.parts import Cut, Elements, Rows, Windows
 from kernels.streaming.sliding import At, Move
 
 Array = np.ndarray
-Next = Callable[[Array, int], None]  # takes a block and its length along time
-
-PIECE = 4096  # inputs of a layer at a time, at most: what longer blocks need is bounded
-EXACT = 8  # lengths that are not powers of two and get plans of their own
-STEPS = 512  # steps that a layer keeps
-
-
-class Layout(NamedTuple):
-    """A block in memory: `rows` of positions along time, each of `inner` numbers. shape(m): as an array of m positions."""
-
-    rows: int
-    inner: int
-    shape: Callable[[int], tuple[int, ...]]
-
-    def array(self, memory: Array, m: int) -> Array:
-        """The first numbers of a memory as a block of m positions."""
-        return memory[: self.rows * m * self.inner].reshape(self.shape(m))
-
-
-def layout(shape: tuple[int, ...], axis: int) -> Layout:
-    """That of arrays of this shape, whose length along `axis` (counted from the end) may be any."""
-    before, after = shape[:axis], shape[len(shape) + axis + 1 :]
-    return Layout(math.prod(before), math.prod(after), lambda m: (*before, m, *after))
-
-
-def numbers(count: int, dtype: np.dtype) -> Array:
-    """Uninitialised numbers on whole cache lines."""
-    return aligned(max(count, 1) * dtype.itemsize).view(dtype)
-
-
-def pieces(m: int) -> list[int]:
-    """A length as few powers of two, none above PIECE.
-
-    >>> pieces(37)
-    [32, 4, 1]
-    """
-    found = [PIECE] * (m // PIECE)
-    return found + [1 << bit for bit in range(m.bit_length() - 1, -1, -1) if (m % PIECE) >> bit & 1]
-
 
 class Step(NamedTuple):
     """What a block of one length does in one state."""
@@ -89,7 +51,7 @@ class Sliding:
         problem, axis = part.sliding.problem, part.sliding.axis
         self._in, self._out = layout(problem.x_shape, axis), layout(problem.out_shape, axis)
         self._append = entry(append, *[0] * 9)
-        self._exact: set[int] = set()
+        self._lengths = Lengths()
         self._states: dict[tuple[At, int, int], State] = {}
         self._window, self._y = numbers(0, dtype), numbers(0, dtype)
         self.reset()
@@ -102,11 +64,10 @@ class Sliding:
         """Take a block of m inputs."""
         step = self._now.steps.get(m)
         if step is None:
-            if m not in self._exact and m & (m - 1) | (m > PIECE):
-                if m > PIECE or len(self._exact) >= EXACT:
-                    self._in_pieces(x, m)
-                    return
-                self._exact.add(m)
+            lengths = self._lengths.of(m)
+            if len(lengths) > 1:
+                self._in_pieces(x, m, lengths)
+                return
             step = self._step(m)
         moved, run, window, y, outputs, after = step
         if moved is None:
@@ -145,10 +106,10 @@ class Sliding:
         self._window[: kept.size] = kept.reshape(-1)
         self._now = self._state(at, at.kept, 0)
 
-    def _in_pieces(self, x: Array, m: int) -> None:
+    def _in_pieces(self, x: Array, m: int, lengths: list[int]) -> None:
         rows, inner, shape = self._in
         block, first = x.reshape(rows, m, inner), 0
-        for length in pieces(m):
+        for length in lengths:
             self.feed(np.ascontiguousarray(block[:, first : first + length]).reshape(shape(length)), length)
             first += length
 

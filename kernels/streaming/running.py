@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from kernels.streaming.blocks import Next
+from kernels.streaming.computing import Computing
 from kernels.streaming.joining import Joining
 from kernels.streaming.parts import Cut, Elements, Joined, Rows, Windows, Wired
-from kernels.streaming.runners import Cutting, Next, Pointwise, Positions, Sliding
+from kernels.streaming.runners import Cutting, Pointwise, Positions, Sliding
+from kernels.streaming.subgraphs import Computed
 
 Array = np.ndarray
 
@@ -17,14 +20,14 @@ Array = np.ndarray
 class Running:
     """Takes blocks of a network's input; take: what takes the blocks of its outputs."""
 
-    def __init__(self, wired: Wired, axis: int, dtype: np.dtype, take: Next) -> None:
+    def __init__(self, wired: Wired, dtype: np.dtype, take: Next) -> None:
         net, last = wired.net, len(wired.parts)
         readers: list[list[Next]] = [[] for _ in range(last + 1)]  # of every place
         readers[last].append(take)
         read = [sum(places.count(place) for places in net.sources) for place in range(last + 1)]  # how often
         self._runners: list[Any] = []
         for i in range(last - 1, -1, -1):
-            part, places, after = wired.parts[i], net.sources[i], _to_all(readers[i + 1])
+            part, places, axis, after = wired.parts[i], net.sources[i], wired.axes[i + 1], _to_all(readers[i + 1])
             if isinstance(part, Windows):
                 runner: Any = Sliding(part, dtype, after)
             elif isinstance(part, Rows):
@@ -33,11 +36,13 @@ class Running:
                 runner = Pointwise(part, places[0] > 0 and read[places[0]] == 1, after)
             elif isinstance(part, Cut):
                 runner = Cutting(part, axis, dtype, after)
+            elif isinstance(part, Computed):
+                runner = Computing(part, after)
             else:
                 assert isinstance(part, Joined)
                 runner = Joining(part, axis, dtype, after)
             for source, place in enumerate(places):
-                readers[place].append(functools.partial(runner.feed, source) if isinstance(part, Joined) else runner.feed)
+                readers[place].append(functools.partial(runner.feed, source) if isinstance(part, Joined | Computed) else runner.feed)
             self._runners.insert(0, runner)
         self.feed: Next = _to_all(readers[0])
 

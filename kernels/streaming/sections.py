@@ -24,6 +24,7 @@ from kernels.streaming.buffers import Buffers
 from kernels.streaming.lines import Line
 from kernels.streaming.parts import Cut, Elements, Joined, Rows, Windows, Wired, wire
 from kernels.streaming.reading import read_along
+from kernels.streaming.subgraphs import Computed, at_length
 
 Array = np.ndarray
 Source = Callable[[int, int], Array]  # inputs [low, high) of the signal
@@ -45,9 +46,9 @@ class Network:
     rest: int  # of the signal's length, divided by `step`: what "same" pads depends on it
     step: int
 
-    def of_batch(self, n: int) -> Network:
-        """The same for so many signals at once."""
-        return dataclasses.replace(self, shape=(n, *self.shape[1:]))
+    def like(self, other: Network) -> Network:
+        """The same for signals of the other's length."""
+        return dataclasses.replace(self, rest=other.rest, step=other.step)
 
     def of_length(self, length: int, step: int) -> Network:
         """The same for signals of this length, where what is padded repeats every `step`."""
@@ -63,9 +64,9 @@ class Sections:
         found = read_along(network.lines, network.shape, network.implementation, np.dtype(network.dtype), (network.rest, network.step))
         self.computed, self.returned, last = found.computed, found.returned, found.out_shape
         self._wired = wire(found.lines, network.axis, found.computed, threads, cut=False)
-        self.net = self._wired.net
-        self._before, self._behind = last[: network.axis], last[len(last) + network.axis + 1 :]
-        self._tile = _tile(self._wired, network.axis, found.computed) if found.lines else 0
+        self.net, self.out_axis = self._wired.net, self._wired.axes[-1]
+        self._before, self._behind = last[: self.out_axis], last[len(last) + self.out_axis + 1 :]
+        self._tile = _tile(self._wired, found.computed) if found.lines else 0
         self._kept: deque[Buffers] = deque(maxlen=cores())
         self._results = Leases()
 
@@ -96,10 +97,10 @@ class Sections:
         for begin, stop in self._tiles(first, end):
             x = source(*self.needs(begin, stop, n))
             copied = x.dtype != self.computed or not x.flags.c_contiguous
-            tasks = _prepared(self._wired, self.axis, begin, stop, n)
-            y = _run(tasks, self.axis, buffers.copy(x, self.computed) if copied else x, copied, buffers)
+            tasks = _prepared(self._wired, begin, stop, n)
+            y = _run(tasks, self._wired.axes, buffers.copy(x, self.computed) if copied else x, copied, buffers)
             with np.errstate(over="ignore"):  # float16 overflows to infinity, as its own arithmetic does
-                whole[_along(self.axis, whole.ndim, begin - first, stop - first)] = y.reshape(self.out_shape(stop - begin))
+                whole[_along(self.out_axis, whole.ndim, begin - first, stop - first)] = y.reshape(self.out_shape(stop - begin))
             buffers.give(y)
         self._kept.append(buffers)
         return whole
@@ -110,10 +111,11 @@ class Sections:
         return itertools.pairwise(edges)
 
 
-def _tile(wired: Wired, axis: int, dtype: np.dtype) -> int:
+def _tile(wired: Wired, dtype: np.dtype) -> int:
     """Outputs of a tile: as many as keep the widest layer in TILE_BYTES and the halo a small share, in steps of the common stride."""
     stages, net = [part.stage for part in wired.parts], wired.net
-    widest = max(math.prod(stage.x_shape) + math.prod(stage.out_shape) for stage in stages) * dtype.itemsize / stages[0].x_shape[axis]
+    length = stages[0].x_shape[wired.axes[0]]
+    widest = max(math.prod(stage.x_shape) + math.prod(stage.out_shape) for stage in stages) * dtype.itemsize / length
     inputs = max(TILE_BYTES / widest, HALO_SHARE * sum(context(net)))
     return int(max(inputs // net.grid, 1) * net.grid * net.ratio)
 
@@ -132,7 +134,7 @@ class _Task(NamedTuple):
     shape: tuple[int, ...]
 
 
-def _run(tasks: Sequence[_Task], axis: int, x: Array, copied: bool, buffers: Buffers) -> Array:
+def _run(tasks: Sequence[_Task], axes: Sequence[int], x: Array, copied: bool, buffers: Buffers) -> Array:
     """The last task's outputs, in an array of the buffers. copied: whether x is one of them."""
     values, owned = {0: x}, {0} if copied else set()
     for i, task in enumerate(tasks, 1):
@@ -140,7 +142,7 @@ def _run(tasks: Sequence[_Task], axis: int, x: Array, copied: bool, buffers: Buf
         for place, cut in task.reads:
             value = values[place]
             if cut:
-                value = value[_along(axis, value.ndim, *cut)]
+                value = value[_along(axes[place], value.ndim, *cut)]
                 if not value.flags.c_contiguous:
                     value = buffers.copy(value)
                     copies.append(value)
@@ -164,10 +166,12 @@ def _spans(wired: Wired, first: int, end: int, counts: Sequence[int]) -> dict[in
 def _bounds(wired: Wired, i: int, first: int, end: int, counts: Sequence[int]) -> Interval:
     """What a part's outputs [first, end) are computed from."""
     part = wired.parts[i]
-    return part.bounds(first, end, counts[wired.net.sources[i][0]]) if isinstance(part, Windows) else (first, end)
+    if isinstance(part, Windows):
+        return part.bounds(first, end, counts[wired.net.sources[i][0]])
+    return part.halo.needs(first, end) if isinstance(part, Computed) else (first, end)
 
 
-def _prepared(wired: Wired, axis: int, first: int, end: int, n: int) -> list[_Task]:
+def _prepared(wired: Wired, first: int, end: int, n: int) -> list[_Task]:
     """What computes the outputs [first, end) of a signal of n inputs, from those that its span says."""
     counts, sources = wired.net.lengths(n), wired.net.sources
     spans = _spans(wired, first, end, counts)
@@ -177,7 +181,8 @@ def _prepared(wired: Wired, axis: int, first: int, end: int, n: int) -> list[_Ta
         low, high = spans[i + 1]
         begin, stop = _bounds(wired, i, low, high, counts)
         reads = tuple((place, None if spans[place] == (begin, stop) else _within(spans[place], begin, stop)) for place in places)
-        shape = tuple(high - low if j == len(part.stage.out_shape) + axis else each for j, each in enumerate(part.stage.out_shape))
+        time = len(part.stage.out_shape) + wired.axes[i + 1]
+        shape = tuple(high - low if j == time else each for j, each in enumerate(part.stage.out_shape))
         step = _MAKERS[type(part)](part, shape, low, high, counts[places[0]])
         tasks.append(_Task(step, reads, tuple(place for place in dict.fromkeys(places) if last[place] == i), shape))
     return tasks
@@ -237,6 +242,18 @@ def _joined(part: Joined, shape: tuple[int, ...], first: int, end: int, n: int) 
     return step
 
 
+def _computed(part: Computed, shape: tuple[int, ...], first: int, end: int, n: int) -> Step:
+    subgraph, (low, high) = part.stage.subgraph, part.halo.needs(first, end)
+    time, skipped = subgraph.out.index(None), first - low * subgraph.multiple
+
+    def step(xs: list[Array], mine: bool, buffers: Buffers) -> Array:
+        given = {f"x{i}": x.reshape(at_length(each, high - low)) for i, (x, each) in enumerate(zip(xs, subgraph.shapes))}
+        y = part.program(high - low)(given)["y"]
+        return buffers.copy(y[_along(time - y.ndim, y.ndim, skipped, skipped + end - first)])
+
+    return step
+
+
 _MAKERS: dict[type, Callable[..., Step]] = {
-    Windows: _windows, Rows: _rows, Elements: _elements, Cut: _cut, Joined: _joined,
+    Windows: _windows, Rows: _rows, Elements: _elements, Cut: _cut, Joined: _joined, Computed: _computed,
 }  # fmt: skip

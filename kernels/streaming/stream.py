@@ -45,7 +45,7 @@ class Stream:
         self._given: list[Array] = []  # what came and was not handed out yet
         self._into: Array | None = None
         self._filled = 0
-        self._runner = Running(made.wired, made.axis, made.computed, self._take)
+        self._runner = Running(made.wired, made.computed, self._take)
         self._fed = self._finished = self._inside = False
 
     @property
@@ -57,6 +57,11 @@ class Stream:
     def ratio(self) -> Fraction:
         """Outputs per input."""
         return self._made.net.ratio
+
+    @property
+    def out_axis(self) -> int:
+        """The axis of time in what comes out, counted from the end: the input's, unless a model moves it."""
+        return self._made.out_axis
 
     @property
     def receptive_field(self) -> int:
@@ -159,7 +164,7 @@ class Stream:
     def _take(self, y: Array, count: int) -> None:
         """Keep what came: in the caller's array while it has room, else in one of its own."""
         into, end = self._into, self._filled + count
-        if into is None or self._given or end > into.shape[self._made.axis]:
+        if into is None or self._given or end > into.shape[self._made.out_axis]:
             self._given.append(y.copy())
             return
         np.copyto(self._part(into, self._filled, end), y.reshape(self._made.out(count)), casting="same_kind")
@@ -173,7 +178,7 @@ class Stream:
     def _checked(self, out: Any) -> Array:
         """The caller's array, which may be of any length along time."""
         made = self._made
-        if not isinstance(out, np.ndarray) or out.dtype != made.returned or out.shape != made.out(np.shape(out)[made.axis]):
+        if not isinstance(out, np.ndarray) or out.dtype != made.returned or out.shape != made.out(np.shape(out)[made.out_axis]):
             raise ProblemError(f"stream: out must be a NumPy array of {made.returned} and shape {made.out(0)}, of any length along time")
         return out
 
@@ -182,16 +187,16 @@ class Stream:
         made, given, into = self._made, self._given, self._into
         if into is not None:
             if given:
-                rest = sum(y.shape[made.axis] for y in given)
+                rest = sum(y.shape[made.out_axis] for y in given)
                 raise ProblemError(
-                    f"stream: out holds {into.shape[made.axis]} outputs along time, {rest} more came; they come with the next call; pass "
-                    "a longer one then, or none"
+                    f"stream: out holds {into.shape[made.out_axis]} outputs along time, {rest} more came; they come with the next call; "
+                    "pass a longer one then, or none"
                 )
             return self._part(into, 0, self._filled)
         self._given = []
         given = given or [np.empty(made.out(0), made.computed)]
-        y = given[0] if len(given) == 1 else np.concatenate(given, made.axis)
-        y = y.reshape(made.out(y.shape[made.axis]))
+        y = given[0] if len(given) == 1 else np.concatenate(given, made.out_axis)
+        y = y.reshape(made.out(y.shape[made.out_axis]))
         if y.dtype != made.returned:
             with np.errstate(over="ignore"):  # float16 overflows to infinity, as its own arithmetic does
                 y = y.astype(made.returned)
@@ -209,10 +214,10 @@ class _Made:
         load()
         self.made_of = owned(layers), given, axis, implementation, threads, np.dtype(input_dtype("stream", dtype)).str, block
         self.threads = thread_count("stream", threads)
-        self.axis, shape = _axis(given, axis)
+        self.axis, shape = _axis(given, axis, 0 if isinstance(layers, Model) else 2)
         self.shape = tuple(shape)
-        lines = lines_of_model(layers, shape) if isinstance(layers, Model) else lines_of(layers)
-        check(lines, len(shape), self.axis)
+        lines = lines_of_model(layers, shape) if isinstance(layers, Model) else lines_of(layers, self.axis)
+        check(lines, len(shape))
         read = read_along(lines, self.shape, implementation, input_dtype("stream", dtype))
         self.computed, self.returned, last = read.computed, read.returned, read.out_shape
         self.before, self.behind = self.shape[: self.axis], self.shape[len(shape) + self.axis + 1 :]
@@ -221,8 +226,9 @@ class _Made:
             raise too_large("stream", f"a block of {block:,} inputs", nbytes)
         self.wired = wire(read.lines, self.axis, self.computed, self.threads, block=block)
         self.net = self.wired.net
-        self.whole = (slice(None),) * (len(last) + self.axis)  # of the axes before time
-        self._last = last[: self.axis], last[len(last) + self.axis + 1 :]
+        self.out_axis = self.wired.axes[-1]
+        self.whole = (slice(None),) * (len(last) + self.out_axis)  # of the axes before time
+        self._last = last[: self.out_axis], last[len(last) + self.out_axis + 1 :]
         known = tuple((*stage.where, *stage.words) for line in read.lines for stage in line.stages)
         self.signature = (self.shape, self.axis, str(self.computed), known, str(self.net))
 
@@ -238,14 +244,15 @@ def _restored(made_of: tuple[Any, ...], state: dict[str, Any]) -> Stream:
     return made
 
 
-def _axis(given: Any, axis: int) -> tuple[int, list[Any]]:
-    """(axis of time counted from the end, shape as a list)."""
-    if not several(given) or len(given) < 3:
+def _axis(given: Any, axis: int, least: int) -> tuple[int, list[Any]]:
+    """(axis of time counted from the end, shape as a list). least: the first axis that may be time."""
+    if not several(given) or len(given) <= least:
         raise ProblemError(f"stream: shape is {shown(given)}; must be (N, C, *spatial) with None for time, e.g. (1, 1, None)")
     shape = list(given)
     along = per_axis("stream", "axis", axis, 1)[0]
-    if not -len(shape) <= along < len(shape) or along % len(shape) < 2:
-        raise ProblemError(f"stream: axis is {axis}, must be one of the spatial axes of shape {tuple(shape)}: 2 to {len(shape) - 1}")
+    if not -len(shape) <= along < len(shape) or along % len(shape) < least:
+        axes = "spatial axes" if least else "axes"
+        raise ProblemError(f"stream: axis is {axis}, must be one of the {axes} of shape {tuple(shape)}: {least} to {len(shape) - 1}")
     along = along % len(shape) - len(shape)
     fixed = [each for i, each in enumerate(shape) if i != along % len(shape)]
     if shape[along] is not None or None in fixed:
@@ -272,20 +279,21 @@ def stream(
 ) -> Stream:  # fmt: skip
     """Plan a stack of layers for a signal that comes in blocks: `s(block)` gives the outputs that a block completes.
 
-    layers: a model of `kernels.load` whose nodes are layers like these, connected in any way, or as `kernels.sequence` takes them:
-    convolutions (plain and transposed), pools, batch norms, activations, linear layers along another axis than time, some of the
-    channels, branches that are added, multiplied or concatenated (aligned by delay). shape: (N, C, *spatial) with None for time, which
-    is `axis`. block: the usual number of inputs, for which all plans are made now; blocks of any length may come. implementation: for
-    convolutions whose layer names none; "auto" takes the faster of direct and depthwise, which sum alike wherever blocks are cut, and,
-    where blocks have a usual length, of fft in segments that end where such blocks do: then nothing comes later with them, with shorter
-    blocks up to a segment, which `latency` holds. threads: 1 keeps blocks of a few milliseconds away from thread launches; None: every
-    core.
+    layers: as `kernels.sequence` takes them: convolutions (plain and transposed), pools, batch norms, activations, linear layers along
+    another axis than time, some of the channels, branches that are added, multiplied or concatenated (aligned by delay). Or a model of
+    `kernels.load`, connected in any way, whose nodes are such layers, take every position along time for itself (norms over channels,
+    softmax, gates, reductions over frequency, transposes) or carry states forward (LSTM, GRU, RNN). shape: (N, C, *spatial) with None
+    for time, which is `axis`; of a model, the shape of its input. block: the usual number of inputs, for which all plans are made now;
+    blocks of any length may come. implementation: for convolutions whose layer names none; "auto" takes the faster of direct and
+    depthwise, which sum alike wherever blocks are cut, and, where blocks have a usual length, of fft in segments that end where such
+    blocks do: then nothing comes later with them, with shorter blocks up to a segment, which `latency` holds. threads: 1 keeps blocks of
+    a few milliseconds away from thread launches; None: every core.
 
     The outputs of all blocks and of `finish()`, joined, are those of one call on the whole signal with the same methods, to the bit: of
     `kernels.sequence(..., implementation="direct")` whose average pools name "jit" and whose transposed layers name "direct:phases"; layers
-    in segments are called as explain() says, e.g. "fft:w columns 128, segments of 64 from -31". Raises RefusedError with the layer's index
-    for what needs the whole signal: global and adaptive pools, "same" padding of a stride, flattening, methods whose sums depend on the
-    cut; ProblemError as `kernels.sequence` does.
+    in segments are called as explain() says, e.g. "fft:w columns 128, segments of 64 from -31". A model's norms and other reductions are
+    within rounding. Raises RefusedError with the layer's index for what needs the whole signal: global and adaptive pools, "same" padding of
+    a stride, flattening, methods whose sums depend on the cut; ProblemError as `kernels.sequence` does.
 
     >>> from kernels import layer
     >>> s = stream([layer("conv1d", np.ones((1, 1, 3), np.float32), padding=1), layer("max_pool1d", 2)], shape=(1, 1, None))

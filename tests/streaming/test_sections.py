@@ -21,7 +21,8 @@ slow = settings(max_examples=60, deadline=None, suppress_health_check=list(Healt
 
 
 def sections_of(layers: list[kernels.Layer], shape: Any, axis: int, length: int, implementation: str = "direct") -> Sections:
-    network = Network(lines_of(layers), shape, axis if axis < 0 else axis - len(shape), implementation, "float32", 0, 1)
+    axis = axis if axis < 0 else axis - len(shape)
+    network = Network(lines_of(layers, axis), shape, axis, implementation, "float32", 0, 1)
     return Sections.of(network, length)
 
 
