@@ -292,8 +292,8 @@ def stream(
     The outputs of all blocks and of `finish()`, joined, are those of one call on the whole signal with the same methods, to the bit: of
     `kernels.sequence(..., implementation="direct")` whose average pools name "jit" and whose transposed layers name "direct:phases"; layers
     in segments are called as explain() says, e.g. "fft:w columns 128, segments of 64 from -31". A model's norms and other reductions are
-    within rounding. Raises RefusedError with the layer's index for what needs the whole signal: global and adaptive pools, "same" padding of
-    a stride, flattening, methods whose sums depend on the cut; ProblemError as `kernels.sequence` does.
+    within rounding. Raises RefusedError with the layer's index for what needs the whole signal: global and adaptive pools, "same" padding
+    of a stride, flattening, methods whose sums depend on the cut; ProblemError as `kernels.sequence` does.
 
     >>> from kernels import layer
     >>> s = stream([layer("conv1d", np.ones((1, 1, 3), np.float32), padding=1), layer("max_pool1d", 2)], shape=(1, 1, None))
