@@ -70,7 +70,7 @@ def _fused(first: Stage, second: Stage, choosing: Choosing) -> list[Stage] | Non
     if isinstance(second, Pointwise) and getattr(first, "activation", None) is None:
         if isinstance(first, Pointwise) and second.scale is None:
             return [dataclasses.replace(first, **both, activation=second.activation)]
-        if isinstance(first, Linear) and second.axis == len(second.x_shape) - 1:
+        if isinstance(first, Linear) and (second.scale is None or second.axis == len(second.x_shape) - 1):
             folded = (first.weight, first.bias) if second.scale is None else _folded(first.weight, first.bias, second)
             return [dataclasses.replace(first, **both, weight=folded[0], bias=folded[1], activation=second.activation)]
         if isinstance(first, Window) and first.conv and first.conv.activation is None and second.axis == 1:

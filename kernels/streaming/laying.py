@@ -26,6 +26,16 @@ def is_alone(node: Node, axes: Axes) -> bool:
     return _window(node, axes) or _product(node, axes) is not None or _recurs(node, axes) or (node.y in axes and multiple(node, axes) > 1)
 
 
+def has_epilogue(node: Node, axes: Axes) -> bool:
+    """Whether a node is a layer with weights, which scales and activations behind it may go into."""
+    return node.op != "MaxPool" and (_window(node, axes) or _product(node, axes) is not None)
+
+
+def goes_behind(node: Node, axes: Axes) -> bool:
+    """Whether a node is a scale or an activation."""
+    return not _window(node, axes) and (found := _layer(node, axes)) is not None and found.op in ("batch_norm", "activation")
+
+
 def _window(node: Node, axes: Axes) -> bool:
     return node.op in ("Conv", "ConvTranspose", "MaxPool", "AveragePool") and axes.get(node.x, 0) >= 2
 

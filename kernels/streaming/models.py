@@ -19,7 +19,7 @@ from kernels.network.passes.padding import into_convolutions
 from kernels.network.passes.specialise import UnsupportedError, specialise
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.options import any_size
-from kernels.streaming.laying import Laid, is_alone
+from kernels.streaming.laying import Laid, goes_behind, has_epilogue, is_alone
 from kernels.streaming.lines import Line
 from kernels.streaming.reading import NOMINAL, for_any_length
 from kernels.streaming.subgraphs import at_length
@@ -126,15 +126,21 @@ def _splits_apart(graph: Graph) -> None:
 def _groups(graph: Graph, axes: Axes) -> list[list[Node]]:
     """Nodes that are laid together, in order: each but the last is read inside of its group only."""
     readers, results = graph.readers(), set(graph.outputs.values())
+    alone: set[Node] = set()
+    layers: set[Value] = set()  # what layers with weights make, with what goes into their epilogues
+    for node in graph.nodes:
+        if is_alone(node, axes) or (node.inputs[0] in layers and len(readers[node.x]) == 1 and goes_behind(node, axes)):
+            alone.add(node)
+            if has_epilogue(node, axes) or node.x in layers:
+                layers.add(node.y)
     groups: list[list[Node]] = []
     member: dict[Node, list[Node]] = {}
     for node in reversed(graph.nodes):
         homes = [member[each] for each in dict.fromkeys(readers.get(node.y, ()))]
-        alone = is_alone(node, axes)
-        if not alone and homes and homes[0] and all(each is homes[0] for each in homes) and results.isdisjoint(node.outputs):
+        if node not in alone and homes and homes[0] and all(each is homes[0] for each in homes) and results.isdisjoint(node.outputs):
             homes[0].append(node)
             member[node] = homes[0]
         else:
             groups.append([node])
-            member[node] = [] if alone else groups[-1]
+            member[node] = [] if node in alone else groups[-1]
     return [group[::-1] for group in reversed(groups)]
