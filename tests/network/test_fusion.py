@@ -103,6 +103,6 @@ def test_nan_and_inf_go_where_they_went() -> None:
 
 def test_an_activation_behind_a_linear_layer_of_any_rank() -> None:
     """Beside an axis of positions, the activation was a pass of its own."""
-    weight, shift = DRAW.standard_normal((7, 30), dtype=np.float32), np.linspace(0, 1, 7)
+    weight, shift = DRAW.standard_normal((7, 30), dtype=np.float32), np.linspace(0, 1, 7, dtype=np.float32)
     network = check([layer("linear", weight), layer("batch_norm", shift, shift + 1, axis=-1), layer("activation", "relu")], X[0])
     assert "in place" not in network.explain()
