@@ -17,7 +17,7 @@ LENGTHS = {"b": 2, "t": 5, "g": 3, "i": 4, "h": 6, "k": 7}
 @pytest.mark.parametrize(
     ("equation", "product"),
     [("btgi,gih->btgh", True), ("bthk,bihk->bhti", True), ("ti,ih->ht", True), ("i,i->", True), ("gi,bg->bi", True), ("bti,hti->bh", True),
-     ("t,i->ti", False), ("bti,ih->bh", False), ("tt,ti->i", False), ("bi,ih", False), ("bi,bi->bi", False)],
+     ("t,i->ti", True), ("bti,ih->bh", True), ("tt,ti->i", False), ("bi,ih", True), ("bi,bi->bi", True), ("bt,gi->", True)],
 )  # fmt: skip
 def test_numbers_stay(equation: str, product: bool, held: bool) -> None:
     draw = np.random.default_rng(1)
@@ -50,6 +50,25 @@ def test_axes_of_length_one_repeat_and_empty_ones_are_summed_to_zero(equation: s
     made = Graph()
     made.output("y", made.node("Einsum", *(made.input(name, array.shape) for name, array in zip("xz", arrays)), equation=equation))
     np.testing.assert_allclose(Model(made)(*arrays), np.einsum(equation, *arrays), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "equation", ["...id,...jd->...ij", "...de,...nd,...n->...ne", "...nd,...d->...n", "i...,i...", "d...e->e...", "abcd->ca"]
+)
+@pytest.mark.parametrize("dots", [(2, 3), (), (1, 3)])
+def test_dots_and_any_number_of_terms(equation: str, dots: tuple[int, ...]) -> None:
+    draw, lengths = np.random.default_rng(1), {"i": 4, "j": 5, "d": 6, "e": 3, "n": 7, "a": 2, "b": 3, "c": 4}
+    shapes = []
+    for k, term in enumerate(equation.split("->")[0].split(",")):
+        before, with_dots, behind = term.partition("...")
+        middle = (2, 3)[-len(dots) :] if k and dots else dots  # the first repeats along axes of length 1
+        shapes.append((*(lengths[each] for each in before), *(middle if with_dots else ()), *(lengths[each] for each in behind)))
+    arrays = [draw.standard_normal(shape).astype(np.float32) for shape in shapes]
+    made = Graph()
+    made.output("y", made.node("Einsum", *(made.input(f"x{k}", shape) for k, shape in enumerate(shapes)), equation=equation))
+    model = Model(made)
+    np.testing.assert_allclose(model(*arrays), np.einsum(equation, *arrays), atol=1e-4)
+    assert "Einsum" not in model.explain()
 
 
 def test_axes_of_other_lengths_are_refused() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernels.network.graph import Graph, Node, Value
-from kernels.network.operators.registry import OPERATORS
+from kernels.network.operators.registry import OPERATORS, whole
 
 FEW = 8  # more rows than these of no more numbers than these are taken apart: operations on whole lines cost less than a call a row
 LONGEST = 4096  # numbers of a layer norm's row: sums of more are those of pieces, which moments take
@@ -202,8 +202,20 @@ def _reduce_l2(m: Maker, node: Node) -> bool:
     return True
 
 
+def _tile(m: Maker, node: Node) -> bool:
+    """Repeats along an axis are an axis of their own before it, which views see as often as is asked."""
+    repeats = whole(node, 1)
+    if repeats is None or 0 in repeats:
+        return False
+    pairs = list(zip(repeats, node.x.lengths))
+    apart = m.do("Reshape", node.x, m.whole(*(each for times, n in pairs for each in ((1, n) if times > 1 < n else (n,)))))
+    seen = m.do("Expand", apart, m.whole(*(each for times, n in pairs for each in ((times, n) if times > 1 < n else (times * n,)))))
+    m.do("Reshape", seen, m.whole(*node.y.lengths), y=node.y)
+    return True
+
+
 _WRITERS = {
     "Softmax": _softmax, "LogSoftmax": _log_softmax, "LayerNormalization": _layer_norm, "RMSNormalization": _rms_norm,
     "SimplifiedLayerNormalization": _rms_norm, "InstanceNormalization": _instance_norm, "GroupNormalization": _group_norm,
-    "ReduceL2": _reduce_l2, "ReduceL1": _reduce_l2, "ReduceSumSquare": _reduce_l2,
+    "ReduceL2": _reduce_l2, "ReduceL1": _reduce_l2, "ReduceSumSquare": _reduce_l2, "Tile": _tile,
 }  # fmt: skip

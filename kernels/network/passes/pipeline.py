@@ -19,7 +19,7 @@ from kernels.network.passes.gates import Gates
 from kernels.network.passes.gates import into_layers as gates_into_layers
 from kernels.network.passes.identities import drop_identities
 from kernels.network.passes.joins import flatten_joins
-from kernels.network.passes.moves import moves_last
+from kernels.network.passes.moves import moves_behind_layers, moves_last
 from kernels.network.passes.narrowing import narrow
 from kernels.network.passes.norms import named_norms
 from kernels.network.passes.padding import into_convolutions
@@ -52,6 +52,7 @@ def optimise(
     batch_norms(graph)
     hold_weights(graph)
     named_activations(graph)
+    moves_behind_layers(graph)
     into_weights(graph)
     into_epilogues(graph)
     row_norms(graph)
