@@ -25,6 +25,7 @@ from kernels.runtime.scratch import handle, whole
 Array = np.ndarray
 
 VECTORS = 8  # vectors of a block of columns at most: as many sums as two units of four cycles keep busy
+NARROW = 4  # the same of more rows than have room for so many: a vector of R from the second-level cache serves them all
 ROWS = 8  # rows of a task at most
 CYCLES = 1.5  # of a vector of R that comes from the second-level cache
 PASSES = ("fill", "mul", "sub", "fma")
@@ -86,11 +87,12 @@ class Recurrence:
         many = -(-hidden // lanes)
         parts = threads_for(hidden * gates * many * CYCLES, self._threads) // alone if at_once else 1
         of_a_part = -(-many // max(1, parts))
-        blocks = -(-of_a_part // VECTORS)
+        sums = 24 if machine().registers > 16 else 12  # that stay in registers
+        most = min(ROWS, -(-alone // self._threads))
+        blocks = -(-of_a_part // (VECTORS if most * VECTORS <= sums else NARROW))
         vectors = -(-of_a_part // blocks)
         self.chunks = chunks = -(-many // (blocks * vectors))
-        most = (24 if machine().registers > 16 else 12) // vectors  # rows whose sums stay in registers
-        groups = -(-batch // max(1, min(ROWS, most, -(-alone // self._threads))))
+        groups = -(-batch // min(most, sums // vectors))
         rows, wide = -(-batch // groups), blocks * vectors * lanes
         line_bytes, states = rows * wide * size, len(directions) * groups * 2
         self._own, self._own_bytes = whole(states * chunks * line_bytes), whole((1 + gates) * line_bytes) + whole(line_bytes)
