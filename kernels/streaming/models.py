@@ -129,7 +129,7 @@ def _groups(graph: Graph, axes: Axes) -> list[list[Node]]:
     alone: set[Node] = set()
     layers: set[Value] = set()  # what layers with weights make, with what goes into their epilogues
     for node in graph.nodes:
-        if is_alone(node, axes) or (node.inputs[0] in layers and len(readers[node.x]) == 1 and goes_behind(node, axes)):
+        if is_alone(node, axes) or (node.inputs and node.inputs[0] in layers and len(readers[node.x]) == 1 and goes_behind(node, axes)):
             alone.add(node)
             if has_epilogue(node, axes) or node.x in layers:
                 layers.add(node.y)
