@@ -1,8 +1,8 @@
 """One axis of an array at other positions: each output is a weighted sum of a few inputs along it, as bilinear and cubic resizing want it.
 
 Where numbers lie behind the axis, whole lines of them are combined by vector passes. Along the last axis some rows are transposed, combined
-like that and transposed back, in scratch that stays in cache: a quarter of the time that gathering number by number takes, which is left
-to few rows and to long ones.
+like that and transposed back, long ones in pieces, in scratch that stays in cache: a quarter of the time that gathering number by number
+takes, which is left to few rows.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ Array = np.ndarray
 ROWS = 4  # rows of the last axis that a thread takes at a time
 NUMBERS, TASKS = 4096, 8  # of a task of several lines at most, since one takes less than to ask for a task; tasks a thread at least
 MOST, CACHED = 128, 1 << 17  # rows that are transposed at a time, and bytes of them and what comes out
+LONG = 64  # rows at a time of which only a piece fits
 
 
 class Lines(Record):
@@ -82,11 +83,15 @@ def _lines(task, thread, x, y, geometry):
 
 
 class Transposed(Lines):
-    """A task where rows are transposed."""
+    """A task where rows are transposed: some rows, a piece of each."""
 
     transpose = address("of the micro-kernel; takes a Transpose")
     outer = integer("rows")
     rows = integer("of a task")
+    pieces = integer("of a row")
+    part = integer("outputs of a piece")
+    spans = address("of the first input of each piece and the one behind its last")
+    held = integer("inputs of a piece at most")
     share = integer("bytes of a thread's scratch")
 
 
@@ -95,26 +100,34 @@ def _transposed(task, thread, x, y, scratch, geometry):
     """Some rows along the last axis; x, y and scratch are handles, geometry: Transposed."""
     g = geometry[0]
     lanes, size, pitch = g.lanes, g.itemsize, g.rows * g.itemsize
-    rows, own = min(g.rows, g.outer - task * g.rows), pointed(scratch) + thread * g.share
-    source, made, to = pointed(x) + task * g.n * pitch, own + g.n * pitch, pointed(y) + task * g.m * pitch
+    group, piece = split(task, g.pieces)
+    low, high = read_index(g.spans, 2 * piece), read_index(g.spans, 2 * piece + 1)
+    begin, end = piece * g.part, min((piece + 1) * g.part, g.m)
+    rows, own = min(g.rows, g.outer - group * g.rows), pointed(scratch) + thread * g.share
+    source, made = pointed(x) + group * g.n * pitch + low * size, own + g.held * pitch
+    to = pointed(y) + group * g.m * pitch + begin * size
     call(
         g.transpose,
-        Transpose(lanes=lanes, itemsize=size, dst=own, dst_pitch=g.rows, src=source, src_pitch=g.n, rows=rows, columns=g.n),
+        Transpose(lanes=lanes, itemsize=size, dst=own, dst_pitch=g.rows, src=source, src_pitch=g.n, rows=rows, columns=high - low),
     )  # fmt: skip
-    for i in range(g.m):
-        _combine(g, i, own, made + i * pitch, g.rows, rows)
+    for i in range(begin, end):
+        _combine(g, i, own - low * pitch, made + (i - begin) * pitch, g.rows, rows)
     call(
         g.transpose,
-        Transpose(lanes=lanes, itemsize=size, dst=to, dst_pitch=g.m, src=made, src_pitch=g.rows, rows=g.m, columns=rows),
+        Transpose(lanes=lanes, itemsize=size, dst=to, dst_pitch=g.m, src=made, src_pitch=g.rows, rows=end - begin, columns=rows),
     )  # fmt: skip
 
 
-def _rows(outer: int, n: int, m: int, size: int, lanes: int, threads: int) -> int:
-    """Rows that are transposed at a time; 0 where there are too few, or too long ones."""
+def _cut(outer: int, n: int, m: int, size: int, lanes: int, threads: int) -> tuple[int, int]:
+    """Rows that are transposed at a time, and outputs of a piece of them; no rows where there are too few."""
     rows = min(MOST, CACHED // ((n + m) * size) // lanes * lanes)
-    while threads > 1 and rows > lanes and outer < 4 * threads * rows:
+    part = m
+    if not rows:  # of long ones a piece
+        rows = min(LONG // lanes, -(-outer // lanes)) * lanes
+        part = max(1, CACHED // (rows * size) * m // (n + m))
+    while threads > 1 and rows > lanes and outer * m < 4 * threads * rows * part:
         rows = max(lanes, rows // 2 // lanes * lanes)
-    return rows if rows and outer >= lanes // 2 else 0
+    return rows if outer >= lanes // 2 else 0, part
 
 
 @region
@@ -139,7 +152,7 @@ def resample(
     size, lanes, (m, taps) = dtype.itemsize, machine().lanes(dtype.itemsize), inputs.shape
     threads = threads_for(outer * m * inner * taps * (1 if inner == 1 else 4 / lanes), threads)
     table = np.ascontiguousarray(inputs, np.int64)
-    rows = _rows(outer, n, m, size, lanes, threads) if inner == 1 else 0
+    rows, part = _cut(outer, n, m, size, lanes, threads) if inner == 1 else (0, m)
     if inner == 1 and not rows:
         factors = np.ascontiguousarray(weights, dtype)
         fixed: tuple[Any, ...] = handle(table), handle(factors), size, dtype.type(0), outer, n, m, taps
@@ -152,7 +165,7 @@ def resample(
             "m": m, "inner": inner, "taps": taps, "inputs": table.ctypes.data, "weights": factors.ctypes.data,
         }  # fmt: skip
         if rows:
-            return _by_transposing(lines, outer, rows, threads, (table, factors))
+            return _by_transposing(lines, outer, (rows, part), threads, (table, factors))
         at_once = max(1, min(NUMBERS // inner, outer * m // (TASKS * threads)))
         geometry = Together.packed(**lines, count=outer * m, at_once=at_once)
         fixed = (geometry,)
@@ -164,13 +177,21 @@ def resample(
     return run
 
 
-def _by_transposing(lines: dict[str, int], outer: int, rows: int, threads: int, alive: tuple[Array, ...]) -> Callable[[Array, Array], None]:
-    size = lines["itemsize"]
-    share = whole((lines["n"] + lines["m"]) * rows * size)
-    geometry = Transposed.packed(**lines, transpose=transpose(lines["lanes"], size), outer=outer, rows=rows, share=share)
-    launch, tasks, kept = _transposed.ready(0, 0, 0, geometry), -(-outer // rows), Scratch(share * threads)
+def _by_transposing(
+    lines: dict[str, int], outer: int, at_once: tuple[int, int], threads: int, alive: tuple[Array, ...]
+) -> Callable[[Array, Array], None]:  # fmt: skip
+    size, (rows, part), table = lines["itemsize"], at_once, alive[0]
+    pieces = [table[at : at + part] for at in range(0, lines["m"], part)]
+    spans = np.array([(piece.min(), piece.max() + 1) for piece in pieces], np.int64)
+    held = int((spans[:, 1] - spans[:, 0]).max())
+    share = whole((held + part) * rows * size)
+    geometry = Transposed.packed(
+        **lines, transpose=transpose(lines["lanes"], size), outer=outer, rows=rows, pieces=len(pieces), part=part,
+        spans=spans.ctypes.data, held=held, share=share,
+    )  # fmt: skip
+    launch, tasks, kept = _transposed.ready(0, 0, 0, geometry), -(-outer // rows) * len(pieces), Scratch(share * threads)
 
-    def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = alive) -> None:
+    def run(x: Array, y: Array, keep_alive: tuple[Array, ...] = (*alive, spans)) -> None:
         scratch = kept.take()
         launch(threads, tasks, handle(x), handle(y), handle(scratch), geometry)
         kept.give(scratch)

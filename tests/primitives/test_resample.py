@@ -25,3 +25,13 @@ def test_against_numpy(outer: int, n: int, m: int, inner: int, taps: int, dtype:
     resample(np.dtype(dtype), outer, n, inner, inputs, weights, 2)(x, y)
     wanted = sum(x[:, inputs[:, k]].astype(np.float64) * weights[:, k, None] for k in range(taps))
     np.testing.assert_allclose(y, wanted, atol=20 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("outer, n, m", [(33, 3000, 6000), (17, 9000, 5001), (64, 2500, 2501)])
+def test_pieces_of_long_rows(outer: int, n: int, m: int) -> None:
+    """As a Resize has them: inputs in order, so that a piece of the outputs needs a piece of the inputs."""
+    rng, places = np.random.default_rng(0), np.arange(m) * (n - 1) / m
+    inputs, weights = np.floor(places).astype(int)[:, None] + np.arange(2), rng.standard_normal((m, 2))
+    x, y = rng.standard_normal((outer, n, 1)).astype(np.float32), np.full((outer, m, 1), np.nan, np.float32)
+    resample(x.dtype, outer, n, 1, inputs, weights, 2)(x, y)
+    np.testing.assert_allclose(y, x[:, inputs[:, 0]] * weights[:, :1] + x[:, inputs[:, 1]] * weights[:, 1:], atol=1e-5)
