@@ -12,6 +12,7 @@ from kernels.network.passes.affine_ahead import into_weights_behind
 from kernels.network.passes.bottlenecks import Joins, join_bottlenecks
 from kernels.network.passes.chaining import chain_nodes
 from kernels.network.passes.decompose import decompose
+from kernels.network.passes.directions import join_directions, steps_in_order
 from kernels.network.passes.duplicates import merge_duplicates
 from kernels.network.passes.einsums import products_of_einsums
 from kernels.network.passes.epilogues import into_epilogues
@@ -43,8 +44,10 @@ def optimise(
 ) -> frozenset[Node]:  # fmt: skip
     """Rewrite a specialised graph in place; the layers that must be accurate output by output. `fuses`: see `pools.into_convolutions`;
     adds: `residuals.into_layers`; joins: `bottlenecks.join_bottlenecks`; gates: `gates.into_layers`."""
+    steps_in_order(graph)
     drop_identities(graph)
     merge_duplicates(graph)
+    join_directions(graph)
     rounded_floats(graph)
     products_of_einsums(graph)
     written_transforms(graph)
