@@ -12,16 +12,16 @@ from kernels.network.operators.shaping import text
 from kernels.problem.errors import ProblemError
 
 
-def _matmul_infer(node: Node) -> list[Meta]:
-    a, b = (each.lengths for each in node.inputs if each is not None)
+def matmul_shape(node: Node) -> tuple[int, ...]:
+    """Of a product of the first two inputs."""
+    a, b = (each.lengths for each in node.inputs[:2] if each is not None)
     left, right = a if len(a) > 1 else (1, *a), b if len(b) > 1 else (*b, 1)
     if left[-1] != right[-2]:
         raise ProblemError(f"{node.op} {node.label!r}: shapes {a} and {b} do not multiply: {left[-1]} numbers meet {right[-2]}")
-    shape = (*broadcast(node, [left[:-2], right[:-2]]), *left[-2:-1] * (len(a) > 1), *right[-1:] * (len(b) > 1))
-    return [(shape, node.x.kind)]
+    return (*broadcast(node, [left[:-2], right[:-2]]), *left[-2:-1] * (len(a) > 1), *right[-1:] * (len(b) > 1))
 
 
-@operator("MatMul", infer=_matmul_infer)
+@operator("MatMul", infer=lambda node: [(matmul_shape(node), node.x.kind)])
 def _matmul(node: Node, a: Array, b: Array, added: Array | None = None) -> Any:
     return np.matmul(a, b) if added is None else np.matmul(a, b) + added  # as `passes.residuals` makes them
 

@@ -19,6 +19,7 @@ from kernels.network.passes.epilogues import into_epilogues
 from kernels.network.passes.gates import Gates
 from kernels.network.passes.gates import into_layers as gates_into_layers
 from kernels.network.passes.identities import drop_identities
+from kernels.network.passes.integers import products_of_bytes
 from kernels.network.passes.joins import flatten_joins
 from kernels.network.passes.moves import moves_behind_layers, moves_last
 from kernels.network.passes.narrowing import narrow
@@ -49,6 +50,7 @@ def optimise(
     merge_duplicates(graph)
     join_directions(graph)
     rounded_floats(graph)
+    products_of_bytes(graph)
     products_of_einsums(graph)
     written_transforms(graph)
     into_convolutions(graph)
