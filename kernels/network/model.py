@@ -8,7 +8,7 @@ import math
 import operator
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -222,13 +222,19 @@ class Model:
         return program
 
     def _plan(self, shapes: dict[str, tuple[int, ...]], constants: dict[str, Array]) -> Program:
-        """The program that `plan_graph` makes. What only passes read of a node may raise anything there: that is a ProblemError where
-        ONNX's checker finds a node of the file not valid, else a fault of ours, which stays what it is."""
+        """The program that `plan_graph` makes."""
         from kernels.network.planning import plan_graph  # brings Numba, as the methods do
 
         load_methods()
-        try:
+        with self.checked():
             return plan_graph(self._graph, shapes, self.threads, self._budget, constants, self._rest, self._made_of["accuracy"])
+
+    @contextlib.contextmanager
+    def checked(self) -> Iterator[None]:
+        """Within: what passes read of a node may raise anything. That becomes a ProblemError where ONNX's checker finds a node of the file
+        not valid, else it is a fault of ours, which stays what it is."""
+        try:
+            yield
         except (ProblemError, RefusedError):
             raise
         except INVALID as error:

@@ -55,17 +55,17 @@ def _axis(n: int, k: int, s: int, before: int, after: int, d: int) -> tuple[int,
 def seen(problem: Conv) -> tuple[Conv, tuple[tuple[int, int], ...]]:
     """(the convolution by the taps that see the input, (first, one behind the last) of each axis); the problem itself if those are all.
 
-    x, output and what follows are the same. A tap stays where its padding is shorter than the step to the next. An axis that
-    its only window spans has stride 1.
+    x, output and what follows are the same. A tap stays where its padding is shorter than the step to the next. The stride of an axis of
+    one window, which nobody takes, is no longer than leaves it one, the dilation of a single tap 1: tables and lines would be as long.
     """
     axes = list(zip(problem.size, problem.kernel, problem.stride, problem.padding, problem.dilation))
     cut = [_axis(n, k, s, before, after, d) for n, k, s, (before, after), d in axes]
     taps = tuple((first, k - last) for k, (first, last) in zip(problem.kernel, cut))
-    if not any(map(any, cut)):
-        return problem, taps
     left = tuple(stop - start for start, stop in taps)
     padding = tuple((before - first * d, after - last * d) for (*_, (before, after), d), (first, last) in zip(axes, cut))
     dilation = tuple(d if k > 1 else 1 for k, d in zip(left, problem.dilation))
-    spans = (n + sum(pair) == dilated(k, d) for n, pair, k, d in zip(problem.size, padding, left, dilation))
-    stride = tuple(1 if whole else s for whole, s in zip(spans, problem.stride))
+    lines = zip(problem.size, padding, left, dilation, problem.stride)
+    stride = tuple(min(s, n + sum(pair) - dilated(k, d) + 1) for n, pair, k, d, s in lines)
+    if not any(map(any, cut)) and (dilation, stride) == (problem.dilation, problem.stride):
+        return problem, taps
     return dataclasses.replace(problem, kernel=left, padding=padding, dilation=dilation, stride=stride), taps

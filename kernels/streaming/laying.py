@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from kernels.network.graph import Graph, Node, Value
-from kernels.network.layers import Layer, layer
+from kernels.network.layers import JOINS, Layer, layer
 from kernels.network.operators.recurrent import GATES
 from kernels.network.operators.shaping import slices
 from kernels.network.operators.windows import window_call
 from kernels.network.passes.epilogues import activation
-from kernels.problem.errors import RefusedError
+from kernels.problem.errors import ProblemError, RefusedError
 from kernels.problem.options import SLOPES
 from kernels.streaming.lines import Line
 from kernels.streaming.subgraphs import cut_out, recurrence
@@ -86,7 +86,7 @@ class Laid:
         """Layers that read values and make a node's."""
         places = tuple(self._places[each] for each in read)
         named, axis = tuple((node.label, each) for each in layers), self._axes[node.y] - len(node.y.lengths)
-        if len(places) == 1 and places[0] in self._open and not any(each.op == "subgraph" for each in layers):
+        if places[0] in self._open and layers[0].op not in (*JOINS, "subgraph"):
             self._open.discard(places[0])
             line = self._lines[places[0] - 1]
             self._lines[places[0] - 1] = line._replace(layers=(*line.layers, *named))
@@ -180,6 +180,8 @@ def _join(node: Node, axes: Axes) -> Layer | None:
 
 def _weights(node: Node) -> list[np.ndarray]:
     found = [node.constant(i) for i in range(1, len(node.inputs))]
+    if node.op.startswith("Conv") and len(found) > 2:
+        raise ProblemError(f"{node.label} ({node.op}) has {len(node.inputs)} inputs; it takes x, weight and bias")
     if any(each is None for each in found):
         raise RefusedError(f"{node.label} ({node.op}): its weights are no constants")
     return [np.asarray(each) for each in found]

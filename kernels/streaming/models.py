@@ -34,11 +34,12 @@ def lines_of_model(model: Model, shape: Sequence[int | None]) -> tuple[Line, ...
     if len(model._graph.inputs) != 1 or len(model._graph.outputs) != 1:
         counts = f"{len(model._graph.inputs)} inputs and {len(model._graph.outputs)} outputs"
         raise RefusedError(f"the model has {counts}; a stream takes one of each")
-    graph, axes = _simplified(model._graph, shape)
-    laid = Laid(graph, axes)
-    for nodes in _groups(graph, axes):
-        laid.take(nodes)
-    return laid.finished()
+    with model.checked():
+        graph, axes = _simplified(model._graph, shape)
+        laid = Laid(graph, axes)
+        for nodes in _groups(graph, axes):
+            laid.take(nodes)
+        return laid.finished()
 
 
 def check_batch(model: Model, shape: Sequence[int | None]) -> None:

@@ -163,3 +163,17 @@ def test_every_function_of_a_method_is_known() -> None:
     """One that a method gains is either handed problems without unseen taps or named here."""
     functions = {field.name for field in dataclasses.fields(Implementation) if "Callable" in str(field.type)}
     assert functions == {*PREPARING, *DESCRIBING, "variants", "named_variant"}
+
+
+@pytest.mark.parametrize("stride", [1 << 20, 1 << 33, 1 << 40])
+def test_a_stride_that_nobody_takes(stride: int) -> None:
+    """One window, far from a second one: tables and lines as long as the step ended the process."""
+    draw = np.random.default_rng(0)
+    x, weight = draw.standard_normal((1, 2, 40), np.float32), draw.standard_normal((8, 2, 16), np.float32)
+    expected = np.einsum("cl,ocl->o", x[0, :, :16], weight)[None, :, None]
+    for name in ("auto", "direct", "im2col", "jit", "naive"):
+        plan = kernels.plan("conv1d", x.shape, weight, stride=stride, implementation=name)
+        np.testing.assert_allclose(plan(x), expected, atol=1e-5)
+        assert plan.workspace_bytes < 1 << 20
+    gradient = kernels.grad.conv1d_weight(x, weight.shape, np.ones((1, 8, 1), np.float32), stride)
+    np.testing.assert_allclose(gradient, np.broadcast_to(x[:, :, :16], weight.shape))

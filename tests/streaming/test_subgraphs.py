@@ -209,3 +209,20 @@ def test_a_stream_of_another_dtype_is_refused() -> None:
     model, _, _ = exported(*MODELS["blocks"])
     with pytest.raises(kernels.RefusedError, match="computes in float32, the stream in float64; load the model with dtype='float64'"):
         kernels.stream(model, shape=(1, 2, None), dtype="float64")
+
+
+def test_a_join_of_one_signal() -> None:
+    """It is in ONNX, and shaped as what is before it."""
+    from tests.streaming.test_stream_models import ALONE, CONV, of_nodes
+
+    nodes = [CONV, ("Sum", ["a"], ["b"], {}), ("Concat", ["b"], ["c"], {"axis": 1}), ("MaxPool", ["c"], ["y"], {"kernel_shape": [2]})]
+    model, x = of_nodes(nodes, ALONE), np.ones((1, 4, 50), np.float32)
+    np.testing.assert_allclose(fed(kernels.stream(model, shape=(1, 4, None)), x, 2, [7]), model(x))
+
+
+def test_a_node_that_is_not_valid_is_named() -> None:
+    from tests.streaming.test_stream_models import ALONE, CONV, of_nodes
+
+    model = of_nodes([CONV, ("Conv", ["a", "w", "b", "b"], ["y"], {})], ALONE | {"b": np.ones(4, np.float32)})
+    with pytest.raises(kernels.ProblemError, match=r"y .Conv. has 4 inputs; it takes x, weight and bias"):
+        kernels.stream(model, shape=(1, 4, None))
