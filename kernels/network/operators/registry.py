@@ -26,27 +26,36 @@ INVALID = ArithmeticError, AssertionError, AttributeError, LookupError, TypeErro
 @dataclasses.dataclass(frozen=True)
 class Operator:
     """view: its result is its first input's numbers seen in another shape or order, which NumPy gives without copying them.
-    elementwise: each output element is made of the inputs' elements at its place, broadcast."""
+    elementwise: each output element is made of the inputs' elements at its place, broadcast. drawn: its numbers are random, others in each
+    call and each node."""
 
     name: str
     infer: Infer
     compute: Compute
     view: bool = False
     elementwise: bool = False
+    drawn: bool = False
 
 
 OPERATORS: dict[str, Operator] = {}
 
 
-def operator(*names: str, infer: Infer, view: bool = False, elementwise: bool = False) -> Callable[[Compute], Compute]:
+def operator(
+    *names: str, infer: Infer, view: bool = False, elementwise: bool = False, drawn: bool = False
+) -> Callable[[Compute], Compute]:  # fmt: skip
     """Decorator: the function computes the operators of these names."""
 
     def register(compute: Compute) -> Compute:
         for name in names:
-            OPERATORS[name] = Operator(name, infer, compute, view, elementwise)
+            OPERATORS[name] = Operator(name, infer, compute, view, elementwise, drawn)
         return compute
 
     return register
+
+
+def drawn(op: str) -> bool:
+    """Whether an operator's numbers are random."""
+    return op in OPERATORS and OPERATORS[op].drawn
 
 
 def computed(node: Node, inputs: Sequence[Array | None]) -> tuple[Array, ...]:

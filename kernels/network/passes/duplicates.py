@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kernels.network.graph import Graph, Node, Value
+from kernels.network.operators.registry import drawn
 
 SMALL = 4096  # bytes of constants that are compared by what they hold, others by identity
 
@@ -21,7 +22,7 @@ def merge_duplicates(graph: Graph) -> int:
         node.inputs = [None if value is None else new.get(value, value) for value in node.inputs]
         key = (node.op, tuple(map(_value, node.inputs)), tuple(sorted((name, _held(each)) for name, each in node.attributes.items())),
                len(node.outputs))  # fmt: skip
-        known = first.setdefault(key, node)
+        known = node if drawn(node.op) else first.setdefault(key, node)
         if known is node:
             nodes.append(node)
         else:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kernels.network.chains import scalar
 from kernels.network.graph import Graph, Node, Value
-from kernels.network.operators.registry import OPERATORS
+from kernels.network.operators.registry import OPERATORS, drawn
 from kernels.network.passes.specialise import FOLDED
 
 _NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0, "Pow": 1.0, "Sum": 0.0}
@@ -53,7 +53,7 @@ def _constant(graph: Graph, node: Node) -> Value | None:
     """The constant that a node gives: of constants, or an integer times 0."""
     present = [value for value in node.inputs if value is not None]
     size = sum(math.prod(value.lengths) for value in node.outputs)
-    if len(node.outputs) != 1 or size > FOLDED or node.op not in OPERATORS:
+    if len(node.outputs) != 1 or size > FOLDED or node.op not in OPERATORS or drawn(node.op):
         return None
     if node.op == "Mul" and node.y.kind.kind in "iu" and any(scalar(value) == 0 for value in present):
         return graph.constant(np.zeros(node.y.lengths, node.y.kind))

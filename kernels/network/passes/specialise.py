@@ -19,13 +19,13 @@ import numpy as np
 from kernels.network import operators  # noqa: F401  registers them
 from kernels.network.graph import Graph, Node, Value
 from kernels.network.operators.fitting import check_inputs
-from kernels.network.operators.registry import Meta, Naming, computed, of_node
+from kernels.network.operators.registry import Meta, Naming, computed, drawn, of_node
 from kernels.network.operators.shaping import RESHAPES
 from kernels.network.operators.words import check_words
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.runtime.constants import held, hold
 
-UNKNOWN = "no such operator is known here; rest=\"onnxruntime\" hands it to onnxruntime"
+UNKNOWN = 'no such operator is known here; rest="onnxruntime" hands it to onnxruntime'
 FOLDED = 1 << 26  # numbers of a constant that is computed ahead: larger ones would only fill memory
 
 
@@ -177,7 +177,7 @@ class _Walk:
         del node.outputs[len(metas) :]  # whoever reads more is refused
         for value, (shape, dtype) in zip(node.outputs, metas):
             value.shape, value.dtype = tuple(int(n) for n in shape), np.dtype(dtype)
-        constant = all(each is None or each.data is not None for each in node.inputs)
+        constant = all(each is None or each.data is not None for each in node.inputs) and not drawn(node.op)
         always = constant and all(each is None or each.data is not None or each in self.always for each in old.inputs)
         same = _unchanged(node)
         if same is not None:
