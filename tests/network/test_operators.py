@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx")
 from kernels.network import operators  # noqa: E402, F401
 from kernels.network.model import load  # noqa: E402
 from kernels.network.onnx_reader import read_onnx  # noqa: E402
-from kernels.network.operators.registry import OPERATORS  # noqa: E402
+from kernels.network.operators.registry import OPERATORS, drawn  # noqa: E402
 from kernels.network.passes.specialise import specialise  # noqa: E402
 from kernels.network.twin import compute  # noqa: E402
 
