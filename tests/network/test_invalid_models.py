@@ -55,6 +55,7 @@ INVALID: dict[str, tuple[Any, ...]] = {
     "repeats of fewer axes": ("Tile", {"r": np.array([2, 2])}, "x r", {}),
     "pads of fewer axes": ("Pad", {"p": np.array([1, 1])}, "x p", {}),
     "updates of another shape": ("ScatterND", {"i": np.array([[0]]), "u": ONES[:1]}, "x i u", {}),
+    "an order that counts from the end": ("Transpose", {}, "x", {"perm": [0, 2, 1, -1]}),
     "an axis twice": ("ReduceMean", {}, "x", {"axes": [2, 3, -1]}),
     "scales of another axis": ("DequantizeLinear", {"q": np.ones((2, 3), np.uint8), "s": np.ones(2, np.float32)}, "q s", {}),
     "steps for fewer axes": ("Slice", {"b": np.array([0, 0]), "e": np.array([2, 2]), "s": np.array([1])}, "x b e b s", {}),

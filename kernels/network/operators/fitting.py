@@ -128,6 +128,13 @@ def _resized(node: Node) -> Wanted:
     return wanted
 
 
+def _permuted(node: Node) -> Wanted:
+    perm, rank = node.attributes.get("perm"), len(node.x.lengths)
+    if perm and sorted(perm) != list(range(rank)):  # NumPy takes -1 for the last, which passes do not
+        raise ProblemError(f"{node.op} {node.label!r}: perm is {list(perm)}, must have each axis of x once, 0 to {rank - 1}")
+    return {}
+
+
 def _one_each(node: Node) -> Wanted:
     return {i: (Numbers(1),) for i in range(1, len(node.inputs))}
 
@@ -141,6 +148,7 @@ WANTED: dict[str, Callable[[Node], Wanted]] = {
     **dict.fromkeys(("Conv", "ConvTranspose"), _window),
     **dict.fromkeys(("Clip", "CumSum", "Trilu", "TopK"), _one_each),
     "GroupNormalization": _per_group, "Gemm": _added, "Pad": _padded, "Slice": _sliced, "Resize": _resized,
+    "Transpose": _permuted,
     "Tile": lambda node: {1: ((len(node.x.lengths),),)},
     "ReverseSequence": lambda node: {1: ((node.x.lengths[int(node.attributes.get("batch_axis", 1))],),)},
     "OneHot": lambda node: {1: (Numbers(1),), 2: ((2,),)},
