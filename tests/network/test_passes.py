@@ -203,18 +203,6 @@ def test_decomposed(op: str) -> None:
     built.unchanged()
 
 
-@pytest.mark.parametrize(
-    ("shape", "repeats"), [((2, 3, 4), (1, 1, 5)), ((2, 1, 4), (3, 7, 1)), ((2, 3, 1, 2, 3, 1), (2, 2, 3, 1, 2, 4)), ((5,), (1,))]
-)
-def test_tiles_are_views(shape: tuple[int, ...], repeats: tuple[int, ...]) -> None:
-    x, graph = RNG.standard_normal(shape).astype(np.float32), Graph()
-    y = graph.node("Tile", graph.input("x", shape), graph.constant(np.array(repeats, np.int64)))
-    graph.output("y", graph.node("Abs", y))
-    model = Model(graph)
-    np.testing.assert_array_equal(model(x), np.abs(np.tile(x, repeats)))
-    assert "Tile" not in model.explain()
-
-
 def reduced(g: Graph, op: str, x: Value, axis: int, keep: int = 1) -> Value:
     return g.node(op, x, g.constant(np.array([axis])), keepdims=keep)
 

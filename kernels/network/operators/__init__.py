@@ -3,4 +3,4 @@
 Importing a file registers its operators.
 """
 
-from kernels.network.operators import drawing, elementwise, integers, products, recurrent, reducing, resizing, shaping, windows  # noqa: F401
+from kernels.network.operators import drawing, elementwise, folding, integers, products, recurrent, reducing, resizing, shaping, windows  # noqa: F401

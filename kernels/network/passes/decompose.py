@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from kernels.network.graph import Graph, Node, Value
+from kernels.network.operators.folding import blocks
 from kernels.network.operators.registry import OPERATORS, whole
 
 FEW = 8  # more rows than these of no more numbers than these are taken apart: operations on whole lines cost less than a call a row
 LONGEST = 4096  # numbers of a layer norm's row: sums of more are those of pieces, which moments take
+PIECES = 32  # of a block that overlaps with others at most: each is a node or two
 
 
 class Maker:
@@ -214,8 +216,32 @@ def _tile(m: Maker, node: Node) -> bool:
     return True
 
 
+def _col2im(m: Maker, node: Node) -> bool:
+    """Overlap-add along one axis: pieces of blocks, each as long as blocks are apart, lie side by side; sums of so many lines."""
+    b = blocks(node)
+    long = [i for i, size in enumerate(b.image) if size > 1 or b.before[i] or b.behind[i]]
+    if len(long) != 1 or b.dilations[long[0]] != 1 or b.block[long[0]] % b.strides[long[0]] or math.prod(b.block) != b.block[long[0]]:
+        return False
+    axis = long[0]
+    image, block, apart, count, before = (each[axis] for each in (b.image, b.block, b.strides, b.counts, b.before))
+    n, channels, pieces = node.x.lengths[0], node.x.lengths[1] // block, block // apart
+    if pieces > PIECES:
+        return False
+    columns = m.do("Reshape", node.x, m.whole(n, channels, pieces, apart, count))
+    total: Value | None = None
+    for i in range(pieces):
+        piece = m.do("Transpose", m.do("Slice", columns, m.whole(i), m.whole(i + 1), m.whole(2)), perm=[0, 1, 2, 4, 3])
+        line = m.do("Reshape", piece, m.whole(n, channels, count * apart))
+        behind = max(before + image - (i + count) * apart, (pieces - 1 - i) * apart)
+        line = m.do("Pad", line, m.whole(0, 0, i * apart, 0, 0, behind))
+        total = line if total is None else m.do("Add", total, line)
+    assert total is not None
+    m.do("Reshape", m.do("Slice", total, m.whole(before), m.whole(before + image), m.whole(2)), m.whole(*node.y.lengths), y=node.y)
+    return True
+
+
 _WRITERS = {
     "Softmax": _softmax, "LogSoftmax": _log_softmax, "LayerNormalization": _layer_norm, "RMSNormalization": _rms_norm,
     "SimplifiedLayerNormalization": _rms_norm, "InstanceNormalization": _instance_norm, "GroupNormalization": _group_norm,
-    "ReduceL2": _reduce_l2, "ReduceL1": _reduce_l2, "ReduceSumSquare": _reduce_l2, "Tile": _tile,
+    "ReduceL2": _reduce_l2, "ReduceL1": _reduce_l2, "ReduceSumSquare": _reduce_l2, "Tile": _tile, "Col2Im": _col2im,
 }  # fmt: skip
