@@ -44,7 +44,8 @@ def test_against_the_twin(op: str, gates: int, linear_first: int, direction: str
                 np.testing.assert_allclose(array, wanted[name], atol=1e-5 if dtype == np.float32 else 1e-13)
         assert "compiled recurrence" in model.explain()
         parted = batch * directions == 1 and hidden == 350 and (op == "LSTM" or linear_first)
-        assert ("state in 2 parts" in model.explain()) == parted
+        if op != "RNN":  # whose step reads so little that the lanes of the machine decide
+            assert ("state in 2 parts" in model.explain()) == parted
 
 
 @pytest.mark.parametrize("op, gates, linear_first", LAYERS)
