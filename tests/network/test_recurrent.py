@@ -120,3 +120,16 @@ def test_other_activations_in_each_direction(op: str, activations: list[str]) ->
     given, model = {"x": rng.standard_normal((7, 2, 5)).astype(np.float32)}, Model(graph, threads=2)
     np.testing.assert_allclose(model(given), evaluate(graph, given)["y"], atol=1e-5)
     assert "compiled recurrence" in model.explain()
+
+
+def test_hard_sigmoids_take_their_numbers_in_turn() -> None:
+    rng, graph = np.random.default_rng(0), Graph()
+    x = graph.input("x", (1, 2, 3), np.float32)
+    w, r = (graph.constant((rng.standard_normal(shape)).astype(np.float32)) for shape in ((2, 4, 3), (2, 4, 4)))
+    words = {"activations": ["HardSigmoid"] * 2, "activation_alpha": [0.3, 0.1], "activation_beta": [0.4]}
+    graph.output("y", graph.node("RNN", x, w, r, hidden_size=4, direction="bidirectional", **words))
+    given = rng.standard_normal((1, 2, 3)).astype(np.float32)
+    assert w.data is not None
+    sums = np.einsum("tbi,dhi->tdbh", given, w.data)
+    wanted = np.clip(sums * np.array([0.3, 0.1])[:, None, None] + np.array([0.4, 0.5])[:, None, None], 0, 1)
+    np.testing.assert_allclose(Model(graph)(given), wanted, atol=1e-6)

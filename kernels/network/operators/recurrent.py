@@ -37,9 +37,9 @@ def activation_names(node: Node, directions: int) -> list[list[str]]:
     return [given[d * len(usual) : (d + 1) * len(usual)] for d in range(directions)]
 
 
-def _function(name: str, limit: float | None) -> Callable[[Array], Any]:
-    """The activation of this name; with a limit its input is clipped to -limit..limit first."""
-    plain = (lambda x: np.clip(x * x.dtype.type(0.2) + x.dtype.type(0.5), 0, 1)) if name == "HardSigmoid" else UNARY[name]
+def _function(name: str, limit: float | None, alpha: float, beta: float) -> Callable[[Array], Any]:
+    """The activation of this name; with a limit its input is clipped to -limit..limit first. alpha and beta: a HardSigmoid's."""
+    plain = (lambda x: np.clip(x * x.dtype.type(alpha) + x.dtype.type(beta), 0, 1)) if name == "HardSigmoid" else UNARY[name]
     return (lambda x: plain(np.clip(x, -limit, limit))) if limit else plain
 
 
@@ -56,9 +56,13 @@ def _recurrent(
     last_h, last_c = (np.zeros((directions, batch, hidden), x.dtype) if each is None else each.copy() for each in (h, c))
     backwards = text(node.attributes.get("direction", "forward"))
     limit = node.attributes.get("clip")
+    alphas, betas = (iter(node.attributes.get(f"activation_{name}", ())) for name in ("alpha", "beta"))  # one for each that has such
     for d in range(directions):
         # what gates are made of is clipped, as onnxruntime has it, not the state that an LSTM's last activation sees
-        functions = [_function(name, limit if k < 2 else None) for k, name in enumerate(activation_names(node, directions)[d])]
+        functions = []
+        for k, name in enumerate(activation_names(node, directions)[d]):
+            numbers = (next(alphas, 0.2), next(betas, 0.5)) if name == "HardSigmoid" else (0.0, 0.0)
+            functions.append(_function(name, limit if k < 2 else None, *numbers))
         order = range(steps - 1, -1, -1) if backwards == "reverse" or d == 1 else range(steps)
         bias = np.zeros(2 * GATES[node.op] * hidden, x.dtype) if b is None else b[d]
         for t in order:
