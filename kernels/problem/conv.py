@@ -156,6 +156,12 @@ class ConvTranspose(Conv):
 
     output_padding: Size = ()
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        axes = zip(self.size, self.kernel, self.stride, self.dilation, self.output_padding)
+        taken = tuple(s if n > 1 else min(s, dilated(k, d) + more) for n, k, s, d, more in axes)  # of one input, nobody takes a longer step
+        object.__setattr__(self, "stride", taken)
+
     def _check_reach(self) -> None:
         if len(self.output_padding) != len(self.size):
             raise ProblemError(f"{self.op}: output_padding {self.output_padding} needs {len(self.size)} entries, one per spatial axis")

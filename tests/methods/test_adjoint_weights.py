@@ -30,6 +30,8 @@ LINES = [
     "conv2d n1 c19 9x2 -> c53 k4x7 s1x1 p2+1x3+3 d1x1 g1 float32",
     "conv2d n1 c9 1x30 -> c21 k3x2 s1x1 p1+1x1+0 d1x1 g1 float32",
     "conv2d n2 c19 6x5 -> c19 k3x5 s1x1 p1+1x2+2 d1x1 g19 float32",  # channels in lanes, planes where they lie, lines
+    "conv2d n2 c17 6x5 -> c34 k3x2 s1x1 p1+1x1+0 d1x1 g17 float32",  # several of them a channel: weights lie by input channels
+    "conv1d n2 c16 1x16 -> c64 k1x3 s1x1 p0+0x2+2 d1x1 g16 float32",
     "conv2d n1 c6 20x70 -> c12 k3x2 s1x1 p1+1x1+0 d1x1 g6 float32",
     "conv2d n1 c3 5x80 -> c3 k2x9 s1x1 p0+1x4+4 d1x1 g3 float32",
 ]  # fmt: skip

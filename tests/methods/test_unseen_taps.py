@@ -177,3 +177,10 @@ def test_a_stride_that_nobody_takes(stride: int) -> None:
         assert plan.workspace_bytes < 1 << 20
     gradient = kernels.grad.conv1d_weight(x, weight.shape, np.ones((1, 8, 1), np.float32), stride)
     np.testing.assert_allclose(gradient, np.broadcast_to(x[:, :, :16], weight.shape))
+    values = np.ones((1, 2, 1), np.float32)
+    for name in ("auto", "direct", "im2col", "depthwise", "naive"):
+        options = {"stride": stride, "output_padding": 1, "groups": 2, "implementation": name}
+        plan = kernels.plan("conv_transpose1d", values.shape, weight[:2, :1], **options)
+        np.testing.assert_allclose(plan(values), np.pad(weight[None, :2, 0], ((0, 0), (0, 0), (0, 1))))
+    moved = grad.conv2d_input((1, 17, 16, 16), np.ones((1, 17, 4, 3), np.float32), np.ones((1, 1, 1, 4), np.float32), (stride, 3), 0, 3)
+    assert moved.sum() == 4 * 17 * 12

@@ -189,7 +189,8 @@ def prepare_channels(problem: Conv, threads: int, block: ChannelBlocking, *, las
     )  # fmt: skip
 
     def packed_operands(operands: Operands) -> Packed:
-        return tuple(in_lanes(array, multiplier, lanes, adjoint) for array in operands)
+        weight = None if operands.weight is None else operands.weight.reshape(problem.c_out, -1)  # an adjoint's lie by input channels
+        return tuple(in_lanes(array, multiplier, lanes, adjoint) for array in operands._replace(weight=weight))
 
     note = f"{lanes} channels at a time, {block.rows} rows of {block.columns}{NOTE * last}"
     keep_alive = offsets, tables, runs, fill_offsets
