@@ -168,11 +168,11 @@ class DiskCache(_Cache):
         if self._counts:  # what such code needs at run time; Numba would bring all that the compiler knows of NumPy too, in 0.4 s
             rtsys.initialize(target_context)
         found = self._file(sig, target_context.codegen())
-        if found is None or not found[0].exists():
+        if found is None:
             return None
         try:
             return self._impl.rebuild(target_context, pickle.loads(unseal(found[1], read_own(found[0]))))
-        except Exception:  # damaged, truncated or foreign: whatever it is, compiling again replaces it
+        except Exception:  # absent, damaged, foreign, or nobody may look: whatever it is, compiling again replaces it
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -40,8 +40,12 @@ def cache_folder() -> Path:
 
 
 def temporary_folder() -> Path:
-    """Where this user's caches lie if there is no better place."""
-    return Path(tempfile.gettempdir()) / ("spectroconv" if user() is None else f"spectroconv-{user()}")
+    """Where this user's caches lie if there is no better place; it need not be one that can be written to."""
+    try:
+        place = tempfile.gettempdir()
+    except FileNotFoundError:  # a read-only or full system
+        place = "/tmp"
+    return Path(place) / ("spectroconv" if user() is None else f"spectroconv-{user()}")
 
 
 def own(status: os.stat_result) -> bool:

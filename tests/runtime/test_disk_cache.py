@@ -223,3 +223,18 @@ def test_code_from_outside_the_library_is_keyed_by_its_file_or_not_kept(tmp_path
         assert key(plain + more) is None, more
     monkeypatch.delitem(sys.modules, "outsider")
     assert disk_cache.closure.__wrapped__("outsider") is None
+
+
+def test_code_whose_file_cannot_be_looked_at_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file's name may be this long, so that even asking for it fails."""
+    from kernels.runtime import disk_cache
+    from kernels.runtime.jit import njit
+
+    monkeypatch.setattr(disk_cache, "folder", lambda: tmp_path / ("n" * 300))
+    monkeypatch.setattr(disk_cache, "closure", lambda module: "known")
+
+    @njit
+    def more(x: float) -> float:
+        return x + 1
+
+    assert more(1.0) == 2.0

@@ -39,6 +39,24 @@ class Bomb:
         return os.system, (f"touch {self.mark}",)
 
 
+NO_TEMPORARY = """
+import sys, tempfile
+
+def nowhere():
+    raise FileNotFoundError(2, "No usable temporary directory found")
+
+tempfile.gettempdir = nowhere
+from kernels.runtime import disk_cache, store
+folder, tuning = disk_cache.folder(), store.where("tuning")
+sys.stdout.write(str(folder and folder.parent))
+"""
+
+
+def test_a_system_without_a_temporary_folder_uses_the_users_own(tmp_path: Path) -> None:
+    """As a read-only container with a volume for its user's files."""
+    assert run(NO_TEMPORARY, KERNELS_CACHE_DIR="", XDG_CACHE_HOME=str(tmp_path)) == str(tmp_path / "spectroconv")
+
+
 @posix
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o720, 0o702])
 def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, mode: int) -> None:
