@@ -22,6 +22,7 @@ import platform
 import re
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from kernels.runtime.user_files import cache_folder, own_folder, read_own, tempo
 
 FORMAT = b"spectroconv code 2\n"
 ROOT = Path(__file__).parent.parent.parent  # that `kernels` is imported from
+BEGAN = time.time()  # of this process, nearly
 _IMPORT = re.compile(r"^\s*(?:from\s+(kernels[\w.]*)\s+import\s+(\([^)]*\)|[^\n#]*)|import\s+(kernels[\w.]*))", re.MULTILINE)
 
 
@@ -61,6 +63,13 @@ def _imports(module: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def replaced(file: Path) -> bool:
+    """Whether a file changed since this process began, by an upgrade or an edit: what was imported may be the text before, whose code must
+    not be kept under the new one's key."""
+    status = file.stat()
+    return BEGAN < max(status.st_mtime, status.st_ctime) <= time.time()  # the future says nothing: somebody's clock is wrong
+
+
 @functools.cache
 def sources() -> str | None:
     """A hash of the library as it is imported: its sources, else its byte code, else the archive that it lies in; None where it is none of
@@ -77,7 +86,7 @@ def sources() -> str | None:
 @functools.cache
 def closure(module: str) -> str | None:
     """A hash of the sources of a module and of all that it imports from the library; of the whole library where there are no sources to
-    tell that, and None where there is nothing to tell one version from another by."""
+    tell that, and None where there is nothing to tell one version from another by, or the sources are `replaced`."""
     if module.split(".")[0] != "kernels":
         return _outsider(module)
     seen, waiting = {module}, [module]
@@ -90,6 +99,8 @@ def closure(module: str) -> str | None:
         file = _file_of(name)
         if file is None:
             return sources()
+        if replaced(file):
+            return None
         digest.update(name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 

@@ -182,6 +182,30 @@ def _zipped(target: Path, version: str) -> None:
         archive.writestr("kernels/runtime/told.py", text)
 
 
+LEAF = "from kernels.runtime.jit import njit\n\n\n@njit\ndef leaf(x):\n    return x + {}\n"
+TOP = "from kernels.leaf import leaf\nfrom kernels.runtime.jit import njit\n\n\n@njit\ndef top(x):\n    return leaf(x)\n"
+UPGRADED = """
+import pathlib, sys
+from kernels import top
+pathlib.Path(sys.argv[1]).write_text(sys.argv[2])
+sys.stdout.write(str(top.top(1)))
+"""
+
+
+def test_code_from_before_an_upgrade_is_not_kept_as_the_new_versions(tmp_path: Path) -> None:
+    """A process that began before compiles after; the next one must compute what the new sources say."""
+    shutil.copytree(ROOT / "kernels", tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    leaf, told = tmp_path / "kernels" / "leaf.py", []
+    leaf.write_text(LEAF.format(10))
+    (tmp_path / "kernels" / "top.py").write_text(TOP)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "KERNELS_CACHE_DIR": str(tmp_path / "cache")}
+    for _ in range(2):
+        command = [sys.executable, "-B", "-c", UPGRADED, str(leaf), LEAF.format(200)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=PATIENCE)
+        told.append(done.stdout)
+    assert told == ["11", "201"]
+
+
 @pytest.mark.parametrize("form", ["archive", "byte code"])
 def test_a_new_version_without_sources_never_runs_the_old_ones_code(tmp_path: Path, form: str) -> None:
     """From an archive, and as byte code alone."""
