@@ -88,6 +88,7 @@ def apply(layers: Sequence[Layer] | Model, x: Array, *, axis: int = -1, implemen
     name = f"spectroconv-{token}"
     graph = _graph(x, along, name, found, edges) if recording is None else _reading(recording, name, x.shape[along], edges)
     networks = {size: network if size == x.chunks[0][0] else network_of(size).like(network) for size in dict.fromkeys(x.chunks[0])}
+    # a key for each length of chunks along the batch: a worker unpickles weights once, not with every task
     keys = {(f"{name}-network", size): DataNode((f"{name}-network", size), each) for size, each in networks.items()}
     layer = MaterializedLayer({**graph, **keys}, annotations={"spectroconv": note} if note else None)
     chunks = tuple(

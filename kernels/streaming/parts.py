@@ -29,6 +29,7 @@ from kernels.problem.halo import Net, Part, Slide
 from kernels.problem.operands import Operands
 from kernels.problem.options import Signature
 from kernels.runtime.locks import cached_property, lock
+from kernels.streaming.kept import kept
 from kernels.streaming.reading import Stages
 from kernels.streaming.segmenting import segments_for
 from kernels.streaming.sliding import Sliding
@@ -39,7 +40,6 @@ Run = Callable[..., None]
 Shape = tuple[int, ...]
 
 POINT = Slide()
-PLANS = 48  # plans that one layer keeps
 
 
 def steady(problem: Problem, name: str) -> str:
@@ -106,21 +106,17 @@ class Windows:
 
     def plan(self, problem: Problem, lead: int = 0) -> Plan:
         """A plan for one length of blocks; recent ones are kept with their packed weights. lead: by how much the first segment is short."""
-        return self.plans.get((problem, lead)) or self._made(problem, lead)
+        key = problem, lead
+        return self.plans.get(key) or kept(self.plans, key, self.making, lambda: self._made(problem, lead))
 
     def _made(self, problem: Problem, lead: int) -> Plan:
-        with self.making, named(self.stage.index):
-            found = self.plans.get((problem, lead))
-            if found is None:
-                if len(self.plans) >= PLANS:
-                    self.plans.pop(next(iter(self.plans)))
-                if segments := self.sliding.segments:
-                    name = f"fft:{dataclasses.replace(segments, lead=lead)}"
-                else:
-                    name = steady(problem, self.implementation) if self.cut else self.implementation
-                signature = Signature(problem.x_shape, problem.out_shape, np.dtype(problem.dtype), 2)
-                found = self.plans[problem, lead] = Plan(Descriptor(problem, signature, name, self.threads), self.operands.copy())
-            return found
+        with named(self.stage.index):
+            if segments := self.sliding.segments:
+                name = f"fft:{dataclasses.replace(segments, lead=lead)}"
+            else:
+                name = steady(problem, self.implementation) if self.cut else self.implementation
+            signature = Signature(problem.x_shape, problem.out_shape, np.dtype(problem.dtype), 2)
+            return Plan(Descriptor(problem, signature, name, self.threads), self.operands.copy())
 
 
 @dataclasses.dataclass(eq=False)
@@ -139,23 +135,18 @@ class Rows:
 
     def plan(self, rows: int) -> Plan:
         """A plan for so many positions: a convolution of one tap with channels last, as `kernels.sequence` makes it."""
-        return self.plans.get(rows) or self._made(rows)
+        return self.plans.get(rows) or kept(self.plans, rows, self.making, lambda: self._made(rows))
 
     def _made(self, rows: int) -> Plan:
-        with self.making, named(self.stage.index):
-            found = self.plans.get(rows)
-            if found is None:
-                if len(self.plans) >= PLANS:
-                    self.plans.pop(next(iter(self.plans)))
-                (c_out, c_in), dtype = self.weight.shape, self.weight.dtype
-                problem = linear_problem(
-                    1, c_in, rows, c_out, dtype.name, bias=self.bias is not None, activation=self.stage.activation
-                )  # fmt: skip
-                signature = Signature((1, 1, rows, c_in), (1, 1, rows, c_out), dtype, 2, channels_last=True)
-                name = steady(problem, self.stage.implementation) if self.cut else self.stage.implementation
-                operands = Operands(self.weight.reshape(c_out, c_in, 1, 1).copy(), self.bias)
-                found = self.plans[rows] = Plan(Descriptor(problem, signature, name, self.threads), operands)
-            return found
+        with named(self.stage.index):
+            (c_out, c_in), dtype = self.weight.shape, self.weight.dtype
+            problem = linear_problem(
+                1, c_in, rows, c_out, dtype.name, bias=self.bias is not None, activation=self.stage.activation
+            )  # fmt: skip
+            signature = Signature((1, 1, rows, c_in), (1, 1, rows, c_out), dtype, 2, channels_last=True)
+            name = steady(problem, self.stage.implementation) if self.cut else self.stage.implementation
+            operands = Operands(self.weight.reshape(c_out, c_in, 1, 1).copy(), self.bias)
+            return Plan(Descriptor(problem, signature, name, self.threads), operands)
 
 
 @dataclasses.dataclass(eq=False)

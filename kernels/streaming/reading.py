@@ -11,7 +11,7 @@ from kernels.network.layers import JOINS, Defaults, Stage, joined, read_one
 from kernels.problem.arrays import result_dtypes
 from kernels.problem.errors import ProblemError, RefusedError
 from kernels.streaming.lines import Line
-from kernels.streaming.subgraphs import computation
+from kernels.streaming.subgraphs import at_length, computation
 
 # lengths that layers are read for, until one is long enough: multiples of many strides, so that branches of any stride meet
 NOMINAL = 240, 5040, 110880, 1441440, 7207200
@@ -58,7 +58,7 @@ def read_along(
     def reading(dtype: np.dtype) -> Reading:
         def of(nominal: int) -> Reading:
             length = -(-nominal // step) * step + rest
-            return _read(lines, tuple(length if each is None else each for each in shape), dtype, Defaults(implementation, "largest"))
+            return _read(lines, at_length(shape, length), dtype, Defaults(implementation, "largest"))
 
         return for_any_length(of)
 

@@ -15,6 +15,7 @@ from kernels.network.operators.shaping import text
 from kernels.problem.errors import RefusedError
 from kernels.problem.halo import Part, Slide
 from kernels.runtime.locks import lock
+from kernels.streaming.kept import kept
 from kernels.streaming.timewise import Axes, multiple
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Shape = tuple[int, ...]
 Template = tuple[int | None, ...]  # None: the length along time
-PLANS = 48  # programs that one subgraph keeps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def computation(subgraph: Subgraph, where: str, begins: Sequence[tuple[Shape, np
         for _, dtype in begins:
             if np.result_type(dtype, np.float32) != wanted:
                 raise RefusedError(f"the model computes in {wanted}, the stream in {dtype}; load the model with dtype={str(dtype)!r}")
-    out = tuple(shape[time] * subgraph.multiple if each is None else each for each in subgraph.out)
+    out = at_length(subgraph.out, shape[time] * subgraph.multiple)
     return Computation((where,), subgraph.words, shape, out, begins[0][1], subgraph)
 
 
@@ -66,8 +66,9 @@ def cut_out(nodes: Sequence[Node], axes: Axes) -> tuple[Subgraph, list[Value]]:
     """Nodes of which each takes every position along time for itself, the last one's result leading out; and the values that they read."""
     graph, known = Graph(), dict[Value, Value]()
     read: list[Value] = []
+    inside = {value for node in nodes for value in node.outputs}
     for value in dict.fromkeys(each for node in nodes for each in node.inputs if each is not None and each.data is None):
-        if not any(value in node.outputs for node in nodes):
+        if value not in inside:
             known[value] = graph.input(f"x{len(read)}", _template(value, axes), value.kind)
             read.append(value)
     for node in nodes:
@@ -76,7 +77,7 @@ def cut_out(nodes: Sequence[Node], axes: Axes) -> tuple[Subgraph, list[Value]]:
     y = nodes[-1].y
     graph.output("y", known[y])
     templates = tuple(_template(value, axes) for value in read)
-    return Subgraph(graph, templates, _template(y, axes), multiple(nodes[-1], axes) if len(nodes) == 1 else 1), read
+    return Subgraph(graph, templates, _template(y, axes), multiple(nodes[-1], axes)), read
 
 
 def recurrence(node: Node, axes: Axes) -> Subgraph:
@@ -97,8 +98,8 @@ def recurrence(node: Node, axes: Axes) -> Subgraph:
             raise RefusedError(f"{node.label} ({node.op}) begins with {given.name}, which is computed of the signal")
         carried[name] = np.zeros(shape, x.kind) if given is None else np.array(given.data, x.kind).reshape(shape)
         states.append(graph.input(name, shape, x.kind))
-    inputs = [x, *node.inputs[1:3], rest[0], None, *states, *[None] * (len(names) < 2), rest[4]]
-    y, *after = graph.append(node.op, inputs[: 8 if node.op == "LSTM" else 6], node.attributes, 1 + len(names), node.label)
+    inputs = [x, *node.inputs[1:3], rest[0], None, *states, *node.inputs[7:]]  # an LSTM's peepholes
+    y, *after = graph.append(node.op, inputs, node.attributes, 1 + len(names), node.label)
     graph.output("y", y)
     for name, value in zip(names, after):
         graph.output(name, value)
@@ -138,21 +139,16 @@ class Computed:
 
     def program(self, m: int) -> Program:
         """The program for blocks of m positions; recent ones are kept."""
-        return self.programs.get(m) or self._made(m)
+        return self.programs.get(m) or kept(self.programs, m, self.making, lambda: self._made(m))
 
     def _made(self, m: int) -> Program:
         from kernels.network.planning import plan_graph
 
-        with self.making, named(self.stage.index):
-            found = self.programs.get(m)
-            if found is None:
-                if len(self.programs) >= PLANS:
-                    self.programs.pop(next(iter(self.programs)))
-                subgraph = self.stage.subgraph
-                shapes = {f"x{i}": at_length(shape, m) for i, shape in enumerate(subgraph.shapes)}
-                shapes |= {name: state.shape for name, state in subgraph.carried.items()}
-                found = self.programs[m] = plan_graph(subgraph.graph, shapes, self.threads)
-            return found
+        subgraph = self.stage.subgraph
+        shapes = {f"x{i}": at_length(shape, m) for i, shape in enumerate(subgraph.shapes)}
+        shapes |= {name: state.shape for name, state in subgraph.carried.items()}
+        with named(self.stage.index):
+            return plan_graph(subgraph.graph, shapes, self.threads)
 
 
 def at_length(shape: Sequence[int | None], m: int) -> Shape:
