@@ -38,22 +38,20 @@ def completed(function: Callable[P, T]) -> Callable[P, T]:
             return guarded(*args, **options)
         results: list[T] = []
         errors: list[BaseException] = []
-        ended = threading.Event()
 
         def work() -> None:
             try:
                 results.append(guarded(*args, **options))
             except BaseException as error:
                 errors.append(error)
-            finally:
-                ended.set()
 
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="spectroconv-completing")
         try:
-            threading.Thread(target=contextvars.copy_context().run, args=(work,), name="spectroconv-completing").start()
+            thread.start()
         except RuntimeError:  # no further thread, or an interpreter that is about to end
             return guarded(*args, **options)
-        while not ended.wait(LOOKS):
-            pass
+        while thread.is_alive():  # no thread is left behind, of which a fork would warn
+            thread.join(LOOKS)
         if errors:
             raise errors.pop()
         return results.pop()

@@ -61,6 +61,11 @@ def test_results_errors_and_inner_calls() -> None:
     assert found == [other], "signals come to the main thread alone"
 
 
+def test_no_thread_is_left_behind() -> None:
+    """A fork would warn of it, and who counts threads would count it."""
+    assert not any(completed(threading.current_thread)().is_alive() for _ in range(1000))
+
+
 def test_an_interpreter_without_further_threads_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
