@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -61,9 +62,16 @@ def test_results_errors_and_inner_calls() -> None:
     assert found == [other], "signals come to the main thread alone"
 
 
-def test_no_thread_is_left_behind() -> None:
+def test_no_thread_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork would warn of it, and who counts threads would count it."""
-    assert not any(completed(threading.current_thread)().is_alive() for _ in range(1000))
+    run = threading.Thread.run
+
+    def slow_to_end(self: threading.Thread) -> None:
+        run(self)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(threading.Thread, "run", slow_to_end)
+    assert not completed(threading.current_thread)().is_alive()
 
 
 def test_an_interpreter_without_further_threads_computes(monkeypatch: pytest.MonkeyPatch) -> None:
