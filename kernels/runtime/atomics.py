@@ -1,4 +1,5 @@
-"""What threads say to each other: int64s at addresses, read and changed as one step, a clock, a pause, and Linux's way to sleep on one.
+"""What threads say to each other: int64s at addresses, read and changed as one step, a clock, a pause, and Linux's ways to sleep on one and
+to keep threads off a core.
 
 All orders are sequentially consistent: on x86 only stores pay for it, a store of a few a region.
 """
@@ -14,8 +15,10 @@ from numba.extending import intrinsic
 from kernels.runtime.ir import I32, I64, i64
 
 _ORDER = "seq_cst"
-_FUTEX = {"x86_64": 202, "aarch64": 98}  # number of the system call
+_FUTEX = {"x86_64": 202, "aarch64": 98}  # numbers of the system calls
+_GETTID = {"x86_64": 186, "aarch64": 178}
 _WAIT, _WAKE = 128, 129  # FUTEX_WAIT and FUTEX_WAKE, private to the process
+_SET = 1024 // 64  # words of a set of cores
 
 
 def _place(builder: Any, address: Any) -> Any:
@@ -103,15 +106,55 @@ def ticks(typing_context: Any) -> Any:
     return types.int64(), codegen
 
 
-def _futex(builder: Any, address: Any, operation: int, value: Any) -> None:
-    """The system call, or nothing on other systems, where `workers` never makes it."""
+def _system_call(builder: Any, numbers: dict[str, int], *arguments: Any) -> Any:
+    """What the system answers, or 0 on other systems, where `workers` has no native threads."""
     triple = builder.module.triple
-    number = _FUTEX.get(triple.split("-")[0])
+    number = numbers.get(triple.split("-")[0])
     if "linux" not in triple or number is None:
-        return
+        return i64(0)
     kind = ir.FunctionType(I64, [I64], var_arg=True)
     function = cgutils.get_or_insert_function(builder.module, kind, "syscall")
-    builder.call(function, [i64(number), address, i64(operation), builder.zext(builder.trunc(value, I32), I64), i64(0)])
+    return builder.call(function, [i64(number), *arguments])
+
+
+def _futex(builder: Any, address: Any, operation: int, value: Any) -> None:
+    _system_call(builder, _FUTEX, address, i64(operation), builder.zext(builder.trunc(value, I32), I64), i64(0))
+
+
+@intrinsic
+def thread_number(typing_context: Any) -> Any:
+    """The system's number of this thread; 0 on other systems than Linux."""
+    return types.int64(), lambda context, builder, signature, values: _system_call(builder, _GETTID)
+
+
+@intrinsic
+def keep_off(typing_context: Any, threads: Any, count: Any) -> Any:
+    """Let threads run on the cores that this one may use, but the one that it is on, if there are others. threads: address of `count`
+    int64s, the system's numbers of threads; 0 is none."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if "linux" not in builder.module.triple:
+            return context.get_dummy_value()
+        cores = cgutils.alloca_once(builder, ir.ArrayType(I64, _SET))
+        size, at = i64(8 * _SET), builder.ptrtoint(cores, I64)
+        kind = ir.FunctionType(I32, [I32, I64, I64])
+        ask = cgutils.get_or_insert_function(builder.module, kind, "sched_getaffinity")
+        allow = cgutils.get_or_insert_function(builder.module, kind, "sched_setaffinity")
+        own = cgutils.get_or_insert_function(builder.module, ir.FunctionType(I32, []), "sched_getcpu")
+        core = builder.zext(builder.call(own, []), I64)  # an error is far above the set
+        failed = builder.call(ask, [ir.Constant(I32, 0), size, at])
+        known = builder.and_(builder.icmp_signed("==", failed, failed.type(0)), builder.icmp_unsigned("<", core, i64(64 * _SET)))
+        with builder.if_then(known):
+            word = cgutils.gep_inbounds(builder, cores, 0, builder.lshr(core, i64(6)))
+            bit = builder.shl(i64(1), builder.and_(core, i64(63)))
+            builder.store(builder.and_(builder.load(word), builder.not_(bit)), word)
+            with cgutils.for_range(builder, values[1]) as loop:
+                thread = builder.load_atomic(builder.gep(_place(builder, values[0]), [loop.index]), _ORDER, 8)
+                with builder.if_then(builder.icmp_signed("!=", thread, i64(0))):
+                    builder.call(allow, [builder.trunc(thread, I32), size, at])  # an error where no core is left
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -15,6 +15,7 @@ Idle workers look for work for a while, then sleep. Callers and workers that are
                      workers saved since; PROBE when they may be woken for a probe, PAUSE before the next; PROBING whether one goes on and
                      no worker has lost its core
            SLOTS     one for each region at a time, see `tasks`
+           SLEEPING  the system's number of each native worker that sleeps, else 0
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from kernels.runtime import tasks as fields  # of a slot
-from kernels.runtime.atomics import add, doze, exchange, load, pause, replace, sleep_while, store, ticks, wake
+from kernels.runtime.atomics import add, doze, exchange, keep_off, load, pause, replace, sleep_while, store, thread_number, ticks, wake
 from kernels.runtime.ir import I64, call, read_index
 from kernels.runtime.jit import njit
 from kernels.runtime.pointers import write_index
@@ -46,7 +47,8 @@ ALONE, BACKOFF, SHORTEST, LONGEST, SAVED, PROBE, PAUSE, PROBING = (BACKING + 8 *
 
 REGIONS = 16  # at a time on workers; further callers do their tasks alone
 MAXIMUM = max(os.cpu_count() or 1, 1)  # participants of a region
-_memory = aligned(SLOTS + REGIONS * slot_bytes(MAXIMUM))
+SLEEPING = SLOTS + REGIONS * slot_bytes(MAXIMUM)
+_memory = aligned(SLEEPING + 8 * MAXIMUM)
 _memory.fill(0)
 _pool = _memory.ctypes.data
 llvm.add_symbol("spectroconv_pool", _pool)
@@ -92,13 +94,21 @@ def _alone(entry, context, tasks, own, resume):
 
 
 @njit
+def _wake(count):
+    """Wake so many workers, away from the caller's core. Linux in a virtual machine takes cores that rest for taken and would put workers
+    where the caller is: one would wait for the other."""
+    keep_off(pool() + SLEEPING, read_index(pool() + WORKERS, 0))
+    wake(pool() + EPOCH, count)
+
+
+@njit
 def _summon(threads):
     """Wake as many sleeping workers as a region of so many participants lacks."""
     asleep = load(pool() + SLEEPERS)
     if asleep:
         lacking = threads - 1 - (read_index(pool() + WORKERS, 0) - asleep)
         if lacking > 0:
-            wake(pool() + EPOCH, lacking)
+            _wake(lacking)
 
 
 @njit
@@ -110,7 +120,7 @@ def _probe(now, threads):
         write_index(pool() + PAUSE, 3 * gap)
         write_index(pool() + PROBING, 1)
         add(pool() + EPOCH, 1)
-        wake(pool() + EPOCH, threads - 1)
+        _wake(threads - 1)
 
 
 @njit
@@ -254,11 +264,13 @@ def work(number):
             helped = _help(pool() + SLOTS + i * read_index(pool() + STRIDE, 0), number) or helped
         if helped or _idle(seen):
             continue
+        store(pool() + SLEEPING + 8 * number, thread_number())
         add(pool() + SLEEPERS, 1)
         if not read_index(pool() + NATIVE, 0):
             return 0
         if load(pool() + EPOCH) == seen and not load(pool() + STOP):
             sleep_while(pool() + EPOCH, seen)
+        store(pool() + SLEEPING + 8 * number, 0)
         add(pool() + SLEEPERS, -1)
     return 0
 
