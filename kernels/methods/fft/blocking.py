@@ -42,6 +42,9 @@ ANY = 10000  # what it costs any method that several threads share its work, whi
 BESIDE, ALONG = 12.0, 10.0  # cycles to load or store a vector, by how its numbers lie in memory
 APART = {False: 25.0, True: 14.0}  # the same one by one: gathers take 10 cycles on Granite Rapids
 HIDDEN = 0.35  # of the shorter of products and reading, what the longer does not hide
+# what transforms, and products of complex numbers, take of the cycles counted here, by whether a mesh is between caches: cycles were
+# counted on Zen 4 and 5, the factors fitted on Granite Rapids; see README
+TRANSFORMING, MULTIPLYING = {False: 1.0, True: 0.65}, {False: 1.0, True: 1.1}
 TRANSPOSED = 8.0  # more where lanes hold channels: without it such transforms took 1.1 to 1.5 of the estimate where others took 1.0
 
 
@@ -323,12 +326,13 @@ def _cycles(problem: Conv, block: Blocking, threads: int) -> Any:
     if block.oc_lanes:  # channels, which lie apart, side by side in the lanes
         loaded, stored = loaded + TRANSPOSED, stored + TRANSPOSED
     spectra = 2.0 * f * problem.c_in * phases * columns * size
-    into = transform_cycles(block.length) + block.length * loaded + 2 * f * _bytes_per(spectra) + 4 * CALL
+    transforming = TRANSFORMING[spec.mesh]
+    into = transforming * (transform_cycles(block.length) + block.length * loaded + 2 * f * _bytes_per(spectra)) + 4 * CALL
     loads = 2.0 * block.n + block.m + 1.0
     tap = np.maximum(np.maximum(2.0 * block.m * block.n, loads), 8.0) + 0.5  # each sum waits for two FMAs of four cycles
     made = 2.0 * f * block.tiles * block.m * block.n  # vectors of products
     kept = made * np.where(made * lanes * size <= spec.l1, 1.0, 4.0)
-    products = f * block.tiles * (summed * tap + 4 * block.m + 20) + kept
+    products = MULTIPLYING[spec.mesh] * (f * block.tiles * (summed * tap + 4 * block.m + 20) + kept)
     per_task = weights / (tasks_out if block.oc_lanes else groups * oc_blocks)
     per_weight = _bytes_per(weights) / 64
     if block.oc_lanes:  # whole lines in order, not numbers
@@ -336,7 +340,7 @@ def _cycles(problem: Conv, block: Blocking, threads: int) -> Any:
     reading = read * _bytes_per(spectra) / 64 + per_task * per_weight
     if block.oc_lanes:  # every further tile of columns reads the weights anew, from the second-level cache
         reading += per_task * (block.tiles - 1) / L2_BYTES
-    back = lines * (transform_cycles(block.length) + block.outputs * stored + 4 * CALL)
+    back = lines * (transforming * (transform_cycles(block.length) + block.outputs * stored) + 4 * CALL)
     out = np.maximum(products, reading) + HIDDEN * np.minimum(products, reading) + back + kept + 500
     shared = 2 * LAUNCH + handed_cycles(spectra, threads, spec) if threads > 1 else 0.0
     # what of x and y memory takes, the cache being shared with the spectra, hides behind nothing: 10 ms of 26 (convtasnet.dw8)

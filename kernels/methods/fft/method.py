@@ -194,6 +194,6 @@ def weight_cycles(problem: Conv) -> float:
 FFT = Implementation(
     "fft", "conv", refuse, prepare, error_bound, fuses, variants=variants, named_variant=named_variant,
     prepare_adjoint=prepare_adjoint, estimate=estimate, lost=lost_cycles,
-    packing=weight_cycles, local=False, mesh_factor=1.1,
+    packing=weight_cycles, local=False,
 )  # fmt: skip
 registry.add(FFT)
