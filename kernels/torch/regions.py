@@ -2,14 +2,15 @@
 
 A region is called with tensors and lengths. What PyTorch marks as static among them, parameters and buffers, become constants of a
 graph, which the library packs and folds; when one of them is another tensor or has changed (its version counter, its memory), the region
-is read anew. Where weights go on changing, as in training, PyTorch's own operators compute the region.
+is read anew. Buffers that go on changing, as a stream's state does, become inputs. Where weights do, as in training, PyTorch's own
+operators compute the region.
 """
 
 from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,13 +31,25 @@ from kernels.torch.program import Program
 Tensor = torch.Tensor
 
 WEIGHTS, SHAPES = 4, 16  # sets of weights and of lengths that are kept ready
-RESTLESS = 3  # changes of weights, each after a single call, from which on PyTorch computes
+RESTLESS = 3  # changes, each after a single call, from which on PyTorch computes, or from which on a buffer is an input
+
+
+class Roles:
+    """Which arguments of a region are constants of its graphs and which come with each call, in which order of axes."""
+
+    def __init__(self, placeholders: Sequence[fx.Node], static: Container[int]) -> None:
+        tensors = [i for i, node in enumerate(placeholders) if isinstance(node.meta["val"], Tensor)]
+        self.static = [i for i in tensors if i in static]
+        self.inputs = [i for i in tensors if i not in static]
+        self.orders = [order_of(placeholders[i].meta["val"]) for i in self.inputs]
+        self.pick_static, self.pick_inputs = _picking(self.static), _picking(self.inputs)
 
 
 class Weights:
     """A set of weights as it was when it was read, and what was made of it for several lengths."""
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, roles: Roles, tensors: Sequence[Tensor]) -> None:
+        self.roles = roles
         self.tensors = list(tensors)  # held, so that no other tensor comes to lie where one of them lay
         self.stamp = stamp(tensors)
         self.programs: Recent[Program] = Recent(SHAPES, SHAPES)
@@ -45,6 +58,13 @@ class Weights:
     def are(self, tensors: Sequence[Tensor]) -> bool:
         """Whether it was made of these tensors as they are now."""
         return all(map(operator.is_, tensors, self.tensors)) and stamp(tensors) == self.stamp
+
+    def changed(self, tensors: Sequence[Tensor]) -> Iterator[int]:
+        """Which arguments of the region are other tensors than these, or have changed."""
+        now, count = stamp(tensors), len(self.tensors)
+        for place, (tensor, held) in enumerate(zip(tensors, self.tensors)):
+            if tensor is not held or now[place::count] != self.stamp[place::count]:
+                yield self.roles.static[place]
 
 
 def _picking(indices: list[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
@@ -80,21 +100,19 @@ class Region:
         self.module = module
         nodes = module.graph.nodes
         self.placeholders = [node for node in nodes if node.op == "placeholder"]
-        kinds = [isinstance(node.meta["val"], Tensor) for node in self.placeholders]
-        self.static = [i for i, (kind, fixed) in enumerate(zip(kinds, static)) if kind and fixed]
-        self.inputs = [i for i, (kind, fixed) in enumerate(zip(kinds, static)) if kind and not fixed]
+        self._roles = self._first_roles = Roles(self.placeholders, [i for i, fixed in enumerate(static) if fixed])
         self.symbols = _symbols(self.placeholders)
         (output,) = (node for node in nodes if node.op == "output")
         self._several = isinstance(output.args[0], list | tuple)
         self._results: list[fx.Node] = list(output.args[0]) if self._several else [output.args[0]]  # type: ignore[arg-type]
-        self._orders_in = [order_of(self.placeholders[i].meta["val"]) for i in self.inputs]
         self._orders_out = [order_of(node.meta["val"]) for node in self._results]
         names = [str(node.target) for node in nodes if node.op == "call_function" and node.target is not operator.getitem]
         self.account = Account([name.removeprefix("aten.") for name in names])
         self._weights: dict[tuple[int, ...], Weights] = {}
         self._restless: dict[tuple[int, ...], int] = {}
+        self._changes: dict[int, int] = {}  # of each buffer, one after the other
+        self._settled = False  # whether buffers stay constants
         self._latest: Weights | None = None
-        self._pick_static, self._pick_inputs = _picking(self.static), _picking(self.inputs)
         self._lock = lock()
 
     def __call__(self, *args: Any) -> Any:
@@ -103,10 +121,10 @@ class Region:
 
     def run(self, args: Sequence[Any]) -> Any:
         """The same for arguments in a sequence."""
-        tensors = self._pick_static(args)
-        latest = self._latest
-        if latest is None or not latest.are(tensors):
-            latest = self._held(tensors)
+        roles, latest = self._roles, self._latest
+        tensors = roles.pick_static(args)
+        if latest is None or latest.roles is not roles or not latest.are(tensors):
+            latest = self._held(roles, tensors)
             if latest is None:
                 return self.module.forward(*args)
             self._latest = latest
@@ -121,9 +139,9 @@ class Region:
                 return self.module.forward(*args)
             weights.programs.put(key, program, 1)
             self.account.program = program
-        return program(self._pick_inputs(args))
+        return program(roles.pick_inputs(args))
 
-    def _held(self, tensors: Sequence[Tensor]) -> Weights | None:
+    def _held(self, roles: Roles, tensors: Sequence[Tensor]) -> Weights | None:
         """These weights as they are now; None where PyTorch is to compute."""
         name = tuple(map(id, tensors))
         found = self._weights.get(name)
@@ -135,11 +153,14 @@ class Region:
         if found is not None and found.stamp == now:
             return found
         with self._lock:
+            self._count_changes(tensors)
             restless = self._restless.get(name, 0)
-            if found is not None:
+            if roles is not self._roles:
+                restless = 0
+            elif found is not None:
                 restless = restless + 1 if found.calls <= 1 else 0
                 self._restless = {**self._restless, name: restless}
-            found = self._weights[name] = Weights(tensors)
+            found = self._weights[name] = Weights(roles, tensors)
             while len(self._weights) > WEIGHTS:
                 self._weights.pop(next(iter(self._weights)))
         if restless >= RESTLESS:  # read again once they rest
@@ -147,21 +168,35 @@ class Region:
             return None
         return found
 
+    def _count_changes(self, tensors: Sequence[Tensor]) -> None:
+        """Have later calls take buffers as inputs that change from call to call."""
+        roles, latest = self._roles, self._latest
+        if latest is None or latest.roles is not roles or self._settled:
+            return
+        buffers = {i for i, tensor in zip(roles.static, tensors) if not isinstance(tensor, torch.nn.Parameter)}
+        for i in buffers.intersection(latest.changed(tensors)):
+            self._changes[i] = self._changes.get(i, 0) + 1 if latest.calls <= 1 else 0
+        moving = {i for i in buffers if self._changes.get(i, 0) >= RESTLESS}
+        if moving:
+            self._roles, self._weights = Roles(self.placeholders, set(roles.static) - moving), {}
+
     def _prepare(self, weights: Weights, count: int, lengths: Sequence[int]) -> Program | None:
         try:
-            return Program(*self.read(weights.tensors, lengths), self._orders_in, self._orders_out, threads=count)
+            return Program(*self.read(weights, lengths), weights.roles.orders, self._orders_out, threads=count)
         except (ProblemError, RefusedError) as error:
+            if weights.roles is not self._first_roles:  # what is refused as an input may do as a constant
+                self._roles, self._weights, self._settled = self._first_roles, {}, True
             self.account.reason = str(error)
             return None
 
-    def read(self, tensors: Sequence[Tensor], lengths: Sequence[int]) -> tuple[Graph, bool]:
+    def read(self, weights: Weights, lengths: Sequence[int]) -> tuple[Graph, bool]:
         """(graph, whether its outputs are a tuple) for these weights and lengths."""
         reading = Reading({symbol: length for (symbol, _, _), length in zip(self.symbols, lengths)})
-        constants = dict(zip(self.static, tensors))
+        constants = dict(zip(weights.roles.static, weights.tensors))
         for i, node in enumerate(self.placeholders):
             if i in constants:
                 reading.values[node] = reading.constant(_numbers(constants[i]))
-        for number, (i, order) in enumerate(zip(self.inputs, self._orders_in)):
+        for number, (i, order) in enumerate(zip(weights.roles.inputs, weights.roles.orders)):
             node = self.placeholders[i]
             reading.values[node] = reading.entering(f"x{number}", reading.shape(node), reading.dtype(node), order)
         for node in self.module.graph.nodes:

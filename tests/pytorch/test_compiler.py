@@ -90,6 +90,47 @@ def test_changed_weights_are_seen() -> None:
             same(fast(x), net(x))
 
 
+class Stream(nn.Module):
+    """A convolution that remembers the end of the block before, in a buffer that is another tensor or has other numbers each time."""
+
+    def __init__(self, anew: bool) -> None:
+        super().__init__()
+        self.conv, self.anew = nn.Conv1d(2, 3, 5), anew
+        self.register_buffer("past", torch.zeros(1, 2, 4))
+        self.register_buffer("gain", torch.ones(3, 1))
+
+    def forward(self, x: Any) -> Any:
+        y = torch.cat([self.past, x], -1)
+        if self.anew:
+            self.past = y[..., -4:].clone()
+        return self.conv(y).relu() * self.gain
+
+
+@pytest.mark.parametrize("anew", [True, False], ids=["another tensor", "other numbers"])
+def test_buffers_that_go_on_changing_become_inputs(anew: bool) -> None:
+    """Nothing is planned anew for them, and weights are still seen to change."""
+    net = Stream(anew).eval()
+    other = copy.deepcopy(net)
+    fast = torch.compile(net, backend="spectroconv")
+    programs = []
+    with torch.no_grad():
+        for turn in range(12):
+            x = torch.randn(1, 2, 16)
+            if not anew:
+                net.past.normal_()
+                other.past.copy_(net.past)
+            if turn == 9:
+                for each in (net, other):
+                    each.conv.weight.mul_(2)
+                    each.gain.mul_(3)
+            same(fast(x), other(x))
+            same(net.past, other.past)
+            programs.append(compiler.RECENT[-1].regions[0].program)
+    assert compiler.RECENT[-1].regions[0].reason is None
+    assert programs[6] is programs[7] is programs[8] is not programs[9], "one program serves all blocks"
+    assert programs[10] is programs[11]
+
+
 def test_two_modules_of_one_class_keep_their_weights_apart() -> None:
     nets = [Net().eval(), Net().eval()]
     fast = [torch.compile(net, backend="spectroconv") for net in nets]
