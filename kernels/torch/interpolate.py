@@ -18,7 +18,7 @@ from kernels.torch.operators import library
 Tensor = torch.Tensor
 aten = torch.ops.aten
 
-MODES = {"nearest": (3, 4, 5), "linear": (3,), "bilinear": (4,), "trilinear": (5,)}  # with the ranks that each is for
+MODES = {"nearest": (3, 4, 5), "linear": (3,), "bilinear": (4,), "bicubic": (4,), "trilinear": (5,)}  # with the ranks that each is for
 
 library.define("interpolate(Tensor x, SymInt[] size, float[]? scales, str mode, bool align_corners) -> Tensor")
 library.define(
@@ -28,7 +28,7 @@ library.define(
 
 def _operator(mode: str, rank: int, backward: bool) -> Any:
     name = {"nearest": f"upsample_nearest{rank - 2}d", "linear": "upsample_linear1d", "bilinear": "upsample_bilinear2d",
-            "trilinear": "upsample_trilinear3d"}[mode]  # fmt: skip
+            "bicubic": "upsample_bicubic2d", "trilinear": "upsample_trilinear3d"}[mode]  # fmt: skip
     return getattr(aten, name + "_backward" * backward).default
 
 

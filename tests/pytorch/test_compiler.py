@@ -206,6 +206,9 @@ OPERATORS = {
     "adaptive": lambda x: functional.adaptive_avg_pool1d(x, 1) * functional.adaptive_max_pool1d(x, 3),
     "resize": lambda x: functional.interpolate(x[None], (9, 13), mode="bilinear") + functional.interpolate(
         x[None], size=(9, 13), mode="bilinear", align_corners=True),
+    "resize by cubics": lambda x: functional.interpolate(x[None], (9, 13), mode="bicubic") + functional.interpolate(
+        x[None], scale_factor=(1.5, 0.7), mode="bicubic").mean() + functional.interpolate(
+        x[None], size=(9, 13), mode="bicubic", align_corners=True),
     "resize by a scale": lambda x: functional.interpolate(x[None], scale_factor=(2, 3), mode="nearest"),
     "resize to lengths whose quotient is no float": lambda x: functional.interpolate(x[..., :14], 16),
     "resize to such lengths along two axes": lambda x: functional.interpolate(x[:, None, :, :14], (4, 16)),

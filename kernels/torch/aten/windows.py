@@ -226,7 +226,7 @@ def _gathered(r: Reading, node: fx.Node, x: Any, places: list[Array | None]) -> 
 def _interpolate(r: Reading, node: fx.Node, x: Any, size: Any, scales: Any, mode: str, corners: bool) -> Value:
     given = [None] * (len(r.shape(x)) - 2) if scales is None or corners else scales
     how = "asymmetric" if mode == "nearest" else "align_corners" if corners else "half_pixel"
-    return _resized(r, node, x, given, "nearest" if mode == "nearest" else "linear", how)
+    return _resized(r, node, x, given, {"nearest": "nearest", "bicubic": "cubic"}.get(mode, "linear"), how)
 
 
 @reads(aten.upsample_nearest1d.default, aten.upsample_nearest2d.default, aten.upsample_nearest3d.default, refuses=_floats)
@@ -235,8 +235,11 @@ def _nearest(r: Reading, node: fx.Node, x: Any, size: Any, *scales: Any) -> Valu
     return _resized(r, node, x, [*scales, *[None] * axes][:axes], "nearest", "asymmetric")
 
 
-@reads(aten.upsample_linear1d.default, aten.upsample_bilinear2d.default, aten.upsample_trilinear3d.default, refuses=_floats)
-def _linear(r: Reading, node: fx.Node, x: Any, size: Any, corners: bool, *scales: Any) -> Value:
+@reads(
+    aten.upsample_linear1d.default, aten.upsample_bilinear2d.default, aten.upsample_trilinear3d.default, aten.upsample_bicubic2d.default,
+    refuses=_floats,
+)  # fmt: skip
+def _linear_or_cubic(r: Reading, node: fx.Node, x: Any, size: Any, corners: bool, *scales: Any) -> Value:
     axes = len(r.shape(x)) - 2
-    how = "align_corners" if corners else "half_pixel"
-    return _resized(r, node, x, [None] * axes if corners else [*scales, *[None] * axes][:axes], "linear", how)
+    how, mode = "align_corners" if corners else "half_pixel", "cubic" if node.target is aten.upsample_bicubic2d.default else "linear"
+    return _resized(r, node, x, [None] * axes if corners else [*scales, *[None] * axes][:axes], mode, how)
