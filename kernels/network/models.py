@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from kernels.network.graph import Node, Value
-from kernels.network.onnx_reader import onnx_package
+from kernels.network.onnx_messages import array_of, attribute_of, onnx_package
 from kernels.network.operators.windows import window_request
 from kernels.network.passes.epilogues import activation
 from kernels.problem.conv import Conv, ConvTranspose, Problem, parse
@@ -248,7 +248,7 @@ def _shape(value: Any) -> Shape | None:
 def _read(node: Any, shapes: list[Shape | None], dtype: np.dtype, numbers: Mapping[str, np.ndarray]) -> Node:
     """A node of the file as one of a graph whose shapes are known. numbers: what constants hold, of those that are asked for it."""
     inputs = [Value(name, shape, dtype, numbers.get(name)) if name else None for name, shape in zip(node.input, shapes)]
-    attributes = {each.name: onnx_package().helper.get_attribute_value(each) for each in node.attribute}
+    attributes = {each.name: attribute_of(each) for each in node.attribute}
     return Node(node.op_type, inputs, [Value(name) for name in node.output if name], attributes, _called(node))
 
 
@@ -256,8 +256,7 @@ def _numbers(graph: Any) -> dict[str, np.ndarray]:
     """Constants of one number, as limits are."""
     made = {node.output[0]: each.t for node in graph.node if node.op_type == "Constant" for each in node.attribute if each.name == "value"}
     tensors = {each.name: each for each in graph.initializer} | made
-    to_array = onnx_package().numpy_helper.to_array
-    return {name: to_array(each) for name, each in tensors.items() if math.prod(each.dims) == 1 and not each.external_data}
+    return {name: array_of(each) for name, each in tensors.items() if math.prod(each.dims) == 1 and not each.external_data}
 
 
 def _with_epilogue(problem: Problem, node: Any, readers: Mapping[str, list[Any]], numbers: Mapping[str, np.ndarray]) -> Problem:

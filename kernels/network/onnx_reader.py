@@ -1,4 +1,4 @@
-"""An ONNX model becomes a graph. The package onnx is imported here only, when a model is read."""
+"""An ONNX model becomes a graph."""
 
 from __future__ import annotations
 
@@ -10,35 +10,27 @@ from typing import Any
 import numpy as np
 
 from kernels.network.graph import Graph, Value
+from kernels.network.onnx_messages import array_of, attribute_of, dtype_of, loaded, messages, onnx_package
 from kernels.network.onnx_opsets import upgraded
 from kernels.network.operators.registry import OPERATORS, Naming
 from kernels.network.outside import Outside
 from kernels.network.source import Source
 from kernels.problem.errors import ProblemError
-from kernels.runtime.completing import completed
 from kernels.runtime.constants import hold
 
 DOMAINS = {"", "ai.onnx", "com.microsoft"}
 _DTYPES = ("to", "dtype", "output_datatype", "output_dtype")  # attributes that name a type by its number
 
 
-def onnx_package() -> Any:
-    """The package onnx. Raises ImportError that names the extra."""
-    try:
-        return completed(importlib.import_module)("onnx")
-    except ImportError as error:
-        raise ImportError("reading an ONNX model needs the package onnx: pip install 'spectroconv[onnx]'") from error
-
-
 def opened(model: Any) -> Source:
     """The model behind a path, bytes or a ModelProto, its local functions inlined. Raises ProblemError for what is no model."""
-    onnx, given = onnx_package(), model
+    kind, given = messages().ModelProto, model
     try:
         if isinstance(model, str | Path):
-            model = onnx.load(str(model))
+            model = loaded(Path(model))
         elif isinstance(model, bytes | bytearray | memoryview):
-            model = onnx.load_model_from_string(bytes(model))
-        elif not isinstance(model, onnx.ModelProto):
+            model = kind.FromString(bytes(model))
+        elif not isinstance(model, kind):
             raise ProblemError(f"load: model is a {type(model).__name__}, must be a path, bytes or an onnx.ModelProto")
         if model.functions:
             model = importlib.import_module("onnx.inliner").inline_local_functions(model)
@@ -78,7 +70,7 @@ class Reader:
     """Reads one model; `computed` is the dtype that its float32 and float16 numbers become."""
 
     def __init__(self, source: Source, computed: np.dtype) -> None:
-        self.source, self.onnx, self.computed, self.opset = source, onnx_package(), computed, 0
+        self.source, self.computed, self.opset = source, computed, 0
         self.opsets, self.ir_version = list[Any](), 0
 
     def dtype(self, number: int) -> np.dtype:
@@ -86,7 +78,7 @@ class Reader:
         if number in (0, None):
             return self.computed
         try:
-            found = np.dtype(self.onnx.helper.tensor_dtype_to_np_dtype(number))
+            found = dtype_of(number)
         except KeyError:
             raise ProblemError(f"load: ONNX has no type of the number {number}") from None
         return self.computed if found in (np.float32, np.float16) else found
@@ -98,7 +90,7 @@ class Reader:
             if found is None and tensor.data_location == tensor.EXTERNAL:
                 raise ProblemError(f"load: the numbers of {tensor.name!r} lie in another file; give the model's path, which says where")
             if found is None:
-                found = self.onnx.numpy_helper.to_array(tensor)
+                found = array_of(tensor)
         except ProblemError:
             raise
         except Exception as error:  # onnx raises what its parts raise
@@ -114,7 +106,8 @@ class Reader:
         importlib.import_module("kernels.network.operators")  # registers them
         graph = self._graph(model.graph, {})
         if self.computed == np.float32:
-            graph.halves = {each.name for each in model.graph.output if each.type.tensor_type.elem_type == self.onnx.TensorProto.FLOAT16}
+            half = messages().TensorProto.FLOAT16
+            graph.halves = {each.name for each in model.graph.output if each.type.tensor_type.elem_type == half}
         return graph
 
     def _graph(self, proto: Any, around: dict[str, Value]) -> Graph:
@@ -147,7 +140,7 @@ class Reader:
         for each in node.attribute:
             if not isinstance(each.name, str):  # bytes that are no text
                 raise ProblemError(f"an attribute has no readable name: {each.name!r}")
-            value = self.onnx.helper.get_attribute_value(each)
+            value = attribute_of(each)
             if value == b"" and each.name != "value_string":  # a word that is left empty is not given
                 continue
             if each.type == each.GRAPH:

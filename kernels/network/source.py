@@ -6,12 +6,13 @@ proto, by the graph, and packed.
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+from kernels.network.onnx_messages import PLAIN
 
 LONG = 1 << 12  # bytes of a constant that is held outside of the proto
 HELD = "spectroconv"  # where a tensor says that its numbers lie, as if in another file, with their place there behind it
@@ -28,7 +29,7 @@ class Source:
         """The source of a ModelProto that nobody needs any more."""
         numbers: list[bytes] = []
         for tensor in _constants(model.graph):
-            if tensor.HasField("raw_data") and tensor.data_type in _plain() and sys.byteorder == "little":
+            if tensor.HasField("raw_data") and tensor.data_type in PLAIN and sys.byteorder == "little":
                 raw = tensor.raw_data
                 if len(raw) >= LONG:
                     tensor.ClearField("raw_data")
@@ -44,7 +45,7 @@ class Source:
         place = _place(tensor)
         if place is None:
             return None
-        return np.frombuffer(self.numbers[place], _plain()[tensor.data_type]).reshape(tuple(tensor.dims))
+        return np.frombuffer(self.numbers[place], PLAIN[tensor.data_type]).reshape(tuple(tensor.dims))
 
     def whole(self) -> Any:
         """A ModelProto with all its numbers."""
@@ -80,12 +81,3 @@ def _constants(graph: Any) -> Iterator[Any]:
                 yield from (each.t for each in node.attribute if each.HasField("t"))
             elif node.op_type == "If":
                 waiting += [each.g for each in node.attribute if each.HasField("g")]
-
-
-@functools.cache
-def _plain() -> dict[int, Any]:
-    """The dtypes of numbers that lie in a proto as NumPy has them, by their numbers there."""
-    from onnx import TensorProto, helper
-
-    names = "FLOAT", "FLOAT16", "DOUBLE", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL"
-    return {number: helper.tensor_dtype_to_np_dtype(number) for number in map(TensorProto.DataType.Value, names)}
