@@ -23,17 +23,16 @@ KIND = "calibration"
 class Calibration:
     """clock: cycles a second at which vectors are computed, two multiply-adds each. bandwidth: bytes a second and core, read and written.
     waking: seconds that waking a sleeping thread costs its caller. factors: measured over estimated seconds by "conv winograd" and so on,
-    where they were measured. mesh: not measured, but of a machine where methods' own `mesh_factor` holds."""
+    where they were measured."""
 
     clock: float
     bandwidth: float
     waking: float
     factors: dict[str, float] = dataclasses.field(default_factory=dict)
-    mesh: bool = False
 
-    def factor(self, operation: str, name: str, mesh_factor: float) -> float:
+    def factor(self, operation: str, name: str) -> float:
         """What a method's estimate is multiplied by."""
-        return self.factors.get(f"{operation} {name}", mesh_factor if self.mesh else 1.0)
+        return self.factors.get(f"{operation} {name}", 1.0)
 
 
 # By bytes of a vector. AVX-512: measured on two cores of Zen 4 and Skylake-X servers, to which the estimates' cycles were fitted. AVX2 and
@@ -43,14 +42,13 @@ BUILT_IN = {
     32: Calibration(3.2e9, 10e9, 10e-6),
     16: Calibration(2.6e9, 15e9, 10e-6),
 }
-MESH = dataclasses.replace(BUILT_IN[64], mesh=True)  # Intel's servers
 
 _using: list[Calibration] = []
 
 
 def calibration() -> Calibration:
     """The numbers of this machine, read once a process."""
-    return _using[-1] if _using else _known(machine().vector_bytes, machine().mesh)
+    return _using[-1] if _using else _known(machine().vector_bytes)
 
 
 @contextlib.contextmanager
@@ -84,18 +82,18 @@ def keep(measured: Calibration) -> bool:
     return file is not None and store.change(KIND, file, put)
 
 
-def built_in(vector_bytes: int, mesh: bool) -> Calibration:
+def built_in(vector_bytes: int) -> Calibration:
     """What serves until somebody measures."""
-    return MESH if mesh and vector_bytes == 64 else BUILT_IN.get(vector_bytes, BUILT_IN[16])
+    return BUILT_IN.get(vector_bytes, BUILT_IN[16])
 
 
 @functools.cache
-def _known(vector_bytes: int, mesh: bool) -> Calibration:
+def _known(vector_bytes: int) -> Calibration:
     file = store.where(KIND)
     section = store.read(KIND, file) if file is not None and store.exists(file) else None
     entry = (section or {}).get(f"{vector_bytes} bytes")
     if entry is None:
-        return built_in(vector_bytes, mesh)
+        return built_in(vector_bytes)
     try:
         factors = {str(name): float(value) for name, value in entry["factors"].items()}
         found = Calibration(float(entry["clock"]), float(entry["bandwidth"]), float(entry["waking"]), factors)
@@ -104,4 +102,4 @@ def _known(vector_bytes: int, mesh: bool) -> Calibration:
         return found
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         warnings.warn(f"calibration file {file} is damaged and not used: {error!r}", RuntimeWarning, stacklevel=2)
-        return built_in(vector_bytes, mesh)
+        return built_in(vector_bytes)

@@ -45,9 +45,6 @@ class Implementation:
     lowering_packing(problem) that laying out their operands takes.
     packing(problem): cycles of one core that the operands take to be packed, in every call of a function; None where they are taken as they
     are. packing_unpacked: the same by prepare_unpacked.
-    mesh_factor: what its estimate is multiplied by on Intel's servers, where nobody measured: transforms, which go through the second-level
-    cache more than once, took 0.93 of their estimate where direct took 0.76, median of 394 layers on Granite Rapids, and 0.85 once the
-    estimates knew of the mesh.
     picks_strides: whether it packs inputs that a long window moves on by one by one, so that a network does better to copy its frames.
     trust: of the methods that can do a problem, the one with the highest is what the others' answers are compared with.
     lingers: seconds for which threads of the method go on spinning after a call, beside whoever is next.
@@ -79,7 +76,6 @@ class Implementation:
     lowering_packing: Callable[[Any], float] = lambda problem: 0.0
     packing: Callable[[Any], float] | None = None
     packing_unpacked: Callable[[Any], float] | None = None
-    mesh_factor: float = 1.0
     picks_strides: bool = False
     trust: int = 0
     lingers: float = 0.0

@@ -34,4 +34,4 @@ def estimate(problem: Problem, implementation: Implementation, threads: int = 1)
     if implementation.estimate is None:
         return None
     kind = "conv" if isinstance(problem, Conv) else "pool"
-    return (implementation.estimate(problem) + lost) * calibration().factor(kind, implementation.name, implementation.mesh_factor)
+    return (implementation.estimate(problem) + lost) * calibration().factor(kind, implementation.name)

@@ -16,7 +16,7 @@ import kernels
 from kernels import __main__ as command
 from kernels import parse
 from kernels.cost import calibration
-from kernels.cost.calibration import BUILT_IN, MESH, Calibration, built_in, threads_for
+from kernels.cost.calibration import BUILT_IN, Calibration, built_in, threads_for
 from kernels.dispatch import calibrate, measure, tuning
 from kernels.dispatch.heuristic import choose
 from kernels.methods import load
@@ -54,13 +54,13 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 
 def ours() -> Calibration:
     """What is built in for this machine."""
-    return built_in(machine().vector_bytes, machine().mesh)
+    return built_in(machine().vector_bytes)
 
 
 def test_built_in() -> None:
     assert calibration.calibration() is ours()
-    for vector_bytes, mesh, known in ((16, False, BUILT_IN[16]), (32, True, BUILT_IN[32]), (64, False, BUILT_IN[64]), (64, True, MESH)):
-        with pretend(vector_bytes=vector_bytes, mesh=mesh):
+    for vector_bytes, known in BUILT_IN.items():
+        with pretend(vector_bytes=vector_bytes):
             assert calibration.calibration() is known
             assert math.isfinite(choose(LAYER).estimates["direct"])
 

@@ -34,7 +34,11 @@ SUMMED = 48  # input channels whose products are summed in registers, before all
 TOGETHER, FEW = 16, 3  # vectors of tiles up to which images share a task, and up to which products may have lanes along output channels
 LOADED, MORE_LOADED = 7.5, 0.06  # cycles per point and vector to load and transform patches: 8.1 of 16 points, 9.2 of 36, 11.4 of 64
 STORED = 3.0  # cycles per vector of outputs to store it
-RUNS, RUN_LOADED, RUN_STORED = 2.0, 2.5, 2.5  # the same where tiles are dilated: per vector, and for each run of it
+# the same where tiles are dilated: per vector, and for each run of it
+RUNS_LOADED, RUN_LOADED, RUNS_STORED, RUN_STORED = 6.5, 1.5, 2.0, 4.0
+# what transforms of tiles that do not take turns along rows take of that, by whether a mesh is between caches: of tiles one column wide,
+# loaded by whole vectors, and of wider ones, whose columns are shuffled; fitted on Granite Rapids, see README
+WHOLE, SHUFFLED = {False: 1.0, True: 1.2}, {False: 1.0, True: 1.5}
 CALLED = 75  # cycles to call, begin and end a transform: one vector of 16 points took 230 in all on the way in, 137 on the way out
 TRANSFORMED = 1.0  # cycles to transform a weight to a point, beside moving it there: 0.8 to 1.1 in the second-level cache
 TOLERABLE = 1e-4  # a share of the largest output; tiles whose error stays below are preferred
@@ -321,10 +325,11 @@ def _task(problem: Conv, block: Blocking, rows: Any, columns: Any, threads: int)
     across = turns(problem)[1]
     brought = block.images * (each if block.mw > 1 or across > 1 else rows * np.ceil(columns / lanes))
     runs = max(1.0, lanes / across)
-    loaded, stored = (LOADED, STORED) if across == 1 else (RUNS + RUN_LOADED * runs, RUNS + RUN_STORED * runs)
-    before = ins * (brought * points * (loaded + MORE_LOADED * points) + block.images * CALLED)
+    loaded, stored = (LOADED, STORED) if across == 1 else (RUNS_LOADED + RUN_LOADED * runs, RUNS_STORED + RUN_STORED * runs)
+    longer = 1.0 if across > 1 else (SHUFFLED if block.mw > 1 else WHOLE)[spec.mesh]
+    before = ins * (longer * brought * points * (loaded + MORE_LOADED * points) + block.images * CALLED)
     point_cost = 3.0 + 0.25 * (th + tw)  # loads, stores and two passes of additions per point and vector
-    after = block.images * share * (each * (points * point_cost + block.mh * block.mw * stored) + CALLED)
+    after = block.images * share * (longer * each * (points * point_cost + block.mh * block.mw * stored) + CALLED)
     n = vectors / -(-vectors // block.n)
     oc_tap, oc_calling = oc_tile_cycles(block.m, block.n, False, lanes)
     oc_passes = -(-block.images * rows * columns // block.m)

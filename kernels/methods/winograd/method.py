@@ -114,6 +114,6 @@ def once_cycles(problem: Conv) -> float:
 WINOGRAD = Implementation(
     "winograd", "conv", refuse, prepare, error_bound, fuses, sub_problems, variants=variants, prepare_last=prepare_last,
     prepare_unpacked=prepare_unpacked, prepare_adjoint=prepare_adjoint, estimate=estimate,
-    lowering_cycles=cycles, lost=lost_cycles, packing=weight_cycles, packing_unpacked=once_cycles, local=False, mesh_factor=1.1,
+    lowering_cycles=cycles, lost=lost_cycles, packing=weight_cycles, packing_unpacked=once_cycles, local=False,
 )  # fmt: skip
 registry.add(WINOGRAD)
