@@ -29,33 +29,35 @@ def _larger(w: VectorBuilder, value: ir.Value, best: ir.Value) -> ir.Value:
 
 
 class BackToTaps(NamedTuple):
-    """A row of windows that lie side by side: rows of dst become the gradient, 0 where no maximum is."""
+    """Rows of windows that lie side by side: rows of dst become the gradient, 0 where no maximum is."""
 
     lanes: Fixed  # of a vector
     itemsize: Fixed
     kh: Fixed  # rows of a window
     kw: Fixed  # columns of a window, at most `stride`
     stride: Fixed  # columns from window to window
-    src: int  # address of the windows' first row
+    src: int  # address of the first windows' first row
     dst: int  # the same of the gradient
     pitch: int  # numbers from row to row of both
     width: int  # of a row
     grad: int  # address
-    windows: int
+    windows: int  # of a row of them
+    rows: int  # of windows
+    down: int  # rows of src and dst from one such row to the next
 
 
 @emitter
 def _back(w: VectorBuilder, p: BackToTaps) -> None:
     b, lanes, kind = w.b, p.lanes, ir.VectorType(I32, p.lanes)
 
-    def block(q: ir.Value, edge: bool) -> None:
-        """As many windows as there are lanes from window q on."""
+    def block(src: ir.Value, dst: ir.Value, given: ir.Value, q: ir.Value, edge: bool) -> None:
+        """As many windows as there are lanes from window q on, of the row that begins at these places."""
         first = b.mul(q, i64(p.stride))
         inside = [w.first(b.sub(p.width, b.add(first, i64(v * lanes)))) for v in range(p.stride)]
         live = w.first(b.sub(p.windows, q))
         best = which = None
         for row in range(p.kh):
-            line = w.pointer(p.src, b.add(b.mul(p.pitch, i64(row)), first))
+            line = w.at(src, b.add(b.mul(p.pitch, i64(row)), first))
             found = [w.at(line, v * lanes) for v in range(p.stride)]
             vectors = [w.load_first(at, mask) if edge else w.load(at) for at, mask in zip(found, inside)]
             for column in range(p.kw):
@@ -66,12 +68,12 @@ def _back(w: VectorBuilder, p: BackToTaps) -> None:
                 else:
                     larger = _larger(w, value, best)
                     best, which = b.select(larger, value, best), b.select(larger, tap, which)
-        at = w.pointer(p.grad, q)
+        at = w.at(given, q)
         grad = w.load_first(at, live) if edge else w.load(at)
         for row in range(p.kh):
             taps = [ir.Constant(kind, [row * p.kw + column] * lanes) for column in range(p.kw)]
             parts = [b.select(b.icmp_signed("==", which, tap), grad, w.zero()) for tap in taps]
-            line = w.pointer(p.dst, b.add(b.mul(p.pitch, i64(row)), first))
+            line = w.at(dst, b.add(b.mul(p.pitch, i64(row)), first))
             for v, vector in enumerate(w.interleaved([*parts, *[w.zero()] * (p.stride - p.kw)])):
                 if edge:
                     w.store_first(vector, w.at(line, v * lanes), inside[v])
@@ -81,12 +83,16 @@ def _back(w: VectorBuilder, p: BackToTaps) -> None:
     whole = b.sdiv(p.width, i64(lanes * p.stride))
     fitting = b.sdiv(p.windows, i64(lanes))
     whole = b.select(b.icmp_signed("<", whole, fitting), whole, fitting)
-    with w.loop(whole) as number:
-        block(b.mul(number, i64(lanes)), False)
     done = b.mul(whole, i64(lanes))  # what no window covers is cleared too
     left = b.sub(p.width, b.mul(done, i64(p.stride)))
-    with w.loop(b.sdiv(b.add(left, i64(lanes * p.stride - 1)), i64(lanes * p.stride))) as number:
-        block(b.add(done, b.mul(number, i64(lanes))), True)
+    parts = b.sdiv(b.add(left, i64(lanes * p.stride - 1)), i64(lanes * p.stride))
+    with w.loop(p.rows) as j:
+        top = b.mul(b.mul(j, p.down), p.pitch)
+        places = w.pointer(p.src, top), w.pointer(p.dst, top), w.pointer(p.grad, b.mul(j, p.windows))
+        with w.loop(whole) as number:
+            block(*places, b.mul(number, i64(lanes)), False)
+        with w.loop(parts) as number:
+            block(*places, b.add(done, b.mul(number, i64(lanes))), True)
 
 
 @njit
@@ -160,17 +166,15 @@ def side_by_side(p, thread, x, grad, out, kernel, form, lanes, itemsize):
     """A plane of out (planes, h, w) from x alike and grad (planes, oh, ow); form: kh, kw, rows and columns from window to window."""
     kh, kw, down, across = form
     width, windows = x.shape[2], grad.shape[2]
-    source, target, given = x[p].ctypes.data, out[p].ctypes.data, grad[p].ctypes.data
-    for j in range(grad.shape[1]):
-        top = j * down
-        call(
-            kernel,
-            BackToTaps(
-                lanes=lanes, itemsize=itemsize, kh=kh, kw=kw, stride=across, src=source + top * width * itemsize,
-                dst=target + top * width * itemsize, pitch=width, width=width, grad=given + j * windows * itemsize, windows=windows,
-            ),
-        )  # fmt: skip
-        if down > kh:
+    call(
+        kernel,
+        BackToTaps(
+            lanes=lanes, itemsize=itemsize, kh=kh, kw=kw, stride=across, src=x[p].ctypes.data, dst=out[p].ctypes.data, pitch=width,
+            width=width, grad=grad[p].ctypes.data, windows=windows, rows=grad.shape[1], down=down,
+        ),
+    )  # fmt: skip
+    if down > kh:
+        for top in range(0, grad.shape[1] * down, down):
             out[p, top + kh : min(top + down, out.shape[1])] = 0
     if grad.shape[1] * down < out.shape[1]:
         out[p, grad.shape[1] * down :] = 0
