@@ -124,6 +124,8 @@ def _softmax(node: Node, x: Array) -> Any:
 
 
 def _soft(node: Node, x: Array, at: int) -> Array:
+    if not x.size:  # a row of nothing has no maximum
+        return x
     if node.op == "Hardmax":
         return (np.arange(x.shape[at]).reshape([-1 if i == at % x.ndim else 1 for i in range(x.ndim)])
                 == np.argmax(x, at, keepdims=True)).astype(x.dtype)  # fmt: skip
