@@ -26,7 +26,7 @@ def compare(op: str, given: Mapping[str, Any], constants: Mapping[str, Any], ord
     inputs = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for name, a in given.items()]
     numbers = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
     graph = helper.make_graph([node], "test", inputs, [helper.make_empty_tensor_value_info(name) for name in names], numbers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
     wanted = onnxruntime.InferenceSession(model.SerializeToString()).run(names, dict(given))
     results = kernels.load(model)(dict(given))
     for name, array in zip(names, wanted):
@@ -68,6 +68,15 @@ def test_neighbours_that_float32_decides(scale: float, where: str, rounding: str
         compare("Resize", {"x": random(1, 1, n, 2)}, {"by": np.array([1, 1, scale, 1], np.float32)}, "x - by", **modes)
 
 
+@pytest.mark.parametrize("rounding", ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])
+@pytest.mark.parametrize("where", ["asymmetric", "align_corners", "half_pixel"])
+@pytest.mark.parametrize("n, m", [(13, 7), (11, 13), (7, 2), (13, 3)])
+def test_neighbours_by_stated_lengths(n: int, m: int, where: str, rounding: str) -> None:
+    """13 * float32(7/13) is more than 7, and 1 / float32(2/7) less than 3.5: a sixth of 12 and a half stay what they are."""
+    modes = {"mode": "nearest", "nearest_mode": rounding, "coordinate_transformation_mode": where}
+    compare("Resize", {"x": random(1, 1, n, 2)}, {"to": np.array([1, 1, m, 2])}, "x - - to", **modes)
+
+
 @pytest.mark.parametrize("m, k, n", [(0, 3, 4), (2, 0, 4), (2, 3, 0)])
 @pytest.mark.parametrize("constant", ["", "a", "b"])
 def test_products_of_empty_matrices(m: int, k: int, n: int, constant: str) -> None:
@@ -76,6 +85,15 @@ def test_products_of_empty_matrices(m: int, k: int, n: int, constant: str) -> No
     given = {name: each for name, each in both.items() if name != constant}
     compare("MatMul", given, constants, "a b")
     compare("Gemm", given, constants | {"c": random(n)}, "a b c", alpha=0.5)
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax", "Hardmax"])
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_rows_of_nothing(op: str, shape: tuple[int, ...]) -> None:
+    """Constants are folded, inputs computed."""
+    for axis in (0, 1):
+        compare(op, {}, {"x": np.zeros(shape, np.float32)}, "x", axis=axis)
+        compare(op, {"x": np.zeros(shape, np.float32)}, {}, "x", axis=axis)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 2), (2, 0, 3), (3, 2, 0)])
@@ -103,5 +121,5 @@ def test_products_keep_the_sign_of_zeros() -> None:
     two = onnx.numpy_helper.from_array(np.float32(2), "two")
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph([y], "test", [value("x", 1, [2])], [value("y", 1, [2])], [two])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 19)], ir_version=9)
     assert np.signbit(kernels.load(model)(x)).tolist() == [False, True]

@@ -12,9 +12,21 @@ from kernels.network.operators.registry import Array, Meta, numbers, operator
 from kernels.network.operators.shaping import text
 from kernels.problem.errors import ProblemError
 
+HALVES_WITHIN = 1e-6  # inputs; as much as onnxruntime takes for a half
+
 
 def _word(node: Node, name: str, default: str) -> str:
     return text(node.attributes.get(name, default))
+
+
+def _rounding(node: Node) -> str:
+    return _word(node, "nearest_mode", "round_prefer_floor")
+
+
+def gives_sizes(node: Node) -> bool:
+    """Whether a Resize states the lengths of its output, not scales."""
+    sizes = numbers(node, 3) if len(node.inputs) > 3 else None
+    return sizes is not None and len(sizes) > 0
 
 
 def resized(node: Node) -> tuple[tuple[int, ...], list[float]]:
@@ -24,7 +36,7 @@ def resized(node: Node) -> tuple[tuple[int, ...], list[float]]:
     axes = [int(each) % rank for each in node.attributes.get("axes", range(rank))]
     scales, sizes = (numbers(node, i) if len(node.inputs) > i else None for i in (2, 3))
     out, by = list(shape), [1.0] * rank
-    if sizes is not None and len(sizes):
+    if sizes is not None and gives_sizes(node):
         policy = _word(node, "keep_aspect_ratio_policy", "stretch")
         ratios = [int(sizes[i]) / shape[at] for i, at in enumerate(axes)]
         if policy != "stretch":
@@ -43,19 +55,21 @@ def resized(node: Node) -> tuple[tuple[int, ...], list[float]]:
 
 def coordinates(node: Node, n: int, m: int, scale: float, at: int) -> Array:
     """Where in an axis of n each of m outputs lies: float64, but float32 where a last bit decides between neighbours, since a third is
-    meant by its nearest float32."""
+    meant by its nearest float32. Lengths that are stated are their own ratio, which is rounded to the nearest input in float64."""
     how = _word(node, "coordinate_transformation_mode", "half_pixel")
-    exact: Any = np.float32 if _word(node, "mode", "nearest") == "nearest" or how == "tf_crop_and_resize" else np.float64
+    narrow = _word(node, "mode", "nearest") == "nearest" and not (gives_sizes(node) and _rounding(node).startswith("round"))
+    exact: Any = np.float32 if narrow or how == "tf_crop_and_resize" else np.float64
     i, scale = np.arange(m, dtype=exact), exact(scale)
+    # a scale may make it a fraction, which the specification's tests count by; one that only rounding makes is none
+    length = m if math.isclose(n * scale, m, rel_tol=1e-6) else n * scale
     if how == "asymmetric":
         return i / scale
     if how == "align_corners":
-        return i * (n - 1) / (n * scale - 1) if m > 1 else np.zeros(m)
+        return i * (n - 1) / (length - 1) if m > 1 else np.zeros(m)
     if how == "pytorch_half_pixel" and m <= 1:
         return np.zeros(m)
     if how == "half_pixel_symmetric":
-        adjusted = m / (n * scale)
-        return n / 2 * (1 - adjusted) + (i + 0.5) / scale - 0.5
+        return n / 2 * (1 - m / length) + (i + 0.5) / scale - 0.5
     if how == "tf_crop_and_resize":
         roi = numbers(node, 1)
         assert roi is not None
@@ -78,9 +92,9 @@ def taps(node: Node, n: int, m: int, scale: float, at: int) -> tuple[Array, Arra
     x = coordinates(node, n, m, scale, at)
     mode = _word(node, "mode", "nearest")
     if mode == "nearest":
-        rounding = _word(node, "nearest_mode", "round_prefer_floor")
-        places = {"round_prefer_floor": np.ceil(x - 0.5), "round_prefer_ceil": np.floor(x + 0.5), "floor": np.floor(x),
-                  "ceil": np.ceil(x)}[rounding]  # fmt: skip
+        halves = x.astype(np.float64)  # which a last bit may have missed: 1 / (2/7) is 3.4999998 in float32
+        places = {"round_prefer_floor": np.ceil(halves - 0.5 - HALVES_WITHIN), "round_prefer_ceil": np.floor(halves + 0.5 + HALVES_WITHIN),
+                  "floor": np.floor(x), "ceil": np.ceil(x)}[_rounding(node)]  # fmt: skip
         return np.clip(places, 0, n - 1).astype(np.int64)[:, None], np.ones((m, 1))
     wide = max(1.0, 1 / scale) if node.attributes.get("antialias") else 1.0
     reach = (1 if mode == "linear" else 2) * wide
