@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-import textwrap
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +15,12 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from patience import PATIENCE, until
+from marks import python
+from patience import until
 from processes import at_once
 
 from kernels.runtime import pool, workers
-from kernels.runtime.atomics import add, doze, keep_off, load
-from kernels.runtime.jit import njit
+from kernels.runtime.atomics import add, doze, load
 from kernels.runtime.machine import cores, quota
 from kernels.runtime.regions import region
 
@@ -233,55 +230,6 @@ def test_a_probe_ends_the_time_without_workers(settings: None, kept: bool) -> No
         assert (run(2, 50)[1] == 0).all()
 
 
-@njit
-def spread(threads, count):
-    keep_off(threads, count)
-
-
-@several
-@pytest.mark.skipif(sys.platform != "linux", reason="cores of single threads")
-def test_threads_are_kept_off_the_core_of_who_wakes_them() -> None:
-    """And on the cores that the waker may use; nothing changes where it has no second one, or for a number 0."""
-    end, allowed = threading.Event(), os.sched_getaffinity(0)
-    others = [threading.Thread(target=end.wait) for _ in range(2)]
-    for each in others:
-        each.start()
-    numbers = np.array([others[0].native_id, 0, others[1].native_id])
-    try:
-        spread(numbers.ctypes.data, 3)
-        for each in others:
-            found = os.sched_getaffinity(each.native_id)
-            assert found < allowed and len(found) == len(allowed) - 1
-        assert os.sched_getaffinity(0) == allowed
-        os.sched_setaffinity(0, {min(allowed)})
-        spread(numbers.ctypes.data, 3)
-        assert os.sched_getaffinity(others[0].native_id) == found
-        os.sched_setaffinity(others[0].native_id, allowed)
-        os.sched_setaffinity(0, {max(allowed), min(allowed)})
-        spread(numbers.ctypes.data, 1)
-        assert os.sched_getaffinity(others[0].native_id) < {max(allowed), min(allowed)}
-    finally:
-        os.sched_setaffinity(0, allowed)
-        end.set()
-        for each in others:
-            each.join()
-
-
-@several
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_worker_that_slept_is_woken_on_another_core() -> None:
-    python("""
-        done, others = np.zeros(50, np.int64), set(os.listdir("/proc/self/task"))
-        mark(2, 50, done)
-        until(lambda: pool.read(pool.SLEEPING))
-        number, = map(int, set(os.listdir("/proc/self/task")) - others)
-        assert pool.read(pool.SLEEPING) == number
-        os.sched_setaffinity(number, os.sched_getaffinity(0))
-        mark(2, 50, done)
-        assert len(os.sched_getaffinity(number)) == len(os.sched_getaffinity(0)) - 1
-    """)
-
-
 @several
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_idle_workers_sleep() -> None:
@@ -408,23 +356,3 @@ def test_affinity_masks_hold() -> None:
         assert cores() == 1
     finally:
         os.sched_setaffinity(0, mask)
-
-
-def python(code: str, before: str = "") -> str:
-    """What a process prints that runs the code; it must end well and say nothing else."""
-    head = f"""
-import atexit, os, signal, sys, threading, time
-from pathlib import Path
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
-import numpy as np
-from kernels.runtime import pool, workers
-{before}
-from marks import mark
-from patience import PATIENCE, until
-workers.link()
-mark.ready(np.zeros(1, np.int64))
-"""
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", head + textwrap.dedent(code)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0 and not done.stderr, done.stderr[-3000:]
-    return done.stdout.strip()
