@@ -199,7 +199,31 @@ def test_the_rest_is_pytorchs() -> None:
 
 
 attention = functional.scaled_dot_product_attention
+
+
+def _written(x: Any) -> Any:
+    y, z = torch.empty_like(x), x.clone()
+    y[:] = x[0]
+    y[:, :, 1:] = 2 * x[:, :, :-1]
+    y[..., -1] = y[:, :, 0]
+    y[1:, 0, 4:-2] += 1
+    z[:, 1:3, 5:5] = 7
+    z[:, :, -3:].fill_(0.5)
+    z[:, -2] = x.new_full((1,), 2.0) + x.new_ones(x.shape[-1]) + x.new_zeros(1)
+    return y + z
+
+
 OPERATORS = {
+    "writes": _written,
+    "circles": lambda x: functional.pad(x, (3, 2), mode="circular").roll((3, -1), (-1, 1)) + x.roll(-55, 0).mean(),
+    "indices": lambda x: x[:, torch.tensor([1, -1, 0])][..., torch.arange(3) - 1],
+    "triangles": lambda x: (x.tril() @ x.triu(1).mT) + x.tril(-2) @ x.mT,
+    "attention of turned heads": lambda x: attention(x.mT, x.mT, x.mT) + attention(
+        x.mT, x.mT, x.mT, torch.ones(x.shape[-1], x.shape[-1], dtype=torch.bool).triu(1)),
+    "activations with numbers": lambda x: functional.selu(x) + functional.celu(x, 2.0) + functional.logsigmoid(x * 30),
+    "arithmetic of three": lambda x: torch.addcmul(x, x, x[0], value=0.3) + torch.addcdiv(x, x, x.abs() + 1) + torch.lerp(
+        x, x.flip(-1), 0.3) + torch.lerp(x, 2 * x, x.sigmoid()) + x.clamp(x.mean(-1, keepdim=True), x.amax(0)) + 10 ** (x / 20),
+    "sums of powers": lambda x: (x * 1000).logsumexp(2) + x.logsumexp((0, 1, 2)) + x.log().sign().sum(-1) + (3 * x).round().sum(-1),
     "avg_pool": lambda x: functional.avg_pool1d(functional.avg_pool2d(x[:, None], (3, 2), 2, 1, True, False)[:, 0], 2),
     "max_pool": lambda x: functional.max_pool2d(x, 3, 2, 1, 1, True),
     "max_pool3d": lambda x: functional.max_pool3d(x[None], 2, 1),

@@ -12,7 +12,7 @@ from torch import fx
 from kernels.network.graph import Value
 from kernels.problem.errors import RefusedError
 from kernels.torch.aten.reading import Reading, argument, reads, tensor
-from kernels.torch.aten.reducing import first_alone
+from kernels.torch.aten.reducing import first_alone, hidden_to_zero
 
 aten = torch.ops.aten
 
@@ -41,12 +41,18 @@ def _attention(
     turned = r.graph.node("Transpose", r.values[k], perm=[0, 1, 3, 2])
     scores = r.graph.node("Mul", r.graph.node("MatMul", r.values[q], turned), r.constant(factor, dtype))
     if causal:
-        scores = r.graph.node("Add", scores, r.constant(np.triu(np.full((length, keys), -np.inf, dtype), 1)))
+        scores = r.graph.node("Add", scores, _future(r, length, keys, dtype))
     if attn_mask is not None:
         scores = r.graph.node("Add", scores, r.values[attn_mask])
     weights = r.graph.node("Softmax", scores, axis=-1)
-    if attn_mask is not None:  # queries that may see nothing get zeros, as PyTorch has it
-        most = r.graph.node("ReduceMax", r.values[attn_mask], r.ints([-1]), keepdims=1)
-        hidden = r.graph.node("Equal", most, r.constant(-np.inf, dtype))
-        weights = r.graph.node("Where", hidden, r.constant(0.0, dtype), weights)
+    if attn_mask is not None:
+        weights = hidden_to_zero(r, weights, r.values[attn_mask], dtype)
     return (r.graph.node("MatMul", weights, r.values[v], name=node.name),)
+
+
+def _future(r: Reading, length: int, keys: int, dtype: np.dtype) -> Value:
+    """What hides from each query the keys behind it: -inf added to their scores. One for all attentions of a region."""
+    name = "future", length, keys, dtype
+    if name not in r.shared:
+        r.shared[name] = r.constant(np.triu(np.full((length, keys), -np.inf, dtype), 1))
+    return r.shared[name]

@@ -23,7 +23,8 @@ _UNARY = {
     aten.relu.default: "Relu", aten.sigmoid.default: "Sigmoid", aten.tanh.default: "Tanh", aten.abs.default: "Abs", aten.neg.default: "Neg",
     aten.sqrt.default: "Sqrt", aten.exp.default: "Exp", aten.log.default: "Log", aten.sin.default: "Sin", aten.cos.default: "Cos",
     aten.erf.default: "Erf", aten.floor.default: "Floor", aten.ceil.default: "Ceil", aten.reciprocal.default: "Reciprocal",
-    aten.hardswish.default: "HardSwish", aten.mish.default: "Mish", aten.alias.default: "Identity", aten.clone.default: "Identity",
+    aten.round.default: "Round", aten.hardswish.default: "HardSwish", aten.mish.default: "Mish", aten.alias.default: "Identity",
+    aten.clone.default: "Identity",
     aten.detach.default: "Identity", aten.contiguous.default: "Identity", aten.lift_fresh_copy.default: "Identity",
 }  # fmt: skip
 
@@ -41,6 +42,14 @@ def _unary(r: Reading, node: fx.Node, x: Any, **_: Any) -> Value:
 @reads(aten.silu.default, refuses=_floats)
 def _silu(r: Reading, node: fx.Node, x: Any) -> Value:
     return r.graph.node("Mul", r.values[x], r.graph.node("Sigmoid", r.values[x]), name=node.name)
+
+
+@reads(aten.sign.default, refuses=_floats)
+def _sign(r: Reading, node: fx.Node, x: Any) -> Value:
+    """Of NaN it is 0, where ONNX's and NumPy's are NaN."""
+    dtype, zero = r.dtype(node), r.constant(0.0, r.dtype(node))
+    above, below = (r.cast(r.graph.node(op, r.values[x], zero), dtype) for op in ("Greater", "Less"))
+    return r.graph.node("Sub", above, below, name=node.name)
 
 
 @reads(aten.rsqrt.default, refuses=_floats)
@@ -64,13 +73,45 @@ def _leaky_relu(r: Reading, node: fx.Node, x: Any, slope: float = 0.01) -> Value
     return r.graph.node("LeakyRelu", r.values[x], name=node.name, alpha=float(slope))
 
 
-def _plain_elu(node: fx.Node) -> str | None:
-    return "it is scaled" if any(each != 1 for each in node.args[2:]) or node.kwargs else _floats(node)
+def _evenly(node: fx.Node) -> str | None:
+    return "its input is scaled" if argument(node, 3, "input_scale", 1) != 1 else _floats(node)
 
 
-@reads(aten.elu.default, refuses=_plain_elu)
-def _elu(r: Reading, node: fx.Node, x: Any, alpha: float = 1.0, *_: Any) -> Value:
-    return r.graph.node("Elu", r.values[x], name=node.name, alpha=float(alpha))
+@reads(aten.elu.default, refuses=_evenly)
+def _elu(r: Reading, node: fx.Node, x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Value:
+    y = r.graph.node("Elu", r.values[x], name=node.name, alpha=float(alpha))
+    return y if scale == 1 else r.graph.node("Mul", y, r.constant(scale, r.dtype(node)))
+
+
+@reads(aten.celu.default, refuses=_floats)
+def _celu(r: Reading, node: fx.Node, x: Any, alpha: float = 1.0) -> Value:
+    return r.graph.node("Celu", r.values[x], name=node.name, alpha=float(alpha))
+
+
+def _alone(node: fx.Node) -> str | None:
+    several = any(user.args[1] for user in node.users)
+    return "more than its first result is read" if several else _floats(node)
+
+
+@reads(aten.log_sigmoid_forward.default, refuses=_alone)
+def _log_sigmoid(r: Reading, node: fx.Node, x: Any) -> tuple[Value]:
+    return (r.graph.node("Neg", r.graph.node("Softplus", r.graph.node("Neg", r.values[x])), name=node.name),)
+
+
+@reads(aten.addcmul.default, aten.addcdiv.default, refuses=_floats)
+def _addcmul(r: Reading, node: fx.Node, x: Any, a: Any, b: Any, *, value: Any = 1) -> Value:
+    dtype, op = r.dtype(node), "Mul" if node.target is aten.addcmul.default else "Div"
+    more = r.graph.node(op, r.operand(a, dtype), r.operand(b, dtype))
+    if r.number(value) != 1:
+        more = r.graph.node("Mul", more, r.constant(r.number(value), dtype))
+    return r.graph.node("Add", r.operand(x, dtype), more, name=node.name)
+
+
+@reads(aten.lerp.Scalar, aten.lerp.Tensor, refuses=_floats)
+def _lerp(r: Reading, node: fx.Node, a: Any, b: Any, weight: Any) -> Value:
+    dtype = r.dtype(node)
+    start, end = r.operand(a, dtype), r.operand(b, dtype)
+    return r.graph.node("Add", start, r.graph.node("Mul", r.graph.node("Sub", end, start), r.operand(weight, dtype)), name=node.name)
 
 
 @reads(aten.gelu.default, refuses=_floats)
@@ -117,6 +158,17 @@ def _clamp(r: Reading, node: fx.Node, x: Any, low: Any = None, high: Any = None,
 @reads(aten.clamp_max.default)
 def _clamp_max(r: Reading, node: fx.Node, x: Any, high: Any) -> Value:
     return _clipped(r, node, x, None, high)
+
+
+@reads(aten.clamp.Tensor, aten.clamp_min.Tensor, aten.clamp_max.Tensor)
+def _clamp_by_tensors(r: Reading, node: fx.Node, x: Any, *ends: Any, **named: Any) -> Value:
+    dtype = r.dtype(node)
+    low, high = (None, *ends) if node.target is aten.clamp_max.Tensor else (*ends, None, None)[:2]
+    value = r.operand(x, dtype)
+    for op, end in (("Max", named.get("min", low)), ("Min", named.get("max", high))):
+        if end is not None:
+            value = r.graph.node(op, value, r.operand(end, dtype), name=node.name)
+    return value
 
 
 def _without_rounding(node: fx.Node) -> str | None:
@@ -172,7 +224,7 @@ def _scaled_rsub(r: Reading, node: fx.Node, a: Any, b: Any, alpha: Any) -> Value
     return r.graph.node("Sub", r.operand(b, dtype), taken, name=node.name)
 
 
-@reads(aten.pow.Tensor_Scalar, aten.pow.Tensor_Tensor, refuses=_without_rounding)
+@reads(aten.pow.Tensor_Scalar, aten.pow.Tensor_Tensor, aten.pow.Scalar, refuses=_without_rounding)
 def _pow(r: Reading, node: fx.Node, x: Any, exponent: Any) -> Value:
     dtype = r.dtype(node)
     base = r.operand(x, dtype)

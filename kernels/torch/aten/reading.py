@@ -102,6 +102,7 @@ class Reading:
         self.graph = Graph()
         self.symbols = dict(symbols)
         self.values: dict[fx.Node, Any] = {}
+        self.shared: dict[Any, Value] = {}  # constants that several nodes read, by what they are
 
     def number(self, given: Any) -> Any:
         """A number that may be a symbol, or a list of such, as plain numbers."""

@@ -15,6 +15,8 @@ from kernels.torch.aten.reading import Reading, argument, reads, tensor
 
 aten = torch.ops.aten
 
+_VIEWS = (aten.view.default, aten.reshape.default, aten._unsafe_view.default)
+
 
 def _floats(node: fx.Node) -> str | None:
     return None if tensor(node.args[0]).dtype.is_floating_point else "it is of integers"
@@ -123,6 +125,31 @@ reads(aten.std.correction, refuses=_floats)(_variance(True))
 @reads(aten._softmax.default, refuses=_floats)
 def _softmax(r: Reading, node: fx.Node, x: Any, dim: int, half: bool) -> Value:
     return r.graph.node("Softmax", r.values[x], name=node.name, axis=dim)
+
+
+def hidden_to_zero(r: Reading, weights: Value, scores: Value, dtype: np.dtype) -> Value:
+    """Weights of attention with zeros where all scores are -inf, as PyTorch has it for queries that may see nothing."""
+    most = r.graph.node("ReduceMax", scores, r.ints([-1]), keepdims=1)
+    return r.graph.node("Where", r.graph.node("Equal", most, r.constant(-np.inf, dtype)), r.constant(0.0, dtype), weights)
+
+
+def _last_axis(node: fx.Node) -> str | None:
+    return None if node.args[1] in (-1, tensor(node.args[0]).dim() - 1) else "it is along another axis than the last"
+
+
+@reads(aten._safe_softmax.default, refuses=_last_axis)
+def _safe_softmax(r: Reading, node: fx.Node, x: Any, dim: int, dtype: Any = None) -> Value:
+    scores = r.operand(x, r.dtype(node))
+    weights = r.graph.node("Softmax", scores, name=node.name, axis=-1)
+    source = x
+    while source.target in _VIEWS:
+        source = source.args[0]
+    return weights if source.target in (aten.bmm.default, aten.mm.default) else hidden_to_zero(r, weights, scores, r.dtype(node))
+
+
+@reads(aten.logsumexp.default, refuses=_floats)
+def _logsumexp(r: Reading, node: fx.Node, x: Any, dims: Any, keep: bool = False) -> Value:
+    return _reduced(r, node, "ReduceLogSumExp", x, dims, keep)
 
 
 @reads(aten._log_softmax.default, refuses=_floats)

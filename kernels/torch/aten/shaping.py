@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from kernels.network.graph import Value
-from kernels.torch.aten.reading import Reading, reads, tensor
+from kernels.torch.aten.reading import Reading, argument, reads, tensor
 
 aten = torch.ops.aten
 
@@ -125,18 +125,77 @@ def _stack(r: Reading, node: fx.Node, parts: Any, dim: int = 0) -> Value:
     return r.graph.node("Concat", *seen, name=node.name, axis=axis)
 
 
+def _in_place_of(r: Reading, node: fx.Node, x: Any, part: Value, axis: int, first: int, last: int) -> Value:
+    """x with a part between two places of an axis, as slice writes leave it behind."""
+    n = r.shape(x)[axis]
+    kept = [(0, first), (last, n)]
+    before, after = (
+        [r.graph.node("Slice", r.values[x], *(r.ints([each]) for each in (*ends, axis)))] if ends[0] < ends[1] else [] for ends in kept
+    )
+    return r.graph.node("Concat", *before, part, *after, name=node.name, axis=axis)
+
+
+@reads(aten.slice_scatter.default, refuses=lambda node: "it writes every other number" if argument(node, 5, "step", 1) != 1 else None)
+def _slice_scatter(r: Reading, node: fx.Node, x: Any, part: Any, dim: int = 0, start: Any = None, end: Any = None, step: Any = 1) -> Value:
+    axis, first, last = _range(r, x, dim, start, end)
+    return _in_place_of(r, node, x, r.values[part], axis, first, last)
+
+
+@reads(aten.select_scatter.default)
+def _select_scatter(r: Reading, node: fx.Node, x: Any, part: Any, dim: int, index: Any) -> Value:
+    shape = r.shape(x)
+    axis, at = dim % len(shape), r.number(index)
+    at += shape[axis] * (at < 0)
+    return _in_place_of(r, node, x, r.reshaped(r.values[part], (*shape[:axis], 1, *shape[axis + 1 :])), axis, at, at + 1)
+
+
+@reads(aten.copy.default)
+def _copy(r: Reading, node: fx.Node, x: Any, source: Any, *_: Any) -> Value:
+    return r.graph.node("Expand", r.operand(source, r.dtype(node)), r.ints(r.shape(node)), name=node.name)
+
+
+@reads(aten.fill.Scalar, aten.fill.Tensor)
+def _fill(r: Reading, node: fx.Node, x: Any, value: Any) -> Value:
+    return r.graph.node("Expand", r.operand(value, r.dtype(node)), r.ints(r.shape(node)), name=node.name)
+
+
+@reads(aten.roll.default, refuses=lambda node: None if argument(node, 2, "dims") else "it rolls all axes as one")
+def _roll(r: Reading, node: fx.Node, x: Any, shifts: Any, dims: Any = ()) -> Value:
+    value, shape = r.values[x], r.shape(x)
+    for shift, dim in zip(r.number(list(shifts)), dims):
+        axis = dim % len(shape)
+        at = -shift % max(shape[axis], 1)
+        if at:
+            ends = (at, shape[axis]), (0, at)
+            parts = [r.graph.node("Slice", value, *(r.ints([each]) for each in (*end, axis))) for end in ends]
+            value = r.graph.node("Concat", *parts, name=node.name, axis=axis)
+    return value
+
+
+@reads(aten.tril.default, aten.triu.default)
+def _triangle(r: Reading, node: fx.Node, x: Any, diagonal: Any = 0) -> Value:
+    at = r.constant(np.array(r.number(diagonal), np.int64))
+    return r.graph.node("Trilu", r.values[x], at, name=node.name, upper=int(node.target is aten.triu.default))
+
+
+@reads(aten.new_full.default)
+def _new_full(r: Reading, node: fx.Node, like: Any, size: Any, value: Any, **_: Any) -> Value:
+    return _full(r, node, like, value)
+
+
 @reads(aten.full.default, aten.full_like.default)
 def _full(r: Reading, node: fx.Node, like: Any, value: Any, **_: Any) -> Value:
     return r.constant(np.full(r.shape(node), r.number(value), r.dtype(node)))
 
 
-@reads(aten.zeros.default, aten.zeros_like.default)
-def _zeros(r: Reading, node: fx.Node, like: Any, **_: Any) -> Value:
+@reads(aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default, aten.empty.memory_format, aten.empty_like.default,
+       aten.new_empty.default)  # fmt: skip
+def _zeros(r: Reading, node: fx.Node, like: Any, *_: Any, **__: Any) -> Value:
     return r.constant(np.zeros(r.shape(node), r.dtype(node)))
 
 
-@reads(aten.ones.default, aten.ones_like.default)
-def _ones(r: Reading, node: fx.Node, like: Any, **_: Any) -> Value:
+@reads(aten.ones.default, aten.ones_like.default, aten.new_ones.default)
+def _ones(r: Reading, node: fx.Node, like: Any, *_: Any, **__: Any) -> Value:
     return r.constant(np.ones(r.shape(node), r.dtype(node)))
 
 
@@ -157,3 +216,16 @@ def _scalar(r: Reading, node: fx.Node, value: Any, **_: Any) -> Value:
 @reads(aten.index_select.default)
 def _index_select(r: Reading, node: fx.Node, x: Any, dim: int, index: Any) -> Value:
     return r.graph.node("Gather", r.values[x], r.values[index], name=node.name, axis=dim % len(r.shape(x)))
+
+
+def _one_index(node: fx.Node) -> str | None:
+    given = [each for each in node.args[1] if each is not None]  # type: ignore[union-attr]
+    if len(given) != 1:
+        return "it has several indices"
+    return None if tensor(given[0]).dtype in (torch.int64, torch.int32) else f"its index is {tensor(given[0]).dtype}"
+
+
+@reads(aten.index.Tensor, aten._unsafe_index.Tensor, refuses=_one_index)
+def _index(r: Reading, node: fx.Node, x: Any, indices: Any) -> Value:
+    ((axis, index),) = ((axis, index) for axis, index in enumerate(indices) if index is not None)
+    return r.graph.node("Gather", r.values[x], r.values[index], name=node.name, axis=axis)
