@@ -124,10 +124,10 @@ class Region:
         roles, latest = self._roles, self._latest
         tensors = roles.pick_static(args)
         if latest is None or latest.roles is not roles or not latest.are(tensors):
-            latest = self._held(roles, tensors)
+            latest = self._held(roles, args)
             if latest is None:
                 return self.module.forward(*args)
-            self._latest = latest
+            self._latest, roles = latest, latest.roles
         latest.calls += 1
         weights = latest
         lengths = [args[i] if axis is None else args[i].shape[axis] for _, i, axis in self.symbols]
@@ -141,15 +141,20 @@ class Region:
             self.account.program = program
         return program(roles.pick_inputs(args))
 
-    def _held(self, roles: Roles, tensors: Sequence[Tensor]) -> Weights | None:
-        """These weights as they are now; None where PyTorch is to compute."""
+    def _held(self, roles: Roles, args: Sequence[Any]) -> Weights | None:
+        """The weights among arguments as they are now; None where PyTorch is to compute."""
+        tensors = roles.pick_static(args)
         name = tuple(map(id, tensors))
         found = self._weights.get(name)
         try:
             now = stamp(tensors)
         except RuntimeError:
-            self.account.reason = "its weights are inference tensors, which do not tell when they change"
-            return None
+            silent = {i for i, tensor in zip(roles.static, tensors) if tensor.is_inference()}
+            if self._settled or not silent <= self._buffers(roles, tensors):
+                self.account.reason = "its weights are inference tensors, which do not tell when they change"
+                return None
+            roles = self._moved(roles, silent)
+            return self._held(roles, args)
         if found is not None and found.stamp == now:
             return found
         with self._lock:
@@ -173,12 +178,23 @@ class Region:
         roles, latest = self._roles, self._latest
         if latest is None or latest.roles is not roles or self._settled:
             return
-        buffers = {i for i, tensor in zip(roles.static, tensors) if not isinstance(tensor, torch.nn.Parameter)}
-        for i in buffers.intersection(latest.changed(tensors)):
+        buffers, changed = self._buffers(roles, tensors), set(latest.changed(tensors))
+        if not changed <= buffers:  # those of another module of the same class
+            return
+        for i in changed:
             self._changes[i] = self._changes.get(i, 0) + 1 if latest.calls <= 1 else 0
         moving = {i for i in buffers if self._changes.get(i, 0) >= RESTLESS}
         if moving:
-            self._roles, self._weights = Roles(self.placeholders, set(roles.static) - moving), {}
+            self._moved(roles, moving)
+
+    def _buffers(self, roles: Roles, tensors: Sequence[Tensor]) -> set[int]:
+        """Which static arguments are no parameters."""
+        return {i for i, tensor in zip(roles.static, tensors) if not isinstance(tensor, torch.nn.Parameter)}
+
+    def _moved(self, roles: Roles, moving: set[int]) -> Roles:
+        """Roles in which these are inputs, which later calls have."""
+        self._roles, self._weights = Roles(self.placeholders, set(roles.static) - moving), {}
+        return self._roles
 
     def _prepare(self, weights: Weights, count: int, lengths: Sequence[int]) -> Program | None:
         try:

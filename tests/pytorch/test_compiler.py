@@ -107,13 +107,14 @@ class Stream(nn.Module):
 
 
 @pytest.mark.parametrize("anew", [True, False], ids=["another tensor", "other numbers"])
-def test_buffers_that_go_on_changing_become_inputs(anew: bool) -> None:
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_buffers_that_go_on_changing_become_inputs(anew: bool, mode: Any) -> None:
     """Nothing is planned anew for them, and weights are still seen to change."""
     net = Stream(anew).eval()
     other = copy.deepcopy(net)
     fast = torch.compile(net, backend="spectroconv")
     programs = []
-    with torch.no_grad():
+    with mode():
         for turn in range(12):
             x = torch.randn(1, 2, 16)
             if not anew:
