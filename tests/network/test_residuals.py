@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import kernels
 from kernels.network.graph import Graph, Value
 from kernels.network.model import Model
 from kernels.network.twin import evaluate
@@ -81,9 +82,9 @@ def convolution(graph: Graph, x: Value, c_in: int, c_out: int, taps: int = 3, gr
 
 @pytest.mark.parametrize("activation", [None, "Relu", "Tanh", "HardSwish"])
 @pytest.mark.parametrize("read", [False, True])
-@pytest.mark.parametrize("taps, group, length", [(1, 1, 700), (3, 2, 501), (3, 24, 300), (1, 1, 1), (5, 1, 3000)])
+@pytest.mark.parametrize("taps, group, length", [(1, 1, 700), (3, 2, 501), (3, 24, 300), (1, 1, 1), (5, 1, 3000), (129, 1, 3000)])
 def test_convolutions(taps: int, group: int, length: int, read: bool, activation: str | None) -> None:
-    """By direct sums in place, added behind others."""
+    """By direct sums in place, where they are chosen and the map is long; added behind other methods."""
     graph, shape = Graph(), (2, 24, length)
     before = graph.node("Relu", graph.input("x", shape))
     y = graph.node("Add", before, convolution(graph, graph.node("Sin", before), 24, 24, taps, group))
@@ -91,7 +92,10 @@ def test_convolutions(taps: int, group: int, length: int, read: bool, activation
     graph.output("y", graph.node("Exp", graph.node("Neg", graph.node("Abs", y))) if read else y)
     if read:
         graph.output("before", before)
-    assert ("direct, added" in check(graph, shape)) == (length > 500 and taps < 5)
+    weight = np.ones((24, 24 // group, taps), np.float32)
+    alone = kernels.plan("conv1d", shape, weight, np.ones(24, np.float32), padding=taps // 2, groups=group, threads=2)
+    assert taps < 129 or alone.implementation != "direct"
+    assert ("direct, added" in check(graph, shape)) == (length > 500 and alone.implementation == "direct")
 
 
 def test_chains_of_residuals() -> None:
